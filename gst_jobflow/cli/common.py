@@ -1,0 +1,94 @@
+"""What commands share: finding the project, tables, JSON, progress text, errors as one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
+
+_chosen: dict[str, Any] = {"project": None, "overrides": {}}
+
+
+def choose_project(folder: Path | None, assignments: Sequence[str]) -> None:
+    """Remember the global options `--project` and `--set`."""
+    _chosen["project"] = folder
+    _chosen["overrides"] = parse_assignments(assignments)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
+    import yaml
+
+    from gst_jobflow.errors import InputError
+
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key:
+            raise InputError(f"--set {assignment}: not KEY=VALUE", "for example --set mongo.port=30000")
+        *parents, leaf = key.split(".")
+        target = nested
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[leaf] = yaml.safe_load(value)
+    return nested
+
+
+def open_project(folder: Path | None = None) -> Project:
+    """Open the project that the user means, and let everything started from here find it too."""
+    from gst_jobflow.settings import PROJECT_VARIABLE, find_project
+
+    project = find_project(folder or _chosen["project"], _chosen["overrides"])
+    os.environ[PROJECT_VARIABLE] = str(project.root)
+    return project
+
+
+def print_json(data: Any) -> None:
+    """Print `data` as JSON; times become ISO 8601 UTC, bytes are left out by the caller."""
+    sys.stdout.write(json.dumps(data, indent=2, default=_json_default) + "\n")
+
+
+def _json_default(value: Any) -> Any:
+    from datetime import datetime, timezone
+
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    if isinstance(value, (Path,)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def print_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
+    """Print rows as a table that fits the terminal; cells are shown as text."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left", show_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    # a pipe has no width: do not cut columns there
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def say(text: str) -> None:
+    """Tell the user on stderr, so that stdout stays clean for `--json` and pipes."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def complain(message: str, fix: str = "") -> None:
+    """Print an error as one line, with its way out behind an arrow."""
+    say(f"error: {message}" + (f"\n  → {fix}" if fix else ""))
