@@ -1,0 +1,63 @@
+"""What is stored of a structure."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index
+
+LARGE_STRUCTURE_ATOMS = 100_000
+"""Above this the coordinates are an artifact: a MongoDB document holds 16 MB, and readers want small ones."""
+
+
+class Structure(Document):
+    """A periodic arrangement of atoms; `_id` is the hash of what it is, so inserting it again changes nothing.
+
+    `numbers` are atomic numbers (N bytes), `positions` Å (N × 3 float64, packed); a structure of more than
+    `LARGE_STRUCTURE_ATOMS` atoms keeps both in `atoms_artifact` (npz) instead.
+    """
+
+    collection: ClassVar[str] = "structures"
+    indexes: ClassVar[tuple[Index, ...]] = (
+        Index(keys=[("formula", 1), ("config_type", 1)]),
+        Index(keys=[("config_type", 1), ("iteration", 1)]),
+        Index(keys=[("iteration", 1)]),
+        Index(keys=[("n_atoms", 1)]),
+        Index(keys=[("min_distance_A", 1)]),
+        Index(keys=[("density_g_cm3", 1)]),
+        Index(keys=[("parents", 1)]),
+        Index(keys=[("tags", 1)]),
+        Index(keys=[("created_at", -1)]),
+    )
+
+    formula: str = Field(description="Reduced formula")
+    elements: list[str]
+    composition: dict[str, float] = Field(description="Atomic fractions")
+    n_atoms: int = Field(ge=1)
+    config_type: ConfigType
+    iteration: int = Field(0, ge=0, description="Iteration of the training protocol that made it")
+    parents: list[str] = Field(default_factory=list, description="Structures that it was made from")
+    min_distance_A: float | None = Field(None, gt=0, description="Closest contact, periodic")
+    density_g_cm3: float = Field(gt=0)
+    volume_per_atom_A3: float = Field(gt=0)
+    pbc: list[bool] = Field(min_length=3, max_length=3)
+    cell_A: list[list[float]] = Field(min_length=3, max_length=3, description="Rows are lattice vectors, Å")
+    numbers: bytes | None = None
+    positions: bytes | None = None
+    atoms_artifact: ArtifactRef | None = None
+    source: dict[str, Any] = Field(
+        default_factory=dict, description="What made it: builder and its parameters"
+    )
+    tags: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _holds_all_atoms(self) -> Structure:
+        if self.atoms_artifact is not None:
+            return self
+        if self.numbers is None or self.positions is None:
+            raise ValueError("a structure needs numbers and positions, or an atoms_artifact")
+        if len(self.numbers) != self.n_atoms or len(self.positions) != 24 * self.n_atoms:
+            raise ValueError(f"numbers and positions do not hold {self.n_atoms} atoms")
+        return self

@@ -1,0 +1,82 @@
+"""What is stored of a trajectory; never the frames themselves."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part
+
+
+class Segment(Part):
+    """A part of a trajectory that ran in one go."""
+
+    directory: str
+    host: str
+    first_step: int = Field(ge=0)
+    last_step: int = Field(ge=0)
+    wall_s: float = Field(ge=0)
+
+
+class Kick(Part):
+    """One addition (or removal, negative) of kinetic energy in a pulse (or cooling)."""
+
+    time_ps: float
+    asked_eV: float
+    added_eV: float
+
+
+class Trajectory(Document):
+    """One molecular-dynamics run: what moved, by which potential, for how long, and where its files are.
+
+    `thermo` holds thinned series of equal length (`time_ps`, `potential_eV`, `temperature_K`, …); `analysis` the
+    series and profiles computed from frames.
+    """
+
+    collection: ClassVar[str] = "trajectories"
+    indexes: ClassVar[tuple[Index, ...]] = (
+        Index(keys=[("potential_id", 1)]),
+        Index(keys=[("cycle_id", 1), ("operation_index", 1)]),
+        Index(keys=[("protocol", 1)]),
+        Index(keys=[("formula", 1)]),
+        Index(keys=[("state", 1)]),
+        Index(keys=[("created_at", -1)]),
+    )
+
+    name: str
+    protocol: str = Field(description="anneal, melt_quench, RESET, SET, …")
+    stages: list[dict[str, Any]]
+    potential_id: str
+    cycle_id: str | None = None
+    operation_index: int | None = Field(None, ge=0)
+    start_structure_id: str | None = None
+    final_structure_id: str | None = None
+    formula: str
+    n_atoms: int = Field(ge=1)
+    groups: dict[str, int] = Field(default_factory=dict, description="Atoms in each group")
+    state: Literal["finished", "failed"]
+    failure_class: str = ""
+    reason: str = ""
+    timestep_fs: float = Field(gt=0)
+    n_steps: int = Field(ge=0)
+    duration_ps: float = Field(ge=0)
+    n_frames: int = Field(ge=0)
+    seed: int
+    asked_energy_eV: float | None = None
+    added_energy_eV: float | None = None
+    removed_energy_eV: float | None = None
+    kicks: list[Kick] = Field(default_factory=list)
+    max_temperature_K: float | None = None
+    final_temperature_K: float | None = None
+    crystalline_fraction: float | None = None
+    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen")
+    thermo: dict[str, list[float]] = Field(default_factory=dict)
+    analysis: dict[str, Any] = Field(default_factory=dict)
+    files: list[ArtifactRef] = Field(default_factory=list)
+    segments: list[Segment] = Field(default_factory=list)
+    cost: Cost | None = None
+    us_per_atom_step: float | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    host: str = ""
+    job_uuid: str = ""

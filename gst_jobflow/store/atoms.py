@@ -1,0 +1,73 @@
+"""Between ASE's Atoms and structure documents."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
+from gst_jobflow.structures.document_fields import content_hash, describe
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.results import Results
+
+
+def structure_document(
+    atoms: Atoms,
+    config_type: ConfigType,
+    *,
+    source: dict[str, Any] | None = None,
+    parents: list[str] | None = None,
+    iteration: int = 0,
+    tags: list[str] | None = None,
+    artifacts: ArtifactStore | None = None,
+) -> Structure:
+    """Make the document of a structure; a large one needs `artifacts` to keep its coordinates in."""
+    fields: dict[str, Any] = describe(atoms)
+    if len(atoms) > LARGE_STRUCTURE_ATOMS:
+        if artifacts is None:
+            raise ValueError(f"{len(atoms)} atoms need an artifact store")
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, numbers=atoms.numbers.astype("u1"), positions=atoms.positions.astype("<f8")
+        )
+        fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz")
+    else:
+        fields["numbers"] = pack(atoms.numbers, "u1")
+        fields["positions"] = pack(atoms.positions)
+    return Structure(
+        _id=content_hash(atoms),
+        config_type=config_type,
+        iteration=iteration,
+        parents=parents or [],
+        pbc=[bool(periodic) for periodic in atoms.pbc],
+        cell_A=atoms.cell.tolist(),
+        source=source or {},
+        tags=tags or [],
+        **fields,
+    )
+
+
+def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:
+    """The atoms of a structure document; `info` carries its id and config_type."""
+    from ase import Atoms
+
+    if structure.atoms_artifact is not None:
+        with np.load(artifacts.path(structure.atoms_artifact)) as data:
+            numbers, positions = data["numbers"], data["positions"]
+    else:
+        assert structure.numbers is not None and structure.positions is not None  # the model checks this
+        numbers, positions = unpack(structure.numbers, dtype="u1"), unpack(structure.positions, 3)
+    atoms = Atoms(numbers=numbers, positions=positions, cell=structure.cell_A, pbc=structure.pbc)
+    atoms.info.update(structure_id=structure.id, config_type=structure.config_type)
+    return atoms
+
+
+def load_atoms(results: Results, structure_id: str) -> Atoms:
+    """Read the atoms of a structure by its id."""
+    return atoms_of(results.get(Structure, structure_id), results.artifacts)
