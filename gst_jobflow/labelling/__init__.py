@@ -1,0 +1,1 @@
+"""Labels: energies, forces and stresses from first principles or any ASE calculator, one protocol."""

@@ -1,0 +1,277 @@
+"""The protocol of every label backend, and the checks that no backend can skip."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from pydantic import Field
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.strict import StrictModel
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FAILURE_CLASSES = (
+    "not_converged",
+    "unphysical",
+    "crash",
+    "timeout",
+    "bad_input",
+    "missing_output",
+    "wrong_method",
+)
+
+
+@dataclass
+class RawLabel:
+    """What one calculation gave. A failed one carries no numbers, only why.
+
+    Parameters
+    ----------
+    converged
+        True only when every number may enter a dataset.
+    energy_eV
+        Total energy of the cell, the one whose derivative the forces are (with smearing: the free energy).
+    forces_eV_A
+        Shape (N, 3), eV/Å.
+    stress_eV_A3
+        Shape (6,), Voigt order xx, yy, zz, yz, xz, xy, ASE's sign (negative under compression); None where
+        the backend has none.
+    failure_class
+        Empty, or one of `FAILURE_CLASSES`.
+    reason
+        One line.
+    wall_s
+        Wall time of the calculation.
+    method_seen
+        The method that really ran, where the backend can read it from the output.
+    files
+        Name to path of what is worth keeping.
+    """
+
+    converged: bool
+    energy_eV: float | None = None
+    forces_eV_A: np.ndarray | None = None
+    stress_eV_A3: np.ndarray | None = None
+    failure_class: str = ""
+    reason: str = ""
+    wall_s: float = 0.0
+    method_seen: Method | None = None
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+class Bounds(StrictModel):
+    """What a number must lie between to be believed. A guard against garbage, not a selection of data.
+
+    Parameters
+    ----------
+    lower_eV_per_atom, upper_eV_per_atom
+        Bounds of the energy per atom, less the mean of `free_atom_eV` over the cell's atoms.
+    free_atom_eV
+        Energy of each element's free atom by the same method. Empty: the bounds are absolute (VASP, whose
+        energies already refer to pseudo-atoms).
+    max_force_eV_A
+        Largest force on one atom.
+    """
+
+    lower_eV_per_atom: float = -15.0
+    upper_eV_per_atom: float = 60.0
+    free_atom_eV: dict[str, float] = Field(default_factory=dict)
+    max_force_eV_A: float = 500.0
+
+    def reference_eV(self, symbols: list[str]) -> float:
+        """Return the sum of the free atoms' energies of `symbols`, 0 for absolute bounds.
+
+        Raises
+        ------
+        InputError
+            An element has no free-atom energy.
+        """
+        if not self.free_atom_eV:
+            return 0.0
+        missing = sorted(set(symbols) - set(self.free_atom_eV))
+        if missing:
+            raise InputError(
+                f"no free-atom energy for {', '.join(missing)} to bound the label by",
+                "add it to bounds.free_atom_eV of the label backend",
+            )
+        return sum(self.free_atom_eV[symbol] for symbol in symbols)
+
+
+@runtime_checkable
+class LabelBackend(Protocol):
+    """What a label maker needs from a program."""
+
+    bounds: Bounds
+
+    def method(self) -> Method:
+        """Return the physics of this backend; raises MissingProgramError when the version cannot be known."""
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError when `atoms` cannot be labelled."""
+
+    def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
+        """Label `atoms` inside `directory`.
+
+        A failed calculation is returned, never raised. Raises MissingProgramError when the program is not
+        there.
+        """
+
+
+class BackendModel(StrictModel):
+    """The fields and the input check that our backends share.
+
+    Parameters
+    ----------
+    floor_A
+        Shortest distance between two atoms (periodic images too) that is worth computing.
+    bounds
+        See `Bounds`.
+    elements
+        Supported elements; empty: any.
+    """
+
+    floor_A: float = Field(1.0, ge=0)
+    bounds: Bounds = Field(default_factory=Bounds)
+    elements: list[str] = Field(default_factory=list)
+
+    @property
+    def needs_periodic(self) -> bool:
+        """True where the program knows periodic cells only."""
+        return False
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError for no atoms, an unsupported element, a flat cell or atoms too close."""
+        if len(atoms) == 0:
+            raise InputError("a structure without atoms", "remove it from the list")
+        symbols = atoms.get_chemical_symbols()
+        unknown = sorted(set(symbols) - set(self.elements or symbols) | {s for s in symbols if s == "X"})
+        if unknown:
+            raise InputError(
+                f"element {', '.join(unknown)} has no settings in this backend",
+                f"known: {', '.join(self.elements) or 'any real element'}",
+            )
+        if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+            raise InputError("positions or cell are not finite", "remove the structure or make it again")
+        if self.needs_periodic and not atoms.pbc.all():
+            raise InputError("the structure is not periodic in three directions", "give it a cell and pbc")
+        if atoms.pbc.any() and not atoms.cell.volume > 0:
+            raise InputError("a periodic structure whose cell has no volume", "give it a cell")
+        self.bounds.reference_eV(symbols)
+        closest = closest_pair(atoms, self.floor_A)
+        if closest is not None:
+            distance, i, j = closest
+            raise InputError(
+                f"atoms {i} and {j} are {distance:.3f} Å apart, less than {self.floor_A} Å",
+                "make the structure with larger minimum distances, or lower floor_A",
+            )
+
+
+def closest_pair(atoms: Atoms, below_A: float) -> tuple[float, int, int] | None:
+    """Return distance and indices of the closest pair below `below_A`, periodic images too, or None."""
+    from ase.neighborlist import neighbor_list
+
+    if below_A <= 0:
+        return None
+    i, j, d = neighbor_list("ijd", atoms, below_A)
+    if len(d) == 0:
+        return None
+    first = int(np.argmin(d))
+    return float(d[first]), int(i[first]), int(j[first])
+
+
+def failed(failure_class: str, reason: str, **known: object) -> RawLabel:
+    """Return a failed label with a one-line reason and no numbers."""
+    if failure_class not in FAILURE_CLASSES:
+        raise ValueError(f"unknown failure class {failure_class!r}")
+    line = " ".join(reason.split()) or failure_class
+    return RawLabel(converged=False, failure_class=failure_class, reason=line[:500], **known)  # type: ignore[arg-type]
+
+
+def checked(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
+    """Check the input, compute, and believe the result only when it is complete, finite and within bounds.
+
+    Returns
+    -------
+    RawLabel
+        Bad input is a failed label of class bad_input, so that one structure does not end a chunk of many.
+
+    Raises
+    ------
+    MissingProgramError
+        The program is not there: no structure of the chunk could be labelled.
+    """
+    try:
+        backend.check(atoms)
+    except InputError as error:
+        return failed("bad_input", str(error))
+    start = time.monotonic()
+    label = backend.compute(atoms.copy(), Path(directory))
+    label.wall_s = label.wall_s or time.monotonic() - start
+    known = {"wall_s": label.wall_s, "method_seen": label.method_seen, "files": label.files}
+    if not label.converged:
+        return failed(label.failure_class or "crash", label.reason, **known)
+    seen = label.method_seen
+    if seen is not None and seen.fingerprint() != backend.method().fingerprint():
+        what = ", ".join(differences(backend.method(), seen))
+        return failed("wrong_method", f"another method ran than was asked: {what}", **known)
+    for failure_class, reason in _doubts(label, atoms, backend.bounds):
+        return failed(failure_class, reason, **known)
+    return label
+
+
+def _doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
+    """Yield (failure class, reason) for everything that speaks against a converged label, worst first."""
+    energy, forces, stress = label.energy_eV, label.forces_eV_A, label.stress_eV_A3
+    if energy is None or forces is None:
+        yield "missing_output", f"no {'energy' if energy is None else 'forces'} in the output"
+        return
+    forces = np.asarray(forces)
+    if forces.shape != (len(atoms), 3):
+        yield "missing_output", f"forces of shape {forces.shape} for {len(atoms)} atoms"
+    elif not (math.isfinite(energy) and np.isfinite(forces).all()):
+        yield "unphysical", "energy or forces are not finite"
+    else:
+        yield from _out_of_bounds(energy, forces, atoms, bounds)
+    if stress is not None and (np.shape(stress) != (6,) or not np.isfinite(stress).all()):
+        yield "unphysical", "stress is not six finite numbers"
+
+
+def _out_of_bounds(
+    energy: float, forces: np.ndarray, atoms: Atoms, bounds: Bounds
+) -> Iterable[tuple[str, str]]:
+    per_atom = (energy - bounds.reference_eV(atoms.get_chemical_symbols())) / len(atoms)
+    if not bounds.lower_eV_per_atom <= per_atom <= bounds.upper_eV_per_atom:
+        above = "above free atoms" if bounds.free_atom_eV else "absolute"
+        yield (
+            "unphysical",
+            f"energy {per_atom:.6g} eV/atom ({above}) is outside "
+            f"{bounds.lower_eV_per_atom:g}..{bounds.upper_eV_per_atom:g}",
+        )
+    largest = float(np.linalg.norm(forces, axis=1).max())
+    if largest > bounds.max_force_eV_A:
+        yield "unphysical", f"largest force {largest:.6g} eV/Å is above {bounds.max_force_eV_A:g}"
+
+
+def differences(asked: Method, seen: Method) -> list[str]:
+    """Return "key: asked -> seen" for every top-level difference of two methods."""
+    lines = [
+        f"{name}: {getattr(asked, name)} -> {getattr(seen, name)}"
+        for name in ("code", "version")
+        if getattr(asked, name) != getattr(seen, name)
+    ]
+    missing = object()
+    for key in sorted(set(asked.parameters) | set(seen.parameters)):
+        one, other = asked.parameters.get(key, missing), seen.parameters.get(key, missing)
+        if one != other:
+            texts = ["(none)" if value is missing else repr(value) for value in (one, other)]
+            lines.append(f"{key}: {texts[0]} -> {texts[1]}")
+    return lines
