@@ -1,0 +1,108 @@
+"""Starting and ending programs: children die with us, groups are ended, a pid alone is no identity."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+# pids are reused; two starts of the same pid differ by more than this
+_SAME_START_S = 2.0
+_POLL_S = 0.05
+# loaded here, since a child may not load libraries between fork and exec
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """Return a `preexec_fn` for `subprocess.Popen`: the child gets `ending` when its parent ends.
+
+    It holds even where the parent is ended by SIGKILL. The kernel watches the *thread* that started the child,
+    so start long runs from a thread that lives as long as they do. Programs that the child starts are not
+    covered: give it its own session and end it by `end_group`.
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(ending), 0, 0, 0)
+        # the parent may have ended before the line above
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def is_alive(pid: int | None, started_at: float | None = None, marker: str | None = None) -> bool:
+    """Whether `pid` runs (zombies do not) and is the process that is meant.
+
+    Parameters
+    ----------
+    pid
+        Process id; none is not alive.
+    started_at
+        Create time in s since the epoch, as `psutil.Process.create_time` gives it.
+    marker
+        Text that must be one of the words of its command line, or be part of one.
+    """
+    if not pid or pid <= 0:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if started_at is not None and abs(process.create_time() - started_at) > _SAME_START_S:
+            return False
+        return marker is None or any(marker in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        # somebody else's process: it lives, but it is ours only if nothing more was asked
+        return marker is None
+
+
+def members(pgid: int) -> Iterator[int]:
+    """Yield the pids of the living processes in group `pgid`."""
+    for pid in psutil.pids():
+        try:
+            if os.getpgid(pid) == pgid and is_alive(pid):
+                yield pid
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def end_group(pgid: int, grace_s: float = 5.0) -> bool:
+    """End process group `pgid`: SIGTERM, and SIGKILL for what is left after `grace_s`.
+
+    Returns whether anything was there to end.
+
+    Raises
+    ------
+    ValueError
+        `pgid` is our own group or no group: a mistake that would end us.
+    """
+    if pgid <= 1 or pgid == os.getpgrp():
+        raise ValueError(f"process group {pgid} is not one of a child in its own group")
+    if not any(True for _ in members(pgid)):
+        return False
+    for ending, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(pgid, ending)
+        except ProcessLookupError:
+            return True
+        if _gone(pgid, wait_s):
+            break
+    return True
+
+
+def _gone(pgid: int, wait_s: float) -> bool:
+    deadline = time.monotonic() + wait_s
+    while any(True for _ in members(pgid)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
