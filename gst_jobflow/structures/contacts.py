@@ -1,0 +1,212 @@
+"""Distances between atoms in periodic cells: the smallest one, pairs that are too close, and pushing them apart."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# push_apart gives up when the energy falls by less than 2 % in 150 steps: jammed
+_STALL_STEPS = 150
+_STALL_SHARE = 0.98
+
+
+class PairDistances:
+    """The smallest allowed distance of every pair of elements.
+
+    Parameters
+    ----------
+    species
+        Element of each atom, shape (n_atoms,).
+    pairs_A
+        Distances in Å for named pairs, ``{"Ge-Te": 2.5}``; order within a pair does not matter.
+    default_A
+        Distance in Å for all other pairs.
+
+    Attributes
+    ----------
+    types : numpy.ndarray
+        Index of each atom's element in `elements`, shape (n_atoms,), int32.
+    matrix_A : numpy.ndarray
+        Smallest distances in Å, shape (n_elements, n_elements), symmetric.
+
+    Raises
+    ------
+    InputError
+        For a pair that is not two element symbols joined by a dash, that is named twice with different distances, or
+        for a distance that is not positive.
+    """
+
+    def __init__(self, species: Sequence[str], pairs_A: Mapping[str, float], default_A: float) -> None:
+        self.elements = sorted(set(species))
+        index = {element: i for i, element in enumerate(self.elements)}
+        self.types = np.array([index[element] for element in species], dtype=np.int32)
+        self.matrix_A = np.full((len(index), len(index)), float(default_A))
+        for (first, second), distance_A in pair_table(pairs_A).items():
+            if first in index and second in index:
+                self.matrix_A[index[first], index[second]] = distance_A
+                self.matrix_A[index[second], index[first]] = distance_A
+
+    def scaled(self, factor: float) -> PairDistances:
+        """Return a copy with all distances multiplied by `factor`."""
+        other = copy.copy(self)
+        other.matrix_A = self.matrix_A * factor
+        return other
+
+    def mean_cube_A3(self) -> float:
+        """Return the mean over all pairs of atoms of the cubed distance: the volume scale of the packing, in Å^3."""
+        share = np.bincount(self.types, minlength=len(self.elements)) / len(self.types)
+        return float(share @ self.matrix_A**3 @ share)
+
+
+def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """Read ``{"Ge-Te": 2.5}`` into ``{("Ge", "Te"): 2.5}`` with sorted keys; raises InputError as PairDistances."""
+    from ase.data import atomic_numbers
+
+    table: dict[tuple[str, str], float] = {}
+    for name, distance_A in pairs_A.items():
+        parts = tuple(sorted(part.strip() for part in name.split("-")))
+        if len(parts) != 2 or any(part == "X" or part not in atomic_numbers for part in parts):
+            raise InputError(f"'{name}' is no pair of elements", "write pairs as 'Ge-Te'")
+        if not (math.isfinite(distance_A) and distance_A > 0):
+            raise InputError(f"smallest distance of {name} is {distance_A} Å", "give a positive number")
+        if table.setdefault(parts, distance_A) != distance_A:
+            raise InputError(f"the pair {name} is given twice with different distances", "keep one of them")
+    return table
+
+
+def min_distance(atoms: Atoms) -> float:
+    """Return the smallest distance between two atoms in Å, periodic images and an atom's own images included.
+
+    Infinite where there is no pair at all (one atom, not periodic).
+
+    Raises
+    ------
+    DataError
+        For no atoms or non-finite positions.
+    """
+    if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
+        raise DataError("no atoms, or positions that are not finite: there is no smallest distance")
+    has_pairs = len(atoms) > 1 or atoms.pbc.any()
+    # the mean spacing is near the answer in dense cells; a cell mostly empty needs a few doublings
+    cutoff_A = 1.5 * (abs(_volume_A3(atoms)) / len(atoms)) ** (1 / 3)
+    while has_pairs:
+        distances_A = _neighbours("d", atoms, cutoff_A)
+        if len(distances_A):
+            return float(distances_A.min())
+        cutoff_A *= 2
+    return math.inf
+
+
+def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
+    """Return the smallest ratio of a pair's distance to what `allowed` asks of it; 1 or more means no overlap.
+
+    Ratios above 1.5 are returned as 1.5.
+    """
+    i, j, d = _neighbours("ijd", atoms, 1.5 * allowed.matrix_A, allowed.types)
+    if len(d) == 0:
+        return 1.5
+    return float((d / allowed.matrix_A[allowed.types[i], allowed.types[j]]).min())
+
+
+def push_apart(
+    atoms: Atoms,
+    allowed: PairDistances,
+    movable: np.ndarray | None = None,
+    max_steps: int = 2000,
+    margin: float = 1e-3,
+) -> int:
+    """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps made.
+
+    The energy is harmonic in the overlap and is minimised by FIRE with the neighbour list renewed at every step, until
+    it no longer falls; whether it got there is for the caller to check (`scaled_min_distance`).
+
+    Parameters
+    ----------
+    atoms
+        Cell and positions; atoms may leave the cell (wrap them afterwards).
+    allowed
+        Smallest distances; must belong to these atoms.
+    movable
+        Mask of the atoms that may move, shape (n_atoms,); all by default.
+    margin
+        Distances aimed at are larger by this share, so that the result ends strictly on the safe side.
+
+    Notes
+    -----
+    FIRE: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006). Coincident atoms have no direction; they do not occur with
+    random positions and would be left to the caller's check.
+    """
+    target_A = allowed.matrix_A * (1 + margin)
+    free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
+    velocity = np.zeros_like(atoms.positions)
+    dt, mixing, downhill = 0.3, 0.1, 0
+    energy_before = math.inf
+    for step in range(max_steps):
+        force, energy = _overlap_forces(atoms, allowed, target_A, free)
+        if energy == 0.0:
+            return step
+        if step % _STALL_STEPS == _STALL_STEPS - 1:
+            if energy > _STALL_SHARE * energy_before:
+                return step
+            energy_before = energy
+        power = float((force * velocity).sum())
+        if power > 0:
+            speed, strength = np.linalg.norm(velocity), np.linalg.norm(force)
+            velocity = (1 - mixing) * velocity + mixing * speed / strength * force
+            downhill += 1
+            if downhill > 5:
+                dt, mixing = min(dt * 1.1, 1.0), mixing * 0.99
+        else:
+            velocity[:] = 0.0
+            dt, mixing, downhill = max(dt * 0.5, 0.05) if step else dt, 0.1, 0
+        velocity += dt * force
+        move = dt * velocity
+        longest_A = np.sqrt((move**2).sum(axis=1)).max()
+        limit_A = 0.2 * target_A.max()
+        atoms.positions += move * min(1.0, limit_A / longest_A) if longest_A > 0 else 0.0
+    return max_steps
+
+
+def _overlap_forces(
+    atoms: Atoms, allowed: PairDistances, target_A: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return forces in Å, shape (n_atoms, 3), and energy in Å^2 of the overlaps that can be reduced."""
+    i, j, d, vector = _neighbours("ijdD", atoms, target_A, allowed.types)
+    reducible = (i != j) & (d > 0) & (free[i] | free[j])
+    i, j, d, vector = i[reducible], j[reducible], d[reducible], vector[reducible]
+    overlap = target_A[allowed.types[i], allowed.types[j]] - d
+    pull = -(overlap / d)[:, None] * vector
+    force = np.stack([np.bincount(i, pull[:, k], minlength=len(atoms)) for k in range(3)], axis=1)
+    force[~free] = 0.0
+    return force, float((overlap**2).sum()) / 4
+
+
+def _volume_A3(atoms: Atoms) -> float:
+    """Return the cell's volume, or that of the atoms' bounding box where the cell does not span one."""
+    if atoms.cell.rank == 3:
+        return atoms.cell.volume
+    extent = np.ptp(atoms.positions, axis=0) + 1.0
+    return float(extent.prod())
+
+
+def _neighbours(
+    quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None
+) -> np.ndarray | tuple[np.ndarray, ...]:
+    """Call matscipy's cell-list neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
+    from matscipy.neighbours import neighbour_list
+
+    numbers = np.zeros(len(atoms), np.int32) if types is None else types
+    # directions without a vector (molecules, slabs) get one; it is not periodic, so its length plays no role
+    cell = atoms.cell.complete().array
+    return neighbour_list(
+        quantities, positions=atoms.positions, cell=cell, pbc=atoms.pbc, numbers=numbers, cutoff=cutoff
+    )

@@ -1,0 +1,257 @@
+"""Hard-sphere random structures: random positions, then overlaps pushed apart.
+
+This is what AIRSS `buildcell` does for structures without symmetry (Pickard and Needs, J. Phys. Condens. Matter 23,
+053201 (2011)); the reference paper (doi 10.1038/s41467-025-63732-4) uses such cells for robustness and training.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.strict import StrictModel
+from gst_jobflow.structures.composition import Rounding, atom_counts, parse_formula
+from gst_jobflow.structures.contacts import (
+    PairDistances,
+    min_distance,
+    pair_table,
+    push_apart,
+    scaled_min_distance,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["HardSphereSpec", "generate", "min_distance"]
+
+_LOG = logging.getLogger(__name__)
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Range = tuple[Positive, Positive]
+Vector = tuple[float, float, float]
+
+# amu / Å^3 in g/cm3
+_DENSITY_UNIT = 1.66053906660
+_ATTEMPTS = 3
+# packing fractions tried after a failure to tell what would work; random packings of equal spheres jam near 0.64
+_FRACTIONS_TRIED = (0.62, 0.59, 0.56, 0.53, 0.50)
+
+
+class HardSphereSpec(StrictModel):
+    """What a hard-sphere random structure must be like.
+
+    Attributes
+    ----------
+    formula
+        Composition; only its ratios count.
+    n_atoms
+        Atoms in the cell; the paper uses 6–40 for training and 1,000 for robustness.
+    density_g_cm3, volume_per_atom_A3
+        One number, or a range (low, high) to draw from; exactly one of these two and `fixed_cell_A` is given.
+    fixed_cell_A
+        The cell in Å: three lengths (orthorhombic), or three vectors.
+    min_distances_A
+        Smallest distance in Å by pair of elements, ``{"Ge-Te": 2.5}``.
+    min_distance_A
+        Smallest distance in Å of all other pairs.
+    cell_shape
+        Drawn anew for every structure: ``orthorhombic`` varies the ratios of the edges, ``triclinic`` also the angles.
+    rounding
+        See `composition.atom_counts`.
+    seed
+        With the index of the structure, all that randomness depends on.
+    """
+
+    formula: str
+    n_atoms: int = Field(gt=0)
+    density_g_cm3: Positive | Range | None = None
+    volume_per_atom_A3: Positive | Range | None = None
+    fixed_cell_A: Vector | tuple[Vector, Vector, Vector] | None = None
+    min_distances_A: dict[str, float] = Field(default_factory=dict)
+    min_distance_A: Positive = 2.5
+    cell_shape: Literal["cubic", "orthorhombic", "triclinic"] = "triclinic"
+    rounding: Rounding = "exact"
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("formula")
+    @classmethod
+    def _formula_is_readable(cls, formula: str) -> str:
+        parse_formula(formula)
+        return formula
+
+    @field_validator("min_distances_A")
+    @classmethod
+    def _pairs_are_readable(cls, pairs_A: dict[str, float]) -> dict[str, float]:
+        pair_table(pairs_A)
+        return pairs_A
+
+    @model_validator(mode="after")
+    def _one_size(self) -> HardSphereSpec:
+        sizes = {
+            "density_g_cm3": self.density_g_cm3,
+            "volume_per_atom_A3": self.volume_per_atom_A3,
+            "fixed_cell_A": self.fixed_cell_A,
+        }
+        given = [name for name, value in sizes.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(sizes)} (given: {', '.join(given) or 'none'})")
+        size = sizes[given[0]]
+        if given[0] == "fixed_cell_A":
+            if abs(np.linalg.det(_matrix(size))) < 1e-6:
+                raise ValueError(
+                    "fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å"
+                )
+        elif isinstance(size, tuple) and size[0] > size[1]:
+            raise ValueError(f"{given[0]} is a range from low to high, not {size}")
+        return self
+
+
+def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
+    """Make one structure; the same (`spec`, `index`) always gives the same one.
+
+    Parameters
+    ----------
+    spec
+        What it must be like.
+    index
+        Which of the family, from 0.
+
+    Returns
+    -------
+    ase.Atoms
+        Periodic, atoms wrapped into the cell and grouped by element in the order of the formula; no pair (images
+        included) is closer than asked.
+
+    Raises
+    ------
+    InputError
+        If the composition cannot be made, or the atoms do not fit: the message tells the sphere packing fraction
+        asked for, the one reached, and a density that would work.
+    """
+    counts = atom_counts(spec.formula, spec.n_atoms, spec.rounding)
+    species = [element for element, count in counts.items() for _ in range(count)]
+    allowed = PairDistances(species, spec.min_distances_A, spec.min_distance_A)
+    random = np.random.default_rng([spec.seed, index])
+    best, best_ratio = None, -1.0
+    for _ in range(_ATTEMPTS):
+        atoms = _random_atoms(spec, species, allowed, random)
+        steps = push_apart(atoms, allowed)
+        atoms.wrap()
+        ratio = scaled_min_distance(atoms, allowed)
+        if ratio >= 1.0:
+            _LOG.debug("%s: %d atoms packed in %d steps", spec.formula, len(atoms), steps)
+            return atoms
+        if ratio > best_ratio:
+            best, best_ratio = atoms, ratio
+    raise _cannot_be_packed(spec, best, allowed, best_ratio)
+
+
+def _random_atoms(
+    spec: HardSphereSpec, species: list[str], allowed: PairDistances, random: np.random.Generator
+) -> Atoms:
+    """Draw density, cell and positions; overlaps are still there."""
+    from ase import Atoms
+
+    atoms = Atoms(species, pbc=True)
+    if spec.fixed_cell_A is not None:
+        cell = _matrix(spec.fixed_cell_A)
+    else:
+        volume_A3 = _draw_volume_A3(spec, float(atoms.get_masses().sum()), random)
+        # an atom cannot be moved away from its own images: the cell itself must keep them apart
+        longest_A = float(np.diag(allowed.matrix_A).max())
+        cell = _draw_cell(spec.cell_shape, volume_A3, longest_A, random)
+    atoms.set_cell(cell)
+    atoms.set_scaled_positions(random.random((len(atoms), 3)))
+    return atoms
+
+
+def _draw_volume_A3(spec: HardSphereSpec, mass_amu: float, random: np.random.Generator) -> float:
+    size = spec.density_g_cm3 if spec.volume_per_atom_A3 is None else spec.volume_per_atom_A3
+    value = random.uniform(*size) if isinstance(size, tuple) else size
+    if spec.volume_per_atom_A3 is None:
+        return mass_amu * _DENSITY_UNIT / value
+    return value * spec.n_atoms
+
+
+def _draw_cell(
+    shape: str, volume_A3: float, image_distance_A: float, random: np.random.Generator, draws: int = 200
+) -> np.ndarray:
+    """Draw a cell, shape (3, 3), of the wanted volume whose lattice vectors are all at least `image_distance_A`.
+
+    Falls back to the least bad draw, mixed with a cube in ever larger shares, so that a small cell ends near cubic
+    rather than not at all.
+    """
+    from ase.cell import Cell
+
+    cell = np.eye(3)
+    for draw in range(draws if shape != "cubic" else 1):
+        angles = random.uniform(60, 120, 3) if shape == "triclinic" else (90, 90, 90)
+        lengths = np.exp(random.uniform(-0.35, 0.35, 3)) if shape != "cubic" else np.ones(3)
+        cosines = np.cos(np.radians(angles))
+        # squared volume of the unit parallelepiped: angles that make a flat or impossible cell are drawn again
+        squared = 1 - (cosines**2).sum() + 2 * cosines.prod()
+        if squared < 0.25:
+            continue
+        drawn = Cell.fromcellpar([*lengths, *angles]).array
+        cubic_share = draw / draws
+        cell = (1 - cubic_share) * drawn + cubic_share * np.eye(3)
+        cell *= (volume_A3 / abs(np.linalg.det(cell))) ** (1 / 3)
+        if _shortest_image_A(cell) > image_distance_A:
+            return cell
+    return np.eye(3) * volume_A3 ** (1 / 3)
+
+
+def _shortest_image_A(cell: np.ndarray) -> float:
+    """Return the length in Å of the shortest lattice vector of `cell`, shape (3, 3)."""
+    from ase import Atoms
+
+    return min_distance(Atoms("X", cell=cell, pbc=True))
+
+
+def _matrix(cell_A: Vector | tuple[Vector, Vector, Vector]) -> np.ndarray:
+    cell = np.asarray(cell_A, float)
+    return np.diag(cell) if cell.ndim == 1 else cell
+
+
+def _cannot_be_packed(spec: HardSphereSpec, best: Atoms, allowed: PairDistances, ratio: float) -> InputError:
+    """Say how far the packing got; `best` expanded by 1/`ratio` keeps all distances, so its density works."""
+    volume_A3 = best.get_volume()
+    ratio = _reached_ratio(best, allowed, ratio)
+    asked = _packing_fraction(best, allowed)
+    density = float(best.get_masses().sum()) / volume_A3 * _DENSITY_UNIT
+    way_out = f"ask for {0.99 * density * ratio**3:.2f} g/cm3 or less, or for smaller distances"
+    if spec.fixed_cell_A is not None:
+        way_out = (
+            f"use a cell with edges {1.004 / ratio:.2f} times as long, fewer atoms, or smaller distances"
+        )
+    if _shortest_image_A(best.cell.array) < float(np.diag(allowed.matrix_A).max()):
+        way_out += "; the cell is shorter than the distance of an atom to its own image: widen it, or ask for more atoms"
+    return InputError(
+        f"{len(best)} atoms of {spec.formula} cannot be packed at {density:.2f} g/cm3: sphere packing fraction asked "
+        f"{asked:.3f}, reached {asked * ratio**3:.3f}",
+        way_out,
+    )
+
+
+def _packing_fraction(atoms: Atoms, allowed: PairDistances) -> float:
+    """Return the share of the volume in spheres whose diameter is the (cubic) mean of the smallest distances."""
+    return math.pi / 6 * allowed.mean_cube_A3() * len(atoms) / atoms.get_volume()
+
+
+def _reached_ratio(atoms: Atoms, allowed: PairDistances, ratio: float) -> float:
+    """Return by what factor all distances must shrink to be kept, trying a few that random packings can reach."""
+    asked = _packing_fraction(atoms, allowed)
+    for fraction in _FRACTIONS_TRIED:
+        factor = (fraction / asked) ** (1 / 3)
+        if not ratio < factor < 1:
+            continue
+        trial = atoms.copy()
+        push_apart(trial, allowed.scaled(factor))
+        if scaled_min_distance(trial, allowed) >= factor:
+            return factor
+    return ratio
