@@ -1,0 +1,1 @@
+"""From labelled structures to an ACE potential by pacemaker: input, run, errors."""

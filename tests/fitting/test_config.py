@@ -1,0 +1,153 @@
+"""The typed fit and the input.yaml made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.fitting.config import (
+    BackendConfig,
+    EmbeddingConfig,
+    FitConfig,
+    FunctionsConfig,
+    OptimizerConfig,
+    RadialConfig,
+    render_input,
+    to_yaml,
+)
+
+REFERENCE = {"Ge": -0.5, "Sb": -0.6, "Te": -0.7}
+
+
+def rendered(config: FitConfig) -> dict:
+    return render_input(config, "train.pckl.gzip", "test.pckl.gzip", REFERENCE)
+
+
+def every_key(content: object) -> set[str]:
+    if not isinstance(content, dict):
+        return set()
+    return set(content).union(*(every_key(value) for value in content.values()))
+
+
+def everything_on() -> FitConfig:
+    return FitConfig(
+        radial=RadialConfig(repulsion="auto"),
+        optimizer=OptimizerConfig(
+            ladder_step=100, min_relative_train_loss_per_iter=1e-5, min_relative_test_loss_per_iter=1e-5
+        ),
+        backend=BackendConfig(gpu=0),
+    )
+
+
+@pytest.mark.pacemaker
+def test_every_key_we_write_is_one_that_pacemaker_reads():
+    """pacemaker ignores unknown keys silently, so each must stand as a quoted word or an argument in its source."""
+    import pyace
+    import tensorpotential
+
+    sources = [*Path(pyace.__file__).parent.rglob("*.py")]
+    sources += Path(tensorpotential.__file__).parent.joinpath("compat", "pace").rglob("*.py")
+    text = "\n".join(path.read_text() for path in sources if path.name != "const_template.py")
+    # elements and labels of ours are values, not keys that pacemaker looks up
+    for key in every_key(rendered(everything_on())) - set(REFERENCE):
+        assert any(form in text for form in (f'"{key}"', f"'{key}'", f"{key}=0")), key
+
+
+def test_paper_preset_has_the_papers_numbers():
+    content = rendered(FitConfig.gst_ace_24())
+    embedding = content["potential"]["embeddings"]["ALL"]
+    assert embedding["ndensity"] == 3
+    assert embedding["fs_parameters"] == [1, 1, 1, 0.5, 1, 2]
+    assert content["potential"]["bonds"]["ALL"]["rcut"] == 8.0
+    assert content["potential"]["functions"]["number_of_functions_per_element"] == 1000
+    assert content["potential"]["functions"]["ALL"] == {
+        "nradmax_by_orders": [16, 12, 8, 5, 2],
+        "lmax_by_orders": [0, 8, 6, 3, 1],
+    }
+    assert content["fit"]["loss"]["kappa"] == 0.4
+    assert {content["fit"]["loss"][name] for name in content["fit"]["loss"] if name != "kappa"} == {1e-8}
+    assert "repulsion" not in content["fit"]
+
+
+def test_reference_energies_are_pinned_and_the_cutoff_belongs_to_the_bonds():
+    content = rendered(FitConfig.small())
+    assert content["data"]["reference_energy"] == REFERENCE
+    assert "cutoff" not in content
+    assert content["potential"]["bonds"]["ALL"]["rcut"] == 6.0
+
+
+def test_missing_reference_energy_is_refused():
+    with pytest.raises(InputError, match="Sb"):
+        render_input(FitConfig.small(), "a.pckl.gzip", None, {"Ge": 0.0, "Te": 0.0})
+
+
+def test_what_is_off_is_left_out():
+    content = render_input(FitConfig.small(), "a.pckl.gzip", None, REFERENCE)
+    assert "test_filename" not in content["data"]
+    assert not {"ladder_step", "repulsion", "early_stopping_patience"} & set(content["fit"])
+    assert "gpu_config" not in content["backend"]
+    no_gpu = render_input(FitConfig(backend=BackendConfig(gpu=None)), "a.pckl.gzip", None, REFERENCE)
+    assert no_gpu["backend"]["gpu_config"] == {"gpu_ind": -1}
+
+
+def test_yaml_says_the_same_to_a_yaml_1_2_reader():
+    """pacemaker reads with ruamel (YAML 1.2), where an unquoted 1e-8 or a bare Y would be something else."""
+    ruamel = pytest.importorskip("ruamel.yaml")
+    content = render_input(FitConfig.gst_ace_24(("Y", "Te")), "a.pckl.gzip", None, {"Y": -1.0, "Te": -2.0})
+    text = to_yaml(content)
+    assert ruamel.YAML(typ="safe", pure=True).load(text) == content == yaml.safe_load(text)
+
+
+def test_unknown_key_is_refused_with_the_nearest():
+    with pytest.raises(ValidationError, match="did you mean 'kappa'"):
+        FitConfig.model_validate({"loss": {"kapa": 0.3}})
+    with pytest.raises(ValidationError, match="did you mean 'radial'"):
+        FitConfig.model_validate({"radials": {}})
+
+
+def test_config_survives_json():
+    for config in (FitConfig.small(), FitConfig.gst_ace_24(), FitConfig.linear(), everything_on()):
+        assert FitConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("n_densities", [1, 2, 3, 4])
+def test_every_number_of_densities_has_its_pairs(n_densities):
+    assert len(EmbeddingConfig(n_densities=n_densities).pairs()) == 2 * n_densities
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: EmbeddingConfig(n_densities=3, fs_parameters=(1, 1, 1, 0.5)), "needs 6"),
+        (lambda: EmbeddingConfig(n_densities=5), "less than or equal to 4"),
+        (lambda: FunctionsConfig(nradmax_by_orders=(4, 2), lmax_by_orders=(0, 1, 1)), "one number for each order"),
+        (lambda: FunctionsConfig(nradmax_by_orders=(4, 2), lmax_by_orders=(1, 1)), "begin with 0"),
+        (lambda: FunctionsConfig(nradmax_by_orders=(4, 0), lmax_by_orders=(0, 1)), "1 or more"),
+        (lambda: RadialConfig(rcut_A=4.0, dcut_A=4.5), "must be smaller"),
+        (lambda: RadialConfig(repulsion="on"), "auto"),
+        (lambda: BackendConfig(gpu=-1), "None for none"),
+        (lambda: FitConfig(elements=("Ge", "Tee")), "unknown element 'Tee'"),
+        (lambda: FitConfig(elements=("Ge", "Ge")), "once each"),
+        (lambda: FitConfig(functions=FunctionsConfig(number_of_functions_per_element=3)), "too small"),
+    ],
+)
+def test_contradictions_are_refused(build, says):
+    with pytest.raises(ValidationError, match=says):
+        build()
+
+
+def test_elements_have_one_order():
+    assert FitConfig(elements=("Te", "Ge", "Sb")) == FitConfig(elements=("Sb", "Te", "Ge"))
+
+
+def test_upfit_puts_more_weight_on_energy_and_changes_nothing_else():
+    config = FitConfig.gst_ace_24()
+    upfit = config.upfit(0.05)
+    assert upfit.loss.kappa == 0.05
+    assert upfit.model_dump(exclude={"loss"}) == config.model_dump(exclude={"loss"})
+    with pytest.raises(InputError, match="more weight on energies"):
+        config.upfit(0.9)
