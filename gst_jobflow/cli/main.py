@@ -25,7 +25,20 @@ app = typer.Typer(
 )
 
 # (module, attribute): each command module offers a function or a typer app; order is the order of --help
-_COMMANDS = ("init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query", "report", "ingest")
+_COMMANDS = (
+    "init",
+    "doctor",
+    "demo",
+    "db",
+    "structures",
+    "submit",
+    "launch",
+    "status",
+    "recover",
+    "query",
+    "report",
+    "ingest",
+)
 
 
 def _version(value: bool) -> None:
@@ -43,7 +56,8 @@ def _options(
         typer.Option("--project", "-p", help="Project folder; else GST_PROJECT, else the nearest gst.yaml upwards."),
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting, e.g. --set lammps.ranks=4 (repeatable).")
+        list[str] | None,
+        typer.Option("--set", help="Override a setting, e.g. --set lammps.ranks=4 (repeatable)."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")

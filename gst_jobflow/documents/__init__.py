@@ -22,8 +22,7 @@ from gst_jobflow.documents.study import Member, Study
 from gst_jobflow.documents.trajectory import Kick, Segment, Trajectory
 
 DOCUMENTS: dict[str, type[Document]] = {
-    model.collection: model
-    for model in (Structure, Label, Dataset, Potential, Study, Trajectory, Cycle, Attempt)
+    model.collection: model for model in (Structure, Label, Dataset, Potential, Study, Trajectory, Cycle, Attempt)
 }
 """All document models by collection."""
 

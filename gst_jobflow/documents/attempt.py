@@ -29,9 +29,7 @@ class Attempt(Document):
     state: Literal["running", "finished", "failed", "lost"]
     host: str
     pid: int
-    process_started: float = Field(
-        description="Start time of the process, seconds since 1970: pids are reused"
-    )
+    process_started: float = Field(description="Start time of the process, seconds since 1970: pids are reused")
     slurm_job_id: str | None = None
     worker: str = ""
     directory: str

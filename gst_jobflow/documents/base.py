@@ -44,9 +44,7 @@ class Index(BaseModel):
 class Part(StrictModel):
     """A piece of a document; unknown keys are refused and values never change after they were made."""
 
-    model_config = ConfigDict(
-        frozen=True, ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False)
 
 
 class ArtifactRef(Part):

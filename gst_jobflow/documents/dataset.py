@@ -32,9 +32,7 @@ class Dataset(Document):
     counts: dict[str, int] = Field(description="Members of train and test")
     counts_by_config_type: dict[str, dict[str, int]] = Field(description="{train,test}{TYPE: members}")
     config_type_weights: dict[str, float] = Field(default_factory=dict)
-    reference_energies_eV: dict[str, float] = Field(
-        description="Energy per element that the fit subtracts; pinned"
-    )
+    reference_energies_eV: dict[str, float] = Field(description="Energy per element that the fit subtracts; pinned")
     reference_energies_source: str
     split: dict[str, Any] = Field(description="How train and test were drawn: rule, fraction, seed")
     members: ArtifactRef

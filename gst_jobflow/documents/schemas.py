@@ -67,9 +67,7 @@ def _to_bson(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
             result[servers] = node[ours]
             result[ours] = True
     if "properties" in node:
-        result["properties"] = {
-            key: _to_bson(value, definitions) for key, value in node["properties"].items()
-        }
+        result["properties"] = {key: _to_bson(value, definitions) for key, value in node["properties"].items()}
         result["additionalProperties"] = False
     elif isinstance(node.get("additionalProperties"), dict) and node["additionalProperties"]:
         result["additionalProperties"] = _to_bson(node["additionalProperties"], definitions)

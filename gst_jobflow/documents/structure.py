@@ -47,9 +47,7 @@ class Structure(Document):
     numbers: bytes | None = None
     positions: bytes | None = None
     atoms_artifact: ArtifactRef | None = None
-    source: dict[str, Any] = Field(
-        default_factory=dict, description="What made it: builder and its parameters"
-    )
+    source: dict[str, Any] = Field(default_factory=dict, description="What made it: builder and its parameters")
     tags: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")

@@ -33,9 +33,7 @@ def structure_document(
         if artifacts is None:
             raise ValueError(f"{len(atoms)} atoms need an artifact store")
         buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, numbers=atoms.numbers.astype("u1"), positions=atoms.positions.astype("<f8")
-        )
+        np.savez_compressed(buffer, numbers=atoms.numbers.astype("u1"), positions=atoms.positions.astype("<f8"))
         fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz")
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")

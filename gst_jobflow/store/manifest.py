@@ -71,6 +71,4 @@ def read(file: Path) -> Iterator[Insert | Update]:
                 else:
                     yield Update(entry["update"], entry["id"], entry["set"])
             except (ValueError, KeyError) as err:
-                raise DataError(
-                    f"{file}:{number} is not a manifest entry: {str(err).splitlines()[0]}"
-                ) from err
+                raise DataError(f"{file}:{number} is not a manifest entry: {str(err).splitlines()[0]}") from err

@@ -39,9 +39,7 @@ class Results:
         commands do whose input is on disk already.
     """
 
-    def __init__(
-        self, database: Database | None, artifacts: ArtifactStore, spool_dir: Path | None = None
-    ) -> None:
+    def __init__(self, database: Database | None, artifacts: ArtifactStore, spool_dir: Path | None = None) -> None:
         self._database = database
         self.artifacts = artifacts
         self.spool_dir = spool_dir
@@ -92,12 +90,8 @@ class Results:
             return apply(self._database, entry)
         except ConnectionFailure as err:
             if self.spool_dir is None:
-                raise DatabaseError(
-                    "the results database went away", "gst db status; then run this again"
-                ) from err
-            logger.warning(
-                "database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir
-            )
+                raise DatabaseError("the results database went away", "gst db status; then run this again") from err
+            logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
             self._database = None
             return False
 
@@ -138,9 +132,7 @@ class Results:
         """
         found = self.database[model.collection].find_one({"_id": id})
         if found is None:
-            raise DataError(
-                f"no document '{id}' in {model.collection}", f"gst query {model.collection} lists them"
-            )
+            raise DataError(f"no document '{id}' in {model.collection}", f"gst query {model.collection} lists them")
         return model.model_validate(found)
 
     def get_many(self, model: type[DocumentT], ids: Sequence[str]) -> Iterator[DocumentT]:
@@ -234,10 +226,7 @@ def _put_label(database: Database, label: Label) -> bool:
     try:
         if label.state != "converged":
             body = {key: value for key, value in fields.items() if key != "_id"}
-            return (
-                collection.update_one({"_id": label.id}, {"$setOnInsert": body}, upsert=True).upserted_id
-                is not None
-            )
+            return collection.update_one({"_id": label.id}, {"$setOnInsert": body}, upsert=True).upserted_id is not None
         # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
         collection.replace_one({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
         return True
@@ -262,9 +251,7 @@ def _refused(collection: str, id: str, error: Any) -> DatabaseError:
     info = (details or {}).get("errInfo", {}).get("details", {})
     rules = info.get("schemaRulesNotSatisfied", [])
     reason = str(rules[0])[:300] if rules else str(details)[:300]
-    return DatabaseError(
-        f"the server refused document '{id}' of {collection}: {reason}", "gst db migrate; then again"
-    )
+    return DatabaseError(f"the server refused document '{id}' of {collection}: {reason}", "gst db migrate; then again")
 
 
 def ingest(results: Results, directories: Iterable[Path]) -> dict[str, int]:

@@ -1,0 +1,43 @@
+"""`gst launch`: run what is ready, with local workers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gst_jobflow.cli.common import open_project, say
+
+
+def command(
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-n", min=1, help="Worker processes; default: one a core, at most four.")
+    ] = None,
+) -> None:
+    """Run everything on the launchpad that is ready, until nothing is left. Ctrl-C stops; run it again to go on.
+
+    Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand.
+    """
+    from gst_jobflow.launch.recover import recover
+    from gst_jobflow.launch.status import status
+    from gst_jobflow.launch.workers import Workers, default_workers, wait
+    from gst_jobflow.store.connect import connect
+
+    project = open_project()
+    database = connect(project)
+    for item in recover(project):
+        say(f"runs again: {item.name} ({item.reason})")
+    seen: dict[str, int] = {}
+
+    def tick() -> None:
+        counts = status(database)["counts"]
+        if counts != seen:
+            seen.clear()
+            seen.update(counts)
+            say("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())) or "nothing to run")
+
+    with Workers(project, workers or default_workers(project)) as running:
+        wait(running, project.settings.launch.poll_s, tick)
+    if status(database)["failures"]:
+        say("something failed: gst status says what and why")
+        raise typer.Exit(1)

@@ -1,0 +1,30 @@
+"""`gst recover`: let what was cut off run again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+
+
+def command(
+    failed: Annotated[bool, typer.Option("--failed", help="Rerun what failed, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put lost runs (their process is gone) back in the queue; what still runs is left alone.
+
+    Safe to run twice and beside running workers.
+    """
+    from gst_jobflow.launch.recover import recover
+
+    found = recover(open_project(), failed=failed, dry_run=dry_run)
+    if as_json:
+        print_json([{"firework_id": item.fw_id, "name": item.name, "reason": item.reason} for item in found])
+    elif found:
+        print_table([[item.fw_id, item.name, item.reason] for item in found], ["id", "name", "reason"])
+        typer.echo("nothing was changed (--dry-run)" if dry_run else "ready to run again: gst launch")
+    else:
+        typer.echo("nothing to recover")

@@ -1,0 +1,99 @@
+"""Every execution of a job is a document: who ran it, where, how it ended. A rerun adds one, none is lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from gst_jobflow.documents import Attempt, derive_id, now
+from gst_jobflow.errors import DatabaseError, DataError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.launch.processes import is_alive
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+
+@contextmanager
+def recorded(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str = "") -> Iterator[Attempt]:
+    """Record what runs inside: `running` at once, `finished` or `failed` (with class, reason and way out) at the end.
+
+    A process that is killed leaves `running`; `gst recover` finds it and turns it into `lost`.
+    """
+    attempt = _begin(results, job_uuid, job_name, fw_id, worker)
+    try:
+        yield attempt
+    except BaseException as err:
+        end = {"state": "failed", "failure_class": failure_class(err), "reason": _one_line(err)}
+        if isinstance(err, GstError):
+            end["fix"] = err.fix
+        _end(results, attempt, end)
+        raise
+    _end(results, attempt, {"state": "finished"})
+
+
+def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str) -> Attempt:
+    process = psutil.Process()
+    started = now()
+    number = results.database["attempts"].count_documents({"job_uuid": job_uuid}) + 1
+    attempt = Attempt(
+        _id=derive_id("attempt", job_uuid, socket.gethostname(), process.pid, started.isoformat()),
+        job_uuid=job_uuid,
+        job_name=job_name,
+        fw_id=fw_id,
+        number=number,
+        state="running",
+        host=socket.gethostname(),
+        pid=process.pid,
+        process_started=process.create_time(),
+        slurm_job_id=os.environ.get("SLURM_JOB_ID"),
+        worker=worker,
+        directory=str(Path.cwd()),
+        started_at=started,
+    )
+    results.add(attempt)
+    return attempt
+
+
+def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
+    results.update("attempts", attempt.id, {**values, "ended_at": now().isoformat()})
+
+
+def failure_class(err: BaseException) -> str:
+    """The class of a failure, as docs/errors.md lists them."""
+    if isinstance(err, RunError):
+        return err.failure_class
+    classes = {
+        InputError: "bad_input",
+        MissingProgramError: "missing_program",
+        DatabaseError: "database",
+        DataError: "data",
+        MemoryError: "out_of_memory",
+        KeyboardInterrupt: "interrupted",
+    }
+    for kind, name in classes.items():
+        if isinstance(err, kind):
+            return name
+    return "unexpected"
+
+
+def _one_line(err: BaseException) -> str:
+    text = err.message if isinstance(err, GstError) else f"{type(err).__name__}: {err}"
+    return " ".join(text.split())[:500]
+
+
+def earlier_directories(results: Results, job_uuid: str) -> list[Path]:
+    """Launch directories of earlier attempts of a job, newest first: what they left may be continued."""
+    found = results.find(Attempt, {"job_uuid": job_uuid}, sort=[("started_at", -1)])
+    here = Path.cwd()
+    return [Path(attempt.directory) for attempt in found if Path(attempt.directory) != here]
+
+
+def process_lives(attempt: Attempt) -> bool:
+    """Whether the process of an attempt on this host still runs (pids are reused: the start time must agree too)."""
+    return is_alive(attempt.pid, attempt.process_started)

@@ -1,0 +1,105 @@
+"""Local workers: FireWorks' own `rlaunch rapidfire`, started, watched and ended by us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.errors import RunError
+from gst_jobflow.launch.processes import die_with_parent, end_group
+from gst_jobflow.settings import PROJECT_VARIABLE
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+
+class Workers:
+    """N `rlaunch rapidfire` processes that end when no work is left; use as a context manager.
+
+    They die with this process (also by SIGKILL), so that a killed `gst` leaves nothing behind that nobody watches.
+    """
+
+    def __init__(self, project: Project, n: int) -> None:
+        self.project = project
+        self.n = n
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.log_dir = project.private_dir / "workers"
+
+    def __enter__(self) -> Workers:
+        self.project.runs_dir.mkdir(parents=True, exist_ok=True)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        for index in range(self.n):
+            self.processes.append(self._start(index))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                end_group(process.pid, grace_s=5.0)
+
+    def running(self) -> int:
+        """How many still run."""
+        return sum(process.poll() is None for process in self.processes)
+
+    def check(self) -> None:
+        """Raise if a worker ended with an error.
+
+        Raises
+        ------
+        RunError
+            With the last line that it printed.
+        """
+        for index, process in enumerate(self.processes):
+            if process.poll() not in (None, 0):
+                lines = self._log(index).read_text(errors="replace").strip().splitlines()
+                last = lines[-1] if lines else "it printed nothing"
+                raise RunError(
+                    f"worker {index + 1} ended with code {process.returncode}: {last[:200]}",
+                    f"see {self._log(index)}; then run the same command again",
+                    "worker",
+                )
+
+    def _log(self, index: int) -> Path:
+        return self.log_dir / f"worker-{index + 1}.log"
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        configs = self.project.fw_configs_dir
+        environment = {
+            **os.environ,
+            PROJECT_VARIABLE: str(self.project.root),
+            "FW_CONFIG_FILE": str(configs / "FW_config.yaml"),
+            "JOBFLOW_CONFIG_FILE": str(configs / "jobflow.yaml"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        # a module run with -m does not depend on where console scripts were installed
+        program = [sys.executable, "-m", "fireworks.scripts.rlaunch_run", "-c", str(configs)]
+        with self._log(index).open("ab") as log:
+            return subprocess.Popen(
+                [*program, "rapidfire", "--sleep", str(max(1, round(self.project.settings.launch.poll_s)))],
+                cwd=self.project.runs_dir,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+
+
+def default_workers(project: Project) -> int:
+    """Workers to start when the user does not say: one a core, at most four."""
+    return project.settings.launch.workers or min(4, os.cpu_count() or 1)
+
+
+def wait(workers: Workers, poll_s: float, on_tick: Callable[[], None]) -> None:
+    """Wait until all workers have ended; `on_tick` is called now and then, and once at the end."""
+    while workers.running():
+        on_tick()
+        time.sleep(poll_s)
+    on_tick()
+    workers.check()

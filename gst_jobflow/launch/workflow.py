@@ -1,0 +1,43 @@
+"""From a jobflow Flow to a FireWorks workflow on the project's launchpad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.launch.firetask import record_all
+
+if TYPE_CHECKING:
+    from fireworks import Workflow
+    from jobflow import Flow, Job
+
+    from gst_jobflow.settings import Project
+
+MAX_FIREWORKS = 500
+"""FireWorks' cost of a launch grows with the size of its workflow (0.04 s + 56 µs a firework): pack work instead."""
+
+
+def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
+    """Convert a flow; no store, and so no password, goes into the specs.
+
+    Raises
+    ------
+    ValueError
+        The flow has more than `MAX_FIREWORKS` jobs: its maker has to pack them.
+    """
+    from jobflow.managers.fireworks import flow_to_workflow
+
+    workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
+    if len(workflow.fws) > MAX_FIREWORKS:
+        raise ValueError(f"{flow.name} has {len(workflow.fws)} jobs, more than {MAX_FIREWORKS}: pack them in chunks")
+    record_all(workflow, project.root)
+    return workflow
+
+
+def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
+    """Put a flow on the launchpad; the FireWorks id of each job, by job uuid."""
+    from gst_jobflow.store.connect import launchpad
+
+    workflow = to_workflow(flow, project, metadata)
+    uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}
+    new_ids = launchpad(project).add_wf(workflow)
+    return {uuid: new_ids.get(old, old) for old, uuid in uuids.items()}
