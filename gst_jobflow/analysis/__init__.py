@@ -1,0 +1,1 @@
+"""What trajectories say: crystallinity, profiles, distribution functions."""

@@ -1,0 +1,432 @@
+"""LAMMPS input as text: a pure function of typed values.
+
+Every step number in a deck is absolute (counted from the start of the protocol), so a deck for the rest of a protocol
+is the same deck with the finished stages left out. The one rule about restart files: velocity changes scheduled at the
+step of a restart file have not been made in it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gst_jobflow.dynamics import pulse
+from gst_jobflow.dynamics.stages import (
+    Anneal,
+    Cool,
+    Hold,
+    Protocol,
+    Pulse,
+    Quench,
+    Relax,
+    Stage,
+    kick_count,
+    steps_in,
+)
+from gst_jobflow.strict import StrictModel
+
+SERIES_COLUMNS = (
+    "stage",
+    "step",
+    "time_ps",
+    "pe_eV",
+    "ke_eV",
+    "temp_K",
+    "etotal_eV",
+    "press_bar",
+    "volume_A3",
+    "max_gamma",
+)
+SERIES_FILE, KICKS_FILE, PROFILE_FILE, DUMP_FILE = (
+    "series.csv",
+    "kicks.csv",
+    "profile.dat",
+    "dump.lammpstrj.gz",
+)
+FINAL_DATA, FINAL_RESTART, STOPPED_RESTART = "final.data", "final.restart", "stopped.restart"
+RESTART_GENERATIONS = ("restart.a", "restart.b")
+#: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
+FINISHED_WORD, STOPPED_WORD, ERROR_WORD = "GST-FINISHED", "GST-STOPPED", "GST-ERROR"
+GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
+
+
+class PotentialFiles(StrictModel):
+    """A potential on disk. `elements` are in the order of LAMMPS atom types; `asi` is needed for gamma only."""
+
+    yace: str
+    elements: list[str] = Field(min_length=1)
+    asi: str | None = None
+
+
+class Group(StrictModel):
+    """Atoms by ranges of ids (first, last), both inclusive, counted from 1; frozen atoms never move."""
+
+    ranges: list[tuple[int, int]] = Field(min_length=1)
+    frozen: bool = False
+
+    @field_validator("ranges")
+    @classmethod
+    def _ordered(cls, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        for first, last in ranges:
+            if not 1 <= first <= last:
+                raise ValueError(f"id range {first}:{last} is not one: ids count from 1 and first <= last")
+        return ranges
+
+    def count(self) -> int:
+        return sum(last - first + 1 for first, last in self.ranges)
+
+
+class Output(StrictModel):
+    """What a run writes and how often, in steps. 0 switches a part off."""
+
+    series_every: int = Field(50, ge=1)
+    profile_every: int = Field(500, ge=0)
+    profile_bin_A: float = Field(5.0, gt=0)
+    dump_every: int = Field(500, ge=0)
+    dump_velocities: bool = False
+    #: wrapped coordinates go into dumps; image flags are added so that readers can unwrap
+    dump_images: bool = False
+    restart_every: int = Field(5000, ge=0)
+    gamma_every: int = Field(0, ge=0)
+
+
+class Limits(StrictModel):
+    """When a run gives up. A walltime stop is orderly: a restart is written and the chain goes on."""
+
+    walltime_s: int | None = Field(None, ge=1)
+    max_temperature_K: float | None = Field(50_000.0, gt=0)
+    halt_gamma: float | None = Field(None, gt=0)
+
+
+class DeckSpec(StrictModel):
+    """Everything a deck is made of."""
+
+    protocol: Protocol
+    potential: PotentialFiles
+    start_file: str
+    start_kind: Literal["data", "restart"] = "data"
+    #: the step the restart file holds; the stages before it are left out
+    start_step: int = Field(0, ge=0)
+    #: a restart of another protocol: its step counter is set to zero
+    new_clock: bool = False
+    groups: dict[str, Group] = Field(default_factory=dict)
+    #: draw velocities at this temperature; never on a continuation
+    create_velocities_K: float | None = Field(None, gt=0)
+    pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
+    output: Output = Field(default_factory=Output)
+    limits: Limits = Field(default_factory=Limits)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DeckSpec:
+        problem = _problem(self)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def continues(self) -> bool:
+        return self.start_kind == "restart" and not self.new_clock
+
+
+def _problem(spec: DeckSpec) -> str:
+    named = set(spec.groups) | ({"mobile"} if not spec.groups else set())
+    for stage in spec.protocol.stages:
+        if stage.group not in named:
+            return f"stage '{stage.kind}' acts on group '{stage.group}', which is not among {sorted(named)}"
+        if spec.groups and spec.groups[stage.group].frozen:
+            return f"stage '{stage.kind}' acts on the frozen group '{stage.group}'"
+    for name in named:
+        if not name.isidentifier() or name == "all":
+            return f"'{name}' cannot name a group: letters, digits and _ only, and not 'all'"
+    if spec.continues and spec.create_velocities_K is not None:
+        return "velocities are never drawn again on a continuation: leave create_velocities_K out"
+    if spec.start_step and not spec.continues:
+        return "start_step is for the continuation from a restart file only"
+    if spec.start_step > spec.protocol.total_steps:
+        return f"start_step {spec.start_step} lies after the last step {spec.protocol.total_steps}"
+    if spec.pair_style == "extrapolation" and not spec.potential.asi:
+        return "pair_style extrapolation needs the active set: give potential.asi"
+    if spec.output.gamma_every and spec.pair_style != "extrapolation":
+        return "gamma_every needs pair_style 'extrapolation'"
+    if spec.pair_style == "extrapolation" and not spec.output.gamma_every:
+        return "pair_style extrapolation needs output.gamma_every (steps between evaluations of gamma)"
+    if spec.limits.halt_gamma and not spec.output.gamma_every:
+        return "halt_gamma needs output.gamma_every"
+    return ""
+
+
+def render_deck(spec: DeckSpec) -> str:
+    """Return the whole input file; run it with ``-in`` (it jumps within itself, so it cannot be piped in)."""
+    lines = [
+        *_header(spec),
+        *_start(spec),
+        *_pair(spec),
+        *_groups(spec),
+        *_thermo(spec),
+        *_velocities(spec),
+        *_first_row(spec),
+    ]
+    frozen_dof = any(group.frozen for group in spec.groups.values())
+    for index, (stage, span) in enumerate(zip(spec.protocol.stages, spec.protocol.boundaries(), strict=True), start=1):
+        if _still_to_do(stage, span, spec.start_step if spec.continues else None):
+            lines += ["", f"# stage {index}: {stage.kind}", *_stage(spec, stage, index, span, frozen_dof)]
+    return "\n".join([*lines, "", *_ending(spec)]) + "\n"
+
+
+def _still_to_do(stage: Stage, span: tuple[int, int], start_step: int | None) -> bool:
+    if start_step is None or span[1] > start_step:
+        return True
+    # at its own last step a cooling stage still owes its last kick, and a relaxation all of itself
+    return span[1] == start_step and (stage.acts_at_end or isinstance(stage, Relax))
+
+
+def _header(spec: DeckSpec) -> list[str]:
+    lines = [f"# protocol {spec.protocol.name}", "units metal", "atom_style atomic", "atom_modify map yes"]
+    if spec.limits.walltime_s is not None:
+        hours, rest = divmod(spec.limits.walltime_s, 3600)
+        lines.append(f"timer timeout {hours}:{rest // 60:02d}:{rest % 60:02d} every 20")
+    return lines
+
+
+def _start(spec: DeckSpec) -> list[str]:
+    path = shlex.quote(spec.start_file)
+    if spec.start_kind == "data":
+        return ["boundary p p p", f"read_data {path}"]
+    lines = [f"read_restart {path}"]
+    if spec.new_clock:
+        return [*lines, "reset_timestep 0"]
+    wrong = f"print '{ERROR_WORD} bad_input: the restart file is of step $(step), not {spec.start_step}'"
+    return [*lines, f'if "$(step) != {spec.start_step}" then "{wrong}" "quit 3"']
+
+
+def _pair(spec: DeckSpec) -> list[str]:
+    # pair settings of pace are not in restart files, so they are given every time
+    files, names = shlex.quote(spec.potential.yace), " ".join(spec.potential.elements)
+    lines = []
+    if spec.pair_style == "extrapolation":
+        asi = shlex.quote(str(spec.potential.asi))
+        lines += ["pair_style pace/extrapolation", f"pair_coeff * * {files} {asi} {names}"]
+    else:
+        lines += [f"pair_style pace {spec.pair_style}", f"pair_coeff * * {files} {names}"]
+    # atoms of a melt at 3000 K move fast: a list that is always rebuilt in time costs little beside ACE
+    return [*lines, "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes"]
+
+
+def _groups(spec: DeckSpec) -> list[str]:
+    groups = spec.groups or {"mobile": None}
+    lines = []
+    for name, group in groups.items():
+        if spec.start_kind == "restart":
+            lines.append(f'if "$(is_defined(group,{name}))" then "group {name} clear"')
+        if group is None:
+            lines.append(f"group {name} union all")
+            continue
+        ids = " ".join(f"{first}:{last}" for first, last in group.ranges)
+        lines.append(f"group {name} id {ids}")
+        wrong = f"print '{ERROR_WORD} bad_input: group {name} has $(count({name})) atoms, not {group.count()}'"
+        lines.append(f'if "$(count({name})) != {group.count()}" then "{wrong}" "quit 3"')
+        if group.frozen:
+            lines += [
+                f"velocity {name} set 0.0 0.0 0.0 units box",
+                f"fix freeze_{name} {name} setforce 0.0 0.0 0.0",
+            ]
+    return lines
+
+
+def _thermo(spec: DeckSpec) -> list[str]:
+    lines = [
+        f"timestep {spec.protocol.timestep_fs * 1e-3:.12g}",
+        "compute gst_kin all ke",
+        "variable s_stage equal 0",
+        "variable s_time equal step*dt",
+        "variable s_pe equal pe",
+        "variable s_ke equal c_gst_kin",
+        "variable s_etotal equal pe+c_gst_kin",
+        "variable s_press equal press",
+        "variable s_vol equal vol",
+    ]
+    if spec.output.gamma_every:
+        lines += [
+            f"fix gst_gamma all pair {spec.output.gamma_every} pace/extrapolation gamma 1",
+            "compute gst_max_gamma all reduce max f_gst_gamma",
+            "variable s_gamma equal c_gst_max_gamma",
+        ]
+    else:
+        lines.append("variable s_gamma equal 0")
+    gamma = " v_s_gamma" if spec.output.gamma_every else ""
+    return [
+        *lines,
+        f"thermo_style custom step temp pe ke etotal press vol{gamma}",
+        "thermo_modify lost error flush yes norm no",
+        f"thermo {10 * spec.output.series_every}",
+    ]
+
+
+def _velocities(spec: DeckSpec) -> list[str]:
+    if spec.create_velocities_K is None:
+        return []
+    group = spec.protocol.stages[0].group
+    return [
+        f"velocity {group} create {spec.create_velocities_K:.12g} {spec.protocol.seed} mom yes rot no dist gaussian"
+    ]
+
+
+def _row() -> str:
+    return (
+        "$(v_s_stage:%.0f),$(step:%.0f),$(v_s_time:%.9g),$(v_s_pe:%.12g),$(v_s_ke:%.12g),$(v_temp_grp:%.8g),"
+        "$(v_s_etotal:%.14g),$(v_s_press:%.8g),$(v_s_vol:%.10g),$(v_s_gamma:%.6g)"
+    )
+
+
+def _first_row(spec: DeckSpec) -> list[str]:
+    if spec.continues:
+        return []
+    dof = _removed_dof(spec)
+    return [
+        *pulse.kick_variables(spec.protocol.stages[0].group, dof),
+        f"fix gst_zero {spec.protocol.stages[0].group} nve",
+        "run 0 post no",
+        "unfix gst_zero",
+        f'print "{_row()}" append {SERIES_FILE} screen no',
+    ]
+
+
+def _removed_dof(spec: DeckSpec) -> int:
+    # fixed atoms take momentum up, so the moving ones keep all their degrees of freedom
+    return 0 if any(group.frozen for group in spec.groups.values()) else 3
+
+
+def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], frozen: bool) -> list[str]:
+    first, last = span
+    head = [*pulse.kick_variables(stage.group, 0 if frozen else 3), f"variable s_stage equal {index}"]
+    if isinstance(stage, Relax):
+        return [*head, *_relax(stage, first, spec.limits.walltime_s is not None)]
+    body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(last, span)
+    fixes = _integrator(spec, stage, index)
+    outputs, closing = _outputs(spec, stage)
+    unfix = [f"unfix {line.split()[1]}" for line in fixes]
+    return [*head, *fixes, *outputs, *body, *unfix, *closing]
+
+
+def _relax(stage: Relax, first: int, timed: bool) -> list[str]:
+    # a minimiser counts its iterations as steps; the clock of the protocol is put back
+    lines = [
+        "min_style cg",
+        f"minimize {stage.energy_tolerance:.6g} {stage.force_tolerance_eV_A:.6g} "
+        f"{stage.max_iterations} {10 * stage.max_iterations}",
+        f"reset_timestep {first}",
+    ]
+    return [*lines, 'if "$(timeremain) <= 0" then "jump SELF stopped_early"'] if timed else lines
+
+
+def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
+    lines = [f"fix gst_nve {stage.group} nve"]
+    # every stage draws other random forces, and the same ones when it is run again
+    seed = (spec.protocol.seed * 7919 + index * 104729) % 900_000_000 + 1
+    if isinstance(stage, Quench):
+        start, end, damping = stage.start_K, stage.end_K, stage.damping_ps
+    elif isinstance(stage, Anneal) or (isinstance(stage, Hold) and stage.ensemble == "langevin"):
+        start = end = stage.temperature_K
+        damping = stage.damping_ps
+    else:
+        return lines
+    # a continuation must not repeat the noise of the steps before it
+    seed = (seed + spec.start_step) % 900_000_000 + 1
+    return [*lines, f"fix gst_bath {stage.group} langevin {start:.12g} {end:.12g} {damping:.12g} {seed}"]
+
+
+def _outputs(spec: DeckSpec, stage: Stage) -> tuple[list[str], list[str]]:
+    out, closing = spec.output, ["unfix gst_series"]
+    lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
+    if out.profile_every:
+        lines += [
+            f"compute gst_bins {stage.group} chunk/atom bin/1d z 0.0 {out.profile_bin_A:.12g} units box",
+            f"fix gst_profile {stage.group} ave/chunk {max(1, out.profile_every // 10)} 10 "
+            f"{10 * max(1, out.profile_every // 10)} gst_bins temp density/number append {PROFILE_FILE}",
+        ]
+        closing += ["unfix gst_profile", "uncompute gst_bins"]
+    if out.dump_every:
+        lines += _dump(spec)
+        closing.append("undump gst_dump")
+    halts, halt_ids = _halts(spec)
+    closing += [f"unfix {name}" for name in halt_ids]
+    if out.restart_every:
+        lines.append(f"restart {out.restart_every} {' '.join(RESTART_GENERATIONS)}")
+        closing.append("restart 0")
+    return [*lines, *halts], closing
+
+
+def _dump(spec: DeckSpec) -> list[str]:
+    out = spec.output
+    columns = "id type x y z"
+    columns += " ix iy iz" if out.dump_images else ""
+    columns += " vx vy vz" if out.dump_velocities else ""
+    columns += " f_gst_gamma" if out.gamma_every else ""
+    return [
+        f"dump gst_dump all custom {out.dump_every} {DUMP_FILE} {columns}",
+        "dump_modify gst_dump sort id append yes format float %.6f",
+    ]
+
+
+def _halts(spec: DeckSpec) -> tuple[list[str], list[str]]:
+    lines, names, limits = [], [], spec.limits
+    if limits.max_temperature_K is not None:
+        lines.append(
+            f"fix {BLOW_UP_HALT_ID} all halt 20 v_temp_grp > {limits.max_temperature_K:.12g} error hard message yes"
+        )
+        names.append(BLOW_UP_HALT_ID)
+    if limits.halt_gamma is not None:
+        lines.append(
+            f"fix {GAMMA_HALT_ID} all halt {spec.output.gamma_every} v_s_gamma > {limits.halt_gamma:.12g} "
+            "error hard message yes"
+        )
+        names.append(GAMMA_HALT_ID)
+    return lines, names
+
+
+def _run_to(last: int, span: tuple[int, int]) -> list[str]:
+    return [
+        f"run {last} upto start {span[0]} stop {span[1]} post no",
+        f'if "$(step) < {last}" then "jump SELF stopped_early"',
+    ]
+
+
+def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list[str]:
+    dt, every = spec.protocol.timestep_fs, steps_in(stage.every_ps, spec.protocol.timestep_fs, "every_ps")
+    count, steps = kick_count(stage, dt), pulse.kick_steps(stage, first, dt)
+    done = sum(step < spec.start_step for step in steps) if spec.continues else 0
+    loop, label = [f"variable kick loop {done + 1} {count}"], f"kicks_{index}"
+    if isinstance(stage, Pulse):
+        setup, kick = pulse.pulse_setup(stage), pulse.pulse_kick(stage, index, dt, KICKS_FILE)
+        # continued inside an interval, the rest of it comes before the next kick
+        lead = [f"run {steps[done] if done < count else first + every * count} upto post no"] if done else []
+        until = f"$({first}+{every}*v_kick)"
+        inner = [*kick, f"run {until} upto post no", f'if "$(step) < {until}" then "jump SELF stopped_early"']
+    else:
+        setup, kick, lead = [], pulse.cool_kick(stage, index, count, KICKS_FILE), []
+        until = f"$({first}+{every}*v_kick)"
+        inner = [f"run {until} upto post no", f'if "$(step) < {until}" then "jump SELF stopped_early"', *kick]
+    if lead:
+        target = lead[0].split()[1]
+        lead.append(f'if "$(step) < {target}" then "jump SELF stopped_early"')
+    if done >= count:
+        return [*setup, *lead]
+    return [*setup, *lead, *loop, f"label {label}", *inner, "next kick", f"jump SELF {label}"]
+
+
+def _ending(spec: DeckSpec) -> list[str]:
+    return [
+        "# one more row: the last velocity change came after the last one",
+        "run 0 post no",
+        f'print "{_row()}" append {SERIES_FILE} screen no',
+        f"write_restart {FINAL_RESTART}",
+        f"write_data {FINAL_DATA} nocoeff",
+        f'print "{FINISHED_WORD} step $(step)"',
+        "quit 0",
+        "label stopped_early",
+        f"write_restart {STOPPED_RESTART}",
+        f'print "{STOPPED_WORD} step $(step)"',
+        "quit 0",
+    ]

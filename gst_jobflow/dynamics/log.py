@@ -1,0 +1,120 @@
+"""What a LAMMPS log says: version, speed, and how a run ended."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from gst_jobflow.dynamics.deck import BLOW_UP_HALT_ID, ERROR_WORD, FINISHED_WORD, GAMMA_HALT_ID, STOPPED_WORD
+
+FailureClass = Literal["", "lost_atoms", "blow_up", "nan", "gamma_halt", "walltime", "killed", "bad_input", "crash"]
+
+_LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
+_GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
+_ERROR = re.compile(r"^(ERROR.*)$", re.M)
+# input errors carry the place in the deck; errors of a simulation under way do not name a command
+_LOST = re.compile(r"Lost atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I)
+_NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
+
+
+@dataclass(frozen=True)
+class LoopTime:
+    """Time in the loops of a log, summed over its runs."""
+
+    seconds: float
+    steps: int
+    n_atoms: int
+    ranks: int
+
+    @property
+    def us_per_atom_step(self) -> float:
+        """Wall microseconds per atom and step; NaN without steps."""
+        work = self.steps * self.n_atoms
+        return 1e6 * self.seconds / work if work else float("nan")
+
+
+def version(text: str) -> str:
+    """Return the version in the first line of a log, e.g. ``22 Jul 2025 - Update 4``; empty if there is none."""
+    found = re.search(r"^LAMMPS \(([^)]*)\)", text, re.M)
+    return found.group(1) if found else ""
+
+
+def loop_time(text: str) -> LoopTime:
+    """Return the summed loop times of all runs of more than no steps."""
+    rows = [(float(t), int(p), int(s), int(n)) for t, p, s, n in _LOOP.findall(text)]
+    rows = [row for row in rows if row[2] > 0]
+    if not rows:
+        return LoopTime(0.0, 0, 0, 0)
+    return LoopTime(sum(r[0] for r in rows), sum(r[2] for r in rows), rows[-1][3], rows[-1][1])
+
+
+def ranks_used(text: str) -> int | None:
+    """Return how many MPI ranks shared the cell, or None if the log never came so far."""
+    found = _GRID.search(text)
+    return int(found[1]) * int(found[2]) * int(found[3]) if found else None
+
+
+def error_line(text: str) -> str:
+    """Return the first error in a log or on the screen, in one line; empty if there is none."""
+    own = re.search(rf"^{ERROR_WORD} \w+: (.*)$", text, re.M)
+    if own:
+        return own.group(1).strip()
+    found = _ERROR.search(text)
+    return found.group(1).strip() if found else ""
+
+
+def reached_step(text: str) -> int | None:
+    """Return the step at which a run finished or was stopped by its walltime, as the deck printed it."""
+    found = re.findall(rf"^(?:{FINISHED_WORD}|{STOPPED_WORD}) step (\d+)", text, re.M)
+    return int(found[-1]) if found else None
+
+
+def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
+    """Return how a run ended and the line that says so.
+
+    Parameters
+    ----------
+    text
+        Log and screen output together.
+    returncode
+        Exit status of the process; negative for a signal.
+
+    Returns
+    -------
+    The class, empty when the run finished, and one line for people.
+    """
+    line = error_line(text)
+    if line:
+        return _class_of_error(text, line), line
+    if re.search(rf"^{FINISHED_WORD}", text, re.M) and returncode == 0:
+        return "", ""
+    if re.search(rf"^{STOPPED_WORD}", text, re.M) and returncode == 0:
+        return "walltime", f"stopped in order at step {reached_step(text)}"
+    if _killed(text, returncode):
+        return "killed", f"ended by a signal (status {returncode})"
+    if returncode == 0:
+        return "crash", "LAMMPS ended with status 0 but did not reach the end of the deck"
+    return "crash", f"LAMMPS ended with status {returncode} and no error line"
+
+
+def _class_of_error(text: str, line: str) -> FailureClass:
+    if re.search(rf"^{ERROR_WORD} bad_input", text, re.M):
+        return "bad_input"
+    if GAMMA_HALT_ID in line:
+        return "gamma_halt"
+    if BLOW_UP_HALT_ID in line:
+        return "blow_up"
+    if _LOST.search(line):
+        return "lost_atoms"
+    if _NAN.search(line):
+        return "nan"
+    # neighbour lists and communication overflow when atoms pile up or fly: the same thing as a blow-up
+    if re.search(r"Neighbor list overflow|too many neighbors|Bond atoms missing|cudaErrorIllegalAddress", line, re.I):
+        return "blow_up"
+    return "bad_input" if not _LOOP.search(text) and not re.search(r"^\s*Step\s", text, re.M) else "crash"
+
+
+def _killed(text: str, returncode: int) -> bool:
+    by_signal = returncode < 0 or returncode in (128 + 15, 128 + 9, 15, 9)
+    return by_signal and not re.search(r"Segmentation fault|Floating point exception|Bus error", text)

@@ -1,0 +1,198 @@
+"""Typed stages of a molecular-dynamics protocol, and the step arithmetic between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.strict import StrictModel
+
+#: The paper integrates everything with 2 fs and adds the energy of a pulse every 2 ps (its Methods).
+TIMESTEP_FS = 2.0
+KICK_INTERVAL_PS = 2.0
+
+
+class Uniform(StrictModel):
+    """The same energy for every atom of the group."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class LinearZ(StrictModel):
+    """Energy per atom falling linearly with height: most at `bottom_A`, least at `top_A`.
+
+    The weight of an atom is ``floor + (1 - floor) * u`` with ``u = (top_A - z) / (top_A - bottom_A)`` held between
+    0 and 1; z is the wrapped coordinate. With `floor` 0 an atom at the top gets nothing, as in the RESET of the
+    cross-point cell (doi 10.1038/s41467-025-63732-4, Fig. 3).
+    """
+
+    kind: Literal["linear_z"] = "linear_z"
+    bottom_A: float
+    top_A: float
+    floor: float = Field(0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _bottom_below_top(self) -> LinearZ:
+        if not self.bottom_A < self.top_A:
+            raise ValueError(f"bottom_A ({self.bottom_A}) must lie below top_A ({self.top_A})")
+        return self
+
+
+Profile = Annotated[Uniform | LinearZ, Field(discriminator="kind")]
+
+
+class _Stage(StrictModel):
+    """What all stages share. `group` names the atoms that are integrated and acted on."""
+
+    group: str = "mobile"
+    #: whether a restart at the very last step of the stage still owes a velocity change
+    acts_at_end: ClassVar[bool] = False
+
+
+class _Timed(_Stage):
+    duration_ps: float = Field(gt=0)
+
+
+class Relax(_Stage):
+    """Minimise the energy at fixed cell; takes no simulated time."""
+
+    kind: Literal["relax"] = "relax"
+    energy_tolerance: float = Field(1e-8, ge=0)
+    force_tolerance_eV_A: float = Field(1e-3, ge=0)
+    max_iterations: int = Field(500, ge=1)
+
+
+class Anneal(_Timed):
+    """Langevin dynamics at one temperature."""
+
+    kind: Literal["anneal"] = "anneal"
+    temperature_K: float = Field(gt=0)
+    damping_ps: float = Field(0.1, gt=0)
+
+
+class Quench(_Timed):
+    """Langevin dynamics with a temperature that changes linearly in time."""
+
+    kind: Literal["quench"] = "quench"
+    start_K: float = Field(gt=0)
+    end_K: float = Field(gt=0)
+    damping_ps: float = Field(0.1, gt=0)
+
+
+class Hold(_Timed):
+    """Constant conditions: Langevin at `temperature_K`, or plain NVE."""
+
+    kind: Literal["hold"] = "hold"
+    temperature_K: float = Field(gt=0)
+    ensemble: Literal["nve", "langevin"] = "langevin"
+    damping_ps: float = Field(0.1, gt=0)
+
+
+class Pulse(_Timed):
+    """NVE with `energy_eV` added in equal kicks, one at the start of every interval of `every_ps`."""
+
+    kind: Literal["pulse"] = "pulse"
+    energy_eV: float = Field(gt=0)
+    profile: Profile = Field(default_factory=Uniform)
+    every_ps: float = Field(KICK_INTERVAL_PS, gt=0)
+
+
+class Cool(_Timed):
+    """NVE with energy taken out at the end of every interval, so that the temperature falls linearly to `end_K`."""
+
+    kind: Literal["cool"] = "cool"
+    end_K: float = Field(gt=0)
+    every_ps: float = Field(KICK_INTERVAL_PS, gt=0)
+    acts_at_end: ClassVar[bool] = True
+
+
+Stage = Annotated[Relax | Anneal | Quench | Hold | Pulse | Cool, Field(discriminator="kind")]
+
+
+class Protocol(StrictModel):
+    """A named list of stages with one timestep and one seed."""
+
+    name: str = Field(min_length=1)
+    stages: list[Stage] = Field(min_length=1)
+    timestep_fs: float = Field(TIMESTEP_FS, gt=0)
+    seed: int = Field(1, ge=1, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _durations_are_whole(self) -> Protocol:
+        for stage in self.stages:
+            if isinstance(stage, _Timed):
+                steps_of(stage, self.timestep_fs)
+            if isinstance(stage, Pulse | Cool):
+                kick_count(stage, self.timestep_fs)
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        return self.boundaries()[-1][1] if self.stages else 0
+
+    @property
+    def duration_ps(self) -> float:
+        return self.total_steps * self.timestep_fs * 1e-3
+
+    def boundaries(self) -> list[tuple[int, int]]:
+        """Return (first, last) step of each stage, counted from the start of the protocol."""
+        spans, step = [], 0
+        for stage in self.stages:
+            last = step + steps_of(stage, self.timestep_fs)
+            spans.append((step, last))
+            step = last
+        return spans
+
+    def digest(self) -> str:
+        """Return a hash of everything that changes the trajectory; used to tell a continuation from a new run."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def steps_in(duration_ps: float, timestep_fs: float, what: str) -> int:
+    """Return a duration as a whole number of steps.
+
+    Raises
+    ------
+    InputError
+        If it is not a multiple of the timestep; the nearest duration is named.
+    """
+    exact = duration_ps * 1e3 / timestep_fs
+    steps = round(exact)
+    if steps < 1 or abs(exact - steps) > 1e-6 * max(1.0, exact):
+        near = max(1, steps) * timestep_fs * 1e-3
+        raise InputError(
+            f"{what} of {duration_ps} ps is not a whole number of steps of {timestep_fs} fs",
+            f"the nearest is {near:g} ps",
+        )
+    return steps
+
+
+def steps_of(stage: Stage, timestep_fs: float) -> int:
+    """Return the number of steps of a stage; 0 for a stage without duration."""
+    if not isinstance(stage, _Timed):
+        return 0
+    return steps_in(stage.duration_ps, timestep_fs, f"{stage.kind} duration_ps")
+
+
+def kick_count(stage: Pulse | Cool, timestep_fs: float) -> int:
+    """Return how many velocity changes a stage makes.
+
+    Raises
+    ------
+    InputError
+        If the duration is not a multiple of the interval; the nearest one is named.
+    """
+    steps = steps_of(stage, timestep_fs)
+    every = steps_in(stage.every_ps, timestep_fs, f"{stage.kind} every_ps")
+    if steps % every:
+        near = max(1, round(steps / every)) * stage.every_ps
+        raise InputError(
+            f"{stage.kind} duration_ps of {stage.duration_ps} is not a multiple of every_ps {stage.every_ps}",
+            f"the nearest duration is {near:g} ps",
+        )
+    return steps // every
