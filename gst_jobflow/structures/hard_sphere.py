@@ -103,9 +103,7 @@ class HardSphereSpec(StrictModel):
         size = sizes[given[0]]
         if given[0] == "fixed_cell_A":
             if abs(np.linalg.det(_matrix(size))) < 1e-6:
-                raise ValueError(
-                    "fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å"
-                )
+                raise ValueError("fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å")
         elif isinstance(size, tuple) and size[0] > size[1]:
             raise ValueError(f"{given[0]} is a range from low to high, not {size}")
         return self
@@ -226,11 +224,11 @@ def _cannot_be_packed(spec: HardSphereSpec, best: Atoms, allowed: PairDistances,
     density = float(best.get_masses().sum()) / volume_A3 * _DENSITY_UNIT
     way_out = f"ask for {0.99 * density * ratio**3:.2f} g/cm3 or less, or for smaller distances"
     if spec.fixed_cell_A is not None:
-        way_out = (
-            f"use a cell with edges {1.004 / ratio:.2f} times as long, fewer atoms, or smaller distances"
-        )
+        way_out = f"use a cell with edges {1.004 / ratio:.2f} times as long, fewer atoms, or smaller distances"
     if _shortest_image_A(best.cell.array) < float(np.diag(allowed.matrix_A).max()):
-        way_out += "; the cell is shorter than the distance of an atom to its own image: widen it, or ask for more atoms"
+        way_out += (
+            "; the cell is shorter than the distance of an atom to its own image: widen it, or ask for more atoms"
+        )
     return InputError(
         f"{len(best)} atoms of {spec.formula} cannot be packed at {density:.2f} g/cm3: sphere packing fraction asked "
         f"{asked:.3f}, reached {asked * ratio**3:.3f}",

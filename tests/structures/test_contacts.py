@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_min_distance_agrees_with_ase_in_small_skewed_and_partly_periodic_cells(seed):
+    random = np.random.default_rng(seed)
+    cell = np.diag(2 + 2 * random.random(3)) + 0.5 * random.normal(size=(3, 3))
+    atoms = Atoms("Ge2Sb2Te", positions=10 * random.random((5, 3)) - 3, cell=cell, pbc=random.random(3) > 0.3)
+    # every pair within the largest extent is in this list, so its minimum is the true one
+    assert min_distance(atoms) == pytest.approx(neighbor_list("d", atoms, 6.0).min(), abs=1e-10)
+
+
+def test_an_atom_sees_its_own_images():
+    assert min_distance(Atoms("Te", cell=[3, 4, 5], pbc=True)) == pytest.approx(3)
+
+
+def test_far_atoms_without_a_cell():
+    assert min_distance(Atoms("Ge2", positions=[[0, 0, 0], [50, 0, 0]])) == pytest.approx(50)
+    assert min_distance(Atoms("Ge")) == math.inf
+
+
+def test_nothing_to_measure_is_an_error():
+    with pytest.raises(DataError):
+        min_distance(Atoms())
+    with pytest.raises(DataError):
+        min_distance(Atoms("Ge2", positions=[[0, 0, 0], [np.nan, 0, 0]]))
+
+
+@pytest.mark.parametrize(
+    "pairs", [{"GeTe": 2.5}, {"Ge-Xx": 2.5}, {"Ge-Sb-Te": 1}, {"Ge-Te": -1}, {"Ge-Te": 2, "Te-Ge": 3}]
+)
+def test_unreadable_pairs_are_refused(pairs):
+    with pytest.raises(InputError):
+        pair_table(pairs)
+
+
+def test_only_movable_atoms_are_pushed():
+    atoms = Atoms("Te2Ge", positions=[[5, 5, 5], [5.0, 5.0, 7.2], [5, 5.4, 6]], cell=[12, 12, 12], pbc=True)
+    before = atoms.positions.copy()
+    allowed = PairDistances(atoms.get_chemical_symbols(), {"Te-Te": 2.0}, 2.6)
+    assert scaled_min_distance(atoms, allowed) < 1
+    push_apart(atoms, allowed, movable=np.array([False, False, True]))
+    assert (atoms.positions[:2] == before[:2]).all()
+    assert scaled_min_distance(atoms, allowed) >= 1
+    assert atoms.get_distance(0, 2, mic=True) >= 2.6
