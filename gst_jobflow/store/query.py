@@ -136,8 +136,7 @@ def _value(model: type[Document], field: str, text: str) -> Any:
 
 
 def _formula(text: str) -> str:
-    from gst_jobflow.structures.composition import parse_formula
-    from gst_jobflow.structures.document_fields import reduced_formula
+    from gst_jobflow.structures.composition import parse_formula, reduced_formula
 
     return reduced_formula(parse_formula(text))
 

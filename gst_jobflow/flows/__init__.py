@@ -1,0 +1,1 @@
+"""What a user submits: jobflow Makers joined to flows."""

@@ -1,0 +1,51 @@
+"""The programs of a project, as its settings say or as found."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.fitting.run import PacemakerRunner
+    from gst_jobflow.settings import Project
+
+
+def cores() -> int:
+    """Cores that this job may use: what SLURM allots, else all that the process may run on."""
+    if allotted := os.environ.get("SLURM_NTASKS"):
+        return int(allotted)
+    return len(os.sched_getaffinity(0))
+
+
+def lammps_engine(project: Project) -> LammpsEngine:
+    """LAMMPS with ML-PACE.
+
+    Raises
+    ------
+    MissingProgramError
+        There is none.
+    """
+    from gst_jobflow.dynamics.engine import LammpsEngine
+
+    wanted = project.settings.lammps
+    return LammpsEngine.discover(
+        command=str(wanted.command) if wanted.command else None,
+        mpi_command=wanted.mpi_command,
+        ranks=wanted.ranks or cores(),
+        plugin_path=str(wanted.plugin_path) if wanted.plugin_path else None,
+    )
+
+
+def pacemaker_runner(project: Project) -> PacemakerRunner:
+    """pacemaker and its tools.
+
+    Raises
+    ------
+    MissingProgramError
+        They are not there.
+    """
+    from gst_jobflow.fitting.run import PacemakerRunner
+
+    wanted = project.settings.pacemaker
+    return PacemakerRunner.discover(bin_dir=wanted.bin_dir, threads=wanted.threads or cores())

@@ -1,0 +1,122 @@
+"""Jobs that make structures and put them into the results database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jobflow import Maker, job
+from pydantic import Field
+
+from gst_jobflow.strict import StrictModel
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class CrystalSpec(StrictModel):
+    """A family of crystals: strained and rattled copies of one cell."""
+
+    kind: Literal["rocksalt", "trigonal"]
+    formula: str
+    repeat: tuple[int, int, int] = (1, 1, 1)
+    lattice_A: float | None = Field(None, gt=0, description="Rock-salt lattice constant; none: the builder's default")
+    disorder: bool = Field(False, description="Mixed cations in the trigonal phases")
+    volume_scales: tuple[float, ...] = Field((1.0,), description="Volume relative to the reference cell")
+    rattles_A: tuple[float, ...] = Field((0.0,), description="Standard deviation of random displacements, Å")
+    n_each: int = Field(1, ge=1, description="Structures for each volume and rattle")
+    seed: int = Field(0, ge=0)
+
+
+@dataclass
+class HardSphereMaker(Maker):
+    """Make hard-sphere random structures, several of each specification."""
+
+    name: str = "hard-sphere structures"
+    specs: list[HardSphereSpec] = field(default_factory=list)
+    n_each: int = 1
+    iteration: int = 0
+    tags: list[str] = field(default_factory=list)
+
+    @job
+    def make(self) -> dict[str, Any]:
+        """Return `structure_ids`."""
+        return _store(hard_sphere_family(self.specs, self.n_each), "hard_sphere", self.iteration, self.tags)
+
+
+@dataclass
+class CrystalMaker(Maker):
+    """Make strained and rattled crystals."""
+
+    name: str = "crystal structures"
+    specs: list[CrystalSpec] = field(default_factory=list)
+    iteration: int = 0
+    tags: list[str] = field(default_factory=list)
+
+    @job
+    def make(self) -> dict[str, Any]:
+        """Return `structure_ids`."""
+        family = (item for spec in self.specs for item in crystal_family(spec))
+        return _store(family, "crystal", self.iteration, self.tags)
+
+
+def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    """Yield (atoms, source) of `n_each` structures of every specification."""
+    from gst_jobflow.structures.hard_sphere import generate
+
+    for spec in specs:
+        for index in range(n_each):
+            source = {"builder": "hard_sphere", "index": index, "spec": spec.model_dump(mode="json", exclude_none=True)}
+            yield generate(spec, index), source
+
+
+def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    """Yield (atoms, source) for every volume, rattle and copy; disorder and displacements differ in every one."""
+    number = 0
+    for scale in spec.volume_scales:
+        for rattle in spec.rattles_A:
+            for _ in range(spec.n_each):
+                seed = spec.seed * 10_000 + number
+                atoms = _crystal(spec, seed)
+                atoms.set_cell(atoms.cell * scale ** (1 / 3), scale_atoms=True)
+                shifts = np.random.default_rng(seed).normal(scale=rattle, size=(len(atoms), 3)) if rattle else 0.0
+                atoms.positions += shifts
+                source = {
+                    "builder": spec.kind,
+                    "formula": spec.formula,
+                    "repeat": list(spec.repeat),
+                    "volume_scale": scale,
+                    "rattle_A": rattle,
+                    "seed": seed,
+                }
+                yield atoms, source
+                number += 1
+
+
+def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
+    from gst_jobflow.structures.crystals import rocksalt, trigonal
+
+    if spec.kind == "trigonal":
+        return trigonal(spec.formula, spec.repeat, disorder=spec.disorder, seed=seed)
+    lattice = {} if spec.lattice_A is None else {"a_A": spec.lattice_A}
+    return rocksalt(spec.formula, spec.repeat, seed=seed, **lattice)
+
+
+def _store(
+    family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: Any, iteration: int, tags: list[str]
+) -> dict[str, Any]:
+    from gst_jobflow.store.atoms import structure_document
+    from gst_jobflow.store.context import job_results
+
+    results = job_results()
+    documents = [
+        structure_document(
+            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
+        )
+        for atoms, source in family
+    ]
+    new, known = results.add_many(documents)
+    return {"structure_ids": [document.id for document in documents], "new": new, "known": known}
