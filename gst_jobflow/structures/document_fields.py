@@ -1,0 +1,139 @@
+"""What the results database stores of a structure beside its atoms: derived numbers, and the hash that is its id."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.structures.composition import reduced_formula
+from gst_jobflow.structures.contacts import min_distance
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
+_PER_A = 1e8
+# atoms this near below the far face are counted to the near one; more than rounding on the grid can move an atom off a
+# face in a skewed cell (0.87e-8 Å), and no whole number of grid steps, where atoms of an earlier rounding may sit
+_FACE_A = 2.5e-8
+_AMU_PER_A3_IN_G_CM3 = 1.66053906660
+
+
+def describe(atoms: Atoms) -> dict[str, Any]:
+    """Return the numbers that a structure document is found by.
+
+    Returns
+    -------
+    dict
+        ``formula`` (reduced), ``composition`` (element to share), ``elements`` (sorted), ``n_atoms``,
+        ``min_distance_A`` (None for a single atom without periodic images), and ``volume_per_atom_A3`` and
+        ``density_g_cm3`` (None unless periodic in all directions: a box around a molecule says nothing).
+
+    Raises
+    ------
+    DataError
+        For no atoms or non-finite positions or cell.
+    """
+    _check_finite(atoms)
+    elements, counts = np.unique(np.array(atoms.get_chemical_symbols()), return_counts=True)
+    closest_A = min_distance(atoms)
+    volume_A3 = float(atoms.get_volume()) if atoms.pbc.all() and atoms.cell.rank == 3 else None
+    mass = float(atoms.get_masses().sum())
+    return {
+        "formula": reduced_formula(dict(zip(elements.tolist(), counts.tolist(), strict=True))),
+        "composition": {str(e): int(n) / len(atoms) for e, n in zip(elements, counts, strict=True)},
+        "n_atoms": len(atoms),
+        "elements": elements.tolist(),
+        "min_distance_A": closest_A if math.isfinite(closest_A) else None,
+        "density_g_cm3": mass / volume_A3 * _AMU_PER_A3_IN_G_CM3 if volume_A3 else None,
+        "volume_per_atom_A3": volume_A3 / len(atoms) if volume_A3 else None,
+    }
+
+
+def content_hash(atoms: Atoms) -> str:
+    """Return the id of a structure: 32 hexadecimal characters of a SHA-256.
+
+    It covers, in the order of the atoms, species, cell, positions wrapped along the periodic directions and rounded to
+    1e-8 Å, and pbc; nothing else (no velocities, energies, tags, constraints).
+
+    The same structure shifted by lattice vectors, with -0.0 for 0.0, or with an atom at the far face for one at 0 has
+    the same id. So has one that went through a file with eight decimals, if its atoms lay inside the cell (see
+    `canonical`). Coordinates within noise of a rounding boundary may fall on either side; no hash can avoid that.
+
+    Raises
+    ------
+    DataError
+        For no atoms, non-finite values, or a periodic direction without a cell vector.
+
+    Notes
+    -----
+    Only elementwise IEEE operations are used, no linear algebra library, and the bytes are little-endian 64-bit
+    integers, so the id is the same on every platform.
+    """
+    cell, positions = _grid(atoms)
+    digest = hashlib.sha256()
+    for values in (atoms.numbers, cell, positions, atoms.pbc):
+        digest.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
+    return digest.hexdigest()[:32]
+
+
+def canonical(atoms: Atoms) -> Atoms:
+    """Return a copy wrapped and rounded as `content_hash` sees it; what is stored should be this.
+
+    Files with eight decimals then keep it exactly, and its id. Other arrays and info are kept.
+    """
+    cell, positions = _grid(atoms)
+    copy = atoms.copy()
+    copy.set_constraint()
+    copy.set_cell(cell / _PER_A)
+    copy.set_positions(positions / _PER_A)
+    copy.set_constraint(atoms.constraints)
+    return copy
+
+
+def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+    """Return cell, shape (3, 3), and wrapped positions, shape (n_atoms, 3), as whole numbers of 1e-8 Å, int64."""
+    _check_finite(atoms)
+    cell = atoms.cell.array
+    wrapped = atoms.positions.copy()
+    for axis, reciprocal in _reciprocal_rows(atoms):
+        # summed term by term: matrix products may use fused operations that differ between machines
+        fraction = wrapped[:, 0] * reciprocal[0] + wrapped[:, 1] * reciprocal[1] + wrapped[:, 2] * reciprocal[2]
+        height_A = 1 / math.sqrt(sum(float(x) ** 2 for x in reciprocal))
+        shift = np.floor(fraction + _FACE_A / height_A)
+        for k in range(3):
+            wrapped[:, k] -= shift * cell[axis, k]
+    return np.rint(cell * _PER_A).astype(np.int64), np.rint(wrapped * _PER_A).astype(np.int64)
+
+
+def _reciprocal_rows(atoms: Atoms) -> list[tuple[int, list[float]]]:
+    """Return (axis, reciprocal vector in 1/Å) of each periodic direction."""
+    periodic = [axis for axis in range(3) if atoms.pbc[axis]]
+    if not periodic:
+        return []
+    if any(not atoms.cell.array[axis].any() for axis in periodic):
+        raise DataError("a periodic direction has no cell vector", "set the cell, or pbc to False")
+    rows = [[float(x) for x in row] for row in atoms.cell.complete().array]
+    volume = _dot(rows[0], _cross(rows[1], rows[2]))
+    if abs(volume) < 1e-12:
+        raise DataError("the cell vectors are not independent", "set a cell that spans a volume")
+    return [(axis, [x / volume for x in _cross(rows[axis - 2], rows[axis - 1])]) for axis in periodic]
+
+
+def _cross(a: list[float], b: list[float]) -> list[float]:
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+
+
+def _dot(a: list[float], b: list[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _check_finite(atoms: Atoms) -> None:
+    if len(atoms) == 0:
+        raise DataError("a structure without atoms", "nothing of it is stored")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError("a position or the cell is not finite", "nothing of this structure is stored")
