@@ -134,7 +134,9 @@ def build_dataset(results: Results, labels: list[Label], maker: DatasetMaker) ->
 def check_labels(labels: list[Label]) -> str:
     """The one fingerprint of the labels; see `build_dataset` for what is refused."""
     if not labels:
-        raise DataError("a dataset needs converged labels and there are none", "gst query labels -w state=failed says why")
+        raise DataError(
+            "a dataset needs converged labels and there are none", "gst query labels -w state=failed says why"
+        )
     fingerprints = Counter(label.fingerprint for label in labels)
     if len(fingerprints) > 1:
         raise DataError(
@@ -170,7 +172,8 @@ def draw_split(labels: list[Label], structures: dict[str, Structure], spec: Spli
                 splits[index] = "test"
     if missing := [split for split in SPLITS if split not in splits]:
         raise DataError(
-            f"{len(labels)} labels give no {missing[0]} set with test_fraction {spec.test_fraction}", "label more structures"
+            f"{len(labels)} labels give no {missing[0]} set with test_fraction {spec.test_fraction}",
+            "label more structures",
         )
     return splits
 
@@ -217,6 +220,8 @@ def load_split(results: Results, dataset: Dataset, split: str) -> list[LabelledS
     ids = [member["label_id"] for member in read_members(results.artifacts, dataset) if member["split"] == split]
     labels = list(results.get_many(Label, ids))
     if check_labels(labels) != dataset.fingerprint:
-        raise DataError(f"dataset {dataset.id} is of method {dataset.fingerprint}, its labels are not", "gst query labels")
+        raise DataError(
+            f"dataset {dataset.id} is of method {dataset.fingerprint}, its labels are not", "gst query labels"
+        )
     structures = {item.id: item for item in results.get_many(Structure, [label.structure_id for label in labels])}
     return list(labelled_structures(labels, structures, results.artifacts, dataset.config_type_weights))

@@ -1,0 +1,316 @@
+"""What a finished fit says: its errors on train and test, by config_type, and what the potential consists of.
+
+Numbers come from the prediction files and `metrics.txt`, not from the log, which pacemaker appends to.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.strict import StrictModel
+
+SPLITS = ("train", "test")
+PARITY_FILE = "parity.npz"
+# metrics.txt holds all digits of a double; TensorFlow's sums may differ in order between fit and prediction
+_METRICS_RELATIVE_TOLERANCE = 1e-6
+
+
+class Errors(StrictModel):
+    """Errors of energy per atom and of force components."""
+
+    energy_meV_per_atom: float = Field(ge=0)
+    force_meV_per_A: float = Field(ge=0)
+
+
+class ErrorsOfType(Errors):
+    """Errors of one config_type in one split."""
+
+    n_structures: int = Field(ge=1)
+
+
+class FitMetrics(StrictModel):
+    """Errors by split (`train`, `test`), overall and by config_type.
+
+    Structures count alike in the energy, force components alike in the force, whatever their weight in the fit.
+    """
+
+    rmse: dict[str, Errors]
+    mae: dict[str, Errors]
+    rmse_by_config_type: dict[str, dict[str, ErrorsOfType]]
+    mae_by_config_type: dict[str, dict[str, ErrorsOfType]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Reference and prediction for each structure of one split.
+
+    Attributes
+    ----------
+    names, config_types
+        Label id and config_type, shape (n_structures,).
+    n_atoms
+        Shape (n_structures,).
+    energy_ref_eV_per_atom, energy_pred_eV_per_atom
+        Energies less those of the atoms, shape (n_structures,).
+    forces_ref_eV_A, forces_pred_eV_A
+        All atoms of all structures in order, shape (sum of n_atoms, 3).
+    """
+
+    names: np.ndarray
+    config_types: np.ndarray
+    n_atoms: np.ndarray
+    energy_ref_eV_per_atom: np.ndarray
+    energy_pred_eV_per_atom: np.ndarray
+    forces_ref_eV_A: np.ndarray
+    forces_pred_eV_A: np.ndarray
+
+
+class PotentialSummary(StrictModel):
+    """What a potential consists of, read from its `.yaml`."""
+
+    elements: tuple[str, ...]
+    n_densities: int = Field(description="the largest of the elements")
+    n_functions: int
+    n_functions_per_element: dict[str, int]
+    n_parameters: int = Field(description="coefficients of functions and of radial functions")
+    cutoff_A: float
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def read_metric_rows(path: Path) -> list[dict[str, float]]:
+    """Return the complete rows of a metrics table of pacemaker, oldest first; none if there is no file yet.
+
+    A last line that is still being written is left out.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
+    if not lines:
+        return []
+    names = lines[0].split()
+    rows = [line.split() for line in lines[1:]]
+    return [dict(zip(names, map(float, row), strict=True)) for row in rows if len(row) == len(names)]
+
+
+def read_metrics(directory: Path) -> dict[str, dict[str, float]]:
+    """Return the last row of `metrics.txt` and `test_metrics.txt` as pacemaker wrote it (eV, Å), by split.
+
+    Raises
+    ------
+    DataError
+        If the fit wrote no row for the training set.
+    """
+    tables = {"train": "metrics.txt", "test": "test_metrics.txt"}
+    rows = {split: read_metric_rows(directory / name) for split, name in tables.items()}
+    if not rows["train"]:
+        raise DataError(f"no iteration in {directory / 'metrics.txt'}", "run the fit again; see its pacemaker.out")
+    return {split: found[-1] for split, found in rows.items() if found}
+
+
+def read_predictions(directory: Path) -> dict[str, Predictions]:
+    """Return what pacemaker predicted after the fit, by split; `test` only if the fit had a test set.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or cut off, or a prediction is not finite.
+    """
+    found = {"train": _read_split(directory / "train_pred.pckl.gzip")}
+    if (directory / "test.pckl.gzip").is_file() or (directory / "test_pred.pckl.gzip").is_file():
+        found["test"] = _read_split(directory / "test_pred.pckl.gzip")
+    return found
+
+
+def _read_split(path: Path) -> Predictions:
+    import pandas as pd
+
+    again = "the fit did not come to its end: continue it"
+    if not path.is_file():
+        raise DataError(f"no predictions in {path}", again)
+    try:
+        frame = pd.read_pickle(path, compression="gzip")
+    except (EOFError, OSError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} is cut off or unreadable: {error}", again) from error
+    needed = {"name", "config_type", "energy_corrected", "energy_pred", "forces", "forces_pred"}
+    if missing := needed - set(frame.columns):
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}", "fit with a dataframe of this package")
+    n_atoms = frame["forces"].map(len).to_numpy(dtype=int)
+    predictions = Predictions(
+        names=frame["name"].to_numpy(dtype=str),
+        config_types=frame["config_type"].to_numpy(dtype=str),
+        n_atoms=n_atoms,
+        energy_ref_eV_per_atom=frame["energy_corrected"].to_numpy(dtype=float) / n_atoms,
+        energy_pred_eV_per_atom=frame["energy_pred"].to_numpy(dtype=float) / n_atoms,
+        forces_ref_eV_A=np.concatenate(frame["forces"].to_list()),
+        forces_pred_eV_A=np.concatenate(frame["forces_pred"].to_list()),
+    )
+    finite = np.isfinite(predictions.energy_pred_eV_per_atom).all() and np.isfinite(predictions.forces_pred_eV_A).all()
+    if not finite:
+        raise DataError(f"{path} holds predictions that are not finite", "fit again with fewer functions or more data")
+    return predictions
+
+
+def evaluate(predictions: Mapping[str, Predictions]) -> FitMetrics:
+    """Return RMSE and MAE by split, overall and by config_type.
+
+    Energy errors are per atom, averaged over structures; force errors are averaged over the three components of all
+    atoms, the definition of pacemaker's `rmse_f_comp` and of the literature's tables.
+    """
+    found: dict[str, dict[str, Any]] = {key: {} for key in ("rmse", "mae", "rmse_by_config_type", "mae_by_config_type")}
+    for split, those in predictions.items():
+        everything = np.ones(len(those.names), dtype=bool)
+        found["rmse"][split], found["mae"][split] = _errors(those, everything)
+        found["rmse_by_config_type"][split], found["mae_by_config_type"][split] = {}, {}
+        for config_type in sorted(set(those.config_types.tolist())):
+            chosen = those.config_types == config_type
+            for name, errors in zip(("rmse", "mae"), _errors(those, chosen), strict=True):
+                found[f"{name}_by_config_type"][split][config_type] = ErrorsOfType(
+                    **errors.model_dump(), n_structures=int(chosen.sum())
+                )
+    return FitMetrics(**found)
+
+
+def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Errors, Errors]:
+    """Return RMSE and MAE (meV/atom, meV/Å) of the chosen structures; `chosen` has shape (n_structures,)."""
+    energy = 1e3 * (those.energy_pred_eV_per_atom - those.energy_ref_eV_per_atom)[chosen]
+    force = 1e3 * (those.forces_pred_eV_A - those.forces_ref_eV_A)[np.repeat(chosen, those.n_atoms)]
+    rmse = Errors(energy_meV_per_atom=np.sqrt(np.mean(energy**2)), force_meV_per_A=np.sqrt(np.mean(force**2)))
+    mae = Errors(energy_meV_per_atom=np.mean(np.abs(energy)), force_meV_per_A=np.mean(np.abs(force)))
+    return rmse, mae
+
+
+def evaluate_directory(directory: Path) -> FitMetrics:
+    """Return the errors of a finished fit, checked against what pacemaker wrote itself.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, or the two disagree.
+    """
+    metrics = evaluate(read_predictions(directory))
+    check_against_pacemaker(metrics, read_metrics(directory), _optimizer_used_all_iterations(directory))
+    return metrics
+
+
+def check_against_pacemaker(
+    metrics: FitMetrics, last_rows: Mapping[str, Mapping[str, float]], used_all_iterations: bool
+) -> None:
+    """Compare our overall RMSE with the last rows of pacemaker's tables.
+
+    Weights do not enter pacemaker's RMSE, so the two are the same number. One exception: pacemaker writes its last
+    test row with the coefficients that the optimiser tried last, and an optimiser that stops early may have tried one
+    step too far. Then the test row says nothing about the potential and is not compared.
+
+    Raises
+    ------
+    DataError
+        If they differ by more than rounding.
+    """
+    for split, row in last_rows.items():
+        if split not in metrics.rmse or (split == "test" and not used_all_iterations):
+            continue
+        ours = metrics.rmse[split]
+        pairs = {
+            "energy RMSE, meV/atom": (ours.energy_meV_per_atom, 1e3 * row["rmse_epa"]),
+            "force RMSE, meV/Å": (ours.force_meV_per_A, 1e3 * row["rmse_f_comp"]),
+        }
+        for what, (mine, theirs) in pairs.items():
+            # the absolute part, in meV, is for perfect fits
+            if abs(mine - theirs) > _METRICS_RELATIVE_TOLERANCE * abs(theirs) + 1e-6:
+                raise DataError(
+                    f"{split} {what}: predictions give {mine:.6g}, pacemaker's table {theirs:.6g}",
+                    "the files are of different runs: fit again in an empty directory",
+                )
+
+
+def _optimizer_used_all_iterations(directory: Path) -> bool:
+    import yaml
+
+    rows = read_metric_rows(directory / "metrics.txt")
+    asked = yaml.safe_load((directory / "input.yaml").read_text())["fit"]["maxiter"]
+    return bool(rows) and int(rows[-1]["iter_num"]) == int(asked)
+
+
+def write_parity(predictions: Mapping[str, Predictions], path: Path) -> Path:
+    """Save what parity plots need, and return the path.
+
+    The file holds `energy_ref`, `energy_pred` (eV/atom), `config_type`, `split`, `name`, one entry a structure, and
+    `force_ref`, `force_pred` (eV/Å), `force_config_type`, `force_split`, one entry a force component.
+    """
+    parts = list(predictions.items())
+    arrays = {
+        "energy_ref": [p.energy_ref_eV_per_atom for _, p in parts],
+        "energy_pred": [p.energy_pred_eV_per_atom for _, p in parts],
+        "config_type": [p.config_types for _, p in parts],
+        "name": [p.names for _, p in parts],
+        "split": [np.full(len(p.names), split) for split, p in parts],
+        "force_ref": [p.forces_ref_eV_A.ravel() for _, p in parts],
+        "force_pred": [p.forces_pred_eV_A.ravel() for _, p in parts],
+        "force_config_type": [np.repeat(p.config_types, 3 * p.n_atoms) for _, p in parts],
+        "force_split": [np.full(3 * p.n_atoms.sum(), split) for split, p in parts],
+    }
+    temporary = path.with_name(f".{path.name}.part.npz")
+    np.savez_compressed(temporary, **{name: np.concatenate(pieces) for name, pieces in arrays.items()})
+    temporary.replace(path)
+    return path
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Return the content of a potential's `.yaml`.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or is no potential, as after a kill in the middle of writing.
+    """
+    import yaml
+
+    try:
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read as a potential: {error}", "give the .yaml that a fit wrote") from error
+    blocks = content.get("species") if isinstance(content, dict) else None
+    if not isinstance(blocks, list) or not all(isinstance(b, dict) and "speciesblock" in b for b in blocks):
+        raise DataError(f"{path} is not a potential of pacemaker", "give the .yaml that a fit wrote")
+    return content
+
+
+def count_functions(path: Path) -> PotentialSummary:
+    """Return what a potential consists of.
+
+    Radial coefficients of A with B and of B with A are the same numbers and count once.
+
+    Raises
+    ------
+    DataError
+        If the file is no whole potential.
+    """
+    content = load_yaml(path)
+    blocks = {tuple(str(block["speciesblock"]).split()): block for block in content["species"]}
+    densities = {key[0]: int(block["ndensityi"]) for key, block in blocks.items() if len(key) == 1}
+    pairs = {key: block for key, block in blocks.items() if len(key) <= 2 and "rcutij" in block}
+    if not densities or not pairs or any(key[0] not in densities for key in blocks):
+        raise DataError(f"{path} is not a whole potential: a block of an element is missing", "give a finished one")
+    functions = {element: 0 for element in sorted(densities)}
+    for key, block in blocks.items():
+        functions[key[0]] += len(block.get("nbody") or [])
+    radial = {tuple(sorted(key)): np.size(block.get("radcoefficients") or []) for key, block in pairs.items()}
+    metadata = content.get("metadata") or {}
+    return PotentialSummary(
+        elements=tuple(functions),
+        n_densities=max(densities.values()),
+        n_functions=sum(functions.values()),
+        n_functions_per_element=functions,
+        n_parameters=sum(n * densities[element] for element, n in functions.items()) + sum(radial.values()),
+        cutoff_A=max(float(block["rcutij"]) for block in pairs.values()),
+        versions={str(k): str(v) for k, v in metadata.items() if str(k).endswith("_version")},
+    )

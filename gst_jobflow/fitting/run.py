@@ -1,0 +1,472 @@
+"""Run pacemaker: a fit, its continuation after a kill, an upfit; then the files that LAMMPS reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.fitting.config import FitConfig, render_input, to_yaml
+from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
+from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
+from gst_jobflow.fitting.process import run_in_group
+from gst_jobflow.strict import StrictModel
+
+logger = logging.getLogger(__name__)
+
+INPUT_FILE = "input.yaml"
+REQUEST_FILE = "fit_request.json"
+START_FILE = "start_potential.yaml"
+CONTINUED_FILE = "continued.json"
+TRAIN_FILE = "train.pckl.gzip"
+TEST_FILE = "test.pckl.gzip"
+POTENTIAL_FILE = "output_potential.yaml"
+OUTPUT_FILE = "pacemaker.out"
+
+# What a run of pacemaker leaves; taken away before the next one, so that nothing of an older run is read as its own.
+_PRODUCTS = (
+    "*metrics.txt",
+    "*_pred.pckl.gzip",
+    "*_data_info.pckl.gzip",
+    "*potential*.yaml",
+    "output_potential.*",
+    "log.txt",
+)
+
+_FAILURES = (
+    # (words in the output, class, what to do)
+    (
+        r"ResourceExhausted|No further batch size reduction|MemoryError|std::bad_alloc",
+        "out_of_memory",
+        "lower batch_size",
+    ),
+    (r"too big and goes beyond", "bad_input", "lower nradmax_by_orders, lmax_by_orders or the number of orders"),
+    (r"contains NaN|wrong shape|is corrupted", "bad_input", "check the labels of the dataset"),
+    (r"ModuleNotFoundError|ImportError", "missing_program", "run scripts/install_pacemaker"),
+    (r"GPU ind \d+ is requested", "bad_input", "set gpu to 'auto', None or the index of a GPU that exists"),
+    (r"Insufficient atomic environments|singular matrix|LinAlgError", "bad_input", "more data or fewer functions"),
+)
+
+
+class PacemakerRunner(StrictModel):
+    """The programs of pacemaker and what they may use."""
+
+    pacemaker: Path
+    pace_yaml2yace: Path
+    pace_activeset: Path
+    threads: int = Field(1, ge=1)
+    timeout_s: float | None = Field(None, gt=0, description="for the fit, in seconds; no limit when left out")
+
+    @classmethod
+    def discover(cls, threads: int = 1, timeout_s: float | None = None) -> PacemakerRunner:
+        """Return a runner with the programs next to this Python, or else on PATH.
+
+        Raises
+        ------
+        MissingProgramError
+            If one of them is in neither place.
+        """
+        found = {name: _find_program(name) for name in ("pacemaker", "pace_yaml2yace", "pace_activeset")}
+        return cls(**found, threads=threads, timeout_s=timeout_s)
+
+    def environment(self, gpu: str | int | None = "auto") -> dict[str, str]:
+        """Return the environment of the programs: thread counts, quiet TensorFlow, no surprises from the user's."""
+        count = str(self.threads)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": count,
+            "OPENBLAS_NUM_THREADS": count,
+            "TF_NUM_INTRAOP_THREADS": count,
+            "TF_NUM_INTEROP_THREADS": count,
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_USE_LEGACY_KERAS": "1",
+            "MPLBACKEND": "Agg",
+        }
+        # pacemaker would look for the dataset there
+        environment.pop("PACEMAKERDATAPATH", None)
+        if gpu is None:
+            environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        return environment
+
+
+@dataclass(frozen=True)
+class FitFiles:
+    """Where the results of a fit are.
+
+    Attributes
+    ----------
+    iterations_before
+        Iterations done by interrupted runs that this one continued.
+    wall_s
+        Wall time of this run, s; 0 if there was nothing left to do but convert.
+    """
+
+    directory: Path
+    input_yaml: Path
+    yaml: Path
+    yace: Path
+    asi: Path
+    iterations_before: int
+    wall_s: float
+
+
+def run_fit(
+    runner: PacemakerRunner,
+    config: FitConfig,
+    train: Sequence[LabelledStructure],
+    test: Sequence[LabelledStructure] | None,
+    reference_energies: Mapping[str, float],
+    directory: Path,
+    *,
+    initial_potential: Path | None = None,
+    continue_from: Path | None = None,
+) -> FitFiles:
+    """Fit a potential in `directory` and convert it for LAMMPS.
+
+    Parameters
+    ----------
+    initial_potential
+        The `.yaml` of a finished potential to start from (upfit). All its coefficients go on being fitted; with
+        `ladder_step` it is grown instead.
+    continue_from
+        Directory of an interrupted run of the same fit (may be `directory` itself). Goes on from its last iteration
+        with the iterations that are left. BFGS begins with a fresh Hessian, so the path differs from an
+        uninterrupted fit's. A fit that was finished there is only converted, if `directory` is the same.
+
+    Raises
+    ------
+    DataError
+        If a label is unfit, or an element has fewer atoms than functions.
+    InputError
+        If the start does not belong to this fit.
+    RunError
+        If a program fails; `failure_class` says how.
+    """
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    check_active_set_possible(config, train)
+    request = _request(config, train, test, reference_energies, initial_potential)
+    start, done = initial_potential, 0
+    if continue_from is not None:
+        continue_from = Path(continue_from).resolve()
+        _check_same_fit(continue_from, request)
+        if continue_from == directory and _fit_is_finished(directory, has_test=bool(test)):
+            return convert(runner, directory)
+        interrupted, done = _last_iteration(continue_from)
+        start = interrupted or initial_potential
+    if start is not None:
+        _check_start(start, config)
+    # the start is written before the old files go, so that a kill in between loses no iteration
+    if start is None:
+        (directory / START_FILE).unlink(missing_ok=True)
+    else:
+        _write(directory / START_FILE, without_fit_cycles(Path(start).read_text()))
+    _clean(directory)
+    left = config.model_copy(
+        update={"optimizer": config.optimizer.model_copy(update={"maxiter": max(1, config.optimizer.maxiter - done)})}
+    )
+    _write_inputs(left, train, test, reference_energies, directory)
+    _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
+    _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done}))
+    arguments = [INPUT_FILE]
+    if start is not None:
+        arguments += ["-ip" if config.optimizer.ladder_step else "-p", START_FILE]
+    begin = time.monotonic()
+    _run(runner, [runner.pacemaker, *arguments], directory, OUTPUT_FILE, config.backend.gpu)
+    return convert(runner, directory, wall_s=time.monotonic() - begin)
+
+
+def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> FitFiles:
+    """Make the `.yace` and the `.asi` (active set) of the finished fit in `directory`.
+
+    Raises
+    ------
+    RunError
+        If there is no finished fit, or a program fails.
+    """
+    potential = directory / POTENTIAL_FILE
+    if not potential.is_file():
+        raise RunError(f"no {POTENTIAL_FILE} in {directory}", "continue the fit", "missing_output")
+    yace, asi = potential.with_suffix(".yace"), potential.with_suffix(".asi")
+    yace.unlink(missing_ok=True)
+    asi.unlink(missing_ok=True)
+    # gpu None: neither needs one
+    _run(runner, [runner.pace_yaml2yace, potential.name], directory, "pace_yaml2yace.out", None)
+    command = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", potential.name]
+    _run(runner, command, directory, "pace_activeset.out", None)
+    for made in (yace, asi):
+        if not made.is_file() or made.stat().st_size == 0:
+            raise RunError(f"{made.name} was not written in {directory}", "see the *.out files there", "missing_output")
+    return FitFiles(
+        directory=directory,
+        input_yaml=directory / INPUT_FILE,
+        yaml=potential,
+        yace=yace,
+        asi=asi,
+        iterations_before=_iterations_before(directory),
+        wall_s=wall_s,
+    )
+
+
+def progress(directory: Path) -> dict[str, Any]:
+    """Return how far the fit in `directory` is; cheap, and safe while it runs.
+
+    Returns
+    -------
+    dict
+        `stage` (`waiting`, `preparing`, `fitting`, `predicting`, `converting`, `finished`), `iteration` and
+        `max_iterations` (with those of the runs that it continues), `loss`, `rmse` {train,test} {energy_meV_per_atom,
+        force_meV_per_A} so far, `n_functions`. Numbers are None as long as there are none.
+    """
+    before = _iterations_before(directory)
+    rows = {
+        "train": read_metric_rows(directory / "metrics.txt"),
+        "test": read_metric_rows(directory / "test_metrics.txt"),
+    }
+    last = rows["train"][-1] if rows["train"] else None
+    return {
+        "stage": _stage(directory, started=last is not None),
+        "iteration": before + int(last["iter_num"]) if last else None,
+        "max_iterations": _asked_iterations(directory, before),
+        "loss": last["loss"] if last else None,
+        "rmse": {
+            split: {"energy_meV_per_atom": 1e3 * r[-1]["rmse_epa"], "force_meV_per_A": 1e3 * r[-1]["rmse_f_comp"]}
+            for split, r in rows.items()
+            if r
+        },
+        "n_functions": int(last["nfuncs"]) if last else None,
+    }
+
+
+def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructure]) -> None:
+    """Refuse a fit whose active set could not be made after it: it takes one atom of the element for each function.
+
+    Raises
+    ------
+    DataError
+        If an element of the potential has fewer atoms in the training set than functions.
+    """
+    counts = Counter(symbol for item in train for symbol in item.atoms.get_chemical_symbols())
+    for symbol in config.elements:
+        wanted = config.functions.number_of_functions_per_element
+        if counts[symbol] < wanted:
+            raise DataError(
+                f"{counts[symbol]} atoms of {symbol} in the training set, but {wanted} functions per element",
+                f"add structures with {symbol}, or set number_of_functions_per_element to less",
+            )
+
+
+def without_fit_cycles(text: str) -> str:
+    """Return a potential's YAML without the mark that its fit is done, which makes pacemaker skip the fit."""
+    return re.sub(r"(?m)^\s+_fit_cycles:.*\n", "", text)
+
+
+def _find_program(name: str) -> Path:
+    beside = Path(sys.executable).parent / name
+    found = beside if beside.is_file() else shutil.which(name)
+    if not found:
+        raise MissingProgramError(f"{name} is not installed", "run scripts/install_pacemaker")
+    return Path(found)
+
+
+def _request(
+    config: FitConfig,
+    train: Sequence[LabelledStructure],
+    test: Sequence[LabelledStructure] | None,
+    reference_energies: Mapping[str, float],
+    initial_potential: Path | None,
+) -> dict[str, Any]:
+    """Return what makes this fit this fit, for comparing with an interrupted one."""
+
+    def digest(items: Sequence[LabelledStructure] | None) -> str:
+        rows = [[item.label_id, float(item.energy_eV), float(item.weight)] for item in items or ()]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    start = None if initial_potential is None else hashlib.sha256(Path(initial_potential).read_bytes()).hexdigest()
+    return {
+        # how it is computed may change between two runs of one fit
+        "config": json.loads(config.model_dump_json(exclude={"backend"})),
+        "train": digest(train),
+        "test": digest(test),
+        "reference_energies": {symbol: float(reference_energies[symbol]) for symbol in sorted(reference_energies)},
+        "initial_potential": start,
+    }
+
+
+def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
+    path = directory / REQUEST_FILE
+    if not path.is_file():
+        raise InputError(f"{directory} holds no interrupted fit ({REQUEST_FILE} is missing)", "start a new fit")
+    before = json.loads(path.read_text())
+    changed = sorted(key for key in request if before.get(key) != request[key])
+    if changed:
+        raise InputError(
+            f"the interrupted fit in {directory} differs in {', '.join(changed)}",
+            "continue it with the same input, or start a new fit; for other weights use initial_potential",
+        )
+
+
+def _check_start(path: Path, config: FitConfig) -> None:
+    """Refuse a start potential that is not of this fit's elements, densities and cutoff."""
+    found = count_functions(path)
+    wanted = {
+        "elements": (found.elements, config.elements),
+        "n_densities": (found.n_densities, config.embedding.n_densities),
+        "cutoff, Å": (found.cutoff_A, config.radial.rcut_A),
+    }
+    for what, (is_, should) in wanted.items():
+        if is_ != should:
+            raise InputError(
+                f"{path}: {what} of the start potential {is_} differ from the fit's {should}",
+                "use the configuration that the potential was fitted with",
+            )
+
+
+def _last_iteration(directory: Path) -> tuple[Path | None, int]:
+    """Return the potential of the last iteration of an interrupted run and the iterations done up to it.
+
+    None, 0 where the run did not get to its first iteration. A file that a kill left half-written is passed over.
+    """
+    rows = read_metric_rows(directory / "metrics.txt")
+    candidates = sorted(directory.glob("interim_potential_[0-9]*.yaml"), key=lambda path: -path.stat().st_mtime_ns)
+    for path in candidates:
+        try:
+            whole = _same_shape(load_yaml(path), load_yaml(_shape_file(directory)))
+        except DataError as error:
+            logger.warning("passed over %s: %s", path, error)
+            continue
+        if whole:
+            done = int(rows[-1]["iter_num"]) if rows else 0
+            return path, _iterations_before(directory) + done
+        logger.warning("passed over %s: it is cut off", path)
+    start = directory / START_FILE
+    # killed before its first iteration: go on from where it was to go on
+    return (start if start.is_file() else None), _iterations_before(directory)
+
+
+def _shape_file(directory: Path) -> Path:
+    """Return the file with all functions that the interim potential must have; the ladder's present rung if any."""
+    rung = directory / "current_extended_potential.yaml"
+    return rung if rung.is_file() else directory / "target_potential.yaml"
+
+
+def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    shapes = [
+        [(block["speciesblock"], len(block.get("nbody") or [])) for block in content["species"]]
+        for content in (one, other)
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _iterations_before(directory: Path) -> int:
+    path = directory / CONTINUED_FILE
+    return int(json.loads(path.read_text())["iterations_before"]) if path.is_file() else 0
+
+
+def _asked_iterations(directory: Path, before: int) -> int | None:
+    path = directory / INPUT_FILE
+    if not path.is_file():
+        return None
+    import yaml
+
+    return before + int(yaml.safe_load(path.read_text())["fit"]["maxiter"])
+
+
+def _stage(directory: Path, started: bool) -> str:
+    if (directory / "output_potential.asi").is_file():
+        return "finished"
+    if _fit_is_finished(directory, has_test=(directory / TEST_FILE).is_file()):
+        return "converting"
+    if (directory / POTENTIAL_FILE).is_file():
+        return "predicting"
+    if started:
+        return "fitting"
+    return "preparing" if (directory / INPUT_FILE).is_file() else "waiting"
+
+
+def _fit_is_finished(directory: Path, has_test: bool) -> bool:
+    """Tell whether pacemaker wrote its last file: the picture after the last predictions."""
+    last = "test_E-dE-nn.png" if has_test else "train_E-dE-nn.png"
+    return (directory / POTENTIAL_FILE).is_file() and (directory / "report" / last).is_file()
+
+
+def _clean(directory: Path) -> None:
+    for pattern in _PRODUCTS:
+        for path in directory.glob(pattern):
+            if path.name != START_FILE:
+                path.unlink()
+    shutil.rmtree(directory / "report", ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _write_inputs(
+    config: FitConfig,
+    train: Sequence[LabelledStructure],
+    test: Sequence[LabelledStructure] | None,
+    reference_energies: Mapping[str, float],
+    directory: Path,
+) -> None:
+    write_pckl(to_dataframe(train, reference_energies), directory / TRAIN_FILE)
+    (directory / TEST_FILE).unlink(missing_ok=True)
+    if test:
+        write_pckl(to_dataframe(test, reference_energies), directory / TEST_FILE)
+    content = render_input(config, TRAIN_FILE, TEST_FILE if test else None, reference_energies)
+    _write(directory / INPUT_FILE, to_yaml(content))
+
+
+def _run(
+    runner: PacemakerRunner, command: Sequence[str | Path], directory: Path, output: str, gpu: str | int | None
+) -> None:
+    """Run one program of pacemaker in `directory`; raise RunError with the line that says why if it fails."""
+    name = Path(command[0]).name
+    try:
+        status = run_in_group(
+            [str(word) for word in command],
+            directory,
+            directory / output,
+            runner.environment(gpu),
+            runner.timeout_s,
+        )
+    except OSError as error:
+        raise MissingProgramError(f"{name} cannot be started: {error}", "run scripts/install_pacemaker") from error
+    if status == 0:
+        return
+    where = directory / output
+    if status is None:
+        raise RunError(f"{name} was ended after {runner.timeout_s:g} s", f"continue from {directory}", "timeout")
+    if status < 0:
+        fix = f"if the memory ran out, lower batch_size; continue from {directory}"
+        raise RunError(f"{name} was killed by signal {-status}", fix, "killed")
+    line, failure_class, fix = diagnose(where.read_text(errors="replace"))
+    raise RunError(f"{name} failed: {line}", f"{fix}; see {where}", failure_class)
+
+
+def diagnose(text: str) -> tuple[str, str, str]:
+    """Return the last useful line of a failed program's output, its failure class, and what to do."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Exhausted)\b", line)]
+    line = (errors or lines or ["no output"])[-1][:300]
+    # warnings that change nothing name modules too: look at the errors only, where there are some
+    searched = "\n".join(errors) or text
+    for pattern, failure_class, fix in _FAILURES:
+        if re.search(pattern, searched):
+            return line, failure_class, fix
+    return line, "crash", "read its output"

@@ -1,0 +1,291 @@
+"""Running pacemaker: a real tiny fit, its conversion, kills and continuations, failures that teach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.run import PacemakerRunner, diagnose, progress, run_fit, without_fit_cycles
+
+from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
+
+
+@pytest.mark.pacemaker
+def test_a_fit_ends_with_the_files_that_lammps_reads(tiny_fit):
+    files = tiny_fit.files
+    assert [path.suffix for path in (files.yaml, files.yace, files.asi)] == [".yaml", ".yace", ".asi"]
+    assert all(path.stat().st_size > 0 for path in (files.yaml, files.yace, files.asi))
+    assert files.wall_s > 0
+    done = progress(tiny_fit.directory)
+    assert (done["stage"], done["iteration"], done["max_iterations"]) == ("finished", 8, 8)
+    assert set(done["rmse"]) == {"train", "test"}
+
+
+@pytest.mark.pacemaker
+def test_the_converted_potential_predicts_what_the_fit_predicted(tiny_fit):
+    """TensorFlow fitted it, C++ evaluates it: the two must be the same potential."""
+    from pyace import PyACECalculator
+
+    from gst_jobflow.fitting.parse import read_predictions
+
+    predicted = read_predictions(tiny_fit.directory)["test"]
+    start = 0
+    for i, item in enumerate(tiny_fit.test):
+        atoms = item.atoms.copy()
+        atoms.calc = PyACECalculator(str(tiny_fit.files.yace))
+        n = len(atoms)
+        # 1e-6: the C++ evaluator interpolates the radial functions on splines
+        assert atoms.get_potential_energy() / n == pytest.approx(predicted.energy_pred_eV_per_atom[i], abs=1e-6)
+        np.testing.assert_allclose(atoms.get_forces(), predicted.forces_pred_eV_A[start : start + n], atol=1e-5)
+        start += n
+
+
+@pytest.mark.pacemaker
+def test_the_active_set_belongs_to_the_potential(tiny_fit):
+    from pyace import PyACECalculator
+
+    calculator = PyACECalculator(str(tiny_fit.files.yace))
+    calculator.set_active_set(str(tiny_fit.files.asi))
+    atoms = tiny_fit.train[0].atoms.copy()
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    gamma = np.array(calculator.results["gamma"])
+    assert gamma.shape == (len(atoms),)
+    assert (gamma > 0).all()
+
+
+@pytest.mark.pacemaker
+def test_a_finished_fit_is_not_fitted_again(tiny_fit, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(tiny_fit.directory, directory)
+    before = (directory / "output_potential.yaml").read_bytes()
+    files = run_fit(
+        PacemakerRunner.discover(),
+        tiny_fit.config,
+        tiny_fit.train,
+        tiny_fit.test,
+        ATOM_ENERGY_EV,
+        directory,
+        continue_from=directory,
+    )
+    assert files.wall_s == 0.0
+    assert files.yaml.read_bytes() == before
+
+
+@pytest.mark.pacemaker
+def test_continuing_another_fit_is_refused(tiny_fit, tmp_path):
+    with pytest.raises(InputError, match="differs in reference_energies, test"):
+        run_fit(
+            PacemakerRunner.discover(),
+            tiny_fit.config,
+            tiny_fit.train,
+            tiny_fit.test[1:],
+            {**ATOM_ENERGY_EV, "Te": -3.4},
+            tmp_path,
+            continue_from=tiny_fit.directory,
+        )
+    with pytest.raises(InputError, match="no interrupted fit"):
+        run_fit(
+            PacemakerRunner.discover(),
+            tiny_fit.config,
+            tiny_fit.train,
+            None,
+            ATOM_ENERGY_EV,
+            tmp_path / "new",
+            continue_from=tmp_path,
+        )
+
+
+@pytest.mark.pacemaker
+def test_a_start_of_another_shape_is_refused(tiny_fit, tmp_path):
+    with pytest.raises(InputError, match="n_densities of the start potential 3 differ"):
+        run_fit(
+            PacemakerRunner.discover(),
+            tiny_config(n_densities=2, maxiter=3),
+            tiny_fit.train,
+            None,
+            ATOM_ENERGY_EV,
+            tmp_path,
+            initial_potential=tiny_fit.files.yaml,
+        )
+
+
+_FIT_IN_CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+from tests.fitting.conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
+run_fit(PacemakerRunner.discover(), tiny_config(1, 4000), labelled_by_teacher(20, 1), labelled_by_teacher(4, 2),
+        ATOM_ENERGY_EV, Path(sys.argv[1]))
+"""
+
+
+def _wait_for(condition, what: str, limit_s: float = 400.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"gave up waiting for {what}"
+        time.sleep(0.2)
+
+
+def _programs_in(directory: Path) -> list[int]:
+    """Return the processes whose working directory is `directory`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == directory:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.pacemaker
+@pytest.mark.slow
+def test_a_killed_fit_leaves_no_orphan_and_goes_on_from_its_last_iteration(tmp_path):
+    directory = (tmp_path / "fit").resolve()
+    directory.mkdir()
+    root = Path(__file__).parents[2]
+    worker = subprocess.Popen([sys.executable, "-c", _FIT_IN_CHILD, str(directory), str(root)], cwd=root)
+    try:
+        _wait_for(lambda: (progress(directory)["iteration"] or 0) >= 5 or worker.poll() is not None, "iteration 5")
+        assert worker.poll() is None
+        assert progress(directory)["stage"] == "fitting"
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    _wait_for(lambda: not _programs_in(directory), "pacemaker to die with its parent", 20)
+    killed = progress(directory)
+    # the same fit with the iterations of the first run and few more, so that the test ends
+    request = directory / "fit_request.json"
+    content = json.loads(request.read_text())
+    content["config"]["optimizer"]["maxiter"] = killed["iteration"] + 3
+    request.write_text(json.dumps(content))
+    files = run_fit(
+        PacemakerRunner.discover(),
+        tiny_config(1, killed["iteration"] + 3),
+        labelled_by_teacher(20, 1),
+        labelled_by_teacher(4, 2),
+        ATOM_ENERGY_EV,
+        directory,
+        continue_from=directory,
+    )
+    done = progress(directory)
+    assert files.iterations_before == killed["iteration"]
+    assert done["max_iterations"] == killed["iteration"] + 3
+    # BFGS never goes up, and it began where the kill was: one row may have been written after the potential
+    assert done["loss"] < killed["loss"] * 1.05
+
+
+def fake_program(path: Path, body: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def fake_runner(tmp_path: Path, body: str, timeout_s: float | None = None) -> PacemakerRunner:
+    program = fake_program(tmp_path / "pacemaker", body)
+    return PacemakerRunner(pacemaker=program, pace_yaml2yace=program, pace_activeset=program, timeout_s=timeout_s)
+
+
+def fit_with(runner: PacemakerRunner, directory: Path):
+    return run_fit(runner, tiny_config(2, 5), labelled_by_teacher(20, 1), None, ATOM_ENERGY_EV, directory)
+
+
+@pytest.mark.parametrize(
+    ("body", "failure_class", "says"),
+    [
+        ("echo 'ValueError: Specified potential shape is too big and goes beyond'; exit 1", "bad_input", "too big"),
+        ("echo 'RuntimeError: No further batch size reduction is possible'; exit 1", "out_of_memory", "batch_size"),
+        ("echo \"ModuleNotFoundError: No module named 'tensorflow'\"; exit 1", "missing_program", "tensorflow"),
+        ("echo something odd; exit 3", "crash", "something odd"),
+        ("kill -9 $$", "killed", "signal 9"),
+        ("true", "missing_output", "output_potential.yaml"),
+    ],
+)
+def test_a_failed_program_says_why(tmp_path, body, failure_class, says):
+    with pytest.raises(RunError, match=says) as caught:
+        fit_with(fake_runner(tmp_path, body), tmp_path / "fit")
+    assert caught.value.failure_class == failure_class
+    assert caught.value.fix
+
+
+def test_time_limit_ends_the_whole_group(tmp_path):
+    directory = tmp_path / "fit"
+    with pytest.raises(RunError, match="ended after") as caught:
+        fit_with(fake_runner(tmp_path, "sleep 600 & sleep 600", timeout_s=0.5), directory)
+    assert caught.value.failure_class == "timeout"
+    _wait_for(lambda: not _programs_in(directory.resolve()), "the group to end", 10)
+
+
+def test_nothing_of_an_older_run_is_left_in_the_directory(tmp_path):
+    directory = tmp_path / "fit"
+    directory.mkdir()
+    stale = ["train_pred.pckl.gzip", "metrics.txt", "output_potential.yaml", "output_potential.asi"]
+    for name in stale:
+        (directory / name).write_text("old")
+    with pytest.raises(RunError):
+        fit_with(fake_runner(tmp_path, "exit 1"), directory)
+    assert not any((directory / name).exists() for name in stale)
+    assert yaml.safe_load((directory / "input.yaml").read_text())["fit"]["maxiter"] == 5
+
+
+def test_programs_that_are_not_there_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingProgramError, match="pacemaker is not installed"):
+        PacemakerRunner.discover()
+    runner = PacemakerRunner(pacemaker="/nowhere/a", pace_yaml2yace="/nowhere/b", pace_activeset="/nowhere/c")
+    with pytest.raises(MissingProgramError, match="cannot be started"):
+        fit_with(runner, tmp_path / "fit")
+
+
+def test_more_functions_than_atoms_of_an_element_is_refused_before_the_fit(tmp_path):
+    with pytest.raises(DataError, match="functions per element"):
+        run_fit(
+            fake_runner(tmp_path, "exit 1"),
+            FitConfig.gst_ace_24(("Sb", "Te")),
+            labelled_by_teacher(3, 1),
+            None,
+            ATOM_ENERGY_EV,
+            tmp_path / "fit",
+        )
+
+
+def test_environment_pins_threads_and_hides_what_would_change_the_fit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PACEMAKERDATAPATH", "/somewhere")
+    runner = fake_runner(tmp_path, "true").model_copy(update={"threads": 3})
+    environment = runner.environment(gpu=None)
+    assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert "PACEMAKERDATAPATH" not in environment
+
+
+def test_the_last_error_is_found_among_warnings():
+    text = "INFO x\nTraceback:\n  File a\nAssertionError: forces has wrong shape. It should be [nat,3]\nsome epilogue\n"
+    line, failure_class, _ = diagnose(text)
+    assert line.startswith("AssertionError: forces has wrong shape")
+    assert failure_class == "bad_input"
+    assert diagnose("")[0] == "no output"
+
+
+def test_the_mark_of_a_done_fit_is_taken_away():
+    text = "metadata:\n  _fit_cycles: 1\n  user: x\nspecies: []\n"
+    assert without_fit_cycles(text) == "metadata:\n  user: x\nspecies: []\n"
+
+
+def test_progress_of_an_empty_directory_is_nothing(tmp_path):
+    assert progress(tmp_path)["stage"] == "waiting"
+    assert progress(tmp_path)["iteration"] is None
