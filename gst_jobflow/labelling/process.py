@@ -60,7 +60,7 @@ def run_program(
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
-            preexec_fn=_die_with_parent(death_signal),
+            preexec_fn=prepare_child(death_signal),
         )
     timed_out = False
     try:
@@ -88,8 +88,8 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """Return what the child calls between fork and exec; libc is loaded before the fork."""
+def prepare_child(number: signal.Signals) -> Callable[[], None]:
+    """Return a `preexec_fn`: the child gets `number` when we die. libc is loaded before the fork."""
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 

@@ -1,0 +1,514 @@
+"""Labels from CP2K Quickstep: PBE, GTH pseudopotentials, Gaussian and plane waves."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.labelling.process import run_program
+from gst_jobflow.strict import StrictModel
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+PROJECT = "label"
+INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"
+PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k", "cp2k.ssmp")
+FIX = "apt-get install cp2k cp2k-data, or name the program in the label settings (program, data_dir)"
+
+# CODATA 2018, as ase.units rounds them (importing ase.units would load ASE with this module)
+HARTREE_EV = 27.211386024367243
+BOHR_A = 0.5291772105638411
+GPA_EV_A3 = 0.006241509125883258
+
+# Spin-unpolarised atoms at 300 K in a 12 Å box with the default settings below, CP2K 2023.1, eV.
+FREE_ATOM_EV = {"Ge": -102.357, "Sb": -146.550, "Te": -219.112}
+
+
+class Cp2kKind(StrictModel):
+    """Basis set and pseudopotential of one element, by their names in CP2K's data files."""
+
+    basis: str = "DZVP-MOLOPT-SR-GTH"
+    potential: str
+
+
+class Cp2kSettings(StrictModel):
+    """A PBE single point with CP2K.
+
+    Parameters
+    ----------
+    kinds
+        Basis and potential by element.
+    cutoff_Ry, relative_cutoff_Ry, n_grids, eps_default
+        Multigrid and integral screening. Against 400 / 60 Ry and 1e-12 the defaults are within 0.001 eV/Å.
+    eps_scf
+        Convergence of the density.
+    smearing_K
+        Fermi–Dirac electronic temperature; the energy is the electronic free energy, whose derivative the forces
+        are.
+    k_spacing_per_A
+        Largest spacing of k-points, 1/Å, with the 2 pi of VASP's KSPACING; None: Gamma only. Meshes are made odd:
+        CP2K's Monkhorst–Pack meshes leave Gamma out when even.
+    added_orbitals
+        Empty orbitals as a share of the occupied ones; they hold the smeared tail.
+    max_scf, mixing_alpha, mixing_beta, mixing_history
+        The way to self-consistency (Broyden), not part of the method.
+    stress
+        Compute the stress too.
+    program, launcher, ranks, threads, data_dir
+        How to run. `launcher` is used for more than one rank and must belong to the MPI that the program was
+        built with; `{ranks}` stands for their number.
+    wall_limit_s
+        The calculation ends after it.
+    """
+
+    functional: Literal["PBE"] = "PBE"
+    kinds: dict[str, Cp2kKind] = Field(
+        default_factory=lambda: {
+            "Ge": Cp2kKind(potential="GTH-PBE-q4"),
+            "Sb": Cp2kKind(potential="GTH-PBE-q5"),
+            "Te": Cp2kKind(potential="GTH-PBE-q6"),
+        }
+    )
+    cutoff_Ry: float = Field(200.0, gt=0)
+    relative_cutoff_Ry: float = Field(40.0, gt=0)
+    n_grids: int = Field(5, ge=1)
+    eps_default: float = Field(1e-10, gt=0)
+    eps_scf: float = Field(1e-6, gt=0)
+    smearing_K: float = Field(300.0, gt=0)
+    k_spacing_per_A: float | None = Field(None, gt=0)
+    added_orbitals: float = Field(0.2, ge=0)
+    max_scf: int = Field(200, ge=1)
+    mixing_alpha: float = Field(0.2, gt=0)
+    mixing_beta: float = Field(1.5, gt=0)
+    mixing_history: int = Field(8, ge=1)
+    stress: bool = True
+    program: str = "cp2k.psmp"
+    launcher: str = "mpirun -np {ranks}"
+    ranks: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    data_dir: str = ""
+    wall_limit_s: float = Field(3600.0, gt=0)
+
+    @classmethod
+    def discover(cls, **fields: Any) -> Cp2kSettings:
+        """Return settings with the program, its own mpirun and its data folder as found on this machine.
+
+        The mpirun beside the program comes before the one on PATH: a Python environment with an MPI wheel puts
+        another MPI first, which would start independent copies.
+
+        Raises
+        ------
+        MissingProgramError
+            No CP2K on PATH.
+        """
+        found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+        if "program" not in fields and found is None:
+            raise MissingProgramError(f"no CP2K on PATH (looked for {', '.join(PROGRAMS)})", FIX)
+        program = fields.setdefault("program", found)
+        beside = Path(shutil.which(program) or program).parent / "mpirun"
+        if beside.exists():
+            fields.setdefault("launcher", f"{shlex.quote(str(beside))} -np {{ranks}}")
+        folder = data_folder(program)
+        if folder is not None:
+            fields.setdefault("data_dir", str(folder))
+        return cls(**fields)
+
+
+def data_folder(program: str) -> Path | None:
+    """Return CP2K's data folder: CP2K_DATA_DIR, the Debian package's, or the one of the program's prefix."""
+    prefix = Path(shutil.which(program) or program).resolve().parent.parent
+    candidates = [os.environ.get("CP2K_DATA_DIR"), "/usr/share/cp2k", prefix / "share/cp2k/data", prefix / "data"]
+    folders = [Path(candidate) for candidate in candidates if candidate]
+    return next((folder for folder in folders if (folder / "GTH_POTENTIALS").exists()), None)
+
+
+def k_mesh(cell_A: np.ndarray, spacing_per_A: float | None) -> tuple[int, int, int]:
+    """Return the smallest odd mesh whose spacing along every reciprocal vector is at most `spacing_per_A`.
+
+    Parameters
+    ----------
+    cell_A
+        Shape (3, 3), lattice vectors in rows.
+    spacing_per_A
+        With 2 pi, as VASP's KSPACING; None gives (1, 1, 1).
+    """
+    if spacing_per_A is None:
+        return (1, 1, 1)
+    lengths = 2 * math.pi * np.linalg.norm(np.linalg.inv(cell_A), axis=0)
+    # a length that is a whole multiple but for rounding must not cost another point
+    points = [max(1, math.ceil(length / spacing_per_A - 1e-9)) for length in lengths]
+    return tuple(n + (n + 1) % 2 for n in points)  # type: ignore[return-value]
+
+
+def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
+    """Return the text of CP2K's input for a single point of energy, forces and stress.
+
+    Raises
+    ------
+    InputError
+        An element without basis and potential.
+    """
+    symbols = atoms.get_chemical_symbols()
+    missing = sorted(set(symbols) - set(settings.kinds))
+    if missing:
+        raise InputError(
+            f"no CP2K basis and potential for {', '.join(missing)}",
+            "add it to kinds of the CP2K settings",
+        )
+    return "\n".join(
+        [
+            "&GLOBAL",
+            f"  PROJECT {PROJECT}",
+            "  RUN_TYPE ENERGY_FORCE",
+            "  PRINT_LEVEL LOW",
+            "&END GLOBAL",
+            "&FORCE_EVAL",
+            "  METHOD QUICKSTEP",
+            *(["  STRESS_TENSOR ANALYTICAL"] if settings.stress else []),
+            *_dft(atoms, settings),
+            *_subsys(atoms, settings),
+            "  &PRINT",
+            "    &FORCES ON",
+            "      NDIGITS 12",
+            "      FILENAME forces",
+            "    &END FORCES",
+            *(["    &STRESS_TENSOR ON", "      FILENAME stress", "    &END STRESS_TENSOR"] if settings.stress else []),
+            "  &END PRINT",
+            "&END FORCE_EVAL",
+            "",
+        ]
+    )
+
+
+def _dft(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+    mesh = k_mesh(atoms.cell.array, settings.k_spacing_per_A)
+    grid = " ".join(str(points) for points in mesh)
+    k_points = [] if mesh == (1, 1, 1) else ["    &KPOINTS", f"      SCHEME MONKHORST-PACK {grid}", "    &END KPOINTS"]
+    return [
+        "  &DFT",
+        "    BASIS_SET_FILE_NAME BASIS_MOLOPT",
+        "    POTENTIAL_FILE_NAME GTH_POTENTIALS",
+        "    &QS",
+        f"      EPS_DEFAULT {settings.eps_default!r}",
+        "    &END QS",
+        "    &MGRID",
+        f"      CUTOFF {settings.cutoff_Ry!r}",
+        f"      REL_CUTOFF {settings.relative_cutoff_Ry!r}",
+        f"      NGRIDS {settings.n_grids}",
+        "    &END MGRID",
+        *k_points,
+        *_scf(atoms, settings),
+        "    &XC",
+        f"      &XC_FUNCTIONAL {settings.functional}",
+        "      &END XC_FUNCTIONAL",
+        "    &END XC",
+        "  &END DFT",
+    ]
+
+
+def _scf(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+    return [
+        "    &SCF",
+        "      SCF_GUESS ATOMIC",
+        f"      EPS_SCF {settings.eps_scf!r}",
+        f"      MAX_SCF {settings.max_scf}",
+        f"      ADDED_MOS {added_orbitals(atoms, settings)}",
+        "      &DIAGONALIZATION ON",
+        "        ALGORITHM STANDARD",
+        "      &END DIAGONALIZATION",
+        "      &SMEAR ON",
+        "        METHOD FERMI_DIRAC",
+        f"        ELECTRONIC_TEMPERATURE [K] {settings.smearing_K!r}",
+        "      &END SMEAR",
+        "      &MIXING",
+        "        METHOD BROYDEN_MIXING",
+        f"        ALPHA {settings.mixing_alpha!r}",
+        f"        BETA {settings.mixing_beta!r}",
+        f"        NBUFFER {settings.mixing_history}",
+        "      &END MIXING",
+        "      &PRINT",
+        "        &RESTART OFF",
+        "        &END RESTART",
+        "      &END PRINT",
+        "    &END SCF",
+    ]
+
+
+def _subsys(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+    lines = ["  &SUBSYS", "    &CELL"]
+    for name, vector in zip("ABC", atoms.cell.array, strict=True):
+        lines.append(f"      {name} [angstrom] " + " ".join(f"{value:.12f}" for value in vector))
+    lines += ["      PERIODIC XYZ", "    &END CELL", "    &COORD"]
+    for symbol, position in zip(atoms.get_chemical_symbols(), atoms.positions, strict=True):
+        lines.append(f"      {symbol} " + " ".join(f"{value:.12f}" for value in position))
+    lines.append("    &END COORD")
+    for symbol in sorted(set(atoms.get_chemical_symbols())):
+        kind = settings.kinds[symbol]
+        lines += [
+            f"    &KIND {symbol}",
+            f"      ELEMENT {symbol}",
+            f"      BASIS_SET {kind.basis}",
+            f"      POTENTIAL {kind.potential}",
+            "    &END KIND",
+        ]
+    return [*lines, "  &END SUBSYS"]
+
+
+def added_orbitals(atoms: Atoms, settings: Cp2kSettings) -> int:
+    """Return the number of empty orbitals: a share of the occupied ones, eight at least."""
+    electrons = sum(_valence(settings.kinds[symbol].potential) for symbol in atoms.get_chemical_symbols())
+    return max(8, math.ceil(settings.added_orbitals * electrons / 2))
+
+
+def _valence(potential: str) -> int:
+    match = re.search(r"-q(\d+)$", potential)
+    if match is None:
+        raise InputError(
+            f"potential {potential} does not say its number of electrons", "use the full name, e.g. GTH-PBE-q4"
+        )
+    return int(match.group(1))
+
+
+@functools.lru_cache(maxsize=8)
+def cp2k_version(program: str) -> str:
+    """Return the version that the program prints, e.g. "2023.1".
+
+    Raises
+    ------
+    MissingProgramError
+        The program is not there or does not answer.
+    """
+    try:
+        answer = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **_environment(1)},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingProgramError(f"CP2K does not run as '{program}': {error}", FIX) from error
+    found = re.search(r"CP2K version (\S+)", answer.stdout)
+    if found is None:
+        raise MissingProgramError(f"'{program} --version' is not CP2K's answer", FIX)
+    return found.group(1)
+
+
+class Cp2kBackend(BackendModel):
+    """CP2K single points, see `Cp2kSettings`."""
+
+    settings: Cp2kSettings = Field(default_factory=Cp2kSettings)
+    bounds: Bounds = Field(default_factory=lambda: Bounds(free_atom_eV=FREE_ATOM_EV))
+
+    @property
+    def needs_periodic(self) -> bool:
+        return True
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError for what `BackendModel.check` refuses and for elements without basis or potential."""
+        missing = sorted(set(atoms.get_chemical_symbols()) - set(self.settings.kinds))
+        if missing:
+            raise InputError(
+                f"no CP2K basis and potential for {', '.join(missing)}", "add it to kinds of the CP2K settings"
+            )
+        super().check(atoms)
+
+    def method(self) -> Method:
+        """Return functional, kinds, cutoffs, thresholds, smearing and k-point rule with the program's version."""
+        return self._method(cp2k_version(self.settings.program))
+
+    def _method(self, version: str) -> Method:
+        settings = self.settings
+        return Method(
+            code="cp2k",
+            version=version,
+            parameters={
+                "functional": settings.functional,
+                "kinds": {symbol: [kind.basis, kind.potential] for symbol, kind in settings.kinds.items()},
+                "cutoff_Ry": settings.cutoff_Ry,
+                "relative_cutoff_Ry": settings.relative_cutoff_Ry,
+                "n_grids": settings.n_grids,
+                "eps_default": settings.eps_default,
+                "eps_scf": settings.eps_scf,
+                "smearing": ["fermi_dirac", settings.smearing_K],
+                "added_orbitals": settings.added_orbitals,
+                "k_points": "gamma" if settings.k_spacing_per_A is None else ["odd", settings.k_spacing_per_A],
+                "spin": "restricted",
+            },
+        )
+
+    def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
+        """Run CP2K on `atoms` in `directory` (made when missing) and return what its output says.
+
+        Raises
+        ------
+        MissingProgramError
+            The program, its launcher or its data files are not there.
+        """
+        settings, directory = self.settings, Path(directory)
+        cp2k_version(settings.program)
+        data = Path(settings.data_dir) if settings.data_dir else data_folder(settings.program)
+        if data is None or not (data / "GTH_POTENTIALS").exists():
+            raise MissingProgramError(
+                f"CP2K's data files (GTH_POTENTIALS) are not in {data or 'any known folder'}", FIX
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        # results of an earlier attempt must not be read as ours
+        for old in (*directory.glob("*-forces-*"), *directory.glob("*-stress-*")):
+            old.unlink()
+        (directory / INPUT).write_text(cp2k_input(atoms, settings))
+        try:
+            ended = run_program(
+                _command(settings),
+                directory,
+                output=OUTPUT,
+                wall_limit_s=settings.wall_limit_s,
+                environment={**_environment(settings.threads), "CP2K_DATA_DIR": str(data)},
+                # mpirun passes it to its ranks; SIGKILL would orphan them
+                death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
+            )
+        except FileNotFoundError as error:
+            raise MissingProgramError(f"CP2K does not start: {error}", FIX) from error
+        if ended.timed_out:
+            label = failed("timeout", f"CP2K did not end within {settings.wall_limit_s:g} s")
+        else:
+            label = self._read(directory, len(atoms), ended.returncode)
+        label.wall_s = ended.wall_s
+        label.files = {"input": directory / INPUT, "output": directory / OUTPUT}
+        return label
+
+    def _read(self, directory: Path, n_atoms: int, returncode: int) -> RawLabel:
+        text = (directory / OUTPUT).read_text(errors="replace")
+        problem = _problem(text, returncode, self.settings.ranks)
+        if problem is not None:
+            return failed(*problem)
+        seen = re.search(r"CP2K\| version string:\s+CP2K version (\S+)", text)
+        try:
+            energy = read_energy(text)
+            forces = read_forces(_only(directory, "forces"), n_atoms)
+            stress = read_stress(_only(directory, "stress")) if self.settings.stress else None
+        except ValueError as error:
+            return failed("missing_output", str(error))
+        return RawLabel(
+            converged=True,
+            energy_eV=energy,
+            forces_eV_A=forces,
+            stress_eV_A3=stress,
+            method_seen=self._method(seen.group(1)) if seen else None,
+        )
+
+
+def _command(settings: Cp2kSettings) -> list[str]:
+    launcher = shlex.split(settings.launcher.format(ranks=settings.ranks)) if settings.ranks > 1 else []
+    return [*launcher, settings.program, "-i", INPUT]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return variables for CP2K under Open MPI; other MPIs do not read them.
+
+    Without the binding policy, two labels at once share the first core. As root (containers) Open MPI wants to be
+    told twice that it is meant.
+    """
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "OMPI_MCA_hwloc_base_binding_policy": "none",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    }
+    if os.geteuid() == 0:
+        variables |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return variables
+
+
+def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
+    """Return (failure class, reason) of an output that holds no label, or None."""
+    started = re.findall(r"Total number of message passing processes\s+(\d+)", text)
+    if started and (len(started) > 1 or int(started[0]) != ranks):
+        return "crash", f"CP2K started {len(started)} times with {started[0]} ranks: the launcher is of another MPI"
+    if returncode != 0:
+        return "crash", f"CP2K ended with status {returncode}: {_abort_reason(text)}"
+    # it exits 0 with energy and forces when the self-consistency ran out of steps
+    if "SCF run NOT converged" in text:
+        return "not_converged", "CP2K: SCF run NOT converged"
+    if "SCF run converged in" not in text:
+        return "missing_output", "CP2K's output does not say that the SCF converged"
+    return None
+
+
+def _abort_reason(text: str) -> str:
+    """Return the text in the box that CP2K draws around its last words, or the last line."""
+    boxed = re.search(r"\[ABORT\](.*?)\*{20,}", text, re.DOTALL)
+    if boxed:
+        return " ".join(re.sub(r"[*|\\/_]{1,}", " ", boxed.group(1)).split())[:200]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def _only(directory: Path, name: str) -> str:
+    files = sorted(directory.glob(f"{PROJECT}-{name}-*"))
+    if len(files) != 1:
+        raise ValueError(f"CP2K wrote {len(files)} files of {name}")
+    return files[0].read_text()
+
+
+def read_energy(text: str) -> float:
+    """Return the total energy of CP2K's output, eV (with smearing: the electronic free energy).
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    found = re.findall(r"ENERGY\| Total FORCE_EVAL.*?:\s+(-?\d+\.\d+)", text)
+    if not found:
+        raise ValueError("no total energy in CP2K's output")
+    return float(found[-1]) * HARTREE_EV
+
+
+def read_forces(text: str, n_atoms: int) -> np.ndarray:
+    """Return the forces of CP2K's forces file, shape (N, 3), eV/Å.
+
+    Raises
+    ------
+    ValueError
+        Another unit, or not one line for every atom in order.
+    """
+    if "ATOMIC FORCES in [a.u.]" not in text:
+        raise ValueError("CP2K's forces are not in the known form")
+    rows = re.findall(r"^\s*(\d+)\s+\d+\s+[A-Z][a-z]?\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)
+    if [int(row[0]) for row in rows] != list(range(1, n_atoms + 1)):
+        raise ValueError(f"CP2K wrote forces of {len(rows)} atoms, not {n_atoms}")
+    return np.array([[float(value) for value in row[1:]] for row in rows]) * (HARTREE_EV / BOHR_A)
+
+
+def read_stress(text: str) -> np.ndarray:
+    """Return the stress of CP2K's stress file, shape (6,), Voigt order, eV/Å³, ASE's sign (CP2K's is opposite).
+
+    Raises
+    ------
+    ValueError
+        Another unit or form.
+    """
+    if "[GPa]" not in text:
+        raise ValueError("CP2K's stress is not in GPa")
+    rows = re.findall(r"^\s*(?:STRESS\|)?\s+([xyz])\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)
+    if [row[0] for row in rows[:3]] != ["x", "y", "z"]:
+        raise ValueError("CP2K's stress is not in the known form")
+    tensor = -np.array([[float(value) for value in row[1:]] for row in rows[:3]]) * GPA_EV_A3
+    symmetric = (tensor + tensor.T) / 2
+    return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -1,0 +1,221 @@
+"""The CP2K input as text, its output as numbers, and the program itself where it is installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.units import Bohr, GPa, Hartree
+from hypothesis import given
+from hypothesis import strategies as st
+from monty.json import MontyDecoder, MontyEncoder
+
+from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.labelling import cp2k
+from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input, k_mesh
+
+FORCES = """
+ ATOMIC FORCES in [a.u.]
+
+ # Atom   Kind   Element          X                  Y                  Z
+      1      1      Ge         -0.035324537037     0.016105107442    -0.020054996608
+      2      2      Te          0.035322355170    -0.016097683978     0.020050071665
+ SUM OF ATOMIC FORCES          -0.000002181866     0.000007423465    -0.000004924943     0.000009171883
+"""
+STRESS = """
+ STRESS| Analytical stress tensor [GPa]
+ STRESS|                        x                   y                   z
+ STRESS|      x        5.71827927065E+01   6.77349842943E-01  -8.31712317833E-01
+ STRESS|      y        6.77349842943E-01   5.05350469493E+01   4.01346680497E-01
+ STRESS|      z       -8.31712317833E-01   4.01346680497E-01   5.17700508517E+01
+ STRESS| 1/3 Trace                                             5.31626301692E+01
+ STRESS| Eigenvectors and eigenvalues of the analytical stress tensor [GPa]
+ STRESS|      x          -0.131780003062      0.101585747909      0.986060021811
+"""
+LOOSE = {"cutoff_Ry": 150, "relative_cutoff_Ry": 30, "eps_default": 1e-8, "wall_limit_s": 300}
+
+needs_cp2k = pytest.mark.skipif(not any(shutil.which(name) for name in cp2k.PROGRAMS), reason="CP2K is not installed")
+
+
+@pytest.fixture
+def gete() -> Atoms:
+    atoms = bulk("GeTe", "rocksalt", a=6.0)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def section(text: str, name: str) -> str:
+    return text.split(f"&{name}", 1)[1].split(f"&END {name}", 1)[0]
+
+
+def test_units_are_those_of_ase():
+    assert (Hartree, Bohr, GPa) == (cp2k.HARTREE_EV, cp2k.BOHR_A, cp2k.GPA_EV_A3)
+
+
+def test_the_input_states_the_physics_of_its_settings(gete):
+    text = cp2k_input(gete, Cp2kSettings(k_spacing_per_A=0.6))
+    assert "XC_FUNCTIONAL PBE" in text
+    assert section(text, "MGRID").split() == ["CUTOFF", "200.0", "REL_CUTOFF", "40.0", "NGRIDS", "5"]
+    assert "ELECTRONIC_TEMPERATURE [K] 300.0" in section(text, "SMEAR")
+    assert "METHOD FERMI_DIRAC" in section(text, "SMEAR")
+    assert "MONKHORST-PACK 5 5 5" in text  # |b| = 1.81 / Å: 4 intervals, made odd
+    assert section(text, "KIND Te").split("&")[0].split() == (
+        ["ELEMENT", "Te", "BASIS_SET", "DZVP-MOLOPT-SR-GTH", "POTENTIAL", "GTH-PBE-q6"]
+    )
+    assert text.count("&END") == sum(line.strip().startswith("&") for line in text.splitlines()) / 2
+
+
+def test_gamma_only_writes_no_k_points(gete):
+    assert "KPOINTS" not in cp2k_input(gete, Cp2kSettings())
+
+
+def test_positions_and_cell_keep_their_digits(gete):
+    text = cp2k_input(gete, Cp2kSettings())
+    rows = [line.split() for line in section(text, "COORD").splitlines()[1:] if line.strip()]
+    assert [row[0] for row in rows] == ["Ge", "Te"]
+    # 12 decimals: far below any force error
+    np.testing.assert_allclose(np.array([row[1:] for row in rows], dtype=float), gete.positions, atol=1e-12)
+
+
+@given(
+    st.lists(st.floats(2.5, 40.0), min_size=3, max_size=3),
+    st.lists(st.floats(-0.4, 0.4), min_size=3, max_size=3),
+    st.floats(0.1, 1.0),
+)
+def test_meshes_are_odd_and_as_dense_as_asked(lengths, shear, spacing):
+    cell = np.diag(lengths)
+    cell[1, 0], cell[2, 0], cell[2, 1] = np.array(shear) * min(lengths)
+    reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
+    for points, length in zip(k_mesh(cell, spacing), reciprocal, strict=True):
+        assert points % 2 == 1
+        assert length / points <= spacing * (1 + 1e-6)
+        assert points <= 2 or length / (points - 2) > spacing * (1 - 1e-6)
+
+
+def test_forces_are_read_in_order_and_converted():
+    forces = cp2k.read_forces(FORCES, 2)
+    assert forces.shape == (2, 3)
+    assert forces[1, 2] == pytest.approx(0.020050071665 * Hartree / Bohr, rel=1e-12)
+    with pytest.raises(ValueError, match="2 atoms, not 3"):
+        cp2k.read_forces(FORCES, 3)
+    with pytest.raises(ValueError, match="known form"):
+        cp2k.read_forces(FORCES.replace("a.u.", "eV"), 2)
+
+
+def test_stress_is_read_in_voigt_order_with_the_sign_of_ase():
+    stress = cp2k.read_stress(STRESS)
+    expected = -np.array([57.1827927065, 50.5350469493, 51.7700508517, 0.401346680497, -0.831712317833, 0.677349842943])
+    np.testing.assert_allclose(stress, expected * GPa, rtol=1e-12)
+    with pytest.raises(ValueError, match="GPa"):
+        cp2k.read_stress(STRESS.replace("GPa", "bar"))
+
+
+@pytest.mark.parametrize(
+    ("text", "returncode", "failure_class", "words"),
+    [
+        ("", 1, "crash", "no output"),
+        ("*** [ABORT] ***\n* |  Unknown basis set <X>  *\n" + "*" * 30, 1, "crash", "Unknown basis set"),
+        ("SCF run NOT converged\nENERGY| Total", 0, "not_converged", "NOT converged"),
+        ("ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]: -1.0", 0, "missing_output", "does not say"),
+        ("GLOBAL| Total number of message passing processes 1\n" * 2, 0, "crash", "another MPI"),
+    ],
+)
+def test_failures_are_told_apart(text, returncode, failure_class, words):
+    found = cp2k._problem(text, returncode, 2 if "passing" in text else 1)
+    assert found[0] == failure_class and words in found[1]
+
+
+def test_an_energy_that_is_not_there_is_never_zero():
+    with pytest.raises(ValueError, match="no total energy"):
+        cp2k.read_energy("ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]: ****")
+
+
+def test_only_physics_is_in_the_fingerprint(monkeypatch):
+    monkeypatch.setattr(cp2k, "cp2k_version", lambda program: "2023.1")
+
+    def fingerprint(**fields) -> str:
+        return Cp2kBackend(settings=Cp2kSettings(**fields)).method().fingerprint()
+
+    one = fingerprint()
+    way = {"max_scf": 20, "mixing_alpha": 0.1, "ranks": 4, "threads": 2, "program": "x", "stress": False}
+    assert fingerprint(**way) == one
+    physics = [
+        {"cutoff_Ry": 300},
+        {"relative_cutoff_Ry": 60},
+        {"smearing_K": 600},
+        {"k_spacing_per_A": 0.3},
+        {"eps_default": 1e-12},
+        {"kinds": {"Te": {"potential": "GTH-PBE-q6"}}},
+    ]
+    assert len({fingerprint(**fields) for fields in physics} | {one}) == len(physics) + 1
+
+
+def test_the_backend_survives_json():
+    backend = Cp2kBackend(settings=Cp2kSettings(**LOOSE))
+    assert MontyDecoder().process_decoded(json.loads(json.dumps(backend, cls=MontyEncoder))) == backend
+
+
+def test_what_cp2k_cannot_do_is_refused(gete):
+    with pytest.raises(InputError, match="no CP2K basis and potential for Xe"):
+        Cp2kBackend().check(Atoms("Xe", cell=[9, 9, 9], pbc=True))
+    gete.pbc = (True, True, False)
+    with pytest.raises(InputError, match="not periodic"):
+        Cp2kBackend().check(gete)
+
+
+def test_a_missing_program_names_the_way_out(gete, tmp_path, monkeypatch):
+    backend = Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k.psmp"))
+    with pytest.raises(MissingProgramError, match="apt-get install cp2k"):
+        checked(backend, gete, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingProgramError, match="no CP2K on PATH"):
+        Cp2kSettings.discover()
+
+
+@pytest.mark.cp2k
+@needs_cp2k
+def test_forces_are_the_derivative_of_the_energy(gete, tmp_path):
+    backend = Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE))
+    label = checked(backend, gete, tmp_path)
+    assert label.converged, label.reason
+    assert label.method_seen.fingerprint() == backend.method().fingerprint()
+    assert label.stress_eV_A3.shape == (6,)
+    step = 0.02
+    energies = []
+    for sign in (1, -1):
+        moved = gete.copy()
+        moved.positions[0, 0] += sign * step
+        energies.append(checked(backend, moved, tmp_path / str(sign)).energy_eV)
+    # the coarse grid moves the energy by some 0.1 meV ("egg box"), hence some 0.01 eV/Å
+    assert label.forces_eV_A[0, 0] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=0.03)
+
+
+@pytest.mark.cp2k
+@needs_cp2k
+def test_too_few_steps_are_a_failed_label_although_cp2k_exits_0(gete, tmp_path):
+    label = checked(Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE, max_scf=2)), gete, tmp_path)
+    assert (label.converged, label.failure_class, label.energy_eV) == (False, "not_converged", None)
+
+
+@pytest.mark.cp2k
+@needs_cp2k
+def test_an_unknown_basis_is_a_crash_with_cp2ks_words(gete, tmp_path):
+    kinds = {"Ge": {"basis": "NO-SUCH-BASIS", "potential": "GTH-PBE-q4"}, "Te": {"potential": "GTH-PBE-q6"}}
+    backend = Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE, kinds=kinds))
+    label = checked(backend, gete, tmp_path)
+    assert label.failure_class == "crash" and "basis" in label.reason.lower()
+
+
+@pytest.mark.cp2k
+@pytest.mark.slow
+@needs_cp2k
+def test_two_ranks_use_the_programs_own_mpi_and_a_k_mesh(gete, tmp_path):
+    settings = Cp2kSettings.discover(**LOOSE, ranks=2, k_spacing_per_A=1.0, stress=False)
+    label = checked(Cp2kBackend(settings=settings), gete, tmp_path)
+    assert label.converged, label.reason
+    assert "MONKHORST-PACK 3 3 3" in (tmp_path / cp2k.INPUT).read_text()
