@@ -39,12 +39,7 @@ SERIES_COLUMNS = (
     "volume_A3",
     "max_gamma",
 )
-SERIES_FILE, KICKS_FILE, PROFILE_FILE, DUMP_FILE = (
-    "series.csv",
-    "kicks.csv",
-    "profile.dat",
-    "dump.lammpstrj.gz",
-)
+SERIES_FILE, KICKS_FILE, PROFILE_FILE = "series.csv", "kicks.csv", "profile.dat"
 FINAL_DATA, FINAL_RESTART, STOPPED_RESTART = "final.data", "final.restart", "stopped.restart"
 RESTART_GENERATIONS = ("restart.a", "restart.b")
 #: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
@@ -186,7 +181,7 @@ def _header(spec: DeckSpec) -> list[str]:
     lines = [f"# protocol {spec.protocol.name}", "units metal", "atom_style atomic", "atom_modify map yes"]
     if spec.limits.walltime_s is not None:
         hours, rest = divmod(spec.limits.walltime_s, 3600)
-        lines.append(f"timer timeout {hours}:{rest // 60:02d}:{rest % 60:02d} every 20")
+        lines.append(f"timer timeout {hours}:{rest // 60:02d}:{rest % 60:02d} every 5")
     return lines
 
 
@@ -305,7 +300,7 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], froz
         return [*head, *_relax(stage, first, spec.limits.walltime_s is not None)]
     body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(last, span)
     fixes = _integrator(spec, stage, index)
-    outputs, closing = _outputs(spec, stage)
+    outputs, closing = _outputs(spec, stage, index)
     unfix = [f"unfix {line.split()[1]}" for line in fixes]
     return [*head, *fixes, *outputs, *body, *unfix, *closing]
 
@@ -337,7 +332,7 @@ def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
     return [*lines, f"fix gst_bath {stage.group} langevin {start:.12g} {end:.12g} {damping:.12g} {seed}"]
 
 
-def _outputs(spec: DeckSpec, stage: Stage) -> tuple[list[str], list[str]]:
+def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[str]]:
     out, closing = spec.output, ["unfix gst_series"]
     lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
     if out.profile_every:
@@ -348,7 +343,7 @@ def _outputs(spec: DeckSpec, stage: Stage) -> tuple[list[str], list[str]]:
         ]
         closing += ["unfix gst_profile", "uncompute gst_bins"]
     if out.dump_every:
-        lines += _dump(spec)
+        lines += _dump(spec, index)
         closing.append("undump gst_dump")
     halts, halt_ids = _halts(spec)
     closing += [f"unfix {name}" for name in halt_ids]
@@ -358,15 +353,20 @@ def _outputs(spec: DeckSpec, stage: Stage) -> tuple[list[str], list[str]]:
     return [*lines, *halts], closing
 
 
-def _dump(spec: DeckSpec) -> list[str]:
+def dump_file(stage_index: int) -> str:
+    """Return the name of the dump of a stage, counted from 1; LAMMPS cannot append to a compressed dump."""
+    return f"dump_{stage_index:03d}.lammpstrj.gz"
+
+
+def _dump(spec: DeckSpec, index: int) -> list[str]:
     out = spec.output
     columns = "id type x y z"
     columns += " ix iy iz" if out.dump_images else ""
     columns += " vx vy vz" if out.dump_velocities else ""
     columns += " f_gst_gamma" if out.gamma_every else ""
     return [
-        f"dump gst_dump all custom {out.dump_every} {DUMP_FILE} {columns}",
-        "dump_modify gst_dump sort id append yes format float %.6f",
+        f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {columns}",
+        "dump_modify gst_dump sort id format float %.6f",
     ]
 
 

@@ -1,0 +1,259 @@
+"""Jobs that run molecular dynamics, and the trajectory document of a run."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jobflow import Maker, job
+
+from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory, derive_id
+from gst_jobflow.dynamics.deck import Output, PotentialFiles
+from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
+from gst_jobflow.dynamics.stages import Protocol, Stage
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.store import Results
+
+THERMO_POINTS = 400
+"""Points that a trajectory document keeps of each series; the whole series is among its files."""
+ENERGY_TOLERANCE = 1e-3
+"""Largest relative difference of the energy that a pulse added from the one that was asked."""
+
+_THERMO = {
+    "time_ps": "time_ps",
+    "potential_eV": "pe_eV",
+    "kinetic_eV": "ke_eV",
+    "total_eV": "etotal_eV",
+    "temperature_K": "temp_K",
+    "pressure_bar": "press_bar",
+}
+
+
+@dataclass
+class MeltQuenchMaker(Maker):
+    """Make amorphous material: a hard-sphere random start, melted and quenched by a potential."""
+
+    name: str = "melt-quench"
+    start: HardSphereSpec | None = None
+    stages: list[Stage] = field(default_factory=list)
+    seed: int = 1
+    output: Output = field(default_factory=Output)
+    tags: list[str] = field(default_factory=list)
+
+    @job
+    def make(self, potential_id: str) -> dict[str, Any]:
+        """Run it.
+
+        Returns
+        -------
+        dict
+            `structure_id` of the quenched structure, `trajectory_id`.
+        """
+        from gst_jobflow.store.atoms import structure_document
+        from gst_jobflow.store.context import job_results
+        from gst_jobflow.structures.hard_sphere import generate
+
+        if self.start is None:
+            raise InputError("a melt-quench needs a start", "give MeltQuenchMaker(start=HardSphereSpec(...))")
+        results = job_results()
+        atoms = generate(self.start)
+        source = {"builder": "hard_sphere", "spec": self.start.model_dump(mode="json", exclude_none=True)}
+        first = structure_document(atoms, "hard_sphere", source=source, tags=[*self.tags, "melt-quench start"])
+        results.add(first)
+        protocol = Protocol(name="melt_quench", stages=self.stages, seed=self.seed)
+        options = RunOptions(create_velocities_K=_first_temperature(self.stages), output=self.output)
+        result = run_recorded(results, potential_id, atoms, protocol, options)
+        trajectory, _ = record(results, result, protocol, potential_id, "melt_quench", first.id, tags=self.tags)
+        result.require_success()
+        return {"structure_id": trajectory.final_structure_id, "trajectory_id": trajectory.id}
+
+
+def run_recorded(
+    results: Results, potential_id: str, start: Atoms | Path, protocol: Protocol, options: RunOptions
+) -> ProtocolResult:
+    """Run a protocol in the job's work directory, or go on with what an earlier attempt began there."""
+    from gst_jobflow.store.context import work_directory
+
+    directory = work_directory(results, "md")
+    potential = results.get(Potential, potential_id)
+    return run_protocol(engine(), potential_files(results, potential, directory), start, protocol, directory, options)
+
+
+def engine() -> LammpsEngine:
+    """LAMMPS of the job's project."""
+    from gst_jobflow.flows.programs import lammps_engine
+    from gst_jobflow.settings import find_project
+
+    return lammps_engine(find_project())
+
+
+def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
+    """The files of a potential, linked into `directory`."""
+    yace = results.artifacts.fetch(potential.artifacts.yace, directory)
+    asi = potential.artifacts.asi
+    return PotentialFiles(
+        yace=str(yace),
+        asi=str(results.artifacts.fetch(asi, directory)) if asi is not None else None,
+        elements=potential.elements,
+    )
+
+
+def record(
+    results: Results,
+    result: ProtocolResult,
+    protocol: Protocol,
+    potential_id: str,
+    config_type: ConfigType,
+    start_structure_id: str,
+    *,
+    groups: dict[str, int] | None = None,
+    tags: list[str] | None = None,
+    **more: Any,
+) -> tuple[Trajectory, Atoms | None]:
+    """Store a run, finished or failed: its files, its last structure, its trajectory document.
+
+    Returns
+    -------
+    tuple
+        The document, and the last atoms (with velocities) of a finished run.
+
+    Raises
+    ------
+    DataError
+        A pulse added another energy than it was asked to.
+    """
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.store.atoms import structure_document
+    from gst_jobflow.store.context import job_uuid
+
+    atoms = result.final_atoms() if result.status == "finished" else None
+    final_id = None
+    if atoms is not None:
+        final = structure_document(
+            atoms,
+            config_type,
+            source={"protocol": protocol.name, "potential_id": potential_id},
+            parents=[start_structure_id],
+            tags=tags,
+            artifacts=results.artifacts,
+        )
+        results.add(final)
+        final_id = final.id
+    start = results.get(Structure, start_structure_id)
+    uuid = job_uuid()
+    trajectory = Trajectory(
+        _id=derive_id("trajectory", uuid or str(result.directory), protocol.name),
+        name=protocol.name,
+        protocol=protocol.name,
+        stages=[stage.model_dump(mode="json") for stage in protocol.stages],
+        potential_id=potential_id,
+        start_structure_id=start_structure_id,
+        final_structure_id=final_id,
+        formula=start.formula,
+        n_atoms=start.n_atoms,
+        groups=groups or {"mobile": start.n_atoms},
+        state="finished" if atoms is not None else "failed",
+        failure_class=result.failure_class,
+        reason=result.error_line,
+        timestep_fs=protocol.timestep_fs,
+        n_steps=result.reached_step,
+        duration_ps=result.reached_step * protocol.timestep_fs * 1e-3,
+        seed=protocol.seed,
+        files=[results.artifacts.put(path) for path in result.files()],
+        host=socket.gethostname(),
+        job_uuid=uuid,
+        **_energies(result, protocol),
+        **_measured(result),
+        **more,
+    )
+    results.add(trajectory)
+    if atoms is not None:
+        _check_energy(trajectory)
+    return trajectory, atoms
+
+
+def _first_temperature(stages: list[Stage]) -> float:
+    """Temperature to draw velocities at: that of the first stage that has one."""
+    for stage in stages:
+        found = getattr(stage, "temperature_K", None) or getattr(stage, "start_K", None)
+        if found:
+            return found
+    raise InputError("no stage has a temperature to start at", "begin with an anneal, a hold or a quench")
+
+
+def _energies(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
+    """Asked, added and removed energies of all pulses and coolings, and every kick."""
+    table = result.kicks
+    pulses = [number for number, stage in enumerate(protocol.stages, 1) if stage.kind == "pulse"]
+    coolings = [number for number, stage in enumerate(protocol.stages, 1) if stage.kind == "cool"]
+    sums = [result.energies_eV(number) for number in pulses]
+    cooled = [result.energies_eV(number)[1] for number in coolings]
+    kicks = [
+        Kick(time_ps=float(step) * protocol.timestep_fs * 1e-3, asked_eV=float(asked), added_eV=float(added))
+        for step, asked, added in zip(table["step"], table["asked_eV"], table["added_eV"], strict=True)
+    ]
+    return {
+        "kicks": kicks,
+        "asked_energy_eV": sum(asked for asked, _ in sums) if pulses else None,
+        "added_energy_eV": sum(added for _, added in sums) if pulses else None,
+        "removed_energy_eV": -sum(cooled) if coolings else None,
+    }
+
+
+def _check_energy(trajectory: Trajectory) -> None:
+    asked, added = trajectory.asked_energy_eV, trajectory.added_energy_eV
+    if asked and added is not None and abs(added - asked) > ENERGY_TOLERANCE * asked:
+        raise DataError(
+            f"the pulse added {added:.4f} eV instead of the asked {asked:.4f} eV",
+            f"see kicks.csv among the files of trajectory {trajectory.id}",
+        )
+
+
+def _measured(result: ProtocolResult) -> dict[str, Any]:
+    """Thermodynamic series (thinned), temperatures, profile, segments and cost."""
+    series = result.series
+    temperature = series["temp_K"]
+    finite = temperature[np.isfinite(temperature)]
+    last = result.segments[-1]
+    return {
+        "thermo": thinned({ours: series[theirs] for ours, theirs in _THERMO.items()}),
+        "n_frames": sum(1 for _ in result.frames()),
+        "max_temperature_K": float(finite.max()) if finite.size else None,
+        "final_temperature_K": float(finite[-1]) if finite.size else None,
+        "max_gamma": float(np.nanmax(series["max_gamma"])) if np.any(series["max_gamma"] > 0) else None,
+        "segments": _segments(result),
+        "cost": Cost.of(result.wall_s, last.ranks),
+        "us_per_atom_step": last.us_per_atom_step,
+        "versions": {"lammps": last.lammps_version},
+    }
+
+
+def _segments(result: ProtocolResult) -> list[Segment]:
+    ends = [segment.start_step for segment in result.segments[1:]] + [result.reached_step]
+    return [
+        Segment(
+            directory=str(segment.directory),
+            host=socket.gethostname(),
+            first_step=segment.start_step,
+            last_step=max(end, segment.start_step),
+            wall_s=segment.wall_s,
+        )
+        for segment, end in zip(result.segments, ends, strict=True)
+    ]
+
+
+def thinned(columns: dict[str, np.ndarray], points: int = THERMO_POINTS) -> dict[str, list[float]]:
+    """At most `points` rows of finite numbers, evenly over the series, first and last among them."""
+    table = np.column_stack([np.asarray(column, dtype=float) for column in columns.values()])
+    table = table[np.isfinite(table).all(axis=1)]
+    chosen = np.unique(np.linspace(0, len(table) - 1, min(points, len(table))).round().astype(int))
+    return {name: table[chosen, index].tolist() for index, name in enumerate(columns)}

@@ -1,0 +1,427 @@
+"""Running a protocol in a folder: start, continue after a kill or a walltime stop, collect what it wrote.
+
+One folder holds one protocol: ``protocol.json`` says which, ``segment_000/``, ``segment_001/``, … hold the executions
+of LAMMPS, each from the newest whole restart file of those before. Calling :func:`run_protocol` again continues, or
+returns what is there when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from gst_jobflow.dynamics import deck, series
+from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles
+from gst_jobflow.dynamics.dump import Frame, iter_chain
+from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
+from gst_jobflow.dynamics.log import FailureClass
+from gst_jobflow.dynamics.restart import newest_restart, restart_step
+from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.errors import DataError, InputError, RunError
+from gst_jobflow.strict import StrictModel
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_FILE, SEGMENT_FILE, START_DATA = "protocol.json", "segment.json", "start.data"
+#: ends that belong to the physics of the run: running again would only repeat them
+_FINAL_FAILURES = ("lost_atoms", "blow_up", "nan", "gamma_halt")
+
+
+class RunOptions(StrictModel):
+    """How a protocol is run: what does not change which stages it has."""
+
+    groups: dict[str, Group] = Field(default_factory=dict)
+    create_velocities_K: float | None = Field(None, gt=0)
+    pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
+    output: Output = Field(default_factory=Output)
+    limits: Limits = Field(default_factory=Limits)
+    #: the process is ended from outside after this time; limits.walltime_s is the orderly way
+    timeout_s: float | None = Field(None, gt=0)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One execution of LAMMPS within a protocol."""
+
+    directory: Path
+    start_step: int
+    failure_class: FailureClass
+    error_line: str
+    wall_s: float
+    ranks: int
+    us_per_atom_step: float | None
+    lammps_version: str
+    complete: bool
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """What a protocol left behind; tables are joined over its segments."""
+
+    status: Literal["finished", "stopped", "failed"]
+    failure_class: FailureClass
+    error_line: str
+    directory: Path
+    elements: list[str]
+    segments: list[Segment]
+    series: series.Table
+    kicks: series.Table
+    profiles: list[series.ProfileFrame]
+
+    @property
+    def final_data(self) -> Path | None:
+        """The LAMMPS data file after the last stage, with velocities; None unless finished."""
+        path = self.segments[-1].directory / deck.FINAL_DATA
+        return path if self.status == "finished" else None
+
+    @property
+    def final_restart(self) -> Path | None:
+        """The binary restart file after the last stage; None unless finished."""
+        path = self.segments[-1].directory / deck.FINAL_RESTART
+        return path if self.status == "finished" else None
+
+    @property
+    def wall_s(self) -> float:
+        return sum(segment.wall_s for segment in self.segments)
+
+    @property
+    def reached_step(self) -> int:
+        return int(self.series["step"][-1]) if len(self.series["step"]) else 0
+
+    def energies_eV(self, stage: int) -> tuple[float, float]:
+        """Return (asked, added) energy summed over the kicks of a stage, counted from 1."""
+        of_stage = self.kicks["stage"] == stage
+        return float(self.kicks["asked_eV"][of_stage].sum()), float(self.kicks["added_eV"][of_stage].sum())
+
+    def final_atoms(self) -> Atoms:
+        """Return the atoms after the last stage, in the order of the start, with velocities.
+
+        Raises
+        ------
+        DataError
+            If the protocol has not finished.
+        """
+        if self.final_data is None:
+            raise DataError(f"the protocol in {self.directory} has not finished ({self.status})", "run it again")
+        return read_data_file(self.final_data, self.elements)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the dumped frames of all stages in order, each step once."""
+        limits = series.valid_until([segment.start_step for segment in self.segments])
+        return iter_chain(
+            (path, later)
+            for segment, later in zip(self.segments, limits, strict=True)
+            for path in sorted(segment.directory.glob("dump_*.lammpstrj.gz"))
+        )
+
+    def files(self) -> list[Path]:
+        """Return the files worth keeping, without restart generations and input."""
+        names = (
+            deck.SERIES_FILE,
+            deck.KICKS_FILE,
+            deck.PROFILE_FILE,
+            deck.FINAL_DATA,
+            deck.FINAL_RESTART,
+            "log.lammps",
+        )
+        found = [segment.directory / name for segment in self.segments for name in names]
+        dumps = [path for segment in self.segments for path in sorted(segment.directory.glob("dump_*.lammpstrj.gz"))]
+        return [path for path in found + dumps if path.exists()]
+
+    def require_success(self) -> ProtocolResult:
+        """Return self, or raise a :class:`RunError` with the failure class; a walltime stop counts as one."""
+        if self.status == "finished":
+            return self
+        raise RunError(
+            f"the protocol in {self.directory} is {self.status} ({self.failure_class}): {self.error_line}",
+            "run it again to continue from its last restart file" if self.status == "stopped" else "",
+            self.failure_class,
+        )
+
+
+def run_protocol(
+    engine: LammpsEngine,
+    potential: PotentialFiles,
+    start: Atoms | Path,
+    protocol: Protocol,
+    directory: Path,
+    options: RunOptions | None = None,
+    started: Callable[[int], None] | None = None,
+) -> ProtocolResult:
+    """Run a protocol in `directory`, or continue the one that is there.
+
+    Parameters
+    ----------
+    engine
+        LAMMPS and its number of ranks.
+    potential
+        Files of the potential; its elements are the LAMMPS types.
+    start
+        Atoms (with velocities where they have them), a LAMMPS data file, or the ``final.restart`` of another protocol.
+    protocol
+        The stages.
+    directory
+        One folder for one protocol.
+    options
+        Groups, output, limits.
+    started
+        Called with the process id of LAMMPS.
+
+    Returns
+    -------
+    The result; a simulation that failed or was stopped by its walltime is a result too.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another protocol, or the potential lacks an element.
+    RunError
+        If another process runs the protocol in this folder.
+    """
+    options = options or RunOptions()
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    potential = _checked_potential(potential)
+    with _only_one(directory):
+        first_spec = _first_deck(potential, start, protocol, directory, options)
+        _claim(directory, _identity(first_spec, start, protocol))
+        done = collect(directory, potential.elements)
+        if done and (done.status == "finished" or done.failure_class in _FINAL_FAILURES):
+            return done
+        _run_segment(engine, first_spec, directory, options, started)
+        result = collect(directory, potential.elements)
+    if result is None:
+        raise DataError(f"the protocol in {directory} left no segment", "remove the folder and run it again")
+    return result
+
+
+def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
+    """Return what the segments of a folder hold together; None before the first one."""
+    segments = [_read_segment(path) for path in _segment_folders(Path(directory))]
+    if not segments:
+        return None
+    last, starts = segments[-1], [segment.start_step for segment in segments]
+    folders = [segment.directory for segment in segments]
+    status = "finished" if last.complete else "stopped" if last.failure_class in ("walltime", "killed") else "failed"
+    return ProtocolResult(
+        status=status,
+        failure_class=last.failure_class,
+        error_line=last.error_line,
+        directory=Path(directory),
+        elements=list(elements),
+        segments=segments,
+        series=series.join_segments([series.read_series(d / deck.SERIES_FILE) for d in folders], starts, True),
+        kicks=series.join_segments([series.read_kicks(d / deck.KICKS_FILE) for d in folders], starts, False),
+        profiles=series.join_profiles([series.read_profiles(d / deck.PROFILE_FILE) for d in folders], starts),
+    )
+
+
+def write_data_file(path: Path, atoms: Atoms, elements: list[str]) -> None:
+    """Write a LAMMPS data file: type numbers in the order of `elements`, velocities where the atoms have any.
+
+    Raises
+    ------
+    InputError
+        If an element is not among `elements`.
+    """
+    from ase.io import write
+
+    missing = sorted(set(atoms.get_chemical_symbols()) - set(elements))
+    if missing:
+        raise InputError(
+            f"the potential has no {', '.join(missing)}: its elements are {', '.join(elements)}",
+            "use a potential fitted for all elements of the cell",
+        )
+    moving = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    write(
+        path,
+        atoms,
+        format="lammps-data",
+        specorder=list(elements),
+        masses=True,
+        velocities=moving,
+        units="metal",
+        atom_style="atomic",
+    )
+
+
+def read_data_file(path: Path, elements: list[str]) -> Atoms:
+    """Return the atoms of a LAMMPS data file, sorted by id, wrapped, with velocities where the file has them."""
+    from ase.data import atomic_numbers
+    from ase.io import read
+
+    numbers = {kind: atomic_numbers[name] for kind, name in enumerate(elements, start=1)}
+    atoms = read(path, format="lammps-data", Z_of_type=numbers, atom_style="atomic", units="metal", sort_by_id=True)
+    atoms.pbc = True
+    atoms.wrap()
+    return atoms
+
+
+def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
+    known = yace_elements(Path(potential.yace))
+    missing = sorted(set(potential.elements) - set(known))
+    if missing:
+        raise InputError(
+            f"the potential {potential.yace} has no {', '.join(missing)}: its elements are {', '.join(known)}",
+            "name its own elements, or use another potential",
+        )
+    if potential.asi and not Path(potential.asi).exists():
+        raise InputError(f"there is no active set {potential.asi}", "make one with pace_activeset")
+    resolved = {"yace": str(Path(potential.yace).resolve())}
+    if potential.asi:
+        resolved["asi"] = str(Path(potential.asi).resolve())
+    return potential.model_copy(update=resolved)
+
+
+def _first_deck(
+    potential: PotentialFiles, start: Atoms | Path, protocol: Protocol, directory: Path, options: RunOptions
+) -> DeckSpec:
+    if isinstance(start, str | os.PathLike):
+        path = Path(start).resolve()
+        if not path.exists():
+            raise InputError(f"there is no start file {path}", "give the final.data of the step before")
+        kind = "restart" if restart_step(path) is not None else "data"
+    else:
+        path, kind = directory / START_DATA, "data"
+        if not path.exists():
+            write_data_file(path.with_suffix(".new"), start, potential.elements)
+            path.with_suffix(".new").replace(path)
+    return DeckSpec(
+        protocol=protocol,
+        potential=potential,
+        start_file=str(path),
+        start_kind=kind,
+        new_clock=kind == "restart",
+        groups=options.groups,
+        create_velocities_K=options.create_velocities_K,
+        pair_style=options.pair_style,
+        output=options.output,
+        limits=options.limits,
+    )
+
+
+def _identity(spec: DeckSpec, start: Atoms | Path, protocol: Protocol) -> dict[str, object]:
+    if isinstance(start, str | os.PathLike):
+        begin = _sha256(Path(spec.start_file).read_bytes())
+    else:
+        arrays = (start.numbers, np.asarray(start.cell), start.positions, start.get_momenta())
+        begin = _sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays))
+    return {
+        "name": protocol.name,
+        "protocol": protocol.digest(),
+        "potential": _sha256(Path(spec.potential.yace).read_bytes()),
+        "start": begin,
+        "groups": {name: group.model_dump(mode="json") for name, group in spec.groups.items()},
+        "create_velocities_K": spec.create_velocities_K,
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _claim(directory: Path, identity: dict[str, object]) -> None:
+    """Write what the folder is for, or check that it is for the same."""
+    path, identity = directory / PROTOCOL_FILE, json.loads(json.dumps(identity))
+    if path.exists():
+        held = json.loads(path.read_text())
+        differ = sorted(key for key in identity if held.get(key) != identity[key])
+        if differ:
+            raise InputError(
+                f"{directory} holds the run of another protocol: {', '.join(differ)} differ",
+                "use another folder, or remove this one to start anew",
+            )
+        return
+    _write_json(path, identity)
+
+
+def _write_json(path: Path, content: object) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(content, indent=1) + "\n")
+    new.replace(path)
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process runs the protocol in {directory}", "wait for it, or end it first", "bad_input"
+            ) from error
+        yield
+
+
+def _segment_folders(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("segment_*") if (path / SEGMENT_FILE).exists())
+
+
+def _read_segment(folder: Path) -> Segment:
+    held = json.loads((folder / SEGMENT_FILE).read_text())
+    # a segment whose end was never written was killed together with the process that ran it
+    held = {"failure_class": "killed", "error_line": "killed with the process that ran it", "wall_s": 0.0, **held}
+    names = ("start_step", "failure_class", "error_line", "wall_s", "ranks", "us_per_atom_step", "lammps_version")
+    return Segment(
+        directory=folder,
+        complete=not held["failure_class"] and (folder / deck.FINAL_DATA).exists(),
+        **{name: held.get(name) for name in names},
+    )
+
+
+def _run_segment(
+    engine: LammpsEngine,
+    first: DeckSpec,
+    directory: Path,
+    options: RunOptions,
+    started: Callable[[int], None] | None,
+) -> None:
+    before = _segment_folders(directory)
+    spec = _continued(first, before)
+    folder = directory / f"segment_{len(before):03d}"
+    folder.mkdir(exist_ok=True)
+    record = {"start_step": spec.start_step, "start_file": spec.start_file, "ranks": engine.ranks}
+    _write_json(folder / SEGMENT_FILE, record)
+    logger.info("protocol %s: segment %d from step %d", first.protocol.name, len(before), spec.start_step)
+    run = engine.run(deck.render_deck(spec), folder, options.timeout_s, started)
+    speed = run.loop.us_per_atom_step
+    record |= {
+        "failure_class": run.failure_class,
+        "error_line": run.error_line,
+        "wall_s": run.wall_s,
+        "us_per_atom_step": speed if np.isfinite(speed) else None,
+        "lammps_version": run.version,
+    }
+    _write_json(folder / SEGMENT_FILE, record)
+
+
+def _continued(first: DeckSpec, segments: list[Path]) -> DeckSpec:
+    """Return the deck from the newest whole restart file of the segments, or the first deck if there is none."""
+    names = (deck.STOPPED_RESTART, *deck.RESTART_GENERATIONS)
+    found = newest_restart([folder / name for folder in segments for name in names])
+    if found is None:
+        return first
+    path, step = found
+    return first.model_copy(
+        update={
+            "start_file": str(path),
+            "start_kind": "restart",
+            "start_step": step,
+            "new_clock": False,
+            "create_velocities_K": None,
+        }
+    )

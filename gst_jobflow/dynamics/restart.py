@@ -1,0 +1,55 @@
+"""Telling from a LAMMPS binary restart file which step it holds, and whether it is whole."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+# The file begins and ends with this word (write_restart.cpp); the header that follows holds numbered fields.
+_MAGIC = b"LammpS RestartT\x00"
+_NTIMESTEP_FIELD = 5
+#: how the value of each header field before the timestep is stored: version text, integer sizes, unit style
+_FIELDS = {0: "text", 1: "int", 48: "int", 2: "int", 3: "int", 4: "text"}
+
+
+def restart_step(path: Path) -> int | None:
+    """Return the timestep of a restart file, or None if it is absent, torn, or of a form that we do not know.
+
+    Source: the layout written by LAMMPS' write_restart (magic word, endianness, revision, fields, magic word).
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(4096)
+            file.seek(-len(_MAGIC), 2)
+            tail = file.read()
+    except OSError:
+        return None
+    if not head.startswith(_MAGIC) or tail != _MAGIC:
+        return None
+    # endianness flag and format revision follow the magic word, one int each
+    return _find_step(head, len(_MAGIC) + 8)
+
+
+def _find_step(head: bytes, at: int) -> int | None:
+    try:
+        while True:
+            (field,) = struct.unpack_from("=i", head, at)
+            at += 4
+            if field == _NTIMESTEP_FIELD:
+                return struct.unpack_from("=q", head, at)[0]
+            kind = _FIELDS.get(field)
+            if kind is None:
+                return None
+            (value,) = struct.unpack_from("=i", head, at)
+            at += 4 + (value if kind == "text" else 0)
+    except struct.error:
+        return None
+
+
+def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
+    """Return the whole restart file with the latest step, and that step; None if there is no whole one."""
+    found = [(step, path) for path in paths if (step := restart_step(path)) is not None]
+    if not found:
+        return None
+    step, path = max(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime))
+    return path, step

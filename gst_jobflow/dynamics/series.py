@@ -1,0 +1,127 @@
+"""Reading the tables that a run writes: time series, kicks, profiles along z.
+
+A run may be killed while it writes, and continued from a restart file that is older than the last line. Readers skip
+what is torn, and segments are joined at the step from which each one started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.dynamics.deck import SERIES_COLUMNS
+from gst_jobflow.dynamics.pulse import KICK_COLUMNS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Table = dict[str, "NDArray"]
+_WHOLE = ("stage", "step", "kick")
+
+
+@dataclass(frozen=True)
+class ProfileFrame:
+    """Bins along z at one time, averaged over the steps before it.
+
+    Attributes
+    ----------
+    step
+        Last step of the average.
+    z_A, count, temperature_K, density_A3
+        Shape (bins,): centre of the bin, mean number of atoms, temperature, number density (1/Å^3).
+    """
+
+    step: int
+    z_A: NDArray
+    count: NDArray
+    temperature_K: NDArray
+    density_A3: NDArray
+
+
+def read_series(path: Path) -> Table:
+    """Return the time series of one segment, columns of :data:`~gst_jobflow.dynamics.deck.SERIES_COLUMNS`.
+
+    At a kick there are two rows of the same step: before it and after it. A missing file gives empty columns.
+    """
+    return _read_table(Path(path), SERIES_COLUMNS)
+
+
+def read_kicks(path: Path) -> Table:
+    """Return the logged velocity changes, columns of :data:`~gst_jobflow.dynamics.pulse.KICK_COLUMNS`."""
+    return _read_table(Path(path), KICK_COLUMNS)
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> Table:
+    rows: list[list[float]] = []
+    text = path.read_text(errors="replace") if path.exists() else ""
+    # a last line without its end may have lost digits and still parse
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        cells = line.split(",")
+        if len(cells) != len(columns):
+            continue
+        try:
+            rows.append([float(cell) for cell in cells])
+        except ValueError:
+            continue
+    data = np.array(rows, dtype=float).reshape(len(rows), len(columns))
+    return {name: data[:, i].astype(int) if name in _WHOLE else data[:, i] for i, name in enumerate(columns)}
+
+
+def valid_until(start_steps: Sequence[int]) -> list[int | None]:
+    """Return for each segment the step from which a later one replaces it; None where none does."""
+    return [min(start_steps[index + 1 :], default=None) for index in range(len(start_steps))]
+
+
+def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_start: bool) -> Table:
+    """Return one table of several segments, each of which started from a restart file at its start step.
+
+    Parameters
+    ----------
+    tables
+        In the order of time, all with the same columns, `step` among them.
+    start_steps
+        Step of the restart file of each segment (0 for the first).
+    keep_start
+        Whether rows of an earlier segment at the very start step of a later one stay: yes for a time series (they were
+        written before the restart file), no for kicks (a restart file holds the state before the kick of its step, so
+        the later segment makes and logs it again).
+    """
+    parts = []
+    for table, later in zip(tables, valid_until(start_steps), strict=True):
+        keep = np.ones(len(table["step"]), dtype=bool)
+        if later is not None:
+            keep = table["step"] <= later if keep_start else table["step"] < later
+        parts.append({name: column[keep] for name, column in table.items()})
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def read_profiles(path: Path) -> list[ProfileFrame]:
+    """Return the frames of a ``fix ave/chunk`` file; a torn last frame is left out, a missing file gives none."""
+    path = Path(path)
+    text = path.read_text(errors="replace") if path.exists() else ""
+    lines = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if line and not line.startswith("#")]
+    frames, index = [], 0
+    while index < len(lines):
+        head, index = lines[index], index + 1
+        if len(head) != 3:
+            continue
+        step, bins = int(head[0]), int(head[1])
+        body, index = lines[index : index + bins], index + bins
+        if len(body) == bins and all(len(row) == 5 for row in body):
+            values = np.array(body, dtype=float)
+            frames.append(ProfileFrame(step, values[:, 1], values[:, 2], values[:, 3], values[:, 4]))
+    return frames
+
+
+def join_profiles(segments: Sequence[list[ProfileFrame]], start_steps: Sequence[int]) -> list[ProfileFrame]:
+    """Return the profiles of a chain of segments, see :func:`join_segments`."""
+    joined = []
+    for frames, later in zip(segments, valid_until(start_steps), strict=True):
+        joined += [frame for frame in frames if later is None or frame.step <= later]
+    return joined
