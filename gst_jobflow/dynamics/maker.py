@@ -20,7 +20,6 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.store import Results
 
 THERMO_POINTS = 400
@@ -81,19 +80,13 @@ def run_recorded(
     results: Results, potential_id: str, start: Atoms | Path, protocol: Protocol, options: RunOptions
 ) -> ProtocolResult:
     """Run a protocol in the job's work directory, or go on with what an earlier attempt began there."""
+    from gst_jobflow.programs import lammps_engine
+    from gst_jobflow.settings import find_project
     from gst_jobflow.store.context import work_directory
 
     directory = work_directory(results, "md")
-    potential = results.get(Potential, potential_id)
-    return run_protocol(engine(), potential_files(results, potential, directory), start, protocol, directory, options)
-
-
-def engine() -> LammpsEngine:
-    """LAMMPS of the job's project."""
-    from gst_jobflow.flows.programs import lammps_engine
-    from gst_jobflow.settings import find_project
-
-    return lammps_engine(find_project())
+    files = potential_files(results, results.get(Potential, potential_id), directory)
+    return run_protocol(lammps_engine(find_project()), files, start, protocol, directory, options)
 
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:

@@ -87,13 +87,6 @@ def _one_line(err: BaseException) -> str:
     return " ".join(text.split())[:500]
 
 
-def earlier_directories(results: Results, job_uuid: str) -> list[Path]:
-    """Launch directories of earlier attempts of a job, newest first: what they left may be continued."""
-    found = results.find(Attempt, {"job_uuid": job_uuid}, sort=[("started_at", -1)])
-    here = Path.cwd()
-    return [Path(attempt.directory) for attempt in found if Path(attempt.directory) != here]
-
-
 def process_lives(attempt: Attempt) -> bool:
     """Whether the process of an attempt on this host still runs (pids are reused: the start time must agree too)."""
     return is_alive(attempt.pid, attempt.process_started)

@@ -65,11 +65,12 @@ class ArtifactStore:
         return path
 
     def fetch(self, ref: ArtifactRef, folder: Path) -> Path:
-        """Link (or copy, across file systems) the file into `folder` under its name."""
+        """Link (or copy, across file systems) the file into `folder` under its name; it is not to be written to."""
         target = folder / ref.name
         target.unlink(missing_ok=True)
         try:
-            target.symlink_to(self.path(ref))
+            # a hard link: programs that resolve symbolic ones would lose the ending, and LAMMPS reads by it
+            target.hardlink_to(self.path(ref))
         except OSError:
             shutil.copyfile(self.path(ref), target)
         return target

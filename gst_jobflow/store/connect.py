@@ -1,4 +1,4 @@
-"""Connections to the one database of a project; every failure is one line with a way out, none shows a password."""
+"""Connections to the one database of a project; failures are one line with a way out, without passwords."""
 
 from __future__ import annotations
 
@@ -82,6 +82,25 @@ def credentials_file(project: Project) -> Path:
     return project.private_dir / "credentials.json"
 
 
+def uri_file(project: Project) -> Path:
+    """URI of an external MongoDB as `gst init` keeps it, out of `gst.yaml`, which people share."""
+    return project.private_dir / "mongo_uri"
+
+
+def external_uri(project: Project) -> str | None:
+    """Return the URI of the external MongoDB: the setting `mongo.uri`, else `.gst/mongo_uri`, else none."""
+    if project.settings.mongo.uri is not None:
+        return project.settings.mongo.uri.get_secret_value().strip()
+    try:
+        return uri_file(project).read_text().strip() or None
+    except FileNotFoundError:
+        return None
+    except PermissionError as err:
+        raise DatabaseError(
+            f"{uri_file(project)} cannot be read by this user", "work as the owner of the project"
+        ) from err
+
+
 def state_file(project: Project) -> Path:
     """State of the project's own mongod: port, pid, start."""
     return project.private_dir / "mongod" / "state.json"
@@ -129,8 +148,9 @@ def connection(project: Project) -> Connection:
         The project's own mongod has no credentials yet.
     """
     mongo = project.settings.mongo
-    if mongo.uri is not None:
-        return Connection(mongo.database, mongo.timeout_s, uri=mongo.uri.get_secret_value())
+    uri = external_uri(project)
+    if uri is not None:
+        return Connection(mongo.database, mongo.timeout_s, uri=uri)
     app = read_credentials(project)["app"]
     port = int(read_state(project).get("port") or mongo.port)
     return Connection(mongo.database, mongo.timeout_s, None, port, app["username"], app["password"])
@@ -274,7 +294,7 @@ def redacted_uri(uri: str) -> str:
 
 
 def explain(err: Exception, where: Connection) -> DatabaseError:
-    """Turn an error of pymongo into one line with a way out, without the driver's own text where it may hold secrets."""
+    """Turn an error of pymongo into one line with a way out, without the driver's text: it may hold secrets."""
     from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
 
     if isinstance(err, OperationFailure):
@@ -282,7 +302,7 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
     if isinstance(err, (InvalidURI, ConfigurationError, ValueError)):
         return DatabaseError(
             f"the MongoDB URI is not valid: {where.shown} ({type(err).__name__})",
-            "check mongo.uri; special characters of a password are percent-encoded in a URI",
+            "check mongo.uri (GST_MONGO__URI); special characters of a password are percent-encoded in a URI",
         )
     if not where.external:
         return _not_running(where)

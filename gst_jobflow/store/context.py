@@ -15,3 +15,28 @@ def job_results() -> Results:
     from gst_jobflow.store.results import Results
 
     return Results.open(find_project(), spool_dir=Path.cwd())
+
+
+def job_uuid() -> str:
+    """The uuid of the running jobflow job; empty outside of one."""
+    from jobflow import CURRENT_JOB
+
+    return getattr(CURRENT_JOB.job, "uuid", "") or ""
+
+
+def work_directory(results: Results, name: str) -> Path:
+    """Folder `name` of the running job: an earlier attempt's, so that work goes on where it was cut off, else a new one.
+
+    Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
+    not seen.
+    """
+    from gst_jobflow.documents import Attempt
+
+    earlier = results.find(Attempt, {"job_uuid": job_uuid()}, sort=[("started_at", -1)]) if job_uuid() else ()
+    here = Path.cwd() / name
+    for attempt in earlier:
+        folder = Path(attempt.directory) / name
+        if folder.is_dir() and folder != here:
+            return folder
+    here.mkdir(exist_ok=True)
+    return here

@@ -1,0 +1,147 @@
+"""The job that fits a potential to a dataset."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Maker, job
+
+from gst_jobflow.documents import Cost, Dataset, Potential, PotentialFiles, Rmse, RmseOfType, derive_id
+from gst_jobflow.errors import InputError
+from gst_jobflow.fitting.config import FitConfig
+
+if TYPE_CHECKING:
+    from gst_jobflow.fitting.parse import FitMetrics
+    from gst_jobflow.fitting.run import FitFiles, PacemakerRunner
+    from gst_jobflow.store import Results
+
+_PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
+
+
+@dataclass
+class PacemakerFitMaker(Maker):
+    """Fit an ACE potential with pacemaker; a rerun after a kill goes on from the last iteration.
+
+    Attributes
+    ----------
+    potential_name
+        Name that people find the potential by.
+    config
+        Everything that shapes the fit.
+    """
+
+    name: str = "fit"
+    potential_name: str = "potential"
+    config: FitConfig = field(default_factory=FitConfig.small)
+
+    @job
+    def make(self, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
+        """Fit and store.
+
+        Parameters
+        ----------
+        dataset_id
+            The dataset; its reference energies are subtracted.
+        parent_id
+            A potential to go on from (upfit).
+
+        Returns
+        -------
+        dict
+            `potential_id`, `rmse`.
+        """
+        from gst_jobflow.fitting.dataset import load_split
+        from gst_jobflow.fitting.run import run_fit
+        from gst_jobflow.programs import pacemaker_runner
+        from gst_jobflow.settings import find_project
+        from gst_jobflow.store.context import job_results, work_directory
+
+        results = job_results()
+        dataset = results.get(Dataset, dataset_id)
+        if missing := set(self.config.elements) - set(dataset.elements):
+            raise InputError(
+                f"the fit is for {', '.join(self.config.elements)}, dataset {dataset_id} has no {', '.join(missing)}",
+                "label structures with it, or leave the element out of the fit",
+            )
+        runner = pacemaker_runner(find_project())
+        directory = work_directory(results, "fit")
+        parent = None if parent_id is None else results.artifacts.path(results.get(Potential, parent_id).artifacts.yaml)
+        files = run_fit(
+            runner,
+            self.config,
+            load_split(results, dataset, "train"),
+            load_split(results, dataset, "test"),
+            dataset.reference_energies_eV,
+            directory,
+            initial_potential=parent,
+            continue_from=directory if (directory / "fit_request.json").is_file() else None,
+        )
+        potential = potential_document(results, self, dataset, parent_id, files, runner)
+        results.add(potential)
+        return {
+            "potential_id": potential.id,
+            "rmse": {split: rmse.model_dump() for split, rmse in potential.rmse.items()},
+        }
+
+
+def potential_document(
+    results: Results,
+    maker: PacemakerFitMaker,
+    dataset: Dataset,
+    parent_id: str | None,
+    files: FitFiles,
+    runner: PacemakerRunner,
+) -> Potential:
+    """Make the document of a finished fit: errors from the predictions, files to the artifacts."""
+    from gst_jobflow.fitting import parse
+    from gst_jobflow.store.context import job_uuid
+
+    metrics = parse.evaluate_directory(files.directory)
+    parity = parse.write_parity(parse.read_predictions(files.directory), files.directory / parse.PARITY_FILE)
+    summary = parse.count_functions(files.yaml)
+    endings = ("yaml", "yace", "asi")
+    stored = {ending: results.artifacts.put(getattr(files, ending), f"potential.{ending}") for ending in endings}
+    config = maker.config.model_dump(mode="json")
+    return Potential(
+        _id=derive_id("potential", dataset.id, parent_id, config, stored["yace"].sha256),
+        name=maker.potential_name,
+        dataset_id=dataset.id,
+        parent_id=parent_id,
+        elements=list(summary.elements),
+        n_densities=summary.n_densities,
+        n_functions=summary.n_functions,
+        n_parameters=summary.n_parameters,
+        cutoff_A=summary.cutoff_A,
+        **_errors(metrics),
+        artifacts=PotentialFiles(**stored),
+        files=[results.artifacts.put(path) for path in (files.input_yaml, parity)],
+        config=config,
+        cost=Cost.of(files.wall_s, runner.threads),
+        seed=maker.config.seed,
+        versions=_versions(),
+        job_uuid=job_uuid(),
+    )
+
+
+def _errors(metrics: FitMetrics) -> dict[str, Any]:
+    return {
+        "rmse": {split: Rmse(**errors.model_dump()) for split, errors in metrics.rmse.items()},
+        "rmse_by_config_type": {
+            split: {name: RmseOfType(**errors.model_dump()) for name, errors in types.items()}
+            for split, types in metrics.rmse_by_config_type.items()
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
