@@ -210,3 +210,23 @@ def _neighbours(
     return neighbour_list(
         quantities, positions=atoms.positions, cell=cell, pbc=atoms.pbc, numbers=numbers, cutoff=cutoff
     )
+
+
+def seam_distance(atoms: Atoms, first: np.ndarray) -> float:
+    """Return the smallest distance in Å between an atom of the mask `first`, shape (n_atoms,), and one outside it.
+
+    Raises
+    ------
+    DataError
+        If one side has no atoms.
+    """
+    first = np.asarray(first, bool)
+    if first.all() or not first.any():
+        raise DataError("one side of the seam has no atoms", "check the group boundaries")
+    cutoff_A = 3.0
+    while True:
+        # no cutoff within a side: those pairs are many and play no role
+        d = _neighbours("d", atoms, np.array([[0.0, cutoff_A], [cutoff_A, 0.0]]), first.astype(np.int32))
+        if len(d):
+            return float(d.min())
+        cutoff_A *= 2
