@@ -204,6 +204,76 @@ def fit_with(runner: PacemakerRunner, directory: Path):
     return run_fit(runner, tiny_config(2, 5), labelled_by_teacher(20, 1), None, ATOM_ENERGY_EV, directory)
 
 
+WHOLE = """
+metadata:
+  _fit_cycles: 1
+species:
+  - {speciesblock: Sb, ndensityi: 2, rcutij: 5, nbody: [{c: [1, 2]}, {c: [1, 2]}]}
+  - {speciesblock: Te, ndensityi: 2, rcutij: 5, nbody: [{c: [1, 2]}]}
+  - {speciesblock: Sb Te, rcutij: 5, nbody: [{c: [1, 2]}]}
+  - {speciesblock: Te Sb, rcutij: 5, nbody: [{c: [1, 2]}]}
+"""
+CUT_IN_A_LINE = WHOLE[:-12]
+CUT_AFTER_A_LINE = WHOLE[: WHOLE.rindex("  - ")]
+
+
+def interrupted(tmp_path: Path, interim: str | None, iterations: int = 3, **optimizer) -> tuple[Path, list[str], dict]:
+    """Interrupt a fit of five iterations, continue it, and return directory, pacemaker's arguments and its input."""
+    directory = tmp_path / "fit"
+    runner = fake_runner(tmp_path, 'echo "$@" > arguments; exit 1')
+    config = tiny_config(2, 5)
+    config = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=optimizer)})
+    given = (runner, config, labelled_by_teacher(20, 1), None, ATOM_ENERGY_EV, directory)
+    with pytest.raises(RunError):
+        run_fit(*given)
+    if interim is not None:
+        (directory / "interim_potential_0.yaml").write_text(interim)
+        (directory / "target_potential.yaml").write_text(WHOLE)
+        rows = "".join(f"{i} 1.0\n" for i in range(iterations + 1))
+        (directory / "metrics.txt").write_text("iter_num loss\n" + rows)
+    with pytest.raises(RunError):
+        run_fit(*given, continue_from=directory)
+    arguments = (directory / "arguments").read_text().split()
+    return directory, arguments, yaml.safe_load((directory / "input.yaml").read_text())
+
+
+def test_an_interrupted_fit_goes_on_with_the_iterations_that_are_left(tmp_path):
+    directory, arguments, content = interrupted(tmp_path, WHOLE)
+    assert arguments == ["input.yaml", "-p", "start_potential.yaml"]
+    assert content["fit"]["maxiter"] == 5 - 3
+    assert "_fit_cycles" not in (directory / "start_potential.yaml").read_text()
+    assert not (directory / "interim_potential_0.yaml").exists()
+    assert progress(directory)["max_iterations"] == 5
+
+
+def test_killed_twice_before_the_first_new_iteration_nothing_is_lost(tmp_path):
+    directory, _, _ = interrupted(tmp_path, WHOLE)
+    runner = fake_runner(tmp_path, 'echo "$@" > arguments; exit 1')
+    train = labelled_by_teacher(20, 1)
+    with pytest.raises(RunError):
+        run_fit(runner, tiny_config(2, 5), train, None, ATOM_ENERGY_EV, directory, continue_from=directory)
+    assert (directory / "arguments").read_text().split()[1:] == ["-p", "start_potential.yaml"]
+    assert yaml.safe_load((directory / "input.yaml").read_text())["fit"]["maxiter"] == 5 - 3
+
+
+def test_a_fit_killed_after_its_last_iteration_still_gets_its_predictions(tmp_path):
+    _, _, content = interrupted(tmp_path, WHOLE, iterations=5)
+    assert content["fit"]["maxiter"] == 1
+
+
+@pytest.mark.parametrize("interim", [None, CUT_IN_A_LINE, CUT_AFTER_A_LINE, ""])
+def test_without_a_whole_potential_of_an_iteration_the_fit_begins_anew(tmp_path, interim):
+    directory, arguments, content = interrupted(tmp_path, interim)
+    assert arguments == ["input.yaml"]
+    assert content["fit"]["maxiter"] == 5
+    assert not (directory / "start_potential.yaml").exists()
+
+
+def test_a_ladder_is_climbed_on_from_its_rung(tmp_path):
+    _, arguments, _ = interrupted(tmp_path, WHOLE, ladder_step=4)
+    assert arguments == ["input.yaml", "-ip", "start_potential.yaml"]
+
+
 @pytest.mark.parametrize(
     ("body", "failure_class", "says"),
     [
