@@ -33,6 +33,7 @@ from gst_jobflow.store.connect import (
     Connection,
     connection,
     credentials_file,
+    external_uri,
     listens,
     open_database,
     read_credentials,
@@ -139,11 +140,11 @@ class LocalMongod:
         Raises
         ------
         DatabaseError
-            It cannot start (with the last line of its log), runs on another host, or the external one is not usable.
+            It cannot start (with the last line of its log) or runs on another host.
         MissingProgramError
             There is no mongod.
         """
-        if self.project.settings.mongo.uri is not None:
+        if external_uri(self.project) is not None:
             open_database(connection(self.project)).client.close()
             return self._with_notes(["external MongoDB: nothing to start, it answers"])
         self._notes = []
@@ -162,7 +163,7 @@ class LocalMongod:
         DatabaseError
             It runs on another host, or does not end within a minute.
         """
-        if self.project.settings.mongo.uri is not None:
+        if external_uri(self.project) is not None:
             return self._with_notes(["external MongoDB: it is not ours to stop"])
         if not self.folder.is_dir():
             return self._with_notes(["it was never started"])
@@ -173,7 +174,7 @@ class LocalMongod:
 
     def status(self) -> ServiceStatus:
         """Return what runs and how much it holds; never raises for a server that is down."""
-        external = self.project.settings.mongo.uri is not None
+        external = external_uri(self.project) is not None
         pid = None if external else self._pid()
         try:
             where = connection(self.project)
@@ -228,10 +229,10 @@ class LocalMongod:
         self._record({**read_state(self.project), "port": int(_option(words, "--port") or 0)})
         deadline = time.monotonic() + _ANSWER_S
         while is_alive(pid) and time.monotonic() < deadline:
-            if not listens(connection(self.project).port):
-                time.sleep(0.1)
-                continue
             try:
+                if not listens(connection(self.project).port):
+                    time.sleep(0.1)
+                    continue
                 self.allow_database(self.project.settings.mongo.database)
                 open_database(connection(self.project)).client.close()
                 return True

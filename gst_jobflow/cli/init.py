@@ -1,0 +1,182 @@
+"""`gst init`: make a project folder."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.cli.common import say
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+_SETTINGS = """\
+# Settings of this project. Every key is optional; unknown keys are refused.
+# The same as a variable: GST_LAMMPS__RANKS=4; the same for one command: gst --set lammps.ranks=4 …
+# No passwords here: they are in .gst/, which is private.
+
+profile: {profile}            # which fw_configs were filled: laptop, slurm or archer2
+# artifacts_dir: artifacts   # files by content hash: potentials, trajectories, pages
+# runs_dir: runs             # where jobs run; on a cluster a fast shared file system
+
+mongo:
+  database: {database}
+#   port: 27217              # first port that the project's own mongod tries
+#   cache_gb: 0.5
+
+# lammps:
+#   command: /path/to/lmp    # needs pair_style pace; none: found on PATH or in this environment
+#   plugin_path: /path       # folder of paceplugin.so
+#   mpi_command: srun        # or 'mpirun -np {{ranks}}'
+#   ranks: 4
+
+# pacemaker:
+#   bin_dir: /path/to/env/bin
+#   gpu: 0
+
+# cp2k:
+#   command: cp2k.psmp
+#   ranks: 2
+
+# vasp:
+#   command: srun vasp_std
+#   potcar_dir: /path/to/potcars   # as PMG_VASP_PSP_DIR: POT_PAW_PBE_54/POTCAR.Ge_d.gz …
+
+# launch:
+#   workers: 2
+"""
+
+_IGNORED = """\
+# secrets and services
+.gst/
+fw_configs/my_launchpad.yaml
+fw_configs/jobflow.yaml
+fw_configs/logs/
+# what runs make
+runs/
+artifacts/
+"""
+
+
+class Profile(str, Enum):
+    """Where the work runs."""
+
+    laptop = "laptop"
+    slurm = "slurm"
+    archer2 = "archer2"
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project; made if it is not there.")],
+    profile: Annotated[Profile, typer.Option(help="Where the work runs.")] = Profile.laptop,
+    name: Annotated[str, typer.Option(help="Name of its database, where several projects share one MongoDB.")] = "gst",
+    mongo_uri_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the URI of an external MongoDB; GST_MONGO__URI works too. None: our own mongod."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="In an existing project: write fw_configs/ anew.")] = False,
+) -> None:
+    """Make a project: a folder with settings, private state, and what FireWorks reads."""
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.settings import PROJECT_FILE, Project
+
+    folder = folder.expanduser().absolute()
+    exists = (folder / PROJECT_FILE).exists()
+    if exists and not force:
+        raise InputError(
+            f"{folder} is a project already", "edit its gst.yaml; 'gst init DIR --force' writes fw_configs/ anew"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file", "choose another folder")
+    uri = _external_uri(mongo_uri_file)
+    if not exists:
+        _make(folder, profile.value, name)
+    project = Project(folder)
+    written = _configure(project, uri)
+    for file in written:
+        say(f"wrote {file}")
+    _next_steps(project, new=not exists)
+
+
+def _make(folder: Path, profile: str, database: str) -> None:
+    import re
+
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.settings import PROJECT_FILE
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,38}", database):
+        raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # a settings file with quotes, since a name like 'on' or '007' is something else in YAML
+        (folder / PROJECT_FILE).write_text(_SETTINGS.format(profile=profile, database=f"'{database}'"))
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(_IGNORED)
+    except OSError as err:
+        raise InputError(f"{folder} cannot be written: {err.strerror}", "choose another folder") from err
+
+
+def _configure(project: Project, uri: str | None) -> list[Path]:
+    from gst_jobflow.launch.configs import write_configs
+    from gst_jobflow.launch.services import make_credentials
+    from gst_jobflow.store.connect import credentials_file, external_uri, uri_file
+
+    project.private_dir.mkdir(mode=0o700, exist_ok=True)
+    project.private_dir.chmod(0o700)
+    if uri is not None:
+        file = uri_file(project)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(uri + "\n")
+        file.chmod(0o600)
+    elif external_uri(project) is None and not credentials_file(project).exists():
+        make_credentials(project)
+    return write_configs(project)
+
+
+def _external_uri(file: Path | None) -> str | None:
+    """Return the URI that the user gives by file or variable; what is no MongoDB URI is refused, unseen."""
+    from gst_jobflow.errors import InputError
+
+    if file is not None:
+        try:
+            uri = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as err:
+            raise InputError(f"--mongo-uri-file {file} cannot be read", "give a file with one URI") from err
+        source = f"--mongo-uri-file {file}"
+    else:
+        uri = os.environ.get("GST_MONGO__URI", "").strip()
+        source = "GST_MONGO__URI"
+        if not uri:
+            return None
+    if not uri.startswith(("mongodb://", "mongodb+srv://")) or len(uri.split()) != 1:
+        raise InputError(f"{source} holds no MongoDB URI", "for example mongodb://user:password@host:27017/?tls=true")
+    return uri
+
+
+def _next_steps(project: Project, new: bool) -> None:
+    from gst_jobflow.store.connect import connection
+
+    where = connection(project)
+    profile = project.settings.profile
+    say(f"{'made' if new else 'refreshed'} project {project.root} (profile {profile})")
+    if where.external:
+        say(f"database: external, {where.shown}")
+    elif profile != "laptop":
+        say("note: the project's own mongod listens on this host only. Compute nodes need an external MongoDB:")
+        say("      put its URI into a file and run: gst init DIR --force --mongo-uri-file FILE")
+    if profile != "laptop":
+        say(f"edit:  {project.fw_configs_dir / 'my_qadapter.yaml'}  (account, queue, size, walltime)")
+    say("next:")
+    for step, why in (
+        (f"cd {project.root}", ""),
+        ("gst doctor", "what is found, what is missing and how to get it"),
+        ("gst db up", "start and prepare the database"),
+        ("gst demo", "the whole way in small, in its own folder"),
+    ):
+        say(f"  {step:<14}{'# ' + why if why else ''}".rstrip())
