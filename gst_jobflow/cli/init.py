@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +62,7 @@ artifacts/
 """
 
 
-class Profile(str, Enum):
+class Profile(StrEnum):
     """Where the work runs."""
 
     laptop = "laptop"
