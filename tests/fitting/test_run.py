@@ -56,7 +56,7 @@ def test_the_converted_potential_predicts_what_the_fit_predicted(tiny_fit):
 def test_the_active_set_belongs_to_the_potential(tiny_fit):
     from pyace import PyACECalculator
 
-    calculator = PyACECalculator(str(tiny_fit.files.yace))
+    calculator = PyACECalculator(str(tiny_fit.files.yaml))
     calculator.set_active_set(str(tiny_fit.files.asi))
     atoms = tiny_fit.train[0].atoms.copy()
     atoms.calc = calculator
