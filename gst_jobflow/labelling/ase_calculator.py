@@ -151,9 +151,7 @@ class AseBackend(BackendModel):
         if ended.timed_out:
             return failed("timeout", f"{self.name} did not end within {self.wall_limit_s:g} s", files=files)
         if ended.returncode != 0 or not (directory / ANSWER).exists():
-            return failed(
-                "crash", f"{self.name} ended with {_how(ended.returncode, files['log'])}", files=files
-            )
+            return failed("crash", f"{self.name} ended with {_how(ended.returncode, files['log'])}", files=files)
         label = self._label(json.loads((directory / ANSWER).read_text()))
         label.files = files
         return label
@@ -235,9 +233,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         calculator = getattr(importlib.import_module(module), name)(**request["keywords"])
     except (ImportError, AttributeError) as error:
         return {"missing": f"{type(error).__name__}: {error}"}
-    atoms = Atoms(
-        numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"]
-    )
+    atoms = Atoms(numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"])
     atoms.calc = calculator
     try:
         energy = atoms.get_potential_energy(force_consistent=_has_free_energy(calculator))

@@ -245,9 +245,7 @@ def _doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str
         yield "unphysical", "stress is not six finite numbers"
 
 
-def _out_of_bounds(
-    energy: float, forces: np.ndarray, atoms: Atoms, bounds: Bounds
-) -> Iterable[tuple[str, str]]:
+def _out_of_bounds(energy: float, forces: np.ndarray, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
     per_atom = (energy - bounds.reference_eV(atoms.get_chemical_symbols())) / len(atoms)
     if not bounds.lower_eV_per_atom <= per_atom <= bounds.upper_eV_per_atom:
         above = "above free atoms" if bounds.free_atom_eV else "absolute"

@@ -77,6 +77,4 @@ def _canonical(value: Any, where: str) -> Any:
         return {key: _canonical(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    raise InputError(
-        f"{where} is a {type(value).__name__}", "use numbers, text, true/false, lists and dictionaries"
-    )
+    raise InputError(f"{where} is a {type(value).__name__}", "use numbers, text, true/false, lists and dictionaries")

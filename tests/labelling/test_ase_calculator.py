@@ -64,9 +64,7 @@ def crashing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(what: str, **fields) -> AseBackend:
-        return AseBackend(
-            name="bad", calculator=f"{MODULE}:Bad", package="ase", parameters={"what": what}, **fields
-        )
+        return AseBackend(name="bad", calculator=f"{MODULE}:Bad", package="ase", parameters={"what": what}, **fields)
 
     return make
 

@@ -26,10 +26,7 @@ def test_order_of_the_keys_does_not_matter(parameters, random):
     keys = list(parameters)
     random.shuffle(keys)
     shuffled = {key: parameters[key] for key in keys}
-    assert (
-        Method(code="x", parameters=parameters).fingerprint()
-        == Method(code="x", parameters=shuffled).fingerprint()
-    )
+    assert Method(code="x", parameters=parameters).fingerprint() == Method(code="x", parameters=shuffled).fingerprint()
 
 
 @given(st.dictionaries(st.text(), plain, max_size=5))
@@ -48,10 +45,7 @@ def test_the_form_is_code_and_16_hex_digits():
 
 def test_the_fingerprint_is_the_same_on_every_machine_and_day():
     # a changed value here means that every stored label has lost its method: migrate the database, too
-    assert (
-        Method(code="vasp", parameters={"ENCUT": 600, "LREAL": False}).fingerprint()
-        == "vasp:f032c0696474645a"
-    )
+    assert Method(code="vasp", parameters={"ENCUT": 600, "LREAL": False}).fingerprint() == "vasp:f032c0696474645a"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,435 @@
+"""Labels from VASP with the paper's settings, through atomate2's input sets and custodian."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import shutil
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from gst_jobflow.errors import MissingProgramError
+from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.strict import StrictModel
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from atomate2.vasp.jobs.core import StaticMaker
+    from atomate2.vasp.sets.core import StaticSetGenerator
+    from pymatgen.io.vasp.outputs import Vasprun
+
+POTCAR_FIX = (
+    "set PMG_VASP_PSP_DIR to the folder that holds POT_GGA_PAW_PBE_54 (pymatgen; `pmg config -p` makes it from "
+    "the folder that ASE calls VASP_PP_PATH)"
+)
+STAND_IN = "standin"
+KBAR_EV_A3 = 0.1 * 0.006241509125883258
+
+# INCAR keys of the way to the result: algorithms, mixing, symmetry detection, parallelisation, files.
+PATH_KEYS = frozenset(
+    {
+        *("ALGO", "IALGO", "NELM", "NELMIN", "NELMDL", "ISEARCH", "TIME", "NBANDS", "ISTART", "ICHARG"),
+        *("AMIX", "BMIX", "AMIN", "AMIX_MAG", "BMIX_MAG", "IMIX", "MAXMIX", "LMAXMIX", "LMIXTAU"),
+        *("ISYM", "SYMPREC", "ISIF", "NSW", "IBRION", "POTIM", "EDIFFG"),
+        *("NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALU"),
+        *("LWAVE", "LCHARG", "LVTOT", "LVHAR", "LAECHG", "LELF", "LORBIT", "NWRITE", "NEDOS", "SYSTEM"),
+    }
+)
+# What VASP takes where the INCAR is silent.
+VASP_DEFAULTS: dict[str, Any] = {"GGA": "PE", "KGAMMA": True, "LASPH": False, "ISPIN": 1, "LREAL": False}
+
+
+class VaspSettings(StrictModel):
+    """A PBE single point with VASP.
+
+    Parameters
+    ----------
+    encut_eV, ediff_eV, kspacing_per_A, gga
+        The paper's: 600 eV, 1e-7 eV a cell, automatic mesh of 0.2 1/Å, PBE (doi 10.1038/s41467-025-63732-4).
+    potcar_functional, potcars
+        PAW data set and symbol by element.
+    potcar_titles
+        TITEL of every element's POTCAR: what the fingerprint holds.
+    kgamma, ismear, sigma_eV, ispin, prec, lreal, lasph
+        Not in the paper, ours: Gamma-centred mesh, Gaussian smearing of 0.05 eV, no spin, Accurate, projectors in
+        reciprocal space, spherical gradient corrections.
+    algo, nelm, ncore, kpar
+        The way; not part of the method.
+    command
+        What starts VASP, e.g. "srun vasp_std".
+    wall_limit_s, max_errors, polling_s
+        Limits of one label and how often custodian looks.
+    allow_stand_in
+        Accept a stand-in program (version with "standin"), in tests. Its labels have a method of their own.
+    """
+
+    encut_eV: float = Field(600.0, gt=0)
+    ediff_eV: float = Field(1e-7, gt=0)
+    kspacing_per_A: float = Field(0.2, gt=0)
+    gga: Literal["PE", "PS", "RP"] = "PE"
+    potcar_functional: str = "PBE_54"
+    potcars: dict[str, str] = Field(default_factory=lambda: {"Ge": "Ge_d", "Sb": "Sb", "Te": "Te"})
+    potcar_titles: dict[str, str] = Field(
+        default_factory=lambda: {
+            "Ge": "PAW_PBE Ge_d 03Jul2007",
+            "Sb": "PAW_PBE Sb 06Sep2000",
+            "Te": "PAW_PBE Te 08Apr2002",
+        }
+    )
+    kgamma: bool = True
+    ismear: int = 0
+    sigma_eV: float = Field(0.05, gt=0)
+    ispin: Literal[1, 2] = 1
+    prec: Literal["Normal", "Accurate"] = "Accurate"
+    lreal: bool = False
+    lasph: bool = False
+    algo: Literal["Normal", "Fast", "VeryFast", "All"] = "Normal"
+    nelm: int = Field(100, ge=1)
+    ncore: int | None = Field(None, ge=1)
+    kpar: int | None = Field(None, ge=1)
+    command: str = "vasp_std"
+    wall_limit_s: float = Field(6 * 3600.0, gt=0)
+    max_errors: int = Field(5, ge=1)
+    polling_s: float = Field(2.0, gt=0)
+    allow_stand_in: bool = False
+
+    @model_validator(mode="after")
+    def _a_title_for_every_element(self) -> VaspSettings:
+        if set(self.potcars) != set(self.potcar_titles):
+            odd = sorted(set(self.potcars) ^ set(self.potcar_titles))
+            raise ValueError(f"potcars and potcar_titles name different elements: {', '.join(odd)}")
+        return self
+
+
+def incar_updates(settings: VaspSettings) -> dict[str, Any]:
+    """Return what atomate2's static INCAR gets from us; None removes one of its defaults.
+
+    Removed are outputs nobody reads (charge analysis, potentials, localisation, projections) and the SCAN set's
+    leftovers.
+    """
+    keys = {
+        "GGA": settings.gga,
+        "ENCUT": settings.encut_eV,
+        "EDIFF": settings.ediff_eV,
+        "KSPACING": settings.kspacing_per_A,
+        "KGAMMA": settings.kgamma,
+        "ISMEAR": settings.ismear,
+        "SIGMA": settings.sigma_eV,
+        "ISPIN": settings.ispin,
+        "PREC": settings.prec,
+        "LREAL": settings.lreal,
+        "LASPH": settings.lasph,
+        "ALGO": settings.algo,
+        "NELM": settings.nelm,
+        "NSW": 0,
+        "IBRION": -1,
+        # 2: stress at the end of a single point
+        "ISIF": 2,
+        "LWAVE": False,
+        "LCHARG": False,
+        "NCORE": settings.ncore,
+        "KPAR": settings.kpar,
+    }
+    return keys | dict.fromkeys(("LAECHG", "LVTOT", "LELF", "LORBIT", "LMIXTAU", "LMAXMIX", "MAGMOM", "METAGGA"))
+
+
+def set_generator(settings: VaspSettings, *, sort_structure: bool) -> StaticSetGenerator:
+    """Return atomate2's generator of the input files; unsorted structures must come grouped by species."""
+    from atomate2.vasp.sets.core import StaticSetGenerator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen warns about every POTCAR that is not its set's
+        return StaticSetGenerator(
+            user_incar_settings=incar_updates(settings),
+            user_potcar_settings=dict(settings.potcars),
+            user_potcar_functional=settings.potcar_functional,
+            sort_structure=sort_structure,
+            auto_ispin=False,
+        )
+
+
+def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
+    """Return atomate2's own StaticMaker with our input set and handlers, for use in atomate2 flows.
+
+    Its task documents keep atomate2's conventions; nothing there checks method, bounds or the stand-in.
+    """
+    from atomate2.vasp.jobs.core import StaticMaker
+
+    from gst_jobflow.labelling.vasp_custodian import label_handlers
+
+    return StaticMaker(
+        name=name,
+        input_set_generator=set_generator(settings, sort_structure=True),
+        run_vasp_kwargs={
+            "vasp_cmd": settings.command,
+            "vasp_gamma_cmd": settings.command,
+            "max_errors": settings.max_errors,
+            "handlers": label_handlers(),
+        },
+        stop_children_kwargs={"handle_unsuccessful": "error"},
+    )
+
+
+class VaspBackend(BackendModel):
+    """VASP single points, see `VaspSettings`. The default bounds are absolute: VASP counts from pseudo-atoms."""
+
+    settings: VaspSettings = Field(default_factory=VaspSettings)
+
+    @model_validator(mode="after")
+    def _elements_have_potcars(self) -> VaspBackend:
+        if not self.elements:
+            self.__dict__["elements"] = sorted(self.settings.potcars)
+        return self
+
+    @property
+    def needs_periodic(self) -> bool:
+        return True
+
+    def method(self) -> Method:
+        """Return the INCAR's physics, the rule of the k-points and the POTCAR titles.
+
+        EDIFF is in it: looser labels are other labels. VASP's version is not: with the same POTCARs and INCAR,
+        5.4 and 6 give the same PBE energies to far below what a fit resolves.
+        """
+        settings = self.settings
+        return _method(
+            settings,
+            {
+                "GGA": settings.gga,
+                "ENCUT": settings.encut_eV,
+                "EDIFF": settings.ediff_eV,
+                "PREC": settings.prec,
+                "ISMEAR": settings.ismear,
+                "SIGMA": settings.sigma_eV,
+                "KSPACING": settings.kspacing_per_A,
+                "KGAMMA": settings.kgamma,
+                "ISPIN": settings.ispin,
+                "LREAL": settings.lreal,
+                "LASPH": settings.lasph,
+            },
+            settings.potcar_titles,
+            stand_in=settings.allow_stand_in,
+        )
+
+    def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
+        """Write the input set, run VASP under custodian, read vasprun.xml.
+
+        Raises
+        ------
+        MissingProgramError
+            No VASP command, no POTCARs, or POTCARs of other titles than the settings say.
+        """
+        from gst_jobflow.labelling.vasp_custodian import run_custodian
+
+        settings, directory = self.settings, Path(directory).resolve()
+        command = find_command(settings.command)
+        ordered, order = vasp_order(atoms)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_inputs(ordered, settings, directory)
+        start = time.monotonic()
+        problem = run_custodian(
+            command,
+            directory,
+            wall_limit_s=settings.wall_limit_s,
+            max_errors=settings.max_errors,
+            polling_s=settings.polling_s,
+        )
+        label = failed(*problem) if problem else read_label(directory / "vasprun.xml", ordered, settings)
+        if label.forces_eV_A is not None:
+            forces = np.empty_like(label.forces_eV_A)
+            forces[order] = label.forces_eV_A
+            label.forces_eV_A = forces
+        label.wall_s = time.monotonic() - start
+        names = ("INCAR", "vasprun.xml", "OUTCAR", "OSZICAR", "custodian.json", "vasp.out")
+        label.files = {name: directory / name for name in names if (directory / name).exists()}
+        return label
+
+
+def find_command(command: str) -> list[str]:
+    """Return the words of a command whose program (and what it launches) exists.
+
+    Raises
+    ------
+    MissingProgramError
+        One of them does not.
+    """
+    words = shlex.split(command)
+    for word in {words[0], words[-1]} if words else {"(empty)"}:
+        if shutil.which(word) is None and not Path(word).is_file():
+            raise MissingProgramError(
+                f"VASP command '{command}': no program '{word}'",
+                "set the command of the VASP settings, e.g. 'srun vasp_std', or load VASP's module",
+            )
+    return words
+
+
+def vasp_order(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
+    """Return the atoms grouped by species in a right-handed cell, and the original index of each.
+
+    VASP refuses left-handed cells; exchanging two lattice vectors is the same crystal, and moves no atom.
+    """
+    order = np.argsort(atoms.get_chemical_symbols(), kind="stable")
+    ordered = atoms[order]
+    if ordered.cell.handedness < 0:
+        ordered.set_cell(ordered.cell.array[[0, 2, 1]], scale_atoms=False)
+    return ordered, order
+
+
+def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
+    """Write INCAR, POSCAR and POTCAR (no KPOINTS: KSPACING rules) and remove results of an earlier attempt.
+
+    Raises
+    ------
+    MissingProgramError
+        POTCARs are missing or are not those of the settings.
+    """
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    bare = atoms.copy()
+    bare.calc = None
+    for name in list(bare.arrays):
+        if name not in ("numbers", "positions"):
+            del bare.arrays[name]
+    structure = AseAtomsAdaptor.get_structure(bare)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            inputs = set_generator(settings, sort_structure=False).get_input_set(structure)
+            potcar = inputs.potcar
+        except (ValueError, OSError) as error:
+            raise MissingProgramError(f"no POTCAR: {str(error).splitlines()[0]}", POTCAR_FIX) from error
+        for single in potcar:
+            wanted = settings.potcar_titles[single.element]
+            title = single.TITEL
+            if title != wanted:
+                raise MissingProgramError(
+                    f"the POTCAR of {settings.potcar_functional} is '{title}', the settings say '{wanted}'",
+                    "correct potcar_titles of the VASP settings, or " + POTCAR_FIX,
+                )
+        for old in ("vasprun.xml", "OUTCAR", "OSZICAR", "CONTCAR", "KPOINTS", "WAVECAR", "CHGCAR", "custodian.json"):
+            (directory / old).unlink(missing_ok=True)
+        inputs.write_input(str(directory))
+
+
+def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
+    """Return what vasprun.xml says of `atoms`, which are in VASP's order.
+
+    The energy is the free energy (`e_fr_energy`), whose derivative the forces are; the energy extrapolated to no
+    smearing is not consistent with them.
+    """
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    if not path.exists():
+        return failed("missing_output", "VASP wrote no vasprun.xml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the unconverged are found below
+        try:
+            run = Vasprun(str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+        except (SyntaxError, ValueError, KeyError, IndexError, AttributeError) as error:
+            # xml.etree and lxml both raise SyntaxErrors for a cut file
+            return failed("missing_output", f"vasprun.xml cannot be read: {type(error).__name__}: {error}")
+    if STAND_IN in run.vasp_version and not settings.allow_stand_in:
+        return failed("wrong_method", f"version {run.vasp_version} is a stand-in, not VASP")
+    if len(run.ionic_steps) != 1:
+        return failed("missing_output", f"vasprun.xml holds {len(run.ionic_steps)} ionic steps, not 1")
+    if not run.converged_electronic:
+        return failed("not_converged", "VASP: electronic self-consistency not reached")
+    moved = _difference(run, atoms)
+    if moved:
+        return failed("wrong_method", moved)
+    step = run.ionic_steps[0]
+    energy, forces, stress = step.get("e_fr_energy"), step.get("forces"), step.get("stress")
+    return RawLabel(
+        converged=True,
+        energy_eV=None if energy is None else float(energy),
+        forces_eV_A=None if forces is None else np.array(forces, dtype=float),
+        stress_eV_A3=None if stress is None else _voigt(np.array(stress, dtype=float)),
+        method_seen=method_of(run, settings),
+    )
+
+
+def _voigt(stress_kbar: np.ndarray) -> np.ndarray:
+    """Return VASP's stress (3, 3) in kbar as ASE's six numbers in eV/Å³; the signs are opposite."""
+    symmetric = -(stress_kbar + stress_kbar.T) / 2 * KBAR_EV_A3
+    return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+
+def _difference(run: Vasprun, atoms: Atoms) -> str:
+    """Return how the structure that ran differs from the one asked, or an empty text."""
+    structure = run.initial_structure
+    if [site.specie.symbol for site in structure] != atoms.get_chemical_symbols():
+        return "other atoms ran than were asked"
+    # vasprun.xml has 8 decimals
+    if not np.allclose(structure.lattice.matrix, atoms.cell.array, atol=1e-6):
+        return "another cell ran than was asked"
+    shift = structure.frac_coords - atoms.get_scaled_positions(wrap=False)
+    if np.abs(shift - np.round(shift)).max() > 1e-6:
+        return "other positions ran than were asked"
+    return ""
+
+
+def method_of(run: Vasprun, settings: VaspSettings) -> Method:
+    """Return the method that a vasprun.xml tells of: what custodian or a user changed shows here.
+
+    INCAR keys that are neither the method's nor of `PATH_KEYS` are in "other", so they never pass unseen.
+    Elements that did not occur keep the settings' titles.
+    """
+    asked = VaspBackend(settings=settings).method().parameters["incar"]
+    seen = {key: run.incar.get(key, run.parameters.get(key, VASP_DEFAULTS.get(key))) for key in asked}
+    seen["ENCUT"] = run.incar.get("ENCUT", run.parameters.get("ENMAX"))
+    mesh = _foreign_mesh(run, settings.kspacing_per_A)
+    if mesh is not None:
+        seen["KSPACING"] = f"mesh {mesh}"
+    titles = {_element_of(title): title for title in run.potcar_symbols}
+    other = {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in run.incar.items()
+        if key not in asked and key not in PATH_KEYS
+    }
+    stand_in = STAND_IN in run.vasp_version
+    return _method(settings, seen, settings.potcar_titles | titles, other=other, stand_in=stand_in)
+
+
+def _method(
+    settings: VaspSettings,
+    incar: dict[str, Any],
+    titles: dict[str, str],
+    *,
+    other: dict[str, Any] | None = None,
+    stand_in: bool = False,
+) -> Method:
+    incar = dict(incar)
+    incar["GGA"] = str(incar["GGA"]).upper()
+    # vasprun.xml writes "accura" where the INCAR has "Accurate"
+    incar["PREC"] = str(incar["PREC"]).lower()[:6]
+    return Method(
+        code="vasp-stand-in" if stand_in else "vasp",
+        parameters={"incar": incar, "potcars": titles, "other": other or {}},
+    )
+
+
+def _foreign_mesh(run: Vasprun, kspacing_per_A: float) -> list[int] | None:
+    """Return the mesh that ran when KSPACING does not explain it, else None.
+
+    The rule is |b| / KSPACING intervals (b with 2 pi); versions differ in rounding it or taking the ceiling, so
+    both are accepted.
+    """
+    if run.kpoints.style.name not in ("Gamma", "Monkhorst") or len(run.kpoints.kpts[0]) != 3:
+        return None
+    mesh = [int(points) for points in run.kpoints.kpts[0]]
+    for points, length in zip(mesh, run.initial_structure.lattice.reciprocal_lattice.abc, strict=True):
+        ratio = length / kspacing_per_A
+        if not max(1, math.floor(ratio + 0.5)) <= points <= max(1, math.ceil(ratio + 1e-6)):
+            return mesh
+    return None
+
+
+def _element_of(title: str) -> str:
+    """Return the element of a POTCAR title such as "PAW_PBE Ge_d 03Jul2007"."""
+    return title.split()[1].partition("_")[0]

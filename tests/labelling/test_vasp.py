@@ -1,0 +1,291 @@
+"""VASP's inputs against the paper, its handlers against our rules, and a stand-in run through real custodian.
+
+No licensed file is here: POTCARs are headers made up by the test.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+from monty.json import MontyDecoder, MontyEncoder
+from pydantic import ValidationError
+
+from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings, find_command, static_maker, vasp_order, write_inputs
+
+# made-up POTCARs are not known to pymatgen, and that is right
+pytestmark = pytest.mark.filterwarnings("ignore")
+STAND_IN = Path(__file__).with_name("stand_in_vasp.py")
+COMMAND = f"{shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))}"
+HEADER = """  {title}
+  4.00000000000000
+ parameters from PSCTR are:
+   VRHFIN ={element}: made up
+   LEXCH  = PE
+   EATOM  =   100.0000 eV,    1.0000 Ry
+
+   TITEL  = {title}
+   LULTRA =        F    use ultrasoft PP ?
+   RPACOR =    2.000    partial core radius
+   POMASS =   72.610; ZVAL   =    4.000    mass and valenz
+   ENMAX  =  300.000; ENMIN  =  200.000 eV
+END of PSCTR-controll parameters
+ local part
+   1.0
+ End of Dataset
+"""
+
+
+@pytest.fixture
+def gst() -> Atoms:
+    """Return a cell whose atoms are not in VASP's order."""
+    atoms = bulk("GeTe", "rocksalt", a=6.0, cubic=True)
+    atoms.symbols[2] = "Sb"
+    atoms.rattle(0.1, seed=3)
+    return atoms
+
+
+@pytest.fixture
+def potcars(tmp_path, monkeypatch) -> Path:
+    from pymatgen.io.vasp import inputs
+
+    folder = tmp_path / "psp"
+    settings = VaspSettings()
+    for element, symbol in settings.potcars.items():
+        place = folder / inputs.PotcarSingle.functional_dir["PBE_54"] / f"POTCAR.{symbol}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(HEADER.format(title=settings.potcar_titles[element], element=element))
+    monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(folder))
+    return folder
+
+
+def stand_in(**fields) -> VaspBackend:
+    settings = {"command": COMMAND, "polling_s": 0.1, "allow_stand_in": True, **fields}
+    return VaspBackend(settings=VaspSettings(**settings))
+
+
+def test_the_input_files_are_the_papers(gst, potcars, tmp_path):
+    from pymatgen.io.vasp.inputs import Incar, Poscar, Potcar
+
+    ordered, _ = vasp_order(gst)
+    write_inputs(ordered, VaspSettings(), tmp_path)
+    incar = dict(Incar.from_file(tmp_path / "INCAR"))
+    incar["GGA"] = incar["GGA"].upper()
+    assert incar == {
+        "GGA": "PE",
+        "ENCUT": 600,
+        "EDIFF": 1e-7,
+        "KSPACING": 0.2,
+        "KGAMMA": True,
+        "ISMEAR": 0,
+        "SIGMA": 0.05,
+        "ISPIN": 1,
+        "PREC": "Accurate",
+        "LREAL": False,
+        "LASPH": False,
+        "ALGO": "Normal",
+        "NELM": 100,
+        "NSW": 0,
+        "IBRION": -1,
+        "ISIF": 2,
+        "LWAVE": False,
+        "LCHARG": False,
+    }
+    assert not (tmp_path / "KPOINTS").exists()  # KSPACING rules
+    assert [single.TITEL.split()[1] for single in Potcar.from_file(tmp_path / "POTCAR")] == ["Ge_d", "Sb", "Te"]
+    assert Poscar.from_file(tmp_path / "POSCAR").site_symbols == ["Ge", "Sb", "Te"]
+
+
+def test_the_maker_for_atomate2_has_our_inputs_and_handlers(gst):
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    maker = static_maker(VaspSettings(ncore=4, command="srun vasp_std"))
+    inputs = maker.input_set_generator.get_input_set(AseAtomsAdaptor.get_structure(gst), potcar_spec=True)
+    assert (inputs.incar["ENCUT"], inputs.incar["NCORE"], inputs.incar["ISMEAR"]) == (600, 4, 0)
+    assert inputs.potcar.split() == ["Ge_d", "Sb", "Te"]
+    names = {type(handler).__name__ for handler in maker.run_vasp_kwargs["handlers"]}
+    assert "VaspErrorHandler" in names and "LargeSigmaHandler" not in names
+    assert MontyDecoder().process_decoded(json.loads(json.dumps(maker, cls=MontyEncoder))).name == "label"
+
+
+def test_only_physics_is_in_the_fingerprint():
+    def fingerprint(**fields) -> str:
+        return VaspBackend(settings=VaspSettings(**fields)).method().fingerprint()
+
+    one = fingerprint()
+    way = {"algo": "Fast", "nelm": 60, "ncore": 8, "kpar": 2, "command": "x", "wall_limit_s": 5, "max_errors": 1}
+    assert fingerprint(**way) == one
+    titles = {**VaspSettings().potcar_titles, "Ge": "PAW_PBE Ge_d 01Jan2030"}
+    physics = [
+        {"encut_eV": 500},
+        {"ediff_eV": 1e-5},
+        {"kspacing_per_A": 0.3},
+        {"kgamma": False},
+        {"gga": "PS"},
+        {"ismear": 1},
+        {"sigma_eV": 0.1},
+        {"ispin": 2},
+        {"prec": "Normal"},
+        {"lreal": True},
+        {"lasph": True},
+        {"potcar_titles": titles},
+        {"allow_stand_in": True},
+    ]
+    assert len({fingerprint(**fields) for fields in physics} | {one}) == len(physics) + 1
+
+
+def test_every_handler_of_custodian_is_allowed_or_refused():
+    from custodian.custodian import ErrorHandler
+    from custodian.vasp import handlers
+
+    from gst_jobflow.labelling import vasp_custodian as ours
+
+    known = {
+        name
+        for name, item in vars(handlers).items()
+        if isinstance(item, type) and issubclass(item, ErrorHandler) and item is not ErrorHandler
+    }
+    # a new handler of custodian must be judged before it can run
+    assert known <= ours.ALLOWED_HANDLERS | set(ours.REFUSED_HANDLERS)
+    assert not ours.ALLOWED_HANDLERS & set(ours.REFUSED_HANDLERS)
+    assert set(handlers.VaspErrorHandler.error_msgs) >= ours.ALLOWED_ERRORS | ours.IGNORED_ERRORS
+    ours.refuse_handlers(ours.label_handlers(60.0))
+
+
+@pytest.mark.parametrize(
+    "name", ["LargeSigmaHandler", "IncorrectSmearingHandler", "KspacingMetalHandler", "MeshSymmetryErrorHandler"]
+)
+def test_handlers_that_change_what_is_computed_are_refused(name):
+    from custodian.vasp import handlers
+
+    from gst_jobflow.labelling.vasp_custodian import refuse_handlers
+
+    with pytest.raises(InputError, match=name):
+        refuse_handlers([getattr(handlers, name)()])
+    with pytest.raises(InputError, match="tet"):
+        refuse_handlers([handlers.VaspErrorHandler()])
+
+
+def test_a_stand_in_run_gives_the_numbers_of_its_calculator(gst, potcars, tmp_path):
+    backend = stand_in()
+    label = checked(backend, gst, tmp_path / "run")
+    assert label.converged, label.reason
+    assert label.method_seen.code == "vasp-stand-in"
+    reference = gst.copy()
+    reference.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
+    # vasprun.xml has 8 decimals in fractions of the cell
+    assert label.energy_eV == pytest.approx(reference.get_potential_energy(), abs=1e-5)
+    np.testing.assert_allclose(label.forces_eV_A, reference.get_forces(), atol=1e-5)
+    np.testing.assert_allclose(label.stress_eV_A3, reference.get_stress(), atol=1e-6)
+    assert {"INCAR", "vasprun.xml", "OUTCAR", "custodian.json"} <= set(label.files)
+
+
+def test_a_left_handed_cell_is_the_same_crystal(gst, potcars, tmp_path):
+    gst.set_cell(gst.cell.array[[1, 0, 2]])
+    gst.cell[0] *= 1.02
+    assert gst.cell.handedness < 0
+    label = checked(stand_in(), gst, tmp_path / "run")
+    gst.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
+    assert label.converged, label.reason
+    np.testing.assert_allclose(label.forces_eV_A, gst.get_forces(), atol=1e-5)
+
+
+def test_the_stand_in_is_refused_unless_a_test_allows_it(gst, potcars, tmp_path):
+    label = checked(stand_in(allow_stand_in=False), gst, tmp_path / "run")
+    assert (label.converged, label.failure_class) == (False, "wrong_method")
+    assert "stand-in" in label.reason
+
+
+@pytest.mark.parametrize(
+    ("does", "failure_class", "words"),
+    [
+        ("crash", "missing_output", "VasprunXMLValidator"),
+        ("dies without output", "missing_output", "VasprunXMLValidator"),
+        ("cut output", "missing_output", "VasprunXMLValidator"),
+        ("never converges", "not_converged", "Unconverged"),
+        ("tetrahedron", "crash", "tet"),
+        ("other sigma", "wrong_method", "SIGMA"),
+        ("unknown key", "wrong_method", "IVDW"),
+        ("other mesh", "wrong_method", "KSPACING"),
+        ("other potcar", "wrong_method", "Ge 05Jan2001"),
+        ("moves", "wrong_method", "positions"),
+    ],
+)
+def test_what_goes_wrong_is_a_failed_label(gst, potcars, tmp_path, monkeypatch, does, failure_class, words):
+    monkeypatch.setenv("STAND_IN_DOES", does)
+    label = checked(stand_in(nelm=20), gst, tmp_path / "run")
+    assert (label.converged, label.failure_class) == (False, failure_class), label.reason
+    assert words in label.reason
+    assert label.energy_eV is None
+
+
+def test_a_run_beyond_its_wall_limit_is_ended(gst, potcars, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_DOES", "hang")
+    label = checked(stand_in(wall_limit_s=2.0), gst, tmp_path / "run")
+    assert label.failure_class == "timeout"
+
+
+def test_a_handler_may_change_the_way_to_convergence(gst, potcars, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_DOES", "needs another ALGO")
+    backend = stand_in(nelm=20)
+    label = checked(backend, gst, tmp_path / "run")
+    assert label.converged, label.reason
+    assert "ALGO = All" in (tmp_path / "run/INCAR").read_text()
+    assert label.method_seen.fingerprint() == backend.method().fingerprint()
+
+
+def test_a_second_run_does_not_read_the_first_ones_output(gst, potcars, tmp_path, monkeypatch):
+    assert checked(stand_in(), gst, tmp_path / "run").converged
+    monkeypatch.setenv("STAND_IN_DOES", "dies without output")
+    assert checked(stand_in(), gst, tmp_path / "run").failure_class == "missing_output"
+
+
+def test_the_current_folder_is_left_alone(gst, potcars, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    assert checked(stand_in(), gst, Path("run")).converged
+    assert Path.cwd() == tmp_path
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
+
+
+def test_missing_parts_name_the_way_out(gst, tmp_path, monkeypatch):
+    from pymatgen.io.vasp import inputs
+
+    with pytest.raises(MissingProgramError, match="no program 'no-such-vasp'"):
+        find_command("mpirun no-such-vasp" if Path("/usr/bin/mpirun").exists() else "no-such-vasp")
+    monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", None)
+    with pytest.raises(MissingProgramError, match=r"PMG_VASP_PSP_DIR.*VASP_PP_PATH"):
+        checked(stand_in(), gst, tmp_path / "a")
+    monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(tmp_path))
+    with pytest.raises(MissingProgramError, match="VASP_PP_PATH"):
+        checked(stand_in(), gst, tmp_path / "b")
+
+
+def test_a_potcar_of_another_title_is_found_before_the_run(gst, potcars, tmp_path):
+    titles = {**VaspSettings().potcar_titles, "Sb": "PAW_PBE Sb 01Jan2030"}
+    with pytest.raises(MissingProgramError, match="01Jan2030"):
+        checked(stand_in(potcar_titles=titles), gst, tmp_path / "run")
+
+
+def test_bad_settings_and_structures_are_refused(gst):
+    with pytest.raises(ValidationError, match="did you mean 'encut_eV'"):
+        VaspSettings(encut=500)
+    with pytest.raises(ValidationError, match="different elements"):
+        VaspSettings(potcars={"Ge": "Ge_d"})
+    gst.symbols[0] = "Xe"
+    with pytest.raises(InputError, match="Xe"):
+        VaspBackend().check(gst)
+
+
+def test_the_backend_survives_json():
+    backend = stand_in(encut_eV=400)
+    assert MontyDecoder().process_decoded(json.loads(json.dumps(backend, cls=MontyEncoder))) == backend
