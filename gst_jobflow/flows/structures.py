@@ -39,12 +39,14 @@ class HardSphereMaker(Maker):
     specs: list[HardSphereSpec] = field(default_factory=list)
     n_each: int = 1
     iteration: int = 0
+    n_chunks: int = 1
     tags: list[str] = field(default_factory=list)
 
     @job
     def make(self) -> dict[str, Any]:
-        """Return `structure_ids`."""
-        return _store(hard_sphere_family(self.specs, self.n_each), "hard_sphere", self.iteration, self.tags)
+        """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
+        family = hard_sphere_family(self.specs, self.n_each)
+        return _store(family, "hard_sphere", self.iteration, self.tags, self.n_chunks)
 
 
 @dataclass
@@ -54,13 +56,14 @@ class CrystalMaker(Maker):
     name: str = "crystal structures"
     specs: list[CrystalSpec] = field(default_factory=list)
     iteration: int = 0
+    n_chunks: int = 1
     tags: list[str] = field(default_factory=list)
 
     @job
     def make(self) -> dict[str, Any]:
-        """Return `structure_ids`."""
+        """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = (item for spec in self.specs for item in crystal_family(spec))
-        return _store(family, "crystal", self.iteration, self.tags)
+        return _store(family, "crystal", self.iteration, self.tags, self.n_chunks)
 
 
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
@@ -106,7 +109,7 @@ def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
 
 
 def _store(
-    family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: Any, iteration: int, tags: list[str]
+    family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: Any, iteration: int, tags: list[str], n_chunks: int
 ) -> dict[str, Any]:
     from gst_jobflow.store.atoms import structure_document
     from gst_jobflow.store.context import job_results
@@ -119,4 +122,7 @@ def _store(
         for atoms, source in family
     ]
     new, known = results.add_many(documents)
-    return {"structure_ids": [document.id for document in documents], "new": new, "known": known}
+    # by size, dealt out in turn: chunks then cost about the same
+    ids = [document.id for document in sorted(documents, key=lambda document: (-document.n_atoms, document.id))]
+    chunks = [ids[start::n_chunks] for start in range(n_chunks)]
+    return {"structure_ids": ids, "chunks": chunks, "new": new, "known": known}

@@ -1,0 +1,136 @@
+"""`gst demo`: the whole paper in miniature, with real programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import open_project, print_table, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Study
+    from gst_jobflow.settings import Project
+    from gst_jobflow.store import Results
+
+
+def command(
+    directory: Annotated[Path, typer.Argument(help="Project folder of the demo; made where there is none.")] = Path(
+        "demo"
+    ),
+    labels: Annotated[
+        str, typer.Option(help="What labels: tblite (semi-empirical, minutes) or cp2k (PBE, much longer).")
+    ] = "tblite",
+    size: Annotated[str, typer.Option(help="standard (about ten minutes on two cores) or tiny (a few minutes).")] = (
+        "standard"
+    ),
+    workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Local worker processes.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin another one, though one is there.")] = False,
+) -> None:
+    """Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page.
+
+    Real programs, on this machine, results in the project's MongoDB. Killed or interrupted, the same command goes on
+    where it was. Labels by tblite show the plumbing, not the physics of GST.
+    """
+    from gst_jobflow.errors import InputError, nearest
+
+    for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
+        if value not in known:
+            raise InputError(f"{what} {value}", nearest(value, known))
+    project = _prepare(directory)
+    _run(project, labels, size, workers, new)
+
+
+def _prepare(directory: Path) -> Project:
+    """Project folder and running database; made where they are not."""
+    from gst_jobflow.cli.init import make_project
+    from gst_jobflow.launch.services import ensure_database
+
+    if not (directory / "gst.yaml").is_file():
+        make_project(directory, "laptop")
+        say(f"project folder: {directory.resolve()}")
+    project = open_project(directory)
+    ensure_database(project, say)
+    return project
+
+
+def _run(project: Project, labels: str, size: str, workers: int | None, new: bool) -> None:
+    from gst_jobflow.flows.demo import page_of
+    from gst_jobflow.launch.status import status
+    from gst_jobflow.store import Results
+
+    results = Results.open(project)
+    study = None if new else _latest(results)
+    if study is None or (study.state != "finished" and not _workflow_ids(results, study)):
+        study = _begin(project, results, study, labels, size)
+    fw_ids = _workflow_ids(results, study)
+    if study.state != "finished":
+        _check_programs(project)
+        _go_on(project, results, fw_ids, workers)
+    report = status(results.database, fw_ids)
+    if report["failures"]:
+        rows = [[bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]]
+        print_table(rows, ["failed", "class", "reason", "way out"])
+        raise typer.Exit(1)
+    _tell_end(project, results, fw_ids, page_of(project.root, study))
+
+
+def _latest(results: Results) -> Study | None:
+    from gst_jobflow.documents import Study
+
+    return next(results.find(Study, {"kind": "demo"}, sort=[("created_at", -1)]), None)
+
+
+def _workflow_ids(results: Results, study: Study) -> list[int]:
+    """FireWorks ids of the study; also of a workflow that was submitted just before a kill."""
+    found = results.database["workflows"].find_one({"metadata.study_id": study.id}, {"nodes": 1})
+    return sorted(found["nodes"]) if found else []
+
+
+def _begin(project: Project, results: Results, study: Study | None, labels: str, size: str) -> Study:
+    from gst_jobflow.flows.demo import DemoMaker, DemoPlan
+    from gst_jobflow.flows.presets import demo_plan
+    from gst_jobflow.launch.workflow import submit
+
+    if study is None:
+        maker = DemoMaker(demo_plan(size, labels))
+        results.add(maker.study())
+    else:  # killed between the two lines around this: the plan is in the database, the workflow is not
+        maker = DemoMaker(DemoPlan.model_validate(study.plan), study_id=study.id)
+    ids = submit(maker.make(), project, {"study_id": maker.study_id})
+    results.update("studies", maker.study_id, {"workflow_ids": sorted(ids.values()), "state": "running"})
+    say(f"submitted {len(ids)} jobs as study {maker.study_id}")
+    return _latest(results) or maker.study()
+
+
+def _check_programs(project: Project) -> None:
+    """Find LAMMPS and pacemaker before minutes are spent on labels."""
+    from gst_jobflow.programs import lammps_engine, pacemaker_runner
+
+    lammps_engine(project)
+    pacemaker_runner(project)
+
+
+def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:
+    from gst_jobflow.flows.details import detail
+    from gst_jobflow.launch.progress import Progress
+    from gst_jobflow.launch.recover import recover
+    from gst_jobflow.launch.workers import Workers, default_workers, wait
+
+    for item in recover(project, failed=True):
+        say(f"goes on: {item.name} ({item.reason})")
+    progress = Progress(results.database, fw_ids, detail)
+    with Workers(project, workers or default_workers(project)) as running:
+        wait(running, project.settings.launch.poll_s, progress.tick)
+
+
+def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:
+    from gst_jobflow.launch.progress import durations
+
+    rows: list[list[Any]] = [
+        [name, f"{seconds:.0f}", number] for name, seconds, number in durations(results.database, fw_ids)
+    ]
+    print_table(rows, ["step", "seconds", "attempts"])
+    typer.echo(f"\nthe page: {page}")
+    typer.echo(f"next: cd {project.root}; gst query cycles; gst query potentials; gst db down stops the database")

@@ -1,0 +1,141 @@
+"""The whole paper in miniature: structures → labels → dataset → fit → melt-quench → device cycle → page."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jobflow import Flow, Job, Maker, job
+from pydantic import Field
+
+from gst_jobflow.documents import Study, now
+from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.stages import Stage
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
+from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.flows.cycle import CrossPointCycleMaker
+from gst_jobflow.flows.operations import OperationSpec
+from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
+from gst_jobflow.labelling.maker import LabelMaker
+from gst_jobflow.strict import StrictModel
+from gst_jobflow.structures.device import CrossPointSpec
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+
+class DemoPlan(StrictModel):
+    """Everything that shapes a demo; `standard` and `tiny` are two that are known to run."""
+
+    name: str = "demo"
+    labels: Literal["tblite", "cp2k"] = "tblite"
+    hard_sphere: list[HardSphereSpec]
+    n_each: int = Field(1, ge=1)
+    crystals: list[CrystalSpec]
+    label_jobs: int = Field(4, ge=1, description="Jobs that the labels of each kind of structure are spread over")
+    split: SplitSpec = Field(default_factory=lambda: SplitSpec(test_fraction=0.15))
+    config_type_weights: dict[str, float] = Field(default_factory=dict)
+    fit: FitConfig
+    cell: CrossPointSpec
+    barrier: list[Stage]
+    operations: list[OperationSpec]
+    output: Output = Field(default_factory=Output)
+    seed: int = 1
+
+
+@dataclass
+class DemoMaker(Maker):
+    """The flow of a demo and the study that holds its results together."""
+
+    plan: DemoPlan
+    name: str = "demo"
+    study_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def tag(self) -> str:
+        """What structures of this study are tagged with."""
+        return f"study:{self.study_id}"
+
+    def study(self) -> Study:
+        """The study's document before anything ran."""
+        plan = self.plan.model_dump(mode="json", exclude_none=True)
+        return Study(_id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
+
+    def make(self) -> Flow:
+        """Flow of all steps; every job records what it made."""
+        plan, tags = self.plan, [self.tag]
+        sources = [
+            HardSphereMaker(specs=plan.hard_sphere, n_each=plan.n_each, n_chunks=plan.label_jobs, tags=tags).make(),
+            CrystalMaker(specs=plan.crystals, n_chunks=plan.label_jobs, tags=tags).make(),
+        ]
+        labels = [
+            LabelMaker(label_backend(plan.labels), name=f"label {source.name.split()[0]} {chunk + 1}").make(
+                source.output["chunks"][chunk]
+            )
+            for source in sources
+            for chunk in range(plan.label_jobs)
+        ]
+        dataset = DatasetMaker(
+            dataset_name=plan.name, split=plan.split, config_type_weights=plan.config_type_weights
+        ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
+        fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
+        cycle = CrossPointCycleMaker(
+            cell=plan.cell,
+            barrier_stages=plan.barrier,
+            operations=plan.operations,
+            output=plan.output,
+            seed=plan.seed,
+            tags=tags,
+        ).make(fit.output["potential_id"])
+        page = finish_study(
+            self.study_id,
+            {
+                "dataset": ("datasets", dataset.output["dataset_id"]),
+                "potential": ("potentials", fit.output["potential_id"]),
+                "barrier": ("trajectories", cycle.jobs[0].output["trajectory_id"]),
+                "cycle": ("cycles", cycle.output["cycle_id"]),
+            },
+        )
+        jobs: list[Job | Flow] = [*sources, *labels, dataset, fit, cycle, page]
+        return Flow(jobs, output=page.output, name=self.name)
+
+
+@job(name="page")
+def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]:
+    """Join the results to the study and write its page.
+
+    Parameters
+    ----------
+    study_id
+        The study.
+    members
+        Role to (collection, id).
+    """
+    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.settings import find_project
+    from gst_jobflow.store.context import job_results
+
+    results = job_results()
+    found = [{"collection": kind, "id": id, "role": role} for role, (kind, id) in members.items()]
+    results.update("studies", study_id, {"members": found, "state": "finished", "finished_at": now().isoformat()})
+    study = results.get(Study, study_id)
+    page = build_study_page(results, study_id, page_of(find_project().root, study))
+    results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+    return {"study_id": study_id, "page": str(page)}
+
+
+def label_backend(name: str) -> Any:
+    """The label backend of this name, as the demo uses it."""
+    if name == "cp2k":
+        from gst_jobflow.labelling.cp2k import Cp2kBackend
+
+        return Cp2kBackend()
+    from gst_jobflow.labelling.ase_calculator import tblite_backend
+
+    return tblite_backend()
+
+
+def page_of(root: Path, study: Study) -> Path:
+    """Where the page of a study is, once it has finished."""
+    return root / "reports" / f"{study.name}-{study.id[:8]}.html"

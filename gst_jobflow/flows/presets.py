@@ -1,0 +1,3 @@
+"""Plans of the demo that are known to run."""
+
+from __future__ import annotations

@@ -1,0 +1,100 @@
+"""Progress of a workflow for people: a line when a job starts or ends, and what the running ones are at."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+Detail = Callable[[str, Path], str]
+"""Gives a few words on how far a job (its name and launch directory) is; empty where nothing is known."""
+
+_EVERY_S = 15.0
+
+
+class Progress:
+    """Watches fireworks and tells what happens on stderr.
+
+    Parameters
+    ----------
+    database
+        The project's database.
+    fw_ids
+        The fireworks to watch.
+    detail
+        What a running job is at.
+    """
+
+    def __init__(self, database: Database, fw_ids: list[int], detail: Detail) -> None:
+        self.database, self.fw_ids, self.detail = database, fw_ids, detail
+        self._states: dict[int, str] = {}
+        self._last_line = 0.0
+        self._on_terminal = sys.stderr.isatty()
+
+    def tick(self) -> None:
+        """Look once, and print what is new."""
+        where = {"fw_id": {"$in": self.fw_ids}}
+        fireworks = list(self.database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
+        done = sum(firework["state"] == "COMPLETED" for firework in fireworks)
+        for firework in fireworks:
+            before = self._states.get(firework["fw_id"])
+            if before != firework["state"] and firework["state"] in ("COMPLETED", "FIZZLED"):
+                self._tell(f"[{done:>2}/{len(fireworks)}] {self._ended(firework)}")
+            self._states[firework["fw_id"]] = firework["state"]
+        running = [firework for firework in fireworks if firework["state"] == "RUNNING"]
+        self._show_running(running, done, len(fireworks))
+
+    def _ended(self, firework: dict[str, Any]) -> str:
+        attempt = self._attempt(firework["fw_id"])
+        seconds = _seconds(attempt)
+        took = f" in {seconds:.0f} s" if seconds is not None else ""
+        if firework["state"] == "COMPLETED":
+            return f"{firework['name']}: done{took}"
+        return f"{firework['name']}: FAILED{took}: {attempt.get('reason', 'no reason was recorded')}"
+
+    def _show_running(self, running: list[dict[str, Any]], done: int, total: int) -> None:
+        now = time.monotonic()
+        if not running or (not self._on_terminal and now - self._last_line < _EVERY_S):
+            return
+        words = []
+        for firework in running:
+            attempt = self._attempt(firework["fw_id"])
+            detail = self.detail(firework["name"], Path(attempt["directory"])) if attempt else ""
+            words.append(f"{firework['name']}" + (f" ({detail})" if detail else ""))
+        line = f"[{done:>2}/{total}] running: {', '.join(words)}"
+        if self._on_terminal:
+            sys.stderr.write(f"\r\x1b[2K{line[:150]}")
+            sys.stderr.flush()
+        else:
+            self._tell(line)
+        self._last_line = now
+
+    def _tell(self, line: str) -> None:
+        sys.stderr.write((f"\r\x1b[2K{line}\n") if self._on_terminal else f"{line}\n")
+        sys.stderr.flush()
+
+    def _attempt(self, fw_id: int) -> dict[str, Any]:
+        return self.database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
+
+
+def _seconds(attempt: dict[str, Any]) -> float | None:
+    started, ended = attempt.get("started_at"), attempt.get("ended_at")
+    if started is None:
+        return None
+    end = ended or datetime.now(timezone.utc)
+    return (end - started).total_seconds()
+
+
+def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, int]]:
+    """Name, seconds over all attempts, and number of attempts of each firework that ran, in order of the first start."""
+    rows: dict[int, tuple[str, float, int]] = {}
+    for attempt in database["attempts"].find({"fw_id": {"$in": fw_ids}}).sort("started_at", 1):
+        name, seconds, number = rows.get(attempt["fw_id"], (attempt["job_name"], 0.0, 0))
+        rows[attempt["fw_id"]] = (name, seconds + (_seconds(attempt) or 0.0), number + 1)
+    return list(rows.values())
