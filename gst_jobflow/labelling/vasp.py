@@ -139,8 +139,11 @@ def incar_updates(settings: VaspSettings) -> dict[str, Any]:
     return keys | dict.fromkeys(("LAECHG", "LVTOT", "LELF", "LORBIT", "LMIXTAU", "LMAXMIX", "MAGMOM", "METAGGA"))
 
 
-def set_generator(settings: VaspSettings, *, sort_structure: bool) -> StaticSetGenerator:
-    """Return atomate2's generator of the input files; unsorted structures must come grouped by species."""
+def set_generator(settings: VaspSettings) -> StaticSetGenerator:
+    """Return atomate2's generator of the input files. The structure must come grouped by species.
+
+    (`sort_structure` has no effect in atomate2 0.1.5: its field hides pymatgen's property that sorts.)
+    """
     from atomate2.vasp.sets.core import StaticSetGenerator
 
     with warnings.catch_warnings():
@@ -149,7 +152,7 @@ def set_generator(settings: VaspSettings, *, sort_structure: bool) -> StaticSetG
             user_incar_settings=incar_updates(settings),
             user_potcar_settings=dict(settings.potcars),
             user_potcar_functional=settings.potcar_functional,
-            sort_structure=sort_structure,
+            sort_structure=False,
             auto_ispin=False,
         )
 
@@ -157,7 +160,8 @@ def set_generator(settings: VaspSettings, *, sort_structure: bool) -> StaticSetG
 def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
     """Return atomate2's own StaticMaker with our input set and handlers, for use in atomate2 flows.
 
-    Its task documents keep atomate2's conventions; nothing there checks method, bounds or the stand-in.
+    Give it structures grouped by species (`Structure.get_sorted_structure()`). Its task documents keep atomate2's
+    conventions; nothing there checks method, bounds or the stand-in.
     """
     from atomate2.vasp.jobs.core import StaticMaker
 
@@ -165,7 +169,9 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
 
     return StaticMaker(
         name=name,
-        input_set_generator=set_generator(settings, sort_structure=True),
+        input_set_generator=set_generator(settings),
+        # INCAR keys of a user's ~/.atomate2.yaml would be another method
+        write_input_set_kwargs={"apply_incar_updates": False},
         run_vasp_kwargs={
             "vasp_cmd": settings.command,
             "vasp_gamma_cmd": settings.command,
@@ -300,7 +306,7 @@ def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            inputs = set_generator(settings, sort_structure=False).get_input_set(structure)
+            inputs = set_generator(settings).get_input_set(structure)
             potcar = inputs.potcar
         except (ValueError, OSError) as error:
             raise MissingProgramError(f"no POTCAR: {str(error).splitlines()[0]}", POTCAR_FIX) from error

@@ -122,6 +122,12 @@ class LabelVaspJob(VaspJob):
             )
         return self._vasp_process
 
+    @property
+    def returncode(self) -> int | None:
+        """Exit status of the last run."""
+        process = getattr(self, "_vasp_process", None)
+        return None if process is None else process.returncode
+
     def end(self) -> None:
         """End what is left of the last run."""
         process = getattr(self, "_vasp_process", None)
@@ -188,14 +194,14 @@ def run_custodian(
     try:
         custodian.run()
     except CustodianError as error:
-        return _why(custodian, error.message)
+        return _why(custodian, error.message, job)
     finally:
         job.end()
     unsolved = [entry for entry in custodian.run_log[-1]["corrections"] if not entry["actions"]]
-    return _why(custodian, "custodian could not correct an error") if unsolved else None
+    return _why(custodian, "custodian could not correct an error", job) if unsolved else None
 
 
-def _why(custodian: Custodian, message: str) -> tuple[str, str]:
+def _why(custodian: Custodian, message: str, job: LabelVaspJob) -> tuple[str, str]:
     """Return failure class and reason from what custodian logged last."""
     log = custodian.run_log[-1]
     corrections = log["corrections"]
@@ -205,7 +211,8 @@ def _why(custodian: Custodian, message: str) -> tuple[str, str]:
     if "WallLimitHandler" in names:
         return "timeout", f"VASP did not end within its wall limit ({errors})"
     if log["validator"] is not None:
-        return "missing_output", reason
+        status = job.returncode
+        return ("crash", f"{reason}, exit status {status}") if status else ("missing_output", reason)
     if names and names[-1] in ("UnconvergedErrorHandler", "NonConvergingErrorHandler"):
         return "not_converged", reason
     return "crash", reason

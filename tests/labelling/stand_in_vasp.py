@@ -14,10 +14,23 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.lj import LennardJones
 from ase.io import read
-from pymatgen.io.vasp.inputs import Incar
 
 VERSION = "0.0.0-standin"
 EV_A3_IN_KBAR = 1602.1766208
+
+
+def read_incar() -> dict:
+    incar = {}
+    for line in Path("INCAR").read_text().splitlines():
+        key, _, text = (part.strip() for part in line.partition("="))
+        incar[key] = {"True": True, "False": False}.get(text, text)
+        for kind in (int, float):
+            try:
+                incar[key] = kind(text)
+                break
+            except ValueError:
+                continue
+    return incar
 
 
 def potcar_titles() -> list[str]:
@@ -91,7 +104,7 @@ def vasprun(atoms, incar: dict, n_steps: int, divisions, titles: list[str]) -> s
 
 def main() -> int:
     does = os.environ.get("STAND_IN_DOES", "")
-    incar = dict(Incar.from_file("INCAR"))
+    incar = read_incar()
     atoms = read("POSCAR")
     atoms.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
     titles = potcar_titles()
