@@ -159,6 +159,12 @@ class Project:
         """Where workers make their launch directories."""
         return self.root / self.settings.runs_dir
 
+    def environment(self) -> dict[str, str]:
+        """Variables that libraries read instead of our settings."""
+        vasp, cp2k = self.settings.vasp, self.settings.cp2k
+        wanted = {"PMG_VASP_PSP_DIR": vasp.potcar_dir, "CP2K_DATA_DIR": cp2k.data_dir}
+        return {PROJECT_VARIABLE: str(self.root), **{name: str(path) for name, path in wanted.items() if path}}
+
 
 def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settings:
     """Read the settings of the project whose `gst.yaml` is `file`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from gst_jobflow.errors import nearest
+from gst_jobflow.errors import InputError, nearest
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
@@ -25,3 +27,29 @@ class StrictModel(BaseModel):
             if unknown:
                 raise ValueError(f"unknown key '{unknown[0]}' in {cls.__name__}: {nearest(unknown[0], known)}")
         return data
+
+
+def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> ModelT:
+    """Make a model of a user's values; what does not fit is one line that names the key.
+
+    Parameters
+    ----------
+    model
+        The model.
+    values
+        What the user gave.
+    where
+        The file or option that they came from.
+
+    Raises
+    ------
+    InputError
+        A key is unknown or a value does not fit.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as err:
+        first = err.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(": ".join(part for part in (where, key, message) if part), "mend this value") from err

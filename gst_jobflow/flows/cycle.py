@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Job, Maker, job
+from pydantic import Field
 
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.deck import Group, Output
@@ -16,10 +17,32 @@ from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.flows.device_analysis import analyse
 from gst_jobflow.flows.operations import OperationSpec, duration_ps, stages_of
+from gst_jobflow.strict import StrictModel
 from gst_jobflow.structures.device import CrossPointSpec, barrier_spec
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
+
+
+class CyclePlan(StrictModel):
+    """A programme for a cross-point cell, as people write it in YAML."""
+
+    name: str = "cross-point cycle"
+    cell: CrossPointSpec
+    barrier: list[Stage] = Field(min_length=1, description="Melt-quench of the barrier")
+    operations: list[OperationSpec] = Field(min_length=1)
+    output: Output = Field(default_factory=Output)
+
+    def maker(self, seed: int) -> CrossPointCycleMaker:
+        """The maker of this programme."""
+        return CrossPointCycleMaker(
+            name=self.name,
+            cell=self.cell,
+            barrier_stages=self.barrier,
+            operations=self.operations,
+            output=self.output,
+            seed=seed,
+        )
 
 
 @dataclass

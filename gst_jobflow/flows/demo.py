@@ -19,6 +19,7 @@ from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.flows.cycle import CrossPointCycleMaker
 from gst_jobflow.flows.operations import OperationSpec
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.strict import StrictModel
 from gst_jobflow.structures.device import CrossPointSpec
@@ -62,17 +63,21 @@ class DemoMaker(Maker):
         plan = self.plan.model_dump(mode="json", exclude_none=True)
         return Study(_id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
 
-    def make(self) -> Flow:
-        """Flow of all steps; every job records what it made."""
+    def make(self, backend: LabelBackend) -> Flow:
+        """Flow of all steps; every job records what it made.
+
+        Parameters
+        ----------
+        backend
+            What computes the labels; `plan.labels` is its name.
+        """
         plan, tags = self.plan, [self.tag]
         sources = [
             HardSphereMaker(specs=plan.hard_sphere, n_each=plan.n_each, n_chunks=plan.label_jobs, tags=tags).make(),
             CrystalMaker(specs=plan.crystals, n_chunks=plan.label_jobs, tags=tags).make(),
         ]
         labels = [
-            LabelMaker(label_backend(plan.labels), name=f"label {source.name.split()[0]} {chunk + 1}").make(
-                source.output["chunks"][chunk]
-            )
+            LabelMaker(backend, name=f"label {source.name.split()[0]} {chunk + 1}").make(source.output["chunks"][chunk])
             for source in sources
             for chunk in range(plan.label_jobs)
         ]
@@ -123,17 +128,6 @@ def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]
     page = build_study_page(results, study_id, page_of(find_project().root, study))
     results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
     return {"study_id": study_id, "page": str(page)}
-
-
-def label_backend(name: str) -> Any:
-    """The label backend of this name, as the demo uses it."""
-    if name == "cp2k":
-        from gst_jobflow.labelling.cp2k import Cp2kBackend
-
-        return Cp2kBackend()
-    from gst_jobflow.labelling.ase_calculator import tblite_backend
-
-    return tblite_backend()
 
 
 def page_of(root: Path, study: Study) -> Path:

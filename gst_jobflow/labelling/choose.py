@@ -43,7 +43,14 @@ def _cp2k(project: Project) -> LabelBackend:
     if wanted.command:
         fields["program"] = wanted.command
     if wanted.mpi_command:
-        fields["mpi_command"] = wanted.mpi_command
+        fields["launcher"] = wanted.mpi_command
     if wanted.data_dir:
         fields["data_dir"] = str(wanted.data_dir)
     return Cp2kBackend(settings=Cp2kSettings.discover(**fields))
+
+
+def _vasp(project: Project) -> LabelBackend:
+    from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings
+
+    wanted = project.settings.vasp
+    return VaspBackend(settings=VaspSettings(**({"command": wanted.command} if wanted.command else {})))

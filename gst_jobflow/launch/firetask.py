@@ -32,12 +32,11 @@ class RecordedJobFiretask(JobFiretask):
         from jobflow import SETTINGS
 
         from gst_jobflow.launch.attempts import recorded
-        from gst_jobflow.settings import PROJECT_VARIABLE
         from gst_jobflow.store import Results
         from gst_jobflow.store.connect import job_store
 
         project = _project_of(fw_spec)
-        os.environ[PROJECT_VARIABLE] = str(project.root)
+        os.environ.update(project.environment())
         SETTINGS.JOB_STORE = job_store(project)
         results = Results.open(project, spool_dir=Path.cwd())
         job = self["job"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +87,12 @@ def _seconds(attempt: dict[str, Any]) -> float | None:
     started, ended = attempt.get("started_at"), attempt.get("ended_at")
     if started is None:
         return None
-    end = ended or datetime.now(timezone.utc)
+    end = ended or datetime.now(UTC)
     return (end - started).total_seconds()
 
 
 def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, int]]:
-    """Name, seconds over all attempts, and number of attempts of each firework that ran, in order of the first start."""
+    """Name, seconds over all attempts, and attempts of each firework that ran, in order of the first start."""
     rows: dict[int, tuple[str, float, int]] = {}
     for attempt in database["attempts"].find({"fw_id": {"$in": fw_ids}}).sort("started_at", 1):
         name, seconds, number = rows.get(attempt["fw_id"], (attempt["job_name"], 0.0, 0))

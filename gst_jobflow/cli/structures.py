@@ -1,0 +1,169 @@
+"""`gst structures`: make structures, into the database or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import open_project, say
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+app = typer.Typer(no_args_is_help=True, help="Make structures: hard-sphere random ones and crystals.")
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write extended XYZ here instead of the database; no project needed."),
+]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="Tag the structures, to find them again (repeatable).")]
+Iteration = Annotated[int, typer.Option(min=0, help="Iteration of the training protocol that they belong to.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same structures.")]
+
+
+@app.command("hard-sphere")
+def hard_sphere(
+    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios count.")],
+    atoms: Annotated[int, typer.Option("--atoms", "-n", min=1, help="Atoms in each structure.")] = 36,
+    number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
+    density: Annotated[str, typer.Option(help="g/cm3: one number, or a range as 5.2-6.2.")] = "5.9",
+    min_distance: Annotated[
+        list[str] | None, typer.Option(help="Å: 2.4 for all pairs, or Ge-Te=2.5 for one (repeatable).")
+    ] = None,
+    shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Take the nearest composition that the atoms allow.")
+    ] = False,
+    seed: Seed = 0,
+    iteration: Iteration = 0,
+    tag: Tag = None,
+    output: Output = None,
+) -> None:
+    """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
+
+    Example: gst structures hard-sphere Ge2Sb2Te5 -n 36 -N 20 --density 5.4-6.2 --min-distance 2.4
+    """
+    from gst_jobflow.flows.structures import hard_sphere_family
+
+    spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
+    _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
+
+
+@app.command()
+def crystal(
+    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition on the line) or trigonal.")],
+    formula: Annotated[str, typer.Argument(help="e.g. Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.")],
+    repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
+    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
+    rattle: Annotated[float, typer.Option(min=0, help="Random displacements, standard deviation, Å.")] = 0.0,
+    volume: Annotated[float, typer.Option(help="Volume relative to the reference cell.")] = 1.0,
+    number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
+    seed: Seed = 0,
+    iteration: Iteration = 0,
+    tag: Tag = None,
+    output: Output = None,
+) -> None:
+    """Crystals of the GeTe–Sb2Te3 line, strained and rattled.
+
+    Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
+    """
+    from gst_jobflow.flows.structures import CrystalSpec, crystal_family
+
+    values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": _repeat(repeat), "lattice_A": lattice}
+    spec = _checked(
+        CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
+    )
+    _deliver(crystal_family(spec), "crystal", iteration, tag, output)
+
+
+def _spec(
+    formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
+) -> Any:
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+    pairs: dict[str, float] = {}
+    everywhere = {}
+    try:
+        for text in min_distances:
+            pair, sign, value = text.rpartition("=")
+            if sign:
+                pairs[pair] = float(value)
+            else:
+                everywhere["min_distance_A"] = float(value)
+        numbers = tuple(float(part) for part in density.split("-"))
+    except ValueError as err:
+        raise InputError(str(err), "numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
+    return _checked(
+        HardSphereSpec,
+        {
+            "formula": formula,
+            "n_atoms": atoms,
+            "density_g_cm3": numbers[0] if len(numbers) == 1 else numbers,
+            "min_distances_A": pairs,
+            "cell_shape": shape,
+            "rounding": "nearest" if nearest else "exact",
+            "seed": seed,
+            **everywhere,
+        },
+    )
+
+
+def _checked(model: Any, values: dict[str, Any]) -> Any:
+    from gst_jobflow.strict import checked
+
+    return checked(model, values)
+
+
+def _repeat(text: str) -> tuple[int, int, int]:
+    from gst_jobflow.errors import InputError
+
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _deliver(
+    family: Iterator[tuple[Atoms, dict[str, Any]]],
+    config_type: Any,
+    iteration: int,
+    tags: list[str] | None,
+    output: Path | None,
+) -> None:
+    if output is not None:
+        _write(family, config_type, output)
+        return
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.atoms import structure_document
+
+    results = Results.open(open_project())
+    documents = [
+        structure_document(
+            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
+        )
+        for atoms, source in family
+    ]
+    new, known = results.add_many(documents)
+    for document in documents:
+        typer.echo(document.id)
+    say(f"{new} new structures" + (f", {known} known before" if known else ""))
+
+
+def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
+    from ase.io import write
+
+    from gst_jobflow.errors import InputError
+
+    images = []
+    for atoms, source in family:
+        atoms.info.update(config_type=config_type, source=source)
+        images.append(atoms)
+    try:
+        write(output, images, format="extxyz")
+    except OSError as err:
+        raise InputError(f"{output} cannot be written: {err.strerror}", "choose another file") from err
+    say(f"{len(images)} structures in {output}")

@@ -1,0 +1,199 @@
+"""`gst submit`: put work on the launchpad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import open_project, say
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
+
+Where = Annotated[
+    list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query: 'config_type=crystal'.")
+]
+Backend = Annotated[str, typer.Option(help="What labels: vasp, cp2k or tblite.")]
+
+
+@app.command()
+def label(
+    backend: Backend,
+    where: Where = None,
+    chunk: Annotated[int, typer.Option(min=1, help="Structures a job.")] = 20,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+) -> None:
+    """Label structures: energies, forces and stress of one method. Those it has labelled are skipped.
+
+    Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
+    """
+    from jobflow import Flow
+
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.labelling.choose import backend_of
+    from gst_jobflow.labelling.maker import LabelMaker
+    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.query import make_query
+
+    project = open_project()
+    chosen = backend_of(backend, project)
+    query = make_query("structures", where or [])
+    ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
+    if not ids:
+        raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
+    parts = [ids[start : start + chunk] for start in range(0, len(ids), chunk)]
+    maker = LabelMaker(chosen, retry_failed=retry_failed)
+    jobs = [maker.make(part) for part in parts]
+    for number, job in enumerate(jobs, 1):
+        job.name = f"label {backend} {number}"
+    submit(Flow(jobs, name=f"label {backend}"), project)
+    _tell(f"{len(ids)} structures in {len(jobs)} jobs")
+
+
+@app.command()
+def dataset(
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    backend: Backend,
+    where: Where = None,
+    test_fraction: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the test set.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="Weight of a config_type, e.g. crystal=2 (repeatable).")
+    ] = None,
+) -> None:
+    """Make a dataset of the labels that a backend gave to structures.
+
+    Example: gst submit dataset iter-0 --backend cp2k -w tags=iter-0 --weight crystal=2
+    """
+    from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
+    from gst_jobflow.labelling.choose import backend_of
+    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.query import make_query
+
+    project = open_project()
+    fingerprint = backend_of(backend, project).method().fingerprint()
+    query = make_query("structures", where or [])
+    ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
+    split = SplitSpec(test_fraction=test_fraction, seed=seed)
+    maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
+    submit(maker.make([ids], fingerprint), project)
+    _tell(f"dataset {name} of {len(ids)} structures labelled by {fingerprint}")
+
+
+@app.command()
+def fit(
+    dataset_id: Annotated[str, typer.Argument(help="Id of the dataset.")],
+    name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
+    preset: Annotated[str, typer.Option(help="gst-ace-24 (the paper's), small or linear.")] = "small",
+    config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Id of a potential to go on from (upfit).")] = None,
+) -> None:
+    """Fit an ACE potential to a dataset with pacemaker.
+
+    Example: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE
+    """
+    from gst_jobflow.documents import Dataset, Potential
+    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.store import Results
+
+    project = open_project()
+    results = Results.open(project)
+    found = results.get(Dataset, dataset_id)
+    if parent is not None:
+        results.get(Potential, parent)
+    maker = PacemakerFitMaker(potential_name=name, config=_fit_config(preset, config, tuple(found.elements)))
+    submit(maker.make(dataset_id, parent), project)
+    _tell(f"fit {name} to dataset {found.name} ({found.counts['train']} labels)")
+
+
+@app.command()
+def cycle(
+    device: Annotated[str, typer.Argument(help="cross-point")],
+    potential: Annotated[str, typer.Option(help="Id of the potential.")],
+    programme: Annotated[Path, typer.Option(help="YAML file: cell, barrier stages and operations.")],
+    seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
+) -> None:
+    """Run operations (RESET, SET, HOLD) on a device cell; each is a job with its trajectory.
+
+    Example: gst submit cycle cross-point --potential 81b2… --programme cycle.yaml
+    """
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.flows.cycle import CyclePlan
+    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.store import Results
+    from gst_jobflow.strict import checked
+    from gst_jobflow.structures.composition import parse_formula
+
+    if device != "cross-point":
+        raise InputError(f"no device '{device}'", nearest(device, ["cross-point"]))
+    plan = checked(CyclePlan, _read_yaml(programme), str(programme))
+    project = open_project()
+    known = Results.open(project).get(Potential, potential)
+    if missing := set(parse_formula(plan.cell.formula)) - set(known.elements):
+        raise InputError(
+            f"potential {potential} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
+            "choose a potential of all elements of the cell",
+        )
+    ids = submit(plan.maker(seed).make(potential), project)
+    _tell(f"{len(ids)} jobs: barrier, cell and {len(plan.operations)} operations")
+
+
+def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> Any:
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.fitting.config import FitConfig
+    from gst_jobflow.strict import checked
+
+    presets = {"gst-ace-24": FitConfig.gst_ace_24, "small": FitConfig.small, "linear": FitConfig.linear}
+    if preset not in presets:
+        raise InputError(f"no preset '{preset}'", nearest(preset, presets))
+    config = presets[preset](elements)
+    if file is None:
+        return config
+    values = config.model_dump()
+    for section, content in _read_yaml(file).items():
+        if isinstance(content, dict) and isinstance(values.get(section), dict):
+            values[section] = {**values[section], **content}
+        else:
+            values[section] = content
+    return checked(FitConfig, values, str(file))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    from gst_jobflow.errors import InputError
+
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as err:
+        raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
+    except yaml.YAMLError as err:
+        raise InputError(f"{file} is not YAML: {str(err).splitlines()[0]}", "mend the file") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not a mapping", "write 'key: value' lines")
+    return content
+
+
+def _weights(assignments: list[str]) -> dict[str, float]:
+    from gst_jobflow.errors import InputError
+
+    weights = {}
+    for text in assignments:
+        kind, _, value = text.partition("=")
+        try:
+            weights[kind] = float(value)
+        except ValueError as err:
+            raise InputError(f"--weight {text}", "write config_type=number, e.g. crystal=2") from err
+    return weights
+
+
+def _tell(what: str) -> None:
+    say(f"submitted {what}; next: gst launch")
