@@ -1,0 +1,1 @@
+"""JSON Schema validator and indexes of each collection, generated from gst_jobflow.documents."""
