@@ -147,19 +147,12 @@ def plan_cross_point(spec: CrossPointSpec) -> CrossPointPlan:
             f"ask for less, or repeat the crystal more than {spec.repeat[2]} times along z",
         )
     cuts = _cuts(crystal, spec)
-    layer_mass = np.bincount(np.searchsorted(cuts, _height(crystal, cuts), side="right"), crystal.get_masses())
-    if spec.barrier_density_g_cm3 is None:
-        thickness = cuts - cuts[0]
-    else:
-        # mass below each cut, at the barrier's density
-        mass = np.concatenate([[0.0], np.cumsum(layer_mass[1:])])
-        area_density = spec.barrier_density_g_cm3 / _AMU_PER_A3_IN_G_CM3 * length_x * length_y
-        thickness = mass / area_density
     if len(cuts) < 3:
         raise InputError(
             "the crystal has a single block along z: nothing would be left beside the barrier",
             "repeat it more along z, or use cut 'layer'",
         )
+    thickness = _thicknesses(crystal, cuts, spec.barrier_density_g_cm3)
     # one cut at least is removed and one at least is left
     chosen = 1 + int(np.argmin(np.abs(thickness[1:-1] - spec.barrier_thickness_A)))
     if abs(thickness[chosen] / spec.barrier_thickness_A - 1) > _THICKNESS_SLACK:
@@ -264,6 +257,16 @@ def _cuts(crystal: Atoms, spec: CrossPointSpec) -> np.ndarray:
     middle = (heights[:-1] + heights[1:]) / 2
     below = (heights[0] + heights[-1] - length_A) / 2
     return np.concatenate([[below], middle, [below + length_A]])
+
+
+def _thicknesses(crystal: Atoms, cuts: np.ndarray, density_g_cm3: float | None) -> np.ndarray:
+    """Return how thick, in Å, a barrier is that replaces the crystal below each cut; shape of `cuts`."""
+    if density_g_cm3 is None:
+        return cuts - cuts[0]
+    length_x, length_y, _ = crystal.cell.lengths()
+    section = np.searchsorted(cuts, _height(crystal, cuts), side="right")
+    mass_below = np.cumsum(np.bincount(section, crystal.get_masses(), minlength=len(cuts)))
+    return mass_below / (density_g_cm3 / _AMU_PER_A3_IN_G_CM3 * length_x * length_y)
 
 
 def _height(crystal: Atoms, cuts: np.ndarray) -> np.ndarray:
