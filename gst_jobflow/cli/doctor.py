@@ -1,0 +1,74 @@
+"""`gst doctor`: what is there, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.launch.doctor import Check
+    from gst_jobflow.settings import Project
+
+
+class Profile(StrEnum):
+    """Where the work is to run."""
+
+    laptop = "laptop"
+    slurm = "slurm"
+    archer2 = "archer2"
+
+
+def command(
+    profile: Annotated[
+        Profile | None, typer.Option(help="Check for this profile; else the project's, else laptop.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every part by using it; exits 1 when something that the profile needs is missing."""
+    from gst_jobflow.launch.doctor import can_run, checks
+
+    project = _project()
+    chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
+    found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
+    ok = can_run(found)
+    if as_json:
+        print_json({"profile": chosen, "ok": ok, "checks": [check.as_dict() for check in found]})
+    else:
+        _show(found, chosen, ok)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _project() -> Project | None:
+    """Return the project if we are in one; a broken one is an error, none is not."""
+    from gst_jobflow.errors import InputError
+
+    try:
+        return open_project()
+    except InputError as err:
+        if err.message.startswith("no project here"):
+            return None
+        raise
+
+
+def _tell(check: Check) -> None:
+    say(f"  {_mark(check)} {check.name}")
+
+
+def _mark(check: Check) -> str:
+    return "✓" if check.ok else "✗" if check.required else "–"
+
+
+def _show(found: list[Check], profile: str, ok: bool) -> None:
+    rows = [(_mark(check), check.name, check.found, check.version, check.fix) for check in found]
+    print_table(rows, ("", "part", "found", "version", "what to do"))
+    missing = [check.name for check in found if check.required and not check.ok]
+    if ok:
+        say(f"profile {profile}: ready (– is optional)")
+    else:
+        say(f"profile {profile}: cannot run without {', '.join(missing)}")

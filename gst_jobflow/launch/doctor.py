@@ -1,0 +1,542 @@
+"""What a profile needs, checked by using it: each check is one small function, the table says who needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from gst_jobflow.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.launch.processes import die_with_parent, end_group
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.settings import Project, Settings
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("ase", "jobflow", "fireworks", "atomate2", "custodian", "pymatgen", "maggma", "pymongo", "matscipy")
+CLUSTERS = ("slurm", "archer2")
+ALL = ("laptop", *CLUSTERS)
+
+_FREE_DISK_GB = 2.0
+_MEMORY_GB = 4.0
+# importing TensorFlow on a loaded machine takes its time
+_IMPORT_S = 300.0
+
+# One species, four functions: enough for one step of `pace` and, in B-basis form, of `pace/extrapolation`.
+_POTENTIAL = """\
+global:
+  DeltaSplineBins: 0.01
+species:
+  - speciesblock: Ge
+    ndensityi: 1
+    npoti: FinnisSinclairShiftedScaled
+    parameters: [1, 1]
+    rho_core_cut: 100000
+    drho_core_cut: 250
+    nradmaxi: 1
+    lmaxi: 1
+    rcutij: 5
+    dcutij: 0.01
+    NameOfCutoffFunctionij: cos
+    r_in: 0
+    delta_in: 0
+    inner_cutoff_type: distance
+    nradbaseij: 2
+    radbase: ChebExpCos
+    radparameters: [5.25]
+    radcoefficients: [[[1, 0], [1, 0]]]
+    core-repulsion: [0, 0]
+    nbody:
+      - {type: Ge Ge, nr: [1], nl: [0], c: [0.1]}
+      - {type: Ge Ge, nr: [2], nl: [0], c: [0.1]}
+      - {type: Ge Ge Ge, nr: [1, 1], nl: [0, 0], c: [0.1]}
+      - {type: Ge Ge Ge, nr: [1, 1], nl: [1, 1], c: [0.1]}
+"""
+_N_FUNCTIONS = 4
+
+_DECK = """\
+units metal
+lattice sc 3.5
+region box block 0 3 0 3 0 3
+create_box 1 box
+create_atoms 1 box
+mass 1 72.63
+pair_style {style}
+pair_coeff * * {files} Ge
+velocity all create 300 1
+fix 1 all nve
+{extra}
+run 1
+print "GST-FINISHED energy $(pe) gamma {gamma}"
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check. `fix` is the command or change that mends it; empty where it is ok."""
+
+    name: str
+    ok: bool
+    found: str
+    version: str = ""
+    fix: str = ""
+    required: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the check as plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check found that is as it should be."""
+
+    what: str
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is examined."""
+
+    project: Project | None
+    settings: Settings
+    profile: str
+
+    def need_project(self) -> Project:
+        """Return the project.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        """
+        if self.project is None:
+            raise InputError("no project", "gst init DIR, then work in it")
+        return self.project
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: which check, for which profiles it is shown, and which cannot run without it."""
+
+    name: str
+    look: Callable[[Asked], Found]
+    shown: Sequence[str] = ALL
+    required: Sequence[str] = ()
+
+
+def checks(
+    project: Project | None, profile: str | None = None, tell: Callable[[Check], None] | None = None
+) -> list[Check]:
+    """Run every check of a profile, slow ones side by side.
+
+    Parameters
+    ----------
+    project
+        None: what needs a project is reported as missing, and not required.
+    profile
+        None: the project's, or laptop.
+    tell
+        Called with each check as it ends.
+
+    Returns
+    -------
+    list of Check
+        In the order of the table.
+    """
+    from gst_jobflow.settings import Settings
+
+    settings = project.settings if project else Settings()
+    asked = Asked(project, settings, profile or settings.profile)
+    entries = [entry for entry in TABLE if asked.profile in entry.shown]
+    done: dict[str, Check] = {}
+    # two at a time: most of them start a program, and a laptop has few cores
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        waiting = [pool.submit(run_check, entry, asked) for entry in entries]
+        for finished in as_completed(waiting):
+            check = finished.result()
+            done[check.name] = check
+            if tell:
+                tell(check)
+    return [done[entry.name] for entry in entries]
+
+
+def run_check(entry: Entry, asked: Asked) -> Check:
+    """Run one check; a known error is an outcome with its way out."""
+    required = asked.profile in entry.required
+    if asked.project is None and entry.look in _PROJECT_CHECKS:
+        required = False
+    try:
+        found = entry.look(asked)
+    except GstError as err:
+        return Check(entry.name, False, err.message, "", err.fix, required)
+    except ImportError as err:
+        return Check(entry.name, False, f"cannot import: {err}", "", "pip install 'gst_jobflow[all]'", required)
+    return Check(entry.name, True, found.what, found.version, "", required)
+
+
+def can_run(found: Sequence[Check]) -> bool:
+    """Whether everything that is required is there."""
+    return all(check.ok for check in found if check.required)
+
+
+# -- python and the project
+
+
+def python(asked: Asked) -> Found:
+    """This Python and this package."""
+    from gst_jobflow import __version__
+
+    return Found(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
+
+
+def packages(asked: Asked) -> Found:
+    """The packages that every job needs."""
+    missing = [name for name in PACKAGES if not _version(name)]
+    if missing:
+        raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[all]'")
+    return Found(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+
+
+def project_folder(asked: Asked) -> Found:
+    """The project's folders can be written, and its secrets are private."""
+    project = asked.need_project()
+    for folder in (project.root, project.artifacts_dir, project.runs_dir):
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        try:
+            with tempfile.NamedTemporaryFile(dir=existing, prefix=".gst-"):
+                pass
+        except OSError as err:
+            raise InputError(f"{existing} cannot be written: {err.strerror}", "free it, or set another folder") from err
+    secret = [file for file in project.private_dir.glob("*") if file.is_file() and file.stat().st_mode & 0o077]
+    if secret:
+        raise InputError(f"others may read {secret[0]}", f"chmod 600 {secret[0]}")
+    if not (project.fw_configs_dir / "my_launchpad.yaml").is_file():
+        raise InputError(f"{project.fw_configs_dir} is not filled", f"gst init {project.root} --force")
+    return Found(str(project.root))
+
+
+def disk(asked: Asked) -> Found:
+    """Room for data, runs and files."""
+    folder = asked.project.root if asked.project else Path.cwd()
+    free_GB = shutil.disk_usage(folder).free / 1e9
+    if free_GB < _FREE_DISK_GB:
+        raise InputError(f"{free_GB:.1f} GB free at {folder}, {_FREE_DISK_GB:g} GB wanted", "free some disk space")
+    return Found(f"{free_GB:.0f} GB free")
+
+
+def memory(asked: Asked) -> Found:
+    """Memory, whatever else uses it now."""
+    total_GB = psutil.virtual_memory().total / 1e9
+    if total_GB < _MEMORY_GB:
+        raise InputError(f"{total_GB:.1f} GB in all, {_MEMORY_GB:g} GB wanted", "use small cells, or another machine")
+    return Found(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
+
+
+# -- the database
+
+
+def mongod_program(asked: Asked) -> Found:
+    """The server program, where the project runs its own."""
+    from gst_jobflow.launch.services import find_mongod
+    from gst_jobflow.store.connect import external_uri
+
+    if asked.project and external_uri(asked.project) is not None:
+        return Found("not needed: external MongoDB")
+    program = find_mongod(asked.settings.mongo.mongod)
+    lines = _output([str(program), "--version"]).splitlines()
+    return Found(str(program), lines[0].rpartition("v")[2] if lines else "")
+
+
+def database(asked: Asked) -> Found:
+    """The server answers to our name."""
+    from gst_jobflow.launch.services import LocalMongod
+
+    status = LocalMongod(asked.need_project()).status()
+    if not status.running:
+        raise DatabaseError(status.problem, status.fix)
+    return Found(status.uri, status.version or "")
+
+
+def launchpad(asked: Asked) -> Found:
+    """FireWorks' launchpad is prepared."""
+    from gst_jobflow.store.connect import connect
+
+    base = connect(asked.need_project())
+    try:
+        if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
+            raise DatabaseError("the launchpad is not initialised", "gst db migrate")
+        return Found(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
+    finally:
+        base.client.close()
+
+
+def job_store(asked: Asked) -> Found:
+    """jobflow's outputs can be written and read."""
+    from bson import ObjectId
+    from pymongo.errors import PyMongoError
+
+    from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
+
+    base = connect(asked.need_project())
+    try:
+        collection = base[JOB_STORE_COLLECTION]
+        probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
+        collection.insert_one(probe)
+        collection.delete_one({"_id": probe["_id"]})
+        return Found(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
+    except PyMongoError as err:
+        raise DatabaseError(
+            f"the job store cannot be written ({type(err).__name__})", "grant the user readWrite there"
+        ) from err
+    finally:
+        base.client.close()
+
+
+def reachable_from_nodes(asked: Asked) -> Found:
+    """Whether compute nodes can reach the database."""
+    from gst_jobflow.store.connect import connection
+
+    where = connection(asked.need_project())
+    if not where.external:
+        raise DatabaseError(
+            "the project's own mongod listens on this host only: jobs on other nodes cannot reach it",
+            "put the URI of a MongoDB that they reach into FILE; gst init DIR --force --mongo-uri-file FILE",
+        )
+    return Found(where.shown)
+
+
+# -- programs
+
+
+def lammps(asked: Asked) -> Found:
+    """One real step of `pace` and one of `pace/extrapolation`."""
+    import numpy as np
+
+    engine = _engine(asked)
+    version = ""
+    with tempfile.TemporaryDirectory(prefix="gst-") as name:
+        folder = Path(name)
+        (folder / "p.yaml").write_text(_POTENTIAL)
+        with (folder / "p.asi").open("wb") as file:
+            np.savez(file, Ge=np.eye(_N_FUNCTIONS))
+        grade = (
+            "fix g all pair 1 pace/extrapolation gamma 1\ncompute m all reduce max f_g\nthermo_style custom step pe c_m"
+        )
+        for style, files, extra, gamma in (
+            ("pace", "p.yaml", "", "1"),
+            ("pace/extrapolation", "p.yaml p.asi", grade, "$(c_m)"),
+        ):
+            deck = _DECK.format(style=style, files=files, extra=extra, gamma=gamma)
+            version = engine.run(deck, folder, timeout_s=_IMPORT_S).require_success().version
+            _not_zero((folder / "log.lammps").read_text(), style)
+    return Found(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
+
+
+def pacemaker(asked: Asked) -> Found:
+    """pacemaker's programs, and its tensorpot evaluator imported."""
+    from gst_jobflow.fitting.run import PacemakerRunner
+
+    bin_dir = asked.settings.pacemaker.bin_dir
+    runner = PacemakerRunner.discover(bin_dir=bin_dir) if bin_dir else PacemakerRunner.discover()
+    beside = runner.pacemaker.parent / "python"
+    interpreter = str(beside) if beside.exists() else sys.executable
+    code = (
+        "import pyace, tensorflow, tensorpotential.compat.pace\n"
+        "from importlib.metadata import version as v\n"
+        "print('python-ace', v('python-ace'), 'tensorpotential', v('tensorpotential'),"
+        " 'tensorflow', tensorflow.__version__, len(tensorflow.config.list_physical_devices('GPU')), 'GPU')"
+    )
+    said = _import(interpreter, code, "scripts/install_pacemaker", runner.environment())
+    return Found(f"{runner.pacemaker}: {said}", said.split()[1])
+
+
+def tblite(asked: Asked) -> Found:
+    """A single point of GFN1-xTB on two atoms."""
+    from ase import Atoms
+
+    from gst_jobflow.labelling.ase_calculator import tblite_backend
+
+    # a cell wide enough that Gamma-only is harmless
+    atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
+    with tempfile.TemporaryDirectory(prefix="gst-") as name:
+        label = tblite_backend().compute(atoms, Path(name))
+    if not label.converged:
+        raise RunError(f"the single point failed: {label.reason}", "pip install --force-reinstall tblite")
+    return Found(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
+
+
+def cp2k(asked: Asked) -> Found:
+    """CP2K and its data files."""
+    from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
+
+    wanted = asked.settings.cp2k
+    found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
+    data = str(wanted.data_dir or found.data_dir)
+    if not (Path(data) / "GTH_POTENTIALS").is_file():
+        raise MissingProgramError(f"{found.program} has no data files", f"{FIX}; or set cp2k.data_dir")
+    return Found(f"{found.program}, data in {data}", cp2k_version(found.program))
+
+
+def vasp(asked: Asked) -> Found:
+    """VASP's command and the POTCARs of the paper."""
+    wanted = asked.settings.vasp
+    if not wanted.command:
+        raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
+    from gst_jobflow.labelling.vasp import find_command
+
+    find_command(wanted.command)
+    root = wanted.potcar_dir or os.environ.get("PMG_VASP_PSP_DIR")
+    if not root:
+        raise MissingProgramError("no folder of POTCARs is set", "set vasp.potcar_dir or PMG_VASP_PSP_DIR")
+    missing = [name for name in ("Ge_d", "Sb", "Te") if not _potcar(Path(root), name)]
+    if missing:
+        raise MissingProgramError(
+            f"{root} has no PBE_54 POTCAR for {', '.join(missing)}", "pmg config -p VASP_POTCARS FOLDER"
+        )
+    return Found(f"{wanted.command}, POTCARs in {root}")
+
+
+def slurm(asked: Asked) -> Found:
+    """SLURM's commands, and that its controller answers."""
+    missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo") if shutil.which(name) is None]
+    if missing:
+        raise MissingProgramError(f"not on PATH: {', '.join(missing)}", "load SLURM's module, or work on a login node")
+    nodes = _output(["sinfo", "-h", "-o", "%D"]).split()
+    version = _output(["sinfo", "--version"]).split()
+    return Found(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
+
+
+def ovito(asked: Asked) -> Found:
+    """OVITO imports and draws without a display."""
+    code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
+    return Found("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
+
+
+def matplotlib(asked: Asked) -> Found:
+    """What draws the figures of the page."""
+    missing = [name for name in ("matplotlib", "jinja2") if not _version(name)]
+    if missing:
+        raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[analysis]'")
+    return Found("installed", _version("matplotlib"))
+
+
+TABLE = (
+    Entry("python", python, ALL, ALL),
+    Entry("packages", packages, ALL, ALL),
+    Entry("project", project_folder, ALL, ALL),
+    Entry("mongod", mongod_program, ALL, ALL),
+    Entry("database", database, ALL, ALL),
+    Entry("launchpad", launchpad, ALL, ALL),
+    Entry("job store", job_store, ALL, ALL),
+    Entry("database from nodes", reachable_from_nodes, CLUSTERS),
+    Entry("slurm", slurm, CLUSTERS, CLUSTERS),
+    Entry("lammps", lammps, ALL, ALL),
+    Entry("pacemaker", pacemaker, ALL, ALL),
+    Entry("tblite", tblite, ALL, ("laptop",)),
+    Entry("cp2k", cp2k, ALL),
+    Entry("vasp", vasp, ALL),
+    Entry("ovito", ovito, ALL, ALL),
+    Entry("figures", matplotlib, ALL, ALL),
+    Entry("disk", disk, ALL, ALL),
+    Entry("memory", memory, ALL),
+)
+_PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_from_nodes)
+
+
+# -- small things
+
+
+def _engine(asked: Asked) -> LammpsEngine:
+    if asked.project:
+        from gst_jobflow.programs import lammps_engine
+
+        return lammps_engine(asked.project)
+    from gst_jobflow.dynamics.engine import LammpsEngine
+
+    return LammpsEngine.discover()
+
+
+def _not_zero(text: str, style: str) -> None:
+    """Refuse a step whose energy or extrapolation grade is zero: the style is there but does nothing."""
+    words = next((line.split() for line in text.splitlines() if line.startswith("GST-FINISHED energy")), [])
+    try:
+        energy, gamma = float(words[2]), float(words[4])
+    except (IndexError, ValueError) as err:
+        raise RunError(f"LAMMPS printed no result of {style}", "install another LAMMPS") from err
+    if energy == 0 or not gamma > 0:
+        raise RunError(
+            f"{style} computes nothing here (energy {energy:g} eV, gamma {gamma:g})",
+            "scripts/install_lammps_pace (LAMMPS before November 2023 has no gamma)",
+        )
+
+
+def _potcar(root: Path, name: str) -> bool:
+    folder = root / "POT_GGA_PAW_PBE_54"
+    flat = (folder / f"POTCAR.{name}{end}" for end in ("", ".gz", ".bz2", ".Z"))
+    nested = (folder / name / f"POTCAR{end}" for end in ("", ".gz", ".bz2", ".Z"))
+    return any(file.is_file() for file in (*flat, *nested))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _import(interpreter: str, code: str, fix: str, environment: dict[str, str] | None = None) -> str:
+    """Run `code` in a Python of its own, since a broken package may crash it; return its last line."""
+    said = _output([interpreter, "-c", code], fix, environment)
+    lines = said.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _output(command: list[str], fix: str = "", environment: dict[str, str] | None = None) -> str:
+    """Run a short program and return what it printed.
+
+    Raises
+    ------
+    MissingProgramError
+        It does not start, fails, or takes too long.
+    """
+    name = Path(command[0]).name
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+    except OSError as err:
+        raise MissingProgramError(f"{name} does not start: {err.strerror}", fix) from err
+    try:
+        out, error = process.communicate(timeout=_IMPORT_S)
+    except subprocess.TimeoutExpired as err:
+        end_group(process.pid, grace_s=1.0)
+        process.communicate()
+        raise MissingProgramError(f"{name} does not answer within {_IMPORT_S:g} s", fix) from err
+    if process.returncode != 0:
+        lines = error.strip().splitlines() or [f"it ends with status {process.returncode}"]
+        raise MissingProgramError(f"{name}: {lines[-1]}", fix)
+    return out
