@@ -1,0 +1,391 @@
+"""Everything that a report shows, read from the results database with as little as possible in memory.
+
+Structures and labels are read as a handful of numbers each (projections, in chunks), never with their arrays, so a
+study of 10^5 structures takes seconds. What is not there yet stays empty and becomes a remark, never an error.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
+from gst_jobflow.errors import DataError, GstError
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+_CHUNK = 2000
+_ATTEMPTS_SHOWN = 300
+PARITY_NAME = "parity.npz"
+
+
+@dataclass
+class StructureRows:
+    """A few numbers of every structure, in columns of equal length.
+
+    `min_distance_A` is NaN where a structure has no contact.
+    """
+
+    formula: list[str] = field(default_factory=list)
+    config_type: list[str] = field(default_factory=list)
+    n_atoms: list[int] = field(default_factory=list)
+    min_distance_A: list[float] = field(default_factory=list)
+    density_g_cm3: list[float] = field(default_factory=list)
+    iteration: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.formula)
+
+
+@dataclass
+class LabelRows:
+    """A few numbers of every label, in columns of equal length; NaN where a failed label has none."""
+
+    state: list[str] = field(default_factory=list)
+    config_type: list[str] = field(default_factory=list)
+    energy_per_atom_eV: list[float] = field(default_factory=list)
+    max_force_eV_A: list[float] = field(default_factory=list)
+    wall_s: list[float] = field(default_factory=list)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+@dataclass
+class Parity:
+    """Reference and prediction of one split.
+
+    `energy_*` (n,) eV/atom, less the atoms' reference energies, of n structures of `config_type` (n,); `force_*` (m,)
+    eV/Å of m components of structures of `force_config_type` (m,).
+    """
+
+    energy_ref: np.ndarray
+    energy_pred: np.ndarray
+    config_type: np.ndarray
+    force_ref: np.ndarray
+    force_pred: np.ndarray
+    force_config_type: np.ndarray
+
+
+@dataclass
+class CycleData:
+    """A cycle and the trajectory of each of its operations; None where it did not run yet."""
+
+    cycle: Cycle
+    trajectories: list[Trajectory | None]
+
+    @property
+    def steps(self) -> list[tuple[str, Trajectory]]:
+        """Label ("RESET 1") and trajectory of what ran."""
+        return [(name, run) for name, run in zip(self.names, self.trajectories, strict=True) if run is not None]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the operations, numbered where a kind comes more than once."""
+        kinds = [operation.kind for operation in self.cycle.operations]
+        seen: Counter[str] = Counter()
+        names = []
+        for kind in kinds:
+            seen[kind] += 1
+            names.append(f"{kind} {seen[kind]}" if kinds.count(kind) > 1 else kind)
+        return names
+
+
+@dataclass
+class Attempts:
+    """Executions of the jobs of a study."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    by_job: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    total: int = 0
+
+
+@dataclass
+class StudyData:
+    """What a page shows. `kind` says which sections it has: a whole study, one cycle or one potential."""
+
+    kind: str
+    id: str
+    name: str
+    study: Study | None = None
+    structures: StructureRows = field(default_factory=StructureRows)
+    labels: LabelRows = field(default_factory=LabelRows)
+    dataset: Dataset | None = None
+    potentials: list[Potential] = field(default_factory=list)
+    parity: dict[str, Parity] = field(default_factory=dict)
+    cycles: list[CycleData] = field(default_factory=list)
+    runs: list[Trajectory] = field(default_factory=list)
+    attempts: Attempts = field(default_factory=Attempts)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def potential(self) -> Potential | None:
+        """The potential that the figures show: the last one."""
+        return self.potentials[-1] if self.potentials else None
+
+
+def study_tag(study_id: str) -> str:
+    """The tag that structures of a study carry."""
+    return f"study:{study_id}"
+
+
+def collect_study(results: Results, study_id: str) -> StudyData:
+    """Read a study and all that belongs to it.
+
+    Raises
+    ------
+    DataError
+        There is no such study.
+    """
+    study = results.get(Study, study_id)
+    data = StudyData("study", study.id, study.name, study)
+    ids = _members(study)
+    data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
+    dataset_ids = [*ids["datasets"]] or [each.dataset_id for each in data.potentials if each.dataset_id]
+    datasets = _read(results, Dataset, dataset_ids, data)
+    # the parity figures belong to the last potential, so its dataset is the one to show
+    wanted = data.potential.dataset_id if data.potential else None
+    data.dataset = next((each for each in datasets if each.id == wanted), datasets[-1] if datasets else None)
+    _fill_structures(results, data, {*ids["structures"], *_tagged(results, study_id)}, ids["labels"])
+    data.parity = _parity(results, data)
+    cycle_ids = ids["cycles"]
+    for cycle in _read(results, Cycle, cycle_ids, data):
+        data.cycles.append(_cycle_data(results, cycle, data))
+    in_cycles = {run.id for each in data.cycles for run in each.trajectories if run is not None}
+    data.runs = [run for run in _read(results, Trajectory, ids["trajectories"], data) if run.id not in in_cycles]
+    data.attempts = _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
+    return data
+
+
+def collect_cycle(results: Results, cycle_id: str) -> StudyData:
+    """Read a cycle, its trajectories and its potential.
+
+    Raises
+    ------
+    DataError
+        There is no such cycle.
+    """
+    cycle = results.get(Cycle, cycle_id)
+    data = StudyData("cycle", cycle.id, cycle.name)
+    data.potentials = _read(results, Potential, [cycle.potential_id], data)
+    _read_dataset_of_potential(results, data)
+    data.cycles = [_cycle_data(results, cycle, data)]
+    jobs = [run.job_uuid for run in data.cycles[0].trajectories if run is not None and run.job_uuid]
+    data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}}) if jobs else Attempts()
+    return data
+
+
+def collect_potential(results: Results, potential_id: str) -> StudyData:
+    """Read a potential, its dataset and the structures and labels in it.
+
+    Raises
+    ------
+    DataError
+        There is no such potential.
+    """
+    potential = results.get(Potential, potential_id)
+    data = StudyData("potential", potential.id, potential.name, potentials=[potential])
+    _read_dataset_of_potential(results, data)
+    _fill_structures(results, data, set(), [])
+    data.parity = _parity(results, data)
+    if potential.job_uuid:
+        data.attempts = _attempts(results, {"job_uuid": potential.job_uuid})
+    return data
+
+
+def _read_dataset_of_potential(results: Results, data: StudyData) -> None:
+    wanted = [data.potential.dataset_id] if data.potential and data.potential.dataset_id else []
+    data.dataset = next(iter(_read(results, Dataset, wanted, data)), None)
+
+
+def _members(study: Study) -> dict[str, list[str]]:
+    """Ids of the members by collection, in their order, each once."""
+    names = ("structures", "labels", "datasets", "potentials", "trajectories", "cycles")
+    found: dict[str, dict[str, None]] = {name: {} for name in names}
+    for member in study.members:
+        found.setdefault(member.collection, {})[member.id] = None
+    return {name: list(ids) for name, ids in found.items()}
+
+
+def _read(results: Results, model: type[Document], ids: Iterable[str], data: StudyData) -> list[Any]:
+    """Documents of `ids` that are there, in their order; the others become remarks."""
+    found = []
+    for id in dict.fromkeys(ids):
+        try:
+            found.append(results.get(model, id))
+        except DataError:
+            data.remarks.append(f"{model.collection} '{id}' is named here but is not in the database")
+    return found
+
+
+def _cycle_data(results: Results, cycle: Cycle, data: StudyData) -> CycleData:
+    known: dict[int, Trajectory] = {}
+    for run in results.find(Trajectory, {"cycle_id": cycle.id}, [("created_at", 1)]):
+        if run.operation_index is not None:
+            known[run.operation_index] = run
+    runs: list[Trajectory | None] = []
+    for index, operation in enumerate(cycle.operations):
+        named = _read(results, Trajectory, [operation.trajectory_id] if operation.trajectory_id else [], data)
+        runs.append(named[0] if named else known.get(index))
+    return CycleData(cycle, runs)
+
+
+def _tagged(results: Results, study_id: str) -> Iterator[str]:
+    cursor = results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})
+    return (found["_id"] for found in cursor)
+
+
+def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids: list[str]) -> None:
+    """Fill in structures and labels: those of the study and those of its dataset."""
+    dataset_structures: set[str] = set()
+    dataset_labels: set[str] = set()
+    if data.dataset is not None:
+        try:
+            for member in read_members(results, data.dataset):
+                dataset_structures.add(member["structure_id"])
+                dataset_labels.add(member["label_id"])
+        except GstError as err:
+            data.remarks.append(f"the list of the dataset's members cannot be read: {err.message}")
+    data.structures = _structure_rows(results, ids | dataset_structures)
+    _label_rows(results, data.labels, {"structure_id": ids - dataset_structures, "_id": {*dataset_labels, *label_ids}})
+
+
+def read_members(results: Results, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """The members of a dataset, one by one: label_id, structure_id, config_type, split.
+
+    Raises
+    ------
+    DataError
+        The list is missing or damaged.
+    """
+    import gzip
+
+    try:
+        with gzip.open(results.artifacts.path(dataset.members), "rt") as stream:
+            for line in stream:
+                if line.strip():
+                    yield json.loads(line)
+    except (OSError, EOFError, ValueError, zlib.error) as err:
+        raise DataError(
+            f"the member list of dataset '{dataset.id}' is damaged: {err}", "make the dataset again"
+        ) from err
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    # sorted: what is read in the same order gives the same page
+    iterator = iter(sorted(ids))
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk
+
+
+def _structure_rows(results: Results, ids: set[str]) -> StructureRows:
+    rows = StructureRows()
+    columns = list(rows.__dataclass_fields__)
+    for chunk in _chunks(ids):
+        for found in results.database["structures"].find({"_id": {"$in": chunk}}, dict.fromkeys(columns, 1)):
+            for column in columns:
+                value = found.get(column)
+                getattr(rows, column).append(np.nan if value is None else value)
+    return rows
+
+
+def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) -> None:
+    """Append the labels whose `_id` or `structure_id` is wanted, each once."""
+    collection = results.database["labels"]
+    columns = ("state", "config_type", "energy_per_atom_eV", "max_force_eV_A", "wall_s")
+    projection = dict.fromkeys((*columns, "fingerprint", "failure_class", "reason"), 1)
+    seen: set[str] = set()
+    for key, ids in wanted.items():
+        for chunk in _chunks(ids):
+            for found in collection.find({key: {"$in": chunk}}, projection):
+                if found["_id"] in seen:
+                    continue
+                seen.add(found["_id"])
+                for column in columns:
+                    value = found.get(column)
+                    getattr(rows, column).append(np.nan if value is None else value)
+                if found["state"] != "converged":
+                    rows.reasons[found.get("failure_class", ""), found.get("reason", "")] += 1
+                fingerprint = found["fingerprint"]
+                if fingerprint not in rows.methods:
+                    rows.methods[fingerprint] = collection.find_one({"_id": found["_id"]}, {"method": 1})["method"]
+
+
+def _attempts(results: Results, where: dict[str, Any]) -> Attempts:
+    """Executions that match, the newest `_ATTEMPTS_SHOWN` as rows and all of them in the counts."""
+    attempts = Attempts()
+    fields = ("job_name", "fw_id", "number", "state", "host", "slurm_job_id", "started_at", "ended_at")
+    projection = dict.fromkeys((*fields, "failure_class", "reason", "fix"), 1)
+    for found in results.database["attempts"].find(where, projection).sort([("started_at", -1)]):
+        attempts.total += 1
+        attempts.states[found["state"]] += 1
+        ended = found.get("ended_at")
+        seconds = (ended - found["started_at"]).total_seconds() if ended else 0.0
+        job = attempts.by_job.setdefault(found["job_name"], {"attempts": 0, "reruns": 0, "seconds": 0.0})
+        job["attempts"] += 1
+        job["reruns"] += found["number"] > 1
+        job["seconds"] += seconds
+        if len(attempts.rows) < _ATTEMPTS_SHOWN:
+            attempts.rows.append({**found, "seconds": seconds if ended else None})
+    return attempts
+
+
+def _parity(results: Results, data: StudyData) -> dict[str, Parity]:
+    potential = data.potential
+    ref = next((each for each in potential.files if each.name == PARITY_NAME), None) if potential else None
+    if ref is None:
+        return {}
+    try:
+        return read_parity(results.artifacts.path(ref))
+    except GstError as err:
+        data.remarks.append(f"the parity data cannot be read: {err.message}")
+        return {}
+
+
+def read_parity(file: Path) -> dict[str, Parity]:
+    """Read what `fitting.parse.write_parity` wrote: reference and prediction by split.
+
+    Raises
+    ------
+    DataError
+        It is not what fitting writes.
+    """
+    import zipfile
+
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as err:
+        raise DataError(f"{file.name} is damaged: {err}", "compute the potential's predictions again") from err
+    try:
+        return {split: _split(content, split) for split in ("train", "test") if _has(content, split)}
+    except KeyError as err:
+        raise DataError(f"{file.name} lacks {err}", "compute the potential's predictions again") from err
+
+
+def _has(content: dict[str, np.ndarray], split: str) -> bool:
+    return bool((content["split"] == split).any())
+
+
+def _split(content: dict[str, np.ndarray], split: str) -> Parity:
+    structures, components = content["split"] == split, content["force_split"] == split
+    return Parity(
+        content["energy_ref"][structures],
+        content["energy_pred"][structures],
+        content["config_type"][structures],
+        content["force_ref"][components],
+        content["force_pred"][components],
+        content["force_config_type"][components],
+    )

@@ -1,0 +1,574 @@
+"""Figures of a report: one function a figure, each returns the bytes of a PNG, or None where there is nothing to draw.
+
+Panels are small (about 4.6 inches) and come as separate images, so that they stand beside each other on a screen and
+below each other, still readable, on a phone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.report import palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gst_jobflow.documents import Trajectory
+    from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
+
+DPI = 150
+PANEL_IN = (4.6, 3.5)
+WIDE_IN = 9.4
+_POINTS_SHOWN = 20_000
+# operations shorter than this share of the longest get more room than a common time axis would give them
+_SAME_SCALE = 5.0
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#5B6470",
+    "axes.labelcolor": "#1D2530",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E4E7EB",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#5B6470",
+    "ytick.color": "#5B6470",
+    "xtick.labelcolor": "#1D2530",
+    "ytick.labelcolor": "#1D2530",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _canvas(width_in: float, height_in: float) -> Figure:
+    """A figure of its own, without pyplot's global state: pages are made in workers and in threads."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    """PNG bytes; the same figure gives the same bytes (no date, no version)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _styled(draw: Any) -> Any:
+    """Draw with this module's style, leaving the caller's as it is."""
+    from functools import wraps
+
+    @wraps(draw)
+    def wrapper(*args: Any, **keywords: Any) -> bytes | None:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **keywords)
+
+    return wrapper
+
+
+def _readable(config_type: str) -> str:
+    return config_type.replace("_", " ")
+
+
+def ordered_types(names: Sequence[str]) -> list[str]:
+    """Config types in the order of the palette, so that every figure lists them alike."""
+    present = set(names)
+    return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
+
+
+@_styled
+def compositions(rows: StructureRows) -> bytes | None:
+    """Structures by composition, stacked by config type."""
+    if not len(rows):
+        return None
+    formulas, types = np.array(rows.formula), np.array(rows.config_type)
+    names, counts = np.unique(formulas, return_counts=True)
+    # the most frequent ones; a page cannot name hundreds
+    shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
+    figure = _canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
+    axes = figure.subplots()
+    left = np.zeros(len(shown))
+    for name in ordered_types(rows.config_type):
+        widths = np.array([np.sum((formulas == formula) & (types == name)) for formula in shown])
+        axes.barh(
+            range(len(shown)), widths, left=left, color=palette.config_type(name), label=_readable(name), height=0.7
+        )
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(shown)), [subscripts(formula) for formula in shown])
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
+    more = len(names) - len(shown)
+    axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
+    _legend_below(figure, axes)
+    return _png(figure)
+
+
+def subscripts(formula: str) -> str:
+    """`Ge2Sb2Te5` with its numbers as mathtext subscripts."""
+    import re
+
+    return re.sub(r"(\d+(?:\.\d+)?)", r"$_{\1}$", formula)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=1.2)
+
+
+@_styled
+def minimum_distances(rows: StructureRows) -> bytes | None:
+    """Histogram of the closest contact of each structure, by config type."""
+    return _histogram(
+        np.array(rows.min_distance_A, dtype=float),
+        np.array(rows.config_type),
+        "closest contact in a structure (Å)",
+        "structures",
+        "Minimum distances",
+    )
+
+
+@_styled
+def densities(rows: StructureRows) -> bytes | None:
+    """Histogram of the mass density of each structure, by config type."""
+    return _histogram(
+        np.array(rows.density_g_cm3, dtype=float),
+        np.array(rows.config_type),
+        "mass density (g/cm³)",
+        "structures",
+        "Densities",
+    )
+
+
+@_styled
+def label_energies(rows: LabelRows) -> bytes | None:
+    """Largest force against energy of each converged label: what the potential is asked to learn."""
+    energy = np.array(rows.energy_per_atom_eV, dtype=float)
+    force = np.array(rows.max_force_eV_A, dtype=float)
+    types = np.array(rows.config_type)
+    good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
+    if not good.any():
+        return None
+    figure = _canvas(*PANEL_IN)
+    axes = figure.subplots()
+    lowest = energy[good].min()
+    for name in ordered_types(rows.config_type):
+        chosen = np.flatnonzero(good & (types == name))
+        chosen = _thinned(chosen)
+        axes.plot(
+            energy[chosen] - lowest,
+            force[chosen],
+            palette.marker(name),
+            color=palette.config_type(name),
+            ms=4.5,
+            mew=0.4,
+            mec="white",
+            alpha=0.85,
+            label=_readable(name),
+        )
+    if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
+        axes.set_yscale("symlog", linthresh=1.0)
+    axes.set(xlabel="energy above the lowest (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
+    axes.set_ylim(bottom=0)
+    _legend_below(figure, axes)
+    return _png(figure)
+
+
+def _histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> bytes | None:
+    finite = np.isfinite(values)
+    if not finite.any():
+        return None
+    figure = _canvas(*PANEL_IN)
+    axes = figure.subplots()
+    low, high = values[finite].min(), values[finite].max()
+    margin = max(0.05 * (high - low), 0.02 * abs(high), 1e-6)
+    bins = np.linspace(low - margin, high + margin, 31)
+    names = ordered_types(types[finite].tolist())
+    axes.hist(
+        [values[finite & (types == name)] for name in names],
+        bins=bins,
+        stacked=True,
+        color=[palette.config_type(name) for name in names],
+        label=[_readable(name) for name in names],
+        edgecolor="white",
+        linewidth=0.4,
+    )
+    _whole_numbers(axes)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    _legend_below(figure, axes)
+    return _png(figure)
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _thinned(indices: np.ndarray) -> np.ndarray:
+    """At most `_POINTS_SHOWN` of `indices`, evenly drawn; always the same ones."""
+    if len(indices) <= _POINTS_SHOWN:
+        return indices
+    return np.sort(np.random.default_rng(0).choice(indices, _POINTS_SHOWN, replace=False))
+
+
+@_styled
+def energy_parity(parity: dict[str, Parity]) -> bytes | None:
+    """Predicted against reference energy per atom; test filled, train open."""
+    series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
+    return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
+
+
+@_styled
+def force_parity(parity: dict[str, Parity]) -> bytes | None:
+    """Predicted against reference force components; test on top of train."""
+    series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
+    return _parity(series, "force component (eV/Å)", "Forces", "meV/Å", 2.6)
+
+
+def _parity(
+    series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], quantity: str, title: str, unit: str, size: float
+) -> bytes | None:
+    everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
+    if not everything or not sum(len(values) for values in everything):
+        return None
+    figure = _canvas(PANEL_IN[0], 4.9)
+    axes = figure.subplots()
+    low, high = min(values.min() for values in everything), max(values.max() for values in everything)
+    margin = 0.05 * max(high - low, 1e-3)
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color="#5B6470", lw=0.9, zorder=1)
+    text = []
+    for split, (ref, pred, types) in series.items():
+        train = split == "train"
+        for name in ordered_types(types.tolist()):
+            chosen = _thinned(np.flatnonzero(types == name))
+            colour = palette.config_type(name)
+            axes.plot(
+                ref[chosen],
+                pred[chosen],
+                palette.marker(name),
+                ms=size,
+                mfc="none" if train else colour,
+                mec=colour if train else "white",
+                mew=0.7 if train else 0.4,
+                alpha=0.55 if train else 0.95,
+                zorder=2 if train else 3,
+                rasterized=True,
+            )
+        rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
+        text.append(f"{split:<5} RMSE {rmse:.3g} {unit}")
+    axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
+    axes.set(xlim=limits, ylim=limits, aspect="equal", title=title)
+    axes.set(xlabel=f"reference {quantity}", ylabel=f"predicted {quantity}")
+    _parity_legend(figure, series)
+    return _png(figure)
+
+
+def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.lines import Line2D
+
+    names = ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
+    handles = [
+        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=_readable(name))
+        for name in names
+    ]
+    dark = "#1D2530"
+    for split, face in (("train", "none"), ("test", dark)):
+        if split in series:
+            handles.append(Line2D([], [], ls="", marker="o", mfc=face, mec=dark, label=split))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handletextpad=0.2)
+
+
+@_styled
+def cycle_overview(data: CycleData) -> bytes | None:
+    """Potential energy, temperature and crystal-like fraction over the whole cycle, one column an operation."""
+    steps = [(name, run) for name, run in data.steps if run.thermo.get("time_ps")]
+    if not steps:
+        return None
+    figure = _canvas(WIDE_IN, 6.6)
+    grid = _columns(figure, steps, 3)
+    zero = steps[0][1].thermo.get("potential_eV", [0.0])[0]
+    start = 0.0
+    for column, (name, run) in enumerate(steps):
+        colour = palette.operation(run.protocol)
+        time = _own_time(run.thermo["time_ps"])
+        _line(grid[0][column], start + time, _per_atom(run, zero), colour)
+        _line(grid[1][column], start + time, run.thermo.get("temperature_K"), colour)
+        _fraction(grid[2][column], start, run, colour)
+        _title(grid[0][column], name, run, column, steps)
+        start += max(run.duration_ps, float(time[-1]))
+    labels = ("potential energy\nabove start (eV/atom)", "temperature\n(K)", "crystal-like\nfraction")
+    for row, label in zip(grid, labels, strict=True):
+        row[0].set_ylabel(label)
+    for axes in grid[2]:
+        axes.set_ylim(-0.03, 1.03)
+    for axes in grid[1]:
+        axes.set_ylim(bottom=0)
+    figure.align_ylabels([row[0] for row in grid])
+    figure.supxlabel("time (ps)", fontsize=10.5)
+    return _png(figure)
+
+
+def _own_time(times_ps: Sequence[float]) -> np.ndarray:
+    """Times of a run from its own beginning, whatever its clock said then."""
+    times = np.asarray(times_ps, dtype=float)
+    return times - times[0] if len(times) else times
+
+
+def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
+    values = run.thermo.get("potential_eV")
+    return None if values is None else (np.asarray(values) - zero_eV) / run.n_atoms
+
+
+def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
+    """Axes (rows × operations) with shared y; widths follow the durations where they are comparable."""
+    durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
+    comparable = durations.max() / durations.min() <= _SAME_SCALE
+    widths = durations / durations.max() if comparable else (durations / durations.max()) ** 0.3
+    figure.get_layout_engine().set(wspace=0.0, w_pad=0.02)
+    grid = figure.subplots(
+        rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=np.maximum(widths, 0.25)
+    )
+    for row in grid:
+        for column, (axes, (_, run)) in enumerate(zip(row, steps, strict=True)):
+            axes.set_facecolor(palette.rgb(palette.operation(run.protocol), 0.93))
+            axes.margins(x=0)
+            axes.grid(color="white", linewidth=1.0)
+            axes.tick_params(labelleft=column == 0, left=column == 0)
+            axes.spines["left"].set_visible(column == 0)
+            axes.xaxis.set_major_locator(_ticks())
+    return [list(row) for row in grid]
+
+
+def _ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10], prune="upper")
+
+
+def _line(axes: Axes, time: np.ndarray, values: Any, colour: str) -> None:
+    if values is None or len(values) != len(time):
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#5B6470")
+        return
+    axes.plot(time, values, color=colour)
+
+
+def _fraction(axes: Axes, start: float, run: Trajectory, colour: str) -> None:
+    series = run.analysis.get("crystalline") or {}
+    times, values = series.get("time_ps") or [], series.get("fraction") or []
+    if not times or len(times) != len(values):
+        axes.text(0.5, 0.5, "not analysed", transform=axes.transAxes, ha="center", color="#5B6470")
+        return
+    # the first frame may lie after the first line of thermodynamics: keep the run's own clock
+    origin = (run.thermo.get("time_ps") or times)[0]
+    axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour)
+
+
+def _title(axes: Axes, name: str, run: Trajectory, column: int, steps: list[tuple[str, Trajectory]]) -> None:
+    lines = [name]
+    if run.asked_energy_eV:
+        added = run.added_energy_eV
+        lines.append(f"asked {run.asked_energy_eV:.4g} eV")
+        lines.append(f"logged {added:.4g} eV" if added is not None else "not logged")
+    else:
+        lines += [_target(run), ""]
+    for place, line in enumerate(lines):
+        axes.annotate(
+            line,
+            (0, 1),
+            (3, 34 - 14 * place),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=10.5 if place == 0 else 9,
+            fontweight="bold" if place == 0 else "normal",
+            color=palette.operation(run.protocol) if place == 0 else "#3C4652",
+        )
+
+
+def _target(run: Trajectory) -> str:
+    temperatures = {stage["temperature_K"] for stage in run.stages if stage.get("temperature_K")}
+    return f"held at {max(temperatures):g} K" if temperatures else f"{run.duration_ps:g} ps"
+
+
+def _profile(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """z (Å), time (ps), temperature (times × bins); NaN where a bin held no atoms."""
+    series = run.analysis.get("temperature_profile") or {}
+    z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
+    rows = series.get("temperature_K") or []
+    try:
+        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+    except (TypeError, ValueError):
+        return None
+    if not len(z) or values.shape != (len(time), len(z)):
+        return None
+    return z, time, values
+
+
+@_styled
+def temperature_lines(name: str, run: Trajectory) -> bytes | None:
+    """Temperature against z at several times of one operation."""
+    profile = _profile(run)
+    if profile is None:
+        return None
+    import matplotlib
+
+    z, time, values = profile
+    figure = _canvas(*PANEL_IN)
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["cividis"]
+    chosen = np.unique(np.linspace(0, len(time) - 1, min(7, len(time))).round().astype(int))
+    for place, index in enumerate(chosen):
+        colour = colours(0.95 * place / max(1, len(chosen) - 1))
+        axes.plot(z, values[index], "-", marker=".", ms=4, color=colour, label=f"{time[index]:.3g} ps")
+    axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: temperature along z")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(chosen)))
+    return _png(figure)
+
+
+@_styled
+def temperature_map(data: CycleData) -> bytes | None:
+    """Temperature as colour over time and z, for the whole cycle."""
+    return _map(
+        [(name, run, _profile(run)) for name, run in data.steps],
+        "inferno",
+        "temperature (K)",
+        (0.0, None),
+    )
+
+
+@_styled
+def crystalline_map(data: CycleData) -> bytes | None:
+    """Crystal-like fraction as colour over time and z, for the whole cycle."""
+    return _map(
+        [(name, run, _fraction_by_z(run)) for name, run in data.steps],
+        "cividis",
+        "crystal-like fraction",
+        (0.0, 1.0),
+    )
+
+
+def _fraction_by_z(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    series = run.analysis.get("crystalline") or {}
+    z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
+    rows = series.get("fraction_by_z") or []
+    try:
+        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return (z, time, values) if len(z) and values.shape == (len(time), len(z)) else None
+
+
+def _map(
+    steps: list[tuple[str, Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray] | None]],
+    colours: str,
+    label: str,
+    limits: tuple[float, float | None],
+) -> bytes | None:
+    """z against time, one column an operation, one colour scale for all."""
+    found = [profile[2] for _, _, profile in steps if profile is not None]
+    if not found or not any(np.isfinite(values).any() for values in found):
+        return None
+    top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
+    figure = _canvas(WIDE_IN, 3.6)
+    (row,) = _columns(figure, [(name, run) for name, run, _ in steps], 1)
+    start, image = 0.0, None
+    for axes, (name, run, profile) in zip(row, steps, strict=True):
+        axes.grid(visible=False)
+        axes.set_title(name, color=palette.operation(run.protocol))
+        if profile is not None:
+            z, time, values = profile
+            origin = (run.thermo.get("time_ps") or [0.0])[0]
+            image = axes.pcolormesh(
+                _edges(start + time - origin),
+                _edges(z),
+                values.T,
+                cmap=colours,
+                vmin=limits[0],
+                vmax=top,
+                rasterized=True,
+            )
+        start += run.duration_ps
+    row[0].set_ylabel("z (Å)")
+    figure.supxlabel("time (ps)", fontsize=10.5)
+    if image is not None:
+        figure.colorbar(image, ax=row, label=label, pad=0.01, aspect=30)
+    return _png(figure)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Borders of the cells around `centres` (n,): n + 1 values."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[centres[0] - (middle[0] - centres[0])], middle, [2 * centres[-1] - middle[-1]]])
+
+
+@_styled
+def pulse_energies(data: CycleData) -> bytes | None:
+    """Energy added by the kicks of each pulse, summed up, against what was asked."""
+    pulses = [(name, run) for name, run in data.steps if run.kicks and run.asked_energy_eV]
+    if not pulses:
+        return None
+    figure = _canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for place, (name, run) in enumerate(pulses):
+        time = np.array([kick.time_ps for kick in run.kicks])
+        added = np.cumsum([kick.added_eV for kick in run.kicks])
+        style = ("-", "--", ":", "-.")[place % 4]
+        axes.step(time - time[0], added, where="post", ls=style, color=palette.operation(run.protocol), label=name)
+        axes.axhline(run.asked_energy_eV, color="#5B6470", lw=0.8, ls=":")
+        axes.annotate(
+            f"{name} asked",
+            (1, run.asked_energy_eV),
+            (-2, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8.5,
+            color="#5B6470",
+        )
+    axes.set(xlabel="time since first kick (ps)", ylabel="energy added less taken out (eV)", title="Logged energy")
+    axes.margins(y=0.1)
+    _legend_below(figure, axes)
+    return _png(figure)
+
+
+@_styled
+def run_overview(run: Trajectory) -> bytes | None:
+    """Temperature and potential energy of one run that is not part of a cycle."""
+    if not run.thermo.get("time_ps"):
+        return None
+    time = _own_time(run.thermo["time_ps"])
+    figure = _canvas(*PANEL_IN)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    _line(upper, time, run.thermo.get("temperature_K"), "#C8451B")
+    _line(lower, time, _per_atom(run, run.thermo.get("potential_eV", [0.0])[0]), "#0072B2")
+    # a dollar sign would start a formula
+    upper.set(ylabel="T (K)", title=run.name.replace("$", r"\$"))
+    lower.set(ylabel="ΔE pot.\n(eV/atom)", xlabel="time (ps)")
+    upper.set_ylim(bottom=0)
+    figure.align_ylabels()
+    return _png(figure)

@@ -1,0 +1,555 @@
+"""From what was collected to one HTML file that needs nothing else: no network, no other file, no script."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.report import figures, palette, words
+from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
+from gst_jobflow.report.snapshots import Snapshots, cycle_snapshots
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import ArtifactRef, Trajectory
+    from gst_jobflow.store import Results
+
+_RUNS_DRAWN = 6
+_REASONS_SHOWN = 12
+
+
+@dataclass
+class Figure:
+    """A figure of the page: PNG as a data URI, and what it shows."""
+
+    uri: str
+    caption: str
+    alt: str
+    wide: bool = False
+
+
+@dataclass
+class Table:
+    """A table of the page; `numeric` columns are set to the right."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    numeric: frozenset[int] = frozenset()
+    caption: str = ""
+
+
+def build_study_page(results: Results, study_id: str, target: Path) -> Path:
+    """Write the page of a study; what is not there yet is left out with a remark.
+
+    Raises
+    ------
+    DataError
+        There is no such study.
+    """
+    return write_page(render(results, collect_study(results, study_id)), target)
+
+
+def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
+    """Write the page of one cycle.
+
+    Raises
+    ------
+    DataError
+        There is no such cycle.
+    """
+    return write_page(render(results, collect_cycle(results, cycle_id)), target)
+
+
+def build_potential_page(results: Results, potential_id: str, target: Path) -> Path:
+    """Write the page of one potential and its data.
+
+    Raises
+    ------
+    DataError
+        There is no such potential.
+    """
+    return write_page(render(results, collect_potential(results, potential_id)), target)
+
+
+def write_page(html: str, target: Path) -> Path:
+    """Write the whole page or nothing: a reader never sees half of one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(html)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    return target
+
+
+def render(results: Results, data: StudyData) -> str:
+    """The page as text."""
+    from gst_jobflow import __version__
+
+    return _template().render(
+        data=data,
+        version=__version__,
+        state=_state(data),
+        summary=words.summary(data),
+        notice=words.notice(data),
+        tiles=words.key_numbers(data),
+        sections=_sections(data.kind),
+        structures=_structures(data),
+        labels=_labels(data),
+        fit=_fit(data),
+        cycles=[_cycle(results, each) for each in data.cycles],
+        runs=_runs(data.runs),
+        table=_study_table(data),
+        provenance=_provenance(data, __version__),
+        attempts=_attempts(data),
+        palette=palette,
+        words=words,
+    )
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string((resources.files("gst_jobflow.report") / "page.html").read_text("utf-8"))
+
+
+def _sections(kind: str) -> list[tuple[str, str]]:
+    """Anchor and name of the sections that a page of this kind has."""
+    sections = {
+        "data": ("Data", ("study", "potential")),
+        "fit": ("Potential", ("study", "potential", "cycle")),
+        "cycle": ("Device cycle", ("study", "cycle")),
+        "provenance": ("Provenance", ("study", "potential", "cycle")),
+        "attempts": ("Attempts", ("study", "potential", "cycle")),
+    }
+    return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
+
+
+def _state(data: StudyData) -> str:
+    if data.study is not None:
+        return data.study.state
+    if data.kind == "cycle":
+        return data.cycles[0].cycle.state
+    return "finished"
+
+
+def _figure(png: bytes | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
+    """One figure, or none where there was nothing to draw."""
+    return [] if png is None else [Figure(_uri(png), caption, alt, wide)]
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _readable(config_type: str) -> str:
+    return config_type.replace("_", " ")
+
+
+def _structures(data: StudyData) -> dict[str, Any] | None:
+    rows = data.structures
+    if not len(rows):
+        return None
+    types, atoms = np.array(rows.config_type), np.array(rows.n_atoms)
+    distance, density = np.array(rows.min_distance_A, dtype=float), np.array(rows.density_g_cm3, dtype=float)
+    body = []
+    for name in figures.ordered_types(rows.config_type):
+        chosen = types == name
+        body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
+    columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
+    drawn = _figure(figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition")
+    drawn += _figure(
+        figures.minimum_distances(rows),
+        "Closest contact in each structure, periodic images included.",
+        "Histogram of minimum distances",
+    )
+    drawn += _figure(figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
+    return {"table": Table(columns, body, frozenset(range(1, 6))), "figures": drawn}
+
+
+def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
+    def between(values: np.ndarray, digits: int) -> str:
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return "–"
+        low, high = f"{values.min():,.{digits}f}", f"{values.max():,.{digits}f}"
+        return low if low == high else f"{low} – {high}"
+
+    return [f"{int(count):,}", between(atoms, 0), f"{int(atoms.sum()):,}", between(distance, 2), between(density, 2)]
+
+
+def _labels(data: StudyData) -> dict[str, Any] | None:
+    rows = data.labels
+    if not len(rows):
+        return None
+    states = ("converged", "failed", "quarantined")
+    counts = Counter(zip(rows.config_type, rows.state, strict=True))
+    body = [
+        [name, *(f"{counts[name, state]:,}" for state in states)] for name in figures.ordered_types(rows.config_type)
+    ]
+    methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
+    reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
+    drawn = _figure(
+        figures.label_energies(rows),
+        "What the potential learns from: one point a converged label.",
+        "Scatter of labels",
+    )
+    return {
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3})),
+        "methods": Table(["method", "fingerprint"], methods),
+        "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
+        "figures": drawn,
+        "wall": words.duration(float(np.nansum(rows.wall_s))),
+    }
+
+
+def _fit(data: StudyData) -> dict[str, Any] | None:
+    potential = data.potential
+    if potential is None:
+        return None
+    drawn = _figure(
+        figures.energy_parity(data.parity),
+        "Energy per atom less the atoms' reference energies; open symbols: train, filled: test.",
+        "Parity plot of energies",
+    )
+    drawn += _figure(
+        figures.force_parity(data.parity),
+        "Force components; open symbols: train, filled: test.",
+        "Parity plot of forces",
+    )
+    return {
+        "facts": _facts(data),
+        "rmse": _rmse(data),
+        "figures": drawn,
+        "potential": potential,
+        "others": _others(data),
+    }
+
+
+def _facts(data: StudyData) -> list[tuple[str, str]]:
+    potential, dataset = data.potential, data.dataset
+    assert potential is not None  # _fit asked
+    facts = [
+        ("Elements", ", ".join(potential.elements)),
+        ("Densities P", str(potential.n_densities)),
+        ("Functions", words.number(potential.n_functions)),
+        ("Parameters", words.number(potential.n_parameters)),
+        ("Cutoff", f"{potential.cutoff_A:g} Å"),
+    ]
+    if dataset is not None:
+        counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
+        facts.append(("Dataset", f"{dataset.name}: {counts}"))
+        energies = ", ".join(f"{element} {energy:.3f}" for element, energy in dataset.reference_energies_eV.items())
+        facts.append(("Reference energies", f"{energies} eV ({dataset.reference_energies_source})"))
+    if potential.cost is not None:
+        facts.append(
+            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
+        )
+    return facts
+
+
+def _rmse(data: StudyData) -> Table | None:
+    """RMSE of energy and forces on train and test, by config_type and overall (last row)."""
+    potential = data.potential
+    assert potential is not None  # _fit asked
+    splits = [split for split in ("train", "test") if split in potential.rmse]
+    if not splits:
+        return None
+    by_type = {split: potential.rmse_by_config_type.get(split, {}) for split in splits}
+    rows = []
+    for name in figures.ordered_types([name for each in by_type.values() for name in each]):
+        row = [name]
+        for split in splits:
+            errors = by_type[split].get(name)
+            row += (
+                [f"{errors.n_structures:,}", f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
+                if errors
+                else ["–"] * 3
+            )
+        rows.append(row)
+    total = ["all"]
+    for split in splits:
+        number = sum(errors.n_structures for errors in by_type[split].values())
+        errors = potential.rmse[split]
+        total += [
+            f"{number:,}" if number else "–",
+            f"{errors.energy_meV_per_atom:.2f}",
+            f"{errors.force_meV_per_A:.1f}",
+        ]
+    rows.append(total)
+    columns = ["config type"]
+    for split in splits:
+        columns += [f"{split}: structures", "energy (meV/atom)", "forces (meV/Å)"]
+    return Table(columns, rows, frozenset(range(1, len(columns))))
+
+
+def _others(data: StudyData) -> Table | None:
+    """All potentials of a study that has several."""
+    if len(data.potentials) < 2:
+        return None
+    rows = []
+    for each in data.potentials:
+        test = each.rmse.get("test")
+        errors = [f"{test.energy_meV_per_atom:.2f}", f"{test.force_meV_per_A:.1f}"] if test else ["–", "–"]
+        rows.append([each.name, str(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
+    columns = ["potential", "P", "functions", "test energy (meV/atom)", "test forces (meV/Å)", "id"]
+    return Table(columns, rows, frozenset({1, 2, 3, 4}))
+
+
+def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
+    drawn = _figure(
+        figures.cycle_overview(data),
+        "The whole cycle. Each column is one operation with its own stretch of the time axis; pulses carry the energy "
+        "that was asked for and the one that was logged.",
+        "Potential energy, temperature and crystal-like fraction against time",
+        wide=True,
+    )
+    maps = _figure(
+        figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature", wide=True
+    )
+    maps += _figure(
+        figures.crystalline_map(data), "Crystal-like fraction along z over the cycle.", "Heat map of order", wide=True
+    )
+    lines: list[Figure] = []
+    for name, run in data.steps:
+        if run.kicks or run.protocol == "RESET":
+            lines += _figure(
+                figures.temperature_lines(name, run), f"{name}: temperature along z.", f"Profiles of {name}"
+            )
+    lines += _figure(
+        figures.pulse_energies(data),
+        "Kinetic energy put in (and taken out while cooling), added up from the log of every kick.",
+        "Cumulative logged energy of the pulses",
+    )
+    snapshots = cycle_snapshots(results, data)
+    methods = {str(run.analysis.get("crystalline", {}).get("method", "")) for _, run in data.steps} - {""}
+    return {
+        "cycle": data.cycle,
+        "operations": _operations(data),
+        "overview": drawn,
+        "maps": maps,
+        "lines": lines,
+        "snapshots": snapshots,
+        "pictures": [(picture.title, _uri(picture.png)) for picture in snapshots.pictures],
+        "legend": _legend(snapshots),
+        "methods": sorted(methods),
+        "kinds": [operation.kind for operation in data.cycle.operations],
+    }
+
+
+def _operations(data: CycleData) -> Table:
+    columns = [
+        "operation",
+        "state",
+        "time (ps)",
+        "asked (eV)",
+        "logged (eV)",
+        "difference (%)",
+        "T max (K)",
+        "T end (K)",
+        "crystal-like",
+    ]
+    rows = []
+    for name, operation in zip(data.names, data.cycle.operations, strict=True):
+        asked, added = operation.asked_energy_eV, operation.added_energy_eV
+        difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
+        rows.append(
+            [
+                name,
+                operation.state,
+                words.number(operation.duration_ps),
+                words.number(asked or None, 6),
+                words.number(added if asked else None, 6),
+                "–" if difference is None else f"{difference:+.4f}",
+                words.number(operation.max_temperature_K),
+                words.number(operation.final_temperature_K),
+                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
+            ]
+        )
+    return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def _legend(snapshots: Snapshots) -> list[tuple[str, str]]:
+    return [(symbol, palette.element(symbol)) for symbol in snapshots.elements]
+
+
+def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
+    """Runs that are not part of a cycle: anneals, melts, robustness runs."""
+    if not runs:
+        return None
+    rows = [
+        [
+            run.name,
+            run.protocol,
+            run.formula,
+            f"{run.n_atoms:,}",
+            words.number(run.duration_ps),
+            run.state,
+            words.number(run.max_temperature_K),
+            words.number(run.max_gamma, 3),
+        ]
+        for run in runs
+    ]
+    columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
+    drawn: list[Figure] = []
+    for run in runs[:_RUNS_DRAWN]:
+        drawn += _figure(figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}")
+    return {"table": Table(columns, rows, frozenset({3, 4, 6, 7})), "figures": drawn}
+
+
+def _study_table(data: StudyData) -> Table | None:
+    """The table that a study of many runs fills: its columns are the keys of its rows."""
+    if data.study is None or not data.study.table:
+        return None
+    columns = list(dict.fromkeys(key for row in data.study.table for key in row))
+    rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
+    numeric = frozenset(
+        place
+        for place, column in enumerate(columns)
+        if all(isinstance(row.get(column), int | float | None) for row in data.study.table)
+    )
+    return Table(columns, rows, numeric)
+
+
+def _provenance(data: StudyData, version: str) -> dict[str, Any]:
+    return {
+        "ids": _ids(data),
+        "seeds": _seeds(data),
+        "versions": _versions(data, version),
+        "cost": _costs(data),
+        "files": _files(data),
+        "plan": list(_flat(data.study.plan)) if data.study is not None else [],
+    }
+
+
+def _all_runs(data: StudyData) -> list[Trajectory]:
+    return [*data.runs, *(run for each in data.cycles for _, run in each.steps)]
+
+
+def _ids(data: StudyData) -> Table:
+    rows = [[data.kind, data.name, data.id]] if data.study is not None else []
+    if data.dataset is not None:
+        rows.append(["dataset", data.dataset.name, data.dataset.id])
+    rows += [["potential", each.name, each.id] for each in data.potentials]
+    rows += [["cycle", each.cycle.name, each.cycle.id] for each in data.cycles]
+    rows += [["trajectory", run.name, run.id] for run in _all_runs(data)]
+    return Table(["what", "name", "id"], rows)
+
+
+def _seeds(data: StudyData) -> Table:
+    rows = []
+    if data.dataset is not None and "seed" in data.dataset.split:
+        rows.append(["train and test split", str(data.dataset.split["seed"])])
+    rows += [[f"fit of {each.name}", str(each.seed)] for each in data.potentials if each.seed is not None]
+    rows += [[f"cycle {each.cycle.name}", str(each.cycle.seed)] for each in data.cycles]
+    rows += [[f"velocities of {run.name}", str(run.seed)] for run in _all_runs(data)]
+    return Table(["seed of", "value"], rows, frozenset({1}))
+
+
+def _versions(data: StudyData, version: str) -> Table:
+    """Each program once; two versions of one program side by side."""
+    found: dict[str, dict[str, None]] = {"gst_jobflow (this page)": {version: None}}
+    for each in [*data.potentials, *_all_runs(data)]:
+        for program, number in each.versions.items():
+            found.setdefault(program, {})[number] = None
+    for method in data.labels.methods.values():
+        if method.get("version"):
+            found.setdefault(str(method.get("code")), {})[str(method["version"])] = None
+    return Table(["program", "version"], [[program, ", ".join(numbers)] for program, numbers in found.items()])
+
+
+def _costs(data: StudyData) -> Table:
+    """Wall time and core hours of each step, and how fast the dynamics ran."""
+    rows = []
+    if len(data.labels):
+        rows.append(
+            [
+                f"{words.counted(len(data.labels), 'label')}",
+                words.duration(float(np.nansum(data.labels.wall_s))),
+                "–",
+                "",
+            ]
+        )
+    for each in data.potentials:
+        if each.cost is not None:
+            rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])
+    for run in _all_runs(data):
+        if run.cost is not None:
+            speed = f"{run.us_per_atom_step:.3g} µs per atom and step" if run.us_per_atom_step else ""
+            rows.append([run.name, words.duration(run.cost.wall_s), f"{run.cost.core_hours:.3g}", speed])
+    return Table(["step", "wall time", "core hours", "speed"], rows, frozenset({1, 2}))
+
+
+def _files(data: StudyData) -> Table:
+    def rows(owner: str, refs: Iterable[ArtifactRef | None]) -> list[list[str]]:
+        return [[owner, ref.name, words.size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
+
+    found: list[list[str]] = []
+    for each in data.potentials:
+        artifacts = each.artifacts
+        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *each.files])
+    for run in _all_runs(data):
+        found += rows(run.name, run.files)
+    return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
+
+
+def _flat(plan: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """A nested plan as lines `a.b` and value."""
+    for key, value in plan.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}.")
+        elif isinstance(value, list):
+            yield path, ", ".join(str(item) for item in value) or "–"
+        else:
+            yield path, words.number(value, 6)
+
+
+def _attempts(data: StudyData) -> dict[str, Any] | None:
+    attempts = data.attempts
+    if not attempts.total:
+        return None
+    by_job = [
+        [name, f"{int(job['attempts']):,}", f"{int(job['reruns']):,}", words.duration(job["seconds"])]
+        for name, job in sorted(attempts.by_job.items(), key=lambda item: -item[1]["seconds"])
+    ]
+    rows = []
+    for each in attempts.rows:
+        what = ": ".join(part for part in (each.get("failure_class"), each.get("reason")) if part)
+        host = " ".join(str(part) for part in (each["host"], each.get("slurm_job_id")) if part)
+        took = words.duration(each["seconds"])
+        rows.append(
+            [words.moment(each["started_at"]), each["job_name"], str(each["number"]), each["state"], took, host, what]
+        )
+    return {
+        "by_job": Table(["job", "attempts", "reruns", "time"], by_job, frozenset({1, 2, 3})),
+        "rows": Table(["started (UTC)", "job", "attempt", "state", "took", "host", "reason"], rows, frozenset({2, 4})),
+        "hidden": attempts.total - len(rows),
+        "states": ", ".join(f"{count:,} {state}" for state, count in attempts.states.most_common()),
+        "total": attempts.total,
+    }
+
+
+PAGES: dict[str, Callable[[Results, str, Path], Path]] = {
+    "study": build_study_page,
+    "cycle": build_cycle_page,
+    "potential": build_potential_page,
+}
+"""What builds the page of each kind."""

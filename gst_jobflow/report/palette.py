@@ -1,0 +1,66 @@
+"""One colour for each meaning, on every figure and in every table of a report.
+
+All are told apart with the common forms of colour blindness (Okabe and Ito 2008 for elements and pulses, Paul Tol's
+"muted" scheme for config types) and differ in lightness, so they survive a grey print.
+"""
+
+from __future__ import annotations
+
+ELEMENTS = {"Ge": "#0072B2", "Sb": "#D55E00", "Te": "#F0D264"}
+OTHER_ELEMENT = "#8A8A8A"
+
+OPERATIONS = {"RESET": "#C8451B", "SET": "#00796B", "HOLD": "#7A7A7A"}
+OTHER_OPERATION = "#7A7A7A"
+
+CONFIG_TYPES = {
+    "crystal": "#332288",
+    "aimd": "#88CCEE",
+    "melt_quench": "#44AA99",
+    "phase_transition": "#117733",
+    "hard_sphere": "#CC6677",
+    "rss": "#AA4499",
+    "device": "#999933",
+    "isolated_atom": "#DDCC77",
+    "other": "#888888",
+}
+MARKERS = {
+    "crystal": "s",
+    "aimd": "o",
+    "melt_quench": "D",
+    "phase_transition": "^",
+    "hard_sphere": "o",
+    "rss": "v",
+    "device": "P",
+    "isolated_atom": "*",
+    "other": "X",
+}
+
+CRYSTALLINE = "#332288"
+DISORDERED = "#C9CCD1"
+
+
+def element(symbol: str) -> str:
+    """Colour of an element."""
+    return ELEMENTS.get(symbol, OTHER_ELEMENT)
+
+
+def operation(kind: str) -> str:
+    """Colour of an operation."""
+    return OPERATIONS.get(kind, OTHER_OPERATION)
+
+
+def config_type(name: str) -> str:
+    """Colour of a config type."""
+    return CONFIG_TYPES.get(name, CONFIG_TYPES["other"])
+
+
+def marker(name: str) -> str:
+    """Matplotlib marker of a config type."""
+    return MARKERS.get(name, "X")
+
+
+def rgb(colour: str, lightened: float = 0.0) -> tuple[float, float, float]:
+    """Red, green, blue between 0 and 1 of `#RRGGBB`, mixed with white by `lightened` (0 to 1)."""
+    values = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (value + (1 - value) * lightened for value in values)
+    return red, green, blue

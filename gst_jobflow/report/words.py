@@ -1,0 +1,184 @@
+"""The sentences of a report: a plain summary, key numbers and notices, from what was collected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gst_jobflow.report.collect import CycleData, StudyData
+
+# codes that solve for electrons from first principles; all others are stand-ins
+FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
+_SEMI_EMPIRICAL = {"tblite": "tblite (extended tight binding)", "xtb": "xTB", "dftb+": "DFTB+"}
+_NAMES_SHOWN = 4
+
+
+def method_name(method: dict[str, Any]) -> str:
+    """A method as people call it: program, version and what it solves."""
+    code = str(method.get("code", "")).lower()
+    parameters = method.get("parameters") or {}
+    name = FIRST_PRINCIPLES.get(code) or _SEMI_EMPIRICAL.get(code) or code or "unknown method"
+    level = next((str(parameters[key]) for key in ("functional", "xc", "method", "GGA") if parameters.get(key)), "")
+    return " ".join(part for part in (name, str(method.get("version") or ""), level) if part)
+
+
+def notice(data: StudyData) -> tuple[str, str] | None:
+    """Title and text of a warning when labels are not from first principles."""
+    stand_ins = [m for m in data.labels.methods.values() if str(m.get("code", "")).lower() not in FIRST_PRINCIPLES]
+    if not stand_ins:
+        return None
+    names = ", ".join(sorted({method_name(method) for method in stand_ins}))
+    kind = "semi-empirical" if all(str(m.get("code", "")).lower() in _SEMI_EMPIRICAL for m in stand_ins) else "stand-in"
+    return (
+        "Plumbing, not physics",
+        f"The labels are {kind}: they come from {names}, which is quick and shows that every step works. Energies, "
+        "temperatures of melting, crystallisation and all that follows say nothing about the real material. Label with "
+        "VASP or CP2K for that.",
+    )
+
+
+def summary(data: StudyData) -> str:
+    """Two to four sentences: what was made from what."""
+    sentences = []
+    if len(data.structures):
+        sentences.append(_structures_sentence(data))
+    if len(data.labels):
+        sentences.append(_labels_sentence(data))
+    if data.potential is not None:
+        sentences.append(_potential_sentence(data))
+    sentences += [_cycle_sentence(each) for each in data.cycles]
+    return " ".join(sentences) or "Nothing has been computed yet."
+
+
+def _structures_sentence(data: StudyData) -> str:
+    formulas = [name for name, _ in Counter(data.structures.formula).most_common()]
+    named = ", ".join(formulas[:_NAMES_SHOWN])
+    if len(formulas) > _NAMES_SHOWN:
+        named = f"{len(formulas)} compositions ({named}, …)"
+    atoms = data.structures.n_atoms
+    size = f"{min(atoms):,} atoms each" if min(atoms) == max(atoms) else f"{min(atoms):,} to {max(atoms):,} atoms"
+    return f"{counted(len(atoms), 'structure')} of {named} with {size}."
+
+
+def _labels_sentence(data: StudyData) -> str:
+    states = Counter(data.labels.state)
+    methods = ", ".join(sorted({method_name(method) for method in data.labels.methods.values()}))
+    good, bad = states["converged"], len(data.labels) - states["converged"]
+    left_out = (
+        f"; {counted(bad, 'label')} failed or {'was' if bad == 1 else 'were'} set aside and stayed out" if bad else ""
+    )
+    return f"{methods} gave energies and forces for {good:,} of them{left_out}."
+
+
+def _potential_sentence(data: StudyData) -> str:
+    potential = data.potential
+    assert potential is not None  # the caller asked
+    text = (
+        f"An ACE potential of {counted(potential.n_functions, 'function')} (P = {potential.n_densities}, cutoff "
+        f"{potential.cutoff_A:g} Å) was fitted"
+    )
+    if data.dataset is not None:
+        text += f" to {data.dataset.counts.get('train', 0):,} of them"
+    test = potential.rmse.get("test")
+    if test is not None:
+        text += (
+            f"; on the test set it errs by {test.energy_meV_per_atom:.3g} meV/atom and {test.force_meV_per_A:.3g} meV/Å"
+        )
+    return text + "."
+
+
+def _cycle_sentence(data: CycleData) -> str:
+    cycle = data.cycle
+    kinds = " → ".join(operation.kind for operation in cycle.operations)
+    done = sum(operation.state == "finished" for operation in cycle.operations)
+    how = (
+        "ran through"
+        if done == len(cycle.operations)
+        else f"is {cycle.state}: {done} of {len(cycle.operations)} steps of"
+    )
+    return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({cycle.formula}) {how} {kinds}."
+
+
+def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:
+    """Tiles: value, unit, what it is."""
+    tiles: list[tuple[str, str, str]] = []
+    if len(data.structures):
+        tiles.append((f"{len(data.structures):,}", "", "structures"))
+    if len(data.labels):
+        good = Counter(data.labels.state)["converged"]
+        tiles.append((f"{good:,}", f"of {len(data.labels):,}", "labels converged"))
+    test = data.potential.rmse.get("test") if data.potential else None
+    if test is not None:
+        tiles.append((f"{test.energy_meV_per_atom:.3g}", "meV/atom", "energy RMSE, test"))
+        tiles.append((f"{test.force_meV_per_A:.3g}", "meV/Å", "force RMSE, test"))
+    for each in data.cycles[-1:]:
+        tiles += _cycle_tiles(each)
+    return tiles
+
+
+def _cycle_tiles(data: CycleData) -> list[tuple[str, str, str]]:
+    tiles = []
+    hottest = [each.max_temperature_K for each in data.cycle.operations if each.max_temperature_K is not None]
+    if hottest:
+        tiles.append((f"{max(hottest):,.0f}", "K", "highest temperature"))
+    worst = worst_pulse(data)
+    if worst is not None:
+        tiles.append((f"{worst:.2g}", "%", "pulse energy, logged − asked"))
+    return tiles
+
+
+def worst_pulse(data: CycleData) -> float | None:
+    """Largest difference between logged and asked energy of the pulses, %."""
+    differences = [
+        100 * abs(each.added_energy_eV - each.asked_energy_eV) / each.asked_energy_eV
+        for each in data.cycle.operations
+        if each.asked_energy_eV > 0 and each.added_energy_eV is not None
+    ]
+    return max(differences, default=None)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 label`, `2 labels`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float | None) -> str:
+    """A duration for people."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds / 3600:.3g} h"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number for a table; a dash for what is not there."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+    return str(value)
+
+
+def moment(time: datetime | None) -> str:
+    """A time, UTC, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S") if time else "–"
+
+
+def size(n_bytes: float) -> str:
+    """A file size."""
+    for unit in ("B", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} GB"

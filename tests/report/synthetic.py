@@ -1,0 +1,366 @@
+"""Invented documents of a whole study, to look at and to test pages with. No number in here was computed by anything."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from gst_jobflow.documents import (
+    Attempt,
+    Cost,
+    Cycle,
+    Dataset,
+    Kick,
+    Label,
+    Member,
+    Operation,
+    Potential,
+    PotentialFiles,
+    Rmse,
+    RmseOfType,
+    Study,
+    Trajectory,
+    now,
+    pack,
+)
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import structure_document
+
+STUDY_ID = "synthetic-study"
+CYCLE_ID = "synthetic-cycle"
+POTENTIAL_ID = "synthetic-potential"
+FINGERPRINT = "tblite:0123456789abcdef"
+FORMULAS = ("Ge2Sb2Te5", "Ge1Sb2Te4", "Sb2Te3")
+METHOD = {"code": "tblite", "version": "0.8.0", "parameters": {"method": "GFN1-xTB"}}
+VERSIONS = {"LAMMPS": "22 Jul 2025", "pacemaker": "0.4.0rc1"}
+
+
+def random_atoms(formula: str, units: int, rng: np.random.Generator) -> Atoms:
+    """`units` formula units on a jittered grid: no structure of anything, but no two atoms at one place."""
+    symbols = rng.permutation(units * Atoms(formula).get_chemical_symbols())
+    n_atoms = len(symbols)
+    side = int(np.ceil(n_atoms ** (1 / 3)))
+    sites = np.array(np.meshgrid(*3 * [np.arange(side)])).reshape(3, -1).T[:n_atoms]
+    positions = 3.1 * sites + rng.normal(0, 0.25, (n_atoms, 3))
+    return Atoms(symbols, positions=positions, cell=np.full(3, 3.1 * side), pbc=True)
+
+
+def device_atoms(disorder: float, rng: np.random.Generator) -> Atoms:
+    """Rock-salt GeTe with some Sb, 7 x 7 x 14 sites, displaced by `disorder` Å."""
+    from ase.build import bulk
+
+    atoms = bulk("GeTe", "rocksalt", 6.0, cubic=True).repeat((3, 3, 6))
+    symbols = np.array(atoms.get_chemical_symbols())
+    symbols[(symbols == "Ge") & (np.random.default_rng(5).random(len(symbols)) < 0.5)] = "Sb"
+    atoms.set_chemical_symbols(symbols)
+    atoms.positions += rng.normal(0, disorder, atoms.positions.shape)
+    return atoms
+
+
+def _label(structure: Any, rng: np.random.Generator, failed: bool) -> Label:
+    common = {
+        "_id": Label.id_for(structure.id, FINGERPRINT),
+        "structure_id": structure.id,
+        "fingerprint": FINGERPRINT,
+        "method": METHOD,
+        "formula": structure.formula,
+        "config_type": structure.config_type,
+        "n_atoms": structure.n_atoms,
+        "wall_s": 1.5,
+    }
+    if failed:
+        return Label(state="failed", failure_class="not_converged", reason="SCF: 250 cycles <b>", **common)
+    forces = rng.normal(0, 1.5, (structure.n_atoms, 3))
+    return Label(
+        state="converged",
+        energy_eV=-3.2 * structure.n_atoms,
+        energy_per_atom_eV=-3.2 + rng.gamma(2, 0.12),
+        forces=pack(forces),
+        max_force_eV_A=float(np.linalg.norm(forces, axis=1).max()),
+        **common,
+    )
+
+
+def add_training(results: Results, rng: np.random.Generator) -> tuple[Dataset, int]:
+    """Structures, labels and the dataset; the dataset and how many labels failed."""
+    structures = []
+    for index in range(66):
+        formula = FORMULAS[index % 3]
+        kind = "hard_sphere" if index < 48 else "melt_quench"
+        atoms = random_atoms(formula, 1 + index % 4, rng)
+        structures.append(structure_document(atoms, kind, tags=[f"study:{STUDY_ID}"], source={"builder": "synthetic"}))
+    results.add_many(structures)
+    labels = [_label(structure, rng, failed=index % 16 == 5) for index, structure in enumerate(structures)]
+    results.add_many(labels)
+    good = [label for label in labels if label.state == "converged"]
+    splits = ["test" if index % 5 == 0 else "train" for index in range(len(good))]
+    lines = "".join(
+        json.dumps({"label_id": x.id, "structure_id": x.structure_id, "config_type": x.config_type, "split": split})
+        + "\n"
+        for x, split in zip(good, splits, strict=True)
+    )
+    by_type: dict[str, dict[str, int]] = {"train": {}, "test": {}}
+    for label, split in zip(good, splits, strict=True):
+        by_type[split][label.config_type] = by_type[split].get(label.config_type, 0) + 1
+    dataset = Dataset(
+        _id="synthetic-dataset",
+        name="synthetic",
+        fingerprint=FINGERPRINT,
+        elements=["Ge", "Sb", "Te"],
+        n_members=len(good),
+        n_atoms=sum(label.n_atoms for label in good),
+        counts={split: splits.count(split) for split in ("train", "test")},
+        counts_by_config_type=by_type,
+        reference_energies_eV={"Ge": -40.1, "Sb": -60.2, "Te": -80.3},
+        reference_energies_source="invented",
+        split={"rule": "groups", "fraction": 0.2, "seed": 11},
+        members=results.artifacts.put_bytes(gzip.compress(lines.encode(), mtime=0), "members.jsonl.gz"),
+    )
+    results.add(dataset)
+    return dataset, len(labels) - len(good)
+
+
+def parity_bytes(dataset: Dataset, rng: np.random.Generator) -> bytes:
+    """parity.npz as fitting writes it."""
+    kinds, splits = [], []
+    for split, counts in dataset.counts_by_config_type.items():
+        for kind, count in counts.items():
+            kinds += [kind] * count
+            splits += [split] * count
+    energy = rng.normal(-3.0, 0.3, len(kinds))
+    force_kinds, force_splits = np.repeat(kinds, 60), np.repeat(splits, 60)
+    force = rng.normal(0, 2.0, len(force_kinds))
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        energy_ref=energy,
+        energy_pred=energy + rng.normal(0, 0.018, len(energy)),
+        config_type=np.array(kinds),
+        split=np.array(splits),
+        name=np.array([str(index) for index in range(len(kinds))]),
+        force_ref=force,
+        force_pred=force + rng.normal(0, 0.135, len(force)),
+        force_config_type=force_kinds,
+        force_split=force_splits,
+    )
+    return buffer.getvalue()
+
+
+def add_potential(results: Results, dataset: Dataset, rng: np.random.Generator, name: str = "GST demo") -> Potential:
+    """A potential with errors 18.25 meV/atom and 135.5 meV/Å on test."""
+    artifacts = results.artifacts
+    by_type = {
+        split: {
+            kind: RmseOfType(energy_meV_per_atom=15.0 + place, force_meV_per_A=120.0 + place, n_structures=count)
+            for place, (kind, count) in enumerate(counts.items())
+        }
+        for split, counts in dataset.counts_by_config_type.items()
+    }
+    potential = Potential(
+        _id=POTENTIAL_ID,
+        name=name,
+        dataset_id=dataset.id,
+        elements=["Ge", "Sb", "Te"],
+        n_densities=3,
+        n_functions=180,
+        n_parameters=738,
+        cutoff_A=6.0,
+        rmse={
+            "train": Rmse(energy_meV_per_atom=14.5, force_meV_per_A=121.0),
+            "test": Rmse(energy_meV_per_atom=18.25, force_meV_per_A=135.5),
+        },
+        rmse_by_config_type=by_type,
+        artifacts=PotentialFiles(
+            yaml=artifacts.put_bytes(b"synthetic yaml", "output_potential.yaml"),
+            yace=artifacts.put_bytes(b"synthetic yace", "output_potential.yace"),
+        ),
+        files=[artifacts.put_bytes(parity_bytes(dataset, rng), "parity.npz")],
+        cost=Cost.of(212.0, 2),
+        seed=42,
+        versions=VERSIONS,
+        job_uuid="job-fit",
+    )
+    results.add(potential)
+    return potential
+
+
+def _ramp(time: np.ndarray, peak: float, end: float, pulse_ps: float) -> np.ndarray:
+    heating = 300 + (peak - 300) * time / pulse_ps
+    cooling = peak + (end - peak) * (time - pulse_ps) / (time[-1] - pulse_ps)
+    return np.where(time < pulse_ps, heating, cooling)
+
+
+def _trajectory(
+    index: int, kind: str, duration_ps: float, ids: tuple[str, str], rng: np.random.Generator, energy_eV: float = 0.0
+) -> Trajectory:
+    time = np.linspace(0, duration_ps, 120)
+    if kind == "RESET":
+        temperature, fraction = (
+            _ramp(time, 1250, 320, 0.4 * duration_ps),
+            np.clip(1 - time / (0.4 * duration_ps), 0.12, 1),
+        )
+    else:
+        temperature, fraction = np.full(len(time), 600.0), 0.12 + 0.6 * time / duration_ps
+    temperature = temperature + rng.normal(0, 12, len(time))
+    frames = time[::10]
+    z = np.linspace(2, 34, 9)
+    slope = 1.5 - z / z.max()
+    profile = [
+        [None if place == 0 and frame == 0 else float(300 + (value - 300) * slope[place]) for place in range(len(z))]
+        for frame, value in enumerate(temperature[::10])
+    ]
+    n_kicks = 5
+    kicks = [
+        Kick(time_ps=2.0 * kick, asked_eV=energy_eV / n_kicks, added_eV=energy_eV / n_kicks) for kick in range(n_kicks)
+    ]
+    return Trajectory(
+        _id=f"synthetic-{index}",
+        name=f"{kind} of demo",
+        protocol=kind,
+        stages=[{"kind": "pulse", "energy_eV": energy_eV}]
+        if energy_eV
+        else [{"kind": "anneal", "temperature_K": 600.0}],
+        potential_id=POTENTIAL_ID,
+        cycle_id=CYCLE_ID,
+        operation_index=index,
+        start_structure_id=ids[0],
+        final_structure_id=ids[1],
+        formula="GeSb2Te4",
+        n_atoms=432,
+        state="finished",
+        timestep_fs=2.0,
+        n_steps=round(duration_ps * 500),
+        duration_ps=duration_ps,
+        n_frames=len(frames),
+        seed=100 + index,
+        asked_energy_eV=energy_eV or None,
+        added_energy_eV=energy_eV * 1.0001 if energy_eV else None,
+        kicks=kicks if energy_eV else [],
+        max_temperature_K=float(temperature.max()),
+        final_temperature_K=float(temperature[-1]),
+        crystalline_fraction=float(fraction[-1]),
+        thermo={
+            "time_ps": time.tolist(),
+            "potential_eV": (-1500 + 0.06 * temperature - 20 * fraction).tolist(),
+            "temperature_K": temperature.tolist(),
+        },
+        analysis={
+            "crystalline": {
+                "time_ps": frames.tolist(),
+                "fraction": fraction[::10].tolist(),
+                "method": "polyhedral template matching of Te",
+                "z_A": z.tolist(),
+                "fraction_by_z": [[float(np.clip(f * (0.6 + x / 60), 0, 1)) for x in z] for f in fraction[::10]],
+            },
+            "temperature_profile": {"z_A": z.tolist(), "time_ps": frames.tolist(), "temperature_K": profile},
+        },
+        cost=Cost.of(95.0, 2),
+        us_per_atom_step=31.5,
+        versions=VERSIONS,
+        job_uuid=f"job-{index}",
+    )
+
+
+def add_cycle(results: Results, rng: np.random.Generator, name: str = "demo cell") -> Cycle:
+    """RESET → SET → RESET; pulses of 320 and 180 eV."""
+    cells = [
+        structure_document(device_atoms(d, rng), "device", tags=[f"study:{STUDY_ID}"]) for d in (0.05, 0.7, 0.25, 0.6)
+    ]
+    results.add_many(cells)
+    plan = (("RESET", 20.0, 320.0), ("SET", 60.0, 0.0), ("RESET", 24.0, 180.0))
+    operations = []
+    for index, (kind, duration_ps, energy_eV) in enumerate(plan):
+        run = _trajectory(index, kind, duration_ps, (cells[index].id, cells[index + 1].id), rng, energy_eV)
+        results.add(run)
+        operations.append(
+            Operation(
+                kind=kind,
+                state="finished",
+                stages=run.stages,
+                trajectory_id=run.id,
+                duration_ps=duration_ps,
+                asked_energy_eV=energy_eV,
+                added_energy_eV=run.added_energy_eV,
+                max_temperature_K=run.max_temperature_K,
+                final_temperature_K=run.final_temperature_K,
+                crystalline_fraction=run.crystalline_fraction,
+            )
+        )
+    cycle = Cycle(
+        _id=CYCLE_ID,
+        name=name,
+        device="cross-point",
+        formula="GeSb2Te4",
+        n_atoms=432,
+        groups={"mobile": [73, 432], "barrier": [1, 72]},
+        potential_id=POTENTIAL_ID,
+        structure_id=cells[0].id,
+        state="finished",
+        operations=operations,
+        seed=7,
+    )
+    results.add(cycle)
+    return cycle
+
+
+def add_attempts(results: Results) -> None:
+    """Four executions; the fit was lost once and ran again. One execution belongs to another study."""
+    start = now()
+    rows = (
+        ("label", 1, 1, "finished", ""),
+        ("fit", 2, 1, "lost", "the process is gone"),
+        ("fit", 2, 2, "finished", ""),
+        ("cycle", 3, 1, "finished", ""),
+        ("not ours", 99, 1, "failed", "of another study"),
+    )
+    for place, (name, fw_id, number, state, reason) in enumerate(rows):
+        results.add(
+            Attempt(
+                _id=f"synthetic-attempt-{place}",
+                job_uuid=f"job-{name}",
+                job_name=name,
+                fw_id=fw_id,
+                number=number,
+                state=state,
+                host="node-1",
+                pid=1000 + place,
+                process_started=0.0,
+                directory="runs/x",
+                started_at=start + timedelta(seconds=place),
+                ended_at=start + timedelta(seconds=place + 30),
+                reason=reason,
+            )
+        )
+
+
+def add_study(results: Results, name: str = "Demo: Ge-Sb-Te in miniature", parts: tuple[str, ...] = ("all",)) -> Study:
+    """A study of everything above, or with `parts=()` one that has only just begun."""
+    members = []
+    if parts:
+        rng = np.random.default_rng(1)
+        dataset, _ = add_training(results, rng)
+        potential = add_potential(results, dataset, rng)
+        cycle = add_cycle(results, rng)
+        add_attempts(results)
+        members = [
+            Member(collection="datasets", id=dataset.id),
+            Member(collection="potentials", id=potential.id),
+            Member(collection="cycles", id=cycle.id),
+        ]
+    study = Study(
+        _id=STUDY_ID,
+        name=name,
+        kind="demo",
+        state="finished" if parts else "running",
+        plan={"seed": 1, "compositions": list(FORMULAS), "fit": {"n_functions": 180}},
+        members=members,
+        workflow_ids=[1, 2, 3],
+    )
+    results.add(study)
+    return study
