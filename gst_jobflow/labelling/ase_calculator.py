@@ -71,6 +71,8 @@ class AseBackend(BackendModel):
     threads
         OMP_NUM_THREADS of an isolated calculation. In this process the variable must be set before the
         calculator is imported: OpenMP reads it once.
+    elements
+        Supported elements; empty: any.
     not_converged
         Pattern of error messages that mean "the self-consistency did not converge".
     """
@@ -83,6 +85,7 @@ class AseBackend(BackendModel):
     isolate: bool = True
     wall_limit_s: float = Field(600.0, gt=0)
     threads: int = Field(1, ge=1)
+    elements: list[str] = Field(default_factory=list)
     not_converged: str = r"not converge|no convergence|failed to converge"
 
     @model_validator(mode="after")
@@ -91,6 +94,9 @@ class AseBackend(BackendModel):
         if both:
             raise ValueError(f"'{both[0]}' is both in parameters and in options of {self.name}")
         return self
+
+    def known_elements(self) -> list[str]:
+        return self.elements
 
     def method(self) -> Method:
         """Return name, version of the package, calculator class and parameters.

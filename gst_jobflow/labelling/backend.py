@@ -135,13 +135,14 @@ class BackendModel(StrictModel):
         Shortest distance between two atoms (periodic images too) that is worth computing.
     bounds
         See `Bounds`.
-    elements
-        Supported elements; empty: any.
     """
 
     floor_A: float = Field(1.0, ge=0)
     bounds: Bounds = Field(default_factory=Bounds)
-    elements: list[str] = Field(default_factory=list)
+
+    def known_elements(self) -> list[str]:
+        """Return the elements that have settings; empty: any."""
+        return []
 
     @property
     def needs_periodic(self) -> bool:
@@ -153,11 +154,12 @@ class BackendModel(StrictModel):
         if len(atoms) == 0:
             raise InputError("a structure without atoms", "remove it from the list")
         symbols = atoms.get_chemical_symbols()
-        unknown = sorted(set(symbols) - set(self.elements or symbols) | {s for s in symbols if s == "X"})
+        known = self.known_elements()
+        unknown = sorted(set(symbols) - set(known or symbols) | ({"X"} & set(symbols)))
         if unknown:
             raise InputError(
                 f"element {', '.join(unknown)} has no settings in this backend",
-                f"known: {', '.join(self.elements) or 'any real element'}",
+                f"known: {', '.join(known) or 'any real element'}; others need settings",
             )
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
             raise InputError("positions or cell are not finite", "remove the structure or make it again")

@@ -320,14 +320,8 @@ class Cp2kBackend(BackendModel):
     def needs_periodic(self) -> bool:
         return True
 
-    def check(self, atoms: Atoms) -> None:
-        """Raise InputError for what `BackendModel.check` refuses and for elements without basis or potential."""
-        missing = sorted(set(atoms.get_chemical_symbols()) - set(self.settings.kinds))
-        if missing:
-            raise InputError(
-                f"no CP2K basis and potential for {', '.join(missing)}", "add it to kinds of the CP2K settings"
-            )
-        super().check(atoms)
+    def known_elements(self) -> list[str]:
+        return sorted(self.settings.kinds)
 
     def method(self) -> Method:
         """Return functional, kinds, cutoffs, thresholds, smearing and k-point rule with the program's version."""

@@ -187,11 +187,8 @@ class VaspBackend(BackendModel):
 
     settings: VaspSettings = Field(default_factory=VaspSettings)
 
-    @model_validator(mode="after")
-    def _elements_have_potcars(self) -> VaspBackend:
-        if not self.elements:
-            self.__dict__["elements"] = sorted(self.settings.potcars)
-        return self
+    def known_elements(self) -> list[str]:
+        return sorted(self.settings.potcars)
 
     @property
     def needs_periodic(self) -> bool:

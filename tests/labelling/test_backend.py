@@ -27,6 +27,11 @@ ASKED = Method(code="given", parameters={"a": 1})
 class GivenBackend(BackendModel):
     """A backend that returns what the test gave it."""
 
+    elements: list[str] = []  # noqa: RUF012
+
+    def known_elements(self):
+        return self.elements
+
     def method(self):
         return ASKED
 
