@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -198,10 +198,11 @@ def _volume_A3(atoms: Atoms) -> float:
     return float(extent.prod())
 
 
-def _neighbours(
-    quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None
-) -> np.ndarray | tuple[np.ndarray, ...]:
-    """Call matscipy's cell-list neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
+def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
+    """Call matscipy's cell-list neighbour search; `cutoff` in Å is one number or a matrix over `types`.
+
+    Returns one array, or a tuple of them where `quantities` names several.
+    """
     from matscipy.neighbours import neighbour_list
 
     numbers = np.zeros(len(atoms), np.int32) if types is None else types

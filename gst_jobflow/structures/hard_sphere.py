@@ -100,12 +100,11 @@ class HardSphereSpec(StrictModel):
         given = [name for name, value in sizes.items() if value is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of {', '.join(sizes)} (given: {', '.join(given) or 'none'})")
-        size = sizes[given[0]]
-        if given[0] == "fixed_cell_A":
-            if abs(np.linalg.det(_matrix(size))) < 1e-6:
-                raise ValueError("fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å")
-        elif isinstance(size, tuple) and size[0] > size[1]:
-            raise ValueError(f"{given[0]} is a range from low to high, not {size}")
+        if self.fixed_cell_A is not None and abs(np.linalg.det(_matrix(self.fixed_cell_A))) < 1e-6:
+            raise ValueError("fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å")
+        for size in (self.density_g_cm3, self.volume_per_atom_A3):
+            if isinstance(size, tuple) and size[0] > size[1]:
+                raise ValueError(f"{given[0]} is a range from low to high, not {size}")
         return self
 
 
@@ -131,11 +130,13 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
         If the composition cannot be made, or the atoms do not fit: the message tells the sphere packing fraction
         asked for, the one reached, and a density that would work.
     """
+    from ase import Atoms
+
     counts = atom_counts(spec.formula, spec.n_atoms, spec.rounding)
     species = [element for element, count in counts.items() for _ in range(count)]
     allowed = PairDistances(species, spec.min_distances_A, spec.min_distance_A)
     random = np.random.default_rng([spec.seed, index])
-    best, best_ratio = None, -1.0
+    best, best_ratio = Atoms(), -1.0
     for _ in range(_ATTEMPTS):
         atoms = _random_atoms(spec, species, allowed, random)
         steps = push_apart(atoms, allowed)
@@ -170,6 +171,8 @@ def _random_atoms(
 
 def _draw_volume_A3(spec: HardSphereSpec, mass_amu: float, random: np.random.Generator) -> float:
     size = spec.density_g_cm3 if spec.volume_per_atom_A3 is None else spec.volume_per_atom_A3
+    # one of the two is given where no cell is: the specification has seen to it
+    assert size is not None
     value = random.uniform(*size) if isinstance(size, tuple) else size
     if spec.volume_per_atom_A3 is None:
         return mass_amu * _DENSITY_UNIT / value
