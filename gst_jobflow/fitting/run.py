@@ -205,8 +205,7 @@ def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> Fi
     asi.unlink(missing_ok=True)
     # gpu None: neither needs one
     _run(runner, [runner.pace_yaml2yace, potential.name], directory, "pace_yaml2yace.out", None)
-    command = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", potential.name]
-    _run(runner, command, directory, "pace_activeset.out", None)
+    _make_active_set(runner, directory)
     for made in (yace, asi):
         if not made.is_file() or made.stat().st_size == 0:
             raise RunError(f"{made.name} was not written in {directory}", "see the *.out files there", "missing_output")
@@ -219,6 +218,22 @@ def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> Fi
         iterations_before=_iterations_before(directory),
         wall_s=wall_s,
     )
+
+
+def _make_active_set(runner: PacemakerRunner, directory: Path) -> None:
+    """Make the active set without the atoms whose forces are fitted worst, or of all atoms where that cannot be.
+
+    It cannot be where the atoms that are left are fewer than the functions, or the data do not fit into memory at
+    once: then pace_activeset takes batches, and refuses to choose among the atoms.
+    """
+    command = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
+    try:
+        _run(runner, command, directory, "pace_activeset.out", None)
+    except RunError as error:
+        if error.failure_class in ("timeout", "killed"):
+            raise
+        logger.warning("active set of all atoms, because: %s", error.message)
+        _run(runner, [*command, "-a"], directory, "pace_activeset.out", None)
 
 
 def progress(directory: Path) -> dict[str, Any]:
@@ -364,8 +379,9 @@ def _shape_file(directory: Path) -> Path:
 
 
 def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two potentials have the same functions; pacemaker does not keep the order of the blocks."""
     shapes = [
-        [(block["speciesblock"], len(block.get("nbody") or [])) for block in content["species"]]
+        sorted((block["speciesblock"], len(block.get("nbody") or [])) for block in content["species"])
         for content in (one, other)
     ]
     return shapes[0] == shapes[1]

@@ -189,6 +189,25 @@ def test_a_killed_fit_leaves_no_orphan_and_goes_on_from_its_last_iteration(tmp_p
     assert done["loss"] < killed["loss"] * 1.05
 
 
+@pytest.mark.pacemaker
+def test_too_few_well_fitted_atoms_give_the_active_set_of_all(tiny_fit, tmp_path):
+    """pace_activeset refuses; the finished fit must not be lost for it."""
+    from gst_jobflow.fitting.run import convert
+
+    directory = tmp_path / "copy"
+    shutil.copytree(tiny_fit.directory, directory)
+    real = PacemakerRunner.discover()
+    # stands in for the refusal, which needs as many outliers as there are spare atoms
+    choosy = fake_program(
+        tmp_path / "pace_activeset",
+        f'case " $* " in *" -a "*) exec {real.pace_activeset} "$@";; esac\n'
+        "echo 'ValueError: Insufficient atomic environments to determine active set'; exit 1",
+    )
+    files = convert(real.model_copy(update={"pace_activeset": choosy}), directory)
+    with np.load(files.asi) as active_set:
+        assert sorted(active_set.files) == ["Sb", "Te"]
+
+
 def fake_program(path: Path, body: str) -> Path:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
@@ -213,6 +232,8 @@ species:
   - {speciesblock: Sb Te, rcutij: 5, nbody: [{c: [1, 2]}]}
   - {speciesblock: Te Sb, rcutij: 5, nbody: [{c: [1, 2]}]}
 """
+# as pacemaker writes them: elements first in the one file, by name in the other
+IN_ANOTHER_ORDER = "\n".join(WHOLE.split("\n")[i] for i in (0, 1, 2, 3, 5, 6, 4, 7, 8))
 CUT_IN_A_LINE = WHOLE[:-12]
 CUT_AFTER_A_LINE = WHOLE[: WHOLE.rindex("  - ")]
 
@@ -228,7 +249,7 @@ def interrupted(tmp_path: Path, interim: str | None, iterations: int = 3, **opti
         run_fit(*given)
     if interim is not None:
         (directory / "interim_potential_0.yaml").write_text(interim)
-        (directory / "target_potential.yaml").write_text(WHOLE)
+        (directory / "target_potential.yaml").write_text(IN_ANOTHER_ORDER)
         rows = "".join(f"{i} 1.0\n" for i in range(iterations + 1))
         (directory / "metrics.txt").write_text("iter_num loss\n" + rows)
     with pytest.raises(RunError):
