@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -27,6 +27,15 @@ class StrictModel(BaseModel):
             if unknown:
                 raise ValueError(f"unknown key '{unknown[0]}' in {cls.__name__}: {nearest(unknown[0], known)}")
         return data
+
+    def as_dict(self) -> dict[str, Any]:
+        """Monty's protocol: jobflow stores makers by it, and would write a bare pydantic model in a list as text."""
+        return {"@module": type(self).__module__, "@class": type(self).__name__, **self.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The model of what `as_dict` gave."""
+        return cls.model_validate(values)
 
 
 def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> ModelT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -96,7 +96,7 @@ class Document(Part):
 
 def now() -> datetime:
     """The time, UTC, in whole milliseconds as MongoDB keeps it."""
-    time = datetime.now(timezone.utc)
+    time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 

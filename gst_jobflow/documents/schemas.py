@@ -58,7 +58,7 @@ def _to_bson(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         result["enum"] = [node["const"]]
     if node.get("format") == "date-time":
         return {"bsonType": ["date"]}
-    if node.get("format") in ("binary", "base64"):
+    if node.get("format") in ("binary", "base64", "base64url"):
         return {"bsonType": ["binData"]}
     if "type" in node:
         result["bsonType"] = _BSON_TYPES[node["type"]]
