@@ -48,10 +48,14 @@ GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
 
 
 class PotentialFiles(StrictModel):
-    """A potential on disk. `elements` are in the order of LAMMPS atom types; `asi` is needed for gamma only."""
+    """A potential on disk, `elements` in the order of LAMMPS atom types.
+
+    ``pace`` reads `yace`; ``pace/extrapolation`` reads pacemaker's `yaml` (B-basis) and the active set `asi`.
+    """
 
     yace: str
     elements: list[str] = Field(min_length=1)
+    yaml: str | None = None
     asi: str | None = None
 
 
@@ -141,8 +145,8 @@ def _problem(spec: DeckSpec) -> str:
         return "start_step is for the continuation from a restart file only"
     if spec.start_step > spec.protocol.total_steps:
         return f"start_step {spec.start_step} lies after the last step {spec.protocol.total_steps}"
-    if spec.pair_style == "extrapolation" and not spec.potential.asi:
-        return "pair_style extrapolation needs the active set: give potential.asi"
+    if spec.pair_style == "extrapolation" and not (spec.potential.asi and spec.potential.yaml):
+        return "pair_style extrapolation needs the B-basis and its active set: give potential.yaml and potential.asi"
     if spec.output.gamma_every and spec.pair_style != "extrapolation":
         return "gamma_every needs pair_style 'extrapolation'"
     if spec.pair_style == "extrapolation" and not spec.output.gamma_every:
@@ -198,13 +202,13 @@ def _start(spec: DeckSpec) -> list[str]:
 
 def _pair(spec: DeckSpec) -> list[str]:
     # pair settings of pace are not in restart files, so they are given every time
-    files, names = shlex.quote(spec.potential.yace), " ".join(spec.potential.elements)
+    names = " ".join(spec.potential.elements)
     lines = []
     if spec.pair_style == "extrapolation":
-        asi = shlex.quote(str(spec.potential.asi))
-        lines += ["pair_style pace/extrapolation", f"pair_coeff * * {files} {asi} {names}"]
+        files = f"{shlex.quote(str(spec.potential.yaml))} {shlex.quote(str(spec.potential.asi))}"
+        lines += ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
     else:
-        lines += [f"pair_style pace {spec.pair_style}", f"pair_coeff * * {files} {names}"]
+        lines += [f"pair_style pace {spec.pair_style}", f"pair_coeff * * {shlex.quote(spec.potential.yace)} {names}"]
     # atoms of a melt at 3000 K move fast: a list that is always rebuilt in time costs little beside ACE
     return [*lines, "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes"]
 

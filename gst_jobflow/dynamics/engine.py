@@ -128,11 +128,11 @@ class LammpsEngine(StrictModel):
         """Return the pair styles, plugins included; empty if the program does not start."""
         return _styles(tuple(self.command), self.plugin_path, tuple(sorted(self.env.items())))
 
-    def smoke_test(self, yace: str | None = None, asi: str | None = None) -> str:
+    def smoke_test(self, yace: str | None = None, yaml: str | None = None, asi: str | None = None) -> str:
         """Run one real step and return the version of LAMMPS.
 
         Without a potential the styles are looked up and LAMMPS runs one step of a Lennard-Jones gas on all ranks; with
-        `yace` (and `asi`) the step is one of ``pace`` (and ``pace/extrapolation``) on its elements.
+        `yace` the step is one of ``pace``, and with `yaml` and `asi` another of ``pace/extrapolation``.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class LammpsEngine(StrictModel):
         if missing:
             raise MissingProgramError(f"{shlex.join(self.command)} lacks {', '.join(sorted(missing))}", _FIX)
         ended = None
-        for pair in _smoke_pairs(yace, asi):
+        for pair in _smoke_pairs(yace, yaml, asi):
             with tempfile.TemporaryDirectory(prefix="gst_lammps_") as folder:
                 ended = self.run(_smoke_deck(pair), Path(folder), timeout_s=300).require_success()
         return ended.version if ended else ""
@@ -280,16 +280,14 @@ def _styles(command: tuple[str, ...], plugin_path: str | None, env: tuple[tuple[
     return frozenset(listed.split())
 
 
-def _smoke_pairs(yace: str | None, asi: str | None) -> list[list[str]]:
+def _smoke_pairs(yace: str | None, yaml: str | None, asi: str | None) -> list[list[str]]:
     if yace is None:
         return [["mass 1 1.0", "pair_style lj/cut 3.0", "pair_coeff 1 1 0.01 2.5"]]
-    elements = yace_elements(Path(yace))
-    names = " ".join([elements[0]])
-    file = shlex.quote(str(Path(yace).resolve()))
-    pairs = [["mass 1 100.0", "pair_style pace", f"pair_coeff * * {file} {names}"]]
-    if asi:
-        grade = shlex.quote(str(Path(asi).resolve()))
-        pairs.append(["mass 1 100.0", "pair_style pace/extrapolation", f"pair_coeff * * {file} {grade} {names}"])
+    first = yace_elements(Path(yace))[0]
+    pairs = [["mass 1 100.0", "pair_style pace", f"pair_coeff * * {shlex.quote(str(Path(yace).resolve()))} {first}"]]
+    if yaml and asi:
+        files = " ".join(shlex.quote(str(Path(path).resolve())) for path in (yaml, asi))
+        pairs.append(["mass 1 100.0", "pair_style pace/extrapolation", f"pair_coeff * * {files} {first}"])
     return pairs
 
 

@@ -12,7 +12,8 @@ FailureClass = Literal["", "lost_atoms", "blow_up", "nan", "gamma_halt", "wallti
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
-_ERROR = re.compile(r"^(ERROR.*)$", re.M)
+# an exception of the ACE library, such as a potential file it cannot read, ends LAMMPS by MPI_Abort
+_ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
 # input errors carry the place in the deck; errors of a simulation under way do not name a command
 _LOST = re.compile(r"Lost atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)

@@ -279,11 +279,12 @@ def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
             f"the potential {potential.yace} has no {', '.join(missing)}: its elements are {', '.join(known)}",
             "name its own elements, or use another potential",
         )
-    if potential.asi and not Path(potential.asi).exists():
-        raise InputError(f"there is no active set {potential.asi}", "make one with pace_activeset")
-    resolved = {"yace": str(Path(potential.yace).resolve())}
-    if potential.asi:
-        resolved["asi"] = str(Path(potential.asi).resolve())
+    resolved = {}
+    for name in ("yace", "yaml", "asi"):
+        path = getattr(potential, name)
+        if path and not Path(path).exists():
+            raise InputError(f"there is no file {path} (potential.{name})", "export the potential with all its files")
+        resolved[name] = str(Path(path).resolve()) if path else None
     return potential.model_copy(update=resolved)
 
 

@@ -1,0 +1,133 @@
+"""What is in a deck."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, render_deck
+from gst_jobflow.dynamics.stages import Anneal, Cool, Hold, Protocol, Pulse, Quench, Relax
+
+POTENTIAL = PotentialFiles(yace="p.yace", yaml="p.yaml", asi="p.asi", elements=["Ge", "Sb", "Te"])
+STAGES = [
+    Relax(),
+    Anneal(temperature_K=600, duration_ps=2),
+    Pulse(energy_eV=10, duration_ps=6),
+    Cool(end_K=300, duration_ps=4),
+]
+
+
+def _spec(**changes) -> DeckSpec:
+    given = {"protocol": Protocol(name="p", stages=STAGES), "potential": POTENTIAL, "start_file": "start.data"}
+    return DeckSpec(**(given | changes))
+
+
+def _restart(step: int, **changes) -> str:
+    return render_deck(_spec(start_file="r", start_kind="restart", start_step=step, **changes))
+
+
+def test_a_first_deck_reads_data_draws_velocities_and_names_the_potential():
+    text = render_deck(_spec(create_velocities_K=300))
+    assert "read_data start.data" in text
+    assert "pair_style pace recursive" in text
+    assert "pair_coeff * * p.yace Ge Sb Te" in text
+    assert text.count("velocity mobile create 300 1 ") == 1
+    assert "thermo_modify lost error" in text
+
+
+def test_stages_stand_in_their_order_with_their_ensembles():
+    stages = [
+        Anneal(temperature_K=500, duration_ps=1),
+        Quench(start_K=500, end_K=300, duration_ps=1),
+        Hold(temperature_K=300, duration_ps=1, ensemble="nve"),
+        Pulse(energy_eV=1, duration_ps=2),
+    ]
+    text = render_deck(_spec(protocol=Protocol(name="p", stages=stages)))
+    blocks = text.split("# stage ")[1:]
+    assert [block.split("\n")[0] for block in blocks] == ["1: anneal", "2: quench", "3: hold", "4: pulse"]
+    # the paper: NVE for pulses, Langevin otherwise
+    assert "langevin 500 500 0.1" in blocks[0]
+    assert "langevin 500 300 0.1" in blocks[1]
+    assert "run 1000 upto start 500 stop 1000" in blocks[1]
+    assert "langevin" not in blocks[2]
+    assert "langevin" not in blocks[3]
+
+
+def test_a_continuation_gives_the_potential_again_and_never_draws_velocities():
+    text = _restart(2500)
+    assert "read_restart r" in text
+    assert "pair_coeff * * p.yace Ge Sb Te" in text
+    assert "create" not in text
+    assert "# stage 2" not in text
+    assert "reset_timestep" not in text
+    with pytest.raises(ValidationError, match="never drawn again"):
+        _restart(2500, create_velocities_K=300)
+
+
+@pytest.mark.parametrize(
+    ("step", "loop", "lead"),
+    [
+        # the pulse spans steps 1000-4000; a restart file never holds the kick of its own step
+        (1000, "loop 1 3", None),
+        (1001, "loop 2 3", "run 2000 upto"),
+        (2000, "loop 2 3", "run 2000 upto"),
+        (2500, "loop 3 3", "run 3000 upto"),
+    ],
+)
+def test_a_restart_inside_a_pulse_goes_on_with_the_kick_that_is_due(step, loop, lead):
+    block = _restart(step).split("# stage 3: pulse")[1].split("# stage 4")[0]
+    assert f"variable kick {loop}" in block
+    assert (lead is None) or block.index(lead) < block.index("label kicks_3")
+
+
+def test_a_restart_in_the_last_interval_of_a_pulse_only_runs_to_its_end():
+    block = _restart(3500).split("# stage 3: pulse")[1].split("# stage 4")[0]
+    assert "label kicks_3" not in block
+    assert "run 4000 upto" in block
+
+
+def test_a_restart_at_the_end_of_cooling_still_owes_the_last_kick():
+    text = _restart(6000)
+    assert "variable kick loop 2 2" in text
+    assert "# stage 3" not in text
+
+
+def test_frozen_groups_have_no_integrator_no_force_and_no_velocity():
+    groups = {"mobile": Group(ranges=[(1, 90)]), "barrier": Group(ranges=[(91, 100), (121, 130)], frozen=True)}
+    text = render_deck(_spec(groups=groups))
+    assert "group barrier id 91:100 121:130" in text
+    assert "fix freeze_barrier barrier setforce 0.0 0.0 0.0" in text
+    assert "velocity barrier set 0.0 0.0 0.0" in text
+    assert not [line for line in text.splitlines() if line.startswith("fix gst_nve") and "mobile" not in line]
+
+
+def test_extrapolation_reads_the_b_basis_and_halts_on_gamma():
+    text = render_deck(
+        _spec(pair_style="extrapolation", output=Output(gamma_every=10), limits=Limits(halt_gamma=25, walltime_s=3725))
+    )
+    assert "pair_coeff * * p.yaml p.asi Ge Sb Te" in text
+    assert "fix gst_gamma all pair 10 pace/extrapolation gamma 1" in text
+    assert "halt 10 v_s_gamma > 25 " in text
+    assert "id type x y z f_gst_gamma" in text
+    assert "timer timeout 1:02:05" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pair_style": "extrapolation", "potential": PotentialFiles(yace="p", elements=["Te"])}, "active set"),
+        ({"pair_style": "extrapolation"}, "gamma_every"),
+        ({"limits": Limits(halt_gamma=5)}, "gamma_every"),
+        ({"groups": {"other": Group(ranges=[(1, 2)])}}, "acts on group 'mobile'"),
+        ({"groups": {"mobile": Group(ranges=[(1, 2)], frozen=True)}}, "frozen"),
+        ({"start_kind": "restart", "start_step": 10**6}, "after the last step"),
+        ({"start_step": 5}, "continuation"),
+    ],
+)
+def test_contradictions_are_refused(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        _spec(**changes)
+
+
+def test_a_deck_is_a_pure_function_of_its_values():
+    assert render_deck(_spec()) == render_deck(_spec())

@@ -1,0 +1,153 @@
+"""Finding and running LAMMPS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gst_jobflow.dynamics.deck import DeckSpec, Output, render_deck
+from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
+from gst_jobflow.dynamics.protocol import write_data_file
+from gst_jobflow.dynamics.stages import Anneal, Protocol
+from gst_jobflow.errors import InputError, MissingProgramError, RunError
+
+from .conftest import ELEMENTS, soft_crystal
+
+
+def _deck(folder: Path, potential, temperature_K: float = 300.0, duration_ps: float = 0.1) -> str:
+    write_data_file(folder / "start.data", soft_crystal((2, 2, 2)), ELEMENTS)
+    spec = DeckSpec(
+        protocol=Protocol(name="short", stages=[Anneal(temperature_K=temperature_K, duration_ps=duration_ps)]),
+        potential=potential,
+        start_file=str(folder / "start.data"),
+        create_velocities_K=temperature_K,
+        output=Output(series_every=10, dump_every=0, profile_every=0),
+    )
+    return render_deck(spec)
+
+
+def test_a_command_that_does_not_exist_is_named_with_the_way_out():
+    with pytest.raises(MissingProgramError, match=r"no_such_lmp.*install_lammps_pace"):
+        LammpsEngine.discover(command="no_such_lmp")
+
+
+def test_a_program_without_pace_is_refused(tmp_path):
+    fake = tmp_path / "lmp"
+    fake.write_text("#!/bin/sh\necho 'Pair styles:'; echo 'lj/cut zero'\n")
+    fake.chmod(0o755)
+    with pytest.raises(MissingProgramError, match="conda-forge"):
+        LammpsEngine.discover(command=str(fake))
+
+
+def test_elements_of_a_file_that_is_no_potential_are_an_input_error(tmp_path):
+    (tmp_path / "x.yace").write_text("nothing here\n")
+    with pytest.raises(InputError, match="names no elements"):
+        yace_elements(tmp_path / "x.yace")
+    with pytest.raises(InputError, match="cannot read"):
+        yace_elements(tmp_path / "absent.yace")
+
+
+@pytest.mark.lammps
+def test_smoke_test_runs_a_step_of_both_styles(engine, tiny_potential):
+    assert engine.smoke_test(tiny_potential.yace, tiny_potential.yaml, tiny_potential.asi)
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_short_run_finishes_and_reports_its_speed(engine, tiny_potential, tmp_path, ranks):
+    run = engine.with_ranks(ranks).run(_deck(tmp_path, tiny_potential), tmp_path)
+    assert (run.status, run.failure_class) == ("finished", "")
+    assert run.loop.ranks == ranks
+    assert run.loop.steps == 50
+    assert run.loop.us_per_atom_step > 0
+    assert run.version
+
+
+@pytest.mark.lammps
+def test_a_foreign_mpirun_is_noticed(engine, tiny_potential, tmp_path):
+    alone = engine.model_copy(update={"ranks": 2, "mpi_command": "env GST_RANKS={ranks}"})
+    with pytest.raises(RunError, match="another MPI"):
+        alone.run(_deck(tmp_path, tiny_potential), tmp_path)
+
+
+@pytest.mark.lammps
+def test_bad_input_is_one_line(engine, tiny_potential, tmp_path):
+    run = engine.run(_deck(tmp_path, tiny_potential).replace("pair_style pace", "pair_style pase"), tmp_path)
+    assert run.failure_class == "bad_input"
+    assert "pase" in run.error_line
+    with pytest.raises(RunError, match="bad_input") as caught:
+        run.require_success()
+    assert caught.value.failure_class == "bad_input"
+
+
+@pytest.mark.lammps
+def test_a_blow_up_is_halted_and_classified(engine, tiny_potential, tmp_path):
+    text = _deck(tmp_path, tiny_potential, temperature_K=90_000.0)
+    run = engine.run(text, tmp_path)
+    assert run.failure_class == "blow_up"
+
+
+@pytest.mark.lammps
+def test_lost_atoms_are_classified(engine, tiny_potential, tmp_path):
+    text = _deck(tmp_path, tiny_potential)
+    # an atom shot through an open boundary is what a hole in the potential does to a periodic cell
+    shot = "change_box all boundary p p f\nvelocity all set 0 0 4000 units box\nfix gst_nve"
+    text = text.replace("fix gst_nve", shot)
+    text = "\n".join(line for line in text.splitlines() if "gst_blow_up" not in line)
+    run = engine.run(text, tmp_path)
+    assert run.failure_class == "lost_atoms", run.error_line
+
+
+@pytest.mark.lammps
+def test_a_time_limit_ends_the_whole_group(engine, tiny_potential, tmp_path):
+    seen: list[int] = []
+    text = _deck(tmp_path, tiny_potential, duration_ps=2000.0)
+    run = engine.with_ranks(2).run(text, tmp_path, timeout_s=3.0, started=seen.append)
+    assert run.failure_class == "killed"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(seen[0], 0)
+
+
+@pytest.mark.lammps
+def test_lammps_dies_with_the_process_that_runs_it(engine, tiny_potential, tmp_path):
+    (tmp_path / "deck").write_text(_deck(tmp_path, tiny_potential, duration_ps=2000.0))
+    (tmp_path / "engine.json").write_text(engine.with_ranks(2).model_dump_json())
+    code = (
+        "import pathlib, sys\n"
+        "from gst_jobflow.dynamics.engine import LammpsEngine\n"
+        "here = pathlib.Path(sys.argv[1])\n"
+        "engine = LammpsEngine.model_validate_json((here / 'engine.json').read_text())\n"
+        "engine.run((here / 'deck').read_text(), here, started=lambda pid: print(pid, flush=True))\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    group = int(worker.stdout.readline())
+    _wait_for(lambda: (tmp_path / "series.csv").exists())
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    _wait_for(lambda: not _ranks_in(tmp_path))
+    assert not _ranks_in(tmp_path), f"processes of group {group} outlived their parent"
+
+
+def _ranks_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder, zombies left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if Path(entry / "cwd").resolve() == folder.resolve():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def _wait_for(condition, patience_s: float = 60.0) -> None:
+    end = time.monotonic() + patience_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)

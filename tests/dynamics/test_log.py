@@ -1,0 +1,58 @@
+"""How a run ended, from its words."""
+
+from __future__ import annotations
+
+import pytest
+
+from gst_jobflow.dynamics.log import classify, error_line, loop_time, ranks_used, version
+
+RAN = "LAMMPS (22 Jul 2025 - Update 4)\n  1 by 1 by 2 MPI processor grid\n   Step Temp\n 0 300\n"
+LOOPS = (
+    "Loop time of 2.5 on 2 procs for 100 steps with 1000 atoms\n"
+    "Loop time of 0.1 on 2 procs for 0 steps with 1000 atoms\n"
+    "Loop time of 1.5 on 2 procs for 100 steps with 1000 atoms\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        ("GST-FINISHED step 10\n", 0, ""),
+        ("GST-STOPPED step 10\n", 0, "walltime"),
+        ("ERROR: Lost atoms: original 64 current 63 (src/thermo.cpp:494)\n", 1, "lost_atoms"),
+        ("ERROR on proc 1: Non-numeric atom coords - simulation unstable (src/domain.cpp)\n", 1, "nan"),
+        ("ERROR: Fix halt condition for fix-id gst_gamma_halt met on step 20 with value 31\n", 1, "gamma_halt"),
+        ("ERROR: Fix halt condition for fix-id gst_blow_up met on step 20 with value 1e6\n", 1, "blow_up"),
+        ("ERROR on proc 0: Neighbor list overflow, boost neigh_modify one (src/npair.cpp)\n", 1, "blow_up"),
+        ("ERROR: something else\n", 1, "crash"),
+        ("GST-ERROR bad_input: a pulse cannot heat atoms at rest\n", 3, "bad_input"),
+        ("", -9, "killed"),
+        ("", 143, "killed"),
+        ("", 0, "crash"),
+        ("GST-FINISHED step 10\n", 1, "crash"),
+    ],
+)
+def test_ends_are_told_apart(words, code, expected):
+    assert classify(RAN + words, code)[0] == expected
+
+
+def test_an_error_before_the_first_step_is_bad_input():
+    assert classify("LAMMPS (x)\nERROR: Unknown command: foo (src/input.cpp:314)\n", 1)[0] == "bad_input"
+    failure, line = classify("ACE version: 1\nException: bad conversion\nAbort(1) on node 0\n", 1)
+    assert (failure, line) == ("bad_input", "Exception: bad conversion")
+
+
+def test_own_errors_are_told_without_their_mark():
+    assert error_line("GST-ERROR bad_input: atoms at rest\n") == "atoms at rest"
+
+
+def test_loop_times_are_summed_over_runs_that_made_steps():
+    loop = loop_time(RAN + LOOPS)
+    assert (loop.seconds, loop.steps, loop.n_atoms, loop.ranks) == (4.0, 200, 1000, 2)
+    assert loop.us_per_atom_step == pytest.approx(20.0)
+
+
+def test_version_and_ranks():
+    assert version(RAN) == "22 Jul 2025 - Update 4"
+    assert ranks_used(RAN) == 2
+    assert ranks_used("") is None

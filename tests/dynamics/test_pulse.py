@@ -1,0 +1,90 @@
+"""The arithmetic of a pulse, in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gst_jobflow.dynamics.pulse import (
+    cool_target_K,
+    kick_energy_eV,
+    kick_steps,
+    kick_velocities,
+    kinetic_energy_eV,
+    profile_weights,
+)
+from gst_jobflow.dynamics.stages import Cool, LinearZ, Pulse, Uniform
+from gst_jobflow.errors import InputError
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(3, 60),
+    energy=st.floats(1e-3, 500.0),
+    floor=st.one_of(st.none(), st.floats(0.0, 1.0)),
+)
+def test_a_kick_adds_what_was_asked_and_leaves_no_momentum(seed, n, energy, floor):
+    rng = np.random.default_rng(seed)
+    velocities, masses = rng.normal(0, 3.0, (n, 3)), rng.uniform(70, 130, n)
+    z = rng.uniform(0, 40, n)
+    profile = Uniform() if floor is None else LinearZ(bottom_A=-1, top_A=41, floor=floor)
+    after = kick_velocities(velocities, masses, profile_weights(profile, z), energy)
+    added = kinetic_energy_eV(after, masses) - kinetic_energy_eV(velocities, masses)
+    # both sums carry rounding of the kinetic energy itself
+    assert added == pytest.approx(energy, rel=1e-9, abs=1e-12)
+    assert np.abs(masses @ after).max() < 1e-8 * np.sum(masses * np.linalg.norm(after, axis=1))
+
+
+def test_the_linear_profile_is_hottest_at_the_bottom_and_held_outside():
+    weights = profile_weights(LinearZ(bottom_A=10, top_A=30), np.array([0.0, 10.0, 20.0, 30.0, 99.0]))
+    np.testing.assert_allclose(weights, [1.0, 1.0, 0.5, 0.0, 0.0])
+    weights = profile_weights(LinearZ(bottom_A=10, top_A=30, floor=0.2), np.array([10.0, 20.0, 40.0]))
+    np.testing.assert_allclose(weights, [1.0, 0.6, 0.2])
+
+
+def test_energy_follows_the_weights():
+    rng = np.random.default_rng(0)
+    velocities, masses = rng.normal(0, 3.0, (40_000, 3)), np.full(40_000, 100.0)
+    weights = np.repeat([1.0, 3.0], 20_000)
+    after = kick_velocities(velocities, masses, weights, 2000.0)
+    gain = [
+        kinetic_energy_eV(after[half], masses[half]) - kinetic_energy_eV(velocities[half], masses[half])
+        for half in (slice(0, 20_000), slice(20_000, None))
+    ]
+    # removing the little net momentum of so many atoms moves the shares by far less
+    assert gain[1] / gain[0] == pytest.approx(3.0, rel=1e-2)
+
+
+def test_atoms_at_rest_and_profiles_that_miss_the_cell_are_refused():
+    masses = np.ones(3)
+    with pytest.raises(InputError, match="at rest"):
+        kick_velocities(np.zeros((3, 3)), masses, np.ones(3), 1.0)
+    with pytest.raises(InputError, match="no atom"):
+        kick_velocities(np.eye(3), masses, np.zeros(3), 1.0)
+
+
+def test_kicks_start_intervals_when_heating_and_end_them_when_cooling():
+    assert kick_steps(Pulse(energy_eV=9, duration_ps=6), 100, 2.0) == [100, 1100, 2100]
+    assert kick_steps(Cool(end_K=300, duration_ps=6), 100, 2.0) == [1100, 2100, 3100]
+    assert kick_energy_eV(Pulse(energy_eV=9, duration_ps=6), 2.0) == 3.0
+
+
+@given(now=st.floats(1.0, 5000.0), end=st.floats(1.0, 1000.0), n=st.integers(1, 100))
+def test_cooling_ends_where_it_should_and_never_heats_before_its_last_kick(now, end, n):
+    path = [now]
+    for left in range(n, 0, -1):
+        path.append(cool_target_K(path[-1], end, left))
+    assert path[-1] == end
+    assert all(t > 0 for t in path)
+    assert all(b <= a for a, b in zip(path[:-2], path[1:-1], strict=True))
+
+
+def test_cooling_without_heat_release_is_a_straight_line():
+    temperature, path = 1300.0, []
+    for left in range(5, 0, -1):
+        temperature = cool_target_K(temperature, 300.0, left)
+        path.append(temperature)
+    np.testing.assert_allclose(path, [1100, 900, 700, 500, 300])
