@@ -157,6 +157,7 @@ def run_fit(
     """
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
+    _check_elements(config, [*train, *(test or ())])
     check_active_set_possible(config, train)
     request = _request(config, train, test, reference_energies, initial_potential)
     start, done = initial_potential, 0
@@ -281,6 +282,16 @@ def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructu
             raise DataError(
                 f"{counts[symbol]} atoms of {symbol} in the training set, but {wanted} functions per element",
                 f"add structures with {symbol}, or set number_of_functions_per_element to less",
+            )
+
+
+def _check_elements(config: FitConfig, items: Sequence[LabelledStructure]) -> None:
+    for item in items:
+        foreign = sorted(set(item.atoms.get_chemical_symbols()) - set(config.elements))
+        if foreign:
+            raise DataError(
+                f"label {item.label_id} holds {', '.join(foreign)}, the potential is of {', '.join(config.elements)}",
+                "add the element to the fit, or leave the structure out",
             )
 
 

@@ -355,6 +355,13 @@ def test_more_functions_than_atoms_of_an_element_is_refused_before_the_fit(tmp_p
         )
 
 
+def test_an_element_that_the_potential_lacks_is_refused_in_train_and_test(tmp_path):
+    train, with_ge = labelled_by_teacher(20, 1), labelled_by_teacher(4, 2, elements=("Ge", "Te"))
+    for sets in ((train + with_ge, None), (train, with_ge)):
+        with pytest.raises(DataError, match="holds Ge"):
+            run_fit(fake_runner(tmp_path, "exit 1"), tiny_config(2, 5), *sets, ATOM_ENERGY_EV, tmp_path / "fit")
+
+
 def test_environment_pins_threads_and_hides_what_would_change_the_fit(tmp_path, monkeypatch):
     monkeypatch.setenv("PACEMAKERDATAPATH", "/somewhere")
     runner = fake_runner(tmp_path, "true").model_copy(update={"threads": 3})
