@@ -1,0 +1,199 @@
+"""Jobs through FireWorks: outputs are kept, attempts are recorded, what was killed is found and runs again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from jobflow import Flow, Response, job
+
+from gst_jobflow.documents import Attempt, now
+from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.launch.attempts import failure_class
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.status import status
+from gst_jobflow.launch.workers import Workers, wait
+from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import connect, credentials_file, job_store
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+pytestmark = pytest.mark.mongo
+
+
+@job
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@job
+def fail(kind: str) -> None:
+    if kind == "run":
+        raise RunError("LAMMPS failed: Lost atoms", "look at the log", "lost_atoms")
+    raise ZeroDivisionError("a bug")
+
+
+@job
+def grow(n: int) -> Response:
+    return Response(replace=Flow([add(n, n)]))
+
+
+@job
+def sleep_once(marker: str, seconds: float) -> str:
+    """Sleep the first time; end at once when run again."""
+    file = Path(marker)
+    if file.exists():
+        return "again"
+    file.write_text(str(os.getpid()))
+    time.sleep(seconds)
+    return "first"
+
+
+@pytest.fixture(autouse=True)
+def _tests_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
+def run_all(project: Project, n: int = 1) -> None:
+    with Workers(project, n) as workers:
+        wait(workers, 0.2, lambda: None)
+
+
+def test_outputs_go_to_the_projects_store_and_references_resolve(project: Project) -> None:
+    first = add(1, 2)
+    second = add(first.output, 10)
+    ids = submit(Flow([first, second]), project)
+    run_all(project)
+    store = job_store(project)
+    store.connect()
+    assert store.get_output(second.uuid) == 13
+    attempts = list(Results.open(project).find(Attempt, {}, sort=[("started_at", 1)]))
+    assert [(attempt.job_uuid, attempt.state, attempt.number) for attempt in attempts] == [
+        (first.uuid, "finished", 1),
+        (second.uuid, "finished", 1),
+    ]
+    assert {attempt.fw_id for attempt in attempts} == set(ids.values())
+    assert status(connect(project))["counts"] == {"COMPLETED": 2}
+
+
+def test_additions_at_run_time_are_recorded_too(project: Project) -> None:
+    submit(grow(4), project)
+    run_all(project)
+    attempts = [attempt.job_name for attempt in Results.open(project).find(Attempt, {})]
+    assert sorted(attempts) == ["add", "grow"]
+
+
+def test_failures_carry_their_class_and_the_way_out(project: Project) -> None:
+    submit(Flow([fail("run"), fail("bug")]), project)
+    run_all(project)
+    failures = {failure["class"]: failure for failure in status(connect(project))["failures"]}
+    assert failures["lost_atoms"]["reason"] == "LAMMPS failed: Lost atoms"
+    assert failures["lost_atoms"]["fix"] == "look at the log"
+    assert failures["unexpected"]["reason"] == "ZeroDivisionError: a bug"
+    assert recover(project) == []
+    assert len(recover(project, failed=True, dry_run=True)) == 2
+
+
+def test_no_password_is_in_the_launchpad(project: Project) -> None:
+    import json
+
+    secret = json.loads(credentials_file(project).read_text())["app"]["password"]
+    submit(add(1, 1), project)
+    run_all(project)
+    database = connect(project)
+    for name in database.list_collection_names():
+        assert secret not in str(list(database[name].find()))
+    for file in project.runs_dir.rglob("*"):
+        assert not file.is_file() or secret not in file.read_text(errors="replace")
+
+
+def test_plain_rlaunch_and_lpad_drive_the_same_launchpad(project: Project) -> None:
+    job_ = add(20, 22)
+    submit(job_, project)
+    programs, configs = Path(sys.executable).parent, project.fw_configs_dir
+    listed = subprocess.run(
+        [programs / "lpad", "-l", configs / "my_launchpad.yaml", "get_wflows"],
+        cwd=project.root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "READY" in listed.stdout
+    files = ["-l", configs / "my_launchpad.yaml", "-w", configs / "my_fworker.yaml"]
+    subprocess.run(
+        [programs / "rlaunch", *files, "rapidfire"], cwd=project.root, capture_output=True, text=True, check=True
+    )
+    store = job_store(project)
+    store.connect()
+    assert store.get_output(job_.uuid) == 42
+
+
+def test_a_killed_worker_is_found_and_its_job_runs_again(project: Project, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    submit(sleep_once(str(marker), 600.0), project)
+    with Workers(project, 1) as workers:
+        deadline = time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert recover(project) == [], "what runs is left alone"
+        os.killpg(workers.processes[0].pid, signal.SIGKILL)
+        workers.processes[0].wait()
+    found = recover(project)
+    assert [item.name for item in found] == ["sleep_once"]
+    assert recover(project) == [], "a second time there is nothing to do"
+    run_all(project)
+    attempts = list(Results.open(project).find(Attempt, {}, sort=[("started_at", 1)]))
+    assert [(attempt.number, attempt.state) for attempt in attempts] == [(1, "lost"), (2, "finished")]
+    assert status(connect(project))["counts"] == {"COMPLETED": 1}
+
+
+def test_workers_die_with_the_process_that_started_them(project: Project, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    submit(sleep_once(str(marker), 600.0), project)
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from gst_jobflow.settings import Project; from gst_jobflow.launch.workers import Workers\n"
+        "with Workers(Project(Path(sys.argv[1])), 1): time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(project.root)], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    worker = int(marker.read_text())
+    parent.kill()
+    parent.wait()
+    from gst_jobflow.launch.processes import is_alive
+
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_alive(worker)
+
+
+def test_an_attempt_of_another_host_is_not_judged(project: Project) -> None:
+    results = Results.open(project)
+    attempt = Attempt(
+        _id="x", job_uuid="u", job_name="j", fw_id=1, number=1, state="running", host="elsewhere", pid=1,
+        process_started=0.0, directory="/", started_at=now(),
+    )  # fmt: skip
+    results.add(attempt)
+    assert recover(project) == []
+    assert results.get(Attempt, "x").state == "running"
+
+
+def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> None:
+    with pytest.raises(ValueError, match="pack them"):
+        to_workflow(Flow([add(1, 1) for _ in range(MAX_FIREWORKS + 1)]), project)
+
+
+def test_failure_classes() -> None:
+    assert failure_class(RunError("m", failure_class="walltime")) == "walltime"
+    assert failure_class(InputError("m")) == "bad_input"
+    assert failure_class(MemoryError()) == "out_of_memory"
+    assert failure_class(ValueError()) == "unexpected"

@@ -1,0 +1,137 @@
+"""The results store: disk first, write once, never silently wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from gst_jobflow.documents import Label, Structure, Study
+from gst_jobflow.errors import DatabaseError, DataError
+from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
+from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
+from tests.documents.test_documents import label, structure
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+pytestmark = pytest.mark.mongo
+
+
+@pytest.fixture
+def results(project: Project, tmp_path: Path) -> Results:
+    return Results.open(project, spool_dir=tmp_path)
+
+
+def test_writing_twice_changes_nothing(results: Results) -> None:
+    assert results.add(structure()) is True
+    assert results.add(structure()) is False
+    assert results.add_many([structure(), structure(_id="b" * 32)]) == (1, 1)
+    assert results.database["structures"].count_documents({}) == 2
+    assert results.get(Structure, "a" * 32).formula == "GeTe"
+
+
+def test_atoms_come_back_as_they_were(results: Results) -> None:
+    atoms = bulk("GeTe", "rocksalt", a=6.0, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    document = structure_document(atoms, "crystal", source={"builder": "test"})
+    results.add(document)
+    again = load_atoms(results, document.id)
+    assert np.array_equal(again.numbers, atoms.numbers)
+    assert np.array_equal(again.positions, atoms.positions)
+    assert np.array_equal(again.cell.array, atoms.cell.array)
+    assert structure_document(again, "crystal").id == document.id
+
+
+def test_coordinates_of_a_large_structure_are_a_file(results: Results) -> None:
+    atoms = bulk("GeTe", "rocksalt", a=6.0, cubic=True).repeat((24, 24, 24))  # 110,592 atoms
+    document = structure_document(atoms, "crystal", artifacts=results.artifacts)
+    assert document.positions is None and document.atoms_artifact is not None
+    assert np.array_equal(atoms_of(document, results.artifacts).positions, atoms.positions)
+    assert len(document.model_dump_json()) < 5000
+
+
+def test_a_converged_label_replaces_a_failed_one_and_never_the_other_way(results: Results) -> None:
+    bad = label(state="failed", failure_class="not_converged", reason="SCF", energy_eV=None, forces=None)
+    assert results.add(bad) is True
+    assert results.add(label()) is True
+    assert results.add(bad) is False
+    assert results.get(Label, label().id).state == "converged"
+
+
+def test_two_energies_of_one_label_are_refused(results: Results) -> None:
+    results.add(label())
+    assert results.add(label(energy_eV=-150.0 + 1e-6)) is False
+    with pytest.raises(DataError, match="differs"):
+        results.add(label(energy_eV=-151.0))
+    assert results.get(Label, label().id).energy_eV == -150.0
+
+
+def test_what_was_computed_is_on_disk_while_the_database_is_away(project: Project, tmp_path: Path) -> None:
+    away = Results(None, ArtifactStore(project.artifacts_dir), tmp_path)
+    study = Study(_id="s1", name="s", kind="demo", plan={})
+    for document in (structure(), label(), study):
+        away.add(document)
+    away.update("studies", "s1", {"state": "finished", "finished_at": "2026-01-31T12:00:00+00:00"})
+    with pytest.raises(DatabaseError):
+        away.get(Structure, "a" * 32)
+    results = Results.open(project)
+    assert ingest(results, [tmp_path]) == {"manifests": 1, "entries": 4, "new": 4}
+    assert results.get(Label, label().id) == label(created_at=results.get(Label, label().id).created_at)
+    assert results.get(Study, "s1").finished_at is not None
+    assert ingest(results, [tmp_path])["new"] == 0
+
+
+def test_a_torn_last_line_of_a_manifest_is_not_read(tmp_path: Path) -> None:
+    manifest.append(tmp_path, manifest.Insert(structure()))
+    file = tmp_path / manifest.MANIFEST_NAME
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[: len(whole) // 2])
+    assert len(list(manifest.read(file))) == 1
+    file.write_bytes(whole + b"nonsense\n")
+    with pytest.raises(DataError, match=":2 is not a manifest entry"):
+        list(manifest.read(file))
+
+
+def test_immutable_documents_cannot_be_updated(results: Results) -> None:
+    with pytest.raises(ValueError, match="never change"):
+        results.update("structures", "a" * 32, {"formula": "Te"})
+
+
+def test_a_missing_document_names_the_way_out(results: Results) -> None:
+    with pytest.raises(DataError, match="no document 'zz' in structures"):
+        results.get(Structure, "zz")
+    with pytest.raises(DataError):
+        list(results.get_many(Structure, ["zz"]))
+    with pytest.raises(DataError, match="to update"):
+        results.update("studies", "zz", {"state": "failed"})
+
+
+def test_the_server_guards_what_python_did_not(results: Results) -> None:
+    broken = structure().model_copy(update={"config_type": "cristal"})
+    with pytest.raises(DatabaseError, match="refused document 'aaaa"):
+        results.add(broken)
+
+
+def test_a_database_of_a_newer_version_is_refused(project: Project) -> None:
+    from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.migrate import migrate
+
+    assert migrate(project) == []
+    connect(project)["gst_meta"].update_one({"_id": "schema"}, {"$set": {"version": 99}})
+    with pytest.raises(DatabaseError, match="upgrade"):
+        migrate(project)
+
+
+def test_a_changed_validator_and_a_lost_index_are_mended(project: Project) -> None:
+    from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.migrate import migrate
+
+    database = connect(project)
+    database.command("collMod", "labels", validator={})
+    database["labels"].drop_index("created_at_-1")
+    assert migrate(project) == ["labels: validator", "labels: index created_at_-1"]
+    assert migrate(project) == []
