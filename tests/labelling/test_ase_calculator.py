@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import textwrap
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,42 +132,6 @@ def test_a_crash_in_the_child_is_a_failed_label(crashing, gete, tmp_path, what, 
 def test_a_hang_ends_at_the_wall_limit(crashing, gete, tmp_path):
     label = checked(crashing("hang", wall_limit_s=2.0), gete, tmp_path / "run")
     assert label.failure_class == "timeout" and "2 s" in label.reason
-
-
-def test_the_child_dies_with_its_parent(crashing, tmp_path):
-    backend = crashing("hang")
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import sys\nfrom ase.build import bulk\nfrom pathlib import Path\n"
-        "from gst_jobflow.labelling.ase_calculator import AseBackend\n"
-        "backend = AseBackend.model_validate_json(sys.argv[1])\n"
-        "backend.compute(bulk('GeTe', 'rocksalt', a=6.0), Path(sys.argv[2]))\n"
-    )
-    run = tmp_path / "run"
-    parent = subprocess.Popen([sys.executable, script, backend.model_dump_json(), run])
-    child = _wait(lambda: _child_of(parent.pid))
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert _wait(lambda: not Path(f"/proc/{child}").exists() or _state(child) == "Z")
-
-
-def _child_of(pid: int) -> int | None:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else None
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def _wait(condition, limit_s: float = 60.0):
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.parametrize(
