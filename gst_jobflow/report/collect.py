@@ -45,6 +45,11 @@ class StructureRows:
     def __len__(self) -> int:
         return len(self.formula)
 
+    def without(self, config_type: str) -> StructureRows:
+        """The rows of all other config types."""
+        kept = [index for index, name in enumerate(self.config_type) if name != config_type]
+        return StructureRows(*([getattr(self, column)[i] for i in kept] for column in self.__dataclass_fields__))
+
 
 @dataclass
 class LabelRows:
@@ -129,6 +134,11 @@ class StudyData:
     runs: list[Trajectory] = field(default_factory=list)
     attempts: Attempts = field(default_factory=Attempts)
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def training(self) -> StructureRows:
+        """The structures that are no device cells: what the potential learns from."""
+        return self.structures.without("device")
 
     @property
     def potential(self) -> Potential | None:

@@ -1,6 +1,6 @@
 """Figures of a report: one function a figure, each returns the bytes of a PNG, or None where there is nothing to draw.
 
-Panels are small (about 4.6 inches) and come as separate images, so that they stand beside each other on a screen and
+Panels are small (about 4 inches) and come as separate images, so that they stand beside each other on a screen and
 below each other, still readable, on a phone.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report import palette
+from gst_jobflow.report import palette, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
 
 DPI = 150
-PANEL_IN = (4.6, 3.5)
+PANEL_IN = (3.9, 3.3)
 WIDE_IN = 9.4
 _POINTS_SHOWN = 20_000
 # operations shorter than this share of the longest get more room than a common time axis would give them
@@ -115,20 +115,13 @@ def compositions(rows: StructureRows) -> bytes | None:
         left += widths
     for place, total in enumerate(left):
         axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [subscripts(formula) for formula in shown])
+    axes.set_yticks(range(len(shown)), [words.formula(formula) for formula in shown])
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
     _legend_below(figure, axes)
     return _png(figure)
-
-
-def subscripts(formula: str) -> str:
-    """`Ge2Sb2Te5` with its numbers as mathtext subscripts."""
-    import re
-
-    return re.sub(r"(\d+(?:\.\d+)?)", r"$_{\1}$", formula)
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
@@ -253,7 +246,7 @@ def _parity(
     everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
     if not everything or not sum(len(values) for values in everything):
         return None
-    figure = _canvas(PANEL_IN[0], 4.9)
+    figure = _canvas(4.6, 4.9)
     axes = figure.subplots()
     low, high = min(values.min() for values in everything), max(values.max() for values in everything)
     margin = 0.05 * max(high - low, 1e-3)
@@ -278,9 +271,11 @@ def _parity(
                 rasterized=True,
             )
         rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
-        text.append(f"{split:<5} RMSE {rmse:.3g} {unit}")
+        text.append(f"{split} RMSE {rmse:.1f} {unit}")
     axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
     axes.set(xlim=limits, ylim=limits, aspect="equal", title=title)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(_ticks(5))
     axes.set(xlabel=f"reference {quantity}", ylabel=f"predicted {quantity}")
     _parity_legend(figure, series)
     return _png(figure)
@@ -358,14 +353,14 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
             axes.grid(color="white", linewidth=1.0)
             axes.tick_params(labelleft=column == 0, left=column == 0)
             axes.spines["left"].set_visible(column == 0)
-            axes.xaxis.set_major_locator(_ticks())
+            axes.xaxis.set_major_locator(_ticks(4, prune="upper"))
     return [list(row) for row in grid]
 
 
-def _ticks() -> Any:
+def _ticks(at_most: int, **keywords: Any) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10], prune="upper")
+    return MaxNLocator(nbins=at_most, steps=[1, 2, 2.5, 5, 10], **keywords)
 
 
 def _line(axes: Axes, time: np.ndarray, values: Any, colour: str) -> None:
@@ -438,13 +433,17 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     figure = _canvas(*PANEL_IN)
     axes = figure.subplots()
     colours = matplotlib.colormaps["cividis"]
-    chosen = np.unique(np.linspace(0, len(time) - 1, min(7, len(time))).round().astype(int))
+    # heating only, up to the hottest moment: lines of the way down would lie on top of those of the way up
+    hottest = int(np.nanargmax(np.where(np.isfinite(values), values, 0).mean(axis=1)))
+    chosen = np.unique(np.linspace(0, hottest, min(5, hottest + 1)).round().astype(int))
     for place, index in enumerate(chosen):
-        colour = colours(0.95 * place / max(1, len(chosen) - 1))
-        axes.plot(z, values[index], "-", marker=".", ms=4, color=colour, label=f"{time[index]:.3g} ps")
-    axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: temperature along z")
+        colour = colours(0.92 * place / max(1, len(chosen) - 1))
+        axes.plot(z, values[index], "-", marker=".", ms=5, color=colour, label=f"{time[index]:.3g} ps")
+    if hottest < len(time) - 1:
+        axes.plot(z, values[-1], "--", color="#5B6470", label=f"{time[-1]:.3g} ps (end)")
+    axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: heating")
     axes.set_ylim(bottom=0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(chosen)))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
     return _png(figure)
 
 
@@ -537,6 +536,7 @@ def pulse_energies(data: CycleData) -> bytes | None:
     for place, (name, run) in enumerate(pulses):
         time = np.array([kick.time_ps for kick in run.kicks])
         added = np.cumsum([kick.added_eV for kick in run.kicks])
+        time, added = np.append(time[0], time), np.append(0.0, added)
         style = ("-", "--", ":", "-.")[place % 4]
         axes.step(time - time[0], added, where="post", ls=style, color=palette.operation(run.protocol), label=name)
         axes.axhline(run.asked_energy_eV, color="#5B6470", lw=0.8, ls=":")
@@ -550,7 +550,7 @@ def pulse_energies(data: CycleData) -> bytes | None:
             fontsize=8.5,
             color="#5B6470",
         )
-    axes.set(xlabel="time since first kick (ps)", ylabel="energy added less taken out (eV)", title="Logged energy")
+    axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
     axes.margins(y=0.1)
     _legend_below(figure, axes)
     return _png(figure)

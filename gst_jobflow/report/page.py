@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,12 +39,17 @@ class Figure:
 
 @dataclass
 class Table:
-    """A table of the page; `numeric` columns are set to the right."""
+    """A table of the page; `numeric` columns are set to the right.
+
+    `groups` is a line above the column names: text and the number of columns it spans. `dots` gives the text of first
+    cells a coloured dot.
+    """
 
     columns: list[str]
     rows: list[list[str]]
     numeric: frozenset[int] = frozenset()
-    caption: str = ""
+    groups: tuple[tuple[str, int], ...] = ()
+    dots: dict[str, str] = field(default_factory=dict)
 
 
 def build_study_page(results: Results, study_id: str, target: Path) -> Path:
@@ -159,8 +164,8 @@ def _uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _readable(config_type: str) -> str:
-    return config_type.replace("_", " ")
+def _dots() -> dict[str, str]:
+    return dict(palette.CONFIG_TYPES)
 
 
 def _structures(data: StudyData) -> dict[str, Any] | None:
@@ -174,6 +179,8 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         chosen = types == name
         body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
+    # device cells are results, not training data: the table counts them, the figures do not
+    rows = data.training
     drawn = _figure(figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition")
     drawn += _figure(
         figures.minimum_distances(rows),
@@ -181,7 +188,7 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         "Histogram of minimum distances",
     )
     drawn += _figure(figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
-    return {"table": Table(columns, body, frozenset(range(1, 6))), "figures": drawn}
+    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=_dots()), "figures": drawn}
 
 
 def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
@@ -212,7 +219,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
         "Scatter of labels",
     )
     return {
-        "table": Table(["config type", *states], body, frozenset({1, 2, 3})),
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=_dots()),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
         "figures": drawn,
@@ -256,7 +263,9 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
     if dataset is not None:
         counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
         facts.append(("Dataset", f"{dataset.name}: {counts}"))
-        energies = ", ".join(f"{element} {energy:.3f}" for element, energy in dataset.reference_energies_eV.items())
+        energies = ", ".join(
+            f"{element} {energy:.3f}".replace("-", "−") for element, energy in dataset.reference_energies_eV.items()
+        )
         facts.append(("Reference energies", f"{energies} eV ({dataset.reference_energies_source})"))
     if potential.cost is not None:
         facts.append(
@@ -294,10 +303,9 @@ def _rmse(data: StudyData) -> Table | None:
             f"{errors.force_meV_per_A:.1f}",
         ]
     rows.append(total)
-    columns = ["config type"]
-    for split in splits:
-        columns += [f"{split}: structures", "energy (meV/atom)", "forces (meV/Å)"]
-    return Table(columns, rows, frozenset(range(1, len(columns))))
+    columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
+    groups = (("", 1), *((split, 3) for split in splits))
+    return Table(columns, rows, frozenset(range(1, len(columns))), groups, _dots())
 
 
 def _others(data: StudyData) -> Table | None:
@@ -348,9 +356,11 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "lines": lines,
         "snapshots": snapshots,
         "pictures": [(picture.title, _uri(picture.png)) for picture in snapshots.pictures],
+        "ordered": [(picture.title, _uri(picture.png)) for picture in snapshots.ordered],
         "legend": _legend(snapshots),
         "methods": sorted(methods),
         "kinds": [operation.kind for operation in data.cycle.operations],
+        "formula": words.formula(data.cycle.formula),
     }
 
 

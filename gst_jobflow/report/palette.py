@@ -35,7 +35,7 @@ MARKERS = {
     "other": "X",
 }
 
-CRYSTALLINE = "#332288"
+CRYSTALLINE = "#5E4FA2"
 DISORDERED = "#C9CCD1"
 
 

@@ -12,13 +12,13 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.errors import DataError, GstError
 from gst_jobflow.report import palette
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ FIX_VULKAN = "sudo apt install libvulkan1 mesa-vulkan-drivers"
 FIX_OVITO = "pip install 'gst_jobflow[analysis]'"
 RADII_A = {"Ge": 1.2, "Sb": 1.4, "Te": 1.4}
 OTHER_RADIUS_A = 1.3
-_MAX_PIXELS = 760
+_MAX_PIXELS = 640
 _COLOURS = 160
 # how far the colours of atoms that do not move are mixed with white
 _FIXED_LIGHTENED = 0.6
@@ -70,6 +70,7 @@ class Snapshots:
     """Pictures of a cycle, which program made them, and what was wrong with the better one."""
 
     pictures: list[Picture]
+    ordered: list[Picture] = field(default_factory=list)
     renderer: str = ""
     remark: str = ""
     elements: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
     wanted += [(f"after {name}", run.final_structure_id) for name, run in data.steps if run.final_structure_id]
     fixed = _fixed(data)
     cells: list[Cell] = []
+    ordered: list[Cell] = []
     elements: dict[str, None] = {}
     remarks = []
     for title, structure_id in wanted:
@@ -94,7 +96,12 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
             continue
         elements.update(dict.fromkeys(sorted(set(atoms.get_chemical_symbols()))))
         cells.append(make_cell(title, atoms, fixed))
-    snapshots = render(cells)
+        mask = _crystal_like(atoms)
+        if mask is not None:
+            ordered.append(by_order(cells[-1], mask))
+    # one process renders all: it takes longer to start than to draw
+    snapshots = render([*cells, *ordered])
+    snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
     snapshots.elements = tuple(elements)
     snapshots.has_fixed = fixed is not None
     snapshots.remark = "; ".join([*remarks, snapshots.remark] if snapshots.remark else remarks)
@@ -124,6 +131,23 @@ def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) ->
     return Cell(title, atoms.positions, np.asarray(atoms.cell.array), colours, radii)
 
 
+def _crystal_like(atoms: Atoms) -> np.ndarray | None:
+    """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
+    from gst_jobflow.analysis.crystallinity import crystallinity
+
+    try:
+        return np.asarray(crystallinity(atoms).mask, dtype=bool)
+    except GstError as err:
+        logger.info("no crystal-like atoms in the pictures: %s", err)
+        return None
+
+
+def by_order(cell: Cell, mask: np.ndarray) -> Cell:
+    """The same cell with crystal-like atoms (`mask`, shape (n,)) in one colour and the others in another."""
+    colours = np.where(mask[:, None], palette.rgb(palette.CRYSTALLINE), palette.rgb(palette.DISORDERED))
+    return replace(cell, colours=colours)
+
+
 def render(cells: Sequence[Cell]) -> Snapshots:
     """Render cells by OVITO, or draw them where it cannot.
 
@@ -133,9 +157,9 @@ def render(cells: Sequence[Cell]) -> Snapshots:
         return Snapshots([])
     pictures, version, problem = _by_ovito(cells)
     if pictures:
-        return Snapshots(pictures, version)
+        return Snapshots(pictures, renderer=version)
     logger.warning("no pictures by OVITO: %s", problem)
-    return Snapshots([Picture(cell.title, drawing(cell)) for cell in cells], "a plain drawing", problem)
+    return Snapshots([Picture(cell.title, drawing(cell)) for cell in cells], renderer="a plain drawing", remark=problem)
 
 
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:

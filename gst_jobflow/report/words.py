@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 # codes that solve for electrons from first principles; all others are stand-ins
 FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
-_SEMI_EMPIRICAL = {"tblite": "tblite (extended tight binding)", "xtb": "xTB", "dftb+": "DFTB+"}
+_SEMI_EMPIRICAL = {"tblite", "xtb", "dftb+"}
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NAMES_SHOWN = 4
 
 
@@ -21,9 +22,15 @@ def method_name(method: dict[str, Any]) -> str:
     """A method as people call it: program, version and what it solves."""
     code = str(method.get("code", "")).lower()
     parameters = method.get("parameters") or {}
-    name = FIRST_PRINCIPLES.get(code) or _SEMI_EMPIRICAL.get(code) or code or "unknown method"
+    name = FIRST_PRINCIPLES.get(code) or code or "unknown method"
+    program = " ".join(part for part in (name, str(method.get("version") or "")) if part)
     level = next((str(parameters[key]) for key in ("functional", "xc", "method", "GGA") if parameters.get(key)), "")
-    return " ".join(part for part in (name, str(method.get("version") or ""), level) if part)
+    return f"{level} ({program})" if level else program
+
+
+def formula(text: str) -> str:
+    """`Ge2Sb2Te5` as Ge₂Sb₂Te₅."""
+    return text.translate(_SUBSCRIPTS)
 
 
 def notice(data: StudyData) -> tuple[str, str] | None:
@@ -44,7 +51,7 @@ def notice(data: StudyData) -> tuple[str, str] | None:
 def summary(data: StudyData) -> str:
     """Two to four sentences: what was made from what."""
     sentences = []
-    if len(data.structures):
+    if len(data.training):
         sentences.append(_structures_sentence(data))
     if len(data.labels):
         sentences.append(_labels_sentence(data))
@@ -55,13 +62,13 @@ def summary(data: StudyData) -> str:
 
 
 def _structures_sentence(data: StudyData) -> str:
-    formulas = [name for name, _ in Counter(data.structures.formula).most_common()]
+    formulas = [formula(name) for name, _ in Counter(data.training.formula).most_common()]
     named = ", ".join(formulas[:_NAMES_SHOWN])
     if len(formulas) > _NAMES_SHOWN:
         named = f"{len(formulas)} compositions ({named}, …)"
-    atoms = data.structures.n_atoms
-    size = f"{min(atoms):,} atoms each" if min(atoms) == max(atoms) else f"{min(atoms):,} to {max(atoms):,} atoms"
-    return f"{counted(len(atoms), 'structure')} of {named} with {size}."
+    atoms = data.training.n_atoms
+    extent = f"{min(atoms):,} atoms each" if min(atoms) == max(atoms) else f"{min(atoms):,} to {max(atoms):,} atoms"
+    return f"{counted(len(atoms), 'structure')} of {named} with {extent}."
 
 
 def _labels_sentence(data: StudyData) -> str:
@@ -100,14 +107,14 @@ def _cycle_sentence(data: CycleData) -> str:
         if done == len(cycle.operations)
         else f"is {cycle.state}: {done} of {len(cycle.operations)} steps of"
     )
-    return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({cycle.formula}) {how} {kinds}."
+    return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({formula(cycle.formula)}) {how} {kinds}."
 
 
 def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:
     """Tiles: value, unit, what it is."""
     tiles: list[tuple[str, str, str]] = []
-    if len(data.structures):
-        tiles.append((f"{len(data.structures):,}", "", "structures"))
+    if len(data.training):
+        tiles.append((f"{len(data.training):,}", "", "structures"))
     if len(data.labels):
         good = Counter(data.labels.state)["converged"]
         tiles.append((f"{good:,}", f"of {len(data.labels):,}", "labels converged"))

@@ -1,4 +1,4 @@
-"""Invented documents of a whole study, to look at and to test pages with. No number in here was computed by anything."""
+"""Invented documents of a whole study, to look at and to test pages with. Nothing in here was computed."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _trajectory(
         operation_index=index,
         start_structure_id=ids[0],
         final_structure_id=ids[1],
-        formula="GeSb2Te4",
+        formula="Ge1Sb2Te4",
         n_atoms=432,
         state="finished",
         timestep_fs=2.0,
@@ -296,7 +296,7 @@ def add_cycle(results: Results, rng: np.random.Generator, name: str = "demo cell
         _id=CYCLE_ID,
         name=name,
         device="cross-point",
-        formula="GeSb2Te4",
+        formula="Ge1Sb2Te4",
         n_atoms=432,
         groups={"mobile": [73, 432], "barrier": [1, 72]},
         potential_id=POTENTIAL_ID,

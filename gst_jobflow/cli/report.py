@@ -1,0 +1,82 @@
+"""`gst report`: one HTML page of a study, a cycle or a potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.cli.common import open_project
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+app = typer.Typer(no_args_is_help=True, help="Write one HTML page, with all figures in it, of what the database holds.")
+
+_COLLECTIONS = {"study": "studies", "cycle": "cycles", "potential": "potentials"}
+_NAMED = 8
+
+Which = Annotated[str, typer.Argument(metavar="ID|NAME", help="Its id or name; of several with one name, the newest.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME.html in the project.")
+]
+
+
+@app.command("study")
+def study(which: Which, output: Output = None) -> None:
+    """A whole study: data, potential, device cycle, provenance, attempts. Also while it still runs."""
+    _report("study", which, output)
+
+
+@app.command("cycle")
+def cycle(which: Which, output: Output = None) -> None:
+    """One device cycle: energies, temperatures, crystal-like fraction, snapshots."""
+    _report("cycle", which, output)
+
+
+@app.command("potential")
+def potential(which: Which, output: Output = None) -> None:
+    """One potential: its data, errors and parity plots."""
+    _report("potential", which, output)
+
+
+def _report(kind: str, which: str, output: Path | None) -> None:
+    from gst_jobflow.report.page import PAGES
+    from gst_jobflow.store import Results
+
+    project = open_project()
+    results = Results.open(project)
+    found = find(results.database, kind, which)
+    target = output or project.root / "reports" / f"{file_name(found['name'], found['_id'])}.html"
+    typer.echo(PAGES[kind](results, found["_id"], target))
+
+
+def find(database: Database, kind: str, which: str) -> dict[str, str]:
+    """Id and name of the document that `which` means: an id first, then the newest of a name.
+
+    Raises
+    ------
+    InputError
+        There is none; the error names some that there are.
+    """
+    from gst_jobflow.errors import InputError
+
+    collection = _COLLECTIONS[kind]
+    fields = {"name": 1}
+    found = database[collection].find_one({"_id": which}, fields)
+    found = found or database[collection].find_one({"name": which}, fields, sort=[("created_at", -1)])
+    if found is not None:
+        return found
+    newest = database[collection].find({}, fields).sort([("created_at", -1)]).limit(_NAMED)
+    known = ", ".join(f"{each['name']} ({each['_id']})" for each in newest)
+    raise InputError(
+        f"no {kind} '{which}'", f"there are: {known}" if known else f"there is none yet; gst query {collection}"
+    )
+
+
+def file_name(name: str, id: str) -> str:
+    """A file name made of the letters, digits, dots and dashes of `name`; the id where nothing is left."""
+    import re
+
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)
