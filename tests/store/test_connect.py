@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gst_jobflow.errors import DatabaseError
+from gst_jobflow.store.connect import (
+    Connection,
+    connect,
+    connection,
+    credentials_file,
+    job_store,
+    launchpad,
+    open_database,
+    read_credentials,
+    redacted_uri,
+    uri_file,
+)
+
+mongo = pytest.mark.mongo
+
+
+@mongo
+def test_times_come_back_with_their_zone(project):
+    database = connect(project)
+    now = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    database["times"].insert_one({"at": now})
+    assert database["times"].find_one()["at"] == now
+    assert database.name == project.settings.mongo.database
+
+
+@mongo
+def test_launchpad_and_job_store_share_the_database(project):
+    pad = launchpad(project)
+    assert pad.db.name == project.settings.mongo.database and pad.get_fw_ids() == []
+    with job_store(project) as store:
+        store.update({"uuid": "a", "index": 1, "output": {"x": 2}})
+        assert store.get_output("a") == {"x": 2}
+    assert connect(project)["outputs"].count_documents({}) == 1
+
+
+@mongo
+def test_external_uri_serves_all_three(project, new_project, tmp_path):
+    uri = connection(project).full_uri
+    other = new_project(tmp_path / "other", f"mongo: {{database: {project.settings.mongo.database}}}\n")
+    uri_file(other).write_text(uri + "\n")
+    assert connection(other).external
+    assert connect(other).name == launchpad(other).name == project.settings.mongo.database
+    with job_store(other) as store:
+        assert store.count() == 0
+
+
+@mongo
+@pytest.mark.parametrize("external", [False, True])
+def test_wrong_password(project, external):
+    where = connection(project)
+    wrong = Connection(where.database, 2.0, None, where.port, where.username, "wrong-secret")
+    if external:
+        wrong = Connection(where.database, 2.0, uri=wrong.full_uri)
+    with pytest.raises(DatabaseError) as caught:
+        open_database(wrong)
+    assert "authentication failed for 'gst'" in caught.value.message
+    assert caught.value.fix and "wrong-secret" not in str(caught.value)
+    # nor may a traceback show it
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+@mongo
+def test_no_name_and_foreign_database_are_refused(project):
+    where = connection(project)
+    with pytest.raises(DatabaseError, match="names no user"):
+        open_database(Connection(where.database, 2.0, uri=f"mongodb://127.0.0.1:{where.port}/"))
+
+
+def test_not_running(new_project, tmp_path):
+    project = new_project(tmp_path / "p")
+    for opens in (connect, launchpad, job_store):
+        with pytest.raises(DatabaseError) as caught:
+            opens(project)
+        assert caught.value.fix == "gst db up" and "127.0.0.1" in caught.value.message
+
+
+def test_credentials_missing_or_damaged(new_project, tmp_path):
+    project = new_project(tmp_path / "p")
+    credentials_file(project).write_text('{"app": {}}')
+    with pytest.raises(DatabaseError, match="damaged"):
+        connect(project)
+    credentials_file(project).unlink()
+    with pytest.raises(DatabaseError, match="missing") as caught:
+        connect(project)
+    assert "gst db up" in caught.value.fix
+
+
+def test_unreachable_host(free_port):
+    with pytest.raises(DatabaseError) as caught:
+        open_database(Connection("gst", 0.3, uri=f"mongodb://u:secret@127.0.0.1:{free_port}/?authSource=admin"))
+    assert f"127.0.0.1:{free_port}" in caught.value.message and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["mongodb://u:se/cret@h:1/x", "mongodb://h:port/x", "mongodb://", "http://u:secret@h"])
+def test_uri_that_is_none(uri):
+    with pytest.raises(DatabaseError) as caught:
+        open_database(Connection("gst", 0.3, uri=uri))
+    assert "not valid" in caught.value.message and "cret" not in str(caught.value)
+
+
+def test_password_is_in_no_repr(new_project, tmp_path):
+    project = new_project(tmp_path / "p")
+    where = connection(project)
+    password = read_credentials(project)["app"]["password"]
+    assert password in where.full_uri
+    assert password not in repr(where) and password not in where.shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("mongodb://me:pw@a:1,b:2/db?replicaSet=r&password=x", "mongodb://me@a:1,b:2/db?replicaSet=r"),
+        ("mongodb+srv://me:pw@cluster.example.org", "mongodb+srv://me@cluster.example.org"),
+        ("mongodb://a", "mongodb://a"),
+        ("mongodb://[::1]:27017/db", "mongodb://[::1]:27017/db"),
+        ("mongodb://me:p/w", "mongodb://(malformed)"),
+    ],
+)
+def test_redacted_uri(uri, shown):
+    assert redacted_uri(uri) == shown
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n"), min_size=6))
+def test_no_password_survives_redaction(password):
+    # even one that should have been percent-encoded
+    secret = f"<{password}>"
+    assert secret not in redacted_uri(
+        f"mongodb://me:{secret}@host:1/db?authSource=admin&tlsCertificateKeyFilePassword={secret}"
+    )
