@@ -26,7 +26,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
 
 
 def test_a_wrong_value_names_its_key() -> None:
-    with pytest.raises(InputError, match="inner.width"):
+    with pytest.raises(InputError, match=r"inner\.width"):
         checked(Outer, {"inner": {"width": "wide"}})
 
 

@@ -44,5 +44,5 @@ def test_fetched_files_carry_their_name(store: ArtifactStore, tmp_path: Path) ->
 
 
 def test_a_missing_file_says_so(store: ArtifactStore) -> None:
-    with pytest.raises(DataError, match="'gone.txt'"):
+    with pytest.raises(DataError, match=r"'gone\.txt'"):
         store.path(ArtifactRef(sha256="0" * 64, size_bytes=1, name="gone.txt"))
