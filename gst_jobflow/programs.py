@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gst_jobflow.errors import MissingProgramError
+
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.fitting.run import PacemakerRunner
@@ -48,4 +50,10 @@ def pacemaker_runner(project: Project) -> PacemakerRunner:
     from gst_jobflow.fitting.run import PacemakerRunner
 
     wanted = project.settings.pacemaker
-    return PacemakerRunner.discover(bin_dir=wanted.bin_dir, threads=wanted.threads or cores())
+    threads = wanted.threads or cores()
+    if wanted.bin_dir is None:
+        return PacemakerRunner.discover(threads=threads)
+    programs = {name: wanted.bin_dir / name for name in ("pacemaker", "pace_yaml2yace", "pace_activeset")}
+    if missing := [str(path) for path in programs.values() if not path.is_file()]:
+        raise MissingProgramError(f"{missing[0]} does not exist", "correct the setting pacemaker.bin_dir")
+    return PacemakerRunner(**programs, threads=threads)
