@@ -31,7 +31,9 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
     if not no_migrate:
         from gst_jobflow.store.migrate import migrate as apply
 
-        status.notes += apply(project)
+        changed = apply(project)
+        if changed:
+            status.notes.append(f"prepared collections, indexes and launchpad ({len(changed)} changes)")
     _show(status, as_json)
 
 

@@ -209,7 +209,7 @@ class LocalMongod:
             with contextlib.suppress(OSError, ValueError):
                 candidates.append((int(file.read_text().strip()), None))
         for pid, started_at in candidates:
-            if is_alive(pid, started_at) and self._is_ours(pid):
+            if pid and is_alive(pid, started_at) and self._is_ours(pid):
                 return pid
         return None
 
