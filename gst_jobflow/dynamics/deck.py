@@ -182,7 +182,9 @@ def _still_to_do(stage: Stage, span: tuple[int, int], start_step: int | None) ->
 
 
 def _header(spec: DeckSpec) -> list[str]:
-    lines = [f"# protocol {spec.protocol.name}", "units metal", "atom_style atomic", "atom_modify map yes"]
+    lines = [f"# protocol {spec.protocol.name}", "units metal", "atom_style atomic"]
+    # atoms keep their order, so that a chain of segments adds forces up in the order of an uncut run
+    lines.append("atom_modify map yes sort 0 0.0")
     if spec.limits.walltime_s is not None:
         hours, rest = divmod(spec.limits.walltime_s, 3600)
         lines.append(f"timer timeout {hours}:{rest // 60:02d}:{rest % 60:02d} every 5")
@@ -341,7 +343,10 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
     lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
     if out.profile_every:
         lines += [
-            f"compute gst_bins {stage.group} chunk/atom bin/1d z 0.0 {out.profile_bin_A:.12g} units box",
+            # reduced units are the only ones that a leaning cell allows; the reader needs the height to undo them
+            f'print "# low $(zlo:%.10g) height $(lz:%.10g)" append {PROFILE_FILE} screen no',
+            f"variable bins equal $(ternary(lz<{out.profile_bin_A:.12g},1.0,round(lz/{out.profile_bin_A:.12g})))",
+            f"compute gst_bins {stage.group} chunk/atom bin/1d z lower $(1.0/v_bins:%.15g) units reduced",
             f"fix gst_profile {stage.group} ave/chunk {max(1, out.profile_every // 10)} 10 "
             f"{10 * max(1, out.profile_every // 10)} gst_bins temp density/number append {PROFILE_FILE}",
         ]

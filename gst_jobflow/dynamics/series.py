@@ -105,17 +105,19 @@ def read_profiles(path: Path) -> list[ProfileFrame]:
     """Return the frames of a ``fix ave/chunk`` file; a torn last frame is left out, a missing file gives none."""
     path = Path(path)
     text = path.read_text(errors="replace") if path.exists() else ""
-    lines = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if line and not line.startswith("#")]
-    frames, index = [], 0
+    lines = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if line]
+    frames, index, low, height = [], 0, 0.0, 1.0
     while index < len(lines):
         head, index = lines[index], index + 1
-        if len(head) != 3:
+        if head[:2] == ["#", "low"] and len(head) == 5:
+            low, height = float(head[2]), float(head[4])
+        if len(head) != 3 or head[0] == "#":
             continue
         step, bins = int(head[0]), int(head[1])
         body, index = lines[index : index + bins], index + bins
         if len(body) == bins and all(len(row) == 5 for row in body):
             values = np.array(body, dtype=float)
-            frames.append(ProfileFrame(step, values[:, 1], values[:, 2], values[:, 3], values[:, 4]))
+            frames.append(ProfileFrame(step, low + height * values[:, 1], *values[:, 2:].T))
     return frames
 
 

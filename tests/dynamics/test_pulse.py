@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,7 +81,7 @@ def test_cooling_ends_where_it_should_and_never_heats_before_its_last_kick(now, 
         path.append(cool_target_K(path[-1], end, left))
     assert path[-1] == end
     assert all(t > 0 for t in path)
-    assert all(b <= a for a, b in zip(path[:-2], path[1:-1], strict=True))
+    assert all(b <= a for a, b in pairwise(path[:-1]))
 
 
 def test_cooling_without_heat_release_is_a_straight_line():
