@@ -378,11 +378,11 @@ def read_parity(file: Path) -> dict[str, Parity]:
         with np.load(file, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile) as err:
-        raise DataError(f"{file.name} is damaged: {err}", "compute the potential's predictions again") from err
+        raise DataError(f"{PARITY_NAME} is damaged: {err}", "compute the potential's predictions again") from err
     try:
         return {split: _split(content, split) for split in ("train", "test") if _has(content, split)}
     except KeyError as err:
-        raise DataError(f"{file.name} lacks {err}", "compute the potential's predictions again") from err
+        raise DataError(f"{PARITY_NAME} lacks {err}", "compute the potential's predictions again") from err
 
 
 def _has(content: dict[str, np.ndarray], split: str) -> bool:

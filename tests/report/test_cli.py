@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gst_jobflow.cli import common
+from gst_jobflow.errors import InputError
+from gst_jobflow.report import page
+from gst_jobflow.store import Results
+
+from . import synthetic
+
+report = importlib.import_module("gst_jobflow.cli.report")
+
+
+@pytest.fixture
+def with_study(project, monkeypatch: pytest.MonkeyPatch):
+    results = Results.open(project)
+    synthetic.add_study(results, parts=())
+    monkeypatch.setitem(common._chosen, "project", project.root)
+    monkeypatch.setenv("GST_PROJECT", str(project.root))
+    yield project
+    results.database.client.close()
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(report.app, arguments)
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize("which", [synthetic.STUDY_ID, "Demo: Ge-Sb-Te in miniature"])
+def test_study_by_id_or_name_lands_in_reports(with_study, which: str) -> None:
+    result = invoke("study", which)
+    assert result.exit_code == 0, result.output
+    expected = with_study.root / "reports" / "Demo-Ge-Sb-Te-in-miniature.html"
+    assert result.output.strip() == str(expected)
+    assert expected.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.mongo
+def test_output_is_taken(with_study, tmp_path) -> None:
+    assert invoke("study", synthetic.STUDY_ID, "--output", str(tmp_path / "a" / "b.html")).exit_code == 0
+    assert (tmp_path / "a" / "b.html").is_file()
+
+
+@pytest.mark.mongo
+def test_unknown_id_names_what_there_is(with_study) -> None:
+    result = invoke("study", "nothing")
+    assert isinstance(result.exception, InputError)
+    assert "Demo: Ge-Sb-Te in miniature (synthetic-study)" in str(result.exception)
+    missing = invoke("cycle", "nothing").exception
+    assert isinstance(missing, InputError)
+    assert "none yet" in str(missing)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("../../etc/passwd", "etc-passwd"), ("日本", "an-id"), ("GST, iter-5", "GST-iter-5")]
+)
+def test_file_names_stay_in_their_folder(name: str, expected: str) -> None:
+    assert report.file_name(name, "an-id") == expected
+
+
+def test_every_command_has_a_page() -> None:
+    names = {command.name for command in report.app.registered_commands}
+    assert names == set(page.PAGES) == set(report._COLLECTIONS)
+    assert isinstance(report.app, typer.Typer)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gst_jobflow.report import figures, palette, words
+from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
+
+from . import synthetic
+
+
+def rows(**columns) -> StructureRows:
+    base = {"formula": ["Sb2Te3"] * 3, "config_type": ["rss", "crystal", "rss"], "n_atoms": [5, 10, 15]}
+    base |= {"min_distance_A": [2.1, 2.9, 2.5], "density_g_cm3": [6.0, 6.5, 5.9], "iteration": [0] * 3}
+    return StructureRows(**(base | columns))
+
+
+def parity(n: int, low: float = -1.0) -> Parity:
+    rng = np.random.default_rng(0)
+    ref, types = rng.normal(low, 1, n), np.full(n, "rss")
+    return Parity(ref, ref + 0.01, types, ref, ref + 0.01, types)
+
+
+@pytest.mark.parametrize("draw", [figures.compositions, figures.minimum_distances, figures.densities])
+def test_figures_of_structures_are_png_and_none_without_data(draw) -> None:
+    with Image.open(io.BytesIO(draw(rows()))) as image:
+        assert image.format == "PNG"
+        # 3.9 inches at 150 dpi, wide enough for a sharp picture at 390 CSS pixels
+        assert image.width == pytest.approx(3.9 * 150, abs=1)
+    assert draw(StructureRows()) is None
+
+
+def test_structures_without_contacts_leave_the_histogram_out() -> None:
+    assert figures.minimum_distances(rows(min_distance_A=[np.nan] * 3)) is None
+    assert figures.minimum_distances(rows(min_distance_A=[2.5] * 3)) is not None
+
+
+def test_labels_that_all_failed_draw_nothing() -> None:
+    failed = LabelRows(["failed"], ["rss"], [np.nan], [np.nan], [1.0])
+    assert figures.label_energies(failed) is None
+
+
+@pytest.mark.parametrize("splits", [("train",), ("test",), ("train", "test")])
+def test_parity_with_any_of_the_splits(splits) -> None:
+    data = {split: parity(50) for split in splits}
+    assert figures.energy_parity(data) is not None
+    assert figures.force_parity(data) is not None
+
+
+def test_parity_of_a_million_components_stays_small() -> None:
+    png = figures.force_parity({"train": parity(1_000_000)})
+    # the page as a whole has to stay below 5 MB
+    assert len(png) < 300_000
+    assert figures.force_parity({}) is None
+
+
+def test_same_data_gives_the_same_bytes() -> None:
+    assert figures.compositions(rows()) == figures.compositions(rows())
+
+
+def test_drawing_leaves_the_style_of_the_caller_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    figures.densities(rows())
+    assert dict(matplotlib.rcParams) == before
+
+
+def run(**changes):
+    made = synthetic._trajectory(0, "RESET", 20.0, ("a", "b"), np.random.default_rng(0), 100.0)
+    return made.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {},
+        {"z_A": [1.0, 2.0], "time_ps": [0.0], "temperature_K": [[300.0]]},
+        {"z_A": [1.0, 2.0], "time_ps": [0.0, 1.0], "temperature_K": [[300.0, 300.0], [300.0]]},
+    ],
+)
+def test_profiles_that_are_missing_or_ragged_draw_nothing(profile) -> None:
+    assert figures.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is None
+
+
+def test_profile_of_one_moment_and_with_empty_bins() -> None:
+    profile = {"z_A": [1.0, 2.0], "time_ps": [0.0], "temperature_K": [[None, 300.0]]}
+    assert figures.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is not None
+
+
+def test_run_with_a_dollar_in_its_name() -> None:
+    assert figures.run_overview(run(name="$\\frac{")) is not None
+    assert figures.run_overview(run(thermo={})) is None
+
+
+def test_config_types_have_one_order_everywhere() -> None:
+    assert figures.ordered_types(["rss", "zzz", "crystal"]) == ["crystal", "rss", "zzz"]
+
+
+def test_every_config_type_has_a_colour_and_a_marker() -> None:
+    from typing import get_args
+
+    from gst_jobflow.documents import ConfigType
+
+    assert set(palette.CONFIG_TYPES) == set(palette.MARKERS) == set(get_args(ConfigType))
+    assert len(set(palette.CONFIG_TYPES.values())) == len(palette.CONFIG_TYPES)
+
+
+def test_elements_differ_in_lightness() -> None:
+    light = sorted(np.dot(palette.rgb(colour), (0.2126, 0.7152, 0.0722)) for colour in palette.ELEMENTS.values())
+    # told apart in grey print; Ge and Sb also differ in hue for every form of colour blindness
+    assert min(np.diff(light)) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (float("nan"), "–"), (True, "yes"), (1234, "1,234"), (0.012346, "0.01235"), (123456.7, "123,457")],
+)
+def test_numbers_for_tables(value, text) -> None:
+    assert words.number(value) == text
+
+
+def test_words() -> None:
+    assert words.formula("Ge2Sb2Te5") == "Ge₂Sb₂Te₅"
+    assert words.counted(1, "core") == "1 core"
+    assert words.duration(7200.0) == "2 h"
+    assert words.method_name({"code": "vasp", "version": "5.4.4", "parameters": {"GGA": "PE"}}) == "PE (VASP 5.4.4)"
