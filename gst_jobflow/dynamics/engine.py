@@ -33,7 +33,7 @@ NEEDED_STYLES = ("pace", "pace/extrapolation")
 _PROGRAM_NAMES = ("lmp", "lmp_mpi", "lmp_serial")
 _FIX = (
     "run scripts/install_lammps_pace, or install a LAMMPS with ML-PACE (conda-forge's package 'lammps' has it) "
-    "and put its lmp on PATH or name it in lammps_command"
+    "and put its lmp on PATH or name it as lammps.command in gst.yaml"
 )
 _PR_SET_PDEATHSIG = 1
 
@@ -78,10 +78,10 @@ class LammpsEngine(StrictModel):
     @classmethod
     def discover(
         cls,
-        command: str | list[str] | None = None,
+        command: str | Path | list[str] | None = None,
         mpi_command: str | None = None,
         ranks: int = 1,
-        plugin_path: str | None = None,
+        plugin_path: str | Path | None = None,
     ) -> LammpsEngine:
         """Return the first LAMMPS that has the ``pace`` styles.
 
@@ -93,7 +93,10 @@ class LammpsEngine(StrictModel):
         MissingProgramError
             If none has them.
         """
+        plugin_path = None if plugin_path is None else str(plugin_path)
         if command:
+            if isinstance(command, Path):
+                command = [str(command)]
             words = shlex.split(command) if isinstance(command, str) else list(command)
             candidates = [_candidate(words, plugin_path)]
         else:

@@ -42,7 +42,7 @@ def test_a_program_without_pace_is_refused(tmp_path):
     fake.write_text("#!/bin/sh\necho 'Pair styles:'; echo 'lj/cut zero'\n")
     fake.chmod(0o755)
     with pytest.raises(MissingProgramError, match="conda-forge"):
-        LammpsEngine.discover(command=str(fake))
+        LammpsEngine.discover(command=fake)
 
 
 def test_elements_of_a_file_that_is_no_potential_are_an_input_error(tmp_path):
