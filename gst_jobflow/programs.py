@@ -32,10 +32,10 @@ def lammps_engine(project: Project) -> LammpsEngine:
 
     wanted = project.settings.lammps
     return LammpsEngine.discover(
-        command=str(wanted.command) if wanted.command else None,
+        command=wanted.command,
         mpi_command=wanted.mpi_command,
         ranks=wanted.ranks or cores(),
-        plugin_path=str(wanted.plugin_path) if wanted.plugin_path else None,
+        plugin_path=wanted.plugin_path,
     )
 
 

@@ -45,13 +45,16 @@ def command(
 def _prepare(directory: Path) -> Project:
     """Project folder and running database; made where they are not."""
     from gst_jobflow.cli.init import make_project
-    from gst_jobflow.launch.services import ensure_database
+    from gst_jobflow.launch.services import LocalMongod
+    from gst_jobflow.store.migrate import migrate
 
     if not (directory / "gst.yaml").is_file():
-        make_project(directory, "laptop")
+        make_project(directory, "laptop", "gst")
         say(f"project folder: {directory.resolve()}")
     project = open_project(directory)
-    ensure_database(project, say)
+    for note in LocalMongod(project).up().notes:
+        say(f"database: {note}")
+    migrate(project)
     return project
 
 

@@ -93,13 +93,23 @@ def command(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", "choose another folder")
     uri = _external_uri(mongo_uri_file)
-    if not exists:
-        _make(folder, profile.value, name)
-    project = Project(folder)
-    written = _configure(project, uri)
+    if exists:
+        project = Project(folder)
+        written = _configure(project, uri)
+    else:
+        project, written = make_project(folder, profile.value, name, uri)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
+
+
+def make_project(folder: Path, profile: str, database: str, uri: str | None = None) -> tuple[Project, list[Path]]:
+    """Make a project where there is none, and say which configs were written; `uri` is of an external MongoDB."""
+    from gst_jobflow.settings import Project
+
+    _make(folder, profile, database)
+    project = Project(folder)
+    return project, _configure(project, uri)
 
 
 def _make(folder: Path, profile: str, database: str) -> None:

@@ -91,13 +91,10 @@ def run_recorded(
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
     """The files of a potential, linked into `directory`."""
-    yace = results.artifacts.fetch(potential.artifacts.yace, directory)
-    asi = potential.artifacts.asi
-    return PotentialFiles(
-        yace=str(yace),
-        asi=str(results.artifacts.fetch(asi, directory)) if asi is not None else None,
-        elements=potential.elements,
-    )
+    refs = potential.artifacts
+    found = {"yace": refs.yace, "yaml": refs.yaml, "asi": refs.asi}
+    paths = {name: str(results.artifacts.fetch(ref, directory)) for name, ref in found.items() if ref is not None}
+    return PotentialFiles(elements=potential.elements, **paths)
 
 
 def record(
