@@ -14,6 +14,7 @@ _PR_SET_PDEATHSIG = 1
 # pids are reused; two starts of the same pid differ by more than this
 _SAME_START_S = 2.0
 _POLL_S = 0.05
+_EXEC_S = 0.5
 # loaded here, since a child may not load libraries between fork and exec
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -57,12 +58,20 @@ def is_alive(pid: int | None, started_at: float | None = None, marker: str | Non
             return False
         if started_at is not None and abs(process.create_time() - started_at) > _SAME_START_S:
             return False
-        return marker is None or any(marker in word for word in process.cmdline())
+        return marker is None or any(marker in word for word in _command_line(process))
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         # somebody else's process: it lives, but it is ours only if nothing more was asked
         return marker is None
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Return the words of a command line; they are missing for a moment after `Popen` has returned."""
+    deadline = time.monotonic() + _EXEC_S
+    while not (words := process.cmdline()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S / 10)
+    return words
 
 
 def members(pgid: int) -> Iterator[int]:

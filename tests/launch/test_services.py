@@ -320,6 +320,14 @@ def test_is_alive_asks_for_more_than_a_pid():
     assert not is_alive(None) and not is_alive(0)
 
 
+def test_a_process_is_known_by_its_command_from_the_first_moment():
+    for _ in range(20):
+        with subprocess.Popen(["sleep", "60"]) as process:
+            known = is_alive(process.pid, marker="sleep")
+            process.kill()
+        assert known
+
+
 def test_end_group_takes_children_too_and_never_us():
     process = subprocess.Popen(
         ["sh", "-c", "trap '' TERM; sleep 60 & sleep 60; wait"], start_new_session=True, preexec_fn=die_with_parent()
