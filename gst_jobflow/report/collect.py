@@ -162,21 +162,38 @@ def collect_study(results: Results, study_id: str) -> StudyData:
     study = results.get(Study, study_id)
     data = StudyData("study", study.id, study.name, study)
     ids = _members(study)
+    tagged = set(_tagged(results, study_id))
+    if study.state != "finished":
+        _discover(results, study, ids)
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
     dataset_ids = [*ids["datasets"]] or [each.dataset_id for each in data.potentials if each.dataset_id]
     datasets = _read(results, Dataset, dataset_ids, data)
     # the parity figures belong to the last potential, so its dataset is the one to show
     wanted = data.potential.dataset_id if data.potential else None
     data.dataset = next((each for each in datasets if each.id == wanted), datasets[-1] if datasets else None)
-    _fill_structures(results, data, {*ids["structures"], *_tagged(results, study_id)}, ids["labels"])
+    _fill_structures(results, data, {*ids["structures"], *tagged}, ids["labels"])
     data.parity = _parity(results, data)
-    cycle_ids = ids["cycles"]
-    for cycle in _read(results, Cycle, cycle_ids, data):
+    for cycle in _read(results, Cycle, ids["cycles"], data):
         data.cycles.append(_cycle_data(results, cycle, data))
     in_cycles = {run.id for each in data.cycles for run in each.trajectories if run is not None}
     data.runs = [run for run in _read(results, Trajectory, ids["trajectories"], data) if run.id not in in_cycles]
     data.attempts = _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
     return data
+
+
+def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None:
+    """Add what a study that has not finished made so far: its members are noted at its end."""
+    database = results.database
+    where = {"tags": study_tag(study.id), "config_type": "device"}
+    cells = [found["_id"] for found in database["structures"].find(where, {"_id": 1})]
+    jobs = database["attempts"].distinct("job_uuid", {"fw_id": {"$in": study.workflow_ids}})
+    for name, condition in (
+        ("cycles", {"structure_id": {"$in": cells}}),
+        ("potentials", {"job_uuid": {"$in": jobs}}),
+        ("trajectories", {"job_uuid": {"$in": jobs}}),
+    ):
+        found = [each["_id"] for each in database[name].find(condition, {"_id": 1}).sort([("created_at", 1)])]
+        ids[name] = list(dict.fromkeys([*ids[name], *found]))
 
 
 def collect_cycle(results: Results, cycle_id: str) -> StudyData:
@@ -192,6 +209,7 @@ def collect_cycle(results: Results, cycle_id: str) -> StudyData:
     data.potentials = _read(results, Potential, [cycle.potential_id], data)
     _read_dataset_of_potential(results, data)
     data.cycles = [_cycle_data(results, cycle, data)]
+    _method_of_dataset(results, data)
     jobs = [run.job_uuid for run in data.cycles[0].trajectories if run is not None and run.job_uuid]
     data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}}) if jobs else Attempts()
     return data
@@ -218,6 +236,15 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
 def _read_dataset_of_potential(results: Results, data: StudyData) -> None:
     wanted = [data.potential.dataset_id] if data.potential and data.potential.dataset_id else []
     data.dataset = next(iter(_read(results, Dataset, wanted, data)), None)
+
+
+def _method_of_dataset(results: Results, data: StudyData) -> None:
+    """The method behind the potential, without its labels: a cycle says, too, when it is no physics."""
+    if data.dataset is not None:
+        fingerprint = data.dataset.fingerprint
+        label = results.database["labels"].find_one({"fingerprint": fingerprint}, {"method": 1})
+        if label is not None:
+            data.labels.methods[fingerprint] = label["method"]
 
 
 def _members(study: Study) -> dict[str, list[str]]:

@@ -339,7 +339,9 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     for name, run in data.steps:
         if run.kicks or run.protocol == "RESET":
             lines += _figure(
-                figures.temperature_lines(name, run), f"{name}: temperature along z.", f"Profiles of {name}"
+                figures.temperature_lines(name, run),
+                f"{name}: temperature along z while it heats up; dashed: at the end.",
+                f"Profiles of {name}",
             )
     lines += _figure(
         figures.pulse_energies(data),
@@ -449,8 +451,9 @@ def _provenance(data: StudyData, version: str) -> dict[str, Any]:
     }
 
 
-def _all_runs(data: StudyData) -> list[Trajectory]:
-    return [*data.runs, *(run for each in data.cycles for _, run in each.steps)]
+def _all_runs(data: StudyData) -> list[tuple[str, Trajectory]]:
+    """Every run under a name that tells it from the others: two RESETs of one cycle have one name in the database."""
+    return [*((run.name, run) for run in data.runs), *(step for each in data.cycles for step in each.steps)]
 
 
 def _ids(data: StudyData) -> Table:
@@ -459,7 +462,7 @@ def _ids(data: StudyData) -> Table:
         rows.append(["dataset", data.dataset.name, data.dataset.id])
     rows += [["potential", each.name, each.id] for each in data.potentials]
     rows += [["cycle", each.cycle.name, each.cycle.id] for each in data.cycles]
-    rows += [["trajectory", run.name, run.id] for run in _all_runs(data)]
+    rows += [["trajectory", name, run.id] for name, run in _all_runs(data)]
     return Table(["what", "name", "id"], rows)
 
 
@@ -469,14 +472,14 @@ def _seeds(data: StudyData) -> Table:
         rows.append(["train and test split", str(data.dataset.split["seed"])])
     rows += [[f"fit of {each.name}", str(each.seed)] for each in data.potentials if each.seed is not None]
     rows += [[f"cycle {each.cycle.name}", str(each.cycle.seed)] for each in data.cycles]
-    rows += [[f"velocities of {run.name}", str(run.seed)] for run in _all_runs(data)]
+    rows += [[f"velocities of {name}", str(run.seed)] for name, run in _all_runs(data)]
     return Table(["seed of", "value"], rows, frozenset({1}))
 
 
 def _versions(data: StudyData, version: str) -> Table:
     """Each program once; two versions of one program side by side."""
     found: dict[str, dict[str, None]] = {"gst_jobflow (this page)": {version: None}}
-    for each in [*data.potentials, *_all_runs(data)]:
+    for each in [*data.potentials, *(run for _, run in _all_runs(data))]:
         for program, number in each.versions.items():
             found.setdefault(program, {})[number] = None
     for method in data.labels.methods.values():
@@ -500,10 +503,10 @@ def _costs(data: StudyData) -> Table:
     for each in data.potentials:
         if each.cost is not None:
             rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])
-    for run in _all_runs(data):
+    for name, run in _all_runs(data):
         if run.cost is not None:
             speed = f"{run.us_per_atom_step:.3g} µs per atom and step" if run.us_per_atom_step else ""
-            rows.append([run.name, words.duration(run.cost.wall_s), f"{run.cost.core_hours:.3g}", speed])
+            rows.append([name, words.duration(run.cost.wall_s), f"{run.cost.core_hours:.3g}", speed])
     return Table(["step", "wall time", "core hours", "speed"], rows, frozenset({1, 2}))
 
 
@@ -515,8 +518,8 @@ def _files(data: StudyData) -> Table:
     for each in data.potentials:
         artifacts = each.artifacts
         found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *each.files])
-    for run in _all_runs(data):
-        found += rows(run.name, run.files)
+    for name, run in _all_runs(data):
+        found += rows(name, run.files)
     return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
 _SEMI_EMPIRICAL = {"tblite", "xtb", "dftb+"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+# VASP's short names
+_FUNCTIONALS = {"PE": "PBE", "PS": "PBEsol", "CA": "LDA"}
 _NAMES_SHOWN = 4
 
 
@@ -24,7 +26,9 @@ def method_name(method: dict[str, Any]) -> str:
     parameters = method.get("parameters") or {}
     name = FIRST_PRINCIPLES.get(code) or code or "unknown method"
     program = " ".join(part for part in (name, str(method.get("version") or "")) if part)
+    parameters = {**parameters, **(parameters.get("incar") or {})}
     level = next((str(parameters[key]) for key in ("functional", "xc", "method", "GGA") if parameters.get(key)), "")
+    level = _FUNCTIONALS.get(level, level)
     return f"{level} ({program})" if level else program
 
 
@@ -107,7 +111,11 @@ def _cycle_sentence(data: CycleData) -> str:
         if done == len(cycle.operations)
         else f"is {cycle.state}: {done} of {len(cycle.operations)} steps of"
     )
-    return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({formula(cycle.formula)}) {how} {kinds}."
+    fractions = [each.crystalline_fraction for each in cycle.operations if each.crystalline_fraction is not None]
+    after = (
+        f"; crystal-like fraction after each: {' → '.join(f'{each:.2f}' for each in fractions)}" if fractions else ""
+    )
+    return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({formula(cycle.formula)}) {how} {kinds}{after}."
 
 
 def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:

@@ -128,6 +128,17 @@ def test_cycle_that_waits_for_its_second_step(results: Results, tmp_path: Path) 
     assert html.count("after RESET 1</figcaption>") >= 1
     assert "after SET" not in html
     assert 'id="data"' not in html
+    # the method is known through the potential's dataset
+    assert "Plumbing, not physics" in html
+
+
+@pytest.mark.usefixtures("no_rendering")
+def test_study_that_runs_finds_its_potential_and_cycle_without_members(results: Results, tmp_path: Path) -> None:
+    synthetic.add_study(results)
+    results.update("studies", synthetic.STUDY_ID, {"members": [], "state": "running"})
+    html = page_of(results, tmp_path)
+    assert "An ACE potential of 180 functions" in html
+    assert "ran through RESET → SET → RESET" in html
 
 
 def test_page_of_a_potential(results: Results, tmp_path: Path) -> None:
