@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import shlex
@@ -11,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +21,7 @@ from pydantic import Field
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.log import FailureClass, LoopTime
 from gst_jobflow.errors import InputError, MissingProgramError, RunError
+from gst_jobflow.processes import run_program
 from gst_jobflow.strict import StrictModel
 
 logger = logging.getLogger(__name__)
@@ -182,25 +181,31 @@ class LammpsEngine(StrictModel):
         directory.mkdir(parents=True, exist_ok=True)
         (directory / DECK_FILE).write_text(deck_text)
         (directory / LOG_FILE).unlink(missing_ok=True)
-        begin = time.monotonic()
-        with (directory / SCREEN_FILE).open("wb") as screen:
-            process = _start(self.argv("-in", DECK_FILE, "-log", LOG_FILE), directory, self.environment(), screen)
-            if started:
-                started(process.pid)
-            timed_out = _wait(process, timeout_s)
-        wall_s = time.monotonic() - begin
+        try:
+            # SIGTERM rather than SIGKILL when we die, so that mpirun can end its ranks
+            ended = run_program(
+                self.argv("-in", DECK_FILE, "-log", LOG_FILE),
+                directory,
+                output=SCREEN_FILE,
+                wall_limit_s=timeout_s,
+                environment=self.environment(),
+                death_signal=signal.SIGTERM,
+                started=started,
+            )
+        except OSError as error:
+            raise MissingProgramError(f"cannot start '{self.command[0]}': {error.strerror}", _FIX) from error
         text = "\n".join(_read(directory / name) for name in (LOG_FILE, SCREEN_FILE))
         self._check_ranks(text)
-        failure, line = lammps_log.classify(text, process.returncode)
-        if timed_out and failure:
+        failure, line = lammps_log.classify(text, ended.returncode)
+        if ended.timed_out and failure:
             failure, line = "killed", f"ended after the time limit of {timeout_s:g} s"
         log_text = _read(directory / LOG_FILE)
         return LammpsRun(
             status="failed" if failure else "finished",
             failure_class=failure,
             error_line=line,
-            wall_s=wall_s,
-            returncode=process.returncode,
+            wall_s=ended.wall_s,
+            returncode=ended.returncode,
             loop=lammps_log.loop_time(log_text),
             version=lammps_log.version(text),
             directory=directory,
@@ -329,55 +334,6 @@ def yace_elements(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the potential {path}: {error}", "give a .yace file") from error
     raise InputError(f"{path} names no elements", "it is not a .yace potential: convert it with pace_yaml2yace")
-
-
-def _die_with_parent() -> None:
-    # in the child, between fork and exec: SIGTERM rather than SIGKILL, so that mpirun can end its ranks
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _start(argv: list[str], directory: Path, env: dict[str, str], screen) -> subprocess.Popen:
-    try:
-        return subprocess.Popen(
-            argv,
-            cwd=directory,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=screen,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-    except OSError as error:
-        raise MissingProgramError(f"cannot start '{argv[0]}': {error.strerror}", _FIX) from error
-
-
-def _wait(process: subprocess.Popen, timeout_s: float | None) -> bool:
-    """Wait for the end; end the whole group on a timeout or when we are interrupted. Return whether time ran out."""
-    try:
-        process.wait(timeout=timeout_s)
-        return False
-    except subprocess.TimeoutExpired:
-        end_group(process)
-        return True
-    except BaseException:
-        end_group(process)
-        raise
-
-
-def end_group(process: subprocess.Popen, grace_s: float = 10.0) -> None:
-    """End a process and its group: asked first, then killed."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, signum)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(timeout=grace_s)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    process.wait()
 
 
 def _read(path: Path) -> str:

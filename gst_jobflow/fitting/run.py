@@ -22,7 +22,7 @@ from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunEr
 from gst_jobflow.fitting.config import FitConfig, render_input, to_yaml
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
-from gst_jobflow.fitting.process import run_in_group
+from gst_jobflow.processes import run_program
 from gst_jobflow.strict import StrictModel
 
 logger = logging.getLogger(__name__)
@@ -465,23 +465,23 @@ def _run(
     """Run one program of pacemaker in `directory`; raise RunError with the line that says why if it fails."""
     name = Path(command[0]).name
     try:
-        status = run_in_group(
+        ended = run_program(
             [str(word) for word in command],
             directory,
-            directory / output,
-            runner.environment(gpu),
-            runner.timeout_s,
+            output=output,
+            wall_limit_s=runner.timeout_s,
+            environment=runner.environment(gpu),
         )
     except OSError as error:
         raise MissingProgramError(f"{name} cannot be started: {error}", "run scripts/install_pacemaker") from error
-    if status == 0:
-        return
     where = directory / output
-    if status is None:
+    if ended.timed_out:
         raise RunError(f"{name} was ended after {runner.timeout_s:g} s", f"continue from {directory}", "timeout")
-    if status < 0:
+    if ended.returncode == 0:
+        return
+    if ended.returncode < 0:
         fix = f"if the memory ran out, lower batch_size; continue from {directory}"
-        raise RunError(f"{name} was killed by signal {-status}", fix, "killed")
+        raise RunError(f"{name} was killed by signal {-ended.returncode}", fix, "killed")
     line, failure_class, fix = diagnose(where.read_text(errors="replace"))
     raise RunError(f"{name} failed: {line}", f"{fix}; see {where}", failure_class)
 

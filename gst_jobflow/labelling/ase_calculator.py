@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.labelling.process import run_program
+from gst_jobflow.processes import run_program
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -151,7 +151,7 @@ class AseBackend(BackendModel):
             directory,
             output=OUTPUT,
             wall_limit_s=self.wall_limit_s,
-            environment={"OMP_NUM_THREADS": str(self.threads), "OMP_MAX_ACTIVE_LEVELS": "1"},
+            environment={**os.environ, "OMP_NUM_THREADS": str(self.threads), "OMP_MAX_ACTIVE_LEVELS": "1"},
         )
         files = {"log": directory / OUTPUT}
         if ended.timed_out:

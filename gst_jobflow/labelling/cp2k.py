@@ -19,7 +19,7 @@ from pydantic import Field
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.labelling.process import run_program
+from gst_jobflow.processes import run_program
 from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
@@ -373,7 +373,7 @@ class Cp2kBackend(BackendModel):
                 directory,
                 output=OUTPUT,
                 wall_limit_s=settings.wall_limit_s,
-                environment={**_environment(settings.threads), "CP2K_DATA_DIR": str(data)},
+                environment={**os.environ, **_environment(settings.threads), "CP2K_DATA_DIR": str(data)},
                 # mpirun passes it to its ranks; SIGKILL would orphan them
                 death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
             )

@@ -24,7 +24,7 @@ from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 
 from gst_jobflow.errors import InputError
-from gst_jobflow.labelling.process import end_group, prepare_child
+from gst_jobflow.processes import die_with_parent, end_group
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class LabelVaspJob(VaspJob):
                 stderr=errors,
                 start_new_session=True,
                 # SIGTERM: launchers pass it to their ranks
-                preexec_fn=prepare_child(signal.SIGTERM),
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
         return self._vasp_process
 
@@ -132,7 +132,8 @@ class LabelVaspJob(VaspJob):
         """End what is left of the last run."""
         process = getattr(self, "_vasp_process", None)
         if process is not None:
-            end_group(process)
+            end_group(process.pid)
+            process.wait()
 
 
 def label_handlers(wall_limit_s: float | None = None) -> list[ErrorHandler]:

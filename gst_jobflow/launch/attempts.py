@@ -13,7 +13,7 @@ import psutil
 
 from gst_jobflow.documents import Attempt, derive_id, now
 from gst_jobflow.errors import DatabaseError, DataError, GstError, InputError, MissingProgramError, RunError
-from gst_jobflow.launch.processes import is_alive
+from gst_jobflow.processes import is_alive
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gst_jobflow.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
-from gst_jobflow.launch.processes import die_with_parent, end_group
+from gst_jobflow.processes import die_with_parent, end_group
 
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.engine import LammpsEngine

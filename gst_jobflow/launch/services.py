@@ -27,7 +27,7 @@ from urllib.parse import quote_plus
 import psutil
 
 from gst_jobflow.errors import DatabaseError, MissingProgramError
-from gst_jobflow.launch.processes import is_alive
+from gst_jobflow.processes import is_alive
 from gst_jobflow.store.connect import (
     LOOPBACK,
     Connection,

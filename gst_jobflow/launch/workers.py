@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gst_jobflow.errors import RunError
-from gst_jobflow.launch.processes import die_with_parent, end_group
+from gst_jobflow.processes import die_with_parent, end_group
 from gst_jobflow.settings import PROJECT_VARIABLE
 
 if TYPE_CHECKING:

@@ -166,7 +166,7 @@ def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Pictures and OVITO's version, or what was wrong."""
     from importlib.util import find_spec
 
-    from gst_jobflow.labelling.process import run_program
+    from gst_jobflow.processes import run_program
 
     if find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"

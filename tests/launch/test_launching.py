@@ -168,7 +168,7 @@ def test_workers_die_with_the_process_that_started_them(project: Project, tmp_pa
     worker = int(marker.read_text())
     parent.kill()
     parent.wait()
-    from gst_jobflow.launch.processes import is_alive
+    from gst_jobflow.processes import is_alive
 
     deadline = time.monotonic() + 10
     while is_alive(worker) and time.monotonic() < deadline:

@@ -16,8 +16,8 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from gst_jobflow.errors import DatabaseError, MissingProgramError
-from gst_jobflow.launch.processes import die_with_parent, end_group, is_alive, members
 from gst_jobflow.launch.services import LocalMongod, find_mongod, last_problem
+from gst_jobflow.processes import die_with_parent, end_group, is_alive, members
 from gst_jobflow.store.connect import connect, credentials_file, listens, read_credentials, read_state, state_file
 
 mongo = pytest.mark.mongo
@@ -344,7 +344,7 @@ def test_end_group_takes_children_too_and_never_us():
 
 def test_child_dies_with_a_killed_parent():
     code = (
-        "import subprocess, time; from gst_jobflow.launch.processes import die_with_parent\n"
+        "import subprocess, time; from gst_jobflow.processes import die_with_parent\n"
         "print(subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent()).pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

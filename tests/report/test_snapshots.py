@@ -70,7 +70,7 @@ def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_ovito_that_cannot_render_is_explained(monkeypatch: pytest.MonkeyPatch, said: str, remark: str) -> None:
-    from gst_jobflow.labelling import process
+    from gst_jobflow import processes
 
     pytest.importorskip("ovito")
 
@@ -78,7 +78,7 @@ def test_ovito_that_cannot_render_is_explained(monkeypatch: pytest.MonkeyPatch, 
         (directory / output).write_text(said)
         return SimpleNamespace(returncode=1, timed_out=False)
 
-    monkeypatch.setattr(process, "run_program", fail)
+    monkeypatch.setattr(processes, "run_program", fail)
     made = snapshots.render([snapshots.make_cell("x", small_cell())])
     assert remark in made.remark
     assert len(made.pictures) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.labelling.process import run_program
+from gst_jobflow.processes import run_program
 
 BY_RUN_PROGRAM = """
 import sys
-from gst_jobflow.labelling.process import run_program
+from gst_jobflow.processes import run_program
 run_program(["sh", "-c", "echo $$ > pid; exec sleep 600"], sys.argv[1], output="out")
 """
 BY_CUSTODIANS_JOB = """
@@ -69,7 +70,12 @@ def test_what_a_finished_program_left_behind_is_ended(tmp_path):
 
 
 def test_output_and_environment(tmp_path):
-    run_program(["sh", "-c", "echo $GREETING; echo no >&2"], tmp_path, output="out", environment={"GREETING": "yes"})
+    run_program(
+        ["sh", "-c", "echo $GREETING; echo no >&2"],
+        tmp_path,
+        output="out",
+        environment={**os.environ, "GREETING": "yes"},
+    )
     assert (tmp_path / "out").read_text() == "yes\nno\n"
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -115,3 +118,68 @@ def _gone(pgid: int, wait_s: float) -> bool:
             return False
         time.sleep(_POLL_S)
     return True
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended: exit status (negative: minus the signal), and whether the wall limit ended it."""
+
+    returncode: int
+    timed_out: bool
+    wall_s: float
+
+
+def run_program(
+    command: Sequence[str],
+    directory: Path,
+    *,
+    output: str,
+    wall_limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    death_signal: signal.Signals = signal.SIGKILL,
+    started: Callable[[int], None] | None = None,
+) -> Finished:
+    """Run `command` in `directory` to its end, stdout and stderr into the file `output` there.
+
+    Whatever ends us (an exception, a signal, SIGKILL) ends the program; what is left of its group when it has ended
+    is ended too.
+
+    Parameters
+    ----------
+    wall_limit_s
+        After it the whole process group gets SIGTERM and, five seconds later, SIGKILL.
+    environment
+        The whole environment; None: ours.
+    death_signal
+        What the program gets when we die. SIGTERM for mpirun, which passes it to its ranks.
+    started
+        Called with the process id, which is also its group.
+
+    Raises
+    ------
+    OSError
+        The program cannot be started.
+    """
+    start = time.monotonic()
+    with (Path(directory) / output).open("wb") as stream:
+        process = subprocess.Popen(
+            list(command),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=die_with_parent(death_signal),
+        )
+    timed_out = False
+    try:
+        if started:
+            started(process.pid)
+        process.wait(timeout=wall_limit_s)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+    finally:
+        end_group(process.pid)
+        process.wait()
+    return Finished(process.returncode, timed_out, time.monotonic() - start)
