@@ -34,7 +34,6 @@ _FIX = (
     "run scripts/install_lammps_pace, or install a LAMMPS with ML-PACE (conda-forge's package 'lammps' has it) "
     "and put its lmp on PATH or name it as lammps.command in gst.yaml"
 )
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)

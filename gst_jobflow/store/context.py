@@ -25,7 +25,7 @@ def job_uuid() -> str:
 
 
 def work_directory(results: Results, name: str) -> Path:
-    """Folder `name` of the running job: an earlier attempt's, so that work goes on where it was cut off, else a new one.
+    """Folder `name` of the running job: an earlier attempt's, so that its work goes on, else a new one.
 
     Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
     not seen.
