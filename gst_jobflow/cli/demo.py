@@ -93,8 +93,7 @@ def _workflow_ids(results: Results, study: Study) -> list[int]:
 
 def _begin(project: Project, results: Results, study: Study | None, labels: str, size: str) -> Study:
     from gst_jobflow.flows.demo import DemoMaker, DemoPlan
-    from gst_jobflow.flows.presets import demo_plan
-    from gst_jobflow.labelling.choose import backend_of
+    from gst_jobflow.flows.presets import demo_backend, demo_plan
     from gst_jobflow.launch.workflow import submit
 
     if study is None:
@@ -102,7 +101,7 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
         results.add(maker.study())
     else:  # killed between the two lines around this: the plan is in the database, the workflow is not
         maker = DemoMaker(DemoPlan.model_validate(study.plan), study_id=study.id)
-    backend = backend_of(maker.plan.labels, project)
+    backend = demo_backend(maker.plan.labels, project)
     ids = submit(maker.make(backend), project, {"study_id": maker.study_id})
     results.update("studies", maker.study_id, {"workflow_ids": sorted(ids.values()), "state": "running"})
     say(f"submitted {len(ids)} jobs as study {maker.study_id}")

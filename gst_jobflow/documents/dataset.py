@@ -34,6 +34,7 @@ class Dataset(Document):
     config_type_weights: dict[str, float] = Field(default_factory=dict)
     reference_energies_eV: dict[str, float] = Field(description="Energy per element that the fit subtracts; pinned")
     reference_energies_source: str
+    selection: dict[str, Any] = Field(default_factory=dict, description="What was left out, by which rule")
     split: dict[str, Any] = Field(description="How train and test were drawn: rule, fraction, seed")
     members: ArtifactRef
     parent_id: str | None = None

@@ -41,6 +41,8 @@ class DatasetMaker(Maker):
         Factor on the loss of each config_type; 1 where not named.
     reference_energies_eV
         Energy of each element that the fit subtracts; None: least squares over the training labels, pinned here.
+    max_force_eV_A
+        Labels with a larger force on an atom are left out; None: none are.
     """
 
     name: str = "dataset"
@@ -48,6 +50,7 @@ class DatasetMaker(Maker):
     split: SplitSpec = field(default_factory=SplitSpec)
     config_type_weights: dict[str, float] = field(default_factory=dict)
     reference_energies_eV: dict[str, float] | None = None
+    max_force_eV_A: float | None = None
     iteration: int = 0
 
     @job
@@ -95,7 +98,7 @@ def build_dataset(results: Results, labels: list[Label], maker: DatasetMaker) ->
         config_type among the weights.
     """
     fingerprint = check_labels(labels)
-    labels = sorted(labels, key=lambda label: label.id)
+    labels, selection = select(labels, maker.max_force_eV_A)
     structures = {item.id: item for item in results.get_many(Structure, [label.structure_id for label in labels])}
     splits = draw_split(labels, structures, maker.split)
     items = list(labelled_structures(labels, structures, results.artifacts, {}))
@@ -125,10 +128,28 @@ def build_dataset(results: Results, labels: list[Label], maker: DatasetMaker) ->
         config_type_weights=maker.config_type_weights,
         reference_energies_eV=references,
         reference_energies_source=source,
+        selection=selection,
         split={"rule": "groups of one parent, by config_type", **maker.split.model_dump()},
         members=results.artifacts.put_bytes(_members_file(members), "members.jsonl.gz"),
         iteration=maker.iteration,
     )
+
+
+def select(labels: list[Label], max_force_eV_A: float | None) -> tuple[list[Label], dict[str, Any]]:
+    """Labels in the order of their ids without those above the largest force, and what that left out.
+
+    Raises
+    ------
+    DataError
+        None is left.
+    """
+    ordered = sorted(labels, key=lambda label: label.id)
+    if max_force_eV_A is None:
+        return ordered, {}
+    kept = [label for label in ordered if (label.max_force_eV_A or 0.0) <= max_force_eV_A]
+    if not kept:
+        raise DataError(f"every label has a force above {max_force_eV_A} eV/Å", "raise max_force_eV_A")
+    return kept, {"max_force_eV_A": max_force_eV_A, "left_out": len(ordered) - len(kept)}
 
 
 def check_labels(labels: list[Label]) -> str:

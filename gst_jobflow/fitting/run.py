@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import Field
 
 from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
-from gst_jobflow.fitting.config import FitConfig, render_input, to_yaml
+from gst_jobflow.fitting.config import CoreRepulsion, FitConfig, render_input, to_yaml
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
 from gst_jobflow.processes import run_program
@@ -187,6 +187,9 @@ def run_fit(
         arguments += ["-ip" if config.optimizer.ladder_step else "-p", START_FILE]
     begin = time.monotonic()
     _run(runner, [runner.pacemaker, *arguments], directory, OUTPUT_FILE, config.backend.gpu)
+    if isinstance(config.radial.repulsion, CoreRepulsion):
+        potential = directory / POTENTIAL_FILE
+        _write(potential, with_core(potential.read_text(), config.radial.repulsion))
     return convert(runner, directory, wall_s=time.monotonic() - begin)
 
 
@@ -298,6 +301,16 @@ def _check_elements(config: FitConfig, items: Sequence[LabelledStructure]) -> No
 def without_fit_cycles(text: str) -> str:
     """Return a potential's YAML without the mark that its fit is done, which makes pacemaker skip the fit."""
     return re.sub(r"(?m)^\s+_fit_cycles:.*\n", "", text)
+
+
+def with_core(text: str, core: CoreRepulsion) -> str:
+    """Return a potential's YAML with the range and width of every pair's core set; doing it again changes nothing."""
+
+    def clamped(match: re.Match[str]) -> str:
+        return f"r_in: {min(max(float(match[1]), core.r_in_min_A), core.r_in_max_A):.12g}"
+
+    text = re.sub(r"\br_in: ([-+.0-9eE]+)", clamped, text)
+    return re.sub(r"\bdelta_in: [-+.0-9eE]+", f"delta_in: {core.width_A:.12g}", text)
 
 
 def _find_program(name: str) -> Path:

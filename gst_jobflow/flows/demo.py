@@ -37,6 +37,8 @@ class DemoPlan(StrictModel):
     label_jobs: int = Field(4, ge=1, description="Jobs that the labels of each kind of structure are spread over")
     split: SplitSpec = Field(default_factory=lambda: SplitSpec(test_fraction=0.15))
     config_type_weights: dict[str, float] = Field(default_factory=dict)
+    max_force_eV_A: float | None = Field(None, gt=0, description="Labels with larger forces stay out of the dataset")
+    reference_energies_eV: dict[str, float] | None = None
     fit: FitConfig
     cell: CrossPointSpec
     barrier: list[Stage]
@@ -82,7 +84,11 @@ class DemoMaker(Maker):
             for chunk in range(plan.label_jobs)
         ]
         dataset = DatasetMaker(
-            dataset_name=plan.name, split=plan.split, config_type_weights=plan.config_type_weights
+            dataset_name=plan.name,
+            split=plan.split,
+            config_type_weights=plan.config_type_weights,
+            max_force_eV_A=plan.max_force_eV_A,
+            reference_energies_eV=plan.reference_energies_eV,
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         cycle = CrossPointCycleMaker(

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+_ALWAYS_A = 1.0
+"""Pairs that no minimum distance is given for are kept apart by this much where others are."""
+
+
 class CrystalSpec(StrictModel):
     """A family of crystals: strained and rattled copies of one cell."""
 
@@ -24,10 +28,14 @@ class CrystalSpec(StrictModel):
     formula: str
     repeat: tuple[int, int, int] = (1, 1, 1)
     lattice_A: float | None = Field(None, gt=0, description="Rock-salt lattice constant; none: the builder's default")
+    primitive: bool = Field(False, description="Trigonal phases on the small rhombohedral cell, not the orthogonal one")
     disorder: bool = Field(False, description="Mixed cations in the trigonal phases")
     volume_scales: tuple[float, ...] = Field((1.0,), description="Volume relative to the reference cell")
     rattles_A: tuple[float, ...] = Field((0.0,), description="Standard deviation of random displacements, Å")
     n_each: int = Field(1, ge=1, description="Structures for each volume and rattle")
+    min_distances_A: dict[str, float] = Field(
+        default_factory=dict, description="By pair, {'Ge-Te': 2.5}: rattled atoms that come closer are pushed apart"
+    )
     seed: int = Field(0, ge=0)
 
 
@@ -85,14 +93,15 @@ def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
                 seed = spec.seed * 10_000 + number
                 atoms = _crystal(spec, seed)
                 atoms.set_cell(atoms.cell * scale ** (1 / 3), scale_atoms=True)
-                shifts = np.random.default_rng(seed).normal(scale=rattle, size=(len(atoms), 3)) if rattle else 0.0
-                atoms.positions += shifts
+                if rattle:
+                    _rattle(atoms, rattle, seed, spec.min_distances_A)
                 source = {
                     "builder": spec.kind,
                     "formula": spec.formula,
                     "repeat": list(spec.repeat),
                     "volume_scale": scale,
                     "rattle_A": rattle,
+                    "min_distances_A": spec.min_distances_A,
                     "seed": seed,
                 }
                 yield atoms, source
@@ -100,12 +109,22 @@ def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
 
 
 def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
-    from gst_jobflow.structures.crystals import rocksalt, trigonal
+    from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_primitive
 
+    if spec.kind == "trigonal" and spec.primitive:
+        return trigonal_primitive(spec.formula, spec.repeat)
     if spec.kind == "trigonal":
         return trigonal(spec.formula, spec.repeat, disorder=spec.disorder, seed=seed)
     lattice = {} if spec.lattice_A is None else {"a_A": spec.lattice_A}
     return rocksalt(spec.formula, spec.repeat, seed=seed, **lattice)
+
+
+def _rattle(atoms: Atoms, rattle_A: float, seed: int, min_distances_A: dict[str, float]) -> None:
+    from gst_jobflow.structures.contacts import PairDistances, push_apart
+
+    atoms.positions += np.random.default_rng(seed).normal(scale=rattle_A, size=(len(atoms), 3))
+    if min_distances_A:
+        push_apart(atoms, PairDistances(atoms.get_chemical_symbols(), min_distances_A, _ALWAYS_A))
 
 
 def _store(

@@ -247,6 +247,30 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
     return atoms
 
 
+def trigonal_primitive(compound: str, repeat: Repeat) -> Atoms:
+    """Build a rhombohedrally centred phase on its small cell: two hexagonal vectors and (2/3, 1/3, 1/3).
+
+    A third of the hexagonal cell, and a third vector that leans: repeated n × n × 1 its images are far apart in all
+    directions with few atoms, as calculations at the Gamma point need.
+
+    Raises
+    ------
+    InputError
+        As `trigonal_counts`, and for a phase that is not centred.
+    """
+    from ase.geometry import get_duplicate_atoms
+
+    name, phase = trigonal_phase(compound)
+    _checked_repeat(repeat)
+    if phase.spacegroup not in (160, 166):
+        raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")
+    atoms = trigonal(compound, (1, 1, 1), orthogonal=False)
+    atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [_TWO_THIRDS, _THIRD, _THIRD]]) @ atoms.cell.array)
+    atoms.wrap(eps=1e-6)
+    get_duplicate_atoms(atoms, cutoff=0.1, delete=True)
+    return atoms.repeat([int(n) for n in repeat])
+
+
 def _exchange_cations(atoms: Atoms, share_kept: float, seed: int) -> None:
     """Exchange, in place, Ge and Sb at random so that `share_kept` of Ge stays where it was."""
     ge, sb = (np.flatnonzero(atoms.symbols == element) for element in ("Ge", "Sb"))

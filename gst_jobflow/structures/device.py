@@ -56,6 +56,9 @@ class CrossPointSpec(StrictModel):
         two layers, for thin barriers; the barrier then has the composition of the layers that it replaces.
     disorder
         See `crystals.trigonal`.
+    lattice_scale
+        Lattice parameters of the crystal relative to the measured ones: a potential learnt from another method has
+        another equilibrium, and a cell that is off it is under pressure.
     min_contact_A
         Smallest distance across the seam; barrier atoms are moved until it is kept.
     seed
@@ -68,6 +71,7 @@ class CrossPointSpec(StrictModel):
     barrier_density_g_cm3: Positive | None = 5.9
     cut: Literal["block", "layer"] = "block"
     disorder: bool = False
+    lattice_scale: float = Field(default=1.0, gt=0.8, lt=1.25)
     min_contact_A: Positive = 2.5
     seed: int = Field(default=0, ge=0)
 
@@ -140,6 +144,7 @@ def plan_cross_point(spec: CrossPointSpec) -> CrossPointPlan:
         If the barrier would leave no crystal, or ``block`` is asked of a phase without blocks.
     """
     crystal = trigonal(spec.formula, spec.repeat, disorder=spec.disorder, seed=spec.seed)
+    crystal.set_cell(crystal.cell.array * spec.lattice_scale, scale_atoms=True)
     length_x, length_y, length_z = (float(x) for x in crystal.cell.lengths())
     if spec.barrier_thickness_A >= length_z:
         raise InputError(

@@ -107,16 +107,17 @@ def test_lost_atoms_are_classified(engine, tiny_potential, tmp_path):
 @pytest.mark.lammps
 def test_a_time_limit_ends_the_whole_group(engine, tiny_potential, tmp_path):
     seen: list[int] = []
-    text = _deck(tmp_path, tiny_potential, duration_ps=2000.0)
+    # cold, so that the tiny potential holds however far a fast machine comes
+    text = _deck(tmp_path, tiny_potential, temperature_K=1.0, duration_ps=2000.0)
     run = engine.with_ranks(2).run(text, tmp_path, timeout_s=3.0, started=seen.append)
-    assert run.failure_class == "killed"
+    assert run.failure_class == "killed", run
     with pytest.raises(ProcessLookupError):
         os.killpg(seen[0], 0)
 
 
 @pytest.mark.lammps
 def test_lammps_dies_with_the_process_that_runs_it(engine, tiny_potential, tmp_path):
-    (tmp_path / "deck").write_text(_deck(tmp_path, tiny_potential, duration_ps=2000.0))
+    (tmp_path / "deck").write_text(_deck(tmp_path, tiny_potential, temperature_K=1.0, duration_ps=2000.0))
     (tmp_path / "engine.json").write_text(engine.with_ranks(2).model_dump_json())
     code = (
         "import pathlib, sys\n"
