@@ -43,6 +43,7 @@ def potential(which: Which, output: Output = None) -> None:
 
 def _report(kind: str, which: str, output: Path | None) -> None:
     from gst_jobflow.report.page import PAGES
+    from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
 
     project = open_project()
@@ -73,10 +74,3 @@ def find(database: Database, kind: str, which: str) -> dict[str, str]:
     raise InputError(
         f"no {kind} '{which}'", f"there are: {known}" if known else f"there is none yet; gst query {collection}"
     )
-
-
-def file_name(name: str, id: str) -> str:
-    """A file name made of the letters, digits, dots and dashes of `name`; the id where nothing is left."""
-    import re
-
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

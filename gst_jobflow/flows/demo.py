@@ -138,4 +138,6 @@ def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]
 
 def page_of(root: Path, study: Study) -> Path:
     """Where the page of a study is, once it has finished."""
-    return root / "reports" / f"{study.name}-{study.id[:8]}.html"
+    from gst_jobflow.report.words import file_name
+
+    return root / "reports" / f"{file_name(study.name, study.id)}-{study.id[:8]}.html"

@@ -1,8 +1,8 @@
 """Plans of the demo that are known to run.
 
 The numbers were found by trying, with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms and more; random
-cells must keep unlike atoms some way apart for the self-consistency to converge; GFN1's lattice is about 4 % smaller than
-the measured one; a melt needs a wide soft core, since a few dozen labels do not teach short distances.
+cells must keep atoms some way apart for the self-consistency to converge; GFN1's lattice is about 4 % smaller than the
+measured one; a melt needs a wide soft core, since a few dozen labels do not teach short distances.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 if TYPE_CHECKING:
     from gst_jobflow.labelling.backend import LabelBackend
     from gst_jobflow.settings import Project
+
+Distances = tuple[float, float, float]
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
@@ -61,9 +63,7 @@ def demo_backend(labels: str, project: Project) -> LabelBackend:
     return backend_of(labels, project)
 
 
-def _random(
-    formula: str, n_atoms: int, volume_A3: float, distances_A: tuple[float, float, float], seed: int
-) -> HardSphereSpec:
+def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
     """A random structure whose cation–Te, Te–Te and cation–cation distances are at least these."""
     to_te, te_te, others = distances_A
     pairs = {f"{element}-Te": to_te for element in ("Ge", "Sb")} | {"Te-Te": te_te}
@@ -98,21 +98,10 @@ def _hard_sphere() -> list[HardSphereSpec]:
 
 
 def _crystals() -> list[CrystalSpec]:
-    trigonal = {
-        "kind": "trigonal",
-        "formula": "Ge1Sb2Te4",
-        "primitive": True,
-        "repeat": (3, 3, 1),
-        "min_distances_A": _PUSHED,
-    }
     volume = GFN1_LATTICE_SCALE**3
-    rocksalt = {
-        "kind": "rocksalt",
-        "formula": "Ge1Sb2Te4",
-        "repeat": (2, 2, 2),
-        "lattice_A": GFN1_ROCKSALT_A,
-        "min_distances_A": _PUSHED,
-    }
+    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": _PUSHED}
+    trigonal = {"kind": "trigonal", "primitive": True, "repeat": (3, 3, 1), **shared}
+    rocksalt = {"kind": "rocksalt", "repeat": (2, 2, 2), "lattice_A": GFN1_ROCKSALT_A, **shared}
     return [
         CrystalSpec(**trigonal, volume_scales=(volume,), rattles_A=(0.03, 0.12, 0.2, 0.35), seed=1),
         CrystalSpec(**trigonal, volume_scales=(0.95 * volume, 1.08 * volume), rattles_A=(0.15, 0.4), seed=2),

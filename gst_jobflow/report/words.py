@@ -197,3 +197,10 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.3g} GB"
+
+
+def file_name(name: str, id: str) -> str:
+    """A file name made of the letters, digits, dots and dashes of `name`; the id where nothing is left."""
+    import re
+
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from gst_jobflow.cli import common
 from gst_jobflow.errors import InputError
 from gst_jobflow.report import page
+from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 
 from . import synthetic
@@ -60,7 +61,7 @@ def test_unknown_id_names_what_there_is(with_study) -> None:
     ("name", "expected"), [("../../etc/passwd", "etc-passwd"), ("日本", "an-id"), ("GST, iter-5", "GST-iter-5")]
 )
 def test_file_names_stay_in_their_folder(name: str, expected: str) -> None:
-    assert report.file_name(name, "an-id") == expected
+    assert file_name(name, "an-id") == expected
 
 
 def test_every_command_has_a_page() -> None:
