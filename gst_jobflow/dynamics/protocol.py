@@ -146,9 +146,15 @@ class ProtocolResult:
         """Return self, or raise a :class:`RunError` with the failure class; a walltime stop counts as one."""
         if self.status == "finished":
             return self
+        if self.status == "stopped":
+            fix = "run it again to continue from its last restart file"
+        elif self.failure_class in _FINAL_FAILURES:
+            fix = "running again changes nothing: label more structures like those it reached, or give it less energy"
+        else:
+            fix = f"see log.lammps in {self.segments[-1].directory}"
         raise RunError(
             f"the protocol in {self.directory} is {self.status} ({self.failure_class}): {self.error_line}",
-            "run it again to continue from its last restart file" if self.status == "stopped" else "",
+            fix,
             self.failure_class,
         )
 
