@@ -56,6 +56,7 @@ class LabelRows:
     """A few numbers of every label, in columns of equal length; NaN where a failed label has none."""
 
     state: list[str] = field(default_factory=list)
+    formula: list[str] = field(default_factory=list)
     config_type: list[str] = field(default_factory=list)
     energy_per_atom_eV: list[float] = field(default_factory=list)
     max_force_eV_A: list[float] = field(default_factory=list)
@@ -341,7 +342,7 @@ def _structure_rows(results: Results, ids: set[str]) -> StructureRows:
 def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) -> None:
     """Append the labels whose `_id` or `structure_id` is wanted, each once."""
     collection = results.database["labels"]
-    columns = ("state", "config_type", "energy_per_atom_eV", "max_force_eV_A", "wall_s")
+    columns = ("state", "formula", "config_type", "energy_per_atom_eV", "max_force_eV_A", "wall_s")
     projection = dict.fromkeys((*columns, "fingerprint", "failure_class", "reason"), 1)
     seen: set[str] = set()
     for key, ids in wanted.items():

@@ -7,7 +7,7 @@ below each other, still readable, on a phone.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,9 +155,12 @@ def densities(rows: StructureRows) -> bytes | None:
 
 
 @_styled
-def label_energies(rows: LabelRows) -> bytes | None:
-    """Largest force against energy of each converged label: what the potential is asked to learn."""
-    energy = np.array(rows.energy_per_atom_eV, dtype=float)
+def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes | None:
+    """Largest force against energy of each converged label: what the potential is asked to learn.
+
+    Energies are less those of the atoms where `references_eV` has all elements: compositions then compare.
+    """
+    energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
     force = np.array(rows.max_force_eV_A, dtype=float)
     types = np.array(rows.config_type)
     good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
@@ -165,12 +168,11 @@ def label_energies(rows: LabelRows) -> bytes | None:
         return None
     figure = _canvas(*PANEL_IN)
     axes = figure.subplots()
-    lowest = energy[good].min()
     for name in ordered_types(rows.config_type):
         chosen = np.flatnonzero(good & (types == name))
         chosen = _thinned(chosen)
         axes.plot(
-            energy[chosen] - lowest,
+            energy[chosen],
             force[chosen],
             palette.marker(name),
             color=palette.config_type(name),
@@ -182,10 +184,24 @@ def label_energies(rows: LabelRows) -> bytes | None:
         )
     if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
         axes.set_yscale("symlog", linthresh=1.0)
-    axes.set(xlabel="energy above the lowest (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
+    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
     _legend_below(figure, axes)
     return _png(figure)
+
+
+def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
+    from gst_jobflow.structures.composition import parse_formula
+
+    found: dict[str, float] = {}
+    for formula in set(formulas):
+        counts = parse_formula(formula)
+        if set(counts) <= set(references_eV):
+            total = sum(number * references_eV[element] for element, number in counts.items())
+            found[formula] = total / sum(counts.values())
+    # some without: subtracting from the others only would tear the picture apart
+    complete = len(found) == len(set(formulas))
+    return np.array([found[formula] if complete else 0.0 for formula in formulas])
 
 
 def _histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> bytes | None:

@@ -214,7 +214,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
     methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
     reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
     drawn = _figure(
-        figures.label_energies(rows),
+        figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
         "What the potential learns from: one point a converged label.",
         "Scatter of labels",
     )

@@ -39,8 +39,8 @@ def test_structures_without_contacts_leave_the_histogram_out() -> None:
 
 
 def test_labels_that_all_failed_draw_nothing() -> None:
-    failed = LabelRows(["failed"], ["rss"], [np.nan], [np.nan], [1.0])
-    assert figures.label_energies(failed) is None
+    failed = LabelRows(["failed"], ["GeTe"], ["rss"], [np.nan], [np.nan], [1.0])
+    assert figures.label_energies(failed, {}) is None
 
 
 @pytest.mark.parametrize("splits", [("train",), ("test",), ("train", "test")])
