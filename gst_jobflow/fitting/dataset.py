@@ -50,6 +50,7 @@ class DatasetMaker(Maker):
     split: SplitSpec = field(default_factory=SplitSpec)
     config_type_weights: dict[str, float] = field(default_factory=dict)
     reference_energies_eV: dict[str, float] | None = None
+    reference_energies_source: str = "given"
     max_force_eV_A: float | None = None
     iteration: int = 0
 
@@ -105,7 +106,7 @@ def build_dataset(results: Results, labels: list[Label], maker: DatasetMaker) ->
     types = {label.config_type for label in labels}
     if unknown := set(maker.config_type_weights) - types:
         raise DataError(f"weights name config_type {sorted(unknown)}", f"the labels have {sorted(types)}")
-    references, source = maker.reference_energies_eV, "given"
+    references, source = maker.reference_energies_eV, maker.reference_energies_source
     if references is None:
         train = [item for item, split in zip(items, splits, strict=True) if split == "train"]
         references, source = reference_energies_least_squares(train), "least squares over the training labels"

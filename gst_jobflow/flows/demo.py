@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import Field
 from gst_jobflow.documents import Study, now
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
+from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
 from gst_jobflow.fitting.maker import PacemakerFitMaker
@@ -38,7 +40,6 @@ class DemoPlan(StrictModel):
     split: SplitSpec = Field(default_factory=lambda: SplitSpec(test_fraction=0.15))
     config_type_weights: dict[str, float] = Field(default_factory=dict)
     max_force_eV_A: float | None = Field(None, gt=0, description="Labels with larger forces stay out of the dataset")
-    reference_energies_eV: dict[str, float] | None = None
     fit: FitConfig
     cell: CrossPointSpec
     barrier: list[Stage]
@@ -88,7 +89,8 @@ class DemoMaker(Maker):
             split=plan.split,
             config_type_weights=plan.config_type_weights,
             max_force_eV_A=plan.max_force_eV_A,
-            reference_energies_eV=plan.reference_energies_eV,
+            reference_energies_eV=free_atoms(backend, plan.fit.elements),
+            reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         cycle = CrossPointCycleMaker(
@@ -110,6 +112,22 @@ class DemoMaker(Maker):
         )
         jobs: list[Job | Flow] = [*sources, *labels, dataset, fit, cycle, page]
         return Flow(jobs, output=page.output, name=self.name)
+
+
+def free_atoms(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
+    """Energies of free atoms by the backend's method: compositions then compare, and the fit learns cohesion.
+
+    Least squares would not do here: nearly all structures have one composition.
+
+    Raises
+    ------
+    InputError
+        The backend does not know them.
+    """
+    known = backend.bounds.free_atom_eV
+    if missing := [element for element in elements if element not in known]:
+        raise InputError(f"no free-atom energy of {', '.join(missing)} for these labels", "choose tblite or cp2k")
+    return {element: known[element] for element in elements}
 
 
 @job(name="page")

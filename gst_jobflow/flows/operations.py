@@ -23,6 +23,7 @@ class Reset(StrictModel):
     energy_eV_per_atom: float = Field(gt=0, le=10, description="Of the mobile atoms; 10 eV/atom would be plasma")
     pulse_ps: float = Field(gt=0)
     cool_ps: float = Field(gt=0)
+    cool_every_ps: float = Field(0.2, gt=0, description="Interval in which energy is taken out while cooling")
     end_K: float = Field(ROOM_TEMPERATURE_K, gt=0)
     profile: Literal["linear_z", "uniform"] = "linear_z"
     floor: float = Field(0.0, ge=0, le=1, description="Share of the largest energy that the atoms at the top get")
@@ -68,7 +69,7 @@ def stages_of(operation: Reset | Set | Rest, n_mobile: int, z_range_A: tuple[flo
                 duration_ps=operation.pulse_ps,
                 profile=profile if operation.profile == "linear_z" else Uniform(),
             ),
-            Cool(end_K=operation.end_K, duration_ps=operation.cool_ps),
+            Cool(end_K=operation.end_K, duration_ps=operation.cool_ps, every_ps=operation.cool_every_ps),
         ]
     if isinstance(operation, Set):
         return [Anneal(temperature_K=operation.temperature_K, duration_ps=operation.duration_ps)]

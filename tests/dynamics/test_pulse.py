@@ -84,9 +84,12 @@ def test_cooling_ends_where_it_should_and_never_heats_before_its_last_kick(now, 
     assert all(b <= a for a, b in pairwise(path[:-1]))
 
 
-def test_cooling_without_heat_release_is_a_straight_line():
-    temperature, path = 1300.0, []
+def test_cooling_with_equipartition_is_a_straight_line_to_the_end():
+    temperature, before = 1500.0, []
     for left in range(5, 0, -1):
-        temperature = cool_target_K(temperature, 300.0, left)
-        path.append(temperature)
-    np.testing.assert_allclose(path, [1100, 900, 700, 500, 300])
+        before.append(temperature)
+        after = cool_target_K(temperature, 300.0, left)
+        # half of what was taken out comes back from the potential energy
+        temperature = after + 0.5 * (temperature - after)
+    np.testing.assert_allclose(before, [1500, 1300, 1100, 900, 700])
+    assert after == 300.0
