@@ -30,6 +30,7 @@ from gst_jobflow.dynamics.restart import newest_restart, restart_step
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.strict import StrictModel
+from gst_jobflow.structures.lammps_data import read_data, write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -244,8 +245,6 @@ def write_data_file(path: Path, atoms: Atoms, elements: list[str]) -> None:
     InputError
         If an element is not among `elements`.
     """
-    from ase.io import write
-
     missing = sorted(set(atoms.get_chemical_symbols()) - set(elements))
     if missing:
         raise InputError(
@@ -253,26 +252,12 @@ def write_data_file(path: Path, atoms: Atoms, elements: list[str]) -> None:
             "use a potential fitted for all elements of the cell",
         )
     moving = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
-    write(
-        path,
-        atoms,
-        format="lammps-data",
-        specorder=list(elements),
-        masses=True,
-        velocities=moving,
-        units="metal",
-        atom_style="atomic",
-    )
+    write_data(atoms, path, elements, velocities=moving)
 
 
 def read_data_file(path: Path, elements: list[str]) -> Atoms:
     """Return the atoms of a LAMMPS data file, sorted by id, wrapped, with velocities where the file has them."""
-    from ase.data import atomic_numbers
-    from ase.io import read
-
-    numbers = {kind: atomic_numbers[name] for kind, name in enumerate(elements, start=1)}
-    atoms = read(path, format="lammps-data", Z_of_type=numbers, atom_style="atomic", units="metal", sort_by_id=True)
-    atoms.pbc = True
+    atoms = read_data(path, elements)
     atoms.wrap()
     return atoms
 

@@ -80,9 +80,6 @@ def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances
     )
 
 
-# P = 3 whose third density grows slower than linearly: with pacemaker's usual square, holes open in a melt that a few
-# dozen labels do not close. Gamma-point energies of different cells do not compare well, so forces weigh most.
-_EMBEDDING = EmbeddingConfig(n_densities=3, fs_parameters=(1, 1, 1, 0.5, 1, 0.75))
 _LOOSE, _MIDDLE, _CLOSE, _CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
 _PUSHED = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8, "Sb-Sb": 2.8}
 
@@ -119,6 +116,24 @@ def _crystals() -> list[CrystalSpec]:
     ]
 
 
+def _fit(cutoff_A: float, functions: tuple[int, tuple[int, ...], tuple[int, ...]], iterations: int) -> FitConfig:
+    """A fit with P = 3 and a wide core; `functions` are number per element, and nradmax and lmax by order."""
+    number, radial, angular = functions
+    return FitConfig(
+        # P = 3 whose third density grows slower than linearly: with pacemaker's usual square, holes open in a melt
+        # that a few dozen labels do not close
+        embedding=EmbeddingConfig(n_densities=3, fs_parameters=(1, 1, 1, 0.5, 1, 0.75)),
+        radial=RadialConfig(rcut_A=cutoff_A, repulsion=CoreRepulsion()),
+        functions=FunctionsConfig(
+            number_of_functions_per_element=number, nradmax_by_orders=radial, lmax_by_orders=angular
+        ),
+        # Gamma-point energies of different cells do not compare well, so forces weigh most
+        loss=LossConfig(kappa=0.9, L1_coeffs=1e-6, L2_coeffs=1e-6),
+        optimizer=OptimizerConfig(maxiter=iterations),
+        backend=BackendConfig(batch_size=10, display_step=10),
+    )
+
+
 def _standard() -> dict[str, Any]:
     return {
         "hard_sphere": _hard_sphere(),
@@ -126,16 +141,7 @@ def _standard() -> dict[str, Any]:
         "label_jobs": 2,
         "split": SplitSpec(test_fraction=0.12, seed=1),
         "max_force_eV_A": 60.0,
-        "fit": FitConfig(
-            embedding=_EMBEDDING,
-            radial=RadialConfig(rcut_A=6.0, repulsion=CoreRepulsion()),
-            functions=FunctionsConfig(
-                number_of_functions_per_element=40, nradmax_by_orders=(8, 4, 2), lmax_by_orders=(0, 3, 2)
-            ),
-            loss=LossConfig(kappa=0.9, L1_coeffs=1e-6, L2_coeffs=1e-6),
-            optimizer=OptimizerConfig(maxiter=200),
-            backend=BackendConfig(batch_size=10, display_step=10),
-        ),
+        "fit": _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200),
         "cell": CrossPointSpec(
             repeat=(4, 3, 2), barrier_thickness_A=13.0, barrier_density_g_cm3=6.7, lattice_scale=GFN1_LATTICE_SCALE
         ),
@@ -174,16 +180,7 @@ def _tiny() -> dict[str, Any]:
         ],
         "label_jobs": 1,
         "max_force_eV_A": 60.0,
-        "fit": FitConfig(
-            embedding=_EMBEDDING,
-            radial=RadialConfig(rcut_A=5.0, repulsion=CoreRepulsion()),
-            functions=FunctionsConfig(
-                number_of_functions_per_element=12, nradmax_by_orders=(4, 2, 1), lmax_by_orders=(0, 1, 1)
-            ),
-            loss=LossConfig(kappa=0.9, L1_coeffs=1e-6, L2_coeffs=1e-6),
-            optimizer=OptimizerConfig(maxiter=60),
-            backend=BackendConfig(batch_size=20, display_step=10),
-        ),
+        "fit": _fit(5.0, (12, (4, 2, 1), (0, 1, 1)), 60),
         "cell": CrossPointSpec(
             repeat=(3, 2, 1), barrier_thickness_A=13.0, barrier_density_g_cm3=6.7, lattice_scale=GFN1_LATTICE_SCALE
         ),
