@@ -1,0 +1,34 @@
+"""How long `gst --help` takes: people wait for it, and completion calls it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from _common import Row, main, seconds
+
+GOAL_S = 0.5
+
+
+def measure(size: str) -> Iterator[Row]:
+    """Time fresh processes, the median of several."""
+    repeats = 5 if size == "small" else 20
+    command = [sys.executable, "-c", "from gst_jobflow.cli.main import main; main()", "--help"]
+    bare = [sys.executable, "-c", "import typer, typer.main"]
+
+    def run(words: list[str]) -> None:
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+    yield Row(
+        name="gst --help",
+        value=seconds(lambda: run(command), repeats),
+        unit="s",
+        baseline="python with typer imported",
+        baseline_value=seconds(lambda: run(bare), repeats),
+        limit=GOAL_S,
+    )
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", measure, ["typer"])

@@ -1,0 +1,124 @@
+"""The frame of the command line: light to start, errors of one line, wrong usage named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gst_jobflow.cli.common import parse_assignments
+from gst_jobflow.errors import InputError
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+GST = [sys.executable, "-c", "from gst_jobflow.cli.main import main; main()"]
+
+
+def gst(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GST_")}
+    return subprocess.run([*GST, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, gst_jobflow.cli.main; print(' '.join(sys.modules))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    heavy = {
+        "numpy",
+        "ase",
+        "jobflow",
+        "fireworks",
+        "pymongo",
+        "pymatgen",
+        "tensorflow",
+        "ovito",
+        "matplotlib",
+        "pandas",
+    }
+    assert not heavy & loaded
+
+
+def test_help_names_every_command() -> None:
+    text = gst("--help").stdout
+    for command in ("init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query"):
+        assert command in text
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["qury", "structures"], 2, "query"),
+        (["query"], 2, "COLLECTION"),
+        (["--nonsense"], 2, "--nonsense"),
+        (["query", "structures"], 1, "gst init"),
+        (["demo", "--size", "huge"], 1, "standard"),
+        (["structures", "hard-sphere", "Ge2Sb2Te5", "-n", "10", "-o", "x.xyz"], 1, "9 or 18 atoms"),
+        (
+            ["structures", "hard-sphere", "Ge2Sb2Te5", "-n", "45", "--density", "16", "-o", "x.xyz"],
+            1,
+            "packing fraction",
+        ),
+        (["structures", "hard-sphere", "GeTe", "-n", "8", "--density", "much", "-o", "x.xyz"], 1, "ranges as"),
+        (["structures", "crystal", "cubic", "GeTe", "-o", "x.xyz"], 1, "rocksalt"),
+        (["structures", "crystal", "rocksalt", "GeTe", "--repeat", "2", "-o", "x.xyz"], 1, "2x2x2"),
+        (["--set", "mongo", "status"], 1, "KEY=VALUE"),
+    ],
+)
+def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    done = gst(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        first, second = done.stderr.strip().splitlines()
+        assert first.startswith("error: ") and second.startswith("  → ")
+
+
+def test_structures_go_to_a_file_without_a_project(tmp_path: Path) -> None:
+    from ase.io import read
+
+    done = gst(
+        "structures", "hard-sphere", "Ge2Sb2Te5", "-n", "9", "-N", "3", "--seed", "5", "-o", "x.xyz", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    again = gst(
+        "structures", "hard-sphere", "Ge2Sb2Te5", "-n", "9", "-N", "3", "--seed", "5", "-o", "y.xyz", cwd=tmp_path
+    )
+    assert again.returncode == 0
+    images = read(tmp_path / "x.xyz", ":")
+    assert len(images) == 3 and {str(image.symbols.get_chemical_formula()) for image in images} == {"Ge2Sb2Te5"}
+    assert (tmp_path / "x.xyz").read_text() == (tmp_path / "y.xyz").read_text()
+
+
+def test_assignments_nest_and_are_typed() -> None:
+    assert parse_assignments(["lammps.ranks=4", "mongo.uri=null"]) == {"lammps": {"ranks": 4}, "mongo": {"uri": None}}
+    with pytest.raises(InputError):
+        parse_assignments(["lammps.ranks"])
+
+
+@pytest.mark.mongo
+def test_a_small_study_by_the_command_line(project: Project) -> None:
+    import json
+
+    here = ["-p", str(project.root)]
+    made = gst(*here, "structures", "hard-sphere", "GeTe", "-n", "8", "-N", "4", "--density", "5", "--tag", "t")
+    assert len(made.stdout.split()) == 4 and "4 new structures" in made.stderr
+    assert gst(*here, "query", "structures", "-w", "tags=t", "--count").stdout.strip() == "4"
+    wrong = gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=none")
+    assert wrong.returncode == 1 and "no structure matches" in wrong.stderr
+    assert gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=t", "--chunk", "3").returncode == 0
+    assert json.loads(gst(*here, "status", "--json").stdout)["counts"] == {"READY": 2}
+    launched = gst(*here, "--set", "launch.poll_s=1", "launch", "-n", "2")
+    assert launched.returncode == 0, launched.stderr
+    labels = json.loads(gst(*here, "query", "labels", "--json", "--limit", "0").stdout)
+    assert len(labels) == 4 and {label["method"]["code"] for label in labels} == {"tblite"}
+    for label in labels:
+        assert (label["state"] == "converged") == (label["energy_eV"] is not None)
+    assert json.loads(gst(*here, "ingest", "--json").stdout)["new"] == 0
+    assert "nothing to recover" in gst(*here, "recover").stdout
