@@ -141,7 +141,7 @@ def _standard() -> dict[str, Any]:
         "label_jobs": 2,
         "split": SplitSpec(test_fraction=0.12, seed=1),
         "max_force_eV_A": 60.0,
-        "fit": _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200),
+        "fit": _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 150),
         "cell": CrossPointSpec(
             repeat=(4, 3, 2), barrier_thickness_A=13.0, barrier_density_g_cm3=6.7, lattice_scale=GFN1_LATTICE_SCALE
         ),
@@ -152,10 +152,10 @@ def _standard() -> dict[str, Any]:
             Hold(temperature_K=300, duration_ps=0.5),
         ],
         "operations": [
-            Rest(duration_ps=1, relax=True),
-            Reset(energy_eV_per_atom=0.45, pulse_ps=10, cool_ps=8, floor=0.1),
-            Set(temperature_K=600, duration_ps=8),
-            Reset(energy_eV_per_atom=0.35, pulse_ps=10, cool_ps=8, floor=0.1),
+            Rest(duration_ps=2, relax=True),
+            Reset(energy_eV_per_atom=0.45, pulse_ps=8, cool_ps=7, floor=0.1),
+            Set(temperature_K=600, duration_ps=6),
+            Reset(energy_eV_per_atom=0.35, pulse_ps=8, cool_ps=7, floor=0.1),
         ],
         "output": Output(series_every=20, profile_every=250, dump_every=250, restart_every=1000),
     }
