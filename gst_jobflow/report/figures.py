@@ -359,9 +359,9 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
     comparable = durations.max() / durations.min() <= _SAME_SCALE
     widths = durations / durations.max() if comparable else (durations / durations.max()) ** 0.3
     figure.get_layout_engine().set(wspace=0.0, w_pad=0.02)
-    grid = figure.subplots(
-        rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=np.maximum(widths, 0.25)
-    )
+    widths = np.maximum(widths, 0.25)
+    grid = figure.subplots(rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=widths)
+    ticks = np.maximum(1, np.round(4 * widths / widths.max())).astype(int)
     for row in grid:
         for column, (axes, (_, run)) in enumerate(zip(row, steps, strict=True)):
             axes.set_facecolor(palette.rgb(palette.operation(run.protocol), 0.93))
@@ -369,7 +369,7 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
             axes.grid(color="white", linewidth=1.0)
             axes.tick_params(labelleft=column == 0, left=column == 0)
             axes.spines["left"].set_visible(column == 0)
-            axes.xaxis.set_major_locator(_ticks(4, prune="upper"))
+            axes.xaxis.set_major_locator(_ticks(int(ticks[column]), prune="upper"))
     return [list(row) for row in grid]
 
 
