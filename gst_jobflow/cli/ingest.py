@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, say
 
 
 def command(
     directories: Annotated[
-        list[Path] | None, typer.Argument(help="Folders to look in, with all below; default: the project's runs.")
+        list[Path] | None, typer.Argument(help="Folders to look in, with all below; default: all runs of the project.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -21,14 +21,20 @@ def command(
     from gst_jobflow.store import Results, ingest
 
     project = open_project()
-    folders = directories or [project.runs_dir]
-    for folder in folders:
+    results = Results.open(project)
+    for folder in directories or []:
         if not folder.is_dir():
             raise InputError(
                 f"{folder} is not a folder", "name the launch folders, or none for all runs of the project"
             )
-    counts = ingest(Results.open(project), folders)
+    # a plain rlaunch runs where it was started, so attempts know more folders than runs/
+    started = {Path(item["directory"]) for item in results.database["attempts"].find({}, {"directory": 1})}
+    counts = ingest(results, directories or [project.runs_dir, *sorted(started)])
     if as_json:
         print_json(counts)
     else:
         typer.echo(f"{counts['manifests']} manifests, {counts['entries']} entries, {counts['new']} of them new")
+        for problem in counts["problems"]:
+            say(f"not put in: {problem}")
+    if counts["problems"]:
+        raise typer.Exit(1)

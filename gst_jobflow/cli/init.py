@@ -58,6 +58,9 @@ fw_configs/jobflow.yaml
 fw_configs/logs/
 # what runs make
 runs/
+launcher_*/
+block_*/
+reports/
 artifacts/
 """
 

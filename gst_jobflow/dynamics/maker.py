@@ -141,7 +141,8 @@ def record(
     start = results.get(Structure, start_structure_id)
     uuid = job_uuid()
     trajectory = Trajectory(
-        _id=derive_id("trajectory", uuid or str(result.directory), protocol.name),
+        # a run that stopped or failed and was continued later is another document than the finished one
+        _id=derive_id("trajectory", uuid or str(result.directory), protocol.name, _outcome(result)),
         name=protocol.name,
         protocol=protocol.name,
         stages=[stage.model_dump(mode="json") for stage in protocol.stages],
@@ -169,6 +170,10 @@ def record(
     if atoms is not None:
         _check_energy(trajectory)
     return trajectory, atoms
+
+
+def _outcome(result: ProtocolResult) -> str:
+    return "finished" if result.status == "finished" else f"{result.status} after {len(result.segments)} segments"
 
 
 def _first_temperature(stages: list[Stage]) -> float:

@@ -162,7 +162,6 @@ def run_operation(cycle_id: str, index: int, output: Output, seed: int, tags: li
     options = RunOptions(
         groups=groups, create_velocities_K=_start_temperature(protocol) if first else None, output=output
     )
-    results.update("cycles", cycle_id, {"state": "running"})
     result = run_recorded(results, cycle.potential_id, _start(results, cycle, index), protocol, options)
     trajectory, _ = record(
         results,
@@ -233,7 +232,7 @@ def _note(results: Results, cycle: Cycle, index: int, trajectory: Trajectory) ->
             "crystalline_fraction": trajectory.crystalline_fraction,
         }
     )
-    state = "failed" if trajectory.state == "failed" else "running"
-    if trajectory.state == "finished" and index == len(cycle.operations) - 1:
-        state = "finished"
-    results.update("cycles", cycle.id, {f"operations.{index}": came.model_dump(mode="json"), "state": state})
+    path = f"operations.{index}"
+    # a failed attempt that is put in late must not hide the finished one after it
+    unless = None if came.state == "finished" else {f"{path}.state": "finished"}
+    results.update("cycles", cycle.id, {path: came.model_dump(mode="json")}, unless)

@@ -31,16 +31,21 @@ class Insert:
 
 
 class Update:
-    """Values to set in a mutable document; setting them again changes nothing."""
+    """Values to set in a mutable document; setting them again changes nothing.
 
-    def __init__(self, collection: str, id: str, values: dict[str, Any]) -> None:
+    `unless` holds paths with values: where the document has one of them, nothing is set. Manifests may be put in late
+    and in any order, and a newer state must win.
+    """
+
+    def __init__(self, collection: str, id: str, values: dict[str, Any], unless: dict[str, Any] | None = None) -> None:
         if not DOCUMENTS[collection].mutable:
             raise ValueError(f"{collection} never change after they were inserted")
-        self.collection, self.id, self.values = collection, id, values
+        self.collection, self.id, self.values, self.unless = collection, id, values, unless or {}
 
     def to_json(self) -> str:
         """The line in the manifest."""
-        return json.dumps({"update": self.collection, "id": self.id, "set": self.values}, allow_nan=False)
+        entry = {"update": self.collection, "id": self.id, "set": self.values, "unless": self.unless}
+        return json.dumps(entry, allow_nan=False)
 
 
 def append(directory: Path, entry: Insert | Update) -> None:
@@ -69,6 +74,6 @@ def read(file: Path) -> Iterator[Insert | Update]:
                     model = DOCUMENTS[entry["insert"]]
                     yield Insert(model.model_validate_json(json.dumps(entry["document"])))
                 else:
-                    yield Update(entry["update"], entry["id"], entry["set"])
+                    yield Update(entry["update"], entry["id"], entry["set"], entry.get("unless"))
             except (ValueError, KeyError) as err:
                 raise DataError(f"{file}:{number} is not a manifest entry: {str(err).splitlines()[0]}") from err

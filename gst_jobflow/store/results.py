@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label
+from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.errors import DatabaseError, DataError
 from gst_jobflow.store import manifest
 from gst_jobflow.store.artifacts import ArtifactStore
@@ -75,9 +75,9 @@ class Results:
         """Write a document, to disk first; True if it was new to the database."""
         return self._write(manifest.Insert(document))
 
-    def update(self, collection: str, id: str, values: dict[str, Any]) -> None:
-        """Set values of a mutable document, to disk first."""
-        self._write(manifest.Update(collection, id, values))
+    def update(self, collection: str, id: str, values: dict[str, Any], unless: dict[str, Any] | None = None) -> None:
+        """Set values of a mutable document, to disk first; see `manifest.Update` for `unless`."""
+        self._write(manifest.Update(collection, id, values, unless))
 
     def _write(self, entry: manifest.Insert | manifest.Update) -> bool:
         from pymongo.errors import ConnectionFailure
@@ -103,12 +103,17 @@ class Results:
         DatabaseError
             The server refused a document.
         """
+        from pymongo.errors import ConnectionFailure
+
         new = known = 0
         batch: list[Document] = []
 
         def flush() -> None:
             nonlocal new, known
-            inserted = _insert_batch(self.database, batch)
+            try:
+                inserted = _insert_batch(self.database, batch)
+            except ConnectionFailure as err:
+                raise DatabaseError("the results database went away", "gst db up; then run this again") from err
             new, known = new + inserted, known + len(batch) - inserted
             batch.clear()
 
@@ -170,20 +175,51 @@ def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
     DataError
         A converged label is there already with another energy.
     """
-    from pymongo.errors import WriteError
-
     if isinstance(entry, manifest.Update):
-        values = {key: _with_times(key, value) for key, value in entry.values.items()}
-        try:
-            result = database[entry.collection].update_one({"_id": entry.id}, {"$set": values})
-        except WriteError as err:
-            raise _refused(entry.collection, entry.id, err) from err
-        if result.matched_count == 0:
-            raise DataError(f"no document '{entry.id}' in {entry.collection} to update")
-        return result.modified_count > 0
+        return _update(database, entry)
     if isinstance(entry.document, Label):
         return _put_label(database, entry.document)
     return _insert_batch(database, [entry.document]) > 0
+
+
+def _update(database: Database, entry: manifest.Update) -> bool:
+    from pymongo.errors import WriteError
+
+    collection = database[entry.collection]
+    values = {key: _with_times(key, value) for key, value in entry.values.items()}
+    where = {"_id": entry.id, **{path: {"$ne": value} for path, value in entry.unless.items()}}
+    try:
+        result = collection.update_one(where, {"$set": values})
+        if entry.collection == "cycles":
+            collection.update_one({"_id": entry.id}, _CYCLE_STATE)
+    except WriteError as err:
+        raise _refused(entry.collection, entry.id, err) from err
+    if result.matched_count == 0 and collection.find_one({"_id": entry.id}, {"_id": 1}) is None:
+        raise DataError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
+    return result.modified_count > 0
+
+
+def _any_operation(state: str) -> dict[str, Any]:
+    return {"$in": [state, "$operations.state"]}
+
+
+_CYCLE_STATE = [
+    {
+        "$set": {
+            "state": {
+                "$switch": {
+                    "branches": [
+                        {"case": _any_operation("failed"), "then": "failed"},
+                        {"case": {"$not": [_any_operation("waiting")]}, "then": "finished"},
+                        {"case": _any_operation("finished"), "then": "running"},
+                    ],
+                    "default": "waiting",
+                }
+            }
+        }
+    }
+]
+"""A cycle's state follows from its operations, in whatever order their results came in."""
 
 
 def _with_times(key: str, value: Any) -> Any:
@@ -203,7 +239,11 @@ def _insert_batch(database: Database, documents: Sequence[Document]) -> int:
     for document in documents:
         fields = document.to_mongo()
         id = fields.pop("_id")
-        operations.append(UpdateOne({"_id": id}, {"$setOnInsert": fields}, upsert=True))
+        change: dict[str, Any] = {"$setOnInsert": fields}
+        if isinstance(document, Structure):
+            # the one thing that a known structure gains: somebody else's tag
+            change["$addToSet"] = {"tags": {"$each": fields.pop("tags")}}
+        operations.append(UpdateOne({"_id": id}, change, upsert=True))
     try:
         return database[documents[0].collection].bulk_write(operations, ordered=False).upserted_count
     except BulkWriteError as err:
@@ -254,22 +294,30 @@ def _refused(collection: str, id: str, error: Any) -> DatabaseError:
     return DatabaseError(f"the server refused document '{id}' of {collection}: {reason}", "gst db migrate; then again")
 
 
-def ingest(results: Results, directories: Iterable[Path]) -> dict[str, int]:
+def ingest(results: Results, directories: Iterable[Path]) -> dict[str, Any]:
     """Put the manifests below `directories` into the database; doing it again changes nothing.
+
+    What cannot be put in (refused, contradictory, damaged) is reported, and the rest goes in.
 
     Returns
     -------
     dict
-        Counts: `manifests`, `entries`, `new`.
+        Counts `manifests`, `entries`, `new`, and `problems`: a line for each.
     """
-    counts = {"manifests": 0, "entries": 0, "new": 0}
-    for directory in directories:
-        for file in sorted(directory.rglob(manifest.MANIFEST_NAME)):
-            counts["manifests"] += 1
+    found: dict[str, Any] = {"manifests": 0, "entries": 0, "new": 0, "problems": []}
+    files = {file.resolve() for directory in directories for file in directory.rglob(manifest.MANIFEST_NAME)}
+    for file in sorted(files):
+        found["manifests"] += 1
+        try:
             for entry in manifest.read(file):
-                counts["entries"] += 1
-                counts["new"] += apply(results.database, entry)
-    return counts
+                found["entries"] += 1
+                try:
+                    found["new"] += apply(results.database, entry)
+                except (DataError, DatabaseError) as err:
+                    found["problems"].append(f"{file.parent}: {err.message}")
+        except DataError as err:
+            found["problems"].append(err.message)
+    return found
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
