@@ -41,16 +41,46 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         target = nested
         for parent in parents:
             target = target.setdefault(parent, {})
-        target[leaf] = yaml.safe_load(value)
+            if not isinstance(target, dict):
+                raise InputError(f"--set {assignment}: '{parent}' was given a value before", "set one or the other")
+        try:
+            target[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as err:
+            raise InputError(
+                f"--set {assignment}: the value is not YAML", "quote it, for example --set 'a.b=[1, 2]'"
+            ) from err
     return nested
+
+
+def chosen_project() -> Path | None:
+    """The project folder that the user means, by option, variable or place; None where there is none."""
+    from gst_jobflow.settings import PROJECT_FILE, PROJECT_VARIABLE
+
+    if _chosen["project"] is not None:
+        return _chosen["project"]
+    if os.environ.get(PROJECT_VARIABLE):
+        return Path(os.environ[PROJECT_VARIABLE])
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / PROJECT_FILE).is_file()), None)
+
+
+def _export(overrides: dict[str, Any], prefix: str) -> None:
+    """Hand settings of the command line on to the workers that it starts, as variables."""
+    for key, value in overrides.items():
+        name = f"{prefix}{key}".upper()
+        if isinstance(value, dict):
+            _export(value, f"{name}__")
+        elif value is not None:
+            os.environ[name] = str(value)
 
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
-    from gst_jobflow.settings import PROJECT_VARIABLE, find_project
+    from gst_jobflow.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
 
     project = find_project(folder or _chosen["project"], _chosen["overrides"])
     os.environ[PROJECT_VARIABLE] = str(project.root)
+    _export(_chosen["overrides"], ENV_PREFIX)
     return project
 
 

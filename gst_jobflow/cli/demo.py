@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import open_project, print_table, say
+from gst_jobflow.cli.common import chosen_project, open_project, print_table, say
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Study
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    directory: Annotated[Path, typer.Argument(help="Project folder of the demo; made where there is none.")] = Path(
-        "demo"
-    ),
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="Project folder of the demo, made where there is none; default: this project, else demo/."),
+    ] = None,
     labels: Annotated[
-        str, typer.Option(help="What labels: tblite (semi-empirical, minutes) or cp2k (PBE, much longer).")
-    ] = "tblite",
-    size: Annotated[str, typer.Option(help="standard (about ten minutes on two cores) or tiny (a few minutes).")] = (
-        "standard"
-    ),
+        str | None, typer.Option(help="What labels: tblite (default; semi-empirical, minutes) or cp2k (PBE, hours).")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="standard (default; about ten minutes on two cores) or tiny (a few minutes).")
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Local worker processes.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin another one, though one is there.")] = False,
 ) -> None:
@@ -36,18 +37,20 @@ def command(
     from gst_jobflow.errors import InputError, nearest
 
     for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
-        if value not in known:
+        if value is not None and value not in known:
             raise InputError(f"{what} {value}", nearest(value, known))
     project = _prepare(directory)
     _run(project, labels, size, workers, new)
 
 
-def _prepare(directory: Path) -> Project:
+def _prepare(directory: Path | None) -> Project:
     """Project folder and running database; made where they are not."""
     from gst_jobflow.cli.init import make_project
     from gst_jobflow.launch.services import LocalMongod
     from gst_jobflow.store.migrate import migrate
 
+    if directory is None:
+        directory = chosen_project() or Path("demo")
     if not (directory / "gst.yaml").is_file():
         make_project(directory, "laptop", "gst")
         say(f"project folder: {directory.resolve()}")
@@ -58,17 +61,20 @@ def _prepare(directory: Path) -> Project:
     return project
 
 
-def _run(project: Project, labels: str, size: str, workers: int | None, new: bool) -> None:
+def _run(project: Project, labels: str | None, size: str | None, workers: int | None, new: bool) -> None:
     from gst_jobflow.flows.demo import page_of
     from gst_jobflow.launch.status import status
     from gst_jobflow.store import Results
 
     results = Results.open(project)
     study = None if new else _latest(results)
-    if study is None or (study.state != "finished" and not _workflow_ids(results, study)):
-        study = _begin(project, results, study, labels, size)
+    if study is not None:
+        _same_wishes(study, labels, size)
+    if study is None or not _workflow_ids(results, study):
+        study = _begin(project, results, study, labels or "tblite", size or "standard")
     fw_ids = _workflow_ids(results, study)
-    if study.state != "finished":
+    # by the fireworks, not the study: it says finished a little before its page is written
+    if set(status(results.database, fw_ids)["counts"]) != {"COMPLETED"}:
         _check_programs(project)
         _go_on(project, results, fw_ids, workers)
     report = status(results.database, fw_ids)
@@ -77,6 +83,18 @@ def _run(project: Project, labels: str, size: str, workers: int | None, new: boo
         print_table(rows, ["failed", "class", "reason", "way out"])
         raise typer.Exit(1)
     _tell_end(project, results, fw_ids, page_of(project.root, study))
+
+
+def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
+    """Refuse to go on with a demo that is another than the one asked for."""
+    from gst_jobflow.errors import InputError
+
+    for option, wanted in (("labels", labels), ("size", size)):
+        if wanted is not None and study.plan.get(option) != wanted:
+            raise InputError(
+                f"the demo here has {option} {study.plan.get(option)}, not {wanted}",
+                "leave the option out to go on with it, or begin another with --new",
+            )
 
 
 def _latest(results: Results) -> Study | None:
@@ -126,7 +144,7 @@ def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int |
         say(f"goes on: {item.name} ({item.reason})")
     progress = Progress(results.database, fw_ids, detail)
     with Workers(project, workers or default_workers(project)) as running:
-        wait(running, project.settings.launch.poll_s, progress.tick)
+        wait(running, project.settings.launch.poll_s, progress.tick, say)
 
 
 def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:

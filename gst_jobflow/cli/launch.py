@@ -37,7 +37,7 @@ def command(
             say("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())) or "nothing to run")
 
     with Workers(project, workers or default_workers(project)) as running:
-        wait(running, project.settings.launch.poll_s, tick)
+        wait(running, project.settings.launch.poll_s, tick, say)
     if status(database)["failures"]:
         say("something failed: gst status says what and why")
         raise typer.Exit(1)

@@ -19,7 +19,9 @@ def command(
         typer.Option("--where", "-w", help="Conditions, e.g. 'composition=Ge2Sb2Te5 n_atoms<40 dmin>=2.4'."),
     ] = None,
     sort: Annotated[str | None, typer.Option(help="Field to sort by; -field for falling order.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most this many; 0 for all.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="At most this many; 0 for all. Default: 20 in a table, all with --json.")
+    ] = None,
     fields: Annotated[str | None, typer.Option(help="Columns of the table, apart by commas.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
     as_json: JsonOption = False,
@@ -32,6 +34,8 @@ def command(
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import COLUMNS, make_query, pick
 
+    if limit is None:
+        limit = 0 if as_json else 20
     query = make_query(collection, where or [], sort, limit)
     database = connect(open_project())
     if count:

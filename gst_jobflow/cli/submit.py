@@ -58,7 +58,12 @@ def label(
 @app.command()
 def dataset(
     name: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    backend: Backend,
+    backend: Annotated[
+        str | None, typer.Option(help="The labels of vasp, cp2k or tblite as `label` makes them.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="The labels of this method instead: gst query labels shows fingerprints.")
+    ] = None,
     where: Where = None,
     test_fraction: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the test set.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
@@ -70,6 +75,7 @@ def dataset(
 
     Example: gst submit dataset iter-0 --backend cp2k -w tags=iter-0 --weight crystal=2
     """
+    from gst_jobflow.errors import InputError
     from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
     from gst_jobflow.labelling.choose import backend_of
     from gst_jobflow.launch.workflow import submit
@@ -77,13 +83,15 @@ def dataset(
     from gst_jobflow.store.query import make_query
 
     project = open_project()
-    fingerprint = backend_of(backend, project).method().fingerprint()
-    query = make_query("structures", where or [])
-    ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
+    if (backend is None) == (fingerprint is None):
+        raise InputError("whose labels?", "give either --backend or --fingerprint")
+    if backend is not None:
+        fingerprint = backend_of(backend, project).method().fingerprint()
+    number = make_query("structures", where or []).count(connect(project))
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
     maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
-    submit(maker.make([ids], fingerprint), project)
-    _tell(f"dataset {name} of {len(ids)} structures labelled by {fingerprint}")
+    submit(maker.make([], fingerprint, where or []), project)
+    _tell(f"dataset {name} of {number} structures labelled by {fingerprint}")
 
 
 @app.command()

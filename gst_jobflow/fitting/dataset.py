@@ -16,6 +16,7 @@ from pydantic import Field
 from gst_jobflow.documents import Dataset, Label, Structure, derive_id, unpack
 from gst_jobflow.errors import DataError
 from gst_jobflow.fitting.frame import LabelledStructure, reference_energies_least_squares
+from gst_jobflow.store.query import make_query
 from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SPLITS = ("train", "test")
 
 
 class SplitSpec(StrictModel):
-    """How train and test are drawn: by groups, so that relatives (same parent) never straddle the two."""
+    """How train and test are drawn: by groups, so that structures made from one parent never straddle the two."""
 
     test_fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = Field(0, ge=0)
@@ -55,7 +56,7 @@ class DatasetMaker(Maker):
     iteration: int = 0
 
     @job
-    def make(self, structure_ids: list[list[str]], fingerprint: str) -> dict[str, Any]:
+    def make(self, structure_ids: list[list[str]], fingerprint: str, where: list[str] | None = None) -> dict[str, Any]:
         """Select, check, split and store.
 
         Parameters
@@ -64,6 +65,9 @@ class DatasetMaker(Maker):
             Lists of structure ids, as labelling jobs give them.
         fingerprint
             The one method whose labels are taken.
+        where
+            Conditions on structures as `gst query` takes them, beside the ids: many structures are chosen by a query,
+            which stays small in the database, and not by their ids.
 
         Returns
         -------
@@ -74,10 +78,23 @@ class DatasetMaker(Maker):
 
         results = job_results()
         wanted = [id for part in structure_ids for id in part]
+        if where is not None:
+            chosen = make_query("structures", where).where
+            wanted += [found["_id"] for found in results.database["structures"].find(chosen, {"_id": 1})]
         labels = [label for label in labels_of(results, wanted, fingerprint) if label.state == "converged"]
+        if not labels:
+            raise _no_labels(results, len(wanted), fingerprint)
         dataset = build_dataset(results, labels, self)
         results.add(dataset)
         return {"dataset_id": dataset.id, "counts": dataset.counts, "without_label": len(wanted) - len(labels)}
+
+
+def _no_labels(results: Results, n_structures: int, fingerprint: str) -> DataError:
+    known = sorted(results.database["labels"].distinct("fingerprint"))
+    return DataError(
+        f"none of {n_structures} structures has a converged label of {fingerprint}",
+        f"there are labels of {', '.join(known)}" if known else "gst submit label makes labels",
+    )
 
 
 def labels_of(results: Results, structure_ids: list[str], fingerprint: str) -> list[Label]:
@@ -180,11 +197,14 @@ def draw_split(labels: list[Label], structures: dict[str, Structure], spec: Spli
         No label is left for one of the two.
     """
     rng = np.random.default_rng(spec.seed)
-    groups: dict[str, dict[str, list[int]]] = {}
+    members: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         parents = structures[label.structure_id].parents
-        root = parents[0] if parents else label.structure_id
-        groups.setdefault(label.config_type, {}).setdefault(root, []).append(index)
+        members.setdefault(parents[0] if parents else label.structure_id, []).append(index)
+    # a group of several types counts with the type of its first member
+    groups: dict[str, dict[str, list[int]]] = {}
+    for root, indices in members.items():
+        groups.setdefault(labels[indices[0]].config_type, {})[root] = indices
     splits = ["train"] * len(labels)
     for config_type in sorted(groups):
         names = sorted(groups[config_type])

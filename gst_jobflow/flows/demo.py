@@ -32,6 +32,7 @@ class DemoPlan(StrictModel):
     """Everything that shapes a demo; `standard` and `tiny` are two that are known to run."""
 
     name: str = "demo"
+    size: str = "standard"
     labels: Literal["tblite", "cp2k"] = "tblite"
     hard_sphere: list[HardSphereSpec]
     n_each: int = Field(1, ge=1)

@@ -9,10 +9,9 @@ def detail(name: str, directory: Path) -> str:
     """Words on the progress of the job that runs in `directory`; empty where there is nothing to say yet."""
     if name.startswith("label"):
         return _labels(directory)
-    if (directory / "fit").is_dir():
-        return _fit(directory / "fit")
-    if (directory / "md").is_dir():
-        return _dynamics(directory / "md")
+    for kind, tell in (("fit", _fit), ("md", _dynamics)):
+        for folder in directory.glob(f"{kind}-*"):
+            return tell(folder)
     return ""
 
 

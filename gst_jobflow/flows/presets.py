@@ -51,7 +51,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
     """
     if size not in SIZES:
         raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
-    return DemoPlan(labels=labels, **(_standard() if size == "standard" else _tiny()))
+    return DemoPlan(size=size, labels=labels, **(_standard() if size == "standard" else _tiny()))
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:

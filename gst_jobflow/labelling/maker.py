@@ -12,6 +12,7 @@ import numpy as np
 from jobflow import CURRENT_JOB, Maker, job
 
 from gst_jobflow.documents import Label, Structure, pack
+from gst_jobflow.errors import DatabaseError
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked
 
 if TYPE_CHECKING:
@@ -107,5 +108,9 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
 
 
 def _is_known(results: Results, structure_id: str, fingerprint: str, retry_failed: bool) -> bool:
-    found = results.database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
+    try:
+        database = results.database
+    except DatabaseError:  # it went away; what is computed is spooled
+        return False
+    found = database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
     return found is not None and (found["state"] == "converged" or not retry_failed)

@@ -11,6 +11,7 @@ from jobflow.managers.fireworks import JobFiretask
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
+    from gst_jobflow.store import Results
 
 PROJECT_KEY = "_gst_project"
 """Where a firework's spec says which project folder it belongs to (no secrets are in a spec)."""
@@ -40,6 +41,7 @@ class RecordedJobFiretask(JobFiretask):
         SETTINGS.JOB_STORE = job_store(project)
         results = Results.open(project, spool_dir=Path.cwd())
         job = self["job"]
+        _ingest_earlier(results, job.uuid)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
         with recorded(results, job.uuid, job.name, getattr(self, "fw_id", None), worker):
             action = super().run_task(fw_spec)
@@ -48,11 +50,21 @@ class RecordedJobFiretask(JobFiretask):
         return action
 
 
+def _ingest_earlier(results: Results, job_uuid: str) -> None:
+    """Put in what earlier attempts of the job left on disk while the database was away: it is not computed again."""
+    from gst_jobflow.store import ingest
+
+    earlier = results.database["attempts"].find({"job_uuid": job_uuid}, {"directory": 1})
+    folders = [Path(attempt["directory"]) for attempt in earlier]
+    ingest(results, [folder for folder in folders if folder.is_dir() and folder != Path.cwd()])
+
+
 def _project_of(fw_spec: dict[str, Any]) -> Project:
-    from gst_jobflow.settings import PROJECT_VARIABLE, find_project
+    from gst_jobflow.settings import find_project
 
     recorded_at = fw_spec.get(PROJECT_KEY)
-    if PROJECT_VARIABLE not in os.environ and recorded_at and (Path(recorded_at) / "gst.yaml").is_file():
+    # the firework's own project first: two projects may share an external launchpad
+    if recorded_at and (Path(recorded_at) / "gst.yaml").is_file():
         return find_project(Path(recorded_at))
     return find_project()
 

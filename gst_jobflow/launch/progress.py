@@ -92,9 +92,11 @@ def _seconds(attempt: dict[str, Any]) -> float | None:
 
 
 def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, int]]:
-    """Name, seconds over all attempts, and attempts of each firework that ran, in order of the first start."""
+    """Name, seconds over attempts that ended, and number of attempts of each firework, by first start."""
     rows: dict[int, tuple[str, float, int]] = {}
     for attempt in database["attempts"].find({"fw_id": {"$in": fw_ids}}).sort("started_at", 1):
         name, seconds, number = rows.get(attempt["fw_id"], (attempt["job_name"], 0.0, 0))
-        rows[attempt["fw_id"]] = (name, seconds + (_seconds(attempt) or 0.0), number + 1)
+        # nobody knows when a lost attempt ended: it was found later
+        took = 0.0 if attempt["state"] == "lost" else _seconds(attempt) or 0.0
+        rows[attempt["fw_id"]] = (name, seconds + took, number + 1)
     return list(rows.values())

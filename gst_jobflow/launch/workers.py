@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
 
+MOST_RESTARTS = 3
+"""Workers that are started anew before something is taken to be wrong with this machine."""
+
+
 class Workers:
     """N `rlaunch rapidfire` processes that end when no work is left; use as a context manager.
 
@@ -28,6 +32,7 @@ class Workers:
         self.project = project
         self.n = n
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.restarts = 0
         self.log_dir = project.private_dir / "workers"
 
     def __enter__(self) -> Workers:
@@ -46,23 +51,38 @@ class Workers:
         """How many still run."""
         return sum(process.poll() is None for process in self.processes)
 
-    def check(self) -> None:
-        """Raise if a worker ended with an error.
+    def tend(self) -> list[str]:
+        """Start anew what ended with an error; what it was doing is put back by `recover`.
+
+        Returns
+        -------
+        list of str
+            A line for each that was started anew.
 
         Raises
         ------
         RunError
-            With the last line that it printed.
+            A worker ended with an error for the `MOST_RESTARTS`-th time; with the last line that it printed.
         """
+        from gst_jobflow.launch.recover import recover
+
+        told = []
         for index, process in enumerate(self.processes):
-            if process.poll() not in (None, 0):
-                lines = self._log(index).read_text(errors="replace").strip().splitlines()
-                last = lines[-1] if lines else "it printed nothing"
+            if process.poll() in (None, 0):
+                continue
+            lines = self._log(index).read_text(errors="replace").strip().splitlines()
+            last = lines[-1][:200] if lines else "it printed nothing"
+            self.restarts += 1
+            if self.restarts > MOST_RESTARTS:
                 raise RunError(
-                    f"worker {index + 1} ended with code {process.returncode}: {last[:200]}",
+                    f"worker {index + 1} ended with code {process.returncode}: {last}",
                     f"see {self._log(index)}; then run the same command again",
                     "worker",
                 )
+            back = ", ".join(item.name for item in recover(self.project)) or "nothing"
+            told.append(f"worker {index + 1} ended with code {process.returncode}: {last}; runs again: {back}")
+            self.processes[index] = self._start(index)
+        return told
 
     def _log(self, index: int) -> Path:
         return self.log_dir / f"worker-{index + 1}.log"
@@ -96,10 +116,19 @@ def default_workers(project: Project) -> int:
     return project.settings.launch.workers or min(4, os.cpu_count() or 1)
 
 
-def wait(workers: Workers, poll_s: float, on_tick: Callable[[], None]) -> None:
-    """Wait until all workers have ended; `on_tick` is called now and then, and once at the end."""
-    while workers.running():
+def wait(
+    workers: Workers, poll_s: float, on_tick: Callable[[], None], tell: Callable[[str], None] | None = None
+) -> None:
+    """Wait until all workers have ended; `on_tick` is called now and then, and once at the end.
+
+    A worker that dies is started anew: the others would wait for its job for ever.
+    """
+    while True:
+        for line in workers.tend():
+            if tell:
+                tell(line)
+        if not workers.running():
+            break
         on_tick()
         time.sleep(poll_s)
     on_tick()
-    workers.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.errors import InputError
 from gst_jobflow.launch.firetask import record_all
 
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
 
     Raises
     ------
-    ValueError
-        The flow has more than `MAX_FIREWORKS` jobs: its maker has to pack them.
+    InputError
+        The flow has more than `MAX_FIREWORKS` jobs: they have to be packed.
     """
     from jobflow.managers.fireworks import flow_to_workflow
 
     workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
     if len(workflow.fws) > MAX_FIREWORKS:
-        raise ValueError(f"{flow.name} has {len(workflow.fws)} jobs, more than {MAX_FIREWORKS}: pack them in chunks")
+        raise InputError(
+            f"{flow.name} has {len(workflow.fws)} jobs, more than the {MAX_FIREWORKS} that FireWorks handles well",
+            "put more into each job, for example with a larger --chunk",
+        )
     record_all(workflow, project.root)
     return workflow
 

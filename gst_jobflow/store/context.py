@@ -25,14 +25,17 @@ def job_uuid() -> str:
 
 
 def work_directory(results: Results, name: str) -> Path:
-    """Folder `name` of the running job: an earlier attempt's, so that its work goes on, else a new one.
+    """Folder `name-…` of the running job: an earlier attempt's, so that its work goes on, else a new one.
 
     Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
     not seen.
     """
     from gst_jobflow.documents import Attempt
 
-    earlier = results.find(Attempt, {"job_uuid": job_uuid()}, sort=[("started_at", -1)]) if job_uuid() else ()
+    uuid = job_uuid()
+    # named after the job: `rlaunch singleshot` runs job after job in one folder
+    name = f"{name}-{uuid[:8]}" if uuid else name
+    earlier = results.find(Attempt, {"job_uuid": uuid}, sort=[("started_at", -1)]) if uuid else ()
     here = Path.cwd() / name
     for attempt in earlier:
         folder = Path(attempt.directory) / name

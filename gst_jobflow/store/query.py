@@ -118,7 +118,8 @@ def _field(model: type[Document], name: str) -> str:
 
 def _value(model: type[Document], field: str, text: str) -> Any:
     annotation = "" if field == "_id" else str(model.model_fields[field.split(".")[0]].annotation)
-    if annotation in ("<class 'str'>", "str | None") or field == "_id":
+    words = ("<class 'str'>", "str | None", "list[str]")
+    if field == "_id" or ("." not in field and (annotation in words or annotation.startswith("typing.Literal"))):
         return text
     if "datetime" in annotation:
         try:

@@ -188,7 +188,7 @@ def test_an_attempt_of_another_host_is_not_judged(project: Project) -> None:
 
 
 def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> None:
-    with pytest.raises(ValueError, match="pack them"):
+    with pytest.raises(InputError, match="larger --chunk"):
         to_workflow(Flow([add(1, 1) for _ in range(MAX_FIREWORKS + 1)]), project)
 
 
