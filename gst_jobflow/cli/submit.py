@@ -59,7 +59,7 @@ def label(
 def dataset(
     name: Annotated[str, typer.Argument(help="Name of the dataset.")],
     backend: Annotated[
-        str | None, typer.Option(help="The labels of vasp, cp2k or tblite as `label` makes them.")
+        str | None, typer.Option(help="The labels of vasp, cp2k or tblite, as `label` makes them.")
     ] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="The labels of this method instead: gst query labels shows fingerprints.")

@@ -54,7 +54,7 @@ def test_help_names_every_command() -> None:
     ("words", "code", "said"),
     [
         (["qury", "structures"], 2, "query"),
-        (["query"], 2, "COLLECTION"),
+        (["query"], 2, "ollection"),
         (["--nonsense"], 2, "--nonsense"),
         (["query", "structures"], 1, "gst init"),
         (["demo", "--size", "huge"], 1, "standard"),
@@ -68,12 +68,14 @@ def test_help_names_every_command() -> None:
         (["structures", "crystal", "cubic", "GeTe", "-o", "x.xyz"], 1, "rocksalt"),
         (["structures", "crystal", "rocksalt", "GeTe", "--repeat", "2", "-o", "x.xyz"], 1, "2x2x2"),
         (["--set", "mongo", "status"], 1, "KEY=VALUE"),
+        (["--set", "lammps.ranks=[", "status"], 1, "not YAML"),
+        (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "given a value before"),
     ],
 )
 def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str], code: int, said: str) -> None:
     done = gst(*words, cwd=tmp_path)
     assert done.returncode == code
-    assert said in done.stderr
+    assert said in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     if code == 1:
         first, second = done.stderr.strip().splitlines()
@@ -100,6 +102,17 @@ def test_assignments_nest_and_are_typed() -> None:
     assert parse_assignments(["lammps.ranks=4", "mongo.uri=null"]) == {"lammps": {"ranks": 4}, "mongo": {"uri": None}}
     with pytest.raises(InputError):
         parse_assignments(["lammps.ranks"])
+
+
+def test_settings_of_the_command_line_reach_what_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "gst.yaml").write_text("")
+    code = (
+        "import os; from gst_jobflow.cli.common import choose_project, open_project\n"
+        "choose_project(None, ['lammps.ranks=7', 'mongo.cache_gb=1.5']); open_project()\n"
+        "print({k: v for k, v in os.environ.items() if k.startswith('GST_')})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "'GST_LAMMPS__RANKS': '7'" in done.stdout and "'GST_MONGO__CACHE_GB': '1.5'" in done.stdout
 
 
 @pytest.mark.mongo

@@ -153,6 +153,40 @@ def test_a_killed_worker_is_found_and_its_job_runs_again(project: Project, tmp_p
     assert status(connect(project))["counts"] == {"COMPLETED": 1}
 
 
+def test_a_dead_worker_is_started_anew_and_its_job_with_it(project: Project, tmp_path: Path) -> None:
+    marker, told = tmp_path / "marker", []
+    submit(sleep_once(str(marker), 600.0), project)
+    with Workers(project, 2) as workers:
+
+        def kill_once() -> None:
+            if marker.exists() and marker.read_text() and not told:
+                told.append("killed")
+                os.kill(int(marker.read_text()), signal.SIGKILL)
+
+        wait(workers, 0.2, kill_once, told.append)
+    assert len(told) == 2 and "runs again: sleep_once" in told[1]
+    states = [attempt.state for attempt in Results.open(project).find(Attempt, {}, sort=[("started_at", 1)])]
+    assert states == ["lost", "finished"]
+
+
+def test_a_silent_host_loses_its_run(project: Project) -> None:
+    from datetime import timedelta
+
+    submit(add(1, 1), project)
+    database, long_ago = connect(project), now() - timedelta(hours=2)
+    fw_id = database["fireworks"].find_one()["fw_id"]
+    database["fireworks"].update_one({}, {"$set": {"state": "RUNNING"}})
+    attempt = Attempt(
+        _id="x", job_uuid="u", job_name="add", fw_id=fw_id, number=1, state="running", host="elsewhere", pid=1,
+        process_started=0.0, directory="/", started_at=long_ago,
+    )  # fmt: skip
+    results = Results.open(project)
+    results.add(attempt)
+    assert [item.name for item in recover(project)] == ["add"]
+    assert results.get(Attempt, "x").state == "lost"
+    assert status(database)["counts"] == {"READY": 1}
+
+
 def test_workers_die_with_the_process_that_started_them(project: Project, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     submit(sleep_once(str(marker), 600.0), project)

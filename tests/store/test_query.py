@@ -33,6 +33,7 @@ def test_a_composition_is_found_however_it_is_written() -> None:
 
 
 def test_text_fields_stay_text_and_times_are_times() -> None:
+    assert make_query("structures", ["tags=2024"]).where == {"tags": {"$eq": "2024"}}
     assert make_query("labels", ["fingerprint=123"]).where == {"fingerprint": {"$eq": "123"}}
     assert make_query("labels", ["created_at>=2026-01-31"]).where["created_at"]["$gte"] == datetime(2026, 1, 31)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from gst_jobflow.documents import Label, Structure, Study
+from gst_jobflow.documents import Cycle, Label, Operation, Structure, Study
 from gst_jobflow.errors import DatabaseError, DataError
 from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
@@ -79,10 +79,62 @@ def test_what_was_computed_is_on_disk_while_the_database_is_away(project: Projec
     with pytest.raises(DatabaseError):
         away.get(Structure, "a" * 32)
     results = Results.open(project)
-    assert ingest(results, [tmp_path]) == {"manifests": 1, "entries": 4, "new": 4}
+    assert ingest(results, [tmp_path]) == {"manifests": 1, "entries": 4, "new": 4, "problems": []}
     assert results.get(Label, label().id) == label(created_at=results.get(Label, label().id).created_at)
     assert results.get(Study, "s1").finished_at is not None
     assert ingest(results, [tmp_path])["new"] == 0
+
+
+def cycle() -> Cycle:
+    operations = [Operation(kind=kind, stages=[], duration_ps=1.0) for kind in ("RESET", "SET")]
+    return Cycle(
+        _id="c1", name="c", device="cross-point", formula="GeTe", n_atoms=2, groups={"mobile": [1, 2]}, seed=1,
+        potential_id="p", structure_id="s", operations=operations,
+    )  # fmt: skip
+
+
+def test_a_cycles_state_follows_from_its_operations_in_whatever_order_they_come(results: Results) -> None:
+    def note(index: int, state: str) -> str:
+        unless = None if state == "finished" else {f"operations.{index}.state": "finished"}
+        results.update("cycles", "c1", {f"operations.{index}.state": state}, unless)
+        return results.get(Cycle, "c1").state
+
+    results.add(cycle())
+    assert results.get(Cycle, "c1").state == "waiting"
+    assert note(0, "failed") == "failed"
+    assert note(0, "finished") == "running"
+    assert note(1, "finished") == "finished"
+    assert note(0, "failed") == "finished", "a failed attempt that comes late hides nothing"
+    assert note(0, "finished") == "finished"
+
+
+def test_manifests_put_in_again_in_any_order_change_nothing(results: Results, tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, state in ((first, "failed"), (second, "finished")):
+        folder.mkdir()
+        unless = None if state == "finished" else {"operations.0.state": "finished"}
+        manifest.append(folder, manifest.Insert(cycle()))
+        manifest.append(folder, manifest.Update("cycles", "c1", {"operations.0.state": state}, unless))
+    ingest(results, [first, second])
+    for folders in ([first], [second, first], [first, second]):
+        assert ingest(results, folders)["new"] == 0
+        assert results.get(Cycle, "c1").operations[0].state == "finished"
+
+
+def test_what_cannot_be_put_in_is_told_and_the_rest_goes_in(results: Results, tmp_path: Path) -> None:
+    results.add(label())
+    manifest.append(tmp_path, manifest.Insert(label(energy_eV=-170.0)))
+    manifest.append(tmp_path, manifest.Update("cycles", "nobody", {"name": "x"}))
+    manifest.append(tmp_path, manifest.Insert(structure(_id="d" * 32)))
+    found = ingest(results, [tmp_path])
+    assert len(found["problems"]) == 2
+    assert results.get(Structure, "d" * 32).n_atoms == 2
+
+
+def test_a_known_structure_gains_a_tag(results: Results) -> None:
+    results.add_many([structure(tags=["one"])])
+    assert results.add_many([structure(tags=["two"])]) == (0, 1)
+    assert results.get(Structure, "a" * 32).tags == ["one", "two"]
 
 
 def test_a_torn_last_line_of_a_manifest_is_not_read(tmp_path: Path) -> None:
