@@ -121,6 +121,39 @@ def fit(
     _tell(f"fit {name} to dataset {found.name} ({found.counts['train']} labels)")
 
 
+@app.command("melt-quench")
+def melt_quench(
+    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
+    potential: Annotated[str, typer.Option(help="Id of the potential.")],
+    atoms: Annotated[int, typer.Option("--atoms", "-n", min=6, help="Atoms in the cell.")] = 252,
+    density: Annotated[float, typer.Option(help="g/cm3.")] = 5.9,
+    melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
+    melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
+    quench_ps: Annotated[float, typer.Option(help="Time to cool to 300 K, ps.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
+) -> None:
+    """Make amorphous material: a random start, melted and quenched by a potential.
+
+    Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… -n 252 --melt-ps 10 --quench-ps 30
+    """
+    from gst_jobflow.dynamics.maker import MeltQuenchMaker
+    from gst_jobflow.dynamics.stages import Anneal, Quench, Relax
+    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.strict import checked
+    from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+    start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
+    project = open_project()
+    _knows(project, potential, formula)
+    stages = [
+        Relax(),
+        checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
+        checked(Quench, {"start_K": melt, "end_K": 300.0, "duration_ps": quench_ps}),
+    ]
+    submit(MeltQuenchMaker(start=start, stages=stages, seed=seed).make(potential), project)
+    _tell(f"melt-quench of {atoms} atoms of {formula}")
+
+
 @app.command()
 def cycle(
     device: Annotated[str, typer.Argument(help="cross-point")],
@@ -132,26 +165,33 @@ def cycle(
 
     Example: gst submit cycle cross-point --potential 81b2… --programme cycle.yaml
     """
-    from gst_jobflow.documents import Potential
     from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.flows.cycle import CyclePlan
     from gst_jobflow.launch.workflow import submit
-    from gst_jobflow.store import Results
     from gst_jobflow.strict import checked
-    from gst_jobflow.structures.composition import parse_formula
 
     if device != "cross-point":
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point"]))
     plan = checked(CyclePlan, _read_yaml(programme), str(programme))
     project = open_project()
-    known = Results.open(project).get(Potential, potential)
-    if missing := set(parse_formula(plan.cell.formula)) - set(known.elements):
-        raise InputError(
-            f"potential {potential} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
-            "choose a potential of all elements of the cell",
-        )
+    _knows(project, potential, plan.cell.formula)
     ids = submit(plan.maker(seed).make(potential), project)
     _tell(f"{len(ids)} jobs: barrier, cell and {len(plan.operations)} operations")
+
+
+def _knows(project: Project, potential_id: str, formula: str) -> None:
+    """Refuse a potential that lacks an element of the formula."""
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.store import Results
+    from gst_jobflow.structures.composition import parse_formula
+
+    known = Results.open(project).get(Potential, potential_id)
+    if missing := set(parse_formula(formula)) - set(known.elements):
+        raise InputError(
+            f"potential {potential_id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
+            "choose a potential of all elements",
+        )
 
 
 def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> Any:

@@ -111,7 +111,7 @@ class FitFiles:
     iterations_before
         Iterations done by interrupted runs that this one continued.
     wall_s
-        Wall time of this run, s; 0 if there was nothing left to do but convert.
+        Wall time of the fit, s, with that of the interrupted runs that it continued.
     """
 
     directory: Path
@@ -160,12 +160,13 @@ def run_fit(
     _check_elements(config, [*train, *(test or ())])
     check_active_set_possible(config, train)
     request = _request(config, train, test, reference_energies, initial_potential)
-    start, done = initial_potential, 0
+    start, done, spent_s = initial_potential, 0, 0.0
     if continue_from is not None:
         continue_from = Path(continue_from).resolve()
         _check_same_fit(continue_from, request)
         if continue_from == directory and _fit_is_finished(directory, has_test=bool(test)):
-            return convert(runner, directory)
+            return convert(runner, directory, wall_s=_seconds_spent(directory))
+        spent_s = _seconds_spent(continue_from)
         interrupted, done = _last_iteration(continue_from)
         start = interrupted or initial_potential
     if start is not None:
@@ -181,7 +182,7 @@ def run_fit(
     )
     _write_inputs(left, train, test, reference_energies, directory)
     _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
-    _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done}))
+    _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
     arguments = [INPUT_FILE]
     if start is not None:
         arguments += ["-ip" if config.optimizer.ladder_step else "-p", START_FILE]
@@ -190,7 +191,7 @@ def run_fit(
     if isinstance(config.radial.repulsion, CoreRepulsion):
         potential = directory / POTENTIAL_FILE
         _write(potential, with_core(potential.read_text(), config.radial.repulsion))
-    return convert(runner, directory, wall_s=time.monotonic() - begin)
+    return convert(runner, directory, wall_s=spent_s + time.monotonic() - begin)
 
 
 def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> FitFiles:
@@ -414,6 +415,15 @@ def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _iterations_before(directory: Path) -> int:
     path = directory / CONTINUED_FILE
     return int(json.loads(path.read_text())["iterations_before"]) if path.is_file() else 0
+
+
+def _seconds_spent(directory: Path) -> float:
+    """Wall time of an interrupted fit and those before it, s, as far as its last written line tells."""
+    started, last = directory / CONTINUED_FILE, directory / "metrics.txt"
+    if not started.is_file():
+        return 0.0
+    before = json.loads(started.read_text()).get("wall_s_before", 0.0)
+    return before + (max(0.0, last.stat().st_mtime - started.stat().st_mtime) if last.is_file() else 0.0)
 
 
 def _asked_iterations(directory: Path, before: int) -> int | None:
