@@ -10,7 +10,7 @@ import typer
 from gst_jobflow.cli.common import open_project, say
 
 if TYPE_CHECKING:
-    pass
+    from gst_jobflow.settings import Project
 
 app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
 

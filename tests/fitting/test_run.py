@@ -80,7 +80,7 @@ def test_a_finished_fit_is_not_fitted_again(tiny_fit, tmp_path):
         directory,
         continue_from=directory,
     )
-    assert files.wall_s == 0.0
+    assert files.wall_s > 0, "the cost of the fit that was done"
     assert files.yaml.read_bytes() == before
 
 
