@@ -10,7 +10,7 @@ from gst_jobflow.errors import MissingProgramError
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.fitting.run import PacemakerRunner
-    from gst_jobflow.settings import Project
+    from gst_jobflow.settings import Settings
 
 
 def cores() -> int:
@@ -20,7 +20,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def lammps_engine(project: Project) -> LammpsEngine:
+def lammps_engine(settings: Settings) -> LammpsEngine:
     """LAMMPS with ML-PACE.
 
     Raises
@@ -30,7 +30,7 @@ def lammps_engine(project: Project) -> LammpsEngine:
     """
     from gst_jobflow.dynamics.engine import LammpsEngine
 
-    wanted = project.settings.lammps
+    wanted = settings.lammps
     return LammpsEngine.discover(
         command=wanted.command,
         mpi_command=wanted.mpi_command,
@@ -39,7 +39,7 @@ def lammps_engine(project: Project) -> LammpsEngine:
     )
 
 
-def pacemaker_runner(project: Project) -> PacemakerRunner:
+def pacemaker_runner(settings: Settings) -> PacemakerRunner:
     """pacemaker and its tools.
 
     Raises
@@ -49,7 +49,7 @@ def pacemaker_runner(project: Project) -> PacemakerRunner:
     """
     from gst_jobflow.fitting.run import PacemakerRunner
 
-    wanted = project.settings.pacemaker
+    wanted = settings.pacemaker
     threads = wanted.threads or cores()
     if wanted.bin_dir is None:
         return PacemakerRunner.discover(threads=threads)

@@ -130,8 +130,8 @@ def _check_programs(project: Project) -> None:
     """Find LAMMPS and pacemaker before minutes are spent on labels."""
     from gst_jobflow.programs import lammps_engine, pacemaker_runner
 
-    lammps_engine(project)
-    pacemaker_runner(project)
+    lammps_engine(project.settings)
+    pacemaker_runner(project.settings)
 
 
 def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:

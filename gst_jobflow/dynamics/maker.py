@@ -86,7 +86,7 @@ def run_recorded(
 
     directory = work_directory(results, "md")
     files = potential_files(results, results.get(Potential, potential_id), directory)
-    return run_protocol(lammps_engine(find_project()), files, start, protocol, directory, options)
+    return run_protocol(lammps_engine(find_project().settings), files, start, protocol, directory, options)
 
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:

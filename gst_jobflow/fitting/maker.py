@@ -66,7 +66,7 @@ class PacemakerFitMaker(Maker):
                 f"the fit is for {', '.join(self.config.elements)}, dataset {dataset_id} has no {', '.join(missing)}",
                 "label structures with it, or leave the element out of the fit",
             )
-        runner = pacemaker_runner(find_project())
+        runner = pacemaker_runner(find_project().settings)
         directory = work_directory(results, "fit")
         parent = None if parent_id is None else results.artifacts.path(results.get(Potential, parent_id).artifacts.yaml)
         files = run_fit(

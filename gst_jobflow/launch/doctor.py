@@ -350,10 +350,9 @@ def lammps(asked: Asked) -> Found:
 
 def pacemaker(asked: Asked) -> Found:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.fitting.run import PacemakerRunner
+    from gst_jobflow.programs import pacemaker_runner
 
-    bin_dir = asked.settings.pacemaker.bin_dir
-    runner = PacemakerRunner.discover(bin_dir=bin_dir) if bin_dir else PacemakerRunner.discover()
+    runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
     interpreter = str(beside) if beside.exists() else sys.executable
     code = (
@@ -463,13 +462,9 @@ _PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_fro
 
 
 def _engine(asked: Asked) -> LammpsEngine:
-    if asked.project:
-        from gst_jobflow.programs import lammps_engine
+    from gst_jobflow.programs import lammps_engine
 
-        return lammps_engine(asked.project)
-    from gst_jobflow.dynamics.engine import LammpsEngine
-
-    return LammpsEngine.discover()
+    return lammps_engine(asked.settings)
 
 
 def _not_zero(text: str, style: str) -> None:
