@@ -122,6 +122,27 @@ def test_a_label_without_an_energy_stops_a_dataset(results: Results) -> None:
         build_dataset(results, labels, DatasetMaker())
 
 
+def test_large_forces_stay_out_when_asked_and_that_is_recorded(results: Results) -> None:
+    labels = add_labels(results, 6)
+    labels[0] = labels[0].model_copy(update={"max_force_eV_A": 80.0})
+    references = {"Ge": -75.0, "Te": -75.0}
+    dataset = build_dataset(results, labels, DatasetMaker(max_force_eV_A=60.0, reference_energies_eV=references))
+    assert dataset.n_members == 5
+    assert dataset.selection == {"max_force_eV_A": 60.0, "left_out": 1}
+    with pytest.raises(DataError, match="every label"):
+        build_dataset(results, labels, DatasetMaker(max_force_eV_A=-1.0))
+
+
+def test_a_dataset_by_query_holds_no_ids_and_says_whose_labels_there_are(run: Run, results: Results) -> None:
+    for stored in add_labels(results, 6):
+        results.add(stored)
+    maker = DatasetMaker(reference_energies_eV={"Ge": -75.0, "Te": -75.0})
+    output = run(maker.make([], "tblite:1", ["n_atoms=2"]))["dataset"]
+    assert sum(output["counts"].values()) == 6
+    with pytest.raises(DataError, match="there are labels of tblite:1"):
+        run(maker.make([], "cp2k:1", ["n_atoms=2"]))
+
+
 def test_no_labels_and_unknown_weights_are_said(results: Results) -> None:
     with pytest.raises(DataError, match="there are none"):
         build_dataset(results, [], DatasetMaker())

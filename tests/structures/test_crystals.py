@@ -6,12 +6,14 @@ from ase.neighborlist import neighbor_list
 
 from gst_jobflow.errors import InputError
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, tie_line_units
+from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import (
     TRIGONAL_PHASES,
     rocksalt,
     rocksalt_counts,
     trigonal,
     trigonal_counts,
+    trigonal_primitive,
 )
 
 AMU_PER_A3 = 1.66053906660
@@ -121,3 +123,17 @@ def test_wrong_crystals_are_refused():
         trigonal("Sb2Te3", (1, 1, 1), disorder=True)
     with pytest.raises(InputError, match="positive"):
         rocksalt("GeTe", (1, 1, 1), a_A=0.0)
+
+
+@pytest.mark.parametrize("compound", ["Ge1Sb2Te4", "Sb2Te3", "GeTe"])
+def test_the_small_cell_of_a_centred_phase_is_the_same_crystal(compound):
+    small, large = trigonal_primitive(compound, (3, 3, 1)), trigonal(compound, (3, 3, 1), orthogonal=False)
+    assert 3 * len(small) == len(large)
+    assert small.cell.volume / len(small) == pytest.approx(large.cell.volume / len(large))
+    assert min_distance(small) == pytest.approx(min_distance(large))
+    assert small.symbols.formula.reduce()[0] == large.symbols.formula.reduce()[0]
+
+
+def test_a_phase_that_is_not_centred_has_no_smaller_cell():
+    with pytest.raises(InputError, match="primitive"):
+        trigonal_primitive("Ge2Sb2Te5", (1, 1, 1))

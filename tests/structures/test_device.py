@@ -159,3 +159,11 @@ def test_a_contact_that_cannot_be_reached_is_an_error():
 def test_a_wrong_specification_is_refused(change):
     with pytest.raises((ValidationError, InputError)):
         CrossPointSpec(**{"repeat": (2, 2, 2), "barrier_thickness_A": 10, **change})
+
+
+def test_the_lattice_of_another_method_scales_the_crystal_and_keeps_the_counts():
+    plain = plan_cross_point(CrossPointSpec(repeat=(2, 1, 2), barrier_thickness_A=13))
+    scaled = plan_cross_point(CrossPointSpec(repeat=(2, 1, 2), barrier_thickness_A=13, lattice_scale=0.96))
+    assert len(scaled.crystal) == len(plain.crystal)
+    assert scaled.barrier_counts == plain.barrier_counts
+    assert scaled.crystal.cell.lengths() == pytest.approx(0.96 * plain.crystal.cell.lengths())
