@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.errors import InputError
@@ -27,7 +28,10 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
     """
     from jobflow.managers.fireworks import flow_to_workflow
 
-    workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
+    with warnings.catch_warnings():
+        # labelling jobs do not depend on each other, and need no order
+        warnings.filterwarnings("ignore", message="Some jobs are not connected")
+        workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
     if len(workflow.fws) > MAX_FIREWORKS:
         raise InputError(
             f"{flow.name} has {len(workflow.fws)} jobs, more than the {MAX_FIREWORKS} that FireWorks handles well",
