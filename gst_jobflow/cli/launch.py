@@ -18,6 +18,8 @@ def command(
 
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand.
     """
+    from gst_jobflow.flows.details import detail
+    from gst_jobflow.launch.progress import Progress
     from gst_jobflow.launch.recover import recover
     from gst_jobflow.launch.status import status
     from gst_jobflow.launch.workers import Workers, default_workers, wait
@@ -27,17 +29,14 @@ def command(
     database = connect(project)
     for item in recover(project):
         say(f"runs again: {item.name} ({item.reason})")
-    seen: dict[str, int] = {}
-
-    def tick() -> None:
-        counts = status(database)["counts"]
-        if counts != seen:
-            seen.clear()
-            seen.update(counts)
-            say("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())) or "nothing to run")
-
+    open_states = {"state": {"$in": ["READY", "WAITING", "RUNNING", "RESERVED"]}}
+    fw_ids = [firework["fw_id"] for firework in database["fireworks"].find(open_states, {"fw_id": 1})]
+    if not fw_ids:
+        say("nothing to run; gst submit --help, or gst status for what failed")
+        return
+    progress = Progress(database, fw_ids, detail)
     with Workers(project, workers or default_workers(project)) as running:
-        wait(running, project.settings.launch.poll_s, tick, say)
-    if status(database)["failures"]:
+        wait(running, project.settings.launch.poll_s, progress.tick, say)
+    if status(database, fw_ids)["failures"]:
         say("something failed: gst status says what and why")
         raise typer.Exit(1)
