@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +14,9 @@ from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_t
 
 if TYPE_CHECKING:
     from gst_jobflow.launch.services import ServiceStatus
+    from gst_jobflow.settings import Project
+    from gst_jobflow.store.backup import BackupManifest
+    from gst_jobflow.store.check import Finding
 
 app = typer.Typer(
     no_args_is_help=True, help="Start, stop and look at the project's database (its own mongod, or an external one)."
@@ -69,6 +76,127 @@ def migrate(as_json: JsonOption = False) -> None:
         return
     for line in changed or ["nothing to change"]:
         typer.echo(line)
+
+
+@app.command()
+def check(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also hash every file, and hold every document against its schema and model.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="First mend what is safe: indexes, validators, attempts whose process died."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
+    from gst_jobflow.store.check import check as find
+
+    project = open_project()
+    repaired = _repair(project) if repair else []
+    findings = find(project, deep=deep)
+    n_findings = _stream_json(repaired, findings) if as_json else _stream_text(repaired, findings)
+    if n_findings:
+        raise typer.Exit(1)
+
+
+def _repair(project: Project) -> list[str]:
+    """Mend what is safe; what was done."""
+    from gst_jobflow.launch.recover import recover
+    from gst_jobflow.store.check import check_attempts, mend
+    from gst_jobflow.store.connect import connect
+
+    done = mend(project)
+    database = connect(project)
+    lost = list(check_attempts(database))
+    database.client.close()
+    if lost:
+        done += [f"attempt {finding.id}: marked lost" for finding in lost]
+        done += [f"firework {item.fw_id} ({item.name}): ready to run again" for item in recover(project)]
+    return done
+
+
+def _stream_json(repaired: list[str], findings: Iterable[Finding]) -> int:
+    """Write findings as they come, in one JSON object; how many there were."""
+    sys.stdout.write(f'{{"repaired": {json.dumps(repaired)}, "findings": [')
+    count = 0
+    for count, finding in enumerate(findings, 1):
+        sys.stdout.write(("," if count > 1 else "") + "\n  " + json.dumps(finding.as_dict()))
+    sys.stdout.write("\n]}\n" if count else "]}\n")
+    return count
+
+
+def _stream_text(repaired: list[str], findings: Iterable[Finding]) -> int:
+    for line in repaired:
+        typer.echo(f"repaired: {line}")
+    count = 0
+    for finding in findings:
+        count += 1
+        typer.echo(f"{finding.collection} {finding.id}".rstrip() + f": {finding.what}\n  → {finding.fix}")
+    typer.echo(f"findings: {count}" if count else "clean")
+    return count
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The tar to write; it must not be there yet.")],
+    no_files: Annotated[
+        bool, typer.Option("--no-files", help="Leave out the files (potentials, member lists, …): documents only.")
+    ] = False,
+    while_running: Annotated[
+        bool, typer.Option("--while-running", help="Although jobs run, whose state is then of different moments.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
+    from gst_jobflow.store.backup import backup as write
+
+    manifest = write(open_project(), file.absolute(), files=not no_files, while_running=while_running)
+    _show_backup(manifest, f"written: {file}", as_json)
+    if manifest.files.missing:
+        say(f"{len(manifest.files.missing)} files that documents name are missing or corrupt, so not in it")
+        say("  → gst db check --deep names them")
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also into a database that holds documents: these are dropped.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup into this project's database and files; it is checked before anything is touched."""
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.store.backup import restore as read
+
+    project = open_project()
+
+    def confirm(held: int) -> None:
+        name = project.root.name
+        text = f"{held} documents of project '{name}' will be dropped. Its name, to go on"
+        if typer.prompt(text, err=True, default="", show_default=False) != name:
+            raise InputError("that is not its name; nothing was changed", "gst db restore again, or --yes")
+
+    manifest = read(project, file.absolute(), force=force, confirm=None if yes else confirm)
+    _show_backup(manifest, f"restored: {file}", as_json)
+
+
+def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    typer.echo(done)
+    files = manifest.files
+    held = f"{files.count} ({files.size_bytes / 1e6:.1f} MB)" if files.included else "none (--no-files)"
+    rows = [
+        ("made", f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("documents", f"{manifest.documents} in {len(manifest.collections)} collections"),
+        ("files", held),
+    ]
+    print_table(rows, ("", ""))
 
 
 def _show(status: ServiceStatus, as_json: bool) -> None:

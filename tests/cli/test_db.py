@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 
 import pytest
 from typer.testing import CliRunner
 
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import DatabaseError
+from gst_jobflow.documents import Attempt, now
+from gst_jobflow.errors import DatabaseError, InputError
+from gst_jobflow.store import Results
 from gst_jobflow.store.connect import read_credentials
+from tests.documents.test_documents import label, structure
 
 
 @pytest.fixture
@@ -16,8 +20,8 @@ def gst(monkeypatch):
     """Run `gst --project DIR …` and leave no trace in the environment."""
     monkeypatch.setenv("GST_PROJECT", "")
 
-    def run(project, *arguments):
-        return CliRunner().invoke(app, ["--project", str(project.root), *arguments])
+    def run(project, *arguments, text=None):
+        return CliRunner().invoke(app, ["--project", str(project.root), *arguments], input=text)
 
     yield run
     os.environ.pop("GST_PROJECT", None)
@@ -48,3 +52,71 @@ def test_up_prepares_and_down_ends(gst, new_project, tmp_path):
 def test_migrate_without_a_server_is_an_error_with_a_way_out(gst, new_project, tmp_path):
     done = gst(new_project(tmp_path / "p"), "db", "migrate")
     assert isinstance(done.exception, DatabaseError) and done.exception.fix == "gst db up"
+
+
+@pytest.fixture
+def results(project):
+    opened = Results.open(project)
+    yield opened
+    opened.database.client.close()
+
+
+@pytest.mark.mongo
+def test_check_says_what_and_the_way_out(gst, project, results):
+    clean = gst(project, "db", "check", "--json")
+    assert clean.exit_code == 0 and json.loads(clean.stdout) == {"repaired": [], "findings": []}
+    results.add(label())
+    results.add(label(_id="x", structure_id="b" * 32))
+    found = gst(project, "db", "check", "--json", "--deep")
+    findings = json.loads(found.stdout)["findings"]
+    assert found.exit_code == 1 and len(findings) == 2
+    assert set(findings[0]) == {"kind", "collection", "id", "what", "fix"} and findings[0]["collection"] == "labels"
+    shown = gst(project, "db", "check")
+    assert shown.exit_code == 1 and label().id in shown.stdout and "→ gst ingest" in shown.stdout
+    assert shown.stdout.endswith("findings: 2\n")
+
+
+@pytest.mark.mongo
+def test_repair_mends_indexes_and_lost_attempts_only(gst, project, results):
+    results.add(label())
+    results.database["labels"].drop_index("created_at_-1")
+    lost = Attempt(
+        _id="lost",
+        job_uuid="job",
+        job_name="label",
+        fw_id=1,
+        number=1,
+        state="running",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_started=1.0,  # this pid, but of another process
+        directory="runs/x",
+        started_at=now(),
+    )
+    results.add(lost)
+    assert len(json.loads(gst(project, "db", "check", "--json").stdout)["findings"]) == 3
+    mended = json.loads(gst(project, "db", "check", "--repair", "--json").stdout)
+    assert mended["repaired"] == ["labels: index created_at_-1", "attempt lost: marked lost"]
+    assert [finding["kind"] for finding in mended["findings"]] == ["reference"]
+    assert results.get(Attempt, "lost").state == "lost"
+    results.add(structure())
+    assert gst(project, "db", "check", "--repair").stdout == "clean\n"
+
+
+@pytest.mark.mongo
+def test_backup_and_restore(gst, project, results, tmp_path):
+    results.add(structure())
+    file = tmp_path / "b.tar"
+    written = gst(project, "db", "backup", str(file), "--json")
+    assert written.exit_code == 0 and json.loads(written.stdout)["schema_version"] == 1
+    assert isinstance(gst(project, "db", "restore", str(file)).exception, DatabaseError)
+    wrong = gst(project, "db", "restore", str(file), "--force", text="another\n")
+    assert isinstance(wrong.exception, InputError) and "nothing was changed" in str(wrong.exception)
+    results.database["structures"].update_one({"_id": "a" * 32}, {"$set": {"iteration": 5}})
+    done = gst(project, "db", "restore", str(file), "--force", text=f"{project.root.name}\n")
+    assert done.exit_code == 0 and "restored" in done.stdout
+    assert results.database["structures"].find_one({"_id": "a" * 32})["iteration"] == 0
+    assert gst(project, "db", "restore", str(file), "--force", "--yes").exit_code == 0
+    bare = gst(project, "db", "backup", str(tmp_path / "c.tar"), "--no-files")
+    assert bare.exit_code == 0 and "--no-files" in bare.stdout
+    assert gst(project, "db", "check", "--deep").stdout == "clean\n"

@@ -1,0 +1,346 @@
+"""Look through the database and the files for what does not hold together; nothing is changed here but by `mend`.
+
+Everything is streamed in batches: memory does not grow with the database.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
+from gst_jobflow.errors import DatabaseError
+from gst_jobflow.processes import is_alive
+from gst_jobflow.store.artifacts import ArtifactStore, sha256_of
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION
+from gst_jobflow.store.migrate import load_schema, migrate
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from gst_jobflow.settings import Project
+
+T = TypeVar("T")
+
+META_COLLECTION = "gst_meta"
+RESTORE_MARK = "restore"
+"""`_id` of the document in `gst_meta` that is there while a restore fills the database."""
+
+REFERENCES: dict[str, dict[str, str]] = {
+    "structures": {"parents": "structures"},
+    "labels": {"structure_id": "structures"},
+    "datasets": {"parent_id": "datasets"},
+    "potentials": {"dataset_id": "datasets", "parent_id": "potentials"},
+    "trajectories": {
+        "potential_id": "potentials",
+        "cycle_id": "cycles",
+        "start_structure_id": "structures",
+        "final_structure_id": "structures",
+    },
+    "cycles": {
+        "potential_id": "potentials",
+        "structure_id": "structures",
+        "barrier_structure_id": "structures",
+        "operations.trajectory_id": "trajectories",
+    },
+}
+"""Fields that hold ids of other documents, and the collection of these. Members of studies name theirs themselves."""
+
+_BATCH = 500
+_REMEMBERED_FILES = 100_000
+_INGEST = "gst ingest DIR  (what its job left on disk), or gst db restore from a backup"
+_MIGRATE = "gst db check --repair"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what, and the way out."""
+
+    kind: str
+    collection: str
+    id: str
+    what: str
+    fix: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The finding as programs read it."""
+        return asdict(self)
+
+
+def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
+    """Find what is wrong with a project's database and files.
+
+    Parameters
+    ----------
+    project
+        The project.
+    deep
+        Also hash every file again, and hold every document against the server's schema and its model.
+
+    Raises
+    ------
+    DatabaseError
+        The database cannot be reached.
+    """
+    from gst_jobflow.store.connect import connect
+
+    database, artifacts = connect(project), ArtifactStore(project.artifacts_dir)
+    try:
+        yield from check_preparation(database)
+        yield from check_references(database)
+        yield from check_members(database, artifacts)
+        yield from check_files(database, artifacts, deep=deep)
+        yield from check_attempts(database)
+        if deep:
+            yield from check_documents(database)
+    finally:
+        database.client.close()
+
+
+def mend(project: Project) -> list[str]:
+    """Do what is safe: collections, validators and indexes as `migrate` makes them; what was changed.
+
+    Raises
+    ------
+    DatabaseError
+        The database is of a newer version, or what is stored contradicts an index.
+    """
+    from pymongo.errors import OperationFailure
+
+    try:
+        return migrate(project)
+    except OperationFailure as err:
+        raise DatabaseError(
+            f"an index cannot be made: {str((err.details or {}).get('errmsg', err))[:200]}",
+            "an index of this name with other options is dropped by hand; of double documents one is removed",
+        ) from err
+
+
+def check_preparation(database: Database) -> Iterator[Finding]:
+    """Compare version, collections, validators and indexes with `db_schemas/`."""
+    mark = database[META_COLLECTION].find_one({"_id": RESTORE_MARK})
+    if mark is not None:
+        what = "a restore was cut off: the database is not whole"
+        yield Finding("restore", META_COLLECTION, RESTORE_MARK, what, "gst db restore FILE.tar --force")
+    version = (database[META_COLLECTION].find_one({"_id": "schema"}) or {"version": 0})["version"]
+    if version != SCHEMA_VERSION:
+        fix = "upgrade gst_jobflow" if version > SCHEMA_VERSION else _MIGRATE
+        what = f"schema version {version}, this program has {SCHEMA_VERSION}"
+        yield Finding("version", META_COLLECTION, "schema", what, fix)
+    present = {info["name"]: info for info in database.list_collections()}
+    for name in DOCUMENTS:
+        schema = load_schema(name)
+        if name not in present:
+            yield Finding("collection", name, "", "the collection is missing", _MIGRATE)
+            continue
+        options = present[name]["options"]
+        strict = (options.get("validationLevel", "strict"), options.get("validationAction", "error"))
+        if options.get("validator") != schema["validator"] or strict != ("strict", "error"):
+            what = "the validator is missing or not of this version"
+            yield Finding("validator", name, "", what, _MIGRATE)
+        yield from _indexes(database, name, schema["indexes"])
+    yield from _indexes(database, JOB_STORE_COLLECTION, [{"keys": [["uuid", 1], ["index", -1]]}])
+    if database["fw_id_assigner"].find_one() is None:
+        yield Finding("launchpad", "fw_id_assigner", "", "the launchpad has no id counter", _MIGRATE)
+
+
+def _indexes(database: Database, name: str, wanted: list[dict[str, Any]]) -> Iterator[Finding]:
+    present = database[name].index_information().values()
+    unique_by_keys = {tuple(map(tuple, index["key"])): bool(index.get("unique")) for index in present}
+    for index in wanted:
+        keys = tuple((field, direction) for field, direction in index["keys"])
+        shown = "_".join(f"{field}_{direction}" for field, direction in keys)
+        if keys not in unique_by_keys:
+            yield Finding("index", name, "", f"index {shown} is missing", _MIGRATE)
+        elif index.get("unique") and not unique_by_keys[keys]:
+            what = f"index {shown} lets double values in"
+            yield Finding("index", name, "", what, f"drop index {shown} of {name}, then gst db migrate")
+
+
+def check_references(database: Database) -> Iterator[Finding]:
+    """Find ids that lead to no document."""
+    for name, fields in REFERENCES.items():
+        documents = database[name].find({}, {field: 1 for field in fields})
+        for batch in _batches(documents, _BATCH):
+            links = [
+                (document["_id"], field, target, id)
+                for document in batch
+                for field, target in fields.items()
+                for id in _ids_at(document, field.split("."))
+            ]
+            yield from _dangling(database, name, links)
+    for batch in _batches(database["studies"].find({}, {"members": 1}), _BATCH):
+        links = [
+            (study["_id"], "members", member.get("collection", ""), member.get("id", ""))
+            for study in batch
+            for member in study.get("members") or []
+        ]
+        yield from _dangling(database, "studies", links)
+
+
+def _ids_at(value: Any, path: list[str]) -> Iterator[str]:
+    """Every id at a path; lists on the way are gone through."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _ids_at(item, path)
+    elif not path:
+        if isinstance(value, str):
+            yield value
+    elif isinstance(value, dict):
+        yield from _ids_at(value.get(path[0]), path[1:])
+
+
+def _dangling(database: Database, name: str, links: list[tuple[str, str, str, str]]) -> Iterator[Finding]:
+    """Findings of those `(id, field, target collection, target id)` whose target is not there."""
+    wanted: dict[str, set[str]] = {}
+    for _, _, target, id in links:
+        wanted.setdefault(target, set()).add(id)
+    missing = {(target, id) for target, ids in wanted.items() for id in _missing(database, target, ids)}
+    for source, field, target, id in links:
+        if (target, id) in missing:
+            yield Finding("reference", name, str(source), f"{field} names {target} '{id}', which is not there", _INGEST)
+
+
+def _missing(database: Database, name: str, ids: Iterable[str]) -> list[str]:
+    if name not in DOCUMENTS:
+        return list(ids)
+    missing: list[str] = []
+    for batch in _batches(iter(ids), _BATCH):
+        found = {document["_id"] for document in database[name].find({"_id": {"$in": batch}}, {"_id": 1})}
+        missing += [id for id in batch if id not in found]
+    return missing
+
+
+def check_members(database: Database, artifacts: ArtifactStore) -> Iterator[Finding]:
+    """Stream the member files of datasets: every label is there, and there are as many as the dataset says."""
+    for dataset in database[Dataset.collection].find({}, {"members": 1, "n_members": 1}):
+        digest = next((ref["sha256"] for ref in references_to_files(dataset.get("members"))), None)
+        if digest is None or not artifacts.path_of(digest).is_file():
+            continue  # `check_files` says so
+        n_members, n_missing, first = 0, 0, ""
+        try:
+            with gzip.open(artifacts.path_of(digest), "rt", encoding="utf-8") as lines:
+                for batch in _batches(lines, _BATCH):
+                    missing = _missing(database, "labels", [json.loads(line)["label_id"] for line in batch])
+                    n_members, n_missing = n_members + len(batch), n_missing + len(missing)
+                    first = first or (missing or [""])[0]
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as err:
+            what = f"its member file cannot be read: {type(err).__name__}"
+            yield Finding("members", Dataset.collection, dataset["_id"], what, _file_fix(digest))
+            continue
+        if n_missing:
+            what = f"{n_missing} of its {n_members} labels are not there, the first '{first}'"
+            yield Finding("reference", Dataset.collection, dataset["_id"], what, _INGEST)
+        if n_members != dataset.get("n_members"):
+            what = f"its member file has {n_members} lines, n_members says {dataset.get('n_members')}"
+            yield Finding("members", Dataset.collection, dataset["_id"], what, "make the dataset again")
+
+
+def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = False) -> Iterator[Finding]:
+    """Find files that documents name and that are missing or, by size or with `deep` by hash, corrupt."""
+    sound: set[str] = set()
+    for name, document, ref in all_files(database):
+        digest, path = ref["sha256"], artifacts.path_of(ref["sha256"])
+        what = ""
+        if not path.is_file():
+            what = "is missing"
+        elif path.stat().st_size != ref["size_bytes"]:
+            what = f"has {path.stat().st_size} bytes instead of {ref['size_bytes']}"
+        elif deep and digest not in sound:
+            if sha256_of(path)[0] != digest:
+                what = "is corrupt: its content does not have this SHA-256"
+            elif len(sound) < _REMEMBERED_FILES:
+                sound.add(digest)
+        if what:
+            yield Finding("file", name, str(document), f"file '{ref['name']}' ({digest}) {what}", _file_fix(digest))
+
+
+def _file_fix(digest: str) -> str:
+    return f"put it back under artifacts/{digest[:2]}/{digest[2:]}: gst db restore from a backup, or from another copy"
+
+
+def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every file that documents name, as often as they do: (collection, id of the document, the reference)."""
+    for name, model in DOCUMENTS.items():
+        fields = file_fields(model)
+        if not fields:
+            continue
+        for document in database[name].find({}, {field: 1 for field in fields}):
+            for field in fields:
+                for ref in references_to_files(document.get(field)):
+                    yield name, document["_id"], ref
+
+
+@cache
+def file_fields(model: type[Document]) -> tuple[str, ...]:
+    """Fields of a document model that can hold an `ArtifactRef`, at whatever depth; free-form ones count, too."""
+    return tuple(name for name, field in model.model_fields.items() if _can_hold_file(field.annotation))
+
+
+def _can_hold_file(annotation: Any) -> bool:
+    if annotation is Any or annotation is ArtifactRef:
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_can_hold_file(field.annotation) for field in annotation.model_fields.values())
+    return any(_can_hold_file(part) for part in get_args(annotation))
+
+
+def references_to_files(value: Any) -> Iterator[dict[str, Any]]:
+    """Every stored `ArtifactRef` within a value of a document."""
+    if isinstance(value, dict):
+        if value.keys() == ArtifactRef.model_fields.keys():
+            try:
+                yield ArtifactRef.model_validate(value).model_dump()
+            except ValidationError:
+                return  # `check_documents` says so
+        else:
+            for part in value.values():
+                yield from references_to_files(part)
+    elif isinstance(value, list):
+        for part in value:
+            if isinstance(part, (dict, list)):
+                yield from references_to_files(part)
+
+
+def check_attempts(database: Database) -> Iterator[Finding]:
+    """Find attempts that say running, but whose process on this host is gone."""
+    for attempt in database["attempts"].find({"state": "running", "host": socket.gethostname()}):
+        if not is_alive(attempt["pid"], attempt["process_started"]):
+            what = f"says running, but its process {attempt['pid']} is gone"
+            yield Finding("attempt", "attempts", attempt["_id"], what, "gst recover, or gst db check --repair")
+
+
+def check_documents(database: Database) -> Iterator[Finding]:
+    """Hold every document against the server's schema and against its model."""
+    for name, model in DOCUMENTS.items():
+        against = {"$nor": [load_schema(name)["validator"]]}
+        for found in database[name].find(against, {"_id": 1}):
+            what = "is against the schema of its collection"
+            yield Finding("schema", name, str(found["_id"]), what, _document_fix(name))
+        for found in database[name].find():
+            try:
+                model.model_validate(found)
+            except ValidationError as err:
+                first = err.errors(include_url=False, include_input=False)[0]
+                place = ".".join(map(str, first["loc"]))
+                what = f"cannot be read: {place + ': ' if place else ''}{first['msg']}"[:300]
+                yield Finding("model", name, str(found["_id"]), what, _document_fix(name))
+
+
+def _document_fix(name: str) -> str:
+    return f"look at it (gst query {name} -w id=ID --json), remove it by hand, then {_INGEST}"
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
