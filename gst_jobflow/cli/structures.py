@@ -1,19 +1,21 @@
-"""`gst structures`: make structures, into the database or a file."""
+"""`gst structures`: make structures or import them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-app = typer.Typer(no_args_is_help=True, help="Make structures: hard-sphere random ones and crystals.")
+app = typer.Typer(no_args_is_help=True, help="Make structures (hard-sphere random ones, crystals) or import them.")
 
 Output = Annotated[
     Path | None,
@@ -167,3 +169,134 @@ def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, out
     except OSError as err:
         raise InputError(f"{output} cannot be written: {err.strerror}", "choose another file") from err
     say(f"{len(images)} structures in {output}")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Extended XYZ (.xyz, .extxyz, also .gz) or ASE databases (.db).")],
+    method: Annotated[
+        Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
+    ] = None,
+    method_name: Annotated[
+        str | None, typer.Option(help="Only a name for that method: labels of one name are one method.")
+    ] = None,
+    config_type: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, e.g. liquid=aimd (repeatable).")] = None,
+    default_config_type: Annotated[
+        str | None, typer.Option(help="Config type of ours for all others, e.g. other.")
+    ] = None,
+    min_distance: Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")] = 0.8,
+    iteration: Iteration = 0,
+    tag: Tag = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import structures, with their energies, forces and stresses as labels. Doing it again changes nothing.
+
+    Every record is checked; bad ones are named by file and index (from 0) and left out, and the exit code is 1.
+
+    Example: gst structures import GST-GAP-22.extxyz --method-name PBE-GAP22 --default-config-type other
+    """
+    from dataclasses import asdict
+
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.importing import ImportOptions, config_type_map, import_files, known_config_type
+
+    values: dict[str, Any] = {
+        **_method_values(method, method_name),
+        "config_types": config_type_map(config_type or []),
+        "default_config_type": known_config_type(default_config_type) if default_config_type else None,
+        "min_distance_A": min_distance,
+        "iteration": iteration,
+        "tags": tag or [],
+        "dry_run": dry_run,
+        "strict": strict,
+    }
+    options = _checked(ImportOptions, values)
+    results = None if dry_run else Results.open(open_project())
+    with _import_progress() as progress:
+        report = import_files(files, results, options, progress)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _tell_import(report)
+    if report.n_bad:
+        raise typer.Exit(1)
+
+
+def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
+    import yaml
+
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.labelling.method import Method
+
+    if file is not None and name is not None:
+        raise InputError("--method and --method-name say the same thing twice", "give one of them")
+    if file is None and name is None:
+        return {}
+    if name is not None:
+        method = Method(code="imported", parameters={"name": name})
+    else:
+        try:
+            values = yaml.safe_load(file.read_text())  # type: ignore[union-attr]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+            raise InputError(f"--method {file} cannot be read: {err}", "a YAML file") from err
+        if not isinstance(values, dict):
+            raise InputError(f"--method {file} holds no keys", "code, version, parameters")
+        method = _checked(Method, values)
+    return {"fingerprint": method.fingerprint(), "method": method.model_dump(mode="json")}
+
+
+@contextmanager
+def _import_progress() -> Iterator[Any]:
+    """A counter on a terminal, a line every few seconds elsewhere."""
+    import time
+
+    def text(report: Any, file: Path) -> str:
+        rate = report.records / max(time.monotonic() - start, 1e-3)
+        return f"{file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
+
+    start = said = time.monotonic()
+    if not sys.stderr.isatty():
+
+        def line(report: Any, file: Path) -> None:
+            nonlocal said
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                say(text(report, file))
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status("…") as status:
+
+        def show(report: Any, file: Path) -> None:
+            nonlocal said
+            if time.monotonic() - said > 0.2:
+                said = time.monotonic()
+                status.update(escape(text(report, file)))
+
+        yield show
+
+
+def _tell_import(report: Any, listed: int = 20) -> None:
+    for flaw in report.bad[:listed]:
+        say(f"bad: {flaw.file} record {flaw.index}: {flaw.reason}")
+    if report.n_bad > listed:
+        say(f"… {report.n_bad - listed} more bad records; --json lists the first thousand")
+    for flaw in report.outliers[:listed]:
+        say(f"look at: {flaw.file} record {flaw.index}: {flaw.reason}")
+    if report.n_outliers > listed:
+        say(f"… {report.n_outliers - listed} more with energies far off")
+    counts = f"{report.records} records, {report.n_bad} of them bad"
+    if report.dry_run:
+        typer.echo(f"{counts}; a dry run, nothing is written")
+        return
+    typer.echo(
+        f"{counts}; structures: {report.structures['new']} new, {report.structures['known']} known before; "
+        f"labels: {report.labels['new']} new, {report.labels['known']} known before"
+    )
+    if report.stopped:
+        say("stopped at the first bad record; what was before it is in, and importing again changes nothing of that")

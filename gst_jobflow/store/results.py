@@ -127,6 +127,30 @@ class Results:
             flush()
         return new, known
 
+    def put_labels(self, labels: Sequence[Label]) -> tuple[int, dict[int, DataError]]:
+        """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
+
+        Returns
+        -------
+        tuple
+            How many changed the database, and by their place in `labels` those refused because a converged label of
+            another energy is there.
+
+        Raises
+        ------
+        DatabaseError
+            The server refused a label or went away.
+        """
+        from pymongo.errors import ConnectionFailure
+
+        if self.spool_dir is not None:
+            for label in labels:
+                manifest.append(self.spool_dir, manifest.Insert(label))
+        try:
+            return _put_labels(self.database, labels)
+        except ConnectionFailure as err:
+            raise DatabaseError("the results database went away", "gst db up; then run this again") from err
+
     def get(self, model: type[DocumentT], id: str) -> DocumentT:
         """Read one document.
 
@@ -271,19 +295,69 @@ def _put_label(database: Database, label: Label) -> bool:
         collection.replace_one({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
         return True
     except DuplicateKeyError:
-        known = collection.find_one({"_id": label.id}, {"energy_eV": 1, "n_atoms": 1})
-        if known is None or known.get("energy_eV") is None or label.energy_eV is None:
-            return False
-        difference = abs(known["energy_eV"] - label.energy_eV) / label.n_atoms
-        if difference > ENERGY_TOLERANCE_EV_PER_ATOM:
-            raise DataError(
-                f"label {label.id} of structure {label.structure_id} is there with an energy that differs by "
-                f"{difference:.2g} eV/atom for the same method {label.fingerprint}",
-                "one of the two is wrong: the first is kept; look at both runs",
-            ) from None
+        known = collection.find_one({"_id": label.id}, {"energy_eV": 1})
+        contradiction = _contradiction(label, (known or {}).get("energy_eV"))
+        if contradiction:
+            raise contradiction from None
         return False
     except WriteError as err:
         raise _refused(Label.collection, label.id, err) from err
+
+
+def _contradiction(label: Label, known_eV: float | None) -> DataError | None:
+    """The error of a label whose energy is not that of the converged one that is there already."""
+    if known_eV is None or label.energy_eV is None:
+        return None
+    difference = abs(known_eV - label.energy_eV) / label.n_atoms
+    if difference <= ENERGY_TOLERANCE_EV_PER_ATOM:
+        return None
+    return DataError(
+        f"label {label.id} of structure {label.structure_id} is there with an energy that differs by "
+        f"{difference:.2g} eV/atom for the same method {label.fingerprint}",
+        "one of the two is wrong: the first is kept; look at both runs",
+    )
+
+
+def _put_labels(database: Database, labels: Sequence[Label]) -> tuple[int, dict[int, DataError]]:
+    from pymongo.errors import BulkWriteError
+
+    collection = database[Label.collection]
+
+    def converged(places: Iterable[int]) -> dict[str, float | None]:
+        where = {"_id": {"$in": [labels[place].id for place in places]}, "state": "converged"}
+        return {found["_id"]: found["energy_eV"] for found in collection.find(where, {"energy_eV": 1})}
+
+    # what is there already is compared, not sent: doing an import again is cheap
+    known = converged(range(len(labels)))
+    fresh = [place for place, label in enumerate(labels) if label.id not in known]
+    changed, lost = 0, []
+    if fresh:
+        try:
+            done = collection.bulk_write([_label_write(labels[place]) for place in fresh], ordered=False)
+            changed = done.upserted_count + done.modified_count
+        except BulkWriteError as err:
+            changed = err.details["nUpserted"] + err.details["nModified"]
+            for error in err.details["writeErrors"]:
+                place = fresh[error["index"]]
+                if error["code"] != _DUPLICATE_KEY:
+                    raise _refused(Label.collection, labels[place].id, error) from err
+                lost.append(place)
+            # twice in this batch, or another process was first
+            known |= converged(lost)
+    compared = (place for place in sorted({*range(len(labels))} - {*fresh} | {*lost}))
+    refused = {place: _contradiction(labels[place], known.get(labels[place].id)) for place in compared}
+    return changed, {place: error for place, error in refused.items() if error}
+
+
+def _label_write(label: Label) -> Any:
+    """The write of `_put_label` as a part of a batch."""
+    from pymongo import ReplaceOne, UpdateOne
+
+    fields = label.to_mongo()
+    if label.state == "converged":
+        return ReplaceOne({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
+    del fields["_id"]
+    return UpdateOne({"_id": label.id}, {"$setOnInsert": fields}, upsert=True)
 
 
 def _refused(collection: str, id: str, error: Any) -> DatabaseError:
