@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.strict import checked
 
 if TYPE_CHECKING:
     from gst_jobflow.labelling.backend import LabelBackend
@@ -13,29 +14,46 @@ if TYPE_CHECKING:
 BACKENDS = ("vasp", "cp2k", "tblite")
 
 
-def backend_of(name: str, project: Project) -> LabelBackend:
+def backend_of(name: str, project: Project, options: dict[str, Any] | None = None) -> LabelBackend:
     """Make the backend.
+
+    Parameters
+    ----------
+    name
+        One of `BACKENDS`.
+    project
+        Says how programs are run.
+    options
+        Fields of the backend's settings over their defaults: what they change of the physics is another fingerprint.
 
     Raises
     ------
     InputError
-        There is none of this name.
+        There is none of this name, or an option is unknown or does not fit.
     MissingProgramError
         Its program is not there.
     """
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite}
     if name not in makers:
         raise InputError(f"no label backend '{name}'", nearest(name, BACKENDS))
-    return makers[name](project)
+    return makers[name](project, options or {})
 
 
-def _tblite(project: Project) -> LabelBackend:
-    from gst_jobflow.labelling.ase_calculator import tblite_backend
+def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
+    import inspect
 
-    return tblite_backend()
+    from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+
+    known = {*inspect.signature(tblite_backend).parameters, "isolate", "wall_limit_s", "threads", "floor_A"} - {
+        "fields"
+    }
+    if unknown := sorted(set(options) - known):
+        raise InputError(f"tblite has no option '{unknown[0]}'", nearest(unknown[0], known))
+    # made once more by the model, which checks types and bounds
+    return checked(AseBackend, tblite_backend(**options).model_dump(), "tblite")
 
 
-def _cp2k(project: Project) -> LabelBackend:
+def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
     from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 
     wanted = project.settings.cp2k
@@ -46,11 +64,13 @@ def _cp2k(project: Project) -> LabelBackend:
         fields["launcher"] = wanted.mpi_command
     if wanted.data_dir:
         fields["data_dir"] = str(wanted.data_dir)
-    return Cp2kBackend(settings=Cp2kSettings.discover(**fields))
+    found = Cp2kSettings.discover(**fields).model_dump()
+    return Cp2kBackend(settings=checked(Cp2kSettings, {**found, **options}, "cp2k"))
 
 
-def _vasp(project: Project) -> LabelBackend:
+def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
     from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings
 
     wanted = project.settings.vasp
-    return VaspBackend(settings=VaspSettings(**({"command": wanted.command} if wanted.command else {})))
+    fields = {"command": wanted.command} if wanted.command else {}
+    return VaspBackend(settings=checked(VaspSettings, {**fields, **options}, "vasp"))
