@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -344,6 +344,31 @@ def test_the_map_reads_names_with_signs():
     assert config_type_map(["T=300K=aimd"]) == {"T=300K": "aimd"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pbc": None},
+        {"pbc": '"T F T"'},
+        {"virial": None, "stress": '"1 2 3 2 4 5 3 5 6"'},
+        {"Properties": "species:S:1:pos:R:3:force:R:3"},
+        {"Properties": "species:S:1:pos:R:3:momenta:R:3"},
+        {"Properties": "species:S:1:pos:R:3"},
+        {"Lattice": '"5 1 0 0 6 0.5 2 0 7"', "note": '"two words"', "flag": "T"},
+    ],
+)
+def test_frames_are_read_as_ase_reads_them(tmp_path, changes):
+    file = tmp_path / "one.xyz"
+    file.write_text(gap_frame(4, **changes))
+    mine, theirs = next(read_records(file)).atoms, read(file, format="extxyz")
+    assert mine == theirs and mine.info.keys() == theirs.info.keys()
+    assert all(np.array_equal(mine.info[key], theirs.info[key]) for key in theirs.info)
+    assert mine.arrays.keys() == theirs.arrays.keys()
+    assert all(np.array_equal(mine.arrays[key], theirs.arrays[key]) for key in theirs.arrays)
+    assert mine.calc.results.keys() == theirs.calc.results.keys()
+    assert all(np.array_equal(mine.calc.results[key], theirs.calc.results[key]) for key in theirs.calc.results)
+
+
 @pytest.mark.mongo
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.floats(-20, 20))
@@ -359,12 +384,12 @@ def test_atoms_come_back_as_the_file_has_them(results, tmp_path, seed, n, shift)
     write(file, atoms, format="extxyz")
     report = import_files([file], results, options(default_config_type="other", min_distance_A=0.1))
     assert report.n_bad == 0, report.bad
-    read = next(read_records(file)).atoms
+    there = next(read_records(file)).atoms
     structure = next(results.find(Structure, {}, [("created_at", -1)]))
     again = load_atoms(results, structure.id)
     for name in ("numbers", "positions", "pbc"):
-        assert np.array_equal(getattr(again, name), getattr(read, name))
-    assert np.array_equal(again.cell.array, read.cell.array)
+        assert np.array_equal(getattr(again, name), getattr(there, name))
+    assert np.array_equal(again.cell.array, there.cell.array)
     # ASE writes eight decimals
     assert np.allclose(again.positions, atoms.positions, atol=1e-8, rtol=0)
     assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
