@@ -26,7 +26,7 @@ def choose_project(folder: Path | None, assignments: Sequence[str]) -> None:
     _chosen["overrides"] = parse_assignments(assignments)
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml
 
@@ -36,18 +36,18 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign or not key:
-            raise InputError(f"--set {assignment}: not KEY=VALUE", "for example --set mongo.port=30000")
+            raise InputError(f"{option} {assignment}: not KEY=VALUE", f"for example {option} a.b=1")
         *parents, leaf = key.split(".")
         target = nested
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise InputError(f"--set {assignment}: '{parent}' was given a value before", "set one or the other")
+                raise InputError(f"{option} {assignment}: '{parent}' was given a value before", "set one or the other")
         try:
             target[leaf] = yaml.safe_load(value)
         except yaml.YAMLError as err:
             raise InputError(
-                f"--set {assignment}: the value is not YAML", "quote it, for example --set 'a.b=[1, 2]'"
+                f"{option} {assignment}: the value is not YAML", f"quote it, for example {option} 'a.b=[1, 2]'"
             ) from err
     return nested
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.common import open_project, parse_assignments, say
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
@@ -16,6 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst la
 
 Where = Annotated[
     list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query: 'config_type=crystal'.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable)."
+    ),
 ]
 Backend = Annotated[str, typer.Option(help="What labels: vasp, cp2k or tblite.")]
 
@@ -26,6 +32,7 @@ def label(
     where: Where = None,
     chunk: Annotated[int, typer.Option(min=1, help="Structures a job.")] = 20,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+    option: Options = None,
 ) -> None:
     """Label structures: energies, forces and stress of one method. Those it has labelled are skipped.
 
@@ -41,7 +48,7 @@ def label(
     from gst_jobflow.store.query import make_query
 
     project = open_project()
-    chosen = backend_of(backend, project)
+    chosen = backend_of(backend, project, parse_assignments(option or [], "--option"))
     query = make_query("structures", where or [])
     ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
     if not ids:
@@ -67,6 +74,7 @@ def dataset(
     where: Where = None,
     test_fraction: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the test set.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    option: Options = None,
     weight: Annotated[
         list[str] | None, typer.Option(help="Weight of a config_type, e.g. crystal=2 (repeatable).")
     ] = None,
@@ -86,7 +94,8 @@ def dataset(
     if (backend is None) == (fingerprint is None):
         raise InputError("whose labels?", "give either --backend or --fingerprint")
     if backend is not None:
-        fingerprint = backend_of(backend, project).method().fingerprint()
+        options = parse_assignments(option or [], "--option")
+        fingerprint = backend_of(backend, project, options).method().fingerprint()
     number = make_query("structures", where or []).count(connect(project))
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
     maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
