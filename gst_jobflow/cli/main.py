@@ -36,6 +36,7 @@ _COMMANDS = (
     "status",
     "recover",
     "query",
+    "show",
     "report",
     "ingest",
 )

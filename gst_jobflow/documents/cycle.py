@@ -32,6 +32,8 @@ class Cycle(Document):
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("device", 1), ("state", 1)]),
         Index(keys=[("potential_id", 1)]),
+        Index(keys=[("structure_id", 1)]),
+        Index(keys=[("barrier_structure_id", 1)]),
         Index(keys=[("formula", 1)]),
         Index(keys=[("created_at", -1)]),
     )

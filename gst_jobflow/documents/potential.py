@@ -38,6 +38,7 @@ class Potential(Document):
         Index(keys=[("name", 1)]),
         Index(keys=[("dataset_id", 1)]),
         Index(keys=[("parent_id", 1)]),
+        Index(keys=[("job_uuid", 1)]),
         Index(keys=[("rmse.test.force_meV_per_A", 1)]),
         Index(keys=[("rmse.test.energy_meV_per_atom", 1)]),
         Index(keys=[("created_at", -1)]),

@@ -26,6 +26,7 @@ class Study(Document):
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("kind", 1), ("state", 1)]),
         Index(keys=[("name", 1)]),
+        Index(keys=[("members.id", 1)]),
         Index(keys=[("created_at", -1)]),
     )
 

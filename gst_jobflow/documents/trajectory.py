@@ -38,6 +38,9 @@ class Trajectory(Document):
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("potential_id", 1)]),
         Index(keys=[("cycle_id", 1), ("operation_index", 1)]),
+        Index(keys=[("start_structure_id", 1)]),
+        Index(keys=[("final_structure_id", 1)]),
+        Index(keys=[("job_uuid", 1)]),
         Index(keys=[("protocol", 1)]),
         Index(keys=[("formula", 1)]),
         Index(keys=[("state", 1)]),

@@ -1,6 +1,7 @@
 """The results database: connect, migrate, write once, query; files; spool and ingest."""
 
 from gst_jobflow.store.artifacts import ArtifactStore
+from gst_jobflow.store.query import find
 from gst_jobflow.store.results import Results, ingest, public
 
-__all__ = ["ArtifactStore", "Results", "ingest", "public"]
+__all__ = ["ArtifactStore", "Results", "find", "ingest", "public"]

@@ -5,21 +5,46 @@ A filter is parsed into fields, comparisons and typed values; a user's text neve
 
 from __future__ import annotations
 
+import math
 import re
+import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-from gst_jobflow.documents import Document
+from pydantic import BaseModel
+
+from gst_jobflow.documents import (
+    Attempt,
+    Cycle,
+    Dataset,
+    Document,
+    Label,
+    Potential,
+    Structure,
+    Study,
+    Trajectory,
+    unpack,
+)
 from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.store.results import collection_of, public
+from gst_jobflow.store.results import Results, collection_of, public
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from pymongo.database import Database
 
-_CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<)(?P<value>.*)$", re.S)
+    from gst_jobflow.settings import Project
+
+DocumentT = TypeVar("DocumentT", bound=Document)
+
+_CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)$", re.S)
+_PATH = re.compile(r"^[A-Za-z_]\w*(\.\w+)*$", re.ASCII)
 _OPERATORS = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt"}
+_OF_SEVERAL = {"=": "$in", "!=": "$nin"}
+_INT64 = 2**63
+_BATCH = 500
 ALIASES = {"id": "_id", "composition": "formula", "dmin": "min_distance_A", "density": "density_g_cm3"}
 """Short names of fields in filters. `composition` also takes any writing of the formula."""
 
@@ -43,6 +68,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "attempts": ("id", "job_name", "number", "state", "host", "started_at", "ended_at", "reason"),
 }
 """Fields that a table shows when none are asked for."""
+
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "structures": ("n_atoms", "min_distance_A", "density_g_cm3"),
+    "labels": ("energy_per_atom_eV", "max_force_eV_A", "wall_s"),
+    "datasets": ("n_members", "n_atoms"),
+    "potentials": ("rmse.test.energy_meV_per_atom", "rmse.test.force_meV_per_A", "n_functions"),
+    "studies": (),
+    "trajectories": ("n_atoms", "duration_ps", "final_temperature_K", "cost.core_hours"),
+    "cycles": ("n_atoms",),
+    "attempts": ("number",),
+}
+"""Fields whose smallest, mean and largest value a summary shows when none are asked for."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +111,9 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
     collection
         Name of the collection.
     conditions
-        Texts of conditions, each `field=value` or several apart by blanks; operators = != > >= < <=. A list field
-        matches when one of its values does.
+        Texts of conditions, each `field=value` or several apart by blanks; operators = != > >= < <=, and ~ for
+        texts that begin so. `field=a,b` takes either, `field!=a,b` neither; a comma that belongs to a value is
+        written with a backslash before it. A list field matches when one of its values does.
     sort
         Field to sort by, with `-` in front for falling order; newest first when none is given.
     limit
@@ -90,50 +128,126 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
     where: dict[str, Any] = {}
     for condition in (part for text in conditions for part in text.split()):
         field, comparison, value = _parse(model, condition)
-        where.setdefault(field, {})[comparison] = value
+        if comparison in where.get(field, {}):
+            # two conditions of one kind on one field hold both: a list may have both values
+            where.setdefault("$and", []).append({field: {comparison: value}})
+        else:
+            where.setdefault(field, {})[comparison] = value
     order = [("created_at", -1)]
     if sort:
-        order = [(_field(model, sort.removeprefix("-")), -1 if sort.startswith("-") else 1)]
+        order = [(field_path(model, sort.removeprefix("-")), -1 if sort.startswith("-") else 1)]
     return Query(model, where, order, limit)
 
 
 def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
     match = _CONDITION.match(condition)
     if match is None:
-        raise InputError(f"cannot read the condition '{condition}'", "write field=value with one of = != > >= < <=")
-    field = _field(model, match["field"])
-    value = _formula(match["value"]) if match["field"] == "composition" else _value(model, field, match["value"])
-    return field, _OPERATORS[match["operator"]], value
+        raise InputError(f"cannot read the condition '{condition}'", "write field=value with one of = != > >= < <= ~")
+    field, operator = field_path(model, match["field"]), match["operator"]
+    if operator == "~":
+        return field, "$regex", _prefix(model, field, match["value"])
+    texts = [text.replace("\\,", ",") for text in re.split(r"(?<!\\),", match["value"])]
+    values = [_formula(text) if match["field"] == "composition" else _value(model, field, text) for text in texts]
+    if len(values) == 1:
+        return field, _OPERATORS[operator], values[0]
+    if operator not in _OF_SEVERAL:
+        raise InputError(f"'{condition}' compares with several values", "only = and != take values apart by commas")
+    return field, _OF_SEVERAL[operator], values
 
 
-def _field(model: type[Document], name: str) -> str:
-    """The stored path of a field; paths into sub-documents (`rmse.test.force_meV_per_A`) need a known first part."""
+def _prefix(model: type[Document], field: str, text: str) -> str:
+    """An anchored pattern of plain text: every sign that means something in a pattern is escaped."""
+    if not _is_text(_leaf(model, field)):
+        raise InputError(f"{field} is not text", "~ finds texts that begin so; compare others with = != > >= < <=")
+    if not text or "\0" in text:
+        raise InputError(f"cannot look for {field} that begins with {text!r}", f"for example {field}~abc")
+    return "^" + re.escape(text)
+
+
+def field_path(model: type[Document], name: str) -> str:
+    """The stored path of a field.
+
+    Raises
+    ------
+    InputError
+        The documents have no such field; the message names the nearest. Below free-form fields (`source`, `plan`)
+        any name is taken.
+    """
     path = ALIASES.get(name, name)
-    first = path.split(".")[0]
-    if first != "_id" and first not in model.model_fields:
-        known = sorted({*model.model_fields, *ALIASES} - {"schema_version"})
-        raise InputError(f"{model.collection} have no field '{name}'", nearest(first, known))
+    if not _PATH.match(path):
+        raise InputError(f"'{name}' is not the name of a field", "names are letters, digits and _, joined by dots")
+    if _leaf(model, path) is bytes:
+        raise InputError(f"{name} holds packed numbers and cannot be asked for", "read it with find() or unpack()")
     return path
 
 
+def _leaf(model: type[Document], path: str) -> Any:
+    """The type at a path, lists as what they hold; `Any` below free-form fields."""
+    annotation: Any = model
+    for part in path.split("."):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            if part == "_id" and annotation is model:
+                annotation = str
+                continue
+            if part not in annotation.model_fields:
+                known = {*annotation.model_fields} - {"schema_version"}
+                known |= set(ALIASES) if annotation is model else set()
+                raise InputError(f"{model.collection} have no field '{path}'", nearest(part, known))
+            annotation = annotation.model_fields[part].annotation
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        else:
+            return Any
+        annotation = _held(annotation)
+    return annotation
+
+
+def _held(annotation: Any) -> Any:
+    """The type without None, and of a list what it holds."""
+    options = [annotation]
+    if get_origin(annotation) in (Union, types.UnionType):
+        options = [option for option in get_args(annotation) if option is not type(None)]
+    if len(options) != 1:
+        return Any
+    return _held(get_args(options[0])[0]) if get_origin(options[0]) is list else options[0]
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or get_origin(annotation) is Literal
+
+
 def _value(model: type[Document], field: str, text: str) -> Any:
-    annotation = "" if field == "_id" else str(model.model_fields[field.split(".")[0]].annotation)
-    words = ("<class 'str'>", "str | None", "list[str]")
-    if field == "_id" or ("." not in field and (annotation in words or annotation.startswith("typing.Literal"))):
+    """A value of the field's type; below free-form fields a number, true, false, null or text, as it looks."""
+    annotation = _leaf(model, field)
+    if _is_text(annotation):
         return text
-    if "datetime" in annotation:
+    if text.lower() == "null":
+        return None
+    if annotation is datetime:
         try:
             return datetime.fromisoformat(text.replace("Z", "+00:00"))
         except ValueError as err:
             raise InputError(f"'{text}' is not a time", f"write {field} as 2026-01-31 or 2026-01-31T12:00:00Z") from err
-    for number in (int, float):
+    number = _number(text)
+    if number is not None:
+        return number
+    if annotation in (int, float):
+        raise InputError(f"'{text}' is not a number", f"{field} is one")
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _number(text: str) -> int | float | None:
+    """The finite number that the text is, in what the server can hold; else None."""
+    for kind in (int, float):
         try:
-            return number(text)
+            number = kind(text)
         except ValueError:
             continue
-    if annotation in ("<class 'int'>", "<class 'float'>", "float | None", "int | None"):
-        raise InputError(f"'{text}' is not a number", f"{field} is one")
-    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
+        if isinstance(number, int) and abs(number) < _INT64:
+            return number
+        if math.isfinite(number):
+            return float(number)
+    return None
 
 
 def _formula(text: str) -> str:
@@ -142,8 +256,171 @@ def _formula(text: str) -> str:
     return reduced_formula(parse_formula(text))
 
 
+def summarise(
+    database: Database, query: Query, group_by: str, numbers: Iterable[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Count and measure by groups, on the server.
+
+    Parameters
+    ----------
+    group_by
+        Field whose values make the groups; a document with a list is counted once for each of its values.
+    numbers
+        Numeric fields to summarise; those of `NUMBERS` when none are given.
+
+    Yields
+    ------
+    dict
+        `group`, `count`, and for each number `{"min", "mean", "max"}` (None where no document has it); largest
+        group first.
+
+    Raises
+    ------
+    InputError
+        An unknown field, or one that is no number.
+    """
+    model = query.model
+    path = field_path(model, group_by)
+    chosen = list(numbers) if numbers is not None else list(NUMBERS[model.collection])
+    fields = [field_path(model, name) for name in chosen]
+    for name, field in zip(chosen, fields, strict=True):
+        if _leaf(model, field) not in (int, float, Any):
+            raise InputError(f"{name} is no number", f"for example {', '.join(NUMBERS[model.collection]) or 'none'}")
+    group: dict[str, Any] = {"_id": f"${path}", "count": {"$sum": 1}}
+    for place, field in enumerate(fields):
+        # names of sums hold no dots, so they are numbered
+        group |= {f"{word}{place}": {f"${word}": f"${field}"} for word in ("min", "avg", "max")}
+    unwind = {"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": True}}
+    pipeline = [{"$match": query.where}, unwind, {"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
+    if query.limit:
+        pipeline.append({"$limit": query.limit})
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for found in database[model.collection].aggregate(pipeline):
+            measured = {
+                name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
+                for place, name in enumerate(chosen)
+            }
+            yield {"group": found["_id"], "count": found["count"], **measured}
+
+    return rows()
+
+
+@overload
+def find(
+    where: Project | Results, what: type[DocumentT], conditions: str = "", /, **how: Any
+) -> Iterator[DocumentT]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["structures"], conditions: str = "", /, **how: Any
+) -> Iterator[Structure]: ...
+@overload
+def find(where: Project | Results, what: Literal["labels"], conditions: str = "", /, **how: Any) -> Iterator[Label]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["datasets"], conditions: str = "", /, **how: Any
+) -> Iterator[Dataset]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["potentials"], conditions: str = "", /, **how: Any
+) -> Iterator[Potential]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["studies"], conditions: str = "", /, **how: Any
+) -> Iterator[Study]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["trajectories"], conditions: str = "", /, **how: Any
+) -> Iterator[Trajectory]: ...
+@overload
+def find(where: Project | Results, what: Literal["cycles"], conditions: str = "", /, **how: Any) -> Iterator[Cycle]: ...
+@overload
+def find(
+    where: Project | Results, what: Literal["attempts"], conditions: str = "", /, **how: Any
+) -> Iterator[Attempt]: ...
+def find(
+    where: Project | Results,
+    what: str | type[Document],
+    conditions: str | Iterable[str] = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
+) -> Iterator[Document]:
+    """Stream typed documents: `find(project, "structures", "composition=Ge2Sb2Te5 dmin<2.4")`.
+
+    Parameters
+    ----------
+    where
+        An open project or its results.
+    what
+        Name of a collection, or the document model.
+    conditions, sort, limit
+        As `make_query` takes them.
+
+    Raises
+    ------
+    InputError
+        At once, not at the first document: something unknown was asked for.
+    """
+    texts = [conditions] if isinstance(conditions, str) else conditions
+    query = make_query(what if isinstance(what, str) else what.collection, texts, sort, limit)
+    results = where if isinstance(where, Results) else Results.open(where)
+    return _models(results.database, query)
+
+
+def _models(database: Database, query: Query) -> Iterator[Any]:
+    cursor = database[query.model.collection].find(query.where).sort(query.sort).limit(query.limit)
+    for found in cursor:
+        yield query.model.model_validate(found)
+
+
+def frames(results: Results, query: Query) -> Iterator[Atoms]:
+    """Stream the atoms of structures or converged labels.
+
+    `info` carries `structure_id` and `config_type`; atoms of labels also `label_id` and `fingerprint`, and a
+    `SinglePointCalculator` with energy (eV), forces (eV/Å) and, where there is one, stress (eV/Å³, Voigt). Labels
+    that did not converge have none of these and are left out.
+
+    Raises
+    ------
+    InputError
+        At once: documents of this collection hold no atoms.
+    """
+    from gst_jobflow.store.atoms import atoms_of
+
+    if query.model is Structure:
+        return (atoms_of(structure, results.artifacts) for structure in _models(results.database, query))
+    if query.model is Label:
+        return _labelled(results, query)
+    raise InputError(f"{query.model.collection} hold no atoms", "extxyz is for structures and labels")
+
+
+def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from gst_jobflow.store.atoms import atoms_of
+
+    converged = {"$and": [query.where, {"state": "converged"}]}
+    labels = _models(results.database, Query(query.model, converged, query.sort, query.limit))
+    while batch := list(islice(labels, _BATCH)):
+        structures = results.get_many(Structure, [label.structure_id for label in batch])
+        for label, structure in zip(batch, structures, strict=True):
+            atoms = atoms_of(structure, results.artifacts)
+            atoms.info.update(label_id=label.id, fingerprint=label.fingerprint, config_type=label.config_type)
+            values = {"energy": label.energy_eV, "forces": unpack(label.forces, 3)}
+            if label.stress_eV_A3 is not None:
+                values["stress"] = label.stress_eV_A3
+            atoms.calc = SinglePointCalculator(atoms, **values)
+            yield atoms
+
+
 def pick(document: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path of a public document; None where there is none."""
+    """The value at a dotted path (or a short name) of a public document; None where there is none."""
+    if path == "_id":
+        path = "id"
+    elif path not in document:
+        path = ALIASES.get(path, path)
     value: Any = document
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
