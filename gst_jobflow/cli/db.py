@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,11 +94,34 @@ def check(
     from gst_jobflow.store.check import check as find
 
     project = open_project()
-    repaired = _repair(project) if repair else []
-    findings = find(project, deep=deep)
-    n_findings = _stream_json(repaired, findings) if as_json else _stream_text(repaired, findings)
+    with _explained(project):
+        repaired = _repair(project) if repair else []
+        findings = find(project, deep=deep)
+        n_findings = _stream_json(repaired, findings) if as_json else _stream_text(repaired, findings)
     if n_findings:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _explained(project: Project) -> Iterator[None]:
+    """Turn errors of the driver and of the disk into one line with a way out."""
+    from pymongo.errors import PyMongoError
+
+    from gst_jobflow.errors import DataError
+    from gst_jobflow.store.connect import connection, explain
+
+    try:
+        yield
+    except PyMongoError as err:
+        # the driver's own text and traceback may hold the URI
+        raise explain(err, connection(project)) from None
+    except BrokenPipeError:  # the reader of our output has seen enough
+        raise
+    except OSError as err:
+        place = f"{err.filename}: " if err.filename else ""
+        raise DataError(
+            f"{place}{err.strerror or err}", "make room or grant access there, then run this again"
+        ) from err
 
 
 def _repair(project: Project) -> list[str]:
@@ -151,7 +175,9 @@ def backup(
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
     from gst_jobflow.store.backup import backup as write
 
-    manifest = write(open_project(), file.absolute(), files=not no_files, while_running=while_running)
+    project = open_project()
+    with _explained(project):
+        manifest = write(project, file.absolute(), files=not no_files, while_running=while_running)
     _show_backup(manifest, f"written: {file}", as_json)
     if manifest.files.missing:
         say(f"{len(manifest.files.missing)} files that documents name are missing or corrupt, so not in it")
@@ -180,7 +206,8 @@ def restore(
         if typer.prompt(text, err=True, default="", show_default=False) != name:
             raise InputError("that is not its name; nothing was changed", "gst db restore again, or --yes")
 
-    manifest = read(project, file.absolute(), force=force, confirm=None if yes else confirm)
+    with _explained(project):
+        manifest = read(project, file.absolute(), force=force, confirm=None if yes else confirm)
     _show_backup(manifest, f"restored: {file}", as_json)
 
 

@@ -267,7 +267,7 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, 0o600
     tar.addfile(entry, content)
-    tar.members.clear()  # tarfile keeps every one, and there may be a million
+    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every one, and there may be a million
 
 
 def _add_file(tar: tarfile.TarFile, name: str, file: Path) -> None:
@@ -343,7 +343,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if content is None:
                 raise tarfile.ReadError(f"{entry.name} is not a plain file")
             yield entry.name, content
-            tar.members.clear()  # as in `_add`
+            tar.members.clear()  # type: ignore[attr-defined]  # as in `_add`
 
 
 def _digest(content: IO[bytes]) -> tuple[str, int]:

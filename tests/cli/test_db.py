@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Attempt, now
-from gst_jobflow.errors import DatabaseError, InputError
+from gst_jobflow.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import read_credentials
 from tests.documents.test_documents import label, structure
@@ -120,3 +120,22 @@ def test_backup_and_restore(gst, project, results, tmp_path):
     bare = gst(project, "db", "backup", str(tmp_path / "c.tar"), "--no-files")
     assert bare.exit_code == 0 and "--no-files" in bare.stdout
     assert gst(project, "db", "check", "--deep").stdout == "clean\n"
+
+
+@pytest.mark.mongo
+def test_errors_of_driver_and_disk_are_one_line(gst, project, tmp_path, monkeypatch):
+    from pymongo.errors import AutoReconnect
+
+    def fail(err):
+        def function(*_, **__):
+            raise err
+
+        return function
+
+    monkeypatch.setattr("gst_jobflow.store.check.check", fail(AutoReconnect("mongodb://user:secret@host")))
+    gone = gst(project, "db", "check").exception
+    assert isinstance(gone, DatabaseError) and gone.fix and "secret" not in str(gone)
+    monkeypatch.setattr("gst_jobflow.store.backup._write", fail(OSError(28, "No space left on device")))
+    full = gst(project, "db", "backup", str(tmp_path / "b.tar")).exception
+    assert isinstance(full, DataError) and "No space left" in str(full)
+    assert not list(tmp_path.glob("*.tar")) and not list(tmp_path.glob(".gst-*"))
