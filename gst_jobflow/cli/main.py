@@ -91,6 +91,12 @@ def main() -> None:
         # `gst query … | head` is no error; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as err:
+        # the driver's own text may hold the URI, and its traceback tells a user nothing
+        if debug or not type(err).__module__.startswith("pymongo"):
+            raise
+        complain(f"the database went away or refused ({type(err).__name__})", "gst db status; then run this again")
+        sys.exit(1)
     except KeyboardInterrupt:
         complain("interrupted", "what was done is kept; run the same command again to go on")
         sys.exit(130)
