@@ -62,7 +62,7 @@ def command(
 
     form = _format(form, as_json)
     if limit is None:
-        limit = 20 if form == "table" and output is None else 0
+        limit = 20 if form == "table" and output is None and not group_by else 0
     query = make_query(collection, where or [], sort, limit)
     chosen = _names(fields)
     for name in chosen:

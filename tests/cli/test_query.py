@@ -52,13 +52,15 @@ def test_formats_hold_the_same_documents(project: Project, tmp_path: Path) -> No
 
 @pytest.mark.mongo
 def test_groups_are_shown(project: Project) -> None:
-    add_structures(Results.open(project), 20)
+    add_structures(Results.open(project), 30)
     query = ["-p", str(project.root), "query", "labels", "--group-by"]
     counts = json.loads(gst(*query, "state", "--json").stdout)
-    assert counts == [{"group": "converged", "count": 18}, {"group": "failed", "count": 2}]
+    assert counts == [{"group": "converged", "count": 27}, {"group": "failed", "count": 3}]
     rows = list(csv.DictReader(gst(*query, "state", "--stats", "-f", "csv").stdout.splitlines()))
-    assert float(rows[0]["max max_force_eV_A"]) == pytest.approx(1.8, abs=1e-12)  # 0.1 × 18 in doubles
+    assert float(rows[0]["max max_force_eV_A"]) == pytest.approx(2.8, abs=1e-12)  # 0.1 × 28 in doubles
     assert rows[1]["mean energy_per_atom_eV"] == ""  # failed labels have none
+    groups = gst(*query, "structure_id").stdout.splitlines()
+    assert len(groups) == 32  # a table of groups is never cut unless a limit is given
     only = gst(*query, "state", "--stats-of", "wall_s").stdout
     assert "mean wall_s" in only and "energy" not in only
 
