@@ -196,7 +196,7 @@ def test_the_numbers_of_summaries_exist(collection: str) -> None:
 @pytest.mark.parametrize("collection", COLUMNS)
 def test_the_columns_of_tables_exist(collection: str) -> None:
     for column in COLUMNS[collection]:
-        make_query(collection, sort=column)
+        assert make_query(collection, sort=column).sort[0][1] == 1
 
 
 @pytest.mark.mongo
