@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gst_jobflow.errors import RunError
+from gst_jobflow.launch.configs import environment as project_environment
 from gst_jobflow.processes import die_with_parent, end_group
-from gst_jobflow.settings import PROJECT_VARIABLE
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
@@ -89,13 +89,7 @@ class Workers:
 
     def _start(self, index: int) -> subprocess.Popen[bytes]:
         configs = self.project.fw_configs_dir
-        environment = {
-            **os.environ,
-            PROJECT_VARIABLE: str(self.project.root),
-            "FW_CONFIG_FILE": str(configs / "FW_config.yaml"),
-            "JOBFLOW_CONFIG_FILE": str(configs / "jobflow.yaml"),
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = {**os.environ, **project_environment(self.project), "PYTHONUNBUFFERED": "1"}
         # a module run with -m does not depend on where console scripts were installed
         program = [sys.executable, "-m", "fireworks.scripts.rlaunch_run", "-c", str(configs)]
         with self._log(index).open("ab") as log:

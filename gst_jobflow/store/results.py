@@ -282,26 +282,11 @@ _DUPLICATE_KEY = 11000
 
 
 def _put_label(database: Database, label: Label) -> bool:
-    """Insert a label; a converged one takes the place of a failed one, never the other way round."""
-    from pymongo.errors import DuplicateKeyError, WriteError
-
-    fields = label.to_mongo()
-    collection = database[Label.collection]
-    try:
-        if label.state != "converged":
-            body = {key: value for key, value in fields.items() if key != "_id"}
-            return collection.update_one({"_id": label.id}, {"$setOnInsert": body}, upsert=True).upserted_id is not None
-        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        collection.replace_one({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
-        return True
-    except DuplicateKeyError:
-        known = collection.find_one({"_id": label.id}, {"energy_eV": 1})
-        contradiction = _contradiction(label, (known or {}).get("energy_eV"))
-        if contradiction:
-            raise contradiction from None
-        return False
-    except WriteError as err:
-        raise _refused(Label.collection, label.id, err) from err
+    """Insert one label as `_put_labels` does; raises DataError where a converged one of another energy is there."""
+    changed, refused = _put_labels(database, [label])
+    if refused:
+        raise refused[0]
+    return changed > 0
 
 
 def _contradiction(label: Label, known_eV: float | None) -> DataError | None:
@@ -319,6 +304,7 @@ def _contradiction(label: Label, known_eV: float | None) -> DataError | None:
 
 
 def _put_labels(database: Database, labels: Sequence[Label]) -> tuple[int, dict[int, DataError]]:
+    """Insert labels; a converged one takes the place of a failed one, never the other way round."""
     from pymongo.errors import BulkWriteError
 
     collection = database[Label.collection]
@@ -350,11 +336,12 @@ def _put_labels(database: Database, labels: Sequence[Label]) -> tuple[int, dict[
 
 
 def _label_write(label: Label) -> Any:
-    """The write of `_put_label` as a part of a batch."""
+    """One write of the batch."""
     from pymongo import ReplaceOne, UpdateOne
 
     fields = label.to_mongo()
     if label.state == "converged":
+        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
         return ReplaceOne({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
     del fields["_id"]
     return UpdateOne({"_id": label.id}, {"$setOnInsert": fields}, upsert=True)
