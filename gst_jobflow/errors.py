@@ -42,6 +42,10 @@ class DataError(GstError):
     """Stored or computed data is missing, contradictory or out of bounds; nothing was written."""
 
 
+class NoDocumentError(DataError):
+    """A document that is to be changed is not there, or not yet."""
+
+
 class RunError(GstError):
     """A program that we ran failed. `failure_class` names how (see docs/errors.md)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -9,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from gst_jobflow.errors import InputError, nearest
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@cache
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()} | set(model.model_fields)
 
 
 class StrictModel(BaseModel):
@@ -20,7 +26,7 @@ class StrictModel(BaseModel):
     @classmethod
     def _name_the_nearest_key(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            known = {field.alias or name for name, field in cls.model_fields.items()} | set(cls.model_fields)
+            known = _known_keys(cls)
             # monty adds @module, @class and @version when jobflow stores a model
             data = {key: value for key, value in data.items() if not str(key).startswith("@")}
             unknown = [str(key) for key in data if key not in known]

@@ -19,7 +19,7 @@ class Label(Document):
     collection: ClassVar[str] = "labels"
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("structure_id", 1), ("fingerprint", 1)], unique=True),
-        Index(keys=[("fingerprint", 1), ("state", 1), ("config_type", 1)]),
+        Index(keys=[("fingerprint", 1), ("state", 1), ("created_at", -1), ("config_type", 1)]),
         Index(keys=[("state", 1), ("failure_class", 1)]),
         Index(keys=[("job_uuid", 1)]),
         Index(keys=[("energy_per_atom_eV", 1)]),

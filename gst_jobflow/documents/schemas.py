@@ -39,6 +39,8 @@ _KEPT = (
 def collection_schema(model: type[Document]) -> dict[str, Any]:
     """Validator and indexes of one collection, as kept in `db_schemas/<collection>.json`."""
     json_schema = model.model_json_schema(by_alias=True, mode="serialization")
+    # an older program that still runs must not slip its documents in: what it made stays in its manifest
+    json_schema["properties"]["schema_version"] = {"type": "integer", "enum": [SCHEMA_VERSION]}
     json_schema["required"] = ["_id", "schema_version", "created_at", *json_schema["required"][1:]]
     return {
         "collection": model.collection,

@@ -21,14 +21,16 @@ class Structure(Document):
 
     collection: ClassVar[str] = "structures"
     indexes: ClassVar[tuple[Index, ...]] = (
-        Index(keys=[("formula", 1), ("config_type", 1)]),
-        Index(keys=[("config_type", 1), ("iteration", 1)]),
-        Index(keys=[("iteration", 1)]),
-        Index(keys=[("n_atoms", 1)]),
+        # an equality, then the order that queries come in, then a range: the first page is read off the index
+        Index(keys=[("formula", 1), ("created_at", -1), ("min_distance_A", 1)]),
+        Index(keys=[("config_type", 1), ("created_at", -1), ("iteration", 1)]),
+        Index(keys=[("iteration", 1), ("created_at", -1)]),
+        Index(keys=[("n_atoms", 1), ("created_at", -1)]),
         Index(keys=[("min_distance_A", 1)]),
         Index(keys=[("density_g_cm3", 1)]),
         Index(keys=[("parents", 1)]),
-        Index(keys=[("tags", 1)]),
+        Index(keys=[("group", 1)]),
+        Index(keys=[("tags", 1), ("created_at", -1)]),
         Index(keys=[("created_at", -1)]),
     )
 
@@ -39,6 +41,10 @@ class Structure(Document):
     config_type: ConfigType
     iteration: int = Field(0, ge=0, description="Iteration of the training protocol that made it")
     parents: list[str] = Field(default_factory=list, description="Structures that it was made from")
+    group: str = Field(
+        min_length=1,
+        description="What a split must not part: the trajectory that it is a frame of, else its first parent or itself",
+    )
     min_distance_A: float | None = Field(None, gt=0, description="Closest contact, periodic")
     density_g_cm3: float = Field(gt=0)
     volume_per_atom_A3: float = Field(gt=0)

@@ -36,6 +36,7 @@ def structure(**changes: object) -> Structure:
         "composition": {"Ge": 0.5, "Te": 0.5},
         "n_atoms": 2,
         "config_type": "crystal",
+        "group": "a" * 32,
         "min_distance_A": 3.0,
         "density_g_cm3": 6.0,
         "volume_per_atom_A3": 27.0,
