@@ -1,7 +1,8 @@
 """The results database: connect, migrate, write once, query; files; spool and ingest."""
 
 from gst_jobflow.store.artifacts import ArtifactStore
+from gst_jobflow.store.ingest import ingest
 from gst_jobflow.store.query import find
-from gst_jobflow.store.results import Results, ingest, public
+from gst_jobflow.store.results import Results, public
 
 __all__ = ["ArtifactStore", "Results", "find", "ingest", "public"]

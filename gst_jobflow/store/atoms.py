@@ -23,11 +23,15 @@ def structure_document(
     *,
     source: dict[str, Any] | None = None,
     parents: list[str] | None = None,
+    group: str | None = None,
     iteration: int = 0,
     tags: list[str] | None = None,
     artifacts: ArtifactStore | None = None,
 ) -> Structure:
-    """Make the document of a structure; a large one needs `artifacts` to keep its coordinates in."""
+    """Make the document of a structure; a large one needs `artifacts` to keep its coordinates in.
+
+    `group` is what a split of train and test must not part; None: its first parent or, without one, itself.
+    """
     fields: dict[str, Any] = describe(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
@@ -38,8 +42,10 @@ def structure_document(
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
         fields["positions"] = pack(atoms.positions)
+    id = content_hash(atoms)
     return Structure(
-        _id=content_hash(atoms),
+        _id=id,
+        group=group or (parents[0] if parents else id),
         config_type=config_type,
         iteration=iteration,
         parents=parents or [],

@@ -27,9 +27,12 @@ from pydantic import Field, ValidationError
 
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.errors import DatabaseError, DataError, InputError
-from gst_jobflow.store.artifacts import ArtifactStore, sha256_of
-from gst_jobflow.store.check import META_COLLECTION, RESTORE_MARK, all_files
+from gst_jobflow.store.artifacts import ArtifactStore, hash_of, sha256_of
+from gst_jobflow.store.check import all_files
+from gst_jobflow.store.gridfs_files import COLLECTIONS as FILE_COLLECTIONS
 from gst_jobflow.store.migrate import migrate
+from gst_jobflow.store.preparation import INDEX_OPTIONS
+from gst_jobflow.store.versions import META_COLLECTION, RESTORE_MARK
 from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
@@ -44,7 +47,6 @@ _MANIFEST_SUM = "manifest.sha256"
 _ARTIFACT = re.compile(r"artifacts/([0-9a-f]{2})/([0-9a-f]{62})")
 _CHUNK_BYTES = 1 << 20
 _BATCH_BYTES = 8 << 20
-_INDEX_OPTIONS = ("unique", "sparse", "expireAfterSeconds")
 # documents are written after those they name: read the other way round, a backup beside writers holds no id of a
 # document that it does not hold itself
 _LAST = ("studies", "cycles", "trajectories", "potentials", "datasets", "labels", "structures")
@@ -126,7 +128,7 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
         raise InputError(f"{target} is there already", "name another file, or remove it")
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
-    database = connect(project)
+    database = connect(project, any_version=True)  # before a migration is the best time for a backup
     try:
         if database[META_COLLECTION].find_one({"_id": RESTORE_MARK}) is not None:
             raise DatabaseError("a restore of this database was cut off", "gst db restore FILE.tar --force")
@@ -134,7 +136,7 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".gst-backup-") as scratch:
             manifest = _collect(database, Path(scratch), while_running)
             with closing(_hashes(Path(scratch))) as hashes:
-                artifacts = ArtifactStore(project.artifacts_dir)
+                artifacts = ArtifactStore.of(project, database)
                 manifest.files = _survey(database, artifacts, hashes) if files else FilesDump(included=False)
                 _refuse_running(database, while_running)
                 _write(target, Path(scratch), manifest, artifacts, hashes)
@@ -158,7 +160,7 @@ def _refuse_running(database: Database, while_running: bool) -> None:
 def _collect(database: Database, scratch: Path, while_running: bool) -> BackupManifest:
     """Dump every collection into `scratch`."""
     names = [info["name"] for info in database.list_collections() if info.get("type", "collection") == "collection"]
-    names = sorted((n for n in names if not n.startswith("system.")), key=lambda n: (n in DOCUMENTS, _place(n), n))
+    names = sorted((n for n in names if _holds_documents(n)), key=lambda n: (n in DOCUMENTS, _place(n), n))
     version = (database[META_COLLECTION].find_one({"_id": "schema"}) or {}).get("version", SCHEMA_VERSION)
     return BackupManifest(
         schema_version=version,
@@ -199,7 +201,7 @@ def _dump(collection: Collection, file: Path) -> CollectionDump:
             n_documents += 1
     digest, size = sha256_of(file)
     indexes = [
-        IndexDump(keys=index["key"], options={key: index[key] for key in _INDEX_OPTIONS if key in index})
+        IndexDump(keys=index["key"], options={key: index[key] for key in INDEX_OPTIONS if key in index})
         for name, index in collection.index_information().items()
         if name != "_id_"
     ]
@@ -223,14 +225,14 @@ def _survey(database: Database, artifacts: ArtifactStore, hashes: sqlite3.Connec
         hashes.execute("INSERT OR IGNORE INTO named VALUES (?)", (ref["sha256"],))
     found, combined = FilesDump(included=True), hashlib.sha256()
     for (digest,) in hashes.execute("SELECT sha256 FROM named ORDER BY sha256"):
-        path = artifacts.path_of(digest)
-        if not path.is_file() or sha256_of(path)[0] != digest:
+        size_bytes = artifacts.size_of(digest)
+        if size_bytes is None or not artifacts.is_sound(digest):
             found.missing.append(digest)
             continue
         hashes.execute("INSERT INTO sound VALUES (?)", (digest,))
         combined.update(f"{digest}\n".encode())
         found.count += 1
-        found.size_bytes += path.stat().st_size
+        found.size_bytes += size_bytes
     found.sha256 = combined.hexdigest()
     return found
 
@@ -252,7 +254,8 @@ def _write(
             for number, dump in enumerate(manifest.collections):
                 _add_file(tar, dump.member, scratch / f"{number}.bson.gz")
             for (digest,) in hashes.execute("SELECT sha256 FROM sound ORDER BY sha256"):
-                _add_file(tar, f"artifacts/{digest[:2]}/{digest[2:]}", artifacts.path_of(digest))
+                with artifacts.open(digest) as content:
+                    _add(tar, f"artifacts/{digest[:2]}/{digest[2:]}", content, artifacts.size_of(digest) or 0)
         out.flush()
         os.fsync(out.fileno())
     part.rename(target)
@@ -307,7 +310,7 @@ def _verified(file: Path, damaged: DataError) -> BackupManifest:
             waiting = {dump.member: dump.sha256 for dump in manifest.collections}
             waiting[_MANIFEST_SUM] = hashlib.sha256(checksum.encode()).hexdigest()
             continue
-        digest, size = _digest(content)
+        digest, size = hash_of(content)
         match = _ARTIFACT.fullmatch(name)
         if digest != (match[1] + match[2] if match else waiting.pop(name, None)):
             raise damaged
@@ -344,14 +347,6 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 raise tarfile.ReadError(f"{entry.name} is not a plain file")
             yield entry.name, content
             tar.members.clear()  # type: ignore[attr-defined]  # as in `_add`
-
-
-def _digest(content: IO[bytes]) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    while chunk := content.read(_CHUNK_BYTES):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.hexdigest(), size
 
 
 # -- restoring
@@ -391,7 +386,7 @@ def restore(
             f"{file} has schema version {manifest.schema_version}, this program knows {SCHEMA_VERSION}",
             "upgrade gst_jobflow",
         )
-    database = connect(project)
+    database = connect(project, any_version=True)
     try:
         held = documents_held(database)
         if held and not force:
@@ -401,7 +396,7 @@ def restore(
             )
         if held and confirm is not None:
             confirm(held)
-        _restore(database, ArtifactStore(project.artifacts_dir), file, manifest)
+        _restore(database, ArtifactStore.of(project, database), file, manifest)
         migrate(project)
         database[META_COLLECTION].delete_one({"_id": RESTORE_MARK})
     finally:
@@ -416,7 +411,12 @@ def documents_held(database: Database) -> int:
 
 
 def _plain_collections(database: Database) -> list[str]:
-    return [name for name in database.list_collection_names() if not name.startswith("system.")]
+    return [name for name in database.list_collection_names() if _holds_documents(name)]
+
+
+def _holds_documents(name: str) -> bool:
+    """Files that are kept in the database go into a backup as files, and a restore removes none."""
+    return not name.startswith("system.") and name not in FILE_COLLECTIONS
 
 
 def _restore(database: Database, artifacts: ArtifactStore, file: Path, manifest: BackupManifest) -> None:
@@ -469,11 +469,9 @@ def _document_batches(content: IO[bytes]) -> Iterator[list[Any]]:
 
 def _put_back(artifacts: ArtifactStore, name: str, content: IO[bytes]) -> None:
     digest = name.removeprefix("artifacts/").replace("/", "")
-    path = artifacts.path_of(digest)
-    if path.is_file():
-        if sha256_of(path)[0] == digest:
-            return
-        path.unlink()  # the store would keep the corrupt one, since it goes by name
+    if artifacts.is_sound(digest):
+        return
+    artifacts.discard(digest)  # the store would keep the corrupt one, since it goes by name
     artifacts.root.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=artifacts.root, prefix=".part-") as copy:
         while chunk := content.read(_CHUNK_BYTES):

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
-from gst_jobflow.errors import DatabaseError
 from gst_jobflow.processes import is_alive
-from gst_jobflow.store.artifacts import ArtifactStore, sha256_of
+from gst_jobflow.store.artifacts import ArtifactStore
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION
+from gst_jobflow.store.gridfs_files import GridFsFiles
 from gst_jobflow.store.migrate import load_schema, migrate
+from gst_jobflow.store.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
 T = TypeVar("T")
-
-META_COLLECTION = "gst_meta"
-RESTORE_MARK = "restore"
-"""`_id` of the document in `gst_meta` that is there while a restore fills the database."""
 
 REFERENCES: dict[str, dict[str, str]] = {
     "structures": {"parents": "structures"},
@@ -93,12 +90,14 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
     """
     from gst_jobflow.store.connect import connect
 
-    database, artifacts = connect(project), ArtifactStore(project.artifacts_dir)
+    database = connect(project, any_version=True)
+    artifacts = ArtifactStore.of(project, database)
     try:
         yield from check_preparation(database)
         yield from check_references(database)
         yield from check_members(database, artifacts)
         yield from check_files(database, artifacts, deep=deep)
+        yield from check_waiting(artifacts)
         yield from check_attempts(database)
         if deep:
             yield from check_documents(database)
@@ -107,35 +106,44 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
 
 
 def mend(project: Project) -> list[str]:
-    """Do what is safe: collections, validators and indexes as `migrate` makes them; what was changed.
+    """Do what is safe; what was changed.
+
+    Collections, validators and indexes as `migrate` makes them; files that wait on this computer for the database.
 
     Raises
     ------
     DatabaseError
         The database is of a newer version, or what is stored contradicts an index.
     """
-    from pymongo.errors import OperationFailure
+    return migrate(project) + _send_waiting(project)
 
+
+def _send_waiting(project: Project) -> list[str]:
+    from gst_jobflow.store.connect import connect
+
+    if project.settings.artifacts.store == "folder":
+        return []
+    database = connect(project)
     try:
-        return migrate(project)
-    except OperationFailure as err:
-        raise DatabaseError(
-            f"an index cannot be made: {str((err.details or {}).get('errmsg', err))[:200]}",
-            "an index of this name with other options is dropped by hand; of double documents one is removed",
-        ) from err
+        sent = ArtifactStore.of(project, database).send_waiting()
+    finally:
+        database.client.close()
+    return [f"files that waited here are in the database: {sent}"] if sent else []
 
 
 def check_preparation(database: Database) -> Iterator[Finding]:
     """Compare version, collections, validators and indexes with `db_schemas/`."""
-    mark = database[META_COLLECTION].find_one({"_id": RESTORE_MARK})
-    if mark is not None:
+    version = read_version(database)
+    if version.half_restored:
         what = "a restore was cut off: the database is not whole"
         yield Finding("restore", META_COLLECTION, RESTORE_MARK, what, "gst db restore FILE.tar --force")
-    version = (database[META_COLLECTION].find_one({"_id": "schema"}) or {"version": 0})["version"]
-    if version != SCHEMA_VERSION:
-        fix = "upgrade gst_jobflow" if version > SCHEMA_VERSION else _MIGRATE
-        what = f"schema version {version}, this program has {SCHEMA_VERSION}"
-        yield Finding("version", META_COLLECTION, "schema", what, fix)
+    if version.number != SCHEMA_VERSION:
+        fix = "upgrade gst_jobflow" if version.number > SCHEMA_VERSION else _MIGRATE
+        what = f"schema version {version.number}, this program has {SCHEMA_VERSION}"
+        yield Finding("version", META_COLLECTION, SCHEMA, what, fix)
+    elif version.upgrading_from is not None:
+        what = f"half migrated from schema version {version.upgrading_from}"
+        yield Finding("version", META_COLLECTION, SCHEMA, what, "gst db migrate")
     present = {info["name"]: info for info in database.list_collections()}
     for name in DOCUMENTS:
         schema = load_schema(name)
@@ -169,13 +177,23 @@ def _indexes(database: Database, name: str, wanted: list[dict[str, Any]]) -> Ite
 def check_references(database: Database) -> Iterator[Finding]:
     """Find ids that lead to no document."""
     for name, fields in REFERENCES.items():
-        documents = database[name].find({}, {field: 1 for field in fields})
+        rest = dict(fields)
+        for field, target in fields.items():
+            index = _index_that_covers(name, field)
+            if index is not None:
+                del rest[field]
+                yield from _dangling_by_index(database, name, field, target, index)
+        if not rest:
+            continue
+        # a text is more than nothing: an index on the field leads past all documents that name none
+        named = [{field: {"$gt": ""}} for field in rest]
+        documents = database[name].find({"$or": named}, {field: 1 for field in rest})
         for batch in _batches(documents, _BATCH):
             links = [
                 (document["_id"], field, target, id)
                 for document in batch
-                for field, target in fields.items()
-                for id in _ids_at(document, field.split("."))
+                for field, target in rest.items()
+                for id in ids_at(document, field.split("."))
             ]
             yield from _dangling(database, name, links)
     for batch in _batches(database["studies"].find({}, {"members": 1}), _BATCH):
@@ -187,16 +205,68 @@ def check_references(database: Database) -> Iterator[Finding]:
         yield from _dangling(database, "studies", links)
 
 
-def _ids_at(value: Any, path: list[str]) -> Iterator[str]:
+def _index_that_covers(name: str, field: str) -> list[tuple[str, int]] | None:
+    """Keys of an index that begins with this field, if that is one id (an index over lists covers nothing)."""
+    model = DOCUMENTS[name]
+    if field not in model.model_fields or model.model_fields[field].annotation not in (str, str | None):
+        return None
+    return next((list(index.keys) for index in model.indexes if index.keys[0][0] == field), None)
+
+
+def _dangling_by_index(
+    database: Database, name: str, field: str, target: str, index: list[tuple[str, int]]
+) -> Iterator[Finding]:
+    """Go along two indexes side by side, both in order of the ids: no document is read."""
+    from pymongo.errors import OperationFailure
+
+    known = (found["_id"] for found in database[target].find({}, {"_id": 1}).sort("_id", 1).hint([("_id", 1)]))
+    named = database[name].find({field: {"$gt": ""}}, {"_id": 0, field: 1}).sort(field, 1)
+    try:
+        ids = _distinct(found[field] for found in named.hint(index))
+        for batch in _batches(_left_out(ids, known), _BATCH):
+            # once more, one by one: both may have come in while we were on the way
+            for id in _missing(database, target, batch):
+                for document in database[name].find({field: id}, {"_id": 1}):
+                    yield _dangling_finding(name, document["_id"], field, target, id)
+    except OperationFailure as err:
+        if err.code != _BAD_HINT:
+            raise
+        # `check_preparation` says that the index is missing; it goes without, only slower
+        for found in database[name].find({field: {"$gt": ""}}, {field: 1}):
+            yield from _dangling(database, name, [(found["_id"], field, target, found[field])])
+
+
+_BAD_HINT = 2
+
+
+def _distinct(ordered: Iterable[str]) -> Iterator[str]:
+    last = None
+    for item in ordered:
+        if item != last:
+            yield item
+        last = item
+
+
+def _left_out(wanted: Iterable[str], there: Iterator[str]) -> Iterator[str]:
+    """What of `wanted` is not in `there`; both in order (MongoDB's of text is that of its bytes, as Python's)."""
+    current = next(there, None)
+    for id in wanted:
+        while current is not None and (not isinstance(current, str) or current < id):
+            current = next(there, None)
+        if current != id:
+            yield id
+
+
+def ids_at(value: Any, path: list[str]) -> Iterator[str]:
     """Every id at a path; lists on the way are gone through."""
     if isinstance(value, list):
         for item in value:
-            yield from _ids_at(item, path)
+            yield from ids_at(item, path)
     elif not path:
         if isinstance(value, str):
             yield value
     elif isinstance(value, dict):
-        yield from _ids_at(value.get(path[0]), path[1:])
+        yield from ids_at(value.get(path[0]), path[1:])
 
 
 def _dangling(database: Database, name: str, links: list[tuple[str, str, str, str]]) -> Iterator[Finding]:
@@ -207,7 +277,11 @@ def _dangling(database: Database, name: str, links: list[tuple[str, str, str, st
     missing = {(target, id) for target, ids in wanted.items() for id in _missing(database, target, ids)}
     for source, field, target, id in links:
         if (target, id) in missing:
-            yield Finding("reference", name, str(source), f"{field} names {target} '{id}', which is not there", _INGEST)
+            yield _dangling_finding(name, source, field, target, id)
+
+
+def _dangling_finding(name: str, source: Any, field: str, target: str, id: str) -> Finding:
+    return Finding("reference", name, str(source), f"{field} names {target} '{id}', which is not there", _INGEST)
 
 
 def _missing(database: Database, name: str, ids: Iterable[str]) -> list[str]:
@@ -224,11 +298,11 @@ def check_members(database: Database, artifacts: ArtifactStore) -> Iterator[Find
     """Stream the member files of datasets: every label is there, and there are as many as the dataset says."""
     for dataset in database[Dataset.collection].find({}, {"members": 1, "n_members": 1}):
         digest = next((ref["sha256"] for ref in references_to_files(dataset.get("members"))), None)
-        if digest is None or not artifacts.path_of(digest).is_file():
+        if digest is None or artifacts.size_of(digest) is None:
             continue  # `check_files` says so
         n_members, n_missing, first = 0, 0, ""
         try:
-            with gzip.open(artifacts.path_of(digest), "rt", encoding="utf-8") as lines:
+            with artifacts.open(digest) as file, gzip.open(file, "rt", encoding="utf-8") as lines:
                 for batch in _batches(lines, _BATCH):
                     missing = _missing(database, "labels", [json.loads(line)["label_id"] for line in batch])
                     n_members, n_missing = n_members + len(batch), n_missing + len(missing)
@@ -249,14 +323,14 @@ def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = Fa
     """Find files that documents name and that are missing or, by size or with `deep` by hash, corrupt."""
     sound: set[str] = set()
     for name, document, ref in all_files(database):
-        digest, path = ref["sha256"], artifacts.path_of(ref["sha256"])
-        what = ""
-        if not path.is_file():
+        digest, what = ref["sha256"], ""
+        size_bytes = artifacts.size_of(digest)
+        if size_bytes is None:
             what = "is missing"
-        elif path.stat().st_size != ref["size_bytes"]:
-            what = f"has {path.stat().st_size} bytes instead of {ref['size_bytes']}"
+        elif size_bytes != ref["size_bytes"]:
+            what = f"has {size_bytes} bytes instead of {ref['size_bytes']}"
         elif deep and digest not in sound:
-            if sha256_of(path)[0] != digest:
+            if not artifacts.is_sound(digest):
                 what = "is corrupt: its content does not have this SHA-256"
             elif len(sound) < _REMEMBERED_FILES:
                 sound.add(digest)
@@ -264,17 +338,42 @@ def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = Fa
             yield Finding("file", name, str(document), f"file '{ref['name']}' ({digest}) {what}", _file_fix(digest))
 
 
+def check_waiting(artifacts: ArtifactStore) -> Iterator[Finding]:
+    """Find files that a job left on this computer while the database that keeps them was away."""
+    if isinstance(artifacts.backend, GridFsFiles):
+        waiting = sum(1 for _ in artifacts.backend.outbox.stored())
+        if waiting:
+            what = f"{waiting} files wait on this computer and are not in the database yet"
+            yield Finding("file", "artifacts", "", what, "gst ingest, or gst db check --repair")
+
+
+def check_stored(artifacts: ArtifactStore) -> Iterator[Finding]:
+    """Hash every stored file, whoever names it."""
+    for file in artifacts.stored():
+        if not artifacts.is_sound(file.digest):
+            what = "is corrupt: its content does not have this SHA-256"
+            yield Finding("file", "artifacts", file.digest, what, _file_fix(file.digest))
+
+
 def _file_fix(digest: str) -> str:
-    return f"put it back under artifacts/{digest[:2]}/{digest[2:]}: gst db restore from a backup, or from another copy"
+    return f"gst db restore from a backup, or put another copy back as artifacts/{digest[:2]}/{digest[2:]}"
 
 
 def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every file that documents name, as often as they do: (collection, id of the document, the reference)."""
+    from bson import decode
+    from bson.codec_options import CodecOptions
+    from bson.raw_bson import RawBSONDocument
+
     for name, model in DOCUMENTS.items():
         fields = file_fields(model)
         if not fields:
             continue
-        for document in database[name].find({}, {field: 1 for field in fields}):
+        raw = database[name].with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+        for found in raw.find({}, {field: 1 for field in fields}):
+            if b"sha256" not in found.raw:
+                continue  # most structures name none, and to take a million apart takes long
+            document = decode(found.raw)
             for field in fields:
                 for ref in references_to_files(document.get(field)):
                     yield name, document["_id"], ref

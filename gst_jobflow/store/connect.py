@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +48,7 @@ class Connection:
     port: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
+    tls: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def external(self) -> bool:
@@ -68,13 +72,22 @@ class Connection:
 
     @property
     def client_options(self) -> dict[str, Any]:
-        """Keywords that every client of this database gets."""
+        """Keywords that every client of this database gets, FireWorks' and jobflow's too.
+
+        Keywords win over the URI, so what a URI says of TLS or of writes is left out here.
+        """
         milliseconds = int(self.timeout_s * 1000)
-        return {
+        options: dict[str, Any] = {
             "serverSelectionTimeoutMS": milliseconds,
             "connectTimeoutMS": milliseconds,
             "appname": APP_NAME,
+            **self.tls,
         }
+        said = _uri_options(self.uri or "")
+        if not said & {"w", "journal", "j"}:
+            # what the server acknowledged survives its end and that of one host: on the disks of most
+            options |= {"w": "majority", "journal": True}
+        return options
 
 
 def credentials_file(project: Project) -> Path:
@@ -145,28 +158,73 @@ def connection(project: Project) -> Connection:
     Raises
     ------
     DatabaseError
-        The project's own mongod has no credentials yet.
+        The project's own mongod has no credentials yet, or a certificate file is missing.
     """
     mongo = project.settings.mongo
     uri = external_uri(project)
     if uri is not None:
-        return Connection(mongo.database, mongo.timeout_s, uri=uri)
+        return Connection(mongo.database, mongo.timeout_s, uri=uri, tls=_tls_options(project))
     app = read_credentials(project)["app"]
     port = int(read_state(project).get("port") or mongo.port)
     return Connection(mongo.database, mongo.timeout_s, None, port, app["username"], app["password"])
 
 
-def connect(project: Project) -> Database:
+def _tls_options(project: Project) -> dict[str, Any]:
+    """Options of TLS from the settings; paths are relative to the project."""
+    mongo = project.settings.mongo
+    options: dict[str, Any] = {} if mongo.tls is None else {"tls": mongo.tls}
+    for setting, option in (("tls_ca_file", "tlsCAFile"), ("tls_certificate_file", "tlsCertificateKeyFile")):
+        chosen = getattr(mongo, setting)
+        if chosen is None:
+            continue
+        file = project.root / chosen
+        if not os.access(file, os.R_OK) or not file.is_file():
+            raise DatabaseError(f"mongo.{setting}: {file} is not a file that can be read", "correct the path")
+        options |= {"tls": True, option: str(file)} if mongo.tls is None else {option: str(file)}
+    return options
+
+
+def _uri_options(uri: str) -> set[str]:
+    """Names of the options in a URI, in small letters."""
+    return {option.partition("=")[0].lower() for option in uri.partition("?")[2].replace(";", "&").split("&")}
+
+
+def connect(project: Project, *, any_version: bool = False) -> Database:
     """Return the project's database after it has answered to our name.
 
     Times come back with their zone (UTC).
 
+    Parameters
+    ----------
+    project
+        The project.
+    any_version
+        Also one that is not of this schema version: for what prepares, checks, saves or restores it.
+
     Raises
     ------
     DatabaseError
-        Not running, unreachable, refused, or no credentials.
+        Not running, unreachable, refused, no credentials, or of another schema version.
     """
-    return open_database(connection(project))
+    database = open_database(connection(project))
+    if not any_version:
+        _require_current(database)
+    return database
+
+
+def _require_current(database: Database) -> None:
+    from pymongo.errors import PyMongoError
+
+    from gst_jobflow.store.versions import require_current
+
+    try:
+        require_current(database)
+    except PyMongoError as err:
+        database.client.close()
+        raise denied(err) or DatabaseError("the database went away", "gst db status; then run this again") from None
+    except BaseException:
+        database.client.close()
+        raise
 
 
 def open_database(where: Connection) -> Database:
@@ -188,7 +246,7 @@ def open_database(where: Connection) -> Database:
         database = client[where.database]
         # ping would be answered to strangers too
         database.command("listCollections", nameOnly=True, authorizedCollections=True)
-    except (PyMongoError, ValueError) as err:
+    except (PyMongoError, ValueError, OSError) as err:  # OSError: a certificate file
         if client is not None:
             client.close()
         # the driver's own text and traceback may hold the URI
@@ -214,7 +272,7 @@ def launchpad(project: Project) -> LaunchPad:
         As `connect`.
     """
     where = connection(project)
-    open_database(where).client.close()
+    connect(project).client.close()
     from fireworks import LaunchPad
 
     options = {**where.client_options, "appname": f"{APP_NAME} launchpad"}
@@ -247,7 +305,7 @@ def job_store(project: Project) -> JobStore:
         As `connect`.
     """
     where = connection(project)
-    open_database(where).client.close()
+    connect(project).client.close()
     from jobflow import JobStore
     from maggma.stores import MongoStore
 
@@ -293,12 +351,44 @@ def redacted_uri(uri: str) -> str:
     )
 
 
+def denied(err: Exception) -> DatabaseError | None:
+    """The one line for what the account has no right to; None for any other error of the driver."""
+    if getattr(err, "code", None) != _UNAUTHORIZED:
+        return None
+    return DatabaseError(
+        "this account of the database may not do that",
+        "readers read, workers also run jobs: ask the owner of the project for another role (gst db users)",
+    )
+
+
+@contextmanager
+def denials() -> Iterator[None]:
+    """Turn MongoDB's refusals of a right into the one line."""
+    from pymongo.errors import OperationFailure
+
+    try:
+        yield
+    except OperationFailure as err:
+        found = denied(err)
+        if found is None:
+            raise
+        # the driver's own text repeats the whole command
+        raise found from None
+
+
 def explain(err: Exception, where: Connection) -> DatabaseError:
     """Turn an error of pymongo into one line with a way out, without the driver's text: it may hold secrets."""
     from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
 
     if isinstance(err, OperationFailure):
         return _refused(err, where)
+    if where.external and (problem := _tls_problem(str(err))):
+        return DatabaseError(f"{problem[0]} ({where.shown})", problem[1])
+    if isinstance(err, OSError):
+        return DatabaseError(
+            f"a certificate file cannot be used: {err.strerror or type(err).__name__}",
+            "check mongo.tls_ca_file, mongo.tls_certificate_file and the tls… options of mongo.uri",
+        )
     if isinstance(err, (InvalidURI, ConfigurationError, ValueError)):
         return DatabaseError(
             f"the MongoDB URI is not valid: {where.shown} ({type(err).__name__})",
@@ -306,6 +396,11 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
         )
     if not where.external:
         return _not_running(where)
+    if isinstance(err, ServerSelectionTimeoutError) and "connection closed" in str(err).lower():
+        return DatabaseError(
+            f"what listens at {where.shown} ends the connection at once",
+            "does it ask for TLS (mongo.tls, mongo.tls_ca_file), or not speak it (leave tls out)?",
+        )
     if isinstance(err, ServerSelectionTimeoutError):
         return DatabaseError(
             f"no MongoDB answers at {where.shown} within {where.timeout_s:g} s",
@@ -314,6 +409,29 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
     return DatabaseError(
         f"the MongoDB at {where.shown} ended the connection ({type(err).__name__})", "see the server's log"
     )
+
+
+# what the driver's text holds → what it means, and the way out; the text itself is not shown
+_TLS_PROBLEMS = {
+    "Hostname mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
+    "IP address mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
+    "certificate has expired": ("the server's certificate has expired", "ask who runs the server"),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "the server's certificate is not signed by a CA that is trusted here",
+        "name the PEM file of its CA: mongo.tls_ca_file",
+    ),
+    "WRONG_VERSION_NUMBER": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "CERTIFICATE_REQUIRED": ("the server asks for a certificate of ours", "set mongo.tls_certificate_file"),
+    "KEY_VALUES_MISMATCH": ("certificate and key of ours do not belong together", "check mongo.tls_certificate_file"),
+    "UNEXPECTED_EOF": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "Private key": ("our certificate file has no key that fits", "one PEM file with both: mongo.tls_certificate_file"),
+    "NO_CERTIFICATE_OR_CRL_FOUND": ("the CA file holds no certificate", "check mongo.tls_ca_file"),
+}
+
+
+def _tls_problem(text: str) -> tuple[str, str] | None:
+    folded = text.lower()
+    return next((problem for sign, problem in _TLS_PROBLEMS.items() if sign.lower() in folded), None)
 
 
 def _not_running(where: Connection) -> DatabaseError:

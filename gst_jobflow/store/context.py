@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobflow import Job
+
+    from gst_jobflow.deadline import Deadline
+    from gst_jobflow.settings import Settings
     from gst_jobflow.store.results import Results
 
 
@@ -28,7 +34,7 @@ def work_directory(results: Results, name: str) -> Path:
     """Folder `name-…` of the running job: an earlier attempt's, so that its work goes on, else a new one.
 
     Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
-    not seen.
+    not seen. A link in this launch directory shows where the work is.
     """
     from gst_jobflow.documents import Attempt
 
@@ -40,6 +46,48 @@ def work_directory(results: Results, name: str) -> Path:
     for attempt in earlier:
         folder = Path(attempt.directory) / name
         if folder.is_dir() and folder != here:
-            return folder
+            if not here.exists():
+                with suppress(OSError):
+                    here.symlink_to(folder.resolve())
+            return folder.resolve()
     here.mkdir(exist_ok=True)
     return here
+
+
+def continuation(again: Job, output: Any = None) -> Any:
+    """Return the response of a job that stopped in time: `again`, the same job, takes its place and goes on.
+
+    It becomes a firework of its own in the same check-in (FireWorks' detour): whoever runs fireworks runs it, children
+    wait for it, and nobody has to put anything back. uuid, name and what it asks of a queue stay, so it finds the
+    work directory of this one.
+
+    Parameters
+    ----------
+    again
+        What the job's own function or maker returns for the same inputs.
+    output
+        What this part leaves as its output.
+    """
+    from copy import deepcopy
+
+    from jobflow import CURRENT_JOB, Response
+
+    running = CURRENT_JOB.job
+    if running is not None:
+        again.name = running.name
+        again.config = deepcopy(running.config)
+    return Response(replace=again, output=output)
+
+
+def is_continuation() -> bool:
+    """Whether the running job goes on with what one before it began."""
+    from jobflow import CURRENT_JOB
+
+    return getattr(CURRENT_JOB.job, "index", 1) > 1
+
+
+def job_deadline(settings: Settings) -> Deadline | None:
+    """When the running job has to end: by its SLURM job, else by the setting ``launch.walltime``."""
+    from gst_jobflow import deadline
+
+    return deadline.job_deadline(time.time(), settings.launch.walltime)

@@ -197,7 +197,7 @@ def _origins(database: Database, name: str, document: dict[str, Any]) -> Iterato
             yield link
     if name == "datasets":
         counts = document["counts_by_config_type"]
-        yield Link("fitted by", "labels", document["n_members"], [], detail=counts)
+        yield Link("made of", "labels", document["n_members"], [], detail=counts)
     if name == "studies":
         members = document["members"]
         for collection in dict.fromkeys(member["collection"] for member in members):
@@ -249,11 +249,12 @@ def _file_references(value: Any) -> Iterator[ArtifactRef]:
 
 
 def _file_state(artifacts: ArtifactStore, ref: ArtifactRef) -> dict[str, Any]:
-    path = artifacts.path_of(ref.sha256)
+    size_bytes = artifacts.size_of(ref.sha256)
     state = "missing"
-    if path.is_file():
-        state = "there" if path.stat().st_size == ref.size_bytes else "wrong size"
-    return {"name": ref.name, "size_bytes": ref.size_bytes, "state": state, "path": str(path)}
+    if size_bytes is not None:
+        state = "there" if size_bytes == ref.size_bytes else "wrong size"
+    path = str(artifacts.path_of(ref.sha256))
+    return {"name": ref.name, "size_bytes": ref.size_bytes, "state": state, "path": path}
 
 
 def _cost(database: Database, name: str, document: dict[str, Any]) -> dict[str, float]:

@@ -1,21 +1,28 @@
 """Disk first: what a job computed is a line in its launch directory before it goes to the database.
 
 A manifest is a file of JSON lines that only grows. A line is `{"insert": collection, "document": {…}}` or
-`{"update": collection, "id": …, "set": {…}}`. A last line cut off by a kill is not a line yet and is ignored.
+`{"update": collection, "id": …, "set": {…}}`. A last line cut off by a kill is not a line yet and is ignored; who
+writes after it ends it with `TORN`, so that it stays no line and takes no other with it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gst_jobflow.documents import DOCUMENTS, Document
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Document
 from gst_jobflow.errors import DataError
+from gst_jobflow.store.migrations import upgrade_document
 
 MANIFEST_NAME = "gst_manifest.jsonl"
+TORN = b" #torn\n"
+"""End of a line that a kill cut off; no JSON ends so."""
 
 
 class Insert:
@@ -48,12 +55,55 @@ class Update:
         return json.dumps(entry, allow_nan=False)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A complete line of a manifest: its entry, or what is wrong with it."""
+
+    number: int
+    n_bytes: int
+    entry: Insert | Update | None
+    problem: str = ""
+
+
 def append(directory: Path, entry: Insert | Update) -> None:
     """Write an entry to the manifest of `directory`; it is on disk when this returns."""
-    with (directory / MANIFEST_NAME).open("ab") as file:
-        file.write(entry.to_json().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    file = directory / MANIFEST_NAME
+    new = not file.exists()
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    with os.fdopen(handle, "ab") as out:
+        with suppress(OSError):  # some network file systems know no locks; a launch directory has one writer anyway
+            fcntl.flock(out, fcntl.LOCK_EX)
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            out.write(TORN)
+        out.write(entry.to_json().encode() + b"\n")
+        out.flush()
+        os.fsync(handle)
+    if new:
+        _sync_folder(directory)
+
+
+def _sync_folder(directory: Path) -> None:
+    """Bring the name of a new file to disk, too."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def lines(file: Path) -> Iterator[Line]:
+    """Read a manifest line by line; a damaged one says so, and those after it are read."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                return
+            if line.endswith(TORN) or line.isspace():
+                continue
+            try:
+                yield Line(number, len(line), _parse(line))
+            except (ValueError, KeyError, TypeError, DataError) as err:
+                yield Line(number, len(line), None, f"{file}:{number} is not a manifest entry: {_reason(err)}")
 
 
 def read(file: Path) -> Iterator[Insert | Update]:
@@ -64,16 +114,34 @@ def read(file: Path) -> Iterator[Insert | Update]:
     DataError
         A complete line is not an entry that this version understands.
     """
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                entry = json.loads(line)
-                if "insert" in entry:
-                    model = DOCUMENTS[entry["insert"]]
-                    yield Insert(model.model_validate_json(json.dumps(entry["document"])))
-                else:
-                    yield Update(entry["update"], entry["id"], entry["set"], entry.get("unless"))
-            except (ValueError, KeyError) as err:
-                raise DataError(f"{file}:{number} is not a manifest entry: {str(err).splitlines()[0]}") from err
+    for line in lines(file):
+        if line.entry is None:
+            raise DataError(line.problem)
+        yield line.entry
+
+
+def _parse(line: bytes) -> Insert | Update:
+    """The entry of a line; raises ValueError, KeyError or TypeError where it is none."""
+    for name, model in DOCUMENTS.items():
+        head = b'{"insert":"%s","document":' % name.encode()
+        if line.startswith(head) and line.endswith(b"}\n"):
+            # as `to_json` writes it: the document is parsed once, without a detour through Python objects
+            with suppress(ValueError):
+                document = model.model_validate_json(line[len(head) : -2])
+                if document.schema_version == SCHEMA_VERSION:
+                    return Insert(document)
+    entry = json.loads(line)
+    if "insert" in entry:
+        model = DOCUMENTS[entry["insert"]]
+        # a job of an older version may have written it
+        upgraded = upgrade_document(entry["insert"], entry["document"])
+        return Insert(model.model_validate_json(json.dumps(upgraded)))
+    return Update(entry["update"], entry["id"], entry["set"], entry.get("unless"))
+
+
+def _reason(err: Exception) -> str:
+    if isinstance(err, KeyError):
+        return f"{err} is missing or not known"
+    if isinstance(err, DataError):
+        return err.message
+    return " ".join(str(err).splitlines()[:3])[:300]

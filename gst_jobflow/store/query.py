@@ -91,9 +91,10 @@ class Query:
     sort: list[tuple[str, int]]
     limit: int
 
-    def count(self, database: Database) -> int:
-        """How many documents match."""
-        return database[self.model.collection].count_documents(self.where)
+    def count(self, database: Database, at_most: int = 0) -> int:
+        """How many documents match; with `at_most` the count ends there, for a million take their time."""
+        limit = {"limit": at_most} if at_most else {}
+        return database[self.model.collection].count_documents(self.where, **limit)
 
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
         """The documents as programs read them (`id`; packed arrays left out)."""
@@ -212,6 +213,12 @@ def _held(annotation: Any) -> Any:
     return _held(get_args(options[0])[0]) if get_origin(options[0]) is list else options[0]
 
 
+def _may_be_list(model: type[Document], path: str) -> bool:
+    """Whether a list can be met on the way to a value; a path that enters a part of a document counts as one."""
+    field = model.model_fields.get(path)
+    return field is None or "list" in str(field.annotation)
+
+
 def _is_text(annotation: Any) -> bool:
     return annotation is str or get_origin(annotation) is Literal
 
@@ -290,8 +297,10 @@ def summarise(
     for place, field in enumerate(fields):
         # names of sums hold no dots, so they are numbered
         group |= {f"{word}{place}": {f"${word}": f"${field}"} for word in ("min", "avg", "max")}
-    unwind = {"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": True}}
-    pipeline = [{"$match": query.where}, unwind, {"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
+    pipeline: list[dict[str, Any]] = [{"$match": query.where}]
+    if _may_be_list(model, path):
+        pipeline.append({"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": True}})
+    pipeline += [{"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
     if query.limit:
         pipeline.append({"$limit": query.limit})
 

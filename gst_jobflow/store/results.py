@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
-from gst_jobflow.errors import DatabaseError, DataError
+from gst_jobflow.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.store import manifest
 from gst_jobflow.store.artifacts import ArtifactStore
+from gst_jobflow.store.connect import denials
+from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
     from pymongo.database import Database
+    from pymongo.errors import BulkWriteError
 
     from gst_jobflow.settings import Project
 
@@ -56,7 +60,7 @@ class Results:
                 raise
             logger.warning("%s; results are spooled in %s", err.message, spool_dir)
             database = None
-        return cls(database, ArtifactStore(project.artifacts_dir), spool_dir)
+        return cls(database, ArtifactStore.of(project, database), spool_dir)
 
     @property
     def database(self) -> Database:
@@ -89,37 +93,44 @@ class Results:
         try:
             return apply(self._database, entry)
         except ConnectionFailure as err:
-            if self.spool_dir is None:
-                raise DatabaseError("the results database went away", "gst db status; then run this again") from err
-            logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
-            self._database = None
+            self._spool_only(err)
             return False
 
-    def add_many(self, documents: Iterable[Document]) -> tuple[int, int]:
-        """Insert immutable documents in batches; (new, known before).
+    def _spool_only(self, err: Exception) -> None:
+        """Go on without the database; raises DatabaseError where nothing is spooled."""
+        if self.spool_dir is None:
+            raise DatabaseError("the results database went away", "gst db up; then run this again") from err
+        logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
+        self._database = None
+
+    def add_many(self, documents: Iterable[Document | EncodedStructure]) -> tuple[int, int]:
+        """Insert immutable documents in batches, to disk first; (new, known before) of those that reached the database.
 
         Raises
         ------
         DatabaseError
-            The server refused a document.
+            The server refused a document, or went away and nothing is spooled.
         """
         from pymongo.errors import ConnectionFailure
 
         new = known = 0
-        batch: list[Document] = []
+        batch: list[Document | EncodedStructure] = []
 
         def flush() -> None:
             nonlocal new, known
+            if self._database is None and self.spool_dir is not None:
+                batch.clear()
+                return
             try:
                 inserted = _insert_batch(self.database, batch)
+                new, known = new + inserted, known + len(batch) - inserted
             except ConnectionFailure as err:
-                raise DatabaseError("the results database went away", "gst db up; then run this again") from err
-            new, known = new + inserted, known + len(batch) - inserted
+                self._spool_only(err)
             batch.clear()
 
         for document in documents:
             if self.spool_dir is not None:
-                manifest.append(self.spool_dir, manifest.Insert(document))
+                manifest.append(self.spool_dir, manifest.Insert(_spoolable(document)))
             if batch and (len(batch) >= _BATCH or batch[0].collection != document.collection):
                 flush()
             batch.append(document)
@@ -127,7 +138,7 @@ class Results:
             flush()
         return new, known
 
-    def put_labels(self, labels: Sequence[Label]) -> tuple[int, dict[int, DataError]]:
+    def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
         """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
 
         Returns
@@ -145,9 +156,9 @@ class Results:
 
         if self.spool_dir is not None:
             for label in labels:
-                manifest.append(self.spool_dir, manifest.Insert(label))
+                manifest.append(self.spool_dir, manifest.Insert(_spoolable(label)))
         try:
-            return _put_labels(self.database, labels)
+            return put_labels(self.database, labels)
         except ConnectionFailure as err:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
 
@@ -198,6 +209,8 @@ def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
         The server refused it.
     DataError
         A converged label is there already with another energy.
+    NoDocumentError
+        What an update changes is not there.
     """
     if isinstance(entry, manifest.Update):
         return _update(database, entry)
@@ -206,6 +219,7 @@ def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
     return _insert_batch(database, [entry.document]) > 0
 
 
+@denials()
 def _update(database: Database, entry: manifest.Update) -> bool:
     from pymongo.errors import WriteError
 
@@ -219,7 +233,7 @@ def _update(database: Database, entry: manifest.Update) -> bool:
     except WriteError as err:
         raise _refused(entry.collection, entry.id, err) from err
     if result.matched_count == 0 and collection.find_one({"_id": entry.id}, {"_id": 1}) is None:
-        raise DataError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
+        raise NoDocumentError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
     return result.modified_count > 0
 
 
@@ -255,41 +269,85 @@ def _with_times(key: str, value: Any) -> Any:
     return value
 
 
-def _insert_batch(database: Database, documents: Sequence[Document]) -> int:
-    from pymongo import UpdateOne
+def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document:
+    if not isinstance(document, Document):
+        raise ValueError("what is encoded goes to the database only; spool the document itself")
+    return document
+
+
+@denials()
+def _insert_batch(database: Database, documents: Sequence[Document | EncodedStructure]) -> int:
+    """Insert documents of one collection; how many were new.
+
+    Raises
+    ------
+    DatabaseError
+        The server refused one; the others are in.
+    """
+    inserted, refused = insert_each(database, documents)
+    if refused:
+        raise refused[min(refused)]
+    return inserted
+
+
+@denials()
+def insert_each(
+    database: Database, documents: Sequence[Document | EncodedStructure]
+) -> tuple[int, dict[int, DatabaseError]]:
+    """Insert documents of one collection; how many were new, and by place those that the server refused.
+
+    What is there already is looked up first: a plain insert costs the server a quarter of an upsert, and a known
+    document nothing. The one thing that a known structure gains is somebody else's tag.
+    """
     from pymongo.errors import BulkWriteError
 
-    operations = []
-    for document in documents:
-        fields = document.to_mongo()
-        id = fields.pop("_id")
-        change: dict[str, Any] = {"$setOnInsert": fields}
-        if isinstance(document, Structure):
-            # the one thing that a known structure gains: somebody else's tag
-            change["$addToSet"] = {"tags": {"$each": fields.pop("tags")}}
-        operations.append(UpdateOne({"_id": id}, change, upsert=True))
-    try:
-        return database[documents[0].collection].bulk_write(operations, ordered=False).upserted_count
-    except BulkWriteError as err:
-        failures = [error for error in err.details["writeErrors"] if error["code"] != _DUPLICATE_KEY]
-        if failures:
-            index = failures[0]["index"]
-            raise _refused(documents[0].collection, documents[index].id, failures[0]) from err
-        return err.details["nUpserted"]
+    collection = database[documents[0].collection]
+    there = collection.find({"_id": {"$in": [document.id for document in documents]}}, {"_id": 1})
+    known = {found["_id"] for found in there}
+    absent = [place for place, document in enumerate(documents) if document.id not in known]
+    refused: dict[int, DatabaseError] = {}
+    inserted = 0
+    if absent:
+        try:
+            collection.insert_many([documents[place].to_mongo() for place in absent], ordered=False)
+            inserted = len(absent)
+        except BulkWriteError as err:
+            inserted = err.details["nInserted"]
+            for error in err.details["writeErrors"]:
+                place = absent[error["index"]]
+                if error["code"] == _DUPLICATE_KEY:
+                    # twice in this batch, or another process was first
+                    known.add(documents[place].id)
+                else:
+                    refused[place] = _refused(collection.name, documents[place].id, error)
+    _add_tags(collection, [document for document in documents if document.id in known])
+    return inserted, refused
+
+
+def _add_tags(collection: Collection, known: Sequence[Document | EncodedStructure]) -> None:
+    from pymongo import UpdateOne
+
+    changes = [
+        UpdateOne({"_id": document.id}, {"$addToSet": {"tags": {"$each": document.tags}}})
+        for document in known
+        if isinstance(document, Structure | EncodedStructure) and document.tags
+    ]
+    if changes:
+        collection.bulk_write(changes, ordered=False)
 
 
 _DUPLICATE_KEY = 11000
 
 
 def _put_label(database: Database, label: Label) -> bool:
-    """Insert one label as `_put_labels` does; raises DataError where a converged one of another energy is there."""
-    changed, refused = _put_labels(database, [label])
+    """Insert one label as `put_labels` does; raises DataError where a converged one of another energy is there."""
+    changed, refused = put_labels(database, [label])
     if refused:
         raise refused[0]
     return changed > 0
 
 
-def _contradiction(label: Label, known_eV: float | None) -> DataError | None:
+def _contradiction(label: Label | EncodedLabel, known_eV: float | None) -> DataError | None:
     """The error of a label whose energy is not that of the converged one that is there already."""
     if known_eV is None or label.energy_eV is None:
         return None
@@ -303,48 +361,88 @@ def _contradiction(label: Label, known_eV: float | None) -> DataError | None:
     )
 
 
-def _put_labels(database: Database, labels: Sequence[Label]) -> tuple[int, dict[int, DataError]]:
+@denials()
+def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
     """Insert labels; a converged one takes the place of a failed one, never the other way round."""
+    collection = database[Label.collection]
+    there = _states(collection, [label.id for label in labels])
+    # what is there already is compared, not sent: doing an import again is cheap
+    absent = [place for place, label in enumerate(labels) if label.id not in there]
+    changed, lost = _insert_labels(collection, labels, absent)
+    # twice in this batch, or another process was first: it may have put a failed one, which gives way
+    there |= _states(collection, [labels[place].id for place in lost])
+    giving_way = [
+        place
+        for place in sorted({*range(len(labels))} - {*absent} | {*lost})
+        if labels[place].state == "converged" and there.get(labels[place].id, ("", None))[0] != "converged"
+    ]
+    replaced, late = _replace_labels(collection, labels, giving_way)
+    there |= _states(collection, [labels[place].id for place in late])
+    compared = sorted({*range(len(labels))} - {*absent} - {*giving_way} | {*lost} - {*giving_way} | {*late})
+    refused = {}
+    for place in compared:
+        state, energy_eV = there.get(labels[place].id, ("", None))
+        error = _contradiction(labels[place], energy_eV) if state == "converged" else None
+        if error:
+            refused[place] = error
+    return changed + replaced, refused
+
+
+def _states(collection: Collection, ids: list[str]) -> dict[str, tuple[str, float | None]]:
+    """State and energy (eV) of the labels that are there."""
+    if not ids:
+        return {}
+    found = collection.find({"_id": {"$in": ids}}, {"state": 1, "energy_eV": 1})
+    return {label["_id"]: (label["state"], label["energy_eV"]) for label in found}
+
+
+def _insert_labels(
+    collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
+) -> tuple[int, list[int]]:
+    """Insert the labels at `places`; how many went in, and the places of those whose id was there after all."""
     from pymongo.errors import BulkWriteError
 
-    collection = database[Label.collection]
-
-    def converged(places: Iterable[int]) -> dict[str, float | None]:
-        where = {"_id": {"$in": [labels[place].id for place in places]}, "state": "converged"}
-        return {found["_id"]: found["energy_eV"] for found in collection.find(where, {"energy_eV": 1})}
-
-    # what is there already is compared, not sent: doing an import again is cheap
-    known = converged(range(len(labels)))
-    fresh = [place for place, label in enumerate(labels) if label.id not in known]
-    changed, lost = 0, []
-    if fresh:
-        try:
-            done = collection.bulk_write([_label_write(labels[place]) for place in fresh], ordered=False)
-            changed = done.upserted_count + done.modified_count
-        except BulkWriteError as err:
-            changed = err.details["nUpserted"] + err.details["nModified"]
-            for error in err.details["writeErrors"]:
-                place = fresh[error["index"]]
-                if error["code"] != _DUPLICATE_KEY:
-                    raise _refused(Label.collection, labels[place].id, error) from err
-                lost.append(place)
-            # twice in this batch, or another process was first
-            known |= converged(lost)
-    compared = (place for place in sorted({*range(len(labels))} - {*fresh} | {*lost}))
-    refused = {place: _contradiction(labels[place], known.get(labels[place].id)) for place in compared}
-    return changed, {place: error for place, error in refused.items() if error}
+    if not places:
+        return 0, []
+    try:
+        collection.insert_many([labels[place].to_mongo() for place in places], ordered=False)
+        return len(places), []
+    except BulkWriteError as err:
+        return err.details["nInserted"], _duplicates(err, labels, places)
 
 
-def _label_write(label: Label) -> Any:
-    """One write of the batch."""
-    from pymongo import ReplaceOne, UpdateOne
+def _replace_labels(
+    collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
+) -> tuple[int, list[int]]:
+    """Put converged labels at `places` over failed ones; how many, and the places where a converged one was first."""
+    from pymongo import ReplaceOne
+    from pymongo.errors import BulkWriteError
 
-    fields = label.to_mongo()
-    if label.state == "converged":
+    if not places:
+        return 0, []
+    writes: list[Any] = [
         # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        return ReplaceOne({"_id": label.id, "state": {"$ne": "converged"}}, fields, upsert=True)
-    del fields["_id"]
-    return UpdateOne({"_id": label.id}, {"$setOnInsert": fields}, upsert=True)
+        ReplaceOne(
+            {"_id": labels[place].id, "state": {"$ne": "converged"}}, cast(Any, labels[place].to_mongo()), upsert=True
+        )
+        for place in places
+    ]
+    try:
+        done = collection.bulk_write(writes, ordered=False)
+        return done.upserted_count + done.modified_count, []
+    except BulkWriteError as err:
+        return err.details["nUpserted"] + err.details["nModified"], _duplicates(err, labels, places)
+
+
+def _duplicates(err: BulkWriteError, labels: Sequence[Label | EncodedLabel], places: list[int]) -> list[int]:
+    """Places of the writes that met their own id; raises DatabaseError for any other reason."""
+    found = []
+    for error in err.details["writeErrors"]:
+        place = places[error["index"]]
+        if error["code"] != _DUPLICATE_KEY:
+            raise _refused(Label.collection, labels[place].id, error) from err
+        found.append(place)
+    return found
 
 
 def _refused(collection: str, id: str, error: Any) -> DatabaseError:
@@ -353,32 +451,6 @@ def _refused(collection: str, id: str, error: Any) -> DatabaseError:
     rules = info.get("schemaRulesNotSatisfied", [])
     reason = str(rules[0])[:300] if rules else str(details)[:300]
     return DatabaseError(f"the server refused document '{id}' of {collection}: {reason}", "gst db migrate; then again")
-
-
-def ingest(results: Results, directories: Iterable[Path]) -> dict[str, Any]:
-    """Put the manifests below `directories` into the database; doing it again changes nothing.
-
-    What cannot be put in (refused, contradictory, damaged) is reported, and the rest goes in.
-
-    Returns
-    -------
-    dict
-        Counts `manifests`, `entries`, `new`, and `problems`: a line for each.
-    """
-    found: dict[str, Any] = {"manifests": 0, "entries": 0, "new": 0, "problems": []}
-    files = {file.resolve() for directory in directories for file in directory.rglob(manifest.MANIFEST_NAME)}
-    for file in sorted(files):
-        found["manifests"] += 1
-        try:
-            for entry in manifest.read(file):
-                found["entries"] += 1
-                try:
-                    found["new"] += apply(results.database, entry)
-                except (DataError, DatabaseError) as err:
-                    found["problems"].append(f"{file.parent}: {err.message}")
-        except DataError as err:
-            found["problems"].append(err.message)
-    return found
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
@@ -402,4 +474,4 @@ def collection_of(name: str) -> type[Document]:
     return DOCUMENTS[name]
 
 
-__all__ = ["Attempt", "Results", "apply", "collection_of", "ingest", "public"]
+__all__ = ["Attempt", "Results", "apply", "collection_of", "public"]

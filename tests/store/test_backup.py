@@ -78,6 +78,18 @@ def test_what_was_dropped_comes_back(project: Project, study: Results, tmp_path:
     assert list(check(project, deep=True)) == []
 
 
+def test_indexes_of_others_come_back_with_all_that_makes_them(project: Project, study: Results, tmp_path: Path) -> None:
+    # without its filter it could not be made: many structures are of one formula
+    rare = {"unique": True, "partialFilterExpression": {"config_type": "liquid"}}
+    study.database["structures"].create_index([("formula", 1)], **rare)
+    study.database["labels"].create_index([("host", 1)], collation={"locale": "en", "strength": 2})
+    before = indexes(study)
+    backup(project, tmp_path / "b.tar")
+    empty(study)
+    restore(project, tmp_path / "b.tar")
+    assert indexes(study) == before
+
+
 def test_no_password_and_no_uri_is_in_it(project: Project, study: Results, tmp_path: Path) -> None:
     backup(project, tmp_path / "b.tar")
     secrets = [read_credentials(project)[user]["password"].encode() for user in ("admin", "app")]

@@ -7,11 +7,13 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gst_jobflow.documents import DOCUMENTS, Attempt, Document, derive_id, now
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Attempt, Document, Label, derive_id, now
 from gst_jobflow.errors import DatabaseError
 from gst_jobflow.store import Results
-from gst_jobflow.store.check import Finding, check, file_fields, mend, references_to_files
+from gst_jobflow.store.check import Finding, _left_out, check, file_fields, mend, references_to_files
 from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 
@@ -57,6 +59,25 @@ def test_a_label_without_its_structure(project: Project, results: Results) -> No
     assert "structure_id" in finding.what and "a" * 32 in finding.what
     results.add(structure())
     assert list(check(project)) == []
+
+
+def test_every_label_without_its_structure_is_named_with_and_without_the_index(project, results: Results) -> None:
+    ids = [derive_id("structure", number) for number in range(60)]
+    there = set(ids[::3])
+    results.add_many([structure(_id=id) for id in sorted(there)])
+    for number, id in enumerate(ids):
+        for method in range(1 + number % 2):
+            fields = {"structure_id": id, "fingerprint": f"m:{method}"}
+            results.add(label(_id=Label.id_for(id, f"m:{method}"), **fields))
+    wanted = {item["_id"] for item in results.database["labels"].find({"structure_id": {"$nin": list(there)}})}
+    assert {finding.id for finding in check(project)} == wanted and len(wanted) == 60
+    results.database["labels"].drop_index("structure_id_1_fingerprint_1")
+    assert {finding.id for finding in check(project) if finding.kind == "reference"} == wanted
+
+
+@given(wanted=st.sets(st.text(max_size=3)), there=st.sets(st.text(max_size=3)))
+def test_what_is_left_out_of_two_ordered_streams(wanted: set[str], there: set[str]) -> None:
+    assert list(_left_out(sorted(wanted), iter(sorted(there)))) == sorted(wanted - there)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +193,7 @@ def test_an_index_that_lets_doubles_in_is_named_and_not_mended(project: Project,
 def test_a_newer_version_and_a_restore_that_was_cut_off(project: Project, results: Results) -> None:
     results.database["gst_meta"].update_one({"_id": "schema"}, {"$set": {"version": 99}})
     assert "upgrade" in only(project).fix
-    results.database["gst_meta"].update_one({"_id": "schema"}, {"$set": {"version": 1}})
+    results.database["gst_meta"].update_one({"_id": "schema"}, {"$set": {"version": SCHEMA_VERSION}})
     results.database["gst_meta"].insert_one({"_id": "restore"})
     assert only(project).kind == "restore"
 

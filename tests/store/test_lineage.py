@@ -117,7 +117,7 @@ def test_a_study_can_be_followed_from_end_to_end(results: Results) -> None:
     dataset = link(potential.origins, "fitted to", "datasets")
     assert [attempt["state"] for attempt in potential.attempts]
     assert potential.cost and link(potential.made, "cycles", "cycles").count == 1
-    labels = link(lineage(results, dataset.ids[0]).origins, "fitted by", "labels")
+    labels = link(lineage(results, dataset.ids[0]).origins, "made of", "labels")
     assert labels.count == sum(sum(split.values()) for split in labels.detail.values())
     study = lineage(results, synthetic.STUDY_ID)
     assert {link.collection for link in study.origins} >= {"potentials", "cycles"}

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from gst_jobflow.documents import Cycle, Label, Operation, Structure, Study
+from gst_jobflow.documents import Cycle, Label, Operation, Structure, Study, derive_id
 from gst_jobflow.errors import DatabaseError, DataError
 from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
+from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
@@ -187,3 +188,48 @@ def test_a_changed_validator_and_a_lost_index_are_mended(project: Project) -> No
     database["labels"].drop_index("created_at_-1")
     assert migrate(project) == ["labels: validator", "labels: index created_at_-1"]
     assert migrate(project) == []
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_batch_follows_the_rules_of_one_by_one(project: Project, encoded: bool) -> None:
+    results = Results.open(project)
+    of_structure = EncodedStructure.of if encoded else lambda document: document
+    of_label = EncodedLabel.of if encoded else lambda document: document
+    results.add(structure(tags=["old"]))
+    batch = [structure(tags=["new"]), structure(_id="b" * 32, tags=["x"]), structure(_id="b" * 32, tags=["y"])]
+    assert results.add_many([of_structure(document) for document in batch]) == (1, 2)
+    assert sorted(results.get(Structure, "a" * 32).tags) == ["new", "old"]
+    assert sorted(results.get(Structure, "b" * 32).tags) == ["x", "y"]
+    failed = {"state": "failed", "failure_class": "not_converged", "energy_eV": None, "forces": None}
+    other = {"_id": Label.id_for("b" * 32, "tblite:1"), "structure_id": "b" * 32}
+    results.add(label(**other, **failed))
+    # a failed and a converged one in one batch, one over a failed one that is there, one that contradicts
+    labels = [label(**failed), label(), label(**other), label(**other), label(energy_eV=-140.0), label(**failed)]
+    changed, refused = results.put_labels([of_label(document) for document in labels])
+    assert list(refused) == [4] and "differs by 5 eV/atom" in refused[4].message
+    assert results.get(Label, label().id) == label(created_at=results.get(Label, label().id).created_at)
+    assert results.get(Label, other["_id"]).state == "converged"
+    assert changed == 3
+    assert results.put_labels([of_label(label())]) == (0, {})
+
+
+def test_all_documents_are_on_disk_when_the_database_is_away(results: Results, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("gst_jobflow.store.results._BATCH", 5)
+    documents = [structure(_id=derive_id("away", number)) for number in range(12)]
+    away = Results(None, results.artifacts, tmp_path)
+    assert away.add_many(documents) == (0, 0)
+    found = ingest(results, [tmp_path])
+    assert (found["new"], found["problems"]) == (12, [])
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        Results(None, results.artifacts).add_many(documents[:1])
+
+
+def test_encoded_documents_cannot_be_spooled(results: Results) -> None:
+    with pytest.raises(ValueError, match="spool"):
+        results.add_many([EncodedStructure.of(structure())])
+
+
+def test_the_server_guards_encoded_documents_too(project: Project) -> None:
+    broken = EncodedStructure.of(structure().model_copy(update={"config_type": "cristal"}))
+    with pytest.raises(DatabaseError, match="refused document 'aaaa"):
+        Results.open(project).add_many([broken])

@@ -1,0 +1,273 @@
+"""Accounts of the project's database: owner, worker, reader; on its own mongod and on an external one.
+
+Users and roles live in the project's database itself, so that projects on one server do not meet, and the right
+`userAdmin` on that one database is enough to manage them.
+
+| role | may |
+|---|---|
+| owner | read, write, drop, indexes, validators: what the project's own account may (readWrite, dbAdmin) |
+| worker | read, insert, update everything; remove fireworks of the launchpad only; no index, no drop |
+| reader | read |
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import quote_plus
+
+from gst_jobflow.errors import DatabaseError, InputError, nearest
+from gst_jobflow.store.connect import (
+    LOOPBACK,
+    Connection,
+    connection,
+    denied,
+    open_database,
+    read_credentials,
+)
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from gst_jobflow.settings import Project
+
+Role = Literal["owner", "worker", "reader"]
+ROLES: tuple[str, ...] = get_args(Role)
+
+_READ = (
+    "find",
+    "listCollections",
+    "listIndexes",
+    "collStats",
+    "dbStats",
+)
+_WRITE = ("insert", "update")
+# what FireWorks removes while jobs run; results, outputs and attempts are not among them
+_LAUNCHPAD = ("fireworks",)
+_BUILT_IN = {"owner": ("readWrite", "dbAdmin")}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# options of our own URI that say who we are
+_OUR_OPTIONS = (
+    "authsource",
+    "authmechanism",
+    "authmechanismproperties",
+    "tlscertificatekeyfile",
+    "tlscertificatekeyfilepassword",
+)
+_NOT_FOUND = 11
+_EXISTS = 51003
+_UNKNOWN_COMMAND = 59
+
+
+@dataclass(frozen=True)
+class User:
+    """An account. `file` holds its URI, where it was made from this project."""
+
+    name: str
+    role: str
+    file: str = ""
+
+
+def uri_path(project: Project, name: str) -> Path:
+    """Where the URI of an account is kept, mode 0600."""
+    return project.private_dir / "users" / f"{name}.uri"
+
+
+def add_user(project: Project, name: str, role: str, file: Path | None = None) -> Path:
+    """Make an account with a random password; the file with its URI.
+
+    Parameters
+    ----------
+    project
+        The project.
+    name
+        Letters, digits, '.', '_' and '-'.
+    role
+        One of `ROLES`.
+    file
+        Where its URI goes; None: `.gst/users/NAME.uri`.
+
+    Raises
+    ------
+    InputError
+        Not a name or a role, or the file is there.
+    DatabaseError
+        The account is there, or we may not make one.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"'{name}' is not a name for an account", "up to 64 letters, digits, '.', '_' and '-'")
+    if role not in ROLES:
+        raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
+    target = file or uri_path(project, name)
+    if target.exists():
+        raise InputError(f"{target} is there already", "name another with --file, or: gst db users passwd NAME")
+    password = secrets.token_urlsafe(32)
+    with _administration(project) as database:
+        _make_roles(database)
+        _write_private(target, _uri(project, name, password))  # before the server knows it: no password is lost
+        try:
+            database.command("createUser", name, pwd=password, roles=_roles(database, role), customData={"gst": role})
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    return target
+
+
+def list_users(project: Project) -> list[User]:
+    """The accounts that were made here, by name.
+
+    Raises
+    ------
+    DatabaseError
+        We may not see them.
+    """
+    with _administration(project) as database:
+        found = database.command("usersInfo")["users"]
+    users = []
+    for user in sorted(found, key=lambda user: user["user"]):
+        file = uri_path(project, user["user"])
+        users.append(User(user["user"], _role_of(user), str(file) if file.is_file() else ""))
+    return users
+
+
+def set_password(project: Project, name: str, file: Path | None = None) -> Path:
+    """Give an account a new random password; the old one is refused from now on. The file with its URI.
+
+    Raises
+    ------
+    InputError
+        There is no such account.
+    DatabaseError
+        We may not change it.
+    """
+    target, password = file or uri_path(project, name), secrets.token_urlsafe(32)
+    with _administration(project) as database:
+        _require(database, name)
+        # the new file takes the place of the old one only when the server knows the password
+        waiting = target.with_name(f".{target.name}.new")
+        waiting.unlink(missing_ok=True)
+        _write_private(waiting, _uri(project, name, password))
+        try:
+            database.command("updateUser", name, pwd=password)
+        except BaseException:
+            waiting.unlink(missing_ok=True)
+            raise
+        waiting.replace(target)
+    return target
+
+
+def remove_user(project: Project, name: str) -> None:
+    """Remove an account and the file with its URI.
+
+    Raises
+    ------
+    InputError
+        There is no such account.
+    DatabaseError
+        We may not remove it.
+    """
+    with _administration(project) as database:
+        _require(database, name)
+        database.command("dropUser", name)
+    uri_path(project, name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _administration(project: Project) -> Iterator[Database]:
+    """The project's database, opened by whom may manage its users; refusals become one line."""
+    from pymongo.errors import OperationFailure
+
+    where = connection(project)
+    if not where.external:
+        admin = read_credentials(project)["admin"]
+        where = Connection(where.database, where.timeout_s, None, where.port, admin["username"], admin["password"])
+    database = open_database(where)
+    try:
+        yield database
+    except OperationFailure as err:
+        raise _explained(err, database.name) from None
+    finally:
+        database.client.close()
+
+
+def _explained(err: Any, database: str) -> DatabaseError:
+    if denied(err) is not None:
+        return DatabaseError(
+            f"this account may not manage users of database '{database}'",
+            "ask who runs the server for the role userAdmin on this database, or to make the account",
+        )
+    if err.code == _EXISTS:
+        return DatabaseError("an account of this name is there already", "gst db users list; gst db users passwd NAME")
+    if err.code == _UNKNOWN_COMMAND:
+        return DatabaseError("this MongoDB service does not let clients make users", "make them on its own pages")
+    return DatabaseError(f"MongoDB refused: error {err.code} ({err.details.get('codeName', '')})", "see its log")
+
+
+def _require(database: Database, name: str) -> None:
+    users = [user["user"] for user in database.command("usersInfo")["users"]]
+    if name not in users:
+        raise InputError(f"there is no account '{name}'", nearest(name, users) if users else "gst db users add NAME")
+
+
+def _make_roles(database: Database) -> None:
+    """Create the roles, or bring those of an earlier version to this one's rights."""
+    everything = {"db": database.name, "collection": ""}
+    reading = {"resource": everything, "actions": list(_READ)}
+    removing = [{"resource": {"db": database.name, "collection": name}, "actions": ["remove"]} for name in _LAUNCHPAD]
+    wanted = {
+        "reader": [reading],
+        "worker": [{"resource": everything, "actions": [*_READ, *_WRITE]}, *removing],
+    }
+    for role, privileges in wanted.items():
+        known = database.command("rolesInfo", _role_name(role))["roles"]
+        command = "updateRole" if known else "createRole"
+        database.command(command, _role_name(role), privileges=privileges, roles=[])
+
+
+def _role_name(role: str) -> str:
+    return f"gst_{role}"
+
+
+def _roles(database: Database, role: str) -> list[dict[str, str]]:
+    names = _BUILT_IN.get(role, (_role_name(role),))
+    return [{"role": name, "db": database.name} for name in names]
+
+
+def _role_of(user: dict[str, Any]) -> str:
+    """What the server says, not what was once written beside it."""
+    held = {role["role"] for role in user["roles"]}
+    for role in ("worker", "reader"):
+        if held == {_role_name(role)}:
+            return role
+    return "owner" if held == set(_BUILT_IN["owner"]) else ", ".join(sorted(held)) or "none"
+
+
+def _uri(project: Project, name: str, password: str) -> str:
+    """The URI of an account: our server and options, its name."""
+    where = connection(project)
+    who = f"{quote_plus(name)}:{quote_plus(password)}@"
+    end = f"{where.database}?authSource={where.database}"
+    if where.uri is None:
+        return f"mongodb://{who}{LOOPBACK}:{where.port}/{end}"
+    scheme, _, rest = where.uri.partition("://")
+    place, _, options = rest.rpartition("@")[2].partition("?")
+    kept = [option for option in options.split("&") if option and option.partition("=")[0].lower() not in _OUR_OPTIONS]
+    return f"{scheme}://{who}{place.partition('/')[0]}/{'&'.join([end, *kept])}"
+
+
+def _write_private(file: Path, uri: str) -> None:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(uri + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as err:
+        raise InputError(f"{file} cannot be written: {err.strerror}", "name another file with --file") from err
