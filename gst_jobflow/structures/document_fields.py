@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,19 +40,33 @@ def describe(atoms: Atoms) -> dict[str, Any]:
         For no atoms or non-finite positions or cell.
     """
     _check_finite(atoms)
-    elements, counts = np.unique(np.array(atoms.get_chemical_symbols()), return_counts=True)
+    present = np.bincount(atoms.numbers)
+    counts = {_symbols()[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
+    elements = sorted(counts)
     closest_A = min_distance(atoms)
-    volume_A3 = float(atoms.get_volume()) if atoms.pbc.all() and atoms.cell.rank == 3 else None
+    volume_A3 = _volume_A3(atoms) if atoms.pbc.all() else 0.0
     mass = float(atoms.get_masses().sum())
     return {
-        "formula": reduced_formula(dict(zip(elements.tolist(), counts.tolist(), strict=True))),
-        "composition": {str(e): int(n) / len(atoms) for e, n in zip(elements, counts, strict=True)},
+        "formula": reduced_formula(counts),
+        "composition": {element: counts[element] / len(atoms) for element in elements},
         "n_atoms": len(atoms),
-        "elements": elements.tolist(),
+        "elements": elements,
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
         "density_g_cm3": mass / volume_A3 * _AMU_PER_A3_IN_G_CM3 if volume_A3 else None,
         "volume_per_atom_A3": volume_A3 / len(atoms) if volume_A3 else None,
     }
+
+
+def _volume_A3(atoms: Atoms) -> float:
+    a, b, c = atoms.cell.array.tolist()
+    return abs(_dot(a, _cross(b, c)))
+
+
+@cache
+def _symbols() -> list[str]:
+    from ase.data import chemical_symbols
+
+    return chemical_symbols
 
 
 def content_hash(atoms: Atoms) -> str:
@@ -75,10 +90,8 @@ def content_hash(atoms: Atoms) -> str:
     integers, so the id is the same on every platform.
     """
     cell, positions = _grid(atoms)
-    digest = hashlib.sha256()
-    for values in (atoms.numbers, cell, positions, atoms.pbc):
-        digest.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
-    return digest.hexdigest()[:32]
+    parts = (atoms.numbers, cell, positions, atoms.pbc)
+    return hashlib.sha256(b"".join(part.astype("<i8").tobytes() for part in parts)).hexdigest()[:32]
 
 
 def canonical(atoms: Atoms) -> Atoms:
@@ -99,15 +112,17 @@ def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Return cell, shape (3, 3), and wrapped positions, shape (n_atoms, 3), as whole numbers of 1e-8 Å, int64."""
     _check_finite(atoms)
     cell = atoms.cell.array
-    wrapped = atoms.positions.copy()
+    # rows x, y, z: adjacent numbers are read faster
+    wrapped = atoms.positions.T.copy()
     for axis, reciprocal in _reciprocal_rows(atoms):
         # summed term by term: matrix products may use fused operations that differ between machines
-        fraction = wrapped[:, 0] * reciprocal[0] + wrapped[:, 1] * reciprocal[1] + wrapped[:, 2] * reciprocal[2]
+        fraction = wrapped[0] * reciprocal[0] + wrapped[1] * reciprocal[1] + wrapped[2] * reciprocal[2]
         height_A = 1 / math.sqrt(sum(float(x) ** 2 for x in reciprocal))
         shift = np.floor(fraction + _FACE_A / height_A)
-        for k in range(3):
-            wrapped[:, k] -= shift * cell[axis, k]
-    return np.rint(cell * _PER_A).astype(np.int64), np.rint(wrapped * _PER_A).astype(np.int64)
+        if shift.any():
+            for k in range(3):
+                wrapped[k] -= shift * cell[axis, k]
+    return np.rint(cell * _PER_A).astype(np.int64), np.rint(wrapped * _PER_A).astype(np.int64).T
 
 
 def _reciprocal_rows(atoms: Atoms) -> list[tuple[int, list[float]]]:
@@ -117,7 +132,7 @@ def _reciprocal_rows(atoms: Atoms) -> list[tuple[int, list[float]]]:
         return []
     if any(not atoms.cell.array[axis].any() for axis in periodic):
         raise DataError("a periodic direction has no cell vector", "set the cell, or pbc to False")
-    rows = [[float(x) for x in row] for row in atoms.cell.complete().array]
+    rows = (atoms.cell if atoms.cell.rank == 3 else atoms.cell.complete()).array.tolist()
     volume = _dot(rows[0], _cross(rows[1], rows[2]))
     if abs(volume) < 1e-12:
         raise DataError("the cell vectors are not independent", "set a cell that spans a volume")

@@ -1,0 +1,23 @@
+"""Records of ASE databases."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from gst_jobflow.importing.records import Record
+
+
+def read_ase_db(file: Path) -> Iterator[Record]:
+    from ase.db import connect
+
+    index = 0
+    try:
+        for row in connect(file, type="db").select():
+            atoms = row.toatoms()
+            atoms.info.update(row.key_value_pairs)
+            yield Record(file, index, atoms=atoms)
+            index += 1
+    except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as err:
+        yield Record(file, index, problem=f"the database cannot be read on: {err}")

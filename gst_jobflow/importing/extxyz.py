@@ -1,0 +1,220 @@
+"""Records of extended XYZ files, streamed.
+
+The reader cuts a file into frames itself and parses one at a time: ASE's own reader goes through the whole file first
+and yields nothing of a file whose last frame is cut. Frames of the usual form are parsed here, to the values that ASE
+gives; all others by ASE.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+import orjson
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.importing.records import Record
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_MOST_ATOMS = 10_000_000
+"""A damaged count must not make us read a whole file as one frame."""
+
+
+def read_extxyz(file: Path) -> Iterator[Record]:
+    for index, frame in enumerate(cut_frames(file)):
+        yield frame if isinstance(frame, Record) else parse_frame(file, index, frame)
+
+
+def cut_frames(file: Path) -> Iterator[bytes | Record]:
+    """Yield the text of each frame; where the file cannot be read on, a record with the problem is the last."""
+    index = 0
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as raw:
+            # a gzip file's own readline is slow
+            stream = cast(BinaryIO, io.BufferedReader(raw) if file.suffix == ".gz" else raw)  # type: ignore[arg-type]
+            while (frame := _next_frame(stream)) is not None:
+                yield frame
+                index += 1
+    except DataError as err:
+        yield Record(file, index, problem=err.message)
+    except (EOFError, OSError, zlib.error) as err:
+        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+
+
+def _next_frame(stream: BinaryIO) -> bytes | None:
+    """The text of the next frame, or None at the end.
+
+    Raises
+    ------
+    DataError
+        The file is cut, or no frame begins here: without a count of atoms the next frame cannot be found.
+    """
+    first = stream.readline()
+    while first.isspace():
+        first = stream.readline()
+    if not first:
+        return None
+    digits = first.strip()
+    if not digits.isdigit():
+        found = digits[:40].decode("utf-8", "replace")
+        raise DataError(f"a count of atoms was expected, not '{found}'; the rest of the file is not read")
+    count = int(digits) if len(digits) < 20 else _MOST_ATOMS + 1
+    if count > _MOST_ATOMS:
+        raise DataError(
+            f"{digits[:20].decode()} atoms in one frame are more than {_MOST_ATOMS}; the rest of the file is not read"
+        )
+    lines = list(islice(stream, count + 1))
+    if len(lines) < count + 1:
+        raise DataError(f"truncated: {max(len(lines) - 1, 0)} of {count} atoms")
+    if not lines[-1].endswith(b"\n"):
+        # 0.12 of a 0.1234 is a number too
+        raise DataError("truncated: the last line has no end, so its last number may be cut")
+    return b"".join((first, *lines))
+
+
+def parse_frame(file: Path, index: int, frame: bytes) -> Record:
+    """Read the text of one frame."""
+    from ase.io.extxyz import read_xyz
+
+    try:
+        atoms = _plain_frame(frame)
+        if atoms is None:
+            atoms = next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
+        return Record(file, index, atoms=atoms)
+    except KeyError as err:
+        # ASE looks symbols and properties up
+        return Record(file, index, problem=f"unknown element or property {err}")
+    except (ValueError, TypeError, IndexError, AttributeError, AssertionError, OSError) as err:
+        text = str(err).splitlines()[0] if str(err) else type(err).__name__
+        return Record(file, index, problem=f"not extended XYZ: {text}")
+
+
+def _plain_frame(frame: bytes) -> Atoms | None:
+    """The frame as ASE reads it, in a fraction of the time; None for what is not of the usual form.
+
+    What ASE gives to a calculator (energy, forces) stays in `info` and `arrays`: making a calculator takes as long as
+    the rest.
+    """
+    from ase import Atoms
+
+    count, comment, body = frame.split(b"\n", 2)
+    info = read_comment(comment.decode("utf-8"))
+    if not isinstance(info.get("Properties"), str) or "Lattice" not in info:
+        return None
+    columns = _columns(info.pop("Properties"))
+    if columns is None:
+        return None
+    tokens = body.split()
+    width = sum(size for _, size in columns)
+    if len(tokens) != int(count) * width:
+        return None  # ASE says what is wrong with it
+    numbers = _numbers_of(tokens[::width])
+    del tokens[::width]
+    values = _floats(tokens)
+    if numbers is None or values is None:
+        return None
+    values = values.reshape(-1, width - 1)
+    pbc, cell = info.pop("pbc", True), info.pop("Lattice").T
+    atoms = Atoms(numbers=numbers, positions=values[:, :3], cell=cell, pbc=pbc, info=info)
+    start = 3
+    for name, size in columns[2:]:
+        atoms.new_array(name, values[:, start : start + size] if size > 1 else values[:, start])
+        start += size
+    return atoms
+
+
+@cache
+def _columns(properties: str) -> list[tuple[str, int]] | None:
+    """Name and size of each property of the table; None unless it is a symbol, a position, and real numbers."""
+    from ase.io.extxyz import parse_properties
+
+    table, names, _, converters = parse_properties(properties)
+    columns = [table[name] for name in names]
+    if columns[:2] != [("symbols", 1), ("positions", 3)] or not all(size > 0 for _, size in columns):
+        return None
+    if converters[0] is not str or any(converter is not float for converter in converters[1:]):
+        return None
+    if {name for name, _ in columns[2:]} & _SPECIAL_COLUMNS or len(dict(columns)) < len(columns):
+        return None
+    return columns
+
+
+_SPECIAL_COLUMNS = {"numbers", "symbols", "positions", "move_mask", "initial_charges"}
+"""Those of which ASE makes more than an array."""
+
+
+def _numbers_of(symbols: list[bytes]) -> list[int] | None:
+    known = _atomic_numbers()
+    try:
+        return [known[symbol] for symbol in symbols]
+    except KeyError:
+        return None
+
+
+@cache
+def _atomic_numbers() -> dict[bytes, int]:
+    from ase.data import atomic_numbers
+
+    return {symbol.encode(): number for symbol, number in atomic_numbers.items()}
+
+
+def _floats(tokens: list[bytes]) -> np.ndarray | None:
+    """The numbers as `float` reads them, shape (len(tokens),); None where one is not a plain decimal number."""
+    text = b",".join(tokens)
+    if text.translate(None, b"0123456789+-.eE,"):
+        return None
+    try:
+        return np.array(orjson.loads(b"[" + text + b"]"), float)
+    except (orjson.JSONDecodeError, OverflowError):
+        # +1.0, .5 and 1. are numbers too, only not in JSON
+        return np.array([float(token) for token in tokens])
+
+
+_PAIR = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$)""")
+_REALS = re.compile(r"(?:\s*[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?=\s|$))+\s*")
+_NAME = re.compile(r"(?!(?:nan|inf|infinity|t|f|true|false)$)[A-Za-z][A-Za-z0-9_.:+-]*", re.IGNORECASE)
+
+
+def read_comment(line: str) -> dict[str, Any]:
+    """Keys and values of a comment line as ASE reads them.
+
+    ASE goes through it character by character; here that is done only with what is neither real numbers nor a name.
+    """
+    from ase.io.extxyz import key_val_str_to_dict
+
+    info: dict[str, Any] = {}
+    end, line = 0, line.strip()
+    while end < len(line):
+        pair = _PAIR.match(line, end)
+        if pair is None:
+            return key_val_str_to_dict(line)
+        end = pair.end()
+        key, text = pair[1], pair[3] if pair[2] is None else pair[2]
+        if _NAME.fullmatch(text):
+            info[key] = text
+        elif key.lower() != "uid" and _REALS.fullmatch(text):
+            info[key] = _real_value(key, text)
+        else:
+            info |= key_val_str_to_dict(f'{key}="{text}"')
+    return info
+
+
+def _real_value(key: str, text: str) -> Any:
+    from ase.io.extxyz import SPECIAL_3_3_KEYS
+
+    values = np.array([float(word) for word in text.split()])
+    if key in SPECIAL_3_3_KEYS:
+        if len(values) != 9:
+            raise ValueError(f"{key} holds {len(values)} numbers, not 9")
+        return values.reshape((3, 3), order="F")
+    return values if len(values) > 1 else values[0]

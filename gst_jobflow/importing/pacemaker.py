@@ -1,0 +1,169 @@
+"""Records of pacemaker's dataframes (.pckl.gzip).
+
+A pickle is a program: it can call anything that it can name. These are read by an unpickler that knows only the classes
+of which pandas, numpy and ASE make such a dataframe. It stops at the first other name, before that is called.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
+from gst_jobflow.importing.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ase import Atoms
+
+    from gst_jobflow.importing.options import ImportOptions
+
+_ALLOWED: dict[str, frozenset[str]] = {
+    "builtins": frozenset({"slice", "object", "set", "frozenset", "complex", "bytearray", "range"}),
+    "collections": frozenset({"OrderedDict"}),
+    "copyreg": frozenset({"_reconstructor"}),
+    "_codecs": frozenset({"encode"}),
+    "datetime": frozenset({"datetime", "date", "timedelta"}),
+    "numpy": frozenset({"ndarray", "dtype", "bool_", "float64", "int64"}),
+    "numpy.core.multiarray": frozenset({"_reconstruct", "scalar"}),
+    "numpy.core.numeric": frozenset({"_frombuffer"}),
+    "pandas": frozenset({"DataFrame", "Index", "RangeIndex", "Series", "StringDtype"}),
+    "pandas.core.frame": frozenset({"DataFrame"}),
+    "pandas.core.series": frozenset({"Series"}),
+    "pandas.core.generic": frozenset({"NDFrame"}),
+    "pandas.core.internals.managers": frozenset({"BlockManager", "SingleBlockManager"}),
+    "pandas.core.internals.blocks": frozenset({"new_block"}),
+    "pandas._libs.internals": frozenset({"_unpickle_block", "BlockManager", "BlockPlacement"}),
+    "pandas._libs.arrays": frozenset({"__pyx_unpickle_NDArrayBacked", "NDArrayBacked"}),
+    "pandas.core.indexes.base": frozenset({"Index", "_new_Index"}),
+    "pandas.core.indexes.range": frozenset({"RangeIndex"}),
+    "pandas.core.indexes.numeric": frozenset({"Int64Index", "Float64Index"}),
+    "pandas.core.indexes.multi": frozenset({"MultiIndex"}),
+    "pandas.core.arrays.string_": frozenset({"StringArray", "StringDtype"}),
+    "pandas.core.arrays.string_arrow": frozenset({"ArrowStringArray"}),
+    "pandas.core.arrays.categorical": frozenset({"Categorical"}),
+    "pandas.core.dtypes.dtypes": frozenset({"CategoricalDtype"}),
+    "ase.atoms": frozenset({"Atoms"}),
+    "ase.atom": frozenset({"Atom"}),
+    "ase.cell": frozenset({"Cell"}),
+    "ase.symbols": frozenset({"Symbols"}),
+    "ase.constraints": frozenset({"FixAtoms", "FixCartesian", "FixScaled", "FixBondLengths", "FixCom"}),
+    "ase.calculators.singlepoint": frozenset(
+        {"SinglePointCalculator", "SinglePointDFTCalculator", "SinglePointKPoint", "arrays_to_kpoints"}
+    ),
+    "ase.calculators.calculator": frozenset({"Parameters"}),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that knows a list of names and no other."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        # numpy 2 renamed its core; either name may stand in a file of either version
+        place = module_name.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+        if (place, global_name) == ("builtins", "getattr"):
+            return _bound_method
+        if global_name not in _ALLOWED.get(place, ()):
+            raise DataError(
+                f"the pickle names {module_name}.{global_name}, which a table of structures does not need; it was not "
+                "loaded, for a pickle can run programs"
+            )
+        if module_name.startswith("numpy.core"):
+            module_name = module_name.replace("numpy.core", "numpy._core")
+        return super().find_class(module_name, global_name)
+
+
+def _bound_method(owner: Any, name: str) -> Any:
+    """The one method that ASE's calculators keep by name; getattr itself would reach everything."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    if not (isinstance(owner, SinglePointCalculator) and name == "_deprecated_get_spin_polarized"):
+        raise DataError(f"the pickle asks for '{str(name)[:40]}' of a {type(owner).__name__}; it was not loaded")
+    return getattr(owner, name, None)
+
+
+def load_frame(stream: IO[bytes]) -> pd.DataFrame:
+    """Unpickle a dataframe; the whole of it is in memory, for a pickle has no rows to stream.
+
+    Raises
+    ------
+    DataError
+        It names a class that is not allowed, is cut or damaged, or is no dataframe.
+    """
+    import pandas as pd
+
+    try:
+        frame = _Unpickler(stream).load()
+    except (*CANNOT_READ_ON, pickle.UnpicklingError) as err:
+        raise DataError(f"the pickle is cut or damaged: {err or type(err).__name__}") from err
+    # what a damaged pickle makes of the constructors of the classes above
+    except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError, MemoryError) as err:
+        raise DataError(f"not a pickle that this pandas and ASE can read: {type(err).__name__}: {err}") from err
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"a pickle of a {type(frame).__name__}, not of a dataframe")
+    if "ase_atoms" not in frame.columns:
+        raise DataError(f"no column ase_atoms (it has {', '.join(map(str, frame.columns))[:200]})")
+    return frame
+
+
+def read_pacemaker(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Every row of a dataframe with the columns of pacemaker: ase_atoms, energy, forces and what else is known."""
+    try:
+        with open_bytes(file) as stream:
+            frame = load_frame(stream)
+    except DataError as err:
+        yield Record(file, 0, problem=err.message)
+        return
+    except CANNOT_READ_ON as err:
+        yield Record(file, 0, problem=f"the file cannot be read: {err}")
+        return
+    columns = {str(name): frame[name].to_numpy() for name in frame.columns}
+    for index in range(len(frame)):
+        row = {name: values[index] for name, values in columns.items()}
+        try:
+            yield Record(file, index, atoms=_atoms(row, options))
+        except DataError as err:
+            yield Record(file, index, problem=err.message)
+
+
+def _atoms(row: dict[str, Any], options: ImportOptions) -> Atoms:
+    """The structure of a row with what was computed of it."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    theirs = row["ase_atoms"]
+    if not isinstance(theirs, Atoms):
+        raise DataError(f"ase_atoms is a {type(theirs).__name__}")
+    try:
+        atoms = Atoms(theirs.numbers, positions=theirs.positions, cell=theirs.cell, pbc=theirs.pbc)
+        info = dict(theirs.info)
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
+        raise DataError(f"ase_atoms is damaged: {err}") from err
+    # their calculator is left behind: what was computed stands in the columns
+    found = {"free_energy": _energy(row, options), "forces": row.get("forces"), "stress": row.get("stress")}
+    results = {name: value for name, value in found.items() if value is not None}
+    atoms.info.update({name: value for name, value in info.items() if name not in ("energy", "free_energy", "forces")})
+    atoms.info.update({name: row[name] for name in ("virial",) if row.get(name) is not None})
+    for name, value in row.items():
+        if isinstance(value, str | int | float | bool) and name not in ("energy", "energy_corrected"):
+            atoms.info[name] = value
+    if results:
+        atoms.calc = SinglePointCalculator(atoms)
+        atoms.calc.results.update(results)
+    return atoms
+
+
+def _energy(row: dict[str, Any], options: ImportOptions) -> Any:
+    if row.get("energy") is not None:
+        return row["energy"]
+    if row.get("energy_corrected") is None:
+        return None
+    if not options.energy_corrected:
+        raise DataError(
+            "energy_corrected and no energy: it is the energy less that of the atoms, not what was computed; "
+            "--energy-corrected takes it all the same"
+        )
+    return row["energy_corrected"]

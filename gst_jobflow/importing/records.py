@@ -1,0 +1,133 @@
+"""What a reader gives: one structure at a time with what was computed of it, so that no file is held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.labelling.method import Method
+
+
+@dataclass(frozen=True)
+class Record:
+    """One structure of a file, or why it cannot be read.
+
+    Parameters
+    ----------
+    file
+        Where it is from.
+    index
+        Its place in the file, from 0.
+    atoms
+        The structure as ASE reads it; None with `problem`.
+    problem
+        Why it cannot be read.
+    method
+        What the file itself says of how its energies were computed; None where it says nothing.
+    no_method
+        Why it says nothing.
+    group
+        Id of the first structure of the trajectory that this is a frame of; empty where the file holds no trajectory.
+    warning
+        What holds for the whole file and should be known; it does not keep the record out.
+    """
+
+    file: Path
+    index: int
+    atoms: Atoms | None = None
+    problem: str = ""
+    method: Method | None = None
+    no_method: str = ""
+    group: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a record says of energy (eV), forces (eV/Å, shape (N, 3)) and stress (eV/Å³, Voigt, tension positive)."""
+
+    energy_eV: float
+    forces_eV_A: np.ndarray
+    stress_eV_A3: list[float] | None
+
+
+def computed_of(atoms: Atoms) -> Computed | None:
+    """Energy, forces and stress that came with a structure; None where it has neither energy nor forces.
+
+    The energy is the free energy where there is one, for the forces are its derivative (with smeared occupations the
+    energy extrapolated to no smearing is another). A stress in a column `virial` (eV, 3 × 3, -dE/dε as in QUIP and
+    GST-GAP-22) becomes -virial / volume, ASE's sign. A single atom needs no forces, they are zero.
+
+    Raises
+    ------
+    DataError
+        One of energy and forces is missing, not a number, not finite, of a wrong shape; or virial and stress disagree.
+    """
+    found: dict[str, Any] = {**atoms.info, **(getattr(atoms.calc, "results", None) or {})}
+    energy = found.get("free_energy", found.get("energy"))
+    forces = found.get("forces", atoms.arrays.get("forces", atoms.arrays.get("force")))
+    if energy is None and forces is None:
+        return None
+    if energy is None:
+        raise DataError("forces without an energy")
+    if forces is None:
+        if len(atoms) != 1:
+            raise DataError("an energy without forces")
+        forces = np.zeros((1, 3))
+    energy_eV = _numbers(energy, "energy", ())
+    forces_eV_A = _numbers(forces, "forces", (len(atoms), 3))
+    return Computed(float(energy_eV), forces_eV_A, _stress(atoms, found))
+
+
+def unread_label(atoms: Atoms) -> str:
+    """What looks like energies and forces under names that `computed_of` does not read; empty where nothing does."""
+    numbers = int | float | np.number
+    energies = [name for name, value in atoms.info.items() if "energy" in name.lower() and isinstance(value, numbers)]
+    forces = [
+        name for name, value in atoms.arrays.items() if "force" in name.lower() and value.shape == (len(atoms), 3)
+    ]
+    if not (energies and forces):
+        return ""
+    names = ", ".join(sorted([*energies, *forces]))
+    return f"structures without labels: {names} are not read; what is computed has to be called energy and forces"
+
+
+def _numbers(value: Any, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as err:
+        raise DataError(f"{name} '{str(value)[:40]}' is not numbers") from err
+    if array.shape not in shapes:
+        raise DataError(f"{name} of shape {array.shape}, not {' or '.join(map(str, shapes))}")
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} not finite")
+    return array
+
+
+def _stress(atoms: Atoms, found: dict[str, Any]) -> list[float] | None:
+    stresses = []
+    if found.get("stress") is not None:
+        stresses.append(_voigt(_numbers(found["stress"], "stress", (6,), (3, 3)), "stress"))
+    if found.get("virial") is not None:
+        stresses.append(_voigt(-_numbers(found["virial"], "virial", (3, 3)) / atoms.get_volume(), "virial"))
+    if len(stresses) == 2 and not np.allclose(*stresses, rtol=1e-3, atol=1e-5):
+        raise DataError("stress and virial disagree: the stress is -virial/volume")
+    return stresses[0].tolist() if stresses else None
+
+
+def _voigt(tensor: np.ndarray, name: str) -> np.ndarray:
+    """xx, yy, zz, yz, xz, xy of a symmetric tensor."""
+    if tensor.shape == (6,):
+        return tensor
+    # files hold few digits, but a tensor off by more than this was not symmetric to begin with
+    if np.abs(tensor - tensor.T).max() > 0.01 * np.abs(tensor).max() + 1e-6:
+        raise DataError(f"{name} is not symmetric")
+    return ((tensor + tensor.T) / 2)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -1,0 +1,215 @@
+"""Structures and labels of other people's files, checked one by one and put into the database in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.importing.checks import EnergyWatch, UnitWatch
+from gst_jobflow.importing.formats import check_files
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.outcome import Outcome
+from gst_jobflow.importing.workers import outcomes
+from gst_jobflow.store.artifacts import ArtifactStore
+
+if TYPE_CHECKING:
+    from gst_jobflow.store.results import Results
+
+_BATCH_RECORDS = 500
+_BATCH_ATOMS = 200_000
+_LISTED = 1000
+"""Problems kept one by one; more are only counted, so that memory does not grow with a file that is all wrong."""
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A record and what is odd about it."""
+
+    file: str
+    index: int
+    reason: str
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    `bad` and `outliers` hold the first thousand, `n_bad` and `n_outliers` count all. Outliers are imported. `warnings`
+    hold what is odd about a file as a whole, each once, with the record at which it was seen; with `strict` it stops.
+    """
+
+    records: int = 0
+    structures: dict[str, int] = field(default_factory=lambda: {"new": 0, "known": 0})
+    labels: dict[str, int] = field(default_factory=lambda: {"new": 0, "known": 0})
+    n_bad: int = 0
+    bad: list[Flaw] = field(default_factory=list)
+    n_outliers: int = 0
+    outliers: list[Flaw] = field(default_factory=list)
+    warnings: list[Flaw] = field(default_factory=list)
+    stopped: bool = False
+    dry_run: bool = False
+
+
+def import_files(
+    files: list[Path],
+    results: Results | None,
+    options: ImportOptions,
+    progress: Callable[[ImportReport, Path], None] | None = None,
+    workers: int | None = None,
+) -> ImportReport:
+    """Import files, as a stream; doing it again changes nothing.
+
+    Parameters
+    ----------
+    files
+        Of the formats of `formats.FORMATS`.
+    results
+        Where to; None only with `dry_run`.
+    options
+        What to do with them.
+    progress
+        Called after each record.
+    workers
+        Processes that parse extended XYZ, see `importing.workers.outcomes`; what is imported and reported does not
+        depend on it.
+
+    Raises
+    ------
+    InputError
+        A file that is not there or not known; or energies and no method to file them under.
+    DatabaseError
+        The server refused a document or went away.
+    RunError
+        A worker ended before its time.
+    """
+    check_files(files, options)
+    run = _Import(results, options)
+    with outcomes(files, options, run.artifacts, workers) as stream:
+        try:
+            for outcome in stream:
+                run.take(outcome)
+                if progress:
+                    progress(run.report, outcome.file)
+                if run.report.stopped:
+                    break
+        except InputError:
+            # what was before it is sound, and stays as with any bad record
+            run.flush()
+            raise
+    run.flush()
+    return run.report
+
+
+class _Import:
+    """An import as it goes: the batch that is not written yet, and the report."""
+
+    def __init__(self, results: Results | None, options: ImportOptions) -> None:
+        if results is None and not options.dry_run:
+            raise ValueError("only a dry run needs no results")
+        self.results = results
+        self.options = options
+        self.report = ImportReport(dry_run=options.dry_run)
+        if results is None:
+            # coordinates of large structures are checked too, and go away with this
+            self._scratch = TemporaryDirectory()
+        self.artifacts = ArtifactStore(Path(self._scratch.name)) if results is None else results.artifacts
+        self._watch = EnergyWatch()
+        self._units = UnitWatch()
+        self._batch: list[Outcome] = []
+        self._atoms = 0
+
+    def take(self, outcome: Outcome) -> None:
+        """Add a record's documents to the batch, or report what is wrong with it.
+
+        Raises
+        ------
+        InputError
+            The record cannot be filed without the user's word.
+        """
+        self.report.records += 1
+        if outcome.refusal is not None:
+            raise InputError(*outcome.refusal)
+        if outcome.structure is None:
+            self._bad(outcome, outcome.problem)
+            return
+        suspected: list[str] = []
+        if outcome.label is not None and outcome.label.energy_eV is not None:
+            self._watch_energy(outcome, outcome.label.energy_eV / outcome.n_atoms)
+            suspected = self._units.odd(outcome)
+        if self._warn(outcome, suspected):
+            return
+        self._batch.append(outcome)
+        self._atoms += outcome.n_atoms
+        if len(self._batch) >= _BATCH_RECORDS or self._atoms >= _BATCH_ATOMS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the batch: structures first, so that no label is ever without its own."""
+        batch, self._batch, self._atoms = self._batch, [], 0
+        if self.options.dry_run or not batch:
+            return
+        assert self.results is not None  # __init__ sees to it
+        new, known = self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
+        _count(self.report.structures, new, known)
+        if known:
+            self._tell_other_groups(batch)
+        labelled = [(outcome, outcome.label) for outcome in batch if outcome.label is not None]
+        if not labelled:
+            return
+        changed, refused = self.results.put_labels([label for _, label in labelled])
+        _count(self.report.labels, changed, len(labelled) - changed - len(refused))
+        for place, error in refused.items():
+            self._bad(labelled[place][0], error.message)
+
+    def _tell_other_groups(self, batch: list[Outcome]) -> None:
+        """Warn of structures that were known in another group: they stay there, so a split may part this one.
+
+        Strict goes on: a run that continues another one begins with the last structure of that.
+        """
+        assert self.results is not None  # flush sees to it
+        # one that is its own group asks for nothing
+        wanted = {o.structure.id: o for o in batch if o.structure is not None and o.structure.group != o.structure.id}
+        fields = {"group": 1}
+        found = self.results.database["structures"].find({"_id": {"$in": list(wanted)}}, fields)
+        groups = {stored["_id"]: stored["group"] for stored in found}
+        text = "structures that were known before keep their other group; a split may part what is one group here"
+        for id, outcome in wanted.items():
+            assert outcome.structure is not None  # chosen so
+            # one that is not there was kept on disk only
+            other = groups.get(id, outcome.structure.group) != outcome.structure.group
+            if other and not self._is_told(outcome, text):
+                self.report.warnings.append(Flaw(str(outcome.file), outcome.index, text))
+
+    def _is_told(self, record: Outcome, text: str) -> bool:
+        return any(flaw.reason == text and flaw.file == str(record.file) for flaw in self.report.warnings)
+
+    def _warn(self, record: Outcome, texts: list[str]) -> bool:
+        """Add what is odd about a whole file; True: stop, and leave out what is not written yet."""
+        for text in (record.warning, *texts):
+            if text and not self._is_told(record, text):
+                self.report.warnings.append(Flaw(str(record.file), record.index, text))
+                if self.options.strict:
+                    self.report.stopped = True
+                    self._batch, self._atoms = [], 0
+        return self.report.stopped
+
+    def _watch_energy(self, record: Outcome, per_atom_eV: float) -> None:
+        for odd, reason in self._watch.odd(record, per_atom_eV):
+            self.report.n_outliers += 1
+            if len(self.report.outliers) < _LISTED:
+                self.report.outliers.append(Flaw(str(odd[0]), odd[1], reason))
+
+    def _bad(self, record: Outcome, reason: str) -> None:
+        self.report.n_bad += 1
+        if len(self.report.bad) < _LISTED:
+            self.report.bad.append(Flaw(str(record.file), record.index, reason))
+        self.report.stopped = self.report.stopped or self.options.strict
+
+
+def _count(counts: dict[str, int], new: int, known: int) -> None:
+    counts["new"] += new
+    counts["known"] += known

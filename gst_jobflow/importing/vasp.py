@@ -1,0 +1,265 @@
+"""Records of VASP's vasprun.xml and OUTCAR, one ionic step in memory at a time."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.importing.files import CANNOT_READ_ON, Pieces, open_bytes, open_text
+from gst_jobflow.importing.records import Record
+from gst_jobflow.structures.document_fields import content_hash
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    from gst_jobflow.importing.options import ImportOptions
+    from gst_jobflow.labelling.method import Method
+
+_FIRST_STEP = b"<calculation"
+_NO_STEP = b"<calculation><scstep><energy></energy></scstep></calculation></modeling>"
+_LARGEST_HEADER = 1 << 28
+_VASP_KSPACING = 0.5
+"""What VASP takes where the INCAR is silent, 1/Å."""
+OUTCAR_METHOD = "an OUTCAR does not repeat the INCAR, so the settings that VASP ran with are not fully known from it"
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the first step and holds for all."""
+
+    symbols: list[str]
+    most_electronic_steps: int
+    method: Method
+
+
+def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Every ionic step of a vasprun.xml: its own structure, the free energy, forces and stress.
+
+    The energy is `e_fr_energy`, as our own labels have it: the forces are its derivative. The method is read from the
+    file with the code that reads it after our own runs. A step whose electrons did not converge is a bad record, and so
+    is the end of a cut file.
+    """
+    from lxml import etree
+
+    index = 0
+    group = ""
+    try:
+        header = _header(file, options)
+        with open_bytes(file) as stream:
+            tags = ("calculation", "dos", "eigenvalues", "projected")
+            for _, element in etree.iterparse(Pieces(stream), tag=tags, huge_tree=True, resolve_entities=False):
+                if element.tag == "calculation":
+                    record = _step(file, index, element, header, group)
+                    group = record.group or group
+                    yield record
+                    index += 1
+                # the tree of what was read, and all before it, is not needed any more
+                element.clear()
+                while element.getparent() is not None and element.getprevious() is not None:
+                    del element.getparent()[0]
+    except etree.XMLSyntaxError as err:
+        yield Record(file, index, problem=f"truncated or damaged, the steps before are complete: {err.msg}")
+    except DataError as err:
+        yield Record(file, index, problem=err.message)
+    except CANNOT_READ_ON as err:
+        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+
+
+def _header(file: Path, options: ImportOptions) -> _Header:
+    """Read what stands before the first step; pymatgen reads the whole of what it is given, so it is given only that.
+
+    Raises
+    ------
+    DataError
+        There is no step, the header is not VASP's, or a stand-in wrote it.
+    """
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    from gst_jobflow.labelling.vasp import STAND_IN
+
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "vasprun.xml"
+        part.write_bytes(_before_first_step(file) + _NO_STEP)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the step that is not there
+                run = Vasprun(str(part), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+            if STAND_IN in run.vasp_version and not options.allow_stand_in:
+                raise DataError(f"version {run.vasp_version} is a stand-in, not VASP")
+            return _Header(list(run.atomic_symbols), int(run.parameters["NELM"]), vasprun_method(run))
+        except (SyntaxError, ValueError, KeyError, IndexError, AttributeError, TypeError) as err:
+            raise DataError(f"its header is not that of a vasprun.xml: {type(err).__name__}: {err}") from err
+
+
+def _before_first_step(file: Path) -> bytes:
+    head = b""
+    with open_bytes(file) as stream:
+        pieces = Pieces(stream)
+        while (place := head.find(_FIRST_STEP)) < 0:
+            piece = pieces.read(1 << 20)
+            if not piece or len(head) > _LARGEST_HEADER:
+                raise DataError("no ionic step in it")
+            head += piece
+    return head[:place]
+
+
+def vasprun_method(run: Vasprun) -> Method:
+    """Return the method of a vasprun.xml, equal to that of our backend with the same settings.
+
+    A mesh that KSPACING does not explain (a KPOINTS file) is part of the method with its divisions, and so is one that
+    is not centred as KGAMMA says.
+    """
+    from gst_jobflow.labelling.vasp import VaspSettings, method_of
+
+    spacing = run.incar.get("KSPACING", run.parameters.get("KSPACING", _VASP_KSPACING))
+    method = method_of(run, VaspSettings(kspacing_per_A=float(spacing)))
+    style = run.kpoints.style.name
+    incar = dict(method.parameters["incar"])
+    if style not in ("Gamma", "Monkhorst") or len(run.kpoints.kpts[0]) != 3:
+        incar["KSPACING"] = f"{len(run.actual_kpoints)} points of a list"
+    elif any(run.kpoints.kpts_shift):
+        incar["KSPACING"] = f"mesh {list(run.kpoints.kpts[0])} shifted {list(run.kpoints.kpts_shift)}"
+    elif (style == "Gamma") != bool(incar["KGAMMA"]) and any(points % 2 == 0 for points in run.kpoints.kpts[0]):
+        incar["KSPACING"] = f"mesh {list(run.kpoints.kpts[0])} {style}"
+    return method.model_copy(update={"parameters": {**method.parameters, "incar": incar}})
+
+
+def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> Record:
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from gst_jobflow.labelling.vasp import _voigt
+
+    electronic = sum(1 for step in element.iterfind("scstep") if step.find("energy") is not None)
+    try:
+        basis = _rows(element.find("structure/crystal/varray[@name='basis']"), "basis")
+        places = _rows(element.find("structure/varray[@name='positions']"), "positions")
+        if len(places) != len(header.symbols):
+            raise DataError(f"positions of {len(places)} atoms, not {len(header.symbols)}")
+        atoms = Atoms(header.symbols, cell=basis, scaled_positions=places, pbc=True)
+        # a split must not part even the steps around a bad one
+        group = group or _hash(atoms)
+        if electronic == 0:
+            raise DataError("no electronic steps: not computed by density functional theory (a machine-learned step?)")
+        if electronic >= header.most_electronic_steps:
+            raise DataError(f"electronic self-consistency not reached in {electronic} steps (NELM)")
+        energy = element.find("energy/i[@name='e_fr_energy']")
+        if energy is None:
+            raise DataError("no e_fr_energy")
+        results = {"free_energy": _float(energy.text, "e_fr_energy")}
+        results["forces"] = _rows(element.find("varray[@name='forces']"), "forces")
+        stress = element.find("varray[@name='stress']")
+        if stress is not None:
+            results["stress"] = _voigt(_rows(stress, "stress"))
+    except DataError as err:
+        return Record(file, index, problem=err.message, group=group)
+    atoms.calc = SinglePointCalculator(atoms)
+    atoms.calc.results.update(results)
+    return Record(file, index, atoms=atoms, method=header.method, group=group)
+
+
+def _hash(atoms: Atoms) -> str:
+    """The id that this structure has when it is stored; none where it can have no id."""
+    try:
+        return content_hash(atoms)
+    except (DataError, ValueError, np.linalg.LinAlgError):
+        return ""
+
+
+def _rows(element: Any, name: str) -> np.ndarray:
+    if element is None:
+        raise DataError(f"no {name}")
+    rows = [[_float(word, name) for word in (row.text or "").split()] for row in element.iterfind("v")]
+    if any(len(row) != 3 for row in rows):
+        raise DataError(f"{name} not in rows of three")
+    return np.array(rows).reshape(-1, 3)
+
+
+def _float(text: str | None, name: str) -> float:
+    try:
+        return float(text or "")
+    except ValueError as err:
+        # Fortran writes stars where a number has no room
+        raise DataError(f"{name} '{text}' is not a number") from err
+
+
+class _Watched:
+    """Lines of an OUTCAR on their way to ASE, and whether VASP's last words were among them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.name = "OUTCAR"
+        self.ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._stream)
+        if "General timing and accounting" in line:
+            self.ended = True
+        return line
+
+
+def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Every ionic step of an OUTCAR: structure (5 decimals), free energy, forces and stress; no method."""
+    from ase.io import ParseError
+    from ase.io.vasp_parsers import vasp_outcar_parsers as ase_parsers
+
+    index = 0
+    group = ""
+    try:
+        with open_text(file) as stream:
+            lines = _Watched(stream)
+            parsers = (
+                ase_parsers.Cell(),
+                ase_parsers.PositionsAndForces(),
+                ase_parsers.Stress(),
+                ase_parsers.Energy(),
+            )
+            chunks = ase_parsers.outcarchunks(
+                lines,  # type: ignore[arg-type]
+                chunk_parser=ase_parsers.OutcarChunkParser(parsers=parsers),
+                # without a folder it looks for no POSCAR beside
+                header_parser=ase_parsers.OutcarHeaderParser(
+                    parsers=(ase_parsers.SpeciesTypes(), ase_parsers.IonsPerSpecies())
+                ),
+            )
+            for chunk in chunks:
+                record = _outcar_step(file, index, chunk, group)
+                group = record.group or group
+                yield record
+                index += 1
+            if not lines.ended:
+                yield Record(
+                    file, index, problem="truncated: VASP's last words are missing; the steps before are whole"
+                )
+    except (ParseError, ValueError, IndexError, KeyError, StopIteration, RuntimeError) as err:
+        yield Record(file, index, problem=f"not an OUTCAR, or cut: {str(err) or type(err).__name__}")
+    except CANNOT_READ_ON as err:
+        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+
+
+def _outcar_step(file: Path, index: int, chunk: Any, group: str) -> Record:
+    from ase.io import ParseError
+
+    try:
+        atoms = chunk.build()
+    except (ParseError, ValueError, IndexError, KeyError) as err:
+        return Record(file, index, problem=f"the step cannot be read: {str(err) or type(err).__name__}", group=group)
+    atoms.set_constraint()
+    group = group or _hash(atoms)
+    if not any("aborting loop because EDIFF is reached" in line for line in chunk.lines):
+        problem = "electronic self-consistency not reached: VASP does not say that EDIFF is"
+        return Record(file, index, problem=problem, group=group)
+    # the energy without smearing is not what the forces are the derivative of
+    atoms.calc.results.pop("energy", None)
+    return Record(file, index, atoms=atoms, no_method=OUTCAR_METHOD, group=group)

@@ -1,0 +1,462 @@
+"""Import of other people's files: all of it or named, once, and nothing silently wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from gst_jobflow.cli.main import app
+from gst_jobflow.documents import Label, Structure, unpack
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.importing.checks import EnergyWatch
+from gst_jobflow.importing.extxyz import parse_frame
+from gst_jobflow.importing.formats import read_records
+from gst_jobflow.importing.options import ImportOptions, config_type_map
+from gst_jobflow.importing.records import computed_of
+from gst_jobflow.importing.run import import_files
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import load_atoms
+from tests.documents.test_documents import label as a_label
+
+
+def gap_frame(seed: int, config_type: str | None = "liquid", **changes: object) -> str:
+    """A frame as GST-GAP-22 has them: virial in the header, forces in the table; `changes` damage it."""
+    rng = np.random.default_rng(seed)
+    atoms = bulk("GeTe", "rocksalt", a=6.0, cubic=True)
+    positions = atoms.positions + rng.normal(0, 0.05, (8, 3))
+    forces = rng.normal(0, 0.5, (8, 3))
+    virial = rng.normal(0, 1, (3, 3))
+    virial = virial + virial.T
+    header = {
+        "Lattice": '"{}"'.format(" ".join(f"{x:.8f}" for x in atoms.cell.array.ravel())),
+        "Properties": "species:S:1:pos:R:3:forces:R:3",
+        "energy": -30.0 + 0.01 * seed,
+        "virial": '"{}"'.format(" ".join(f"{x:.8f}" for x in virial.T.ravel())),
+        "config_type": config_type,
+        "sub_config": "melt",
+        "pbc": '"T T T"',
+    } | changes
+    lines = [
+        " ".join([symbol, *(f"{x:.8f}" for x in (*place, *force))])
+        for symbol, place, force in zip(atoms.symbols, positions, forces, strict=True)
+    ]
+    comment = " ".join(f"{key}={value}" for key, value in header.items() if value is not None)
+    return "\n".join([str(len(lines)), comment, *lines, ""])
+
+
+def options(**values: object) -> ImportOptions:
+    base = {
+        "fingerprint": "vasp:0123456789abcdef",
+        "method": {"code": "vasp"},
+        "config_types": {"liquid": "aimd"},
+    }
+    return ImportOptions.model_validate(base | values)
+
+
+@pytest.fixture
+def results(project) -> Results:
+    return Results.open(project)
+
+
+@pytest.fixture
+def gst(monkeypatch):
+    monkeypatch.setenv("GST_PROJECT", "")
+
+    def run(project, *arguments):
+        return CliRunner().invoke(app, ["--project", str(project.root), "structures", "import", *map(str, arguments)])
+
+    yield run
+    os.environ.pop("GST_PROJECT", None)
+
+
+def counts(results: Results) -> tuple[int, int]:
+    return tuple(results.database[name].count_documents({}) for name in ("structures", "labels"))  # type: ignore[return-value]
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_and_again(results, tmp_path, suffix):
+    file = tmp_path / f"gap.extxyz{suffix}"
+    text = "".join(gap_frame(seed) for seed in range(3)).encode()
+    file.write_bytes(gzip.compress(text) if suffix else text)
+    first = import_files([file], results, options(iteration=2, tags=["gap"]))
+    assert (first.structures, first.labels, first.n_bad) == ({"new": 3, "known": 0}, {"new": 3, "known": 0}, 0)
+    again = import_files([file], results, options(iteration=2, tags=["gap"]))
+    assert (again.structures, again.labels, again.n_bad) == ({"new": 0, "known": 3}, {"new": 0, "known": 3}, 0)
+    assert counts(results) == (3, 3)
+    structure = next(results.find(Structure, {"source.index": 1}))
+    assert (structure.config_type, structure.iteration, structure.tags) == ("aimd", 2, ["gap"])
+    assert structure.source["config_type"] == "liquid" and structure.source["sub_config"] == "melt"
+    label = next(results.find(Label, {"structure_id": structure.id}))
+    assert label.energy_eV == pytest.approx(-29.99) and label.config_type == "aimd" and label.state == "converged"
+    record = list(read_records(file))[1]
+    assert np.array_equal(unpack(label.forces, 3), record.atoms.arrays["forces"])
+
+
+BAD = {
+    "NaN energy": ({"energy": "NaN"}, "energy not finite"),
+    "energy is text": ({"energy": "none"}, "is not numbers"),
+    "no energy": ({"energy": None}, "forces without an energy"),
+    "no forces": ({"Properties": "species:S:1:pos:R:3"}, "an energy without forces"),
+    "forces of two columns": ({"Properties": "species:S:1:pos:R:3:forces:R:2"}, "forces of shape (8, 2)"),
+    "infinite cell": ({"Lattice": '"inf 0 0 0 6 0 0 0 6"'}, "not finite"),
+    "flat cell": ({"Lattice": '"6 0 0 0 6 0 0 0 0"'}, "cannot hold 8 atoms"),
+    "small cell": ({"Lattice": '"6 0 0 0 6 0 0 0 0.07"'}, "cannot hold 8 atoms"),
+    "short vector": ({"Lattice": '"600 0 0 0 600 0 0 0 0.5"'}, "shorter than"),
+    "a slab": ({"pbc": '"T T F"'}, "not periodic"),
+    "unknown config_type": ({"config_type": "strange"}, "--config-type strange="),
+    "asymmetric virial": ({"virial": '"1 2 0 0 1 0 0 0 1"'}, "virial is not symmetric"),
+    "virial of six": ({"virial": '"1 1 1 0 0 0"'}, "virial"),
+    "stress against virial": ({"stress": '"1 0 0 0 1 0 0 0 1"'}, "disagree"),
+    "no config_type": ({"config_type": None}, "no config_type"),
+}
+
+
+ROWS = [
+    ("Te ", "Qq ", "Qq"),
+    ("Te ", "X ", "unknown species"),
+    ("Ge ", "Ge nan ", "not finite"),
+    ("Ge ", "Ge 1.2.3 ", "not extended XYZ"),
+]
+
+
+@pytest.mark.mongo
+def test_bad_records_are_named_and_the_rest_goes_in(results, tmp_path):
+    reasons = [reason for _, reason in BAD.values()] + [reason for _, _, reason in ROWS]
+    damaged = [gap_frame(100, **changes) for changes, _ in BAD.values()]
+    damaged += [gap_frame(100).replace(f"\n{old}", f"\n{new}", 1) for old, new, _ in ROWS]
+    file = tmp_path / "gap.xyz"
+    file.write_text("".join(gap_frame(seed) + frame for seed, frame in enumerate(damaged)))
+    report = import_files([file], results, options())
+    assert [flaw.index for flaw in report.bad] == [2 * i + 1 for i in range(len(damaged))]
+    assert {flaw.file for flaw in report.bad} == {str(file)}
+    for reason, flaw in zip(reasons, report.bad, strict=True):
+        assert reason in flaw.reason
+    assert report.n_bad == len(damaged) and counts(results) == (len(damaged), len(damaged))
+
+
+@pytest.mark.mongo
+def test_atoms_too_close(results, tmp_path):
+    atoms = [Atoms("GeTe", positions=[[0, 0, 0], [0, 0, z]], cell=[6, 6, 6], pbc=True) for z in (0.0, 0.5, 2.5, 6.0)]
+    file = tmp_path / "close.xyz"
+    write(file, atoms)
+    report = import_files([file], results, options(default_config_type="other"))
+    assert [flaw.index for flaw in report.bad] == [0, 1, 3]
+    assert "0.5 Å apart" in report.bad[1].reason and "one place" in report.bad[0].reason
+    # neither energy nor forces: a structure and no label
+    assert counts(results) == (1, 0)
+
+
+@pytest.mark.mongo
+def test_strict_stops_and_what_was_before_stays(results, tmp_path):
+    file, other = tmp_path / "gap.xyz", tmp_path / "other.xyz"
+    file.write_text(gap_frame(0) + gap_frame(1, energy="inf") + gap_frame(2))
+    other.write_text(gap_frame(3))
+    report = import_files([file, other], results, options(strict=True))
+    assert report.stopped and report.records == 2 and counts(results) == (1, 1)
+    whole = import_files([file, other], results, options())
+    assert whole.structures == {"new": 2, "known": 1} and whole.labels == {"new": 2, "known": 1}
+
+
+@pytest.mark.mongo
+def test_truncated(results, tmp_path):
+    file = tmp_path / "gap.xyz"
+    # two characters: a shorter number that reads as well as the whole one
+    for lost in (1, 2, 100, 600):
+        file.write_text((gap_frame(0) + gap_frame(1))[:-lost])
+        report = import_files([file], results, options())
+        assert [flaw.index for flaw in report.bad] == [1] and "truncated" in report.bad[0].reason
+    assert counts(results) == (1, 1)
+
+
+@pytest.mark.mongo
+def test_truncated_gzip_and_lost_frame(results, tmp_path):
+    packed = gzip.compress("".join(gap_frame(seed) for seed in range(50)).encode())
+    (tmp_path / "cut.xyz.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "lost.xyz").write_text(gap_frame(60) + "some words\n" + gap_frame(61))
+    (tmp_path / "count.xyz").write_text(gap_frame(62) + "99999999999999999999\nx\n")
+    for name, reason in (("cut.xyz.gz", "cannot be read on"), ("lost.xyz", "'some words'"), ("count.xyz", "more than")):
+        report = import_files([tmp_path / name], results, options())
+        assert report.n_bad == 1 and reason in report.bad[0].reason
+        assert report.bad[0].index == report.structures["new"] > 0
+
+
+@pytest.mark.mongo
+def test_two_energies_for_one_label(results, tmp_path):
+    file = tmp_path / "gap.xyz"
+    file.write_text(gap_frame(0) + gap_frame(0, energy=-29.0) + gap_frame(0) + gap_frame(1))
+    report = import_files([file], results, options())
+    assert report.n_bad == 1 and report.bad[0].index == 1
+    structure = next(results.find(Structure, {"source.index": 0}))
+    assert structure.id in report.bad[0].reason
+    assert Label.id_for(structure.id, "vasp:0123456789abcdef") in report.bad[0].reason
+    assert report.labels == {"new": 2, "known": 1}
+    assert results.get(Label, Label.id_for(structure.id, "vasp:0123456789abcdef")).energy_eV == -30.0
+
+
+@pytest.mark.mongo
+def test_a_batch_of_labels_keeps_the_rule_of_one(results):
+    converged = a_label()
+    values = converged.model_dump(by_alias=True)
+    failed = Label.model_validate(
+        values
+        | {"state": "failed", "failure_class": "timeout", "energy_eV": None, "energy_per_atom_eV": None, "forces": None}
+    )
+    assert results.put_labels([failed]) == (1, {})
+    assert results.put_labels([failed]) == (0, {})
+    assert results.put_labels([converged]) == (1, {})
+    assert results.put_labels([failed]) == (0, {})
+    assert results.get(Label, converged.id).state == "converged"
+
+
+@pytest.mark.mongo
+def test_dry_run_writes_nothing(results, gst, project, tmp_path):
+    file = tmp_path / "gap.xyz"
+    file.write_text(gap_frame(0) + gap_frame(1, energy="inf"))
+    done = gst(project, file, "--method-name", "PBE", "--config-type", "liquid=aimd", "--dry-run")
+    assert done.exit_code == 1 and "2 records, 1 of them bad; a dry run" in done.stdout and "record 1" in done.stderr
+    assert counts(results) == (0, 0)
+
+
+@pytest.mark.mongo
+def test_the_command(results, gst, project, tmp_path):
+    file, method = tmp_path / "gap.xyz", tmp_path / "method.yaml"
+    file.write_text(gap_frame(0) + gap_frame(1, config_type="aimd"))
+    method.write_text("code: vasp\nversion: '6.4'\nparameters: {ENCUT: 600}\n")
+    refused = gst(project, file, "--default-config-type", "other")
+    assert isinstance(refused.exception, InputError) and "--method" in refused.exception.fix
+    assert counts(results) == (0, 0)
+    done = gst(project, file, "--method", method, "--default-config-type", "other", "--tag", "t", "--json")
+    content = json.loads(done.stdout)
+    assert done.exit_code == 0 and content["labels"] == {"new": 2, "known": 0} and content["bad"] == []
+    label = next(results.find(Label, {"config_type": "aimd"}))
+    assert label.fingerprint.startswith("vasp:") and label.method["parameters"] == {"ENCUT": 600.0}
+    again = gst(project, file, "--method", method, "--default-config-type", "other", "--tag", "t")
+    assert "0 new, 2 known before; labels: 0 new, 2 known before" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-type", "liquid=aimdd"], "aimdd"),
+        (["--config-type", "liquid"], "not THEIRS=OURS"),
+        (["--default-config-type", "odd"], "none of our"),
+        (["--method", "no.yaml"], "cannot be read"),
+        (["--method-name", "a", "--method", "b"], "twice"),
+        (["--min-distance", "-1"], "min_distance_A"),
+    ],
+)
+def test_wrong_options(arguments, message, tmp_path):
+    file = tmp_path / "a.xyz"
+    file.write_text(gap_frame(0))
+    done = CliRunner().invoke(app, ["structures", "import", str(file), "--dry-run", *arguments])
+    assert isinstance(done.exception, InputError) and message in str(done.exception)
+
+
+def test_files_that_are_not_there_or_not_known(tmp_path):
+    (tmp_path / "a.cif").write_text("")
+    for name in ("a.cif", "no.xyz", "no.db"):
+        with pytest.raises(InputError, match=name):
+            import_files([tmp_path / name], None, options(dry_run=True))
+    assert not (tmp_path / "no.db").exists()
+
+
+@pytest.mark.mongo
+def test_an_ase_database(results, tmp_path):
+    from ase.db import connect
+
+    file = tmp_path / "a.db"
+    with connect(file) as database:
+        for seed in range(3):
+            atoms = bulk("Cu", cubic=True)
+            atoms.rattle(0.1, seed=seed)
+            atoms.calc = EMT()
+            atoms.get_forces()
+            atoms.get_stress()
+            database.write(atoms, config_type="crystal")
+    report = import_files([file], results, options())
+    assert (report.labels["new"], report.n_bad) == (3, 0) and counts(results) == (3, 3)
+    label = next(results.find(Label, {"structure_id": next(results.find(Structure, {"source.index": 2})).id}))
+    assert label.energy_eV == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    assert label.stress_eV_A3 == pytest.approx(atoms.get_stress(), abs=1e-10)
+    (tmp_path / "b.db").write_text("no database at all, but some text of enough length" * 5)
+    assert import_files([tmp_path / "b.db"], results, options()).n_bad == 1
+
+
+def test_the_sign_of_the_virial():
+    """-virial/volume is ASE's stress: compared with a calculator, and with the energy's own derivative."""
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.set_cell(atoms.cell.array @ np.array([[1.03, 0.01, 0], [0, 0.99, 0.02], [0, 0, 1.02]]), scale_atoms=True)
+    atoms.rattle(0.05, seed=3)
+    atoms.calc = EMT()
+    stress = atoms.get_stress(voigt=False)
+    strain = 1e-5
+
+    def energy(sign: int) -> float:
+        strained = atoms.copy()
+        strained.set_cell(atoms.cell.array @ (np.eye(3) + sign * strain * np.diag([1, 0, 0])), scale_atoms=True)
+        strained.calc = EMT()
+        return strained.get_potential_energy()
+
+    virial_xx = -(energy(1) - energy(-1)) / (2 * strain)
+    given = atoms.copy()
+    given.calc = SinglePointCalculator(given, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+    given.info["virial"] = -stress * atoms.get_volume()
+    assert given.info["virial"][0, 0] == pytest.approx(virial_xx, rel=1e-4)  # error of the difference quotient
+    assert computed_of(given).stress_eV_A3 == pytest.approx(atoms.get_stress(), abs=1e-12)
+
+
+def test_the_energy_is_the_free_energy():
+    atoms = bulk("Cu")
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, free_energy=2.0, forces=np.zeros((1, 3)))
+    assert computed_of(atoms).energy_eV == 2.0
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    assert np.array_equal(computed_of(atoms).forces_eV_A, np.zeros((1, 3)))
+    with pytest.raises(DataError, match="without forces"):
+        computed_of(_energy_only(atoms * (2, 1, 1)))
+
+
+def _energy_only(atoms: Atoms) -> Atoms:
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    return atoms
+
+
+def test_energies_far_off_are_named_and_kept(tmp_path):
+    file = tmp_path / "gap.xyz"
+    # the fifth before there is a sample, the last after; in hartree
+    energies = [-30 + 0.01 * seed for seed in range(40)]
+    energies[5] = energies[39] = -30 / 27.2114
+    file.write_text("".join(gap_frame(seed, energy=energy) for seed, energy in enumerate(energies)))
+    report = import_files([file], None, options(dry_run=True))
+    assert [flaw.index for flaw in report.outliers] == [5, 39] and report.n_bad == 0
+    assert "eV/atom" in report.outliers[0].reason
+
+
+def test_energies_of_two_methods_are_not_compared(tmp_path):
+    from gst_jobflow.importing.outcome import Outcome, outcome_of
+
+    def seen(seed: int, energy: float, fingerprint: str) -> Outcome:
+        text = gap_frame(seed, energy=energy).encode()
+        record = parse_frame(tmp_path / "gap.xyz", seed, text)
+        return outcome_of(record, options(fingerprint=fingerprint), None)
+
+    watch = EnergyWatch()
+    for seed in range(40):
+        assert watch.odd(seen(seed, -30, "vasp:0123456789abcdef"), -30 / 8) == []
+    assert watch.odd(seen(40, -3000, "cp2k:0123456789abcdef"), -3000 / 8) == []
+    assert watch.odd(seen(41, -3000, "vasp:0123456789abcdef"), -3000 / 8)
+
+
+def test_energies_under_other_names_are_told(tmp_path):
+    file = tmp_path / "gap.xyz"
+    names = {"energy": None, "dft_energy": -30, "Properties": "species:S:1:pos:R:3:dft_forces:R:3"}
+    file.write_text("".join(gap_frame(seed, **names) for seed in range(3)))
+    report = import_files([file], None, options(dry_run=True))
+    assert report.n_bad == 0 and [flaw.index for flaw in report.warnings] == [0]
+    assert "dft_energy, dft_forces are not read" in report.warnings[0].reason
+    strict = import_files([file], None, options(dry_run=True, strict=True))
+    assert strict.stopped and strict.records == 1
+
+
+def test_what_is_said_of_missing_config_types_can_be_done(tmp_path):
+    file = tmp_path / "gap.xyz"
+    file.write_text(gap_frame(0, config_type=None) + gap_frame(1, config_type="hot"))
+    report = import_files([file], None, options(dry_run=True, default_config_type=None, config_types={}))
+    assert [flaw.reason.partition(": ")[2] for flaw in report.bad] == [
+        "--default-config-type says which",
+        "--config-type hot=… or --default-config-type says which",
+    ]
+
+
+def test_the_map_reads_names_with_signs():
+    assert config_type_map(["T=300K=aimd"]) == {"T=300K": "aimd"}
+
+
+def assert_same(mine: Atoms, theirs: Atoms) -> None:
+    """What ASE gives to a calculator we may leave where it stood."""
+    assert (mine.numbers.tolist(), mine.pbc.tolist()) == (theirs.numbers.tolist(), theirs.pbc.tolist())
+    assert np.array_equal(mine.positions, theirs.positions) and np.array_equal(mine.cell.array, theirs.cell.array)
+    found, expected = ({**atoms.info, **atoms.arrays, **results_of(atoms)} for atoms in (mine, theirs))
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if key == "stress":
+            assert np.array_equal(found[key][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], value)
+        else:
+            assert np.array_equal(found[key], value) and np.asarray(found[key]).dtype == np.asarray(value).dtype, key
+
+
+def results_of(atoms: Atoms) -> dict[str, object]:
+    return atoms.calc.results if atoms.calc else {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pbc": None},
+        {"pbc": '"T F T"'},
+        {"virial": None, "stress": '"1 2 3 2 4 5 3 5 6"'},
+        {"Properties": "species:S:1:pos:R:3:force:R:3"},
+        {"Properties": "species:S:1:pos:R:3:momenta:R:3"},
+        {"Properties": "species:S:1:pos:R:3"},
+        {"Lattice": '"5 1 0 0 6 0.5 2 0 7"', "note": '"two words"', "flag": "T"},
+        {"energy": "-30", "count": "7", "few": '"1 2 3"', "mixed": '"1 2.5"', "list": '"[1, 2]"'},
+        {
+            "energy": "-3.e1",
+            "uid": "12.5",
+            "bare": '""',
+            "Infinity": "-inf",
+            "name": "300K",
+            "true": "true",
+            "_x": "T,F",
+        },
+        {"note": "'single = sign'", "json": '"_JSON [[1], [2]]"', "config_type": "_JSON", "umlaut": "Zürich"},
+        {"Properties": "species:S:1:pos:R:3:note:R:1:pair:R:2"},
+        {"Properties": "species:S:1:pos:R:3:magmoms:R:1:pair:R:2"},
+    ],
+)
+def test_frames_are_read_as_ase_reads_them(tmp_path, changes):
+    file = tmp_path / "one.xyz"
+    file.write_text(gap_frame(4, **changes))
+    mine, theirs = next(read_records(file)).atoms, read(file, format="extxyz")
+    assert_same(mine, theirs)
+
+
+@pytest.mark.mongo
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.floats(-20, 20))
+def test_atoms_come_back_as_the_file_has_them(results, tmp_path, seed, n, shift):
+    rng = np.random.default_rng(seed)
+    grid = np.array([(x, y, z) for x in range(3) for y in range(3) for z in range(3)])
+    places = grid[rng.permutation(27)[:n]] * 4.0 + rng.uniform(-0.5, 0.5, (n, 3)) + shift
+    cell = np.eye(3) * 12 + rng.uniform(-1, 1, (3, 3))
+    atoms = Atoms(rng.choice(["Ge", "Sb", "Te"], n), positions=places, cell=cell, pbc=True)
+    forces = rng.normal(size=(n, 3))
+    atoms.calc = SinglePointCalculator(atoms, energy=-3.0 * n, forces=forces)
+    file = tmp_path / "one.xyz"
+    write(file, atoms, format="extxyz")
+    report = import_files([file], results, options(default_config_type="other", min_distance_A=0.1))
+    assert report.n_bad == 0, report.bad
+    there = next(read_records(file)).atoms
+    structure = next(results.find(Structure, {}, [("created_at", -1)]))
+    again = load_atoms(results, structure.id)
+    for name in ("numbers", "positions", "pbc"):
+        assert np.array_equal(getattr(again, name), getattr(there, name))
+    assert np.array_equal(again.cell.array, there.cell.array)
+    # ASE writes eight decimals
+    assert np.allclose(again.positions, atoms.positions, atol=1e-8, rtol=0)
+    assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
+    label = results.get(Label, Label.id_for(structure.id, "vasp:0123456789abcdef"))
+    assert np.allclose(unpack(label.forces, 3), forces, atol=1e-8, rtol=0)
