@@ -5,42 +5,18 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
 
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
-
-
-@dataclass(frozen=True)
-class LabelledStructure:
-    """A structure with its reference energy and forces.
-
-    Attributes
-    ----------
-    energy_eV
-        Total energy of the cell, eV.
-    forces_eV_A
-        Shape (n_atoms, 3), eV/Å.
-    label_id
-        Id of the label; it is the name of the row and finds the way back from a prediction.
-    weight
-        Factor on the row's share of the loss, for energy and forces; pacemaker normalises the sum.
-    """
-
-    atoms: Atoms
-    energy_eV: float
-    forces_eV_A: np.ndarray
-    label_id: str
-    config_type: str
-    weight: float = 1.0
 
 
 def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping[str, float]) -> pd.DataFrame:
@@ -85,12 +61,8 @@ def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> di
             f"label {item.label_id}: energy less the atoms' is {per_atom:.1f} eV/atom, outside {low:g}..{high:g}",
             "check the unit of the energy and the reference energies of the dataset",
         )
-    # a bare copy: a calculator or extra arrays would travel in the pickle, and pacemaker attaches its own
-    bare = type(item.atoms)(
-        numbers=item.atoms.numbers, positions=item.atoms.positions, cell=item.atoms.cell, pbc=item.atoms.pbc
-    )
     return {
-        "ase_atoms": bare,
+        "ase_atoms": _bare(item.atoms),
         "energy": energy,
         "forces": forces,
         "energy_corrected": corrected,
@@ -98,6 +70,13 @@ def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> di
         "config_type": item.config_type,
         "w_factor": float(item.weight),
     }
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """A copy without what would travel in the pickle: a calculator, extra arrays; pacemaker attaches its own."""
+    if atoms.calc is None and not atoms.info and not atoms.constraints and len(atoms.arrays) == 2:
+        return atoms  # it has no more than numbers and positions; a copy of a hundred thousand takes seconds
+    return type(atoms)(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _checked_label(item: LabelledStructure) -> tuple[float, np.ndarray]:
@@ -125,7 +104,10 @@ def _checked_label(item: LabelledStructure) -> tuple[float, np.ndarray]:
 
 def _energy_of_atoms(item: LabelledStructure, reference_energies: Mapping[str, float]) -> float:
     """Return the sum of the reference energies of a structure's atoms, eV."""
-    counts = Counter(item.atoms.get_chemical_symbols())
+    from ase.data import chemical_symbols
+
+    numbers, found = np.unique(item.atoms.numbers, return_counts=True)
+    counts = {chemical_symbols[number]: int(n) for number, n in zip(numbers, found, strict=True)}
     for symbol in counts:
         if symbol not in reference_energies:
             raise DataError(
@@ -152,29 +134,3 @@ def write_pckl(df: pd.DataFrame, path: Path) -> Path:
         df.to_pickle(packed, compression=None, protocol=4)
     temporary.replace(path)
     return path
-
-
-def reference_energies_least_squares(items: Sequence[LabelledStructure]) -> dict[str, float]:
-    """Return the energy of one atom of each element (eV) that fits all total energies best.
-
-    Used once, when a dataset is made, then pinned in it and passed to every fit, upfit and ablation. pacemaker's own
-    `auto` solves the same equations on whatever it is given and then shifts by its sparsest structure: take away some
-    structures and the zero of energy moves, so potentials and errors are not comparable any more.
-
-    With compositions that do not tell the elements apart (all the same formula) the smallest solution is
-    returned, which is as good for the fit.
-
-    Raises
-    ------
-    DataError
-        If there is no label, or one has no finite energy.
-    """
-    if not items:
-        raise DataError("no labels to take reference energies from", "label at least one structure")
-    energies = np.array([_checked_label(item)[0] for item in items])
-    symbols = sorted({symbol for item in items for symbol in item.atoms.get_chemical_symbols()})
-    counts = np.array([[item.atoms.get_chemical_symbols().count(symbol) for symbol in symbols] for item in items])
-    # per atom, so that a large cell does not outweigh many small ones
-    n_atoms = counts.sum(axis=1)
-    solution = np.linalg.lstsq(counts / n_atoms[:, None], energies / n_atoms, rcond=1e-8)[0]
-    return {symbol: float(value) for symbol, value in zip(symbols, solution, strict=True)}

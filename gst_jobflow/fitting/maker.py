@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
 
+from gst_jobflow.categories import in_category
 from gst_jobflow.documents import Cost, Dataset, Potential, PotentialFiles, Rmse, RmseOfType, derive_id
 from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
 
 
+@in_category("fits")
 @dataclass
 class PacemakerFitMaker(Maker):
     """Fit an ACE potential with pacemaker; a rerun after a kill goes on from the last iteration.
+
+    Before the walltime it is ended, and a continuation goes on.
 
     Attributes
     ----------
@@ -53,23 +58,26 @@ class PacemakerFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
-        from gst_jobflow.fitting.dataset import load_split
+        from gst_jobflow.datasets.read import load_split
+        from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.run import run_fit
         from gst_jobflow.programs import pacemaker_runner
         from gst_jobflow.settings import find_project
-        from gst_jobflow.store.context import job_results, work_directory
+        from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
-        results = job_results()
+        results, settings = job_results(), find_project().settings
+        deadline = job_deadline(settings)
         dataset = results.get(Dataset, dataset_id)
         if missing := set(self.config.elements) - set(dataset.elements):
             raise InputError(
                 f"the fit is for {', '.join(self.config.elements)}, dataset {dataset_id} has no {', '.join(missing)}",
                 "label structures with it, or leave the element out of the fit",
             )
-        runner = pacemaker_runner(find_project().settings)
+        runner = pacemaker_runner(settings)
         directory = work_directory(results, "fit")
         parent = None if parent_id is None else results.artifacts.path(results.get(Potential, parent_id).artifacts.yaml)
-        files = run_fit(
+        fit = partial(
+            run_fit,
             runner,
             self.config,
             load_split(results, dataset, "train"),
@@ -79,6 +87,9 @@ class PacemakerFitMaker(Maker):
             initial_potential=parent,
             continue_from=directory if (directory / "fit_request.json").is_file() else None,
         )
+        files = fit_in_time(fit, directory, deadline)
+        if files is None:
+            return continuation(self.make(dataset_id, parent_id))
         potential = potential_document(results, self, dataset, parent_id, files, runner)
         results.add(potential)
         return {

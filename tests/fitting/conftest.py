@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
+from gst_jobflow.datasets import LabelledStructure
 from gst_jobflow.fitting.config import (
     BackendConfig,
     EmbeddingConfig,
@@ -19,7 +20,6 @@ from gst_jobflow.fitting.config import (
     OptimizerConfig,
     RadialConfig,
 )
-from gst_jobflow.fitting.frame import LabelledStructure
 
 ATOM_ENERGY_EV = {"Ge": -3.0, "Sb": -4.0, "Te": -3.5}
 

@@ -7,16 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 from ase import Atoms
-from hypothesis import given
-from hypothesis import strategies as st
 
+from gst_jobflow.datasets import LabelledStructure
 from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.fitting.frame import (
-    LabelledStructure,
-    reference_energies_least_squares,
-    to_dataframe,
-    write_pckl,
-)
+from gst_jobflow.fitting.frame import to_dataframe, write_pckl
 
 REFERENCE = {"Ge": -1.0, "Sb": -2.0, "Te": -3.0}
 
@@ -83,27 +77,3 @@ def test_written_frame_reads_back_and_equal_data_gives_equal_bytes(tmp_path):
     assert [path.name for path in first.parent.iterdir()] == ["a.pckl.gzip"]
     with pytest.raises(InputError, match=r"pckl\.gzip"):
         write_pckl(frame, tmp_path / "a.pkl")
-
-
-@given(
-    st.tuples(*[st.floats(-10, 10)] * 3),
-    st.lists(st.tuples(*[st.integers(0, 4)] * 3).filter(any), min_size=6, max_size=12, unique=True),
-)
-def test_least_squares_finds_the_atoms_of_a_sum_of_atoms(energies, counts):
-    """Whatever the compositions, a dataset that is a sum of atomic energies leaves nothing over."""
-    reference = dict(zip(("Ge", "Sb", "Te"), energies, strict=True))
-    items = []
-    for i, numbers in enumerate(counts):
-        symbols = [s for s, n in zip(reference, numbers, strict=True) for _ in range(n)]
-        atoms = Atoms(symbols, positions=np.zeros((len(symbols), 3)))
-        energy = sum(reference[s] for s in symbols)
-        items.append(LabelledStructure(atoms, energy, np.zeros((len(atoms), 3)), f"l{i}", "rss"))
-    found = reference_energies_least_squares(items)
-    frame = to_dataframe(items, found)
-    # 1e-6 eV: least squares in double precision of numbers of order 10
-    assert np.abs(frame["energy_corrected"]).max() < 1e-6
-
-
-def test_least_squares_wants_labels():
-    with pytest.raises(DataError, match="no labels"):
-        reference_energies_least_squares([])

@@ -1,0 +1,177 @@
+"""From labels in the database to an immutable dataset: one method, train and test, pinned reference energies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.datasets import references
+from gst_jobflow.datasets.duplicates import near_duplicates
+from gst_jobflow.datasets.fractions import thin
+from gst_jobflow.datasets.members import load_members, write_members
+from gst_jobflow.datasets.select import select
+from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
+from gst_jobflow.datasets.split import draw_split
+from gst_jobflow.datasets.table import Members
+from gst_jobflow.documents import Dataset, derive_id
+from gst_jobflow.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+SPLIT_RULE = "groups of trajectory or parent, by config_type"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A dataset, and whether it is new; a known one keeps the name that it got first."""
+
+    dataset: Dataset
+    new: bool
+
+
+def create_dataset(
+    results: Results,
+    name: str,
+    fingerprint: str,
+    spec: DatasetSpec | None = None,
+    *,
+    where: Sequence[str] | None = None,
+    structure_ids: Iterable[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Made:
+    """Select labels, split them, pin reference energies and store the dataset.
+
+    Making it again from the same labels gives the same id and changes nothing.
+
+    Parameters
+    ----------
+    name
+        Name that people know it by; need not be unique.
+    fingerprint
+        The one method whose converged labels are taken.
+    where
+        Conditions on structures as `gst query` takes them; an empty list takes all, None only `structure_ids`.
+    progress
+        Called while near-duplicates are looked for; see `near_duplicates`.
+
+    Raises
+    ------
+    DataError
+        No labels are left, one side of the split is empty, weights name a config_type that is not there, or an element
+        has no reference energy.
+    InputError
+        A condition cannot be read.
+    """
+    spec = spec or DatasetSpec()
+    parent = results.get(Dataset, spec.parent_id) if spec.parent_id else None
+    if parent is not None and parent.fingerprint != fingerprint:
+        raise DataError(
+            f"dataset {parent.id} is of method {parent.fingerprint}, not of {fingerprint}",
+            "energies of different methods do not compare: leave the parent out, or take its method",
+        )
+    chosen = select(results.database, fingerprint, where, spec.labels_where, structure_ids)
+    members, selection = _chosen(results, chosen.members, spec, progress)
+    selection |= {"structures": chosen.n_structures, **chosen.left_out}
+    if where is not None:
+        selection["where"] = list(where)
+    before = None if parent is None else load_members(results, parent)
+    members = members.with_test(draw_split(members, spec.split, before))
+    if spec.random_fraction < 1:
+        members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
+        selection |= {"random_fraction": spec.random_fraction, "random_left_out": gone}
+    energies, source = _reference_energies(results, members, fingerprint, spec)
+    return store_dataset(
+        results,
+        members,
+        name=name,
+        fingerprint=fingerprint,
+        config_type_weights=checked_weights(members, spec.config_type_weights),
+        reference_energies_eV=energies,
+        reference_energies_source=source,
+        selection=selection,
+        split={"rule": SPLIT_RULE, **spec.split.model_dump()} | ({"sides_of": parent.id} if parent else {}),
+        parent_id=spec.parent_id,
+        iteration=spec.iteration,
+    )
+
+
+def _chosen(
+    results: Results, members: Members, spec: DatasetSpec, progress: Callable[[int, int], None] | None
+) -> tuple[Members, dict[str, Any]]:
+    """Members without large forces and near-duplicates, and what that left out."""
+    selection: dict[str, Any] = {"labels_where": spec.labels_where} if spec.labels_where else {}
+    if spec.max_force_eV_A is not None:
+        kept = ~(members.max_forces_eV_A > spec.max_force_eV_A)
+        if not kept.any():
+            raise DataError(f"every label has a force above {spec.max_force_eV_A} eV/Å", "raise the largest force")
+        selection |= {"max_force_eV_A": spec.max_force_eV_A, "large_forces": int((~kept).sum())}
+        members = members.take(kept)
+    if spec.near_duplicates_A is not None:
+        pairs = near_duplicates(results, members, spec.near_duplicates_A, progress)
+        kept = np.ones(len(members), bool)
+        kept[[pair.row for pair in pairs]] = False
+        selection |= {"near_duplicates_A": spec.near_duplicates_A, "near_duplicates": len(pairs)}
+        members = members.take(kept)
+    return members, selection
+
+
+def _reference_energies(
+    results: Results, members: Members, fingerprint: str, spec: DatasetSpec
+) -> tuple[dict[str, float], str]:
+    elements, given = members.elements(), spec.reference_energies
+    if given == references.LEAST_SQUARES:
+        energies, source = (
+            references.least_squares(members.take(~members.test)),
+            "least squares over the training labels",
+        )
+    elif given == references.FREE_ATOMS:
+        energies = references.free_atoms(results.database, fingerprint, elements)
+        source = "labels of free atoms by the method"
+    else:
+        assert isinstance(given, dict)  # the spec's type leaves nothing else
+        energies, source = given, spec.reference_energies_source
+    if missing := [element for element in elements if element not in energies]:
+        raise DataError(
+            f"no reference energy for {', '.join(missing)}",
+            "give one for each element of the labels"
+            if isinstance(given, dict)
+            else "no training label has it: choose another split or seed, or give the energies",
+        )
+    return energies, source
+
+
+def checked_weights(members: Members, weights: dict[str, float]) -> dict[str, float]:
+    """The same weights; raises DataError where they name a config_type that no member has."""
+    known = members.config_types.counts()
+    if unknown := sorted(set(weights) - set(known)):
+        raise DataError(
+            f"weights name config_type {unknown}, the labels have {sorted(known)}", nearest(unknown[0], known)
+        )
+    return weights
+
+
+def store_dataset(results: Results, members: Members, **fields: Any) -> Made:
+    """Write the member file and the document; see `Dataset` for the fields that are not counted here.
+
+    `_id` is the hash of members, split, weights and reference energies: not of the name or of how they were chosen.
+    """
+    file, identity = write_members(results.artifacts, members)
+    dataset = Dataset(
+        _id=derive_id("dataset", identity, fields["config_type_weights"], fields["reference_energies_eV"]),
+        elements=members.elements(),
+        n_members=len(members),
+        n_atoms=int(members.n_atoms.sum()),
+        counts=members.counts(),
+        counts_by_config_type=members.counts_by_config_type(),
+        members=file,
+        **fields,
+    )
+    known = results.database["datasets"].find_one({"_id": dataset.id})
+    if known is not None:
+        # the same content by another way is the same dataset: what is stored of it never changes
+        return Made(Dataset.model_validate(known), False)
+    return Made(dataset, results.add(dataset))

@@ -1,0 +1,190 @@
+"""Near-duplicates: structures that are the same but for order, place and orientation of the atoms and small shifts.
+
+Exact duplicates cannot be: a structure's id is a hash of its content. The same arrangement with its atoms in another
+order, moved, turned, in another choice of cell, or written with few decimals has another id.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.datasets.table import Members
+from gst_jobflow.documents import Structure
+from gst_jobflow.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.store import Results
+
+REACH_A = 6.0
+"""Distances count up to here; beyond, all are taken as this long."""
+NEIGHBOURS = 12
+"""Nearest atoms of each element that an atom is told by."""
+_BLOCKS = (slice(0, 1), slice(1, 3), slice(3, 6), slice(6, NEIGHBOURS))
+_KEPT_ENVIRONMENTS = 512
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """A member (by its row) that is near another one, and how far their energies are apart (eV/atom)."""
+
+    row: int
+    of: int
+    energy_difference_eV: float
+
+
+def near_duplicates(
+    results: Results, members: Members, tolerance_A: float, progress: Callable[[int, int], None] | None = None
+) -> list[NearDuplicate]:
+    """Find the members that could be left out, for one of a lower label id that stays is near them.
+
+    Two structures are near-duplicates when they have the same numbers of atoms of each element and their atoms can be
+    paired, element by element, so that the sorted distances of both to their 12 nearest neighbours of each element
+    (up to 6 Å) differ nowhere by more than the tolerance. Structures whose atoms moved by no more than half the
+    tolerance against each other are always found, whatever the order, place and orientation of the atoms. The
+    relation is no chain: of a slow trajectory, frames stay that are further apart than the tolerance.
+
+    Time grows with the number of members that share a composition, not with its square: mean distances are compared
+    first, by a k-d tree. A structure of a hundred atoms takes a few milliseconds. With tolerances above 0.05 Å it takes
+    more, for mean distances no longer tell the frames of a liquid apart.
+
+    Parameters
+    ----------
+    tolerance_A
+        Å; 0.01 is the same structure through a file with few decimals, 0.1 the same crystal at a few kelvin.
+    progress
+        Called with how many members were read and how many will be.
+
+    Raises
+    ------
+    InputError
+        The tolerance is not between 0 and 1 Å.
+    """
+    if not 0 < tolerance_A <= 1:
+        raise InputError(f"tolerance {tolerance_A:g} Å", "choose one above 0 and up to 1 Å, for example 0.01")
+    kinds = _same_composition(members)
+    total, done = sum(len(rows) for rows in kinds), 0
+    found: list[NearDuplicate] = []
+    for rows in kinds:
+        environments = _Environments(results, members)
+        summaries = []
+        for row, environment in environments.read(rows):
+            summaries.append(_summary(environment))
+            environments.keep(row, environment)
+            done += 1
+            if progress is not None and done % _BATCH == 0:
+                progress(done, total)
+        for first, second in _greedy(rows, np.array(summaries), environments, tolerance_A):
+            difference = abs(float(members.energies_eV[first] - members.energies_eV[second]))
+            found.append(NearDuplicate(second, first, difference))
+    return sorted(found, key=lambda pair: pair.row)
+
+
+def _same_composition(members: Members) -> list[np.ndarray]:
+    """Rows of members with the same numbers of atoms of each element, where there are two or more."""
+    keys = np.stack([members.formulas.codes, members.n_atoms], axis=1)
+    _, kind, number = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(kind.ravel(), kind="stable")
+    return [rows for rows in np.split(order, np.cumsum(number)[:-1]) if len(rows) > 1]
+
+
+def _greedy(
+    rows: np.ndarray, summaries: np.ndarray, environments: _Environments, tolerance_A: float
+) -> Iterator[tuple[int, int]]:
+    """(row that stays, row near it), in rising order of the first."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(summaries)
+    gone = np.zeros(len(rows), bool)
+    # the sums of means are rounded
+    reach = tolerance_A + 1e-9
+    for place, row in enumerate(rows.tolist()):
+        if gone[place]:
+            continue
+        near = [other for other in tree.query_ball_point(summaries[place], reach, p=np.inf) if other > place]
+        for other in sorted(near):
+            if not gone[other] and _match(environments.of(row), environments.of(int(rows[other])), reach):
+                gone[other] = True
+                yield row, int(rows[other])
+
+
+class _Environments:
+    """Environments of members; the last ones are kept, for those that are compared are often near each other."""
+
+    def __init__(self, results: Results, members: Members) -> None:
+        self.results, self.members = results, members
+        self.kept: OrderedDict[int, dict[int, np.ndarray]] = OrderedDict()
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
+        """Row and environments, in order."""
+        from gst_jobflow.store.atoms import atoms_of
+
+        ids = [id.decode() for id in self.members.structure_ids[rows].tolist()]
+        structures = self.results.get_many(Structure, ids)
+        for row, structure in zip(rows.tolist(), structures, strict=True):
+            yield row, environments(atoms_of(structure, self.results.artifacts))
+
+    def keep(self, row: int, environment: dict[int, np.ndarray]) -> None:
+        self.kept[row] = environment
+        if len(self.kept) > _KEPT_ENVIRONMENTS:
+            self.kept.popitem(last=False)
+
+    def of(self, row: int) -> dict[int, np.ndarray]:
+        if row not in self.kept:
+            self.keep(*next(self.read(np.array([row]))))
+        self.kept.move_to_end(row)
+        return self.kept[row]
+
+
+def environments(atoms: Atoms) -> dict[int, np.ndarray]:
+    """Sorted distances (Å) of each atom to its nearest neighbours of each element, by atomic number of the atom.
+
+    Shape of each (n_atoms of the element, n_elements, `NEIGHBOURS`); periodic images count, and what is missing or
+    farther than `REACH_A` is `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
+    """
+    from matscipy.neighbours import neighbour_list
+
+    elements, kinds = np.unique(atoms.numbers, return_inverse=True)
+    centre, other, distance_A = neighbour_list("ijd", atoms, REACH_A)
+    # by atom, then by element of the neighbour, then by distance: each list is one run
+    key = centre.astype(np.int64) * len(elements) + kinds[other]
+    order = np.lexsort((distance_A, key))
+    key, distance_A = key[order], distance_A[order]
+    place = np.arange(len(key)) - np.searchsorted(key, key)
+    near = place < NEIGHBOURS
+    table = np.full((len(atoms) * len(elements), NEIGHBOURS), REACH_A)
+    table[key[near], place[near]] = distance_A[near]
+    by_atom = table.reshape(len(atoms), len(elements), NEIGHBOURS)
+    return {int(number): by_atom[kinds == kind] for kind, number in enumerate(elements)}
+
+
+def _summary(environment: dict[int, np.ndarray]) -> np.ndarray:
+    """Mean distances by element of atom and neighbour and by nearness; near-duplicates differ by no more than atoms."""
+    means = [np.stack([table[:, :, block].mean(axis=(0, 2)) for block in _BLOCKS]) for table in environment.values()]
+    return np.concatenate([mean.ravel() for mean in means])
+
+
+def _match(first: dict[int, np.ndarray], second: dict[int, np.ndarray], tolerance_A: float) -> bool:
+    """Whether all atoms of one can be paired with atoms of the other of nearly the same distances."""
+    return all(_pair_up(first[number], second[number], tolerance_A) for number in first)
+
+
+def _pair_up(first: np.ndarray, second: np.ndarray, tolerance_A: float) -> bool:
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+    from scipy.spatial.distance import cdist
+
+    n_atoms = len(first)
+    apart = cdist(first.reshape(n_atoms, -1), second.reshape(n_atoms, -1), "chebyshev")
+    alike = apart <= tolerance_A
+    if not (alike.any(axis=0).all() and alike.any(axis=1).all()):
+        return False
+    partners: Any = maximum_bipartite_matching(csr_array(alike), perm_type="column")
+    return bool((partners >= 0).all())

@@ -1,0 +1,35 @@
+"""Shares of some kinds of training structures, for ablations: nested, and with one test set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gst_jobflow.datasets.split import ranks
+from gst_jobflow.datasets.table import Members
+
+
+def thin(members: Members, kinds: Iterable[str], keep: float, seed: int) -> tuple[Members, int]:
+    """Keep a share of the training members of some config types; all others and the test set stay.
+
+    Of one seed, a smaller share is part of every larger one.
+
+    Parameters
+    ----------
+    kinds
+        Config types.
+    keep
+        Share from 0 to 1; of n members, round(keep · n) stay.
+
+    Returns
+    -------
+    tuple
+        The members that stay and how many went.
+    """
+    concerned = np.flatnonzero(members.config_types.isin(kinds) & ~members.test)
+    order = np.argsort(ranks(members.label_ids[concerned], seed, "fraction"), kind="stable")
+    gone = concerned[order[round(keep * len(concerned)) :]]
+    kept = np.ones(len(members), bool)
+    kept[gone] = False
+    return members.take(kept), len(gone)

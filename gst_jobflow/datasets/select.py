@@ -1,0 +1,196 @@
+"""Converged labels of one method, joined with their structures; only the few fields that are needed are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.datasets.groups import group_names, group_of
+from gst_jobflow.datasets.table import Members, Words, ids_of, joined, places_in, texts_of
+from gst_jobflow.documents import Label
+from gst_jobflow.errors import DataError
+from gst_jobflow.store.query import make_query
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+_ROWS = 10_000
+_IDS = 1000
+_FEW = 20
+"""Labels are looked up by id where the collection holds this many times as many; else they are read in one go."""
+
+_MOST = 4
+_FIELDS = ("structure_id", "config_type", "formula", "n_atoms", "energy_eV", "max_force_eV_A")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Members, all in train, and what was looked at on the way.
+
+    Attributes
+    ----------
+    n_structures
+        Structures that were asked for.
+    left_out
+        How many structures or labels were left out, by reason.
+    """
+
+    members: Members
+    n_structures: int
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def select(
+    database: Database,
+    fingerprint: str,
+    where: Sequence[str] | None = None,
+    labels_where: Sequence[str] = (),
+    structure_ids: Iterable[str] = (),
+) -> Chosen:
+    """Converged labels of one method on structures.
+
+    Parameters
+    ----------
+    where
+        Conditions on structures as `gst query` takes them; None: only `structure_ids`.
+    labels_where
+        Conditions on labels. What does not meet them is left out and counted.
+    structure_ids
+        More structures.
+
+    Raises
+    ------
+    DataError
+        No label is left; the message names the methods that there are labels of.
+    InputError
+        A condition cannot be read.
+    """
+    structures = make_query("structures", where).where if where is not None else None
+    labels = {"$and": [{"fingerprint": fingerprint, "state": "converged"}, make_query("labels", labels_where).where]}
+    named = list(dict.fromkeys(structure_ids))
+    ids, groups, members = _read(database, structures, labels, named, fingerprint)
+    places = places_in(ids, members.structure_ids)
+    kept = places >= 0
+    left_out = {"structures_without_label": len(ids) - int(kept.sum())}
+    left_out["structures_not_there"] = int((places_in(ids, ids_of(named)) < 0).sum()) if named else 0
+    if structures == {}:
+        left_out["labels_without_structure"] = len(kept) - int(kept.sum())
+    if not kept.any():
+        raise no_labels(database, len(ids), fingerprint, labels_where)
+    order = np.flatnonzero(kept)
+    order = order[np.argsort(members.label_ids[order], kind="stable")]
+    members = members.take(order)
+    names = group_names(database, members.structure_ids, groups[places[order]])
+    chosen = Members(**{**vars(members), "groups": names})
+    return Chosen(chosen, len(ids), {reason: number for reason, number in left_out.items() if number})
+
+
+def no_labels(database: Database, n_structures: int, fingerprint: str, labels_where: Sequence[str] = ()) -> DataError:
+    """The error of a selection without labels; it says which methods there are labels of."""
+    also = f" with {' '.join(labels_where)}" if labels_where else ""
+    known = fingerprints(database)
+    return DataError(
+        f"none of {n_structures} structures has a converged label of {fingerprint}{also}",
+        f"there are labels of {', '.join(known)}" if known else "gst submit label makes labels",
+    )
+
+
+def fingerprints(database: Database) -> list[str]:
+    """Methods that there are labels of."""
+    return sorted(database["labels"].distinct("fingerprint"))
+
+
+def _structures(database: Database, where: dict[str, Any] | None, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids, sorted, and groups of the structures that match or are named."""
+    collection, fields = database["structures"], {"group": 1}
+    found: Iterator[dict[str, Any]] = iter(())
+    if where is not None:
+        found = collection.find(where, fields).batch_size(_ROWS)
+    parts = [_id_columns(found)]
+    for start in range(0, len(ids), _IDS):
+        parts.append(_id_columns(collection.find({"_id": {"$in": ids[start : start + _IDS]}}, fields)))
+    all_ids, first = np.unique(np.concatenate([part[0] for part in parts]), return_index=True)
+    return all_ids, np.concatenate([part[1] for part in parts])[first]
+
+
+def _id_columns(found: Iterator[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    ids, groups = [ids_of([])], [ids_of([])]
+    while part := list(islice(found, _ROWS)):
+        ids.append(ids_of(item["_id"] for item in part))
+        groups.append(ids_of(group_of(item) for item in part))
+    return np.concatenate(ids), np.concatenate(groups)
+
+
+def _read(
+    database: Database, structures: dict[str, Any] | None, labels: dict[str, Any], ids: list[str], fingerprint: str
+) -> tuple[np.ndarray, np.ndarray, Members]:
+    """Ids and groups of structures, and labels in any order: of these structures, perhaps of others too."""
+    if structures == {}:
+        # all of both: the server reads one while the other is taken in
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(_all_labels, database, labels, fingerprint)
+            return *_structures(database, structures, ids), later.result()
+    all_ids, groups = _structures(database, structures, ids)
+    if len(all_ids) * _FEW > database["labels"].estimated_document_count():
+        return all_ids, groups, _all_labels(database, labels, fingerprint)
+    return all_ids, groups, _labels_of(database, labels, all_ids, fingerprint)
+
+
+def _all_labels(database: Database, where: dict[str, Any], fingerprint: str) -> Members:
+    collection = database["labels"]
+    found = collection.find(where, _FIELDS).batch_size(_ROWS)
+    if collection.count_documents({"fingerprint": fingerprint}) * _MOST > collection.estimated_document_count():
+        # most labels are of this method: in the order of the disk they are read twice as fast as by an index
+        found = found.hint([("$natural", 1)])
+    return joined(list(_tables(found)))
+
+
+def _labels_of(database: Database, where: dict[str, Any], structure_ids: np.ndarray, fingerprint: str) -> Members:
+    parts = [_columns([])]
+    for start in range(0, len(structure_ids), _IDS):
+        ids = [Label.id_for(id, fingerprint) for id in texts_of(structure_ids[start : start + _IDS])]
+        parts += _tables(database["labels"].find({"$and": [{"_id": {"$in": ids}}, where]}, _FIELDS))
+    return joined(parts)
+
+
+def _tables(found: Iterator[dict[str, Any]]) -> Iterator[Members]:
+    yield _columns([])
+    while part := list(islice(found, _ROWS)):
+        yield _columns(part)
+
+
+def _columns(rows: list[dict[str, Any]]) -> Members:
+    structure_ids = ids_of(row["structure_id"] for row in rows)
+    n_atoms = np.array([row["n_atoms"] for row in rows], np.int32)
+    for row in rows:
+        if row["energy_eV"] is None:
+            raise DataError(f"label {row['_id']} is converged and has no energy", "gst db check")
+    return Members(
+        label_ids=ids_of(row["_id"] for row in rows),
+        structure_ids=structure_ids,
+        groups=structure_ids,
+        config_types=Words.of(row["config_type"] for row in rows),
+        formulas=Words.of(row["formula"] for row in rows),
+        n_atoms=n_atoms,
+        energies_eV=np.array([row["energy_eV"] for row in rows], float) / n_atoms,
+        max_forces_eV_A=np.array([_number(row["max_force_eV_A"]) for row in rows], float),
+        test=np.zeros(len(rows), bool),
+    )
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def matching(database: Database, structure_ids: np.ndarray, where: Sequence[str]) -> np.ndarray:
+    """Mask of the structures that match the conditions, shape (n,)."""
+    found = database["structures"].find(make_query("structures", where).where, {"_id": 1}).batch_size(_ROWS)
+    parts = [ids_of([])]
+    while part := list(islice(found, _ROWS)):
+        parts.append(ids_of(item["_id"] for item in part))
+    return np.isin(structure_ids, np.concatenate(parts))

@@ -1,0 +1,57 @@
+"""What a dataset is made from: typed and checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.strict import StrictModel
+
+RANDOM_TYPES = ("hard_sphere", "rss")
+"""Config types of structures that were made at random; ablations take shares of them."""
+
+
+class DatasetSpec(StrictModel):
+    """How a dataset is made of the labels that were selected."""
+
+    split: SplitSpec = Field(default_factory=SplitSpec)
+    config_type_weights: dict[str, float] = Field(
+        default_factory=dict, description="Factor on the loss of each config_type; 1 where not named"
+    )
+    reference_energies: dict[str, float] | Literal["least-squares", "free-atoms"] = Field(
+        "least-squares",
+        description="Energy of each element that the fit subtracts, eV; or least squares over the training labels, or "
+        "the labels of isolated atoms by the same method",
+    )
+    reference_energies_source: str = Field("given", description="Where given energies are from")
+    labels_where: list[str] = Field(default_factory=list, description="Conditions on labels, as gst query takes them")
+    max_force_eV_A: float | None = Field(None, description="Labels with a larger force on an atom are left out")
+    near_duplicates_A: float | None = Field(
+        None, gt=0, le=1, description="Of structures nearer than this one is kept; see datasets/duplicates.py"
+    )
+    random_fraction: float = Field(1.0, ge=0, le=1, description="Share of random structures that stay in train")
+    iteration: int = Field(0, ge=0)
+    parent_id: str | None = Field(None, description="The dataset that this one goes on from: its sides are kept")
+
+    @field_validator("config_type_weights")
+    @classmethod
+    def _positive(cls, weights: dict[str, float]) -> dict[str, float]:
+        return positive_weights(weights)
+
+    @field_validator("reference_energies")
+    @classmethod
+    def _finite(cls, energies: dict[str, float] | str) -> dict[str, float] | str:
+        if isinstance(energies, dict) and not all(math.isfinite(energy) for energy in energies.values()):
+            raise ValueError("an energy is not a finite number")
+        return energies
+
+
+def positive_weights(weights: dict[str, float]) -> dict[str, float]:
+    """The same weights; raises ValueError where one is not a positive finite number."""
+    for kind, weight in weights.items():
+        if not (math.isfinite(weight) and weight > 0):
+            raise ValueError(f"weight of {kind} is {weight:g}, not a positive number: leave the labels out instead")
+    return weights

@@ -1,0 +1,59 @@
+"""A fit that ends before its job does, so that a continuation goes on from its last iteration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.deadline import stopped_in_time
+from gst_jobflow.errors import RunError
+from gst_jobflow.fitting.run import progress
+from gst_jobflow.processes import end_programs_in
+
+if TYPE_CHECKING:
+    from gst_jobflow.deadline import Deadline
+    from gst_jobflow.fitting.run import FitFiles
+
+
+def fit_in_time(fit: Callable[[], FitFiles], directory: Path, deadline: Deadline | None) -> FitFiles | None:
+    """Run `fit`; None where it was ended before it was done, and has iterations to go on from.
+
+    pacemaker writes its potential at each iteration, so it may be ended at any time.
+
+    Parameters
+    ----------
+    fit
+        Runs the programs in `directory`.
+    directory
+        Of the fit, new or interrupted.
+    deadline
+        None: only a signal ends it.
+
+    Raises
+    ------
+    RunError
+        It was ended before one more iteration (class ``no_progress``), or it failed.
+    """
+    asked = threading.Event()
+    before = progress(directory)["iteration"] or 0
+
+    def ask() -> None:
+        asked.set()
+        end_programs_in([directory])
+
+    try:
+        with stopped_in_time(deadline, ask):
+            return fit()
+    except RunError as error:
+        if not asked.is_set():
+            raise
+        now = progress(directory)
+        if now["stage"] in ("waiting", "preparing", "fitting") and (now["iteration"] or 0) <= before:
+            raise RunError(
+                f"not one iteration came to its end before the walltime (iteration {before})",
+                "ask for a longer walltime (fits.walltime), more threads or a GPU, or make the fit smaller",
+                "no_progress",
+            ) from error
+        return None

@@ -1,0 +1,59 @@
+"""A fit that is ended before its job, and what counts as having come further."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gst_jobflow.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.errors import RunError
+from gst_jobflow.fitting.in_time import fit_in_time
+from gst_jobflow.fitting.run import progress
+from tests.fitting.test_run import fake_runner, fit_with
+
+HEAD = "iter_num loss rmse_epa rmse_f_comp nfuncs"
+ROWS = f"printf '{HEAD}\\n1 1.0 0.1 0.1 3\\n2 0.9 0.1 0.1 3\\n' > metrics.txt"
+
+
+def fit(tmp_path: Path, body: str):
+    folder, runner = tmp_path / "fit", fake_runner(tmp_path, body)
+    return folder, lambda: fit_with(runner, folder)
+
+
+def test_a_fit_is_ended_before_its_job_and_has_come_further(tmp_path: Path) -> None:
+    folder, run = fit(tmp_path, f"{ROWS}; sleep 600")
+    assert fit_in_time(run, folder, Deadline(time.time() + 3.0, 10.0)) is None
+    assert progress(folder)["iteration"] == 2
+    assert not [child for child in psutil.Process().children() if child.is_running() and child.name() == "sleep"]
+
+
+def test_a_signal_ends_it_too(tmp_path: Path) -> None:
+    folder, run = fit(tmp_path, f"{ROWS}; sleep 600")
+
+    def ask() -> None:
+        end = time.monotonic() + 60
+        while not (folder / "metrics.txt").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(os.getpid(), STOP_SIGNAL)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert fit_in_time(run, folder, None) is None
+
+
+def test_without_one_more_iteration_it_is_an_error(tmp_path: Path) -> None:
+    folder, run = fit(tmp_path, "sleep 600")
+    with pytest.raises(RunError, match="not one iteration") as caught:
+        fit_in_time(run, folder, Deadline(time.time() + 3.0, 10.0))
+    assert caught.value.failure_class == "no_progress"
+
+
+def test_a_fit_that_fails_by_itself_has_failed(tmp_path: Path) -> None:
+    folder, run = fit(tmp_path, "echo 'MemoryError: no room' >&2; exit 1")
+    with pytest.raises(RunError) as caught:
+        fit_in_time(run, folder, Deadline(time.time() + 3600.0, 7200.0))
+    assert caught.value.failure_class == "out_of_memory"
