@@ -1,0 +1,114 @@
+"""Documents as lines of JSON and back, exactly.
+
+A line is what MongoDB calls relaxed Extended JSON, so mongoimport reads it, too: packed arrays are
+`{"$binary": {"base64": …, "subType": "00"}}`, times `{"$date": "2026-01-31T12:00:00.000Z"}`; all else is plain JSON.
+Doubles are written as short as they read back to the same bits. A document goes through its model, so its line depends
+on its content only, not on how its fields came to stand in the database.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from gst_jobflow.documents import Document
+from gst_jobflow.errors import DataError
+
+_FIX = "another program made this bundle; ask who gave it to you"
+LONGEST_LINE = 64 << 20
+"""Bytes; a document of MongoDB's 16 MB is 22 MB in base64."""
+
+
+def to_line(model: type[Document], stored: dict[str, Any]) -> str:
+    """The line of a stored document, without an end of line.
+
+    Raises
+    ------
+    DataError
+        It does not load, or holds what the format cannot.
+    """
+    try:
+        values = model.model_validate(stored).to_mongo()
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        problem = f"document '{stored.get('_id')}' of {model.collection} cannot be read: {place}: {first['msg']}"
+        raise DataError(problem[:300], "gst db check --deep") from err
+    packed = 0
+
+    def special(value: Any) -> dict[str, Any]:
+        nonlocal packed
+        packed += 1
+        if isinstance(value, bytes):
+            return {"$binary": {"base64": base64.b64encode(value).decode(), "subType": "00"}}
+        if isinstance(value, datetime):
+            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+            text = aware.astimezone(UTC).isoformat(timespec="milliseconds")
+            return {"$date": text.replace("+00:00", "Z")}
+        raise TypeError(type(value).__name__)
+
+    try:
+        line = json.dumps(values, default=special, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as err:
+        problem = f"document '{stored['_id']}' of {model.collection} holds what JSON cannot: {err}"
+        raise DataError(problem[:300], "gst db check --deep; mend this document by hand") from err
+    # a text may look like such a key: only then the document itself is looked at
+    if line.count('"$') != packed and _has_dollar_key(values):
+        problem = f"document '{stored['_id']}' of {model.collection} has a key that begins with $"
+        raise DataError(problem, "rename it: such keys mean something in Extended JSON")
+    return line
+
+
+def _has_dollar_key(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(key.startswith("$") or _has_dollar_key(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(_has_dollar_key, value))
+
+
+def from_line(line: str | bytes, where: str) -> dict[str, Any]:
+    """The stored form of a line.
+
+    Parameters
+    ----------
+    where
+        What an error says of its place.
+
+    Raises
+    ------
+    DataError
+        It is not JSON, no document, or holds other special values than bytes and times.
+    """
+    try:
+        values = json.loads(line, object_hook=_special, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as err:
+        raise DataError(f"{where} is not a document: {str(err)[:200]}", _FIX) from err
+    if not isinstance(values, dict) or not isinstance(values.get("_id"), str):
+        raise DataError(f"{where} is not a document: it has no _id", _FIX)
+    return values
+
+
+def _special(values: dict[str, Any]) -> Any:
+    if not any(key.startswith("$") for key in values):
+        return values
+    if values.keys() == {"$date"} and isinstance(values["$date"], str):
+        time = datetime.fromisoformat(values["$date"].replace("Z", "+00:00"))
+        if time.tzinfo is None:
+            raise ValueError(f"the time {values['$date']} has no zone")
+        return time
+    if values.keys() == {"$binary"} and isinstance(values["$binary"], dict):
+        inner = values["$binary"]
+        if inner.keys() == {"base64", "subType"} and inner["subType"] == "00" and isinstance(inner["base64"], str):
+            try:
+                return base64.b64decode(inner["base64"], validate=True)
+            except binascii.Error as err:
+                raise ValueError("a $binary is not base64") from err
+    raise ValueError(f"special value {sorted(values)} is neither $date nor $binary")
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number of JSON")

@@ -1,0 +1,205 @@
+"""A dataset as a file: extended XYZ for people and other codes, a gzipped dataframe for pacemaker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from gst_jobflow.datasets.members import SPLITS
+from gst_jobflow.documents import Dataset
+from gst_jobflow.errors import DataError, InputError, nearest
+from gst_jobflow.exporting.compress import ThreadedGzip
+from gst_jobflow.exporting.members import Row, read_rows
+from gst_jobflow.exporting.targets import check_target, finish, part_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gst_jobflow.store import Results
+
+FORMATS = ("extxyz", "pckl.gzip")
+# digits of coordinates and forces hardly compress: higher levels take several times as long for a few per cent
+_GZIP_LEVEL = 1
+_ROWS = 2000
+_BARE = re.compile(r"[A-Za-z0-9_.:+-]+")
+
+Progress = Callable[[int, int], None]
+
+
+def format_of(file: Path, form: str | None) -> str:
+    """The format that was asked for, or that the name of the file says.
+
+    Raises
+    ------
+    InputError
+        Neither says one, or they contradict each other.
+    """
+    endings = {"pckl.gzip": (".pckl.gzip",), "extxyz": (".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz")}
+    if form is None:
+        for name, known in endings.items():
+            if file.name.endswith(known):
+                return name
+        raise InputError(f"the name {file.name} says no format", "--format extxyz, pckl.gzip or bundle")
+    if form not in FORMATS:
+        raise InputError(f"no format '{form}'", nearest(form, (*FORMATS, "bundle")))
+    if form == "pckl.gzip" and not file.name.endswith(".pckl.gzip"):
+        raise InputError(f"{file.name}: pacemaker knows its dataframes by the ending .pckl.gzip", "rename it")
+    return form
+
+
+def export_dataset(
+    results: Results,
+    dataset: Dataset,
+    target: Path,
+    *,
+    form: str | None = None,
+    split: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Write the labelled structures of a dataset to one file, complete or not at all; how many there are.
+
+    Parameters
+    ----------
+    target
+        The file.
+    form
+        `extxyz` or `pckl.gzip`; None: what the name of the file says.
+    split
+        `train` or `test`; None: both.
+    force
+        Whether a file that is there is replaced.
+    progress
+        Called with how many are done and how many there are.
+
+    Raises
+    ------
+    InputError
+        A wrong format, split or target.
+    DataError
+        A label or structure is gone or incomplete; nothing is written.
+    """
+    form = format_of(target, form)
+    if split is not None and split not in SPLITS:
+        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_target(target, force)
+    total = dataset.n_members if split is None else dataset.counts.get(split, 0)
+    if total == 0:
+        raise InputError(f"dataset {dataset.id} has no members in '{split}'", f"gst export dataset {dataset.id}")
+    rows = read_rows(results, dataset, split, (lambda done: progress(done, total)) if progress else None)
+    with part_of(target) as scratch:
+        part = scratch / target.name
+        written = _WRITERS[form](rows, dataset, part)
+        if written != total:
+            raise DataError(
+                f"dataset {dataset.id} says {total} members and its list has {written}", "gst db check --deep"
+            )
+        finish(part, target)
+    return written
+
+
+def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
+    written = 0
+    with file.open("wb") as raw:
+        stream: IO[bytes] | ThreadedGzip = ThreadedGzip(raw, _GZIP_LEVEL) if file.suffix == ".gz" else raw
+        for row in rows:
+            stream.write(extxyz_frame(row, dataset.fingerprint).encode())
+            written += 1
+        stream.close()
+    return written
+
+
+def extxyz_frame(row: Row, fingerprint: str) -> str:
+    """One frame in the form of GST-GAP-22; every number as short as it reads back to the same double.
+
+    Both `virial` (eV, -stress × volume, as QUIP and GST-GAP-22 have it) and `stress` (eV/Å³, ASE's sign) are written:
+    a stress computed back from a virial would differ in its last digit.
+    """
+    import numpy as np
+    from ase.data import chemical_symbols
+
+    info: dict[str, Any] = {
+        "Lattice": _numbers(row.cell_A.ravel().tolist()),
+        "Properties": "species:S:1:pos:R:3:forces:R:3",
+        "config_type": row.config_type,
+        "energy": repr(row.energy_eV),
+        "label_id": row.label_id,
+        "structure_id": row.structure_id,
+        "fingerprint": fingerprint,
+        "split": row.split,
+        "group": row.group,
+        "iteration": str(row.iteration),
+    }
+    if row.stress_eV_A3 is not None:
+        xx, yy, zz, yz, xz, xy = (float(value) for value in row.stress_eV_A3)
+        stress = [xx, xy, xz, xy, yy, yz, xz, yz, zz]
+        volume_A3 = abs(float(np.linalg.det(row.cell_A)))
+        info["virial"] = _numbers([-value * volume_A3 + 0.0 for value in stress])
+        info["stress"] = _numbers(stress)
+    if row.source.get("sub_config"):
+        info["sub_config"] = str(row.source["sub_config"])
+    info["pbc"] = " ".join("T" if periodic else "F" for periodic in row.pbc)
+    lines = [str(len(row.numbers)), " ".join(f"{key}={_quoted(text)}" for key, text in info.items())]
+    columns = np.concatenate((row.positions_A, row.forces_eV_A), axis=1).tolist()
+    for number, (x, y, z, fx, fy, fz) in zip(row.numbers.tolist(), columns, strict=True):
+        lines.append(f"{chemical_symbols[number]} {x!r} {y!r} {z!r} {fx!r} {fy!r} {fz!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(map(repr, values))
+
+
+def _quoted(text: str) -> str:
+    if _BARE.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _write_pckl(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
+    frame = _dataframe(rows, dataset)
+    with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL, numbers=True) as packed:
+        frame.to_pickle(packed, compression=None, protocol=4)
+    return len(frame)
+
+
+def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
+    """The dataframe of a fit (see `fitting.frame`), made in pieces so that only what is pickled stays in memory."""
+    import pandas as pd
+
+    from gst_jobflow.fitting.frame import to_dataframe
+
+    iterator, pieces = iter(_labelled(rows, dataset)), []
+    while items := list(islice(iterator, _ROWS)):
+        pieces.append(to_dataframe(items, dataset.reference_energies_eV))
+    frame = pd.concat(pieces, ignore_index=True)
+    if not frame["name"].is_unique:
+        raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")
+    return frame
+
+
+def _labelled(rows: Iterable[Row], dataset: Dataset) -> Iterator[Any]:
+    from ase import Atoms
+
+    from gst_jobflow.datasets.read import LabelledStructure
+
+    weights = dataset.config_type_weights
+    for row in rows:
+        yield LabelledStructure(
+            atoms=Atoms(numbers=row.numbers, positions=row.positions_A, cell=row.cell_A, pbc=row.pbc),
+            energy_eV=row.energy_eV,
+            forces_eV_A=row.forces_eV_A,
+            label_id=row.label_id,
+            config_type=row.config_type,
+            weight=weights.get(row.config_type, 1.0),
+        )
+
+
+_WRITERS: dict[str, Callable[[Iterable[Row], Dataset, Path], int]] = {
+    "extxyz": _write_extxyz,
+    "pckl.gzip": _write_pckl,
+}

@@ -1,0 +1,66 @@
+"""Which of two states of a study, cycle or attempt is further on: these fill up as their parts end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from gst_jobflow.documents import Document
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+_STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
+
+
+def put_mutable(database: Database, document: Document) -> Literal["new", "known", "replaced", "differs"]:
+    """Insert a document that may change, or replace a state of it that is less far on; whole, never field by field.
+
+    Returns
+    -------
+    str
+        `new`; `replaced`; `known` (the same is there, or one that is further on); `differs` (another one is there and
+        neither is further on: it stays).
+    """
+    from pymongo.errors import DuplicateKeyError, WriteError
+
+    from gst_jobflow.store.results import _refused
+
+    collection = database[document.collection]
+    fields = document.to_mongo()
+    try:
+        while True:
+            known = collection.find_one({"_id": document.id})
+            if known is None:
+                try:
+                    collection.insert_one(fields)
+                except DuplicateKeyError:
+                    continue  # another process was first
+                return "new"
+            there = type(document).model_validate(known).to_mongo()
+            if there == fields:
+                return "known"
+            ours, theirs = progress_of(there), progress_of(fields)
+            if theirs <= ours:
+                return "differs" if theirs == ours else "known"
+            # only what was compared is replaced: a job may have written meanwhile
+            changed = {key: value for key, value in known.items() if fields.get(key) != there.get(key)}
+            if collection.replace_one({"_id": document.id, **_exactly(changed)}, fields).matched_count:
+                return "replaced"
+    except WriteError as err:
+        raise _refused(document.collection, document.id, err) from err
+
+
+def _exactly(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: {"$eq": value} for key, value in values.items()}
+
+
+def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:
+    """How far on a stored study, cycle or attempt is; compares as tuples do."""
+    state = _STATES[values["state"]]
+    if "operations" in values:
+        states = [operation["state"] for operation in values["operations"]]
+        # an operation that failed may be finished by a rerun, never the other way
+        return (states.count("finished"), states.count("failed"), state)
+    if "members" in values:
+        return (state, len(values["members"]), len(values["table"]), values.get("report") is not None)
+    return (state, values.get("ended_at") is not None)

@@ -1,0 +1,160 @@
+"""A potential as a folder: its files under names that people know, and a README that says what it is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
+from gst_jobflow.errors import DataError
+from gst_jobflow.exporting.readme import markdown_table
+from gst_jobflow.exporting.targets import check_target, finish, part_of
+from gst_jobflow.store.artifacts import sha256_of
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+README = "README.md"
+_MARK = "<!-- gst_jobflow potential -->"
+
+
+def is_potential_folder(folder: Path) -> bool:
+    """Whether a folder is one that `export_potential` wrote."""
+    try:
+        return (folder / README).read_text(encoding="utf-8").startswith(_MARK)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def export_potential(results: Results, potential: Potential, target: Path, *, force: bool = False) -> list[str]:
+    """Write the files of a potential to a folder, complete or not at all; their names.
+
+    Raises
+    ------
+    InputError
+        The target is there or cannot be.
+    DataError
+        A file is missing or corrupt, or its name is no plain one.
+    """
+    check_target(target, force, is_potential_folder)
+    with part_of(target) as scratch:
+        folder = scratch / "potential"
+        folder.mkdir()
+        names = []
+        for name, ref in potential_files(potential):
+            if name in names or Path(name).name != name or name == README:
+                raise DataError(
+                    f"potential {potential.id} has a file of the name '{name}'", "gst show says which files"
+                )
+            shutil.copyfile(results.artifacts.path(ref), folder / name)
+            if sha256_of(folder / name)[0] != ref.sha256:
+                raise DataError(f"file '{name}' ({ref.sha256}) is corrupt; nothing is written", "gst db check --deep")
+            names.append(name)
+        (folder / README).write_text(potential_readme(results, potential), encoding="utf-8")
+        finish(folder, target)
+    return [*names, README]
+
+
+def potential_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
+    """Names and files: what LAMMPS and pacemaker read is called after the potential, all else as it was."""
+    stem = _stem(potential)
+    for ending in ("yace", "yaml", "asi"):
+        ref = getattr(potential.artifacts, ending)
+        if ref is not None:
+            yield f"{stem}.{ending}", ref
+    for ref in potential.files:
+        yield ref.name, ref
+
+
+def _stem(potential: Potential) -> str:
+    # LAMMPS reads words apart by blanks, and a leading dash would be an option
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", potential.name).lstrip("-.") or "potential"
+
+
+def potential_readme(results: Results, potential: Potential) -> str:
+    """The text of README.md: what it is, how good, on what it was fitted, how it is used."""
+    rows = [
+        ("id", potential.id),
+        ("elements", " ".join(potential.elements)),
+        ("cutoff", f"{potential.cutoff_A:g} Å"),
+        ("functions", potential.n_functions),
+        ("atomic properties of the embedding", potential.n_densities),
+        ("made", f"{potential.created_at:%Y-%m-%d}"),
+        *((f"version of {name}", version) for name, version in sorted(potential.versions.items())),
+    ]
+    if potential.parent_id:
+        rows.append(("fitted on from potential", potential.parent_id))
+    if potential.seed is not None:
+        rows.append(("seed", potential.seed))
+    parts = [
+        f"{_MARK}\n# {potential.name}: an ACE potential for {' '.join(potential.elements)}",
+        markdown_table(("", ""), rows),
+        _errors(potential),
+        _dataset(results, potential),
+        _settings(potential),
+        _usage(potential),
+        "Its licence and how to cite it are not stated here: ask who made it.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _errors(potential: Potential) -> str:
+    rows = [
+        (split, "all", "", f"{rmse.energy_meV_per_atom:.4g}", f"{rmse.force_meV_per_A:.4g}")
+        for split, rmse in sorted(potential.rmse.items())
+    ]
+    for split, by_type in sorted(potential.rmse_by_config_type.items()):
+        for config_type, rmse in sorted(by_type.items()):
+            errors = (f"{rmse.energy_meV_per_atom:.4g}", f"{rmse.force_meV_per_A:.4g}")
+            rows.append((split, config_type, str(rmse.n_structures), *errors))
+    if not rows:
+        return "Its errors are not known."
+    columns = ("split", "config_type", "structures", "energy, meV/atom", "forces, meV/Å")
+    return "## Root-mean-square errors\n\n" + markdown_table(columns, rows)
+
+
+def _dataset(results: Results, potential: Potential) -> str:
+    if potential.dataset_id is None:
+        return "## Training data\n\nNot known: the potential was imported."
+    dataset = results.get(Dataset, potential.dataset_id)
+    label = results.database[Label.collection].find_one({"fingerprint": dataset.fingerprint}, {"method": 1})
+    references = ", ".join(f"{element} {energy!r} eV" for element, energy in dataset.reference_energies_eV.items())
+    rows = [
+        ("dataset", f"{dataset.name} ({dataset.id})"),
+        ("structures", ", ".join(f"{count} {split}" for split, count in sorted(dataset.counts.items()))),
+        ("atoms", dataset.n_atoms),
+        ("method", dataset.fingerprint),
+        ("method's code", (label or {}).get("method", {}).get("code", "not known")),
+        ("reference energies", references),
+        ("source of these", dataset.reference_energies_source),
+    ]
+    text = f"`gst export dataset {dataset.id}` writes it."
+    return "## Training data\n\n" + markdown_table(("", ""), rows) + "\n\n" + text
+
+
+def _settings(potential: Potential) -> str:
+    import yaml
+
+    if not potential.config:
+        return ""
+    return "## Input of the fit\n\n```yaml\n" + yaml.safe_dump(potential.config, sort_keys=False).rstrip() + "\n```"
+
+
+def _usage(potential: Potential) -> str:
+    stem, elements = _stem(potential), " ".join(potential.elements)
+    lines = [
+        "## Use in LAMMPS",
+        "With the package ML-PACE; the elements stand in the order of the atom types of your data file.",
+        "```\nunits        metal\natom_style   atomic\npair_style   pace\n"
+        f"pair_coeff   * * {stem}.yace {elements}\n```",
+    ]
+    if potential.artifacts.asi is not None:
+        lines += [
+            "With the extrapolation grade gamma of each atom, which says where the potential does not know its way:",
+            f"```\npair_style   pace/extrapolation\npair_coeff   * * {stem}.yaml {stem}.asi {elements}\n"
+            "fix          gamma all pair 10 pace/extrapolation gamma 1\n```",
+        ]
+    return "\n\n".join(lines)

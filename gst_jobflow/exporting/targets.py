@@ -1,0 +1,83 @@
+"""Where an export goes: written beside its target under another name, brought to disk, and renamed when whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gst_jobflow.errors import InputError
+
+
+def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse a target before anything is computed for it.
+
+    Parameters
+    ----------
+    ours
+        Whether a folder that is there is one that this export wrote: `force` replaces nothing else. None: a file is to
+        be written, and no folder is replaced.
+
+    Raises
+    ------
+    InputError
+        It is there and `force` is not given, or it is a folder of something else; or its own folder is missing.
+    """
+    if not target.parent.is_dir():
+        raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"the folder {target.parent} cannot be written to", "name another with -o")
+    if target.is_symlink() or (target.exists() and not (target.is_file() or target.is_dir())):
+        raise InputError(f"{target} is neither a plain file nor a folder", "name another with -o")
+    if target.is_dir() and ours is None:
+        raise InputError(f"{target} is a folder, and a file is to be written", "name a file in it with -o")
+    if target.is_file() and ours is not None:
+        raise InputError(f"{target} is a file, and a folder is to be written", "name another with -o")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not force:
+        raise InputError(f"{target} is there already", "name another with -o, or replace it: --force")
+    if ours is not None and not ours(target):
+        raise InputError(f"{target} is a folder of something else and is not replaced", "name another with -o")
+
+
+@contextmanager
+def part_of(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that goes away afterwards; what is whole is moved out of it by `finish`."""
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def finish(made: Path, target: Path) -> None:
+    """Give `made` (a file or folder beside `target`) its name; an old one goes away only when the new one is there."""
+    for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
+        _to_disk(file)
+    if not target.is_dir():
+        made.rename(target)
+        _to_disk(target.parent)
+        return
+    # a folder cannot take the place of another in one step; not in `part_of`'s folder, which goes away in any case
+    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
+    target.rename(old / target.name)
+    try:
+        made.rename(target)
+    except BaseException:
+        (old / target.name).rename(target)
+        old.rmdir()
+        raise
+    _to_disk(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
