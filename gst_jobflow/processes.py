@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,16 @@ def end_group(pgid: int, grace_s: float = 5.0) -> bool:
         if _gone(pgid, wait_s):
             break
     return True
+
+
+def end_programs_in(directories: Iterable[Path]) -> None:
+    """End the programs that this process started and that work inside one of `directories`, each with its group."""
+    folders = [Path(directory).resolve() for directory in directories]
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            inside = any(Path(child.cwd()).is_relative_to(folder) for folder in folders)
+            if inside and os.getpgid(child.pid) == child.pid:
+                end_group(child.pid)
 
 
 def _gone(pgid: int, wait_s: float) -> bool:

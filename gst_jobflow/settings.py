@@ -20,11 +20,16 @@ from pydantic_settings import (
 )
 
 from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.launch.resources import WALLTIME, Resources
 from gst_jobflow.strict import StrictModel
 
 PROJECT_FILE = "gst.yaml"
 ENV_PREFIX = "GST_"
 PROJECT_VARIABLE = "GST_PROJECT"
+CORES_VARIABLE = "GST_CORES"
+"""How many cores a job may use on its node; none: what SLURM allots, a share where local workers share a machine."""
+WORKERS_VARIABLE = "GST_WORKERS"
+"""How many local workers share this machine; set by what starts them."""
 # GStreamer shares our prefix: a GST_ variable counts as a misspelt setting only when it is this close to one.
 _MISSPELT = 0.8
 
@@ -35,11 +40,23 @@ class MongoSettings(StrictModel):
     uri: SecretStr | None = Field(
         None, description="URI of an external MongoDB; none: the project's own mongod on loopback"
     )
+    tls: bool | None = Field(None, description="Encrypt the connection to an external MongoDB; none: as the URI says")
+    tls_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the server's certificate")
+    tls_certificate_file: Path | None = Field(None, description="PEM file with our certificate and its key, for X.509")
     database: str = Field("gst", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="Name of the one database used")
     port: int = Field(27217, ge=1024, le=65535, description="First port that the project's own mongod tries")
     mongod: Path | None = Field(None, description="mongod program; none: PATH, then the pip wheel")
     cache_gb: float = Field(0.5, ge=0.25, description="WiredTiger cache of the project's own mongod, GB")
     timeout_s: float = Field(5.0, gt=0, description="How long to look for a server before giving up, s")
+
+
+class ArtifactSettings(StrictModel):
+    """Where the bytes of stored files are."""
+
+    store: Literal["folder", "gridfs"] = Field(
+        "folder",
+        description="folder: artifacts_dir, on a file system that all nodes share; gridfs: in the database",
+    )
 
 
 class LammpsSettings(StrictModel):
@@ -75,11 +92,35 @@ class Cp2kSettings(StrictModel):
     ranks: int = Field(1, ge=1, description="MPI ranks of one calculation")
 
 
+class QueueSettings(StrictModel):
+    """How jobs go into SLURM's queue. Resources: of a category, over those of `every`, over the profile's."""
+
+    max_queued: int = Field(50, ge=1, description="Jobs of this project that wait or run in the queue at a time")
+    recover_every_s: float = Field(60.0, gt=0, description="How often the launcher looks for lost jobs, s")
+    backoff_s: float = Field(10.0, gt=0, description="Wait after a first refusal of sbatch, s; doubles up to 10 min")
+    max_starts: int = Field(3, ge=1, description="Queued jobs that may end before their work began, for one firework")
+    max_losses: int = Field(5, ge=1, description="Times that one firework may be lost before it counts as failed")
+    test_wait_s: float = Field(120.0, gt=0, description="How long gst doctor waits for its test job, s")
+    every: Resources = Field(default_factory=Resources, description="What every job asks")
+    labels: Resources = Field(default_factory=Resources, description="What label jobs ask")
+    fits: Resources = Field(default_factory=Resources, description="What fits ask")
+    md: Resources = Field(default_factory=Resources, description="What molecular dynamics asks")
+    analysis: Resources = Field(default_factory=Resources, description="What everything else of ours asks")
+
+
 class LaunchSettings(StrictModel):
     """How local workers run."""
 
     workers: int | None = Field(None, ge=1, description="Local worker processes; none: one a core, at most 4")
     poll_s: float = Field(2.0, gt=0, description="How often workers and progress look for news, s")
+    walltime: str | None = Field(
+        None,
+        pattern=WALLTIME,
+        description="Longest time of one local job, 'HH:MM:SS': longer runs stop and go on as another; none: no limit",
+    )
+    budget_core_hours: float | None = Field(
+        None, gt=0, description="What one gst submit may cost without --yes, core hours; none: no limit"
+    )
 
 
 class Settings(BaseSettings):
@@ -91,11 +132,13 @@ class Settings(BaseSettings):
     artifacts_dir: Path = Field(Path("artifacts"), description="Root of stored files; relative to the project")
     runs_dir: Path = Field(Path("runs"), description="Where jobs run; relative to the project")
     mongo: MongoSettings = Field(default_factory=MongoSettings)
+    artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
     lammps: LammpsSettings = Field(default_factory=LammpsSettings)
     pacemaker: PacemakerSettings = Field(default_factory=PacemakerSettings)
     vasp: VaspSettings = Field(default_factory=VaspSettings)
     cp2k: Cp2kSettings = Field(default_factory=Cp2kSettings)
     launch: LaunchSettings = Field(default_factory=LaunchSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -209,7 +252,7 @@ def find_project(start: Path | None = None, overrides: dict[str, Any] | None = N
 
 def known_variables() -> set[str]:
     """Names of all environment variables that are settings."""
-    names = {PROJECT_VARIABLE}
+    names = {PROJECT_VARIABLE, CORES_VARIABLE, WORKERS_VARIABLE}
     for name, field in Settings.model_fields.items():
         names.add(f"{ENV_PREFIX}{name}".upper())
         if isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel):

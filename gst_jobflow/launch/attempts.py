@@ -79,7 +79,8 @@ def failure_class(err: BaseException) -> str:
     for kind, name in classes.items():
         if isinstance(err, kind):
             return name
-    return "unexpected"
+    # the driver's own errors, where they come through jobflow's store
+    return "database" if type(err).__module__.split(".")[0] == "pymongo" else "unexpected"
 
 
 def _one_line(err: BaseException) -> str:

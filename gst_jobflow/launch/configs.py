@@ -12,17 +12,29 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from gst_jobflow.categories import CATEGORIES
 from gst_jobflow.errors import InputError
+from gst_jobflow.launch.resources import Resources
 from gst_jobflow.settings import PROJECT_VARIABLE
 from gst_jobflow.store.connect import AUTH_SOURCE, LOOPBACK, Connection, connection, job_store_arguments
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from gst_jobflow.settings import Project
 
 CONFIG_FILES = ("my_launchpad.yaml", "my_fworker.yaml", "my_qadapter.yaml", "FW_config.yaml", "jobflow.yaml")
 SECRET_FILES = ("my_launchpad.yaml", "jobflow.yaml")
 FW_CONFIG = "FW_config.yaml"
+JOB_SCRIPT = "job_script.txt"
+CLUSTERS = ("slurm", "archer2")
+"""Profiles whose work goes through a queue."""
 
+# what FireWorks' reservation mode puts the number of the job behind
+_ONE = " singleshot"
+_DERIVED = "# Made from my_qadapter.yaml and the settings under `queue` in gst.yaml: edit those, not this.\n"
 _BLANK = re.compile(r"@\{([a-z_]+)\}")
 
 
@@ -48,8 +60,7 @@ def render(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[s
         Where `rlaunch` and the other programs of this environment are.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
-    folder = files("gst_jobflow.fw_configs") / profile
-    return {name: fill((folder / name).read_text(), values) for name in CONFIG_FILES}
+    return {name: fill((_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
 
 
 def write_configs(project: Project) -> list[Path]:
@@ -95,7 +106,80 @@ def _write(project: Project, names: set[str]) -> list[Path]:
     link = project.root / FW_CONFIG
     if not link.is_symlink() and not link.exists():
         link.symlink_to(Path(folder.name) / FW_CONFIG)
+    return changed + write_category_configs(project)
+
+
+def write_category_configs(project: Project) -> list[Path]:
+    """Write a worker and a queue adapter for each category, from `my_qadapter.yaml` and the settings.
+
+    Nobody edits these, so they are written whenever they are needed. Returns those that changed; a project whose
+    profile has no queue has none.
+
+    Raises
+    ------
+    InputError
+        `my_qadapter.yaml` is not what FireWorks reads.
+    """
+    folder = project.fw_configs_dir
+    if project.settings.profile not in CLUSTERS:
+        return []
+    changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, _template(JOB_SCRIPT).read_text()) else []
+    base = queue_base(project)
+    for category in CATEGORIES:
+        worker, adapter = category_files(project, category)
+        for file, content in (
+            (worker, {"name": f"{project.settings.profile}-{category}", "category": category, "query": "{}"}),
+            (adapter, _for_category(base, worker, resources(project, category))),
+        ):
+            text = _DERIVED + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+            if _put(file, text):
+                changed.append(file)
     return changed
+
+
+def category_files(project: Project, category: str) -> tuple[Path, Path]:
+    """Worker and queue adapter of a category."""
+    folder = project.fw_configs_dir
+    return folder / f"fworker_{category}.yaml", folder / f"qadapter_{category}.yaml"
+
+
+def queue_base(project: Project) -> dict[str, Any]:
+    """Return what `my_qadapter.yaml` says: the part of a job script that all jobs share.
+
+    Raises
+    ------
+    InputError
+        It is missing, or not what FireWorks reads.
+    """
+    file = project.fw_configs_dir / "my_qadapter.yaml"
+    fix = f"mend {file}, or write it anew: gst init {shlex.quote(str(project.root))} --force"
+    try:
+        content = yaml.safe_load(file.read_text())
+    except FileNotFoundError as err:
+        raise InputError(f"{file} is missing", fix) from err
+    except yaml.YAMLError as err:
+        raise InputError(f"{file} is not valid YAML: {str(err).splitlines()[0]}", fix) from err
+    if not isinstance(content, dict) or not str(content.get("rocket_launch", "")).endswith(_ONE):
+        raise InputError(f"{file}: rocket_launch does not end with '{_ONE.strip()}'", fix)
+    return content
+
+
+def resources(project: Project, category: str) -> Resources:
+    """Return what a job of a category asks: the settings of the category, over `every`, over the profile's."""
+    content = yaml.safe_load((_template(project.settings.profile) / "resources.yaml").read_text())
+    profile = {name: Resources.model_validate(values) for name, values in content.items()}
+    queue = project.settings.queue
+    general = queue.every.over(profile[category].over(profile["every"]))
+    return getattr(queue, category).over(general)
+
+
+def _for_category(base: dict[str, Any], worker: Path, asked: Resources) -> dict[str, Any]:
+    command = base["rocket_launch"].removesuffix(_ONE)
+    return {**base, **asked.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
+
+
+def _template(name: str) -> Traversable:
+    return files("gst_jobflow.fw_configs") / name
 
 
 def _put(file: Path, text: str) -> bool:
@@ -105,7 +189,7 @@ def _put(file: Path, text: str) -> bool:
     if old == text:
         file.chmod(mode)
         return False
-    if old is not None and file.name not in SECRET_FILES:
+    if old is not None and file.name in CONFIG_FILES and file.name not in SECRET_FILES:
         file.replace(file.with_name(f"{file.name}.bak"))
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}")
     with os.fdopen(descriptor, "w") as stream:
@@ -124,6 +208,7 @@ def _paths(root: Path, bin_dir: Path) -> dict[str, str]:
         "launchpad_file": configs / "my_launchpad.yaml",
         "fworker_file": configs / "my_fworker.yaml",
         "qadapter_file": configs / "my_qadapter.yaml",
+        "job_script_file": configs / JOB_SCRIPT,
     }
     rlaunch = shlex.quote(str(bin_dir / "rlaunch"))
     return {

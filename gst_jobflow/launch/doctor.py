@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gst_jobflow.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.launch.configs import CLUSTERS
 from gst_jobflow.processes import die_with_parent, end_group
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PACKAGES = ("ase", "jobflow", "fireworks", "atomate2", "custodian", "pymatgen", "maggma", "pymongo", "matscipy")
-CLUSTERS = ("slurm", "archer2")
 ALL = ("laptop", *CLUSTERS)
 
 _FREE_DISK_GB = 2.0
@@ -421,6 +421,47 @@ def slurm(asked: Asked) -> Found:
     return Found(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
 
 
+def queue_settings(asked: Asked) -> Found:
+    """SLURM would take a job of each category."""
+    from gst_jobflow.launch.doctor_queue import refused_categories
+
+    slurm(asked)
+    project = _with_queue(asked)
+    if refused := refused_categories(project):
+        category, why = next(iter(refused.items()))
+        raise RunError(
+            f"sbatch refuses jobs of {', '.join(refused)}; {category}: {why[:200]}",
+            f"correct queue.{category} in gst.yaml",
+        )
+    return Found("SLURM takes jobs of every category")
+
+
+def queue_job(asked: Asked) -> Found:
+    """A real job through the queue finds the project and its database."""
+    from gst_jobflow.launch.doctor_queue import run_test_job
+
+    slurm(asked)
+    project = _with_queue(asked)
+    return Found(run_test_job(project, project.settings.queue.test_wait_s))
+
+
+def _with_queue(asked: Asked) -> Project:
+    """Return the project.
+
+    Raises
+    ------
+    InputError
+        There is none, or it is of a profile without a queue.
+    """
+    project = asked.need_project()
+    if project.settings.profile not in CLUSTERS:
+        raise InputError(
+            f"this project is of profile {project.settings.profile}",
+            f"set 'profile: {asked.profile}' in gst.yaml, then: gst init DIR --force",
+        )
+    return project
+
+
 def ovito(asked: Asked) -> Found:
     """OVITO imports and draws without a display."""
     code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
@@ -445,6 +486,8 @@ TABLE = (
     Entry("job store", job_store, ALL, ALL),
     Entry("database from nodes", reachable_from_nodes, CLUSTERS),
     Entry("slurm", slurm, CLUSTERS, CLUSTERS),
+    Entry("queue settings", queue_settings, CLUSTERS, CLUSTERS),
+    Entry("queue job", queue_job, CLUSTERS, CLUSTERS),
     Entry("lammps", lammps, ALL, ALL),
     Entry("pacemaker", pacemaker, ALL, ALL),
     Entry("tblite", tblite, ALL, ("laptop",)),
@@ -455,7 +498,7 @@ TABLE = (
     Entry("disk", disk, ALL, ALL),
     Entry("memory", memory, ALL),
 )
-_PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_from_nodes)
+_PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_from_nodes, queue_settings, queue_job)
 
 
 # -- small things

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireworks import FWAction, explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
+
+from gst_jobflow.categories import category_of
+from gst_jobflow.errors import DatabaseError, RunError
+from gst_jobflow.launch.resources import QUEUE_KEY
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
@@ -15,6 +24,12 @@ if TYPE_CHECKING:
 
 PROJECT_KEY = "_gst_project"
 """Where a firework's spec says which project folder it belongs to (no secrets are in a spec)."""
+DATABASE_AWAY_S = 120.0
+"""How long a job that begins waits for the database."""
+CANCEL_SIGNAL = signal.SIGUSR2
+"""Ends the job that a worker runs, not the worker."""
+CATEGORY_KEY = "_category"
+"""Where FireWorks looks in a spec for the kind of work that a worker may choose by."""
 
 
 @explicit_serialize
@@ -33,21 +48,71 @@ class RecordedJobFiretask(JobFiretask):
         from jobflow import SETTINGS
 
         from gst_jobflow.launch.attempts import recorded
+        from gst_jobflow.launch.workers import share_cores
         from gst_jobflow.store import Results
         from gst_jobflow.store.connect import job_store
 
         project = _project_of(fw_spec)
         os.environ.update(project.environment())
+        _wait_for_database(project)
         SETTINGS.JOB_STORE = job_store(project)
         results = Results.open(project, spool_dir=Path.cwd())
         job = self["job"]
         _ingest_earlier(results, job.uuid)
+        share_cores(results.database)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
-        with recorded(results, job.uuid, job.name, getattr(self, "fw_id", None), worker):
+        with recorded(results, job.uuid, job.name, getattr(self, "fw_id", None), worker), _can_be_cancelled():
             action = super().run_task(fw_spec)
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
+            _ask_the_same(workflow, job.uuid, fw_spec)
         return action
+
+
+def _ask_the_same(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
+    """Let the continuation of a job ask what the job asked in the end, which may be more than at its submission."""
+    asked = fw_spec.get(QUEUE_KEY)
+    for firework in workflow.fws if asked else ():
+        if any(task["job"].uuid == uuid for task in firework.tasks if isinstance(task, JobFiretask)):
+            firework.spec[QUEUE_KEY] = dict(asked)
+
+
+def _wait_for_database(project: Project) -> None:
+    """Wait while the database is being started anew, rather than fail a job that waited hours in a queue.
+
+    Raises
+    ------
+    DatabaseError
+        It does not answer for `DATABASE_AWAY_S`.
+    """
+    from gst_jobflow.store.connect import connect
+
+    deadline = time.monotonic() + DATABASE_AWAY_S
+    while True:
+        try:
+            connect(project).client.close()
+            return
+        except DatabaseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(2.0)
+
+
+@contextmanager
+def _can_be_cancelled() -> Iterator[None]:
+    """Turn `CANCEL_SIGNAL` into an exception while a job runs: its programs end, its worker goes on."""
+
+    def stop(*_: object) -> None:
+        raise RunError("cancelled by gst cancel", "gst resume ID lets it run after all", "cancelled")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are of the main thread only
+        return
+    before = signal.signal(CANCEL_SIGNAL, stop)
+    try:
+        yield
+    finally:
+        signal.signal(CANCEL_SIGNAL, before)
 
 
 def _ingest_earlier(results: Results, job_uuid: str) -> None:
@@ -63,15 +128,21 @@ def _project_of(fw_spec: dict[str, Any]) -> Project:
     from gst_jobflow.settings import find_project
 
     recorded_at = fw_spec.get(PROJECT_KEY)
-    # the firework's own project first: two projects may share an external launchpad
-    if recorded_at and (Path(recorded_at) / "gst.yaml").is_file():
-        return find_project(Path(recorded_at))
+    # the firework's own project first: two projects may share an external launchpad. Its secrets may be those of
+    # another user of this machine: who works here then has a project of their own on the same database
+    root = Path(recorded_at) if recorded_at else None
+    if root and os.access(root / "gst.yaml", os.R_OK) and os.access(root / ".gst", os.X_OK):
+        return find_project(root)
     return find_project()
 
 
 def record_all(workflow: Any, root: Path) -> None:
-    """Make every firework of a workflow run through `RecordedJobFiretask` and know its project."""
+    """Make every firework of a workflow run through `RecordedJobFiretask`, and know its project and its category."""
     for firework in workflow.fws:
+        jobs = [task["job"] for task in firework.tasks if isinstance(task, JobFiretask)]
+        if jobs and (category := category_of(jobs[0])):
+            # what the user gave by manager_config stays
+            firework.spec.setdefault(CATEGORY_KEY, category)
         firework.tasks = [
             RecordedJobFiretask(job=task["job"]) if isinstance(task, JobFiretask) else task for task in firework.tasks
         ]

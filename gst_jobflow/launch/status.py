@@ -5,27 +5,54 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.errors import GstError
+from gst_jobflow.launch import slurm
+from gst_jobflow.launch.slurm import QueueJob
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
 _WAY_OUT = "mend the cause, then: gst recover --failed"
 
 
-def status(database: Database, fw_ids: list[int] | None = None) -> dict[str, Any]:
-    """Counts of firework states, the failures with reasons, and what runs now.
+def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False) -> dict[str, Any]:
+    """Counts of firework states, the failures with reasons, and what runs and waits in a queue now.
+
+    Parameters
+    ----------
+    database
+        The project's database.
+    fw_ids
+        Which fireworks; None: all.
+    ask_slurm
+        Ask SLURM when jobs begin and end; without an answer these fields stay empty.
 
     Returns
     -------
     dict
-        `counts{STATE: n}`, `failures[{firework_id, name, class, reason, fix}]`,
-        `running[{firework_id, name, host, started_at, directory}]`.
+        `counts{STATE: n}`, `failures[{firework_id, name, class, reason, fix, directory}]`,
+        `running[{firework_id, name, host, started_at, directory, number, slurm_job_id, expected_end}]`,
+        `queued[{firework_id, name, slurm_job_id, reason, expected_start}]`.
     """
     where: dict[str, Any] = {"fw_id": {"$in": fw_ids}} if fw_ids is not None else {}
     fireworks = list(database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
-    counts = Counter(firework["state"] for firework in fireworks)
-    failures = [_failure(database, firework) for firework in fireworks if firework["state"] == "FIZZLED"]
-    running = [_running(database, firework) for firework in fireworks if firework["state"] == "RUNNING"]
-    return {"counts": dict(counts), "failures": failures, "running": running}
+    by_state: dict[str, list[dict[str, Any]]] = {}
+    for firework in fireworks:
+        by_state.setdefault(firework["state"], []).append(firework)
+    jobs = _jobs() if ask_slurm and (by_state.get("RUNNING") or by_state.get("RESERVED")) else {}
+    return {
+        "counts": dict(Counter(firework["state"] for firework in fireworks)),
+        "failures": [_failure(database, firework) for firework in by_state.get("FIZZLED", ())],
+        "running": [_running(database, firework, jobs) for firework in by_state.get("RUNNING", ())],
+        "queued": [_queued(database, firework, jobs) for firework in by_state.get("RESERVED", ())],
+    }
+
+
+def _jobs() -> dict[str, QueueJob]:
+    try:
+        return slurm.my_jobs() if slurm.available() else {}
+    except GstError:  # it is not needed to say the rest
+        return {}
 
 
 def _last_attempt(database: Database, fw_id: int) -> dict[str, Any]:
@@ -44,7 +71,29 @@ def _failure(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _running(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
+def _running(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
     attempt = _last_attempt(database, firework["fw_id"])
-    keys = ("host", "started_at", "directory", "number")
-    return {"firework_id": firework["fw_id"], "name": firework["name"], **{key: attempt.get(key) for key in keys}}
+    keys = ("host", "started_at", "directory", "number", "slurm_job_id")
+    job = jobs.get(attempt.get("slurm_job_id") or "")
+    return {
+        "firework_id": firework["fw_id"],
+        "name": firework["name"],
+        **{key: attempt.get(key) for key in keys},
+        # at the latest: the job's time limit
+        "expected_end": job.ends if job else None,
+    }
+
+
+def _queued(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
+    from gst_jobflow.launch.recover import reservation_of
+
+    launch = database["launches"].find_one({"fw_id": firework["fw_id"], "state": "RESERVED"}, sort=[("launch_id", -1)])
+    job_id = reservation_of(launch or {})
+    job = jobs.get(job_id or "")
+    return {
+        "firework_id": firework["fw_id"],
+        "name": firework["name"],
+        "slurm_job_id": job_id,
+        "reason": job.reason if job else "",
+        "expected_start": job.starts if job else None,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 from gst_jobflow.errors import RunError
 from gst_jobflow.launch.configs import environment as project_environment
 from gst_jobflow.processes import die_with_parent, end_group
+from gst_jobflow.settings import CORES_VARIABLE, WORKERS_VARIABLE
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from gst_jobflow.settings import Project
 
 
@@ -90,6 +94,8 @@ class Workers:
     def _start(self, index: int) -> subprocess.Popen[bytes]:
         configs = self.project.fw_configs_dir
         environment = {**os.environ, **project_environment(self.project), "PYTHONUNBUFFERED": "1"}
+        if CORES_VARIABLE not in environment:
+            environment[WORKERS_VARIABLE] = str(self.n)
         # a module run with -m does not depend on where console scripts were installed
         program = [sys.executable, "-m", "fireworks.scripts.rlaunch_run", "-c", str(configs)]
         with self._log(index).open("ab") as log:
@@ -103,6 +109,20 @@ class Workers:
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
+
+
+def share_cores(database: Database) -> None:
+    """Let the job that begins in this process use its share of the machine, where local workers share one.
+
+    The share is among the jobs that run here and those that are ready to: one that is alone takes all cores.
+    """
+    workers = os.environ.get(WORKERS_VARIABLE)
+    if not workers:
+        return
+    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
+    ready = database["fireworks"].count_documents({"state": "READY"})
+    busy = max(1, min(int(workers), beside + ready + 1))
+    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
 
 
 def default_workers(project: Project) -> int:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from gst_jobflow.launch.configs import (
     CONFIG_FILES,
+    JOB_SCRIPT,
     SECRET_FILES,
     environment,
     fill,
@@ -70,7 +72,9 @@ def test_fireworks_makes_a_script_of_the_queue_adapter(profile):
     # not by load_object: it imports FireWorks' own tests too, whose pytest markers are unknown here
     from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
-    adapter = CommonAdapter.from_dict(yaml.safe_load(texts(profile)["my_qadapter.yaml"]))
+    content = yaml.safe_load(texts(profile)["my_qadapter.yaml"])
+    content["_fw_template_file"] = str(files("gst_jobflow.fw_configs") / JOB_SCRIPT)
+    adapter = CommonAdapter.from_dict(content)
     script = adapter.get_script_str("/somewhere")
     assert "#SBATCH --time=" in script and "export GST_PROJECT=" in script and SECRET not in script
     assert "None" not in script and "null" not in script and "$${" not in script

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from gst_jobflow.errors import GstError, MissingProgramError
+from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
 from gst_jobflow.launch.doctor import Asked, Check, Entry, Found, can_run, checks, run_check
 from gst_jobflow.settings import Settings
@@ -104,6 +107,7 @@ def test_tblite_computes():
 
 
 @pytest.mark.cp2k
+@pytest.mark.skipif(not any(shutil.which(name) for name in PROGRAMS), reason="CP2K is not installed")
 def test_cp2k_is_found_with_its_data():
     assert doctor.cp2k(asked()).version
 

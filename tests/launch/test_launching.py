@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jobflow import Flow, Response, job
+from pymongo.errors import AutoReconnect
 
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.launch.attempts import failure_class
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
-from gst_jobflow.launch.workers import Workers, wait
+from gst_jobflow.launch.workers import Workers, share_cores, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect, credentials_file, job_store
@@ -26,7 +28,7 @@ from gst_jobflow.store.connect import connect, credentials_file, job_store
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
-pytestmark = pytest.mark.mongo
+pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
 
 
 @job
@@ -226,8 +228,32 @@ def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> Non
         to_workflow(Flow([add(1, 1) for _ in range(MAX_FIREWORKS + 1)]), project)
 
 
+@pytest.mark.parametrize(("ready", "beside", "expected"), [(0, 0, 8), (1, 0, 4), (9, 0, 2), (0, 1, 4), (2, 3, 2)])
+def test_local_workers_share_the_cores(
+    project: Project, monkeypatch: pytest.MonkeyPatch, ready: int, beside: int, expected: int
+) -> None:
+    from gst_jobflow.programs import cores
+
+    monkeypatch.setenv("GST_CORES", "1")  # so that it is put back
+    monkeypatch.setenv("GST_WORKERS", "4")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    results = Results.open(project)
+    database = results.database
+    if ready:
+        submit(Flow([add(i, i) for i in range(ready)]), project)
+    for number in range(beside):
+        attempt = Attempt(
+            _id=str(number), job_uuid="u", job_name="j", fw_id=1, number=1, state="running",
+            host=socket.gethostname(), pid=1, process_started=0.0, directory="/", started_at=now(),
+        )  # fmt: skip
+        results.add(attempt)
+    share_cores(database)
+    assert cores() == expected
+
+
 def test_failure_classes() -> None:
     assert failure_class(RunError("m", failure_class="walltime")) == "walltime"
     assert failure_class(InputError("m")) == "bad_input"
     assert failure_class(MemoryError()) == "out_of_memory"
     assert failure_class(ValueError()) == "unexpected"
+    assert failure_class(AutoReconnect()) == "database"

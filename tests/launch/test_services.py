@@ -48,7 +48,7 @@ def test_up_status_down_and_the_data_stays(fresh):
     assert not server.status().running
     first = server.up()
     assert first.running and first.version and first.size_bytes is not None and not first.external
-    connect(fresh)["things"].insert_one({"_id": 1})
+    connect(fresh, any_version=True)["things"].insert_one({"_id": 1})
     again = server.up()
     assert again.pid == first.pid and again.notes == []
     assert again.collections["things"] == 1
@@ -56,7 +56,7 @@ def test_up_status_down_and_the_data_stays(fresh):
     assert not is_alive(first.pid)
     assert not server.down().running
     server.up()
-    assert connect(fresh)["things"].count_documents({}) == 1
+    assert connect(fresh, any_version=True)["things"].count_documents({}) == 1
 
 
 @mongo
@@ -102,7 +102,7 @@ def test_strangers_may_not_read_or_write(fresh):
 @mongo
 def test_the_application_has_no_rights_beyond_its_database(fresh):
     LocalMongod(fresh).up()
-    database = connect(fresh)
+    database = connect(fresh, any_version=True)
     database.create_collection("things")
     database.command("collMod", "things", validator={"$jsonSchema": {"required": ["name"]}})
     for attempt in (
@@ -119,14 +119,16 @@ def test_the_application_has_no_rights_beyond_its_database(fresh):
 def test_killed_server_comes_back_with_its_data(fresh):
     server = LocalMongod(fresh)
     pid = server.up().pid
-    connect(fresh)["things"].with_options(write_concern=pymongo.WriteConcern(j=True)).insert_one({"_id": 1})
+    connect(fresh, any_version=True)["things"].with_options(write_concern=pymongo.WriteConcern(j=True)).insert_one(
+        {"_id": 1}
+    )
     os.kill(pid, signal.SIGKILL)
     assert wait_until(lambda: not is_alive(pid))
     with pytest.raises(DatabaseError, match="gst db up"):
-        connect(fresh)
+        connect(fresh, any_version=True)
     assert not server.status().running
     assert server.up().pid != pid
-    assert connect(fresh)["things"].count_documents({}) == 1
+    assert connect(fresh, any_version=True)["things"].count_documents({}) == 1
 
 
 @mongo
@@ -144,7 +146,7 @@ def test_taken_port_is_left_to_its_owner_and_configs_follow(fresh):
         assert any(f"port {first.port} is taken" in note for note in moved.notes)
         after = (fresh.fw_configs_dir / "my_launchpad.yaml").read_text()
         assert after == before.replace(f"port: {first.port}", f"port: {moved.port}")
-        assert connect(fresh).name == "gst"
+        assert connect(fresh, any_version=True).name == "gst"
     server.down()
     # the new one is kept, though the first is free again
     assert server.up().port == moved.port
@@ -201,14 +203,14 @@ def _raise_interrupt(*_):
 def test_lost_credentials_and_lost_state_are_mended(fresh):
     server = LocalMongod(fresh)
     pid = server.up().pid
-    connect(fresh)["things"].insert_one({"_id": 1})
+    connect(fresh, any_version=True)["things"].insert_one({"_id": 1})
     state_file(fresh).unlink()
     assert server.up().pid == pid, "our server is known by its data folder"
     credentials_file(fresh).unlink()
     with pytest.raises(DatabaseError, match="credentials"):
-        connect(fresh)
+        connect(fresh, any_version=True)
     server.up()
-    assert connect(fresh)["things"].count_documents({}) == 1
+    assert connect(fresh, any_version=True)["things"].count_documents({}) == 1
 
 
 @mongo
@@ -219,11 +221,11 @@ def test_wrong_password_is_one_line_and_up_mends_it(fresh):
     content["app"]["password"] = content["admin"]["password"] = "not-the-password"
     credentials_file(fresh).write_text(json.dumps(content))
     with pytest.raises(DatabaseError) as caught:
-        connect(fresh)
+        connect(fresh, any_version=True)
     assert "authentication failed for 'gst'" in str(caught.value) and "\n" not in str(caught.value)
     assert "not-the-password" not in str(caught.value)
     server.up()
-    assert connect(fresh).name == "gst"
+    assert connect(fresh, any_version=True).name == "gst"
 
 
 @mongo

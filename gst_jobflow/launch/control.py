@@ -1,0 +1,155 @@
+"""Stop what runs or waits, hold it back, and let it go again."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.documents import Attempt, now
+from gst_jobflow.errors import InputError
+from gst_jobflow.launch import slurm
+from gst_jobflow.launch.attempts import process_lives
+from gst_jobflow.launch.firetask import CANCEL_SIGNAL
+from gst_jobflow.launch.recover import reservation_of
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+
+    from gst_jobflow.settings import Project
+    from gst_jobflow.store import Results
+
+WAITING = ("READY", "WAITING", "RESERVED")
+ENDED = ("COMPLETED", "FIZZLED", "DEFUSED", "ARCHIVED")
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A firework that is in another state now."""
+
+    fw_id: int
+    name: str
+    what: str
+
+
+def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
+    """Hold back what has not begun; queued jobs of it leave the queue, and what runs goes on to its end.
+
+    Parameters
+    ----------
+    project
+        The project.
+    fw_ids
+        Which fireworks; None: all.
+
+    Raises
+    ------
+    InputError
+        There is no firework of an id.
+    """
+
+    def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
+        jobs = _unreserve(pad, firework["fw_id"])
+        pad.pause_fw(firework["fw_id"])
+        slurm.cancel(jobs)
+        return "paused" + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
+
+    return _each(project, fw_ids, WAITING, hold)
+
+
+def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
+    """Let go what was paused; with ids, also what was cancelled.
+
+    Raises
+    ------
+    InputError
+        There is no firework of an id.
+    """
+
+    def let_go(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
+        if firework["state"] == "PAUSED":
+            pad.resume_fw(firework["fw_id"])
+        else:
+            pad.reignite_fw(firework["fw_id"])
+            # its ended launches would count again
+            pad.rerun_fw(firework["fw_id"])
+        return "goes on"
+
+    return _each(project, fw_ids, ("PAUSED",) if fw_ids is None else ("PAUSED", "DEFUSED"), let_go)
+
+
+def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
+    """Stop what runs and keep from running what waits; what it wrote stays, and `resume` lets it run after all.
+
+    Raises
+    ------
+    InputError
+        There is no firework of an id.
+    """
+
+    def stop(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
+        fw_id = firework["fw_id"]
+        jobs = _unreserve(pad, fw_id)
+        running = list(results.find(Attempt, {"fw_id": fw_id, "state": "running"}))
+        for launch in pad.launches.find({"fw_id": fw_id, "state": "RUNNING"}, {"launch_id": 1}):
+            pad.mark_fizzled(launch["launch_id"])
+        pad.defuse_fw(fw_id)
+        words = [_stop_run(results, attempt) for attempt in running]
+        slurm.cancel(jobs)
+        return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
+
+    # what has ended stays as it is
+    return _each(project, fw_ids, (*WAITING, "RUNNING", "PAUSED"), stop)
+
+
+def _each(
+    project: Project,
+    fw_ids: Sequence[int] | None,
+    states: Sequence[str],
+    change: Callable[[Results, LaunchPad, dict[str, Any]], str],
+) -> list[Changed]:
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.connect import launchpad
+
+    results, pad = Results.open(project), launchpad(project)
+    where: dict[str, Any] = {} if fw_ids is None else {"fw_id": {"$in": list(fw_ids)}}
+    fields = {"fw_id": 1, "name": 1, "state": 1}
+    found = list(pad.fireworks.find(where, fields).sort("fw_id", 1))
+    if missing := sorted(set(fw_ids or ()) - {firework["fw_id"] for firework in found}):
+        raise InputError(f"there is no job {missing[0]}", "gst status shows ids; lpad get_fws lists all")
+    changed = []
+    for firework in found:
+        if firework["state"] in states:
+            changed.append(Changed(firework["fw_id"], firework["name"], change(results, pad, firework)))
+        elif fw_ids is not None:
+            changed.append(Changed(firework["fw_id"], firework["name"], f"is {firework['state']}: left as it is"))
+    return changed
+
+
+def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
+    """Take back the reservations of a firework; return their SLURM jobs, which are still in the queue."""
+    jobs = []
+    for launch in list(pad.launches.find({"fw_id": fw_id, "state": "RESERVED"})):
+        pad.cancel_reservation(launch["launch_id"])
+        if job_id := reservation_of(launch):
+            jobs.append(job_id)
+    return jobs
+
+
+def _stop_run(results: Results, attempt: Attempt) -> str:
+    """End the process of an attempt, and say so in it; a worker goes on with other work."""
+    if attempt.slurm_job_id:
+        slurm.cancel([attempt.slurm_job_id])
+        words = f"SLURM job {attempt.slurm_job_id} cancelled"
+    elif attempt.host == socket.gethostname() and process_lives(attempt):
+        os.kill(attempt.pid, CANCEL_SIGNAL)
+        words = f"process {attempt.pid} told to stop"
+    else:
+        return f"its process {attempt.pid} on {attempt.host} cannot be reached from here"
+    end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {getpass.getuser()}"}
+    fix = f"gst resume {attempt.fw_id} lets it run after all"
+    results.update("attempts", attempt.id, {**end, "fix": fix, "ended_at": now().isoformat()})
+    return words

@@ -1,0 +1,164 @@
+"""The queue, checked by using it: a dry submission of each category, and a job that looks around on its node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gst_jobflow.categories import CATEGORIES
+from gst_jobflow.errors import GstError, RunError
+from gst_jobflow.launch import slurm
+from gst_jobflow.launch.configs import category_files, write_category_configs
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+_POLL_S = 1.0
+_SHARED_S = 20.0
+_RESULT = "found.json"
+_FIX = "correct what the category asks: gst.yaml under queue, or fw_configs/my_qadapter.yaml"
+
+
+def refused_categories(project: Project) -> dict[str, str]:
+    """Let SLURM look at a job script of each category without queueing it; return what it refuses, and why.
+
+    Raises
+    ------
+    InputError
+        The queue configs are broken.
+    """
+    refused: dict[str, str] = {}
+    write_category_configs(project)
+    with _folder(project) as name:
+        for category in CATEGORIES:
+            script = Path(name) / f"{category}.script"
+            script.write_text(_script(project, category, "true"))
+            done = _sbatch(["--test-only", script.name], Path(name))
+            if done.returncode != 0:
+                refused[category] = " ".join(done.stderr.split()) or f"sbatch ends with code {done.returncode}"
+    return refused
+
+
+def run_test_job(project: Project, wait_s: float) -> str:
+    """Run a job of the smallest category that looks for the project and its database; return what it found.
+
+    Returns
+    -------
+    str
+        For people. A queue that is full is no error: then it says that the job still waited.
+
+    Raises
+    ------
+    RunError
+        SLURM refuses the job, or what it found is not enough to work.
+    """
+    write_category_configs(project)
+    with _folder(project) as name:
+        folder = Path(name)
+        words = (sys.executable, "-m", __name__, str(folder / _RESULT))
+        (folder / "test.script").write_text(_script(project, "analysis", shlex.join(words)))
+        done = _sbatch(["--parsable", "test.script"], folder)
+        if done.returncode != 0:
+            why = " ".join(done.stderr.split())
+            raise RunError(f"sbatch refuses a job (exit code {done.returncode}: {why})", _FIX, "queue")
+        job_id = done.stdout.strip().split(";")[0]
+        return _outcome(folder, job_id, _wait(job_id, wait_s))
+
+
+def _wait(job_id: str, wait_s: float) -> slurm.QueueJob | None:
+    """Wait for the end of a job; what it is doing if it has not ended, None if it has. It is cancelled then."""
+    deadline = time.monotonic() + wait_s
+    try:
+        while (job := slurm.my_jobs().get(job_id)) is not None and job.alive:
+            if time.monotonic() > deadline:
+                return job
+            time.sleep(_POLL_S)
+        return None
+    finally:
+        slurm.cancel([job_id])
+
+
+def _outcome(folder: Path, job_id: str, unfinished: slurm.QueueJob | None) -> str:
+    if unfinished is not None and unfinished.waits:
+        return f"accepted as job {job_id}, but still waiting ({unfinished.reason}): nodes were not looked at"
+    found = _read(folder / _RESULT)
+    if found is None:
+        errors = "".join(file.read_text(errors="replace") for file in folder.glob("*.error")).split("\n")
+        last = next((line for line in reversed(errors) if line.strip()), "it printed no error")
+        raise RunError(
+            f"test job {job_id} left no result: {last[:200]}",
+            "see that nodes have this folder and this Python: pre_rocket in fw_configs/my_qadapter.yaml",
+            "queue",
+        )
+    if found["problem"]:
+        raise RunError(f"on {found['host']}: {found['problem']}", found["fix"], "queue")
+    return f"job {job_id} ran on {found['host']}: project and database are there, {found['cores']} core(s)"
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Read the result; a shared file system may show it only after a while."""
+    deadline = time.monotonic() + _SHARED_S
+    while not file.is_file():
+        # the error file is written by SLURM itself: with it here, the result will not come
+        if time.monotonic() > deadline or any(other.stat().st_size for other in file.parent.glob("*.error")):
+            return None
+        time.sleep(0.5)
+    return json.loads(file.read_text())
+
+
+def _script(project: Project, category: str, command: str) -> str:
+    from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
+
+    content = yaml.safe_load(category_files(project, category)[1].read_text())
+    adapter = CommonAdapter.from_dict({**content, "rocket_launch": command, "job_name": "gst-doctor"})
+    return adapter.get_script_str(str(project.runs_dir))
+
+
+def _sbatch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sbatch", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "GST_MONGO__URI"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=120,
+    )
+
+
+def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
+    # among the runs: nodes see it
+    project.runs_dir.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=project.runs_dir, prefix="doctor-", ignore_cleanup_errors=True)
+
+
+def look_around() -> dict[str, Any]:
+    """What a job sees on its node: the project, its database, its cores."""
+    from gst_jobflow.programs import cores
+    from gst_jobflow.settings import find_project
+    from gst_jobflow.store.connect import connect
+
+    found: dict[str, Any] = {"host": socket.gethostname(), "cores": cores(), "problem": "", "fix": ""}
+    try:
+        connect(find_project()).client.close()
+    except GstError as err:
+        found |= {"problem": err.message, "fix": err.fix}
+    return found
+
+
+if __name__ == "__main__":
+    result = Path(sys.argv[1])
+    result.with_suffix(".part").write_text(json.dumps(look_around()))
+    result.with_suffix(".part").replace(result)

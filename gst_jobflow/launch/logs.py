@@ -1,0 +1,67 @@
+"""What a job printed: the text files of its launch directories, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+PATTERNS = ("*.out", "*.error", "*.log", "log.*", "log*.txt", "*/*.out", "*/*.log", "*/log.*", "*/*/*.out", "*/*/log.*")
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Log:
+    """The end of one file."""
+
+    file: Path
+    lines: list[str]
+
+
+def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
+    """The attempts of a firework, oldest first.
+
+    Raises
+    ------
+    InputError
+        There is no firework of this id, or it has not begun.
+    """
+    firework = database["fireworks"].find_one({"fw_id": fw_id}, {"state": 1})
+    if firework is None:
+        raise InputError(f"there is no job {fw_id}", "gst status shows ids; lpad get_fws lists all")
+    found = list(database["attempts"].find({"fw_id": fw_id}).sort("started_at", 1))
+    if not found:
+        raise InputError(f"job {fw_id} has not begun: it is {firework['state']}", "gst status says what runs")
+    return found
+
+
+def logs(directory: Path, n_lines: int, n_files: int = 3) -> list[Log]:
+    """The last lines of the newest files of a launch directory, the newest last.
+
+    Raises
+    ------
+    DataError
+        The directory is gone, or is of another machine.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory} is not here", "look on the machine that ran it, or at its file system")
+    files = {file for pattern in PATTERNS for file in directory.glob(pattern) if file.is_file()}
+    full = sorted((file for file in files if file.stat().st_size), key=lambda file: (file.stat().st_mtime, str(file)))
+    return [Log(file, tail(file, n_lines)) for file in full[-n_files:]]
+
+
+def tail(file: Path, n_lines: int) -> list[str]:
+    """The last lines of a file, which may be large."""
+    with file.open("rb") as stream:
+        end = start = stream.seek(0, 2)
+        text = b""
+        while start > 0 and text.count(b"\n") <= n_lines:
+            start = max(0, start - _BLOCK)
+            stream.seek(start)
+            text = stream.read(end - start)
+    return text.decode(errors="replace").splitlines()[-n_lines:]

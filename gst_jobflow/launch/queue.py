@@ -1,0 +1,379 @@
+"""The supervised queue launcher: keeps SLURM's queue filled with what is ready, and stays alive when things go wrong.
+
+Each SLURM job is reserved for one firework (FireWorks' reservation mode), so there are never more jobs than work, a job
+gets the resources of its own firework, and a job that is cancelled while it waits is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gst_jobflow.categories import CATEGORIES
+from gst_jobflow.errors import DatabaseError, InputError, MissingProgramError
+from gst_jobflow.launch import slurm
+from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
+
+if TYPE_CHECKING:
+    from fireworks import FWorker, LaunchPad
+
+    from gst_jobflow.settings import Project
+
+OTHER = "other"
+"""Jobs without a category of ours: they go by `my_qadapter.yaml` as it is."""
+
+_LONGEST_BACKOFF_S = 600.0
+_SUMMARY_S = 60.0
+_LOG_KEPT_BYTES = 10_000_000
+# a parent that has just ended makes its children READY in a second write
+_QUIET_ROUNDS = 2
+_SLOWER, _SLOWER_AFTER = 3, 10
+
+
+class QueueLauncher:
+    """Submits what is ready, until nothing is left; use `run`.
+
+    Parameters
+    ----------
+    project
+        A project whose profile has a queue.
+    max_queued
+        Jobs of the project that wait or run in the queue at a time; None: as set.
+    forever
+        Wait for new work instead of ending.
+    tell
+        Gets a line for people whenever something happens.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        max_queued: int | None = None,
+        forever: bool = False,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        if project.settings.profile not in CLUSTERS:
+            raise InputError(
+                f"profile {project.settings.profile} has no queue",
+                "set 'profile: slurm' in gst.yaml and run: gst init DIR --force; without a queue: gst launch",
+            )
+        if not slurm.available():
+            raise MissingProgramError("sbatch and squeue are not on PATH", "load SLURM's module, or use a login node")
+        self.project = project
+        self.settings = project.settings.queue
+        self.max_queued = max_queued or self.settings.max_queued
+        self.forever = forever
+        self.log_file = project.private_dir / "queue" / "launcher.log"
+        self._tell_user = tell
+        self._pad_in_use: LaunchPad | None = None
+        self._backoffs: dict[str, _Backoff] = {}
+        self._active: dict[int, tuple[str, str]] = {}
+        self._quiet = self._unchanged = 0
+        self._next_recovery = self._next_summary = 0.0
+        self.failures = 0
+
+    def run(self, stop: Event) -> None:
+        """Launch until nothing is left or `stop` is set; SLURM jobs that wait or run then go on.
+
+        Raises
+        ------
+        InputError
+            Another launcher of the project runs, or its queue configs are broken.
+        """
+        with _only_one(self.project), _log_to(self.log_file):
+            queue_base(self.project)
+            write_category_configs(self.project)
+            self.project.runs_dir.mkdir(parents=True, exist_ok=True)
+            self._tell(f"at most {self.max_queued} jobs in the queue; log: {self.log_file}")
+            trouble = _Backoff(self.project.settings.launch.poll_s, 60.0)
+            while not stop.is_set():
+                wait_s = self._round_or_wait(stop, trouble)
+                if wait_s is None:
+                    self._tell("nothing is left to do")
+                    break
+                stop.wait(wait_s)
+            else:
+                self._tell("stopped; jobs in the queue go on, and gst launch --queue goes on with the rest")
+        self._close()
+
+    def _round_or_wait(self, stop: Event, trouble: _Backoff) -> float | None:
+        """Do a round; return how long to wait for the next, s, or None where nothing is left to do."""
+        try:
+            finished = self._round(stop)
+        except Exception as err:
+            if (words := _trouble(err)) is None:
+                raise
+            self._close()
+            wait_s = trouble.next_s()
+            if trouble.count == 1:
+                self._tell(f"{words}; trying again until that changes")
+            return wait_s
+        if trouble.count:
+            self._tell("all answers again")
+            trouble.reset()
+        # a queue moves slowly: where nothing happens, look less often
+        slower = _SLOWER if self._unchanged > _SLOWER_AFTER else 1
+        return None if finished else slower * self.project.settings.launch.poll_s
+
+    # -- one round
+
+    def _round(self, stop: Event) -> bool:
+        """Look, recover, submit; return whether nothing is left to do."""
+        pad = self._pad()
+        if time.monotonic() >= self._next_recovery:
+            self._recover()
+            self._next_recovery = time.monotonic() + self.settings.recover_every_s
+        ready, before = _ready(pad), self._active
+        self._tell_news(pad)
+        self._unchanged = self._unchanged + 1 if before == self._active and not ready else 0
+        room = self.max_queued - _in_queue(pad)
+        while room > 0 and ready and not stop.is_set():
+            # one of each category in turn, so that many labels do not keep a fit waiting
+            for category in list(ready):
+                if room > 0 and not stop.is_set() and self._submit_one(pad, category):
+                    room -= 1
+                    ready[category] -= 1
+                else:
+                    ready[category] = 0
+                if ready[category] <= 0:
+                    del ready[category]
+        return self._is_finished(pad)
+
+    def _is_finished(self, pad: LaunchPad) -> bool:
+        """Whether nothing is ready, reserved or running, in two rounds one after the other."""
+        active = pad.fireworks.find_one({"state": {"$in": ["READY", "RESERVED", "RUNNING"]}}, {"_id": 1})
+        self._quiet = 0 if active else self._quiet + 1
+        if self.forever or self._quiet < _QUIET_ROUNDS:
+            return False
+        # what failed last may be of a kind that passes
+        return not self._recover()
+
+    def _recover(self) -> bool:
+        """Put back what was lost; return whether anything runs again."""
+        from gst_jobflow.launch.recover import recover
+
+        found = recover(self.project)
+        for item in found:
+            self._tell(f"{'runs again' if item.again else 'FAILED'}: {item.name} ({item.reason})")
+        return any(item.again for item in found)
+
+    def _submit_one(self, pad: LaunchPad, category: str) -> bool:
+        """Submit a job for the next firework of a category; False if there is none, or sbatch has to be left alone."""
+        from fireworks.queue.queue_launcher import launch_rocket_to_queue
+
+        from gst_jobflow.launch.queue_adapter import ADAPTER_NAME, ReportingAdapter
+
+        backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
+        if not backoff.is_over():
+            return False
+        worker, adapter = _worker_and_adapter(self.project, category)
+        ReportingAdapter.last_refusal = None
+        with warnings.catch_warnings():
+            # FireWorks' own: how it changes folders, and keys of the adapter that only it reads
+            warnings.simplefilter("ignore")
+            job_id = launch_rocket_to_queue(
+                pad,
+                worker,
+                ReportingAdapter.from_dict({**adapter, "_fw_name": ADAPTER_NAME}),
+                launcher_dir=str(self.project.runs_dir),
+                reserve=True,
+                strm_lvl="CRITICAL",
+                create_launcher_dir=True,
+            )
+        if job_id:
+            backoff.reset()
+            self._tell_submitted(pad, category, job_id)
+            return True
+        if job_id is None:
+            return False
+        # FireWorks swallows what went wrong: the database is asked, what is left is the submission
+        pad.fireworks.find_one({}, {"_id": 1})
+        why = str(ReportingAdapter.last_refusal or "see the log")
+        wait_s = backoff.next_s()
+        self._tell(f"sbatch refused a job of category {category} ({why}); trying again in {wait_s:.0f} s")
+        return False
+
+    # -- what people see
+
+    def _tell_submitted(self, pad: LaunchPad, category: str, job_id: str) -> None:
+        launch = pad.launches.find_one({"state_history.reservation_id": str(job_id)}, {"fw_id": 1}) or {}
+        firework = pad.fireworks.find_one({"fw_id": launch.get("fw_id")}, {"name": 1, "fw_id": 1}) or {}
+        self._tell(f"submitted {firework.get('name', 'a job')} ({category}) as SLURM job {job_id}")
+        if firework:
+            self._active[firework["fw_id"]] = (firework["name"], "RESERVED")
+
+    def _tell_news(self, pad: LaunchPad) -> None:
+        """Tell what began and ended since the last round, and now and then how much there is."""
+        fields = {"fw_id": 1, "name": 1, "state": 1}
+        found = pad.fireworks.find({"state": {"$in": ["RESERVED", "RUNNING"]}}, fields)
+        active = {firework["fw_id"]: (firework["name"], firework["state"]) for firework in found}
+        for fw_id, (name, state) in active.items():
+            before = self._active.get(fw_id)
+            if state == "RUNNING" and before is not None and before[1] != "RUNNING":
+                host = _attempt(pad, fw_id).get("host")
+                self._tell(f"{name}: began" + (f" on {host}" if host else ""))
+        for fw_id in self._active.keys() - active.keys():
+            self._tell_end(pad, fw_id)
+        self._active = active
+        if time.monotonic() >= self._next_summary:
+            self._next_summary = time.monotonic() + _SUMMARY_S
+            counts = {state: pad.fireworks.count_documents({"state": state}) for state in _SHOWN}
+            self._tell("  ".join(f"{state.lower()} {number}" for state, number in counts.items() if number))
+
+    def _tell_end(self, pad: LaunchPad, fw_id: int) -> None:
+        firework = pad.fireworks.find_one({"fw_id": fw_id}, {"name": 1, "state": 1}) or {}
+        if firework.get("state") == "COMPLETED":
+            self._tell(f"{firework['name']}: done")
+        elif firework.get("state") == "FIZZLED":
+            self.failures += 1
+            self._tell(f"{firework['name']}: FAILED: {_attempt(pad, fw_id).get('reason', 'no reason was recorded')}")
+
+    def _tell(self, line: str) -> None:
+        if line:
+            self._tell_user(line)
+            _log.info(line)
+
+    # -- the launchpad
+
+    def _pad(self) -> LaunchPad:
+        from gst_jobflow.store.connect import launchpad
+
+        if self._pad_in_use is None:
+            # a server of ours that was started anew may have another port
+            self._pad_in_use = launchpad(self.project)
+        return self._pad_in_use
+
+    def _close(self) -> None:
+        if self._pad_in_use is not None:
+            self._pad_in_use.connection.close()
+        self._pad_in_use = None
+
+
+_SHOWN = ("WAITING", "READY", "RESERVED", "RUNNING", "COMPLETED", "FIZZLED", "PAUSED")
+_log = logging.getLogger("gst_jobflow.queue")
+
+
+class _Backoff:
+    """Waits that double from a first to a longest one."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self.first_s, self.longest_s = first_s, longest_s
+        self.count, self.until = 0, 0.0
+
+    def next_s(self) -> float:
+        """Count a failure, and return how long to wait now, s."""
+        wait_s = min(self.longest_s, self.first_s * 2.0 ** min(self.count, 20))
+        self.count += 1
+        self.until = time.monotonic() + wait_s
+        return wait_s
+
+    def is_over(self) -> bool:
+        """Whether the wait has passed."""
+        return time.monotonic() >= self.until
+
+    def reset(self) -> None:
+        """Forget the failures."""
+        self.count, self.until = 0, 0.0
+
+
+def _ready(pad: LaunchPad) -> dict[str, int]:
+    """How many fireworks of each category are ready."""
+    groups = pad.fireworks.aggregate(
+        [{"$match": {"state": "READY"}}, {"$group": {"_id": "$spec._category", "n": {"$sum": 1}}}]
+    )
+    counts: dict[str, int] = {}
+    for group in groups:
+        category = group["_id"] if group["_id"] in CATEGORIES else OTHER
+        counts[category] = counts.get(category, 0) + group["n"]
+    return counts
+
+
+def _in_queue(pad: LaunchPad) -> int:
+    """How many jobs wait or run in the queue, by what was reserved."""
+    began = {"state": "RUNNING", "state_history.reservation_id": {"$exists": True}}
+    return pad.launches.count_documents({"$or": [{"state": "RESERVED"}, began]})
+
+
+def _worker_and_adapter(project: Project, category: str) -> tuple[FWorker, dict[str, Any]]:
+    from fireworks import FWorker
+
+    if category == OTHER:
+        query = {"spec._category": {"$nin": list(CATEGORIES)}}
+        return FWorker(f"{project.settings.profile}-{OTHER}", query=query), queue_base(project)
+    worker, adapter = category_files(project, category)
+    return FWorker.from_file(str(worker)), yaml.safe_load(adapter.read_text())
+
+
+def _attempt(pad: LaunchPad, fw_id: int) -> dict[str, Any]:
+    return pad.db["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
+
+
+def _trouble(err: Exception) -> str | None:
+    """What is wrong, where it is something that passes: the database is away, the disk is full; else None."""
+    if isinstance(err, DatabaseError):
+        return f"the database does not answer ({err.message})"
+    if type(err).__module__.split(".")[0] in ("pymongo", "bson"):
+        # the driver's own text may hold the URI
+        return f"the database does not answer ({type(err).__name__})"
+    return f"the file system refuses ({err.strerror}: {err.filename})" if isinstance(err, OSError) else None
+
+
+@contextlib.contextmanager
+def _only_one(project: Project) -> Iterator[None]:
+    """Hold the project's launcher lock.
+
+    Raises
+    ------
+    InputError
+        Another launcher holds it.
+    """
+    project.private_dir.mkdir(mode=0o700, exist_ok=True)
+    with (project.private_dir / "queue.lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            file.seek(0)
+            raise InputError(
+                f"another launcher of this project runs ({file.read().strip() or 'unknown process'})",
+                "one is enough: it sees new work by itself",
+            ) from err
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+@contextlib.contextmanager
+def _log_to(file: Path) -> Iterator[None]:
+    """Write our lines and FireWorks' errors of submission to a private log file, which is cut when it grows long."""
+    from logging.handlers import RotatingFileHandler
+
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = RotatingFileHandler(file, maxBytes=_LOG_KEPT_BYTES, backupCount=1, encoding="utf-8")
+    file.chmod(0o600)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    # FireWorks' own logger writes tracebacks of failed submissions
+    loggers = (_log, logging.getLogger("queue.launcher"))
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        # FireWorks adds a handler to stdout; ours need no other
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
