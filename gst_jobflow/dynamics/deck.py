@@ -45,6 +45,8 @@ RESTART_GENERATIONS = ("restart.a", "restart.b")
 #: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
 FINISHED_WORD, STOPPED_WORD, ERROR_WORD = "GST-FINISHED", "GST-STOPPED", "GST-ERROR"
 GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
+#: a file of this name in the working directory asks a run to stop at the next step of a restart file
+STOP_REQUEST = "stop.request"
 
 
 class PotentialFiles(StrictModel):
@@ -92,7 +94,12 @@ class Output(StrictModel):
 
 
 class Limits(StrictModel):
-    """When a run gives up. A walltime stop is orderly: a restart is written and the chain goes on."""
+    """When a run gives up. A walltime stop is orderly: a restart is written and the chain goes on.
+
+    `walltime_s` stops a run between any two steps. A stop that is asked for by `STOP_REQUEST` waits for a step at which
+    a restart file is due: lists are built anew there in every run, so that a chain of segments adds forces up in the
+    order of an uncut run.
+    """
 
     walltime_s: int | None = Field(None, ge=1)
     max_temperature_K: float | None = Field(50_000.0, gt=0)
@@ -188,6 +195,8 @@ def _header(spec: DeckSpec) -> list[str]:
     if spec.limits.walltime_s is not None:
         hours, rest = divmod(spec.limits.walltime_s, 3600)
         lines.append(f"timer timeout {hours}:{rest // 60:02d}:{rest % 60:02d} every 5")
+    if spec.output.restart_every:
+        lines.append(f"variable s_stop equal is_file({STOP_REQUEST})")
     return lines
 
 
@@ -303,23 +312,23 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], froz
     first, last = span
     head = [*pulse.kick_variables(stage.group, 0 if frozen else 3), f"variable s_stage equal {index}"]
     if isinstance(stage, Relax):
-        return [*head, *_relax(stage, first, spec.limits.walltime_s is not None)]
-    body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(last, span)
+        return [*head, *_relax(stage, first)]
+    body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(spec, last, span)
     fixes = _integrator(spec, stage, index)
     outputs, closing = _outputs(spec, stage, index)
     unfix = [f"unfix {line.split()[1]}" for line in fixes]
     return [*head, *fixes, *outputs, *body, *unfix, *closing]
 
 
-def _relax(stage: Relax, first: int, timed: bool) -> list[str]:
+def _relax(stage: Relax, first: int) -> list[str]:
     # a minimiser counts its iterations as steps; the clock of the protocol is put back
-    lines = [
+    return [
         "min_style cg",
         f"minimize {stage.energy_tolerance:.6g} {stage.force_tolerance_eV_A:.6g} "
         f"{stage.max_iterations} {10 * stage.max_iterations}",
         f"reset_timestep {first}",
+        'if "$(is_timeout()) > 0" then "jump SELF stopped_early"',
     ]
-    return [*lines, 'if "$(timeremain) <= 0" then "jump SELF stopped_early"'] if timed else lines
 
 
 def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
@@ -363,8 +372,12 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
 
 
 def dump_file(stage_index: int) -> str:
-    """Return the name of the dump of a stage, counted from 1; LAMMPS cannot append to a compressed dump."""
-    return f"dump_{stage_index:03d}.lammpstrj.gz"
+    """Return the name of the dump of a stage, counted from 1.
+
+    A file for each frame: in one for all, a kill would take what gzip still holds back, and the restart file that a
+    run goes on from may be later than that. :func:`gst_jobflow.dynamics.dump.join_frames` joins them.
+    """
+    return f"dump_{stage_index:03d}_*.lammpstrj.gz"
 
 
 def _dump(spec: DeckSpec, index: int) -> list[str]:
@@ -375,7 +388,7 @@ def _dump(spec: DeckSpec, index: int) -> list[str]:
     columns += " f_gst_gamma" if out.gamma_every else ""
     return [
         f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {columns}",
-        "dump_modify gst_dump sort id format float %.6f",
+        "dump_modify gst_dump pad 12 sort id format float %.6f",
     ]
 
 
@@ -392,14 +405,24 @@ def _halts(spec: DeckSpec) -> tuple[list[str], list[str]]:
             "error hard message yes"
         )
         names.append(GAMMA_HALT_ID)
+    if spec.output.restart_every:
+        # rank 0 looks for all: fix halt broadcasts what it finds
+        lines.append(f"fix gst_stop all halt {spec.output.restart_every} v_s_stop > 0 error soft message no")
+        names.append("gst_stop")
     return lines, names
 
 
-def _run_to(last: int, span: tuple[int, int]) -> list[str]:
-    return [
-        f"run {last} upto start {span[0]} stop {span[1]} post no",
-        f'if "$(step) < {last}" then "jump SELF stopped_early"',
-    ]
+def _run_to(spec: DeckSpec, last: int, span: tuple[int, int]) -> list[str]:
+    return [f"run {last} upto start {span[0]} stop {span[1]} post no", _stop_before(spec, last)]
+
+
+def _stop_before(spec: DeckSpec, step: int | str) -> str:
+    """Return the line that leaves a run which did not come to `step`, or was stopped on just this one.
+
+    The second: what follows would change velocities, and a restart file holds the state before that.
+    """
+    on_it = f"(($(is_timeout()) > 0) && ($(step) < {spec.protocol.total_steps}))"
+    return f'if "($(step) < {step}) || {on_it}" then "jump SELF stopped_early"'
 
 
 def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list[str]:
@@ -412,14 +435,14 @@ def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list
         # continued inside an interval, the rest of it comes before the next kick
         lead = [f"run {steps[done] if done < count else first + every * count} upto post no"] if done else []
         until = f"$({first}+{every}*v_kick)"
-        inner = [*kick, f"run {until} upto post no", f'if "$(step) < {until}" then "jump SELF stopped_early"']
+        inner = [*kick, f"run {until} upto post no", _stop_before(spec, until)]
     else:
         setup, kick, lead = [], pulse.cool_kick(stage, index, count, KICKS_FILE), []
         until = f"$({first}+{every}*v_kick)"
-        inner = [f"run {until} upto post no", f'if "$(step) < {until}" then "jump SELF stopped_early"', *kick]
+        inner = [f"run {until} upto post no", _stop_before(spec, until), *kick]
     if lead:
         target = lead[0].split()[1]
-        lead.append(f'if "$(step) < {target}" then "jump SELF stopped_early"')
+        lead.append(_stop_before(spec, target))
     if done >= count:
         return [*setup, *lead]
     return [*setup, *lead, *loop, f"label {label}", *inner, "next kick", f"jump SELF {label}"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,6 +115,42 @@ def iter_chain(pieces: Iterable[tuple[Path, int | None]]) -> Iterator[Frame]:
                 yield frame
 
 
+def join_frames(folder: Path) -> None:
+    """Join the one-frame files that a segment left into one file a stage; a torn last one goes.
+
+    A gzip file of several members is one file; it is renamed into place, so a kill leaves at most frames twice, which
+    readers see once.
+    """
+    parts = sorted(Path(folder).glob("dump_*_*.lammpstrj.gz"))
+    if parts and not _is_whole(parts[-1]):
+        parts.pop().unlink()
+    stages: dict[str, list[Path]] = {}
+    for part in parts:
+        stages.setdefault(part.name.rsplit("_", 1)[0], []).append(part)
+    for stage, files in stages.items():
+        joined = Path(folder) / f"{stage}.lammpstrj.gz"
+        new = joined.with_suffix(".joining")
+        with new.open("wb") as out:
+            for file in [*([joined] if joined.exists() else []), *files]:
+                with file.open("rb") as one:
+                    shutil.copyfileobj(one, out)
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(joined)
+        for file in files:
+            file.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True
+
+
 def _take(file: TextIO, n_lines: int) -> Iterator[str]:
     for _ in range(n_lines):
         line = file.readline()
@@ -128,11 +166,11 @@ def _read_head(file: TextIO, path: Path) -> tuple[int, NDArray, NDArray, int, li
     if not (lines[0].startswith("ITEM: TIMESTEP") and lines[8].startswith("ITEM: ATOMS")):
         raise DataError(f"{path} is not a LAMMPS text dump of the expected form", "dump custom, one header a frame")
     bounds = np.array([[float(word) for word in line.split()] for line in lines[5:8]])
-    cell, origin = _box(bounds)
+    cell, origin = box_of(bounds)
     return int(lines[1]), cell, origin, int(lines[3]), lines[8].split()[2:]
 
 
-def _box(bounds: NDArray) -> tuple[NDArray, NDArray]:
+def box_of(bounds: NDArray) -> tuple[NDArray, NDArray]:
     """Return (cell, origin); a triclinic dump gives the bounding box and the tilts xy, xz, yz (LAMMPS manual)."""
     low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
     xy, xz, yz = bounds[:, 2] if bounds.shape[1] == 3 else (0.0, 0.0, 0.0)

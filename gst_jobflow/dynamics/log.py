@@ -8,7 +8,9 @@ from typing import Literal
 
 from gst_jobflow.dynamics.deck import BLOW_UP_HALT_ID, ERROR_WORD, FINISHED_WORD, GAMMA_HALT_ID, STOPPED_WORD
 
-FailureClass = Literal["", "lost_atoms", "blow_up", "nan", "gamma_halt", "walltime", "killed", "bad_input", "crash"]
+FailureClass = Literal[
+    "", "lost_atoms", "blow_up", "nan", "gamma_halt", "walltime", "killed", "out_of_memory", "bad_input", "crash"
+]
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
@@ -16,6 +18,8 @@ _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
 _ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
 # input errors carry the place in the deck; errors of a simulation under way do not name a command
 _LOST = re.compile(r"Lost atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I)
+# of LAMMPS, of C++, of the kernel by way of slurmstepd or mpirun
+_MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
 
 
@@ -71,6 +75,13 @@ def reached_step(text: str) -> int | None:
     return int(found[-1]) if found else None
 
 
+def failed_reading(text: str) -> bool:
+    """Whether a run ended while it read its restart file: no run was set up, and that was the last command."""
+    told = re.findall(r"^Last (?:input line|command): (\S+)", text, re.M)
+    commands = told or re.findall(r"^(read_restart|pair_style|run|minimize)\b", text, re.M)
+    return bool(commands) and commands[-1] == "read_restart"
+
+
 def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
     """Return how a run ended and the line that says so.
 
@@ -92,6 +103,8 @@ def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
         return "", ""
     if re.search(rf"^{STOPPED_WORD}", text, re.M) and returncode == 0:
         return "walltime", f"stopped in order at step {reached_step(text)}"
+    if returncode and (found := _MEMORY.search(text)):
+        return "out_of_memory", text[text.rfind("\n", 0, found.start()) + 1 :].split("\n")[0].strip()[:300]
     if _killed(text, returncode):
         return "killed", f"ended by a signal (status {returncode})"
     if returncode == 0:
@@ -106,6 +119,8 @@ def _class_of_error(text: str, line: str) -> FailureClass:
         return "gamma_halt"
     if BLOW_UP_HALT_ID in line:
         return "blow_up"
+    if _MEMORY.search(line):
+        return "out_of_memory"
     if _LOST.search(line):
         return "lost_atoms"
     if _NAN.search(line):

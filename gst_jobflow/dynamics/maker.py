@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Maker, job
 
+from gst_jobflow.categories import in_category
 from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory, derive_id
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
@@ -37,6 +38,7 @@ _THERMO = {
 }
 
 
+@in_category("md")
 @dataclass
 class MeltQuenchMaker(Maker):
     """Make amorphous material: a hard-sphere random start, melted and quenched by a potential."""
@@ -55,10 +57,11 @@ class MeltQuenchMaker(Maker):
         Returns
         -------
         dict
-            `structure_id` of the quenched structure, `trajectory_id`.
+            `structure_id` of the quenched structure, `trajectory_id`. A run that stopped before its walltime is
+            replaced by its continuation.
         """
         from gst_jobflow.store.atoms import structure_document
-        from gst_jobflow.store.context import job_results
+        from gst_jobflow.store.context import continuation, job_results
         from gst_jobflow.structures.hard_sphere import generate
 
         if self.start is None:
@@ -71,6 +74,8 @@ class MeltQuenchMaker(Maker):
         protocol = Protocol(name="melt_quench", stages=self.stages, seed=self.seed)
         options = RunOptions(create_velocities_K=_first_temperature(self.stages), output=self.output)
         result = run_recorded(results, potential_id, atoms, protocol, options)
+        if result.goes_on:
+            return continuation(self.make(potential_id))
         trajectory, _ = record(results, result, protocol, potential_id, "melt_quench", first.id, tags=self.tags)
         result.require_success()
         return {"structure_id": trajectory.final_structure_id, "trajectory_id": trajectory.id}
@@ -79,14 +84,28 @@ class MeltQuenchMaker(Maker):
 def run_recorded(
     results: Results, potential_id: str, start: Atoms | Path, protocol: Protocol, options: RunOptions
 ) -> ProtocolResult:
-    """Run a protocol in the job's work directory, or go on with what an earlier attempt began there."""
+    """Run a protocol in the job's work directory, or go on with what an earlier attempt began there.
+
+    Raises
+    ------
+    DataError
+        This is a continuation, and what it continues cannot be seen from here.
+    """
     from gst_jobflow.programs import lammps_engine
     from gst_jobflow.settings import find_project
-    from gst_jobflow.store.context import work_directory
+    from gst_jobflow.store.context import is_continuation, job_deadline, work_directory
 
+    settings = find_project().settings
+    deadline = job_deadline(settings)
     directory = work_directory(results, "md")
+    if is_continuation() and not any(directory.glob("segment_*")):
+        raise DataError(
+            f"the segments that this run continues cannot be seen from {socket.gethostname()}",
+            "runs_dir has to be on a file system that all nodes share; then: gst recover --failed",
+        )
     files = potential_files(results, results.get(Potential, potential_id), directory)
-    return run_protocol(lammps_engine(find_project().settings), files, start, protocol, directory, options)
+    engine = lammps_engine(settings)
+    return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline)
 
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
@@ -218,7 +237,7 @@ def _measured(result: ProtocolResult) -> dict[str, Any]:
     series = result.series
     temperature = series["temp_K"]
     finite = temperature[np.isfinite(temperature)]
-    last = result.segments[-1]
+    last, measured = result.segments[-1], [part for part in result.segments if part.us_per_atom_step]
     return {
         "thermo": thinned({ours: series[theirs] for ours, theirs in _THERMO.items()}),
         "n_frames": sum(1 for _ in result.frames()),
@@ -226,10 +245,16 @@ def _measured(result: ProtocolResult) -> dict[str, Any]:
         "final_temperature_K": float(finite[-1]) if finite.size else None,
         "max_gamma": float(np.nanmax(series["max_gamma"])) if np.any(series["max_gamma"] > 0) else None,
         "segments": _segments(result),
-        "cost": Cost.of(result.wall_s, last.ranks),
-        "us_per_atom_step": last.us_per_atom_step,
+        "cost": _cost(result),
+        # the longest segment says it best
+        "us_per_atom_step": max(measured, key=lambda part: part.wall_s).us_per_atom_step if measured else None,
         "versions": {"lammps": last.lammps_version},
     }
+
+
+def _cost(result: ProtocolResult) -> Cost:
+    core_s = sum(segment.wall_s * segment.ranks for segment in result.segments)
+    return Cost(wall_s=result.wall_s, cores=result.segments[-1].ranks, core_hours=core_s / 3600)
 
 
 def _segments(result: ProtocolResult) -> list[Segment]:
@@ -237,7 +262,7 @@ def _segments(result: ProtocolResult) -> list[Segment]:
     return [
         Segment(
             directory=str(segment.directory),
-            host=socket.gethostname(),
+            host=segment.host,
             first_step=segment.start_step,
             last_step=max(end, segment.start_step),
             wall_s=segment.wall_s,

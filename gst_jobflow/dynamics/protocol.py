@@ -13,6 +13,8 @@ import hashlib
 import json
 import logging
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from gst_jobflow.deadline import Deadline, stopped_in_time
 from gst_jobflow.dynamics import deck, series
+from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles
-from gst_jobflow.dynamics.dump import Frame, iter_chain
-from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
+from gst_jobflow.dynamics.dump import Frame, iter_chain, join_frames
+from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
-from gst_jobflow.dynamics.restart import newest_restart, restart_step
+from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, restart_step, secure
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.strict import StrictModel
@@ -38,6 +42,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROTOCOL_FILE, SEGMENT_FILE, START_DATA = "protocol.json", "segment.json", "start.data"
+#: segments in a row that may end where they began: a relaxation goes on without counting steps
+_MOST_IDLE_SEGMENTS = 3
+#: restart intervals that a stop is asked for ahead of the end, since it waits for the next one
+_LEAD_INTERVALS = 1.5
 #: ends that belong to the physics of the run: running again would only repeat them
 _FINAL_FAILURES = ("lost_atoms", "blow_up", "nan", "gamma_halt")
 
@@ -66,6 +74,7 @@ class Segment:
     ranks: int
     us_per_atom_step: float | None
     lammps_version: str
+    host: str
     complete: bool
 
 
@@ -94,6 +103,11 @@ class ProtocolResult:
         """The binary restart file after the last stage; None unless finished."""
         path = self.segments[-1].directory / deck.FINAL_RESTART
         return path if self.status == "finished" else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it was stopped in order before its end, so that a continuation should follow."""
+        return self.status == "stopped" and self.failure_class == "walltime"
 
     @property
     def wall_s(self) -> float:
@@ -168,6 +182,7 @@ def run_protocol(
     directory: Path,
     options: RunOptions | None = None,
     started: Callable[[int], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> ProtocolResult:
     """Run a protocol in `directory`, or continue the one that is there.
 
@@ -187,6 +202,8 @@ def run_protocol(
         Groups, output, limits.
     started
         Called with the process id of LAMMPS.
+    deadline
+        When this process has to end: LAMMPS stops in order before it.
 
     Returns
     -------
@@ -197,7 +214,7 @@ def run_protocol(
     InputError
         If the folder holds another protocol, or the potential lacks an element.
     RunError
-        If another process runs the protocol in this folder.
+        If another process runs the protocol in this folder, or segments end where they began.
     """
     options = options or RunOptions()
     directory = Path(directory).resolve()
@@ -209,11 +226,24 @@ def run_protocol(
         done = collect(directory, potential.elements)
         if done and (done.status == "finished" or done.failure_class in _FINAL_FAILURES):
             return done
-        _run_segment(engine, first_spec, directory, options, started)
+        while _run_segment(engine, first_spec, directory, options, started, deadline) == "refused":
+            logger.warning("protocol %s: a restart file cannot be read; the one before it is taken", protocol.name)
         result = collect(directory, potential.elements)
     if result is None:
         raise DataError(f"the protocol in {directory} left no segment", "remove the folder and run it again")
+    _check_progress(result)
     return result
+
+
+def _check_progress(result: ProtocolResult) -> None:
+    last = result.segments[-_MOST_IDLE_SEGMENTS:]
+    began = {segment.start_step for segment in last}
+    if result.goes_on and len(last) == _MOST_IDLE_SEGMENTS and len(began) == 1 and result.reached_step in began:
+        raise RunError(
+            f"{len(last)} segments in a row ended at step {result.reached_step}, where they began",
+            "give it a longer walltime, more ranks, or a smaller output.restart_every",
+            "no_progress",
+        )
 
 
 def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
@@ -366,13 +396,30 @@ def _segment_folders(directory: Path) -> list[Path]:
 def _read_segment(folder: Path) -> Segment:
     held = json.loads((folder / SEGMENT_FILE).read_text())
     # a segment whose end was never written was killed together with the process that ran it
-    held = {"failure_class": "killed", "error_line": "killed with the process that ran it", "wall_s": 0.0, **held}
-    names = ("start_step", "failure_class", "error_line", "wall_s", "ranks", "us_per_atom_step", "lammps_version")
+    killed = {"failure_class": "killed", "error_line": "killed with the process that ran it", "host": ""}
+    held = {**killed, "wall_s": _seconds_written(folder), "us_per_atom_step": None, "lammps_version": "", **held}
+    names = (
+        "start_step",
+        "failure_class",
+        "error_line",
+        "wall_s",
+        "ranks",
+        "us_per_atom_step",
+        "lammps_version",
+        "host",
+    )
     return Segment(
         directory=folder,
         complete=not held["failure_class"] and (folder / deck.FINAL_DATA).exists(),
         **{name: held.get(name) for name in names},
     )
+
+
+def _seconds_written(folder: Path) -> float:
+    """From the start of a segment to the last that it wrote, s."""
+    names = (LOG_FILE, SCREEN_FILE, deck.SERIES_FILE, *deck.RESTART_GENERATIONS)
+    times = [(folder / name).stat().st_mtime for name in names if (folder / name).exists()]
+    return max(0.0, max(times, default=0.0) - (folder / SEGMENT_FILE).stat().st_mtime)
 
 
 def _run_segment(
@@ -381,30 +428,89 @@ def _run_segment(
     directory: Path,
     options: RunOptions,
     started: Callable[[int], None] | None,
-) -> None:
+    deadline: Deadline | None,
+) -> Literal["ran", "refused"]:
+    """Run LAMMPS once; `refused` where it could not read its restart file, which is then put aside."""
     before = _segment_folders(directory)
-    spec = _continued(first, before)
+    if before:
+        join_frames(before[-1])  # it was perhaps killed together with the process that ran it
+    spec = _limited(_continued(first, before), deadline)
     folder = directory / f"segment_{len(before):03d}"
     folder.mkdir(exist_ok=True)
     record = {"start_step": spec.start_step, "start_file": spec.start_file, "ranks": engine.ranks}
+    record["host"] = socket.gethostname()
     _write_json(folder / SEGMENT_FILE, record)
     logger.info("protocol %s: segment %d from step %d", first.protocol.name, len(before), spec.start_step)
-    run = engine.run(deck.render_deck(spec), folder, options.timeout_s, started)
+    (folder / deck.STOP_REQUEST).unlink(missing_ok=True)
+    generations = _Generations(folder)
+    with stopped_in_time(deadline, (folder / deck.STOP_REQUEST).touch, generations.lead_s):
+        run = engine.run(deck.render_deck(spec), folder, options.timeout_s, started)
+    join_frames(folder)
     speed = run.loop.us_per_atom_step
+    failure_class, error_line = run.failure_class, run.error_line
+    if failure_class == "killed" and (folder / deck.STOP_REQUEST).exists() and not _timed_out(run, options):
+        # the queue's signal may reach LAMMPS itself: what was asked to stop has stopped, if not in order
+        failure_class, error_line = "walltime", f"asked to stop, and {error_line}"
     record |= {
-        "failure_class": run.failure_class,
-        "error_line": run.error_line,
+        "failure_class": failure_class,
+        "error_line": error_line,
         "wall_s": run.wall_s,
         "us_per_atom_step": speed if np.isfinite(speed) else None,
         "lammps_version": run.version,
+        "restart_sha256": secure(_restarts(folder)),
     }
     _write_json(folder / SEGMENT_FILE, record)
+    if spec.continues and run.status == "failed" and lammps_log.failed_reading(_screen(folder)):
+        torn = Path(spec.start_file)
+        torn.replace(torn.with_name(f"{torn.name}.refused"))
+        return "refused"
+    return "ran"
+
+
+def _timed_out(run: LammpsRun, options: RunOptions) -> bool:
+    return options.timeout_s is not None and run.wall_s >= options.timeout_s
+
+
+def _screen(folder: Path) -> str:
+    files = [folder / name for name in (LOG_FILE, SCREEN_FILE)]
+    return "\n".join(path.read_text(errors="replace") for path in files if path.exists())
+
+
+def _restarts(folder: Path) -> list[Path]:
+    return [folder / name for name in (deck.STOPPED_RESTART, *deck.RESTART_GENERATIONS)]
+
+
+def _limited(spec: DeckSpec, deadline: Deadline | None) -> DeckSpec:
+    """Return the deck with the last moment at which LAMMPS stops by itself, wherever it is then."""
+    if deadline is None:
+        return spec
+    left_s = max(1, int(deadline.left_s()))
+    walltime_s = min(left_s, spec.limits.walltime_s or left_s)
+    return spec.model_copy(update={"limits": spec.limits.model_copy(update={"walltime_s": walltime_s})})
+
+
+class _Generations:
+    """Watches the restart files of a running segment, to know how long one interval between them takes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = [folder / name for name in deck.RESTART_GENERATIONS]
+        self.seen: list[float] = [time.time()]
+        self.interval_s = 0.0
+
+    def lead_s(self) -> float:
+        """Return how long before the end a stop has to be asked for, so that a restart file is still due, s."""
+        newest = max((path.stat().st_mtime for path in self.paths if path.exists()), default=0.0)
+        if newest > self.seen[-1]:
+            if len(self.seen) > 1:  # the first one includes the start of the program
+                self.interval_s = max(self.interval_s, newest - self.seen[-1])
+            self.seen = [*self.seen, newest][-2:]
+        return _LEAD_INTERVALS * self.interval_s
 
 
 def _continued(first: DeckSpec, segments: list[Path]) -> DeckSpec:
     """Return the deck from the newest whole restart file of the segments, or the first deck if there is none."""
-    names = (deck.STOPPED_RESTART, *deck.RESTART_GENERATIONS)
-    found = newest_restart([folder / name for folder in segments for name in names])
+    held = [(folder, json.loads((folder / SEGMENT_FILE).read_text()).get("restart_sha256", {})) for folder in segments]
+    found = newest_restart([path for folder, sums in held for path in _restarts(folder) if is_as_secured(path, sums)])
     if found is None:
         return first
     path, step = found

@@ -1,7 +1,13 @@
-"""Telling from a LAMMPS binary restart file which step it holds, and whether it is whole."""
+"""Telling from a LAMMPS binary restart file which step it holds, and whether it is whole.
+
+LAMMPS writes it in place, so it keeps two in turn; the word at its end says that it was written to the end. What lies
+between may still be torn by a crash of the machine: checksums of a segment that ended tell that.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -53,3 +59,23 @@ def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
         return None
     step, path = max(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime))
     return path, step
+
+
+def secure(paths: list[Path]) -> dict[str, str]:
+    """Bring the whole restart files among `paths` to disk; return their SHA-256 by name."""
+    sums = {}
+    for path in paths:
+        if restart_step(path) is None:
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def is_as_secured(path: Path, sums: dict[str, str]) -> bool:
+    """Whether a restart file is what it was when its segment ended; true where that was not noted."""
+    if path.name not in sums or not path.exists():
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sums[path.name]

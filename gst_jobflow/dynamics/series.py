@@ -90,15 +90,25 @@ def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_star
         written before the restart file), no for kicks (a restart file holds the state before the kick of its step, so
         the later segment makes and logs it again).
     """
-    parts = []
+    parts: list[Table] = []
     for table, later in zip(tables, valid_until(start_steps), strict=True):
         keep = np.ones(len(table["step"]), dtype=bool)
         if later is not None:
             keep = table["step"] <= later if keep_start else table["step"] < later
+        if keep_start and _begins_with_the_end_of(table, parts):
+            # LAMMPS writes a row when a run begins, too; an uncut run has one only where something was changed
+            keep[:1] = False
         parts.append({name: column[keep] for name, column in table.items()})
     if not parts:
         return {}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _begins_with_the_end_of(table: Table, parts: Sequence[Table]) -> bool:
+    before = next((part for part in reversed(parts) if len(part["step"])), None)
+    if before is None or not len(table["step"]):
+        return False
+    return all(np.array_equal(column[:1], before[name][-1:], equal_nan=True) for name, column in table.items())
 
 
 def read_profiles(path: Path) -> list[ProfileFrame]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Flow, Job, Maker, job
 from pydantic import Field
 
+from gst_jobflow.categories import in_category
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.deck import Group, Output
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, record, run_recorded
@@ -149,9 +150,10 @@ def _planned(operation: Any, atoms: Any, mobile: tuple[int, int]) -> Operation:
 
 
 @job
+@in_category("md")
 def run_operation(cycle_id: str, index: int, output: Output, seed: int, tags: list[str]) -> dict[str, Any]:
     """Run one operation from where the one before ended, analyse it, and note it in the cycle."""
-    from gst_jobflow.store.context import job_results
+    from gst_jobflow.store.context import continuation, job_results
 
     results = job_results()
     cycle = results.get(Cycle, cycle_id)
@@ -163,6 +165,8 @@ def run_operation(cycle_id: str, index: int, output: Output, seed: int, tags: li
         groups=groups, create_velocities_K=_start_temperature(protocol) if first else None, output=output
     )
     result = run_recorded(results, cycle.potential_id, _start(results, cycle, index), protocol, options)
+    if result.goes_on:
+        return continuation(run_operation(cycle_id, index, output, seed, tags))
     trajectory, _ = record(
         results,
         result,

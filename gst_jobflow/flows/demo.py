@@ -11,12 +11,13 @@ from typing import Any, Literal
 from jobflow import Flow, Job, Maker, job
 from pydantic import Field
 
+from gst_jobflow.datasets.maker import DatasetMaker
+from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.documents import Study, now
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
 from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
 from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.flows.cycle import CrossPointCycleMaker
 from gst_jobflow.flows.operations import OperationSpec

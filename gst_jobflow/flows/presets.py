@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax
 from gst_jobflow.errors import InputError, nearest
@@ -22,7 +23,6 @@ from gst_jobflow.fitting.config import (
     OptimizerConfig,
     RadialConfig,
 )
-from gst_jobflow.fitting.dataset import SplitSpec
 from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.operations import Reset, Rest, Set
 from gst_jobflow.flows.structures import CrystalSpec

@@ -99,6 +99,11 @@ class AseBackend(BackendModel):
     def known_elements(self) -> list[str]:
         return self.elements
 
+    @property
+    def cores(self) -> int | None:
+        # calculators in this process share its state, so there is one at a time
+        return self.threads if self.isolate else None
+
     def method(self) -> Method:
         """Return name, version of the package, calculator class and parameters.
 

@@ -149,6 +149,11 @@ class BackendModel(StrictModel):
         """True where the program knows periodic cells only."""
         return False
 
+    @property
+    def cores(self) -> int | None:
+        """Cores that one label needs, so that several run at a time; None: all of the job, one after the other."""
+        return None
+
     def check(self, atoms: Atoms) -> None:
         """Raise InputError for no atoms, an unsupported element, a flat cell or atoms too close."""
         if len(atoms) == 0:

@@ -320,6 +320,10 @@ class Cp2kBackend(BackendModel):
     def needs_periodic(self) -> bool:
         return True
 
+    @property
+    def cores(self) -> int | None:
+        return self.settings.ranks * self.settings.threads
+
     def known_elements(self) -> list[str]:
         return sorted(self.settings.kinds)
 

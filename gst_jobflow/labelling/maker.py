@@ -1,32 +1,52 @@
-"""The job that labels structures: one for all backends, several structures a job."""
+"""The job that labels structures: one for all backends, many structures a job, several at a time."""
 
 from __future__ import annotations
 
 import logging
+import math
+import os
 import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import CURRENT_JOB, Maker, job
 
+from gst_jobflow.categories import in_category
+from gst_jobflow.deadline import stopped_in_time
 from gst_jobflow.documents import Label, Structure, pack
-from gst_jobflow.errors import DatabaseError
-from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked
+from gst_jobflow.errors import DatabaseError, GstError, InputError, RunError
+from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
+from gst_jobflow.processes import end_programs_in
+from gst_jobflow.programs import cores
 
 if TYPE_CHECKING:
+    from gst_jobflow.deadline import Deadline
     from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
+FEWEST_IN_A_JOB, MOST_JOBS = 20, 400
+MOST_IN_A_JOB = 5_000
+"""Ids travel in the firework of a job and in its output: 70 bytes each, and no document should pass 1 MB."""
+# no label is begun when less time is left than this many times the longest one so far
+_LEAD = 1.2
+_POLL_S = 0.2
 
+
+@in_category("labels")
 @dataclass
 class LabelMaker(Maker):
-    """Label structures one after the other; each label is stored as soon as it is there.
+    """Label structures, as many at a time as fit on the cores of this job; each label is stored as soon as it is there.
 
-    A rerun after a kill computes only what is missing. A structure that fails is stored as a failed label and does
-    not end the job; a missing program does.
+    A rerun after a kill computes only what is missing, and so does a job beside this one with the same structures. A
+    structure that fails is stored as a failed label and does not end the job; a missing program does. Before the
+    walltime no new calculation is begun, and a continuation goes on with the rest.
 
     Attributes
     ----------
@@ -41,38 +61,188 @@ class LabelMaker(Maker):
     retry_failed: bool = False
 
     @job
-    def make(self, structure_ids: list[str]) -> dict[str, Any]:
+    def make(self, structure_ids: list[str], failed_before: list[str] | None = None) -> dict[str, Any]:
         """Label the structures.
+
+        Parameters
+        ----------
+        structure_ids
+            All of them.
+        failed_before
+            Those that failed in the parts of this job that this one continues: they are not tried once more.
 
         Returns
         -------
         dict
             `structure_ids`, `fingerprint`, and the counts `converged`, `failed`, `known` (labelled before).
-        """
-        from gst_jobflow.store.context import job_results
 
-        results = job_results()
-        fingerprint = self.backend.method().fingerprint()
-        counts = {"converged": 0, "failed": 0, "known": 0}
-        for number, structure in enumerate(results.get_many(Structure, structure_ids), 1):
-            if _is_known(results, structure.id, fingerprint, self.retry_failed):
-                counts["known"] += 1
-                continue
-            label = label_structure(self.backend, structure, results, Path.cwd() / f"label-{structure.id[:12]}")
-            results.add(label)
-            counts["converged" if label.state == "converged" else "failed"] += 1
-            logger.info("label %d of %d: %s %s", number, len(structure_ids), label.state, label.reason)
-        return {"structure_ids": structure_ids, "fingerprint": fingerprint, **counts}
+        Raises
+        ------
+        RunError
+            Not one calculation came to its end before the walltime.
+        """
+        from gst_jobflow.settings import find_project
+        from gst_jobflow.store.context import continuation, job_deadline, job_results
+
+        chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))
+        chunk.failed = list(failed_before or [])
+        complete = chunk.work(structure_ids)
+        counts = chunk.counts
+        if complete:
+            return {"structure_ids": structure_ids, "fingerprint": chunk.fingerprint, **counts}
+        if not counts["converged"] + counts["failed"]:
+            raise RunError(
+                "not one label came to its end before the walltime",
+                "ask for a longer walltime (labels.walltime), or give each label more cores",
+                "no_progress",
+            )
+        return continuation(self.make(structure_ids, chunk.failed if self.retry_failed else None))
+
+
+class _Chunk:
+    """The structures of one job: calculations in threads, everything that is stored in the main one."""
+
+    def __init__(self, backend: LabelBackend, results: Results, retry_failed: bool, deadline: Deadline | None) -> None:
+        self.backend, self.results = backend, results
+        self.retry_failed, self.deadline = retry_failed, deadline
+        self.fingerprint = backend.method().fingerprint()
+        self.counts = {"converged": 0, "failed": 0, "known": 0}
+        self.failed: list[str] = []
+        self.longest_s = 0.0
+        self.stop = threading.Event()
+
+    def work(self, structure_ids: list[str]) -> bool:
+        """Label what is missing; False if time was short, so that some are left."""
+        places = slots(self.backend)
+        waiting = self._missing(structure_ids)
+        running: dict[Future[RawLabel], tuple[Structure, Path]] = {}
+        with (
+            ThreadPoolExecutor(len(places), initializer=_take_place, initargs=(queue_of(places),)) as pool,
+            stopped_in_time(self.deadline, self.stop.set, lambda: _LEAD * self.longest_s),
+        ):
+            try:
+                while True:
+                    while len(running) < len(places) and not self.stop.is_set() and (item := next(waiting, None)):
+                        directory = Path.cwd() / f"label-{item.id[:12]}"
+                        running[pool.submit(self._compute, item, directory)] = (item, directory)
+                    if not running:
+                        break
+                    done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        self._store(*running.pop(future), future.result())
+                    if not done and self.stop.is_set() and self._is_over():
+                        break
+            finally:
+                if running:
+                    # what was cut off is no failed label: its result is not looked at
+                    end_programs_in([directory for _, directory in running.values()])
+        return not running and next(waiting, None) is None
+
+    def _missing(self, structure_ids: list[str]) -> Iterator[Structure]:
+        tried = set(self.failed)
+        for structure in self.results.get_many(Structure, structure_ids):
+            # asked just before it would begin: another job may have labelled it meanwhile
+            retry = self.retry_failed and structure.id not in tried
+            if _is_known(self.results, structure.id, self.fingerprint, retry):
+                self.counts["known"] += 1
+            else:
+                yield structure
+
+    def _compute(self, structure: Structure, directory: Path) -> RawLabel:
+        try:
+            return _compute(self.backend, structure, self.results, directory)
+        except (GstError, MemoryError):
+            raise
+        except Exception as err:
+            # a calculator may raise anything; the other structures go on
+            logger.exception("label of structure %s", structure.id)
+            return failed("crash", f"{type(err).__name__}: {err}")
+
+    def _store(self, structure: Structure, directory: Path, raw: RawLabel) -> None:
+        label = _document(self.backend, structure, raw, _kept(self.results, raw))
+        self.results.add(label)
+        if label.state == "converged":
+            self.counts["converged"] += 1
+        else:
+            self.counts["failed"] += 1
+            self.failed.append(structure.id)
+        self.longest_s = max(self.longest_s, raw.wall_s)
+        logger.info("label of %s in %s: %s %s", structure.id, directory.name, label.state, label.reason)
+
+    def _is_over(self) -> bool:
+        return self.deadline is not None and self.deadline.left_s() <= 0
+
+
+def chunks(structure_ids: list[str], size: int | None = None) -> list[list[str]]:
+    """Deal structures out to jobs.
+
+    Parameters
+    ----------
+    structure_ids
+        All of them.
+    size
+        Structures of one job; None: 20, or as many as it takes for at most `MOST_JOBS` jobs.
+
+    Raises
+    ------
+    InputError
+        The ids of one job would make its documents large.
+    """
+    size = size or max(FEWEST_IN_A_JOB, math.ceil(len(structure_ids) / MOST_JOBS))
+    if size > MOST_IN_A_JOB:
+        raise InputError(
+            f"{size:,} structures a job are more than the {MOST_IN_A_JOB:,} that one can hold",
+            "choose fewer at a time (--where), or a smaller --chunk",
+        )
+    return [structure_ids[start : start + size] for start in range(0, len(structure_ids), size)]
+
+
+def slots(backend: LabelBackend) -> list[set[int] | None]:
+    """Return a place for each label that is computed at a time: its cores, or None where places are not told apart.
+
+    A backend says by `cores` what one label needs; None: all that there are. Places have cores of their own only where
+    all cores that this process may use are this job's, as SLURM sees to it: MPI would else bind every label's ranks to
+    the same first cores.
+    """
+    needed = getattr(backend, "cores", None)
+    allotted = cores()
+    number = max(1, allotted // needed) if needed else 1
+    mine = sorted(os.sched_getaffinity(0))
+    if number == 1 or len(mine) != allotted or not os.environ.get("SLURM_JOB_ID"):
+        return [None] * number
+    return [set(mine[place * needed : (place + 1) * needed]) for place in range(number)]
+
+
+def queue_of(places: list[set[int] | None]) -> SimpleQueue[set[int] | None]:
+    """Return the places for threads to take, each once."""
+    queue: SimpleQueue[set[int] | None] = SimpleQueue()
+    for place in places:
+        queue.put(place)
+    return queue
+
+
+def _take_place(places: SimpleQueue[set[int] | None]) -> None:
+    place = places.get()
+    if place is not None:
+        # of this thread alone; the programs that it starts inherit it
+        os.sched_setaffinity(0, place)
 
 
 def label_structure(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> Label:
     """Compute one label inside `directory` and make its document; a failed calculation is a failed label."""
+    raw = _compute(backend, structure, results, directory)
+    return _document(backend, structure, raw, _kept(results, raw))
+
+
+def _compute(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> RawLabel:
     from gst_jobflow.store.atoms import atoms_of
 
     directory.mkdir(parents=True, exist_ok=True)
-    raw = checked(backend, atoms_of(structure, results.artifacts), directory)
-    files = [results.artifacts.put(path, name) for name, path in raw.files.items() if path.is_file()]
-    return _document(backend, structure, raw, files)
+    return checked(backend, atoms_of(structure, results.artifacts), directory)
+
+
+def _kept(results: Results, raw: RawLabel) -> list[Any]:
+    return [results.artifacts.put(path, name) for name, path in raw.files.items() if path.is_file()]
 
 
 def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files: list[Any]) -> Label:

@@ -6,8 +6,6 @@ study of 10^5 structures takes seconds. What is not there yet stays empty and be
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
 from gst_jobflow.errors import DataError, GstError
 
@@ -291,34 +290,13 @@ def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids
     dataset_labels: set[str] = set()
     if data.dataset is not None:
         try:
-            for member in read_members(results, data.dataset):
+            for member in read_members(results.artifacts, data.dataset):
                 dataset_structures.add(member["structure_id"])
                 dataset_labels.add(member["label_id"])
         except GstError as err:
             data.remarks.append(f"the list of the dataset's members cannot be read: {err.message}")
     data.structures = _structure_rows(results, ids | dataset_structures)
     _label_rows(results, data.labels, {"structure_id": ids - dataset_structures, "_id": {*dataset_labels, *label_ids}})
-
-
-def read_members(results: Results, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """The members of a dataset, one by one: label_id, structure_id, config_type, split.
-
-    Raises
-    ------
-    DataError
-        The list is missing or damaged.
-    """
-    import gzip
-
-    try:
-        with gzip.open(results.artifacts.path(dataset.members), "rt") as stream:
-            for line in stream:
-                if line.strip():
-                    yield json.loads(line)
-    except (OSError, EOFError, ValueError, zlib.error) as err:
-        raise DataError(
-            f"the member list of dataset '{dataset.id}' is damaged: {err}", "make the dataset again"
-        ) from err
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:

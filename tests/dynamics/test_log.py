@@ -26,6 +26,13 @@ LOOPS = (
         ("ERROR on proc 0: Neighbor list overflow, boost neigh_modify one (src/npair.cpp)\n", 1, "blow_up"),
         ("ERROR: something else\n", 1, "crash"),
         ("GST-ERROR bad_input: a pulse cannot heat atoms at rest\n", 3, "bad_input"),
+        (
+            "ERROR on proc 0: Failed to allocate 800000000 bytes for array atom:x (src/memory.cpp:68)\n",
+            1,
+            "out_of_memory",
+        ),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.0.\n", 137, "out_of_memory"),
+        ("terminate called after throwing an instance of 'std::bad_alloc'\n", 134, "out_of_memory"),
         ("", -9, "killed"),
         ("", 143, "killed"),
         ("", 0, "crash"),
@@ -40,6 +47,11 @@ def test_an_error_before_the_first_step_is_bad_input():
     assert classify("LAMMPS (x)\nERROR: Unknown command: foo (src/input.cpp:314)\n", 1)[0] == "bad_input"
     failure, line = classify("ACE version: 1\nException: bad conversion\nAbort(1) on node 0\n", 1)
     assert (failure, line) == ("bad_input", "Exception: bad conversion")
+
+
+def test_the_line_about_memory_is_told():
+    text = RAN + "100 900\nslurmstepd: error: Detected 1 oom_kill event in StepId=12.0.\nsrun: error\n"
+    assert classify(text, 137)[1] == "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0."
 
 
 def test_own_errors_are_told_without_their_mark():

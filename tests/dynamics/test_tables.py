@@ -41,10 +41,14 @@ def test_a_missing_series_is_empty_with_all_columns(tmp_path):
 
 
 def test_later_segments_replace_what_lies_behind_their_restart():
-    tables = [{"step": np.arange(0, 60, 10)}, {"step": np.arange(40, 60, 10)}, {"step": np.arange(30, 60, 10)}]
+    starts = (0, 40, 30)
+    tables = [{"step": np.arange(start, 60, 10), "ke": np.full(6 - start // 10, start)} for start in starts]
     assert valid_until([0, 40, 30]) == [30, 30, None]
     assert join_segments(tables, [0, 40, 30], True)["step"].tolist() == [0, 10, 20, 30, 30, 40, 50]
     assert join_segments(tables, [0, 40, 30], False)["step"].tolist() == [0, 10, 20, 30, 40, 50]
+    # a row that is the same to the last digit was written twice, at the end and at the beginning of a run
+    same = [{"step": table["step"], "ke": np.zeros(len(table["step"]))} for table in tables]
+    assert join_segments(same, [0, 40, 30], True)["step"].tolist() == [0, 10, 20, 30, 40, 50]
 
 
 def test_profiles_leave_a_torn_frame_out(tmp_path):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from jobflow import Flow
 
+from gst_jobflow.datasets import SplitSpec, create_dataset, load_split, read_members
+from gst_jobflow.datasets.maker import DatasetMaker
 from gst_jobflow.documents import Dataset, Label, Structure
 from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec, build_dataset, load_split, read_members
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.labelling.ase_calculator import AseBackend
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.store import Results
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-from tests.documents.test_documents import label, structure
+from tests.datasets.conftest import add_labels
 
 pytestmark = pytest.mark.mongo
 Run = Callable[[Any], dict[str, Any]]
@@ -98,44 +99,8 @@ def test_a_dataset_is_immutable_split_and_pinned(run: Run, results: Results) -> 
     assert again["dataset"]["dataset_id"] == dataset.id
 
 
-def add_labels(results: Results, number: int, **changes: Any) -> list[Label]:
-    made = []
-    for index in range(number):
-        stored = structure(_id=f"{index:032d}", parents=changes.pop("parents", []) if index == 0 else [])
-        results.add(stored)
-        fingerprint = changes.get("fingerprint", "tblite:1")
-        made.append(label(_id=Label.id_for(stored.id, fingerprint), structure_id=stored.id, **changes))
-    return made
-
-
-def test_methods_are_never_mixed(results: Results) -> None:
-    mixed = add_labels(results, 3) + add_labels(results, 3, fingerprint="cp2k:1")
-    with pytest.raises(DataError, match="cp2k:1, tblite:1"):
-        build_dataset(results, mixed, DatasetMaker())
-
-
-def test_a_label_without_an_energy_stops_a_dataset(results: Results) -> None:
-    labels = add_labels(results, 3)
-    # as if somebody had taken it out behind the model's back
-    labels[1] = labels[1].model_copy(update={"energy_eV": None})
-    with pytest.raises(DataError, match="no energy"):
-        build_dataset(results, labels, DatasetMaker())
-
-
-def test_large_forces_stay_out_when_asked_and_that_is_recorded(results: Results) -> None:
-    labels = add_labels(results, 6)
-    labels[0] = labels[0].model_copy(update={"max_force_eV_A": 80.0})
-    references = {"Ge": -75.0, "Te": -75.0}
-    dataset = build_dataset(results, labels, DatasetMaker(max_force_eV_A=60.0, reference_energies_eV=references))
-    assert dataset.n_members == 5
-    assert dataset.selection == {"max_force_eV_A": 60.0, "left_out": 1}
-    with pytest.raises(DataError, match="every label"):
-        build_dataset(results, labels, DatasetMaker(max_force_eV_A=-1.0))
-
-
 def test_a_dataset_by_query_holds_no_ids_and_says_whose_labels_there_are(run: Run, results: Results) -> None:
-    for stored in add_labels(results, 6):
-        results.add(stored)
+    add_labels(results, 6)
     maker = DatasetMaker(reference_energies_eV={"Ge": -75.0, "Te": -75.0})
     output = run(maker.make([], "tblite:1", ["n_atoms=2"]))["dataset"]
     assert sum(output["counts"].values()) == 6
@@ -143,34 +108,10 @@ def test_a_dataset_by_query_holds_no_ids_and_says_whose_labels_there_are(run: Ru
         run(maker.make([], "cp2k:1", ["n_atoms=2"]))
 
 
-def test_no_labels_and_unknown_weights_are_said(results: Results) -> None:
-    with pytest.raises(DataError, match="there are none"):
-        build_dataset(results, [], DatasetMaker())
-    with pytest.raises(DataError, match=r"\['aimd'\]"):
-        build_dataset(results, add_labels(results, 4), DatasetMaker(config_type_weights={"aimd": 2.0}))
-    with pytest.raises(DataError, match="no test set"):
-        build_dataset(results, add_labels(results, 1), DatasetMaker())
-
-
-def test_relatives_never_straddle_the_split(results: Results) -> None:
-    labels = []
-    for index in range(40):
-        stored = structure(_id=f"{index:032d}", parents=[f"parent {index % 8}"])
-        results.add(stored)
-        labels.append(label(_id=Label.id_for(stored.id, "tblite:1"), structure_id=stored.id))
-    maker = DatasetMaker(split=SplitSpec(test_fraction=0.3), reference_energies_eV={"Ge": -75.0, "Te": -75.0})
-    dataset = build_dataset(results, labels, maker)
-    splits: dict[int, set[str]] = {}
-    for member in read_members(results.artifacts, dataset):
-        splits.setdefault(int(member["structure_id"]) % 8, set()).add(member["split"])
-    assert all(len(found) == 1 for found in splits.values())
-    assert dataset.counts == {"train": 30, "test": 10}
-
-
 def test_a_fit_refuses_elements_that_the_data_lacks(run: Run, results: Results) -> None:
     from gst_jobflow.fitting.maker import PacemakerFitMaker
 
-    dataset = build_dataset(results, add_labels(results, 6), DatasetMaker())
-    results.add(dataset)
+    add_labels(results, 6)
+    dataset = create_dataset(results, "d", "tblite:1", where=[]).dataset
     with pytest.raises(InputError, match="has no Sb"):
         run(PacemakerFitMaker().make(dataset.id))

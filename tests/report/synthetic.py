@@ -98,7 +98,8 @@ def add_training(results: Results, rng: np.random.Generator) -> tuple[Dataset, i
     results.add_many(structures)
     labels = [_label(structure, rng, failed=index % 16 == 5) for index, structure in enumerate(structures)]
     results.add_many(labels)
-    good = [label for label in labels if label.state == "converged"]
+    # member files are in the order of label ids
+    good = sorted((label for label in labels if label.state == "converged"), key=lambda label: label.id)
     splits = ["test" if index % 5 == 0 else "train" for index in range(len(good))]
     lines = "".join(
         json.dumps({"label_id": x.id, "structure_id": x.structure_id, "config_type": x.config_type, "split": split})

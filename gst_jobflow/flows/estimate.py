@@ -1,0 +1,227 @@
+"""What a flow will cost before it runs: core hours, segments and disk, from what this project has measured.
+
+Nothing is made up: where neither this potential nor another one has moved atoms here, the answer is that nobody knows.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.categories import category_of
+from gst_jobflow.deadline import walltime_s
+from gst_jobflow.documents import Trajectory
+from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.errors import InputError
+from gst_jobflow.flows.cycle import CrossPointCycleMaker
+from gst_jobflow.flows.operations import stages_of
+from gst_jobflow.labelling.maker import LabelMaker
+from gst_jobflow.launch.configs import CLUSTERS, resources
+from gst_jobflow.launch.resources import QUEUE_KEY
+from gst_jobflow.store import Results
+from gst_jobflow.structures.crystals import trigonal_counts
+
+if TYPE_CHECKING:
+    from jobflow import Flow, Job
+
+    from gst_jobflow.settings import Project
+
+_NEWEST = 40
+"""Runs or labels that a speed is taken from."""
+# the final state, two restart generations and what a stop leaves: positions, velocities, id and type of each atom
+_STATE_BYTES_PER_ATOM = 400.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one job is expected to take.
+
+    `core_hours`, `wall_h`, `segments` and `disk_GB` are None where nothing was measured.
+    """
+
+    name: str
+    work: str
+    cores: int
+    core_hours: float | None = None
+    wall_h: float | None = None
+    segments: int | None = None
+    disk_GB: float | None = None
+    basis: str = ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured: core microseconds for an atom and step, bytes for an atom and frame, and of what."""
+
+    core_us: float
+    frame_bytes: float | None
+    basis: str
+
+
+def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
+    """Return the cost of each job of `flow` that computes; structures, datasets and pages count as nothing.
+
+    A run is taken to scale with atoms, steps and cores as those that were measured, relaxations are left out, and a
+    fit has no estimate.
+    """
+    results = Results.open(project)
+    jobs = [job for job, _ in flow.iterflow()] if hasattr(flow, "iterflow") else [flow]
+    operations: Iterator[tuple[Protocol, int, Output]] = iter(())
+    potential_id = ""
+    known: dict[str, dict[str, Any] | None] = {}
+    costs = []
+    for job in jobs:
+        maker = job.maker
+        if isinstance(maker, MeltQuenchMaker) and maker.start is not None:
+            protocol = Protocol(name="melt_quench", stages=maker.stages, seed=maker.seed)
+            costs.append(_of_run(job, project, results, protocol, maker.start.n_atoms, maker.output))
+        elif isinstance(maker, LabelMaker):
+            costs.append(_of_labels(job, project, results, known))
+        elif job.function_args and isinstance(job.function_args[0], CrossPointCycleMaker):
+            # the jobs after it run its operations in order
+            operations, potential_id = _operations(job.function_args[0]), job.function_args[3]
+        elif category_of(job) == "md" and (operation := next(operations, None)):
+            costs.append(_of_run(job, project, results, *operation, potential_id))
+        elif category_of(job) in ("fits", "md", "labels"):
+            costs.append(Cost(job.name, "", _cores(job, project), basis="this kind of job has no estimate"))
+    return costs
+
+
+def check_budget(costs: list[Cost], budget_core_hours: float | None) -> None:
+    """Refuse what costs more than the budget.
+
+    Raises
+    ------
+    InputError
+        It does, or nobody knows.
+    """
+    if budget_core_hours is None:
+        return
+    fix = "make it smaller, raise launch.budget_core_hours, or say --yes"
+    unknown = [cost for cost in costs if cost.core_hours is None]
+    if unknown:
+        raise InputError(f"nobody knows what {unknown[0].name} costs ({unknown[0].basis}), and there is a budget", fix)
+    total = sum(cost.core_hours or 0.0 for cost in costs)
+    if total > budget_core_hours:
+        raise InputError(f"it would cost about {total:,.3g} core hours; the budget is {budget_core_hours:,.3g}", fix)
+
+
+def _operations(maker: CrossPointCycleMaker) -> Iterator[tuple[Protocol, int, Output]]:
+    assert maker.cell is not None  # its flow could not have been made
+    n_atoms = sum(trigonal_counts(maker.cell.formula, maker.cell.repeat).values())
+    for operation in maker.operations:
+        # heights shape the pulse, not its length
+        stages = stages_of(operation, n_atoms, (0.0, 1.0))
+        yield Protocol(name=operation.kind, stages=stages), n_atoms, maker.output
+
+
+def _of_run(
+    job: Job,
+    project: Project,
+    results: Results,
+    protocol: Protocol,
+    n_atoms: int,
+    output: Output,
+    potential_id: str | None = None,
+) -> Cost:
+    potential = potential_id or str((*job.function_args, *job.function_kwargs.values())[0])
+    speed, cores = measured_speed(results, potential, project), _cores(job, project)
+    work = f"{n_atoms:,} atoms × {protocol.total_steps:,} steps"
+    if speed is None:
+        basis = "no run of molecular dynamics has been measured here: run a short one first"
+        return Cost(job.name, work, cores, basis=basis)
+    core_hours = n_atoms * protocol.total_steps * speed.core_us * 1e-6 / 3600
+    wall_h = core_hours / cores
+    frames = protocol.total_steps // output.dump_every + 1 if output.dump_every else 0
+    disk = n_atoms * (_STATE_BYTES_PER_ATOM + frames * (speed.frame_bytes or 0.0)) / 1e9
+    disk_GB = None if frames and speed.frame_bytes is None else disk
+    return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), disk_GB, speed.basis)
+
+
+def _of_labels(job: Job, project: Project, results: Results, known: dict[str, dict[str, Any] | None]) -> Cost:
+    maker, ids = job.maker, (*job.function_args, *job.function_kwargs.values())[0]
+    cores = _cores(job, project)
+    needed = min(getattr(maker.backend, "cores", None) or cores, cores)
+    number = len(ids) if isinstance(ids, list) else 0
+    fingerprint = maker.backend.method().fingerprint()
+    if fingerprint not in known:
+        known[fingerprint] = _measured_labels(results, fingerprint)
+    found, work = known[fingerprint], f"{number:,} labels"
+    if found is None or not number:
+        return Cost(job.name, work, cores, basis="no label of this method has been computed here: label a few first")
+    core_hours = number * found["wall_s"] * needed / 3600
+    wall_h = number * found["wall_s"] / max(1, cores // needed) / 3600
+    basis = f"{found['n']} labels of this method, of {found['n_atoms']:.0f} atoms on average"
+    return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), None, basis)
+
+
+def _measured_labels(results: Results, fingerprint: str) -> dict[str, Any] | None:
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"fingerprint": fingerprint, "state": "converged", "wall_s": {"$gt": 0}}},
+        {"$sort": {"created_at": -1}},
+        {"$limit": _NEWEST},
+        {"$group": {"_id": None, "wall_s": {"$avg": "$wall_s"}, "n_atoms": {"$avg": "$n_atoms"}, "n": {"$sum": 1}}},
+    ]
+    return next(iter(results.database["labels"].aggregate(pipeline)), None)
+
+
+def measured_speed(results: Results, potential_id: str, project: Project) -> Speed | None:
+    """Return the median speed of the newest runs of a potential on this profile, else of other ones; None: no run.
+
+    Runs in a queue and runs on a workstation are told apart by their attempts.
+    """
+    for where, words in (({"potential_id": potential_id}, "this potential"), ({}, "other potentials")):
+        wanted = {**where, "us_per_atom_step": {"$gt": 0}, "cost.cores": {"$gt": 0}}
+        found = list(results.database["trajectories"].find(wanted).sort("created_at", -1).limit(_NEWEST))
+        runs = [Trajectory.model_validate(run) for run in found]
+        here = [run for run in runs if _was_queued(results, run) == (project.settings.profile in CLUSTERS)]
+        for chosen, place in ((here, f"profile {project.settings.profile}"), (runs, "another profile")):
+            if chosen:
+                return _speed(chosen, f"{len(chosen)} {'run' if len(chosen) == 1 else 'runs'} of {words} on {place}")
+    return None
+
+
+def _speed(runs: list[Trajectory], basis: str) -> Speed:
+    core_us = [run.us_per_atom_step * run.cost.cores for run in runs if run.us_per_atom_step and run.cost]
+    frames = [
+        sum(file.size_bytes for file in run.files if file.name.startswith("dump_")) / (run.n_frames * run.n_atoms)
+        for run in runs
+        if run.n_frames
+    ]
+    return Speed(statistics.median(core_us), statistics.median(frames) if frames else None, basis)
+
+
+def _was_queued(results: Results, run: Trajectory) -> bool:
+    where = {"job_uuid": run.job_uuid, "slurm_job_id": {"$ne": None}}
+    return bool(run.job_uuid) and results.database["attempts"].find_one(where, {"_id": 1}) is not None
+
+
+def _asked(job: Job, project: Project) -> dict[str, Any]:
+    """What the job asks of a queue, by the names of FireWorks' adapter; empty where there is no queue."""
+    if project.settings.profile not in CLUSTERS:
+        return {}
+    general = resources(project, category_of(job) or "analysis").queueadapter()
+    return {**general, **job.config.manager_config.get(QUEUE_KEY, {})}
+
+
+def _cores(job: Job, project: Project) -> int:
+    from gst_jobflow.programs import cores
+
+    asked = _asked(job, project)
+    if not asked:
+        return cores()
+    ranks = asked.get("ntasks") or (asked.get("ntasks_per_node") or 1) * (asked.get("nodes") or 1)
+    return int(ranks) * int(asked.get("cpus_per_task") or 1)
+
+
+def _segments(job: Job, project: Project, wall_h: float) -> int:
+    walltime = _asked(job, project).get("walltime") or project.settings.launch.walltime
+    if not walltime:
+        return 1
+    # a tenth is left for starting, stopping and storing
+    return max(1, math.ceil(wall_h * 3600 / (0.9 * walltime_s(str(walltime)))))

@@ -1,0 +1,69 @@
+"""Jobs of molecular dynamics that are longer than their walltime."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gst_jobflow.documents import Attempt, Potential, Trajectory
+from gst_jobflow.documents.potential import PotentialFiles as StoredFiles
+from gst_jobflow.dynamics.deck import Output, PotentialFiles
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.stages import Hold, Relax
+from gst_jobflow.launch.status import status
+from gst_jobflow.launch.workflow import submit
+from gst_jobflow.settings import Project
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import connect
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.engine import LammpsEngine
+
+pytestmark = [pytest.mark.mongo, pytest.mark.lammps, pytest.mark.slow]
+
+
+def stored(results: Results, files: PotentialFiles) -> str:
+    put = {kind: results.artifacts.put(Path(getattr(files, kind)), f"tiny.{kind}") for kind in ("yaml", "yace", "asi")}
+    potential = Potential(
+        _id="tiny", name="tiny", elements=files.elements, n_densities=1, n_functions=4, cutoff_A=5.0,
+        artifacts=StoredFiles(**put),
+    )  # fmt: skip
+    results.add(potential)
+    return potential.id
+
+
+def test_a_run_longer_than_its_walltime_goes_on_by_plain_rlaunch(
+    project: Project, tiny_potential: PotentialFiles, engine: LammpsEngine
+) -> None:
+    with project.file.open("a") as settings:
+        settings.write("launch: {walltime: '00:00:05'}\nlammps: {ranks: 1}\n")
+    results = Results.open(project)
+    start = HardSphereSpec(formula="Sb1Te1", n_atoms=48, density_g_cm3=4.5, min_distance_A=2.5, seed=2)
+    output = Output(series_every=100, profile_every=0, dump_every=1000, restart_every=200)
+    job = MeltQuenchMaker(start=start, stages=[Relax(), Hold(temperature_K=300, duration_ps=80.0)], output=output).make(
+        stored(results, tiny_potential)
+    )
+    job.config.manager_config["_queueadapter"] = {"walltime": "00:10:00"}
+    submit(job, project)
+    subprocess.run(
+        [Path(sys.executable).with_name("rlaunch"), "-c", project.fw_configs_dir, "rapidfire"],
+        cwd=project.root, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    counts = status(connect(project))["counts"]
+    assert set(counts) == {"COMPLETED"} and counts["COMPLETED"] > 1
+    (trajectory,) = results.find(Trajectory, {})
+    assert trajectory.state == "finished" and trajectory.n_steps == 40_000
+    assert len(trajectory.segments) == counts["COMPLETED"]
+    ends = [segment.last_step for segment in trajectory.segments]
+    assert [segment.first_step for segment in trajectory.segments[1:]] == ends[:-1]
+    assert trajectory.n_frames == 41
+    attempts = list(results.find(Attempt, {}))
+    assert {attempt.state for attempt in attempts} == {"finished"} and len({a.job_uuid for a in attempts}) == 1
+    for firework in results.database["fireworks"].find():
+        assert firework["spec"]["_queueadapter"] == {"walltime": "00:10:00"}, "a continuation asks for the same"
+        assert firework["spec"]["_category"] == "md"

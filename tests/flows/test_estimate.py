@@ -1,0 +1,117 @@
+"""What a flow will cost: from measured runs and labels, and unknown where there are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gst_jobflow.documents import ArtifactRef, Cost, Trajectory
+from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.stages import Anneal, Relax
+from gst_jobflow.errors import InputError
+from gst_jobflow.flows.cycle import CrossPointCycleMaker
+from gst_jobflow.flows.estimate import check_budget, estimate, measured_speed
+from gst_jobflow.flows.operations import Reset, Set
+from gst_jobflow.labelling.maker import LabelMaker
+from gst_jobflow.launch.resources import Resources, ask
+from gst_jobflow.store import Results
+from gst_jobflow.structures.device import CrossPointSpec
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from tests.datasets.conftest import add_labels
+from tests.flows.test_data_jobs import PAIR_POTENTIAL
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+pytestmark = pytest.mark.mongo
+
+
+def add_run(results: Results, id: str, potential_id: str = "p", us: float = 50.0, **changes: Any) -> None:
+    values: dict[str, Any] = {
+        "name": "run", "protocol": "anneal", "stages": [], "formula": "GeTe", "n_atoms": 100, "state": "finished",
+        "timestep_fs": 2.0, "n_steps": 1000, "duration_ps": 2.0, "n_frames": 10, "seed": 1,
+        "us_per_atom_step": us, "cost": Cost.of(1.0, 4),
+        "files": [ArtifactRef(sha256="0" * 64, size_bytes=20_000, name="dump_001.lammpstrj.gz")],
+    }  # fmt: skip
+    results.add(Trajectory(_id=id, potential_id=potential_id, **{**values, **changes}))
+
+
+def melt(n_atoms: int = 1000, ps: float = 100.0, dump_every: int = 500) -> Any:
+    start = HardSphereSpec(formula="GeTe", n_atoms=n_atoms, density_g_cm3=5.5)
+    stages = [Relax(), Anneal(temperature_K=300, duration_ps=ps)]
+    return MeltQuenchMaker(start=start, stages=stages, output=Output(dump_every=dump_every)).make("p")
+
+
+def test_a_run_costs_atoms_times_steps_times_what_was_measured(project: Project, monkeypatch: Any) -> None:
+    results = Results.open(project)
+    monkeypatch.setenv("GST_CORES", "2")
+    (nobody,) = estimate(melt(), project)
+    assert nobody.core_hours is None and "run a short one first" in nobody.basis
+    add_run(results, "a", "other", us=1000.0)
+    assert "other potentials" in estimate(melt(), project)[0].basis
+    for number, us in enumerate((40.0, 50.0, 300.0)):
+        add_run(results, f"{number}", us=us)
+    (cost,) = estimate(melt(), project)
+    # 1,000 atoms, 50,000 steps, 50 µs on each of four cores
+    assert cost.core_hours == pytest.approx(1000 * 50_000 * 50e-6 * 4 / 3600)
+    assert cost.wall_h == pytest.approx(cost.core_hours / 2)
+    assert cost.segments == 1 and "3 runs of this potential" in cost.basis
+    # 20 bytes an atom and frame, 101 frames
+    assert cost.disk_GB == pytest.approx(1000 * (400 + 101 * 20) / 1e9)
+
+
+def test_segments_follow_from_the_walltime(project: Project, monkeypatch: Any) -> None:
+    add_run(Results.open(project), "a", us=90.0)
+    monkeypatch.setenv("GST_PROFILE", "slurm")
+    on_slurm = type(project)(project.root)
+    job = melt()
+    ask(job, Resources(nodes=1, ranks=4, walltime="00:10:00"))
+    (cost,) = estimate(job, on_slurm)
+    # 1,000 × 50,000 × 90 µs = 4,500 s on four cores as measured; 540 s of each ten minutes
+    assert cost.cores == 4 and cost.segments == 9
+    assert cost.basis.endswith("another profile"), "measured on a workstation"
+
+
+def test_a_cycle_is_estimated_by_its_operations(project: Project) -> None:
+    add_run(Results.open(project), "a")
+    maker = CrossPointCycleMaker(
+        cell=CrossPointSpec(repeat=(2, 2, 1), barrier_thickness_A=10.0),
+        barrier_stages=[Anneal(temperature_K=300, duration_ps=1.0)],
+        operations=[Reset(energy_eV_per_atom=0.7, pulse_ps=10, cool_ps=40), Set(temperature_K=600, duration_ps=100)],
+    )
+    barrier, reset, crystallise = estimate(maker.make("p"), project)
+    assert [cost.name for cost in (reset, crystallise)] == ["1 RESET", "2 SET"]
+    assert crystallise.core_hours == pytest.approx(2 * reset.core_hours)
+    assert crystallise.work == "168 atoms × 50,000 steps"
+    assert barrier.core_hours < reset.core_hours
+
+
+def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -> None:
+    monkeypatch.setenv("GST_CORES", "4")
+    isolated = PAIR_POTENTIAL.model_copy(update={"isolate": True})
+    job = LabelMaker(isolated).make([f"{number}" for number in range(100)])
+    assert estimate(job, project)[0].core_hours is None
+    add_labels(Results.open(project), 3, fingerprint=isolated.method().fingerprint(), wall_s=36.0)
+    (cost,) = estimate(job, project)
+    assert cost.core_hours == pytest.approx(1.0), "one core each"
+    assert cost.wall_h == pytest.approx(0.25), "four at a time"
+
+
+def test_more_than_the_budget_is_refused(project: Project) -> None:
+    costs = estimate(melt(), project)
+    check_budget(costs, None)
+    with pytest.raises(InputError, match="nobody knows"):
+        check_budget(costs, 100.0)
+    add_run(Results.open(project), "a")
+    costs = estimate(melt(), project)
+    check_budget(costs, 100.0)
+    with pytest.raises(InputError, match=r"about 2\.78 core hours; the budget is 1"):
+        check_budget(costs, 1.0)
+
+
+def test_a_failed_run_without_a_speed_is_not_measured(project: Project) -> None:
+    results = Results.open(project)
+    add_run(results, "a", us_per_atom_step=None, state="failed")
+    assert measured_speed(results, "p", project) is None

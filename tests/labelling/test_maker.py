@@ -1,0 +1,161 @@
+"""A chunk of structures in one job: several at a time, each stored at once, stopped in time, gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from gst_jobflow.deadline import STOP_SIGNAL
+from gst_jobflow.documents import Label
+from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.labelling.backend import BackendModel, RawLabel
+from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, chunks, slots
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.processes import run_program
+from gst_jobflow.store import Results
+from tests.flows.conftest import results, run  # noqa: F401
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+pytestmark = pytest.mark.mongo
+
+MEETING = threading.Barrier(2)
+RUNS: Counter[tuple[int, int]] = Counter()
+"""How often each (job index, number of atoms) was computed; the number of atoms tells structures apart."""
+
+
+class Stand(BackendModel):
+    """Numbers out of nothing; `does` says what happens to structures of three atoms."""
+
+    does: str = "nothing"
+
+    @property
+    def cores(self) -> int | None:
+        return 1
+
+    def method(self) -> Method:
+        return Method(code="stand-in", version="1", parameters={})
+
+    def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
+        from jobflow import CURRENT_JOB
+
+        index = CURRENT_JOB.job.index
+        RUNS[index, len(atoms)] += 1
+        if self.does == "meet":
+            MEETING.wait(60)
+        if len(atoms) == 3 and "ask to stop" in self.does:
+            os.kill(os.getpid(), STOP_SIGNAL)
+        if len(atoms) == 3 and "raise" in self.does:
+            raise KeyError("a calculator's own mistake")
+        if self.does == "sleep for ever" or (len(atoms) == 3 and self.does == "sleep" and index == 1):
+            run_program(["sleep", "600"], directory, output="out", death_signal=signal.SIGKILL)
+        return RawLabel(converged=True, energy_eV=-float(len(atoms)), forces_eV_A=np.zeros((len(atoms), 3)))
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    RUNS.clear()
+    monkeypatch.setenv("GST_CORES", "1")
+
+
+def add_structures(results: Results, sizes: list[int]) -> list[str]:  # noqa: F811
+    """Chains of Te, one of each size."""
+    from ase import Atoms
+
+    from gst_jobflow.store.atoms import structure_document
+
+    ids = []
+    for size in sizes:
+        positions = [(3.0 * place, 0, 0) for place in range(size)]
+        document = structure_document(
+            Atoms(f"Te{size}", positions=positions, cell=[3.0 * size, 9, 9], pbc=True), "crystal"
+        )
+        results.add(document)
+        ids.append(document.id)
+    return ids
+
+
+def states(results: Results) -> Counter[str]:  # noqa: F811
+    return Counter(label.state for label in results.find(Label, {}))
+
+
+def test_as_many_run_at_a_time_as_there_are_cores(run: Any, results: Results, monkeypatch: Any) -> None:  # noqa: F811
+    monkeypatch.setenv("GST_CORES", "2")
+    ids = add_structures(results, [2, 3, 4, 5])
+    # each waits for another one
+    output = run(LabelMaker(Stand(does="meet")).make(ids))["label"]
+    assert (output["converged"], output["failed"], output["known"]) == (4, 0, 0)
+
+
+def test_a_calculator_that_raises_fails_its_structure_only(run: Any, results: Results) -> None:  # noqa: F811
+    run(LabelMaker(Stand(does="raise")).make(add_structures(results, [2, 3, 4])))
+    assert states(results) == {"converged": 2, "failed": 1}
+    (label,) = results.find(Label, {"state": "failed"})
+    assert label.failure_class == "crash" and "a calculator's own mistake" in label.reason
+
+
+def test_a_chunk_that_is_asked_to_stop_goes_on_with_the_next_structure(run: Any, results: Results) -> None:  # noqa: F811
+    run(LabelMaker(Stand(does="ask to stop")).make(add_structures(results, [2, 3, 4, 5])))
+    assert states(results) == {"converged": 4}
+    assert RUNS == {(1, 2): 1, (1, 3): 1, (2, 4): 1, (2, 5): 1}, "nothing twice"
+
+
+def test_what_failed_again_is_not_tried_in_the_continuation(run: Any, results: Results) -> None:  # noqa: F811
+    ids = add_structures(results, [3, 4, 5])
+    run(LabelMaker(Stand(does="raise")).make(ids[:1]))
+    RUNS.clear()
+    run(LabelMaker(Stand(does="raise and ask to stop"), retry_failed=True).make(ids))
+    assert states(results) == {"converged": 2, "failed": 1}
+    assert RUNS == {(1, 3): 1, (2, 4): 1, (2, 5): 1}
+
+
+def test_what_the_walltime_cuts_off_is_computed_again_and_not_failed(
+    run: Any, results: Results, monkeypatch: Any  # noqa: F811
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GST_LAUNCH__WALLTIME", "00:00:05")
+    run(LabelMaker(Stand(does="sleep")).make(add_structures(results, [2, 3, 4])))
+    assert states(results) == {"converged": 3}
+    assert RUNS == {(1, 2): 1, (1, 3): 1, (2, 3): 1, (2, 4): 1}
+
+
+def test_a_walltime_shorter_than_a_label_is_an_error(run: Any, results: Results, monkeypatch: Any) -> None:  # noqa: F811
+    monkeypatch.setenv("GST_LAUNCH__WALLTIME", "00:00:01")
+    with pytest.raises(RunError, match="not one label") as caught:
+        run(LabelMaker(Stand(does="sleep for ever")).make(add_structures(results, [2])))
+    assert caught.value.failure_class == "no_progress"
+    assert states(results) == {}
+
+
+def test_places_have_cores_of_their_own_where_all_of_them_are_this_jobs(monkeypatch: Any) -> None:
+    class Wide(Stand):
+        @property
+        def cores(self) -> int | None:
+            return 2
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("GST_CORES", "8")
+    assert slots(Wide()) == [None] * 4, "local workers share a machine"
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert slots(Wide()) == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
+    monkeypatch.setenv("GST_CORES", "5")
+    assert slots(Wide()) == [None, None], "the node's other cores are somebody else's"
+    monkeypatch.setenv("GST_CORES", "1")
+    assert slots(Wide()) == [None]
+
+
+def test_many_structures_are_few_jobs() -> None:
+    ids = [f"{number:064x}" for number in range(100_003)]
+    dealt = chunks(ids)
+    assert len(dealt) <= MOST_JOBS and [id for part in dealt for id in part] == ids
+    assert [len(part) for part in chunks(ids[:45])] == [20, 20, 5]
+    assert [len(part) for part in chunks(ids[:45], 40)] == [40, 5]
+    with pytest.raises(InputError, match="more than the 5,000"):
+        chunks(ids, 100_000)
