@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +108,9 @@ def print_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: st
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, title=title, title_justify="left", show_edge=False, header_style="bold")
+    table = Table(
+        *columns, title=title, title_justify="left", show_edge=False, header_style="bold", show_header=any(columns)
+    )
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
     # a pipe has no width: do not cut columns there
@@ -123,3 +127,32 @@ def say(text: str) -> None:
 def complain(message: str, fix: str = "") -> None:
     """Print an error as one line, with its way out behind an arrow."""
     say(f"error: {message}" + (f"\n  → {fix}" if fix else ""))
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal, a line every few seconds elsewhere; called with what, how many are done, and of how many."""
+    said = time.monotonic()
+    if not sys.stderr.isatty():
+
+        def line(what: str, done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                say(f"{what}: {done} of {total}")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("")
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal said
+            if time.monotonic() - said > 0.2:
+                said = time.monotonic()
+                bars.update(task, description=what, completed=done, total=total)
+
+        yield show

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Start, stop and look at the project's database (its own mongod, or an external one)."
 )
+
+app.add_typer(users.app, name="users")
 
 NoMigrate = Annotated[bool, typer.Option("--no-migrate", help="Only start: leave collections and indexes alone.")]
 TakeOver = Annotated[
@@ -39,7 +42,7 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
     if not no_migrate:
         from gst_jobflow.store.migrate import migrate as apply
 
-        changed = apply(project)
+        changed = apply(project, tell=say)
         if changed:
             status.notes.append(f"prepared collections, indexes and launchpad ({len(changed)} changes)")
     _show(status, as_json)
@@ -68,10 +71,15 @@ def status(as_json: JsonOption = False) -> None:
 
 @app.command()
 def migrate(as_json: JsonOption = False) -> None:
-    """Bring collections, validators and indexes to this version; changes nothing when they are."""
+    """Bring documents, collections, validators and indexes to this version; changes nothing when they are.
+
+    Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
+    """
     from gst_jobflow.store.migrate import migrate as apply
 
-    changed = apply(open_project())
+    project = open_project()
+    with _explained(project):
+        changed = apply(project, tell=say)
     if as_json:
         print_json({"changed": changed})
         return

@@ -20,11 +20,14 @@ _SETTINGS = """\
 # No passwords here: they are in .gst/, which is private.
 
 profile: {profile}            # which fw_configs were filled: laptop, slurm or archer2
-# artifacts_dir: artifacts   # files by content hash: potentials, trajectories, pages
+{artifacts}   # files by content hash: potentials, trajectories, pages
 # runs_dir: runs             # where jobs run; on a cluster a fast shared file system
+# artifacts:
+#   store: folder            # gridfs: files in the database, where nodes share no file system
 
 mongo:
   database: {database}
+#   tls_ca_file: ca.pem      # CA of an external MongoDB; tls_certificate_file: our certificate and key for X.509
 #   port: 27217              # first port that the project's own mongod tries
 #   cache_gb: 0.5
 
@@ -48,6 +51,12 @@ mongo:
 
 # launch:
 #   workers: 2
+
+# queue:                     # what SLURM jobs ask: all of them, and over that each category
+#   every: {{account: e00, partition: standard}}
+#   labels: {{ranks: 8, walltime: '02:00:00'}}
+#   fits: {{ranks: 1, threads: 8, gpus_per_node: 1, partition: gpu}}
+#   md: {{nodes: 4, ranks_per_node: 64}}
 """
 
 _IGNORED = """\
@@ -76,10 +85,16 @@ class Profile(StrEnum):
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project; made if it is not there.")],
     profile: Annotated[Profile, typer.Option(help="Where the work runs.")] = Profile.laptop,
-    name: Annotated[str, typer.Option(help="Name of its database, where several projects share one MongoDB.")] = "gst",
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of its database, where several projects share one MongoDB; none: the URI's, else gst."),
+    ] = None,
     mongo_uri_file: Annotated[
         Path | None,
         typer.Option(help="File with the URI of an external MongoDB; GST_MONGO__URI works too. None: our own mongod."),
+    ] = None,
+    artifacts_dir: Annotated[
+        Path | None, typer.Option(help="Folder of stored files, where it is shared; none: in the project.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="In an existing project: write fw_configs/ anew.")] = False,
 ) -> None:
@@ -100,22 +115,36 @@ def command(
         project = Project(folder)
         written = _configure(project, uri)
     else:
-        project, written = make_project(folder, profile.value, name, uri)
+        shared = artifacts_dir and artifacts_dir.expanduser().absolute()
+        if shared and not shared.is_dir():
+            if shared.exists():
+                raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
+            say(f"note: {shared} is not there (yet): the folder that the owner of the database keeps files in?")
+        project, written = make_project(folder, profile.value, name or _database_of(uri) or "gst", uri, shared)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
 
 
-def make_project(folder: Path, profile: str, database: str, uri: str | None = None) -> tuple[Project, list[Path]]:
+def _database_of(uri: str | None) -> str | None:
+    """The database that a URI names."""
+    place = (uri or "").partition("://")[2].rpartition("@")[2].partition("?")[0]
+    return place.partition("/")[2] or None
+
+
+def make_project(
+    folder: Path, profile: str, database: str, uri: str | None = None, artifacts_dir: Path | None = None
+) -> tuple[Project, list[Path]]:
     """Make a project where there is none, and say which configs were written; `uri` is of an external MongoDB."""
     from gst_jobflow.settings import Project
 
-    _make(folder, profile, database)
+    _make(folder, profile, database, artifacts_dir)
     project = Project(folder)
     return project, _configure(project, uri)
 
 
-def _make(folder: Path, profile: str, database: str) -> None:
+def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None) -> None:
+    import json
     import re
 
     from gst_jobflow.errors import InputError
@@ -125,8 +154,12 @@ def _make(folder: Path, profile: str, database: str) -> None:
         raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML, whatever the path holds
+        shared = json.dumps(str(artifacts_dir))
+        artifacts = "# artifacts_dir: artifacts" if artifacts_dir is None else f"artifacts_dir: {shared}"
         # a settings file with quotes, since a name like 'on' or '007' is something else in YAML
-        (folder / PROJECT_FILE).write_text(_SETTINGS.format(profile=profile, database=f"'{database}'"))
+        text = _SETTINGS.format(profile=profile, database=f"'{database}'", artifacts=artifacts)
+        (folder / PROJECT_FILE).write_text(text)
         ignore = folder / ".gitignore"
         if not ignore.exists():
             ignore.write_text(_IGNORED)
@@ -184,7 +217,8 @@ def _next_steps(project: Project, new: bool) -> None:
         say("note: the project's own mongod listens on this host only. Compute nodes need an external MongoDB:")
         say("      put its URI into a file and run: gst init DIR --force --mongo-uri-file FILE")
     if profile != "laptop":
-        say(f"edit:  {project.fw_configs_dir / 'my_qadapter.yaml'}  (account, queue, size, walltime)")
+        say(f"edit:  {project.file}  (queue: account, partition, size, walltime of each category)")
+        say(f"       {project.fw_configs_dir / 'my_qadapter.yaml'}  (modules to load)")
     say("next:")
     for step, why in (
         (f"cd {project.root}", ""),

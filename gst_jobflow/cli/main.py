@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gst_jobflow.cli.common import choose_project, complain
 
+
+class _Grouped(TyperGroup):
+    """Lists the commands of `--help` under what they are for; rich, which does that too, takes long to load."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        widest = max(map(len, self.commands))
+        for panel, modules in _COMMANDS.items():
+            with formatter.section(panel):
+                names = [module.rstrip("_") for module in modules]
+                # filled up, so that the descriptions of all groups begin in one column; sentences are not cut
+                formatter.write_dl(
+                    [(name.ljust(widest), self.commands[name].get_short_help_str(_LONGEST)) for name in names]
+                )
+
+
+_LONGEST = 1000
+"""Letters of a first sentence in `--help`."""
+
 app = typer.Typer(
+    cls=_Grouped,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,22 +46,13 @@ app = typer.Typer(
     ),
 )
 
-# (module, attribute): each command module offers a function or a typer app; order is the order of --help
-_COMMANDS = (
-    "init",
-    "doctor",
-    "demo",
-    "db",
-    "structures",
-    "submit",
-    "launch",
-    "status",
-    "recover",
-    "query",
-    "show",
-    "report",
-    "ingest",
-)
+# each command module offers a function or a typer app; order is the order of --help
+_COMMANDS = {
+    "Project": ("init", "doctor", "demo", "db", "artifacts"),
+    "Data": ("structures", "dataset", "ingest"),
+    "Work": ("submit", "launch", "status", "logs", "pause", "resume", "cancel", "recover"),
+    "Results": ("query", "show", "report", "export", "import_"),
+}
 
 
 def _version(value: bool) -> None:
@@ -67,12 +80,17 @@ def _options(
     choose_project(project, assignments or [])
 
 
-for _name in _COMMANDS:
+for _name in chain.from_iterable(_COMMANDS.values()):
     _module = importlib.import_module(f"gst_jobflow.cli.{_name}")
+    # a module cannot be called as a word of Python is
     if hasattr(_module, "app"):
-        app.add_typer(_module.app, name=_name)
+        app.add_typer(_module.app, name=_name.rstrip("_"))
     else:
-        app.command(_name)(_module.command)
+        app.command(_name.rstrip("_"))(_module.command)
+
+
+# a full, closed or broken disk is no fault of the program; any other error of the system may be
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def main() -> None:
@@ -91,10 +109,21 @@ def main() -> None:
         # `gst query … | head` is no error; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as err:
+        if debug or err.errno not in _OF_THE_DISK:
+            raise
+        place = f"{err.filename}: " if err.filename else ""
+        complain(f"{place}{err.strerror}", "make room or grant access there, then run this again")
+        sys.exit(1)
     except Exception as err:
         # the driver's own text may hold the URI, and its traceback tells a user nothing
         if debug or not type(err).__module__.startswith("pymongo"):
             raise
+        from gst_jobflow.store.connect import denied
+
+        if refused := denied(err):
+            complain(refused.message, refused.fix)
+            sys.exit(1)
         complain(f"the database went away or refused ({type(err).__name__})", "gst db status; then run this again")
         sys.exit(1)
     except KeyboardInterrupt:

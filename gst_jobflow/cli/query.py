@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gst_jobflow.store.results import Results
 
 FORMATS = ("table", "json", "jsonl", "csv", "extxyz")
+_COUNTED = 10_000
+"""Counting a million takes time that nobody with a short table wants to spend."""
 
 
 def command(
@@ -49,6 +51,7 @@ def command(
     ] = None,
     form: Annotated[str | None, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here; complete or not at all.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --output: replace a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find documents: tables for people, JSON, CSV and extended XYZ for programs.
@@ -57,6 +60,7 @@ def command(
     rmse.test.force_meV_per_A; gst query labels --group-by config_type --stats; gst query labels -w
     "fingerprint=tblite:1" -f extxyz -o labels.xyz
     """
+    from gst_jobflow.exporting.targets import check_target
     from gst_jobflow.store import Results
     from gst_jobflow.store.query import COLUMNS, field_path, make_query, summarise
 
@@ -68,6 +72,8 @@ def command(
     for name in chosen:
         field_path(query.model, name)
     _check_together(form, group_by, stats or stats_of is not None, chosen, sort)
+    if output is not None:
+        check_target(output.absolute(), force)
     results = Results.open(open_project())
     if count:
         typer.echo(query.count(results.database))
@@ -80,9 +86,8 @@ def command(
     else:
         documents = query.documents(results.database)
         _write_documents(documents, chosen, COLUMNS[collection], form, output)
-        # counting a million takes time that only a person with a short table wants to spend
-        if form == "table" and limit and (total := query.count(results.database)) > limit:
-            say(f"{limit} of {total}; --limit 0 shows all")
+        if form == "table" and limit and (total := query.count(results.database, at_most=_COUNTED + 1)) > limit:
+            say(f"{limit} of {total if total <= _COUNTED else f'more than {_COUNTED:,}'}; --limit 0 shows all")
 
 
 def _format(form: str | None, as_json: bool) -> str:

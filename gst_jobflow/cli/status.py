@@ -2,38 +2,92 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
 
+_WATCH_S = 10.0
 
-def command(as_json: JsonOption = False) -> None:
+
+def command(
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every ten seconds, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Show what runs, waits and failed, and what to do about failures. Exit code 1 if something failed."""
     from gst_jobflow.launch.status import status
     from gst_jobflow.store.connect import connect
 
-    report = status(connect(open_project()))
-    if as_json:
-        print_json(report)
-    else:
-        _print(report)
+    database = connect(open_project())
+    while True:
+        report = status(database, ask_slurm=True)
+        if as_json:
+            print_json(report)
+        else:
+            if watch:
+                typer.clear()
+                typer.echo(f"{datetime.now():%H:%M:%S}")
+            _print(report)
+        if not watch:
+            break
+        time.sleep(_WATCH_S)
     if report["failures"]:
         raise typer.Exit(1)
 
 
-def _print(report: dict) -> None:
+def _print(report: dict[str, Any]) -> None:
     counts = report["counts"]
     if not counts:
         typer.echo("nothing was submitted yet; start with: gst demo, or gst submit --help")
         return
     typer.echo("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())))
     if report["running"]:
-        rows = [
-            [run["firework_id"], run["name"], run["host"], run["number"], run["directory"]] for run in report["running"]
-        ]
-        print_table(rows, ["id", "running", "host", "attempt", "directory"])
+        rows = [_running(run) for run in report["running"]]
+        print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "directory"])
+    if report["queued"]:
+        rows = [_queued(job) for job in report["queued"]]
+        print_table(rows, ["id", "in the queue", "SLURM job", "waits for", "begins"])
     if report["failures"]:
         rows = [
             [bad["firework_id"], bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]
         ]
         print_table(rows, ["id", "failed", "class", "reason", "way out"])
+    for line in _next_step(counts):
+        typer.echo(line)
+
+
+def _running(run: dict[str, Any]) -> list[Any]:
+    host = run["host"] if not run["slurm_job_id"] else f"{run['host']} (job {run['slurm_job_id']})"
+    since = run["started_at"]
+    took = "" if since is None else _minutes((datetime.now(UTC) - since).total_seconds())
+    return [
+        run["firework_id"], run["name"], host, run["number"], took, _clock(run["expected_end"]), run["directory"],
+    ]  # fmt: skip
+
+
+def _queued(job: dict[str, Any]) -> list[Any]:
+    return [job["firework_id"], job["name"], job["slurm_job_id"], job["reason"], _clock(job["expected_start"])]
+
+
+def _next_step(counts: dict[str, int]) -> list[str]:
+    """What to do where something is there to do and nobody does it."""
+    active = sum(counts.get(state, 0) for state in ("RUNNING", "RESERVED"))
+    if counts.get("READY") and not active:
+        return ["next: gst launch, or on a cluster gst launch --queue"]
+    if counts.get("PAUSED") and not active and not counts.get("READY"):
+        return ["next: gst resume"]
+    return []
+
+
+def _minutes(seconds: float) -> str:
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return f"{hours}:{minutes:02d} h" if hours else f"{int(seconds) // 60} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _clock(time_utc: datetime | None) -> str:
+    return "" if time_utc is None else f"{time_utc.astimezone():%a %H:%M}"

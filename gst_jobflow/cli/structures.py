@@ -173,7 +173,16 @@ def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, out
 
 @app.command("import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Extended XYZ (.xyz, .extxyz, also .gz) or ASE databases (.db).")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Extended XYZ, vasprun.xml, OUTCAR, CP2K (-pos-1.xyz or output), ASE .db, pacemaker .pckl.gzip, "
+            "LAMMPS data or dump; all but .db also gzipped."
+        ),
+    ],
+    format: Annotated[
+        str | None, typer.Option(help="What the files are, where name and first bytes do not tell.")
+    ] = None,
     method: Annotated[
         Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
     ] = None,
@@ -184,28 +193,53 @@ def import_(
     default_config_type: Annotated[
         str | None, typer.Option(help="Config type of ours for all others, e.g. other.")
     ] = None,
+    group_key: Annotated[
+        str | None,
+        typer.Option(help="Records of a file that agree in this key are one group: a split keeps them whole."),
+    ] = None,
+    one_group: Annotated[bool, typer.Option("--one-group", help="Each file is one group: one trajectory.")] = False,
+    type_map: Annotated[
+        str | None, typer.Option(help="Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")
+    ] = None,
+    energy_corrected: Annotated[
+        bool, typer.Option("--energy-corrected", help="Take pacemaker's energy_corrected where there is no energy.")
+    ] = False,
     min_distance: Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")] = 0.8,
     iteration: Iteration = 0,
     tag: Tag = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that parse extended XYZ; by itself: one a core, three at most.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import structures, with their energies, forces and stresses as labels. Doing it again changes nothing.
 
     Every record is checked; bad ones are named by file and index (from 0) and left out, and the exit code is 1.
 
+    vasprun.xml and, where the input is one of our settings, CP2K tell the method of their labels themselves. The frames
+    of a trajectory are one group, which no split of train and test parts.
+
     Example: gst structures import GST-GAP-22.extxyz --method-name PBE-GAP22 --default-config-type other
     """
     from dataclasses import asdict
 
+    from gst_jobflow.importing.formats import known_format
+    from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
+    from gst_jobflow.importing.options import type_map as read_type_map
+    from gst_jobflow.importing.run import import_files
     from gst_jobflow.store import Results
-    from gst_jobflow.store.importing import ImportOptions, config_type_map, import_files, known_config_type
 
     values: dict[str, Any] = {
         **_method_values(method, method_name),
         "config_types": config_type_map(config_type or []),
         "default_config_type": known_config_type(default_config_type) if default_config_type else None,
+        "format": known_format(format) if format else None,
+        "type_map": read_type_map(type_map) if type_map else {},
+        "group_key": group_key,
+        "one_group": one_group,
+        "energy_corrected": energy_corrected,
         "min_distance_A": min_distance,
         "iteration": iteration,
         "tags": tag or [],
@@ -215,12 +249,12 @@ def import_(
     options = _checked(ImportOptions, values)
     results = None if dry_run else Results.open(open_project())
     with _import_progress() as progress:
-        report = import_files(files, results, options, progress)
+        report = import_files(files, results, options, progress, workers)
     if as_json:
         print_json(asdict(report))
     else:
         _tell_import(report)
-    if report.n_bad:
+    if report.n_bad or report.stopped:
         raise typer.Exit(1)
 
 
@@ -290,7 +324,13 @@ def _tell_import(report: Any, listed: int = 20) -> None:
         say(f"look at: {flaw.file} record {flaw.index}: {flaw.reason}")
     if report.n_outliers > listed:
         say(f"… {report.n_outliers - listed} more with energies far off")
+    for flaw in report.warnings[:listed]:
+        say(f"warning: {flaw.file}: {flaw.reason} (seen at record {flaw.index})")
+    if len(report.warnings) > listed:
+        say(f"… {len(report.warnings) - listed} more warnings; --json lists all")
     counts = f"{report.records} records, {report.n_bad} of them bad"
+    if report.stopped:
+        say("stopped at the first flaw" + ("" if report.dry_run else "; what is written stays, see the counts"))
     if report.dry_run:
         typer.echo(f"{counts}; a dry run, nothing is written")
         return
@@ -298,5 +338,3 @@ def _tell_import(report: Any, listed: int = 20) -> None:
         f"{counts}; structures: {report.structures['new']} new, {report.structures['known']} known before; "
         f"labels: {report.labels['new']} new, {report.labels['known']} known before"
     )
-    if report.stopped:
-        say("stopped at the first bad record; what was before it is in, and importing again changes nothing of that")

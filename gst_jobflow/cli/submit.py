@@ -10,6 +10,9 @@ import typer
 from gst_jobflow.cli.common import open_project, parse_assignments, say
 
 if TYPE_CHECKING:
+    from jobflow import Flow, Job
+
+    from gst_jobflow.flows.estimate import Cost
     from gst_jobflow.settings import Project
 
 app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
@@ -26,13 +29,78 @@ Options = Annotated[
 Backend = Annotated[str, typer.Option(help="What labels: vasp, cp2k or tblite.")]
 
 
+Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
+
+_SHOWN = 12
+_asked: list[str] = []
+
+
+@app.callback()
+def _options(
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ask",
+            help="What its SLURM jobs ask, over the settings: nodes=8 for all, md.walltime=24:00:00 for a category.",
+        ),
+    ] = None,
+) -> None:
+    _asked[:] = ask or []
+
+
+def _submit(flow: Flow | Job, project: Project, what: str, *, only_estimate: bool = False, yes: bool = True) -> None:
+    """Submit a flow and say so; or say what it would cost, and refuse what passes the budget."""
+    from gst_jobflow.launch.resources import ask_by_category, parse_asked
+    from gst_jobflow.launch.workflow import submit
+
+    ask_by_category(flow, parse_asked(_asked))
+    budget = project.settings.launch.budget_core_hours
+    if only_estimate or (budget is not None and not yes):
+        from gst_jobflow.flows.estimate import check_budget, estimate
+
+        costs = estimate(flow, project)
+        if only_estimate:
+            _show(costs)
+        if not yes:
+            check_budget(costs, budget)
+    if not only_estimate:
+        submit(flow, project)
+        say(f"submitted {what}; next: gst launch")
+
+
+def _show(costs: list[Cost]) -> None:
+    from gst_jobflow.cli.common import print_table
+
+    def number(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:,.3g}"
+
+    rows = [
+        (cost.name, cost.work, cost.cores, number(cost.core_hours), number(cost.wall_h), cost.segments or "unknown",
+         number(cost.disk_GB), cost.basis)
+        for cost in costs[:_SHOWN]
+    ]  # fmt: skip
+    if len(costs) > _SHOWN:
+        rows.append((f"… and {len(costs) - _SHOWN} more", "", "", "", "", "", "", ""))
+    known = [cost.core_hours for cost in costs if cost.core_hours is not None]
+    disk = [cost.disk_GB for cost in costs if cost.disk_GB is not None]
+    segments = sum(cost.segments or 0 for cost in costs)
+    missing = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
+    rows.append(("total", "", "", number(sum(known)), "", segments, number(sum(disk)), missing))
+    print_table(rows, ["job", "work", "cores", "core hours", "wall h", "segments", "disk GB", "from"])
+
+
 @app.command()
 def label(
     backend: Backend,
     where: Where = None,
-    chunk: Annotated[int, typer.Option(min=1, help="Structures a job.")] = 20,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Structures a job; 20 or more, so that there are at most 400 jobs.")
+    ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
     option: Options = None,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Label structures: energies, forces and stress of one method. Those it has labelled are skipped.
 
@@ -42,8 +110,7 @@ def label(
 
     from gst_jobflow.errors import InputError
     from gst_jobflow.labelling.choose import backend_of
-    from gst_jobflow.labelling.maker import LabelMaker
-    from gst_jobflow.launch.workflow import submit
+    from gst_jobflow.labelling.maker import LabelMaker, chunks
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
@@ -53,13 +120,12 @@ def label(
     ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
     if not ids:
         raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
-    parts = [ids[start : start + chunk] for start in range(0, len(ids), chunk)]
     maker = LabelMaker(chosen, retry_failed=retry_failed)
-    jobs = [maker.make(part) for part in parts]
+    jobs = [maker.make(part) for part in chunks(ids, chunk)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
-    submit(Flow(jobs, name=f"label {backend}"), project)
-    _tell(f"{len(ids)} structures in {len(jobs)} jobs")
+    what = f"{len(ids)} structures in {len(jobs)} jobs"
+    _submit(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
 
 
 @app.command()
@@ -83,10 +149,10 @@ def dataset(
 
     Example: gst submit dataset iter-0 --backend cp2k -w tags=iter-0 --weight crystal=2
     """
+    from gst_jobflow.datasets.maker import DatasetMaker
+    from gst_jobflow.datasets.split import SplitSpec
     from gst_jobflow.errors import InputError
-    from gst_jobflow.fitting.dataset import DatasetMaker, SplitSpec
     from gst_jobflow.labelling.choose import backend_of
-    from gst_jobflow.launch.workflow import submit
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
@@ -99,8 +165,8 @@ def dataset(
     number = make_query("structures", where or []).count(connect(project))
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
     maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
-    submit(maker.make([], fingerprint, where or []), project)
-    _tell(f"dataset {name} of {number} structures labelled by {fingerprint}")
+    what = f"dataset {name} of {number} structures labelled by {fingerprint}"
+    _submit(maker.make([], fingerprint, where or []), project, what)
 
 
 @app.command()
@@ -117,7 +183,6 @@ def fit(
     """
     from gst_jobflow.documents import Dataset, Potential
     from gst_jobflow.fitting.maker import PacemakerFitMaker
-    from gst_jobflow.launch.workflow import submit
     from gst_jobflow.store import Results
 
     project = open_project()
@@ -126,8 +191,8 @@ def fit(
     if parent is not None:
         results.get(Potential, parent)
     maker = PacemakerFitMaker(potential_name=name, config=_fit_config(preset, config, tuple(found.elements)))
-    submit(maker.make(dataset_id, parent), project)
-    _tell(f"fit {name} to dataset {found.name} ({found.counts['train']} labels)")
+    what = f"fit {name} to dataset {found.name} ({found.counts['train']} labels)"
+    _submit(maker.make(dataset_id, parent), project, what)
 
 
 @app.command("melt-quench")
@@ -140,6 +205,8 @@ def melt_quench(
     melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
     quench_ps: Annotated[float, typer.Option(help="Time to cool to 300 K, ps.")] = 20.0,
     seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Make amorphous material: a random start, melted and quenched by a potential.
 
@@ -147,7 +214,6 @@ def melt_quench(
     """
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
     from gst_jobflow.dynamics.stages import Anneal, Quench, Relax
-    from gst_jobflow.launch.workflow import submit
     from gst_jobflow.strict import checked
     from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -159,8 +225,8 @@ def melt_quench(
         checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
         checked(Quench, {"start_K": melt, "end_K": 300.0, "duration_ps": quench_ps}),
     ]
-    submit(MeltQuenchMaker(start=start, stages=stages, seed=seed).make(potential), project)
-    _tell(f"melt-quench of {atoms} atoms of {formula}")
+    flow = MeltQuenchMaker(start=start, stages=stages, seed=seed).make(potential)
+    _submit(flow, project, f"melt-quench of {atoms} atoms of {formula}", only_estimate=estimate, yes=yes)
 
 
 @app.command()
@@ -169,6 +235,8 @@ def cycle(
     potential: Annotated[str, typer.Option(help="Id of the potential.")],
     programme: Annotated[Path, typer.Option(help="YAML file: cell, barrier stages and operations.")],
     seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Run operations (RESET, SET, HOLD) on a device cell; each is a job with its trajectory.
 
@@ -176,7 +244,6 @@ def cycle(
     """
     from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.flows.cycle import CyclePlan
-    from gst_jobflow.launch.workflow import submit
     from gst_jobflow.strict import checked
 
     if device != "cross-point":
@@ -184,8 +251,8 @@ def cycle(
     plan = checked(CyclePlan, _read_yaml(programme), str(programme))
     project = open_project()
     _knows(project, potential, plan.cell.formula)
-    ids = submit(plan.maker(seed).make(potential), project)
-    _tell(f"{len(ids)} jobs: barrier, cell and {len(plan.operations)} operations")
+    what = f"{len(plan.operations) + 2} jobs: barrier, cell and {len(plan.operations)} operations"
+    _submit(plan.maker(seed).make(potential), project, what, only_estimate=estimate, yes=yes)
 
 
 def _knows(project: Project, potential_id: str, formula: str) -> None:
@@ -250,7 +317,3 @@ def _weights(assignments: list[str]) -> dict[str, float]:
         except ValueError as err:
             raise InputError(f"--weight {text}", "write config_type=number, e.g. crystal=2") from err
     return weights
-
-
-def _tell(what: str) -> None:
-    say(f"submitted {what}; next: gst launch")

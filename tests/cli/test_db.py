@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gst_jobflow.cli.main import app
-from gst_jobflow.documents import Attempt, now
+from gst_jobflow.documents import SCHEMA_VERSION, Attempt, now
 from gst_jobflow.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import read_credentials
@@ -108,7 +108,7 @@ def test_backup_and_restore(gst, project, results, tmp_path):
     results.add(structure())
     file = tmp_path / "b.tar"
     written = gst(project, "db", "backup", str(file), "--json")
-    assert written.exit_code == 0 and json.loads(written.stdout)["schema_version"] == 1
+    assert written.exit_code == 0 and json.loads(written.stdout)["schema_version"] == SCHEMA_VERSION
     assert isinstance(gst(project, "db", "restore", str(file)).exception, DatabaseError)
     wrong = gst(project, "db", "restore", str(file), "--force", text="another\n")
     assert isinstance(wrong.exception, InputError) and "nothing was changed" in str(wrong.exception)

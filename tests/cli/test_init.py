@@ -33,7 +33,7 @@ def test_it_makes_a_project(tmp_path, profile):
     assert ".gst/" in ignored and "fw_configs/my_launchpad.yaml" in ignored
     for step in ("gst doctor", "gst db up", str(folder)):
         assert step in done.stderr
-    assert ("my_qadapter.yaml  (account" in done.stderr) == (profile != "laptop")
+    assert ("(queue: account, partition" in done.stderr) == (profile != "laptop")
 
 
 def test_commented_settings_are_settings(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.main import get_command
 
 from gst_jobflow.cli.common import parse_assignments
+from gst_jobflow.cli.main import app
 from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,10 +47,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert not heavy & loaded
 
 
-def test_help_names_every_command() -> None:
-    text = gst("--help").stdout
-    for command in ("init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query"):
-        assert command in text
+def test_help_names_every_command_once_under_its_group() -> None:
+    lines = gst("--help").stdout.splitlines()
+    listed = [line.split()[0] for line in lines[lines.index("Project:") :] if line.startswith("  ") and line[2] != " "]
+    assert sorted(listed) == sorted(get_command(app).commands)
+    assert {"init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query"} < set(
+        listed
+    )
+    assert [line for line in lines if line and line[0] != " " and line.endswith(":")] == [
+        "Options:",
+        "Project:",
+        "Data:",
+        "Work:",
+        "Results:",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +93,24 @@ def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str]
     if code == 1:
         first, second = done.stderr.strip().splitlines()
         assert first.startswith("error: ") and second.startswith("  → ")
+
+
+def test_a_full_disk_is_one_line_and_an_error_of_the_program_is_not_hidden(monkeypatch, capsys) -> None:
+    from gst_jobflow.cli import main as module
+
+    def fails(err: OSError):
+        def app() -> None:
+            raise err
+
+        monkeypatch.setattr(module, "app", app)
+        module.main()
+
+    with pytest.raises(SystemExit) as left:
+        fails(OSError(errno.ENOSPC, "No space left on device", "/data/x"))
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("error: /data/x: No space left on device\n  → make room")
+    with pytest.raises(FileNotFoundError):
+        fails(FileNotFoundError(errno.ENOENT, "No such file or directory", "inner"))
 
 
 def test_structures_go_to_a_file_without_a_project(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ def test_wrong_options_are_said_before_the_database_is_asked(words: list[str], s
 def test_a_file_is_complete_or_not_there(project: Project, tmp_path: Path) -> None:
     query = ["-p", str(project.root), "query"]
     done = gst(*query, "structures", "-f", "csv", "-o", str(tmp_path / "no" / "x.csv"))
-    assert done.returncode == 1 and "cannot write" in done.stderr
+    assert done.returncode == 1 and "mkdir -p" in done.stderr
     assert gst(*query, "cycles", "-f", "extxyz", "-o", str(tmp_path / "x.xyz")).returncode == 1
+    (tmp_path / "kept.csv").write_text("mine")
+    for options, code in (([], 1), (["--force"], 0)):
+        done = gst(*query, "structures", "-f", "csv", "-o", str(tmp_path / "kept.csv"), *options)
+        assert done.returncode == code
+        assert ((tmp_path / "kept.csv").read_text() == "mine") == bool(code)
     assert not (tmp_path / "x.xyz").exists() and not list(tmp_path.glob(".*part"))

@@ -1,0 +1,220 @@
+"""`gst artifacts`: the files that documents name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.database import Database
+
+    from gst_jobflow.settings import Project
+    from gst_jobflow.store.artifacts import ArtifactStore
+
+app = typer.Typer(no_args_is_help=True, help="Look at, check, clean up and move the files that documents name.")
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_UNNAMED = "(nothing)"
+
+
+class Place(StrEnum):
+    """Where files can be kept."""
+
+    folder = "folder"
+    gridfs = "gridfs"
+
+
+def _open() -> tuple[Project, Database, ArtifactStore]:
+    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.connect import connect
+
+    project = open_project()
+    database = connect(project)
+    return project, database, ArtifactStore.of(project, database)
+
+
+def seconds(text: str) -> float:
+    """Read a time such as 7d, 12h or 30m.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    from gst_jobflow.errors import InputError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
+    if match is None:
+        raise InputError(f"'{text}' is no time", "a number with s, m, h, d or w, for example 7d")
+    if not match[2] and float(match[1]):
+        raise InputError(f"'{text}' has no unit", f"for example {match[1]}d for days, {match[1]}h for hours")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+@app.command("list")
+def list_files(
+    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only those that nothing names.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored files: hash, size, when they were put, and what kinds of documents name them."""
+    project, database, artifacts = _open()
+    rows: list[dict[str, Any]] = []
+    more = False
+    for row in _rows(project, database, artifacts):
+        if unreferenced and row["named_by"]:
+            continue
+        if limit and len(rows) == limit:
+            more = True
+            break
+        rows.append(row)
+    if as_json:
+        print_json(rows)
+        return
+    table = [
+        (row["sha256"], _size(row["size_bytes"]), f"{row['put_at']:%Y-%m-%d %H:%M}", _kinds(row["named_by"]))
+        for row in rows
+    ]
+    print_table(table, ("sha256", "size", "put (UTC)", "named by"))
+    if more:
+        say(f"the first {limit}; all: --limit 0")
+
+
+def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
+    from gst_jobflow.store.references import References, look
+
+    with References() as references:
+        look(project, database, references)
+        for file in artifacts.stored():
+            yield {
+                "sha256": file.digest,
+                "size_bytes": file.size_bytes,
+                "put_at": datetime.fromtimestamp(file.time, UTC),
+                "named_by": references.kinds(file.digest),
+            }
+
+
+def _kinds(kinds: list[str]) -> str:
+    return ", ".join(kinds) or _UNNAMED
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+@app.command()
+def du(as_json: JsonOption = False) -> None:
+    """Say how much room the files take, by the kinds of documents that name them."""
+    project, database, artifacts = _open()
+    sums: dict[str, dict[str, int]] = {}
+    total = {"files": 0, "size_bytes": 0}
+    for row in _rows(project, database, artifacts):
+        # a file that several kinds name counts for each of them, and once in all
+        entries = [sums.setdefault(kind, {"files": 0, "size_bytes": 0}) for kind in row["named_by"] or [_UNNAMED]]
+        for entry in (*entries, total):
+            entry["files"] += 1
+            entry["size_bytes"] += row["size_bytes"]
+    trash = {"files": 0, "size_bytes": 0}
+    for file in artifacts.backend.trashed():
+        trash = {"files": trash["files"] + 1, "size_bytes": trash["size_bytes"] + file.size_bytes}
+    if as_json:
+        print_json({"store": artifacts.backend.kind, "by_kind": sums, "all": total, "trash": trash})
+        return
+    ordered = sorted(sums.items(), key=lambda item: -item[1]["size_bytes"])
+    rows = [*ordered, ("all", total), *([("trash", trash)] if trash["files"] else [])]
+    print_table([(name, n["files"], _size(n["size_bytes"])) for name, n in rows], ("named by", "files", "size"))
+
+
+@app.command()
+def check(as_json: JsonOption = False) -> None:
+    """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
+    from gst_jobflow.store.check import check_files, check_stored
+
+    _, database, artifacts = _open()
+    findings = [*check_files(database, artifacts), *check_stored(artifacts)]
+    if as_json:
+        print_json({"findings": [finding.as_dict() for finding in findings]})
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.collection} {finding.id}: {finding.what}\n  → {finding.fix}")
+        typer.echo(f"findings: {len(findings)}" if findings else "clean")
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    older_than: Annotated[
+        str, typer.Option("--older-than", help="Leave files alone that were put within this time.")
+    ] = "7d",
+    grace: Annotated[str, typer.Option("--grace", help="How long files lie in the trash before they go.")] = "1d",
+    force: Annotated[bool, typer.Option("--force", help="Although the database names none of the files.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove files that no document and no manifest names; safe beside running jobs.
+
+    They go to the trash first, and a later run deletes them from there if nobody has missed them.
+    """
+    from gst_jobflow.store.garbage import collect
+
+    limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
+    project, database, artifacts = _open()
+    tell = (lambda _: None) if as_json else say
+    done = collect(project, database, artifacts, **limits, dry_run=dry_run, force=force, tell=tell)
+    if as_json:
+        print_json(asdict(done))
+        return
+    rows = [
+        ("files", done.files, _size(done.size_bytes)),
+        ("of them needed", done.needed, ""),
+        (f"put within {older_than}", done.young, ""),
+        ("of another user, or put just now", done.left, ""),
+        ("to the trash", done.trashed, _size(done.trashed_bytes)),
+        ("taken back", done.taken_back, ""),
+        ("deleted", done.deleted, _size(done.deleted_bytes)),
+        ("still in the trash", done.in_trash, ""),
+        ("leftovers removed", done.leftovers, _size(done.leftover_bytes)),
+    ]
+    print_table(rows, ("", "number", "size"))
+    if dry_run:
+        typer.echo("nothing was changed (--dry-run)")
+
+
+@app.command()
+def move(
+    to: Annotated[Place, typer.Option("--to", help="Where all files go.")],
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Afterwards remove each from where it was, its copy verified again.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Move all files from the folder into the database or back, verify them, then switch artifacts.store in gst.yaml.
+
+    Killed, it goes on where it was when it is run again. Refused while fireworks run.
+    """
+    from gst_jobflow.store.move_files import move as move_all
+
+    project, database, _ = _open()
+    done = move_all(project, database, to.value, remove=remove)
+    if as_json:
+        print_json(asdict(done))
+        return
+    typer.echo(f"{done.files} files ({_size(done.size_bytes)}) are in the {to.value}, {done.copied} of them new there")
+    if done.removed:
+        typer.echo(f"{done.removed} removed from where they were")
+    said = "now" if done.switched else "already"
+    typer.echo(f"{project.file} says {said}: artifacts.store = {to.value}; other computers need the same setting")

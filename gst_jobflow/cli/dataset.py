@@ -1,0 +1,446 @@
+"""`gst dataset`: choose labels, split them, weigh them, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.datasets import Made
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.store import Results
+
+app = typer.Typer(
+    no_args_is_help=True, help="Datasets: which labels a potential is fitted to, how they are split and weighted."
+)
+
+DatasetId = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Id, at least 6 characters that it begins with, or name of a dataset.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the new one; else the old one's and what was done.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same.")]
+Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config_type: aimd=1,hard_sphere=0.5.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Name that people know it by.")],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query; else all.")
+    ] = None,
+    labels_where: Annotated[
+        list[str] | None, typer.Option("--labels-where", help="Which of their labels, as in gst query.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="The method whose labels are taken; may be left out where there is one only.")
+    ] = None,
+    method_name: Annotated[
+        str | None, typer.Option(help="Instead: the name that labels were imported under with --method-name.")
+    ] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of the groups of each config_type to test.")] = 0.1,
+    seed: Seed = 0,
+    weights: Weights = None,
+    reference_energies: Annotated[
+        str, typer.Option(help="least-squares, free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2.")
+    ] = "least-squares",
+    max_force: Annotated[
+        float | None, typer.Option(help="eV/Å: labels with a larger force on an atom stay out.")
+    ] = None,
+    drop_near_duplicates: Annotated[
+        float | None,
+        typer.Option(help="Å: of structures whose interatomic distances are this alike, keep one. Takes a while."),
+    ] = None,
+    random_fraction: Annotated[
+        float, typer.Option(help="Share of hard_sphere and rss structures that stays in the training set.")
+    ] = 1.0,
+    iteration: Annotated[int, typer.Option(min=0, help="Iteration of the training protocol.")] = 0,
+    parent: Annotated[
+        str | None, typer.Option(help="Dataset that this one goes on from: what was trained on is not tested.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a dataset of the converged labels of structures. The same again gives the same id.
+
+    Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
+    """
+    from gst_jobflow.datasets import DatasetSpec, create_dataset, find_dataset
+    from gst_jobflow.store import Results
+    from gst_jobflow.strict import checked
+
+    energies: Any = reference_energies
+    if reference_energies not in ("least-squares", "free-atoms"):
+        energies = _numbers(reference_energies, "--reference-energies", "Ge=-4.1,Sb=-3.9; or least-squares, free-atoms")
+    results = Results.open(open_project())
+    values = {
+        "split": {"test_fraction": test_fraction, "seed": seed},
+        "config_type_weights": _numbers(weights or "", "--weights", "aimd=1,hard_sphere=0.5"),
+        "reference_energies": energies,
+        "labels_where": labels_where or [],
+        "max_force_eV_A": max_force,
+        "near_duplicates_A": drop_near_duplicates,
+        "random_fraction": random_fraction,
+        "iteration": iteration,
+        "parent_id": find_dataset(results, parent).id if parent else None,
+    }
+    spec = checked(DatasetSpec, values)
+    method = _fingerprint(results, fingerprint, method_name)
+    with progress_line() as line:
+        progress = partial(line, "compared")
+        made = create_dataset(results, name, method, spec, where=where or [], progress=progress)
+    for text in _left_out(made.dataset):
+        say(text)
+    _tell([made], as_json)
+
+
+@app.command()
+def split(
+    dataset: DatasetId,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Draw this share of the groups of each config_type.")
+    ] = None,
+    test_where: Annotated[
+        list[str] | None, typer.Option("--test-where", help="Test the structures that match, as in gst query.")
+    ] = None,
+    kfold: Annotated[int | None, typer.Option(help="That many datasets; each group is tested in one.")] = None,
+    seed: Seed = 0,
+    name: Name = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Split the labels of a dataset in another way; the new dataset names the old one as its parent.
+
+    Example: gst dataset split iter-1 --test-where config_type=aimd
+    """
+    from gst_jobflow.datasets import SplitSpec, find_dataset, split_by_query, split_dataset, split_in_folds
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.store import Results
+    from gst_jobflow.strict import checked
+
+    if sum(way is not None for way in (test_fraction, test_where, kfold)) != 1:
+        raise InputError("how is it to be split?", "give one of --test-fraction, --test-where and --kfold")
+    if test_where is not None and seed:
+        raise InputError("--seed draws nothing with --test-where", "leave it out")
+    results = Results.open(open_project())
+    found = find_dataset(results, dataset)
+    if test_where is not None:
+        made = [split_by_query(results, found.id, test_where, name=name)]
+        if followed := made[0].dataset.split.get("followed_their_group"):
+            say(f"{followed} more are tested: they are of the same groups as those that match")
+    elif kfold is not None:
+        made = split_in_folds(results, found.id, kfold, seed, name=name)
+    else:
+        spec = checked(SplitSpec, {"test_fraction": test_fraction, "seed": seed})
+        made = [split_dataset(results, found.id, spec, name=name)]
+    _tell(made, as_json, found)
+
+
+@app.command()
+def weights(
+    dataset: DatasetId,
+    assignments: Annotated[list[str], typer.Argument(metavar="TYPE=WEIGHT…", help="e.g. aimd=2 hard_sphere=0.5")],
+    name: Name = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The same labels and split with other weights; those of types that are not named stay.
+
+    Example: gst dataset weights iter-1 aimd=2 hard_sphere=0.5
+    """
+    from gst_jobflow.datasets import find_dataset, reweight
+    from gst_jobflow.store import Results
+
+    new = _numbers(",".join(assignments), "weights", "aimd=2 hard_sphere=0.5")
+    results = Results.open(open_project())
+    found = find_dataset(results, dataset)
+    _tell([reweight(results, found.id, new, name=name)], as_json, found)
+
+
+@app.command()
+def fractions(
+    dataset: DatasetId,
+    of: Annotated[str, typer.Option(help="Config types that there is to be less of.")] = "hard_sphere,rss",
+    keep: Annotated[str, typer.Option(help="Shares, a dataset each.")] = "1,0.5,0.25,0",
+    seed: Seed = 0,
+    name: Name = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Datasets with shares of the random training structures, for ablations: nested, with one test set.
+
+    Example: gst dataset fractions iter-1 --of hard_sphere,rss --keep 1,0.5,0.25,0
+    """
+    from typing import get_args
+
+    from gst_jobflow.datasets import find_dataset, fraction_datasets
+    from gst_jobflow.documents import ConfigType
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.store import Results
+
+    kinds = [kind.strip() for kind in of.split(",")]
+    if unknown := [kind for kind in kinds if kind not in get_args(ConfigType)]:
+        raise InputError(f"no config_type '{unknown[0]}'", nearest(unknown[0], get_args(ConfigType)))
+    try:
+        shares = [float(part) for part in keep.split(",")]
+    except ValueError as err:
+        raise InputError(f"--keep {keep}", "shares between 0 and 1, e.g. 1,0.5,0.25,0") from err
+    results = Results.open(open_project())
+    found = find_dataset(results, dataset)
+    _tell(fraction_datasets(results, found.id, shares, kinds, seed, name=name), as_json, found)
+
+
+@app.command()
+def show(
+    dataset: DatasetId,
+    members: Annotated[bool, typer.Option("--members", help="List the members instead, a line each.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Counts, weights, reference energies, compositions and ranges of a dataset, and how it was made.
+
+    Example: gst dataset show iter-1
+    """
+    from gst_jobflow.datasets import describe_dataset, find_dataset, read_members
+    from gst_jobflow.store import Results
+
+    results = Results.open(open_project())
+    found = find_dataset(results, dataset)
+    if members:
+        _print_members(read_members(results.artifacts, found), as_json)
+        return
+    numbers = describe_dataset(results, found)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), **numbers})
+        return
+    for line in _description(results, found, numbers):
+        typer.echo(line)
+    print_table(
+        [
+            [*list(row.values())[:5], _range(row["energy_per_atom_eV"]), _range(row["max_force_eV_A"])]
+            for row in numbers["config_types"]
+        ],
+        ["config_type", "train", "test", "atoms", "weight", "energy eV/atom", "largest force eV/Å"],
+    )
+    shown = numbers["compositions"][:20]
+    print_table([list(row.values()) for row in shown], ["composition", "train", "test"])
+    if len(numbers["compositions"]) > len(shown):
+        say(f"20 of {len(numbers['compositions'])} compositions; --json shows all")
+
+
+@app.command()
+def diff(
+    first: DatasetId,
+    second: DatasetId,
+    members: Annotated[
+        bool, typer.Option("--members", help="List what differs, a line each: - first, + second, ~ moved.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What differs between two datasets: members, train and test, weights, reference energies.
+
+    Example: gst dataset diff iter-0 iter-1
+    """
+    from dataclasses import asdict
+
+    from gst_jobflow.datasets import diff_datasets, find_dataset
+    from gst_jobflow.store import Results
+
+    results = Results.open(open_project())
+    one, other = find_dataset(results, first), find_dataset(results, second)
+    if members:
+        _print_changes(results, one, other, as_json)
+        return
+    found = diff_datasets(results, one, other)
+    if as_json:
+        print_json({**asdict(found), "same": found.same})
+        return
+    kinds = sorted({kind for counts in found.members.values() for kind in counts})
+    rows = [
+        [what, sum(counts.values()), *(counts.get(kind, 0) for kind in kinds)] for what, counts in found.members.items()
+    ]
+    print_table(
+        rows, ["members", "all", *kinds], title=f"{one.name} ({one.id[:12]}) and {other.name} ({other.id[:12]})"
+    )
+    for title, pairs in (
+        ("moved", found.moved),
+        ("weight", found.weights),
+        ("reference energy", found.reference_energies_eV),
+    ):
+        for key, change in pairs.items():
+            typer.echo(f"{title} {key}: {change if isinstance(change, int) else _arrow(change)}")
+    for key, (before, after) in found.fields.items():
+        typer.echo(f"{key}: {before} → {after}")
+    say("a fit sees the same" if found.same else "a fit sees the difference")
+
+
+@app.command()
+def duplicates(
+    dataset: DatasetId,
+    tolerance: Annotated[float, typer.Option(help="Å that interatomic distances may differ by.")] = 0.01,
+    as_json: JsonOption = False,
+) -> None:
+    """Members whose structures are nearly the same as another one's. Takes a few milliseconds a structure.
+
+    Two structures are near-duplicates when they have the same atoms, and these can be paired so that the sorted
+    distances to the 12 nearest neighbours of each element (up to 6 Å) differ nowhere by more than the tolerance:
+    whatever the order, place and orientation of the atoms. Moves by up to half the tolerance are always found.
+
+    Example: gst dataset duplicates iter-1 --tolerance 0.02
+    """
+    from gst_jobflow.datasets import find_dataset, load_members, near_duplicates
+    from gst_jobflow.store import Results
+
+    results = Results.open(open_project())
+    found = find_dataset(results, dataset)
+    table = load_members(results, found)
+    with progress_line() as line:
+        pairs = near_duplicates(results, table, tolerance, partial(line, "compared"))
+    columns = ("structure_id", "near", "config_type", "split", "split_of_near", "energy_difference_eV_per_atom")
+    ids, kinds, sides = table.structure_ids, table.config_types, ("train", "test")
+    rows = [
+        (
+            ids[pair.row].decode(),
+            ids[pair.of].decode(),
+            kinds.known[kinds.codes[pair.row]],
+            sides[int(table.test[pair.row])],
+            sides[int(table.test[pair.of])],
+            pair.energy_difference_eV,
+        )
+        for pair in pairs
+    ]
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    print_table([[*row[:5], f"{row[5]:.2g}"] for row in rows], columns)
+    straddling = sum(row[3] != row[4] for row in rows)
+    say(f"{len(rows)} of {len(table)} are within {tolerance:g} Å of another; {straddling} of them on the other side")
+
+
+def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
+    """The method that was asked for, or the only one that there is."""
+    from gst_jobflow.datasets.select import fingerprints
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.labelling.method import Method
+
+    if given is not None and name is not None:
+        raise InputError("--fingerprint and --method-name say the same thing twice", "give one of them")
+    if name is not None:
+        return Method(code="imported", parameters={"name": name}).fingerprint()
+    if given is not None:
+        return given
+    known = fingerprints(results.database)
+    if not known:
+        raise InputError("there are no labels", "gst submit label makes labels; gst structures import brings some")
+    if len(known) > 1:
+        raise InputError(
+            f"labels of {len(known)} methods, and they never mix: {', '.join(known)}", f"--fingerprint {known[0]}"
+        )
+    say(f"labels of {known[0]}")
+    return known[0]
+
+
+def _numbers(text: str, option: str, example: str) -> dict[str, float]:
+    """`a=1,b=2` as numbers; twice the same name is refused."""
+    from gst_jobflow.errors import InputError
+
+    numbers: dict[str, float] = {}
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        key, sign, value = part.partition("=")
+        if not sign or not key or key in numbers:
+            raise InputError(f"{option} {text}: '{part}'", f"write each name once, e.g. {example}")
+        try:
+            numbers[key] = float(value)
+        except ValueError as err:
+            raise InputError(f"{option} {text}: '{value}' is not a number", f"e.g. {example}") from err
+    return numbers
+
+
+def _tell(made: Iterable[Made], as_json: bool, origin: Dataset | None = None) -> None:
+    """Ids on stdout, a table of counts, and whether each is new."""
+    all_made = list(made)
+    if as_json:
+        print_json([{**item.dataset.model_dump(mode="json"), "new": item.new} for item in all_made])
+        return
+    for item in all_made:
+        typer.echo(item.dataset.id)
+        counts = item.dataset.counts_by_config_type
+        kinds = sorted({kind for side in counts.values() for kind in side})
+        rows = [[kind, *(counts[split].get(kind, 0) for split in ("train", "test"))] for kind in kinds]
+        rows.append(["all", *(item.dataset.counts[split] for split in ("train", "test"))])
+        print_table(rows, ["config_type", "train", "test"], title=item.dataset.name)
+        if not item.new:
+            same = origin is not None and item.dataset.id == origin.id
+            say("nothing changes: that is the dataset itself" if same else f"known before as '{item.dataset.name}'")
+
+
+def _left_out(dataset: Dataset) -> Iterator[str]:
+    reasons = {
+        "structures_without_label": "structures have no such label",
+        "structures_not_there": "structures are not in the database",
+        "labels_without_structure": "labels name a structure that is not there (gst db check)",
+        "large_forces": "labels have larger forces",
+        "near_duplicates": "structures are near-duplicates",
+        "random_left_out": "random structures stay out of the training set",
+    }
+    for reason, text in reasons.items():
+        if number := dataset.selection.get(reason):
+            yield f"{number} {text}"
+
+
+def _description(results: Results, dataset: Dataset, numbers: dict[str, Any]) -> Iterator[str]:
+    yield f"{dataset.name} {dataset.id}"
+    yield f"  made {dataset.created_at:%Y-%m-%d %H:%M}, iteration {dataset.iteration}, method {dataset.fingerprint}"
+    sides = ", ".join(f"{n} {split} in {numbers['groups'][split]} groups" for split, n in dataset.counts.items())
+    yield f"  {dataset.n_members} labels, {dataset.n_atoms} atoms: {sides}"
+    yield f"  split: {_words(dataset.split)}"
+    if dataset.selection:
+        yield f"  selection: {_words(dataset.selection)}"
+    energies = ", ".join(f"{element} {energy:.4f}" for element, energy in dataset.reference_energies_eV.items())
+    yield f"  reference energies: {energies} eV ({dataset.reference_energies_source})"
+    if dataset.parent_id:
+        yield f"  from dataset {dataset.parent_id}"
+    for collection, relation, field in (
+        ("datasets", "datasets from it", "parent_id"),
+        ("potentials", "potentials", "dataset_id"),
+    ):
+        found = [item["_id"] for item in results.database[collection].find({field: dataset.id}, {"_id": 1}).limit(20)]
+        if found:
+            yield f"  {relation}: {' '.join(found)}"
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {' '.join(value) or 'all' if isinstance(value, list) else value}" for key, value in values.items()
+    )
+
+
+def _range(values: dict[str, float] | None) -> str:
+    return "" if values is None else f"{values['min']:.3f} … {values['mean']:.3f} … {values['max']:.3f}"
+
+
+def _arrow(change: tuple[float | None, float | None]) -> str:
+    return " → ".join("none" if value is None else f"{value:g}" for value in change)
+
+
+def _print_members(members: Iterable[dict[str, Any]], as_json: bool) -> None:
+    import json
+
+    for member in members:
+        # JSON lines: a million members need not fit in memory
+        shown = (member["label_id"], member["structure_id"], member["config_type"], member["split"])
+        typer.echo(json.dumps(member) if as_json else "  ".join(shown))
+
+
+def _print_changes(results: Results, first: Dataset, second: Dataset, as_json: bool) -> None:
+    import json
+
+    from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, changes
+
+    signs = {ONLY_FIRST: "-", ONLY_SECOND: "+", MOVED: "~"}
+    for what, before, after in changes(results.artifacts, first, second):
+        member = before or after
+        if as_json:
+            typer.echo(json.dumps({"what": what, "first": before or None, "second": after or None}))
+        else:
+            side = f"{before['split']} → {after['split']}" if what == MOVED else member["split"]
+            typer.echo(f"{signs[what]} {member['label_id']}  {member['structure_id']}  {member['config_type']}  {side}")

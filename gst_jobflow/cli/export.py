@@ -1,0 +1,331 @@
+"""`gst export`: datasets, potentials and deposit bundles out of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.exporting.bundle import Plan
+    from gst_jobflow.exporting.bundle_format import BundleManifest, Citation
+    from gst_jobflow.store import Results
+
+app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
+
+Id = Annotated[str, typer.Argument(help="Its id, or at least six characters that it begins with.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where to; complete or not at all.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written, how many and how large.")]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="List files that are missing in the bundle instead of stopping.")
+]
+Title = Annotated[str, typer.Option(help="Bundles: their title.")]
+Authors = Annotated[str, typer.Option(help="Bundles: 'Family, Given; Family, Given'.")]
+Licence = Annotated[str, typer.Option(help="Bundles: an SPDX name as CC-BY-4.0, or an address; none is made up.")]
+Doi = Annotated[str, typer.Option(help="Bundles: their DOI.")]
+CitationText = Annotated[str, typer.Option("--citation", help="Bundles: how they are to be cited.")]
+Description = Annotated[str, typer.Option(help="Bundles: a few sentences on what this is.")]
+
+
+@app.command()
+def dataset(
+    id: Id,
+    output: Output,
+    form: Annotated[
+        str | None, typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; else as the file's name says.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="train or test; both when none is given.")] = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    allow_missing: AllowMissing = False,
+    title: Title = "",
+    authors: Authors = "",
+    licence: Licence = "",
+    doi: Doi = "",
+    citation: CitationText = "",
+    description: Description = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
+
+    Example: gst export dataset 3f2a9c -o train.extxyz --split train
+    """
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.exporting.formats import export_dataset, format_of
+
+    said = _citation(title, authors, licence, doi, citation, description)
+    if form == "bundle":
+        if split is not None:
+            raise InputError("a bundle holds the whole dataset", "leave --split out")
+        _bundle("datasets", id, output, said, force, allow_missing, dry_run, as_json)
+        return
+    _no_words(said, allow_missing)
+    chosen = format_of(output, form)
+    results = _results()
+    document = results.get(Dataset, _found(results, "datasets", id))
+    if dry_run:
+        _check_split(split)
+        count = document.n_members if split is None else document.counts.get(split, 0)
+        _tell({"structures": count, "format": chosen, "written": False}, f"{count} structures; a dry run", as_json)
+        return
+    with disk_in_words(), progress_line() as line:
+
+        def shown(done: int, total: int) -> None:
+            line("structures", done, total)
+
+        written = export_dataset(
+            results, document, output.absolute(), form=chosen, split=split, force=force, progress=shown
+        )
+    both = " (train and test together; --split takes one)" if split is None and chosen == "pckl.gzip" else ""
+    text = f"{output}: {written} structures of dataset {document.id}{both}"
+    _tell({"structures": written, "format": chosen, "written": True}, text, as_json)
+
+
+@app.command()
+def potential(
+    id: Id,
+    output: Output,
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="files (for LAMMPS, with a README), or bundle with all it came from.")
+    ] = "files",
+    force: Force = False,
+    dry_run: DryRun = False,
+    allow_missing: AllowMissing = False,
+    title: Title = "",
+    authors: Authors = "",
+    licence: Licence = "",
+    doi: Doi = "",
+    citation: CitationText = "",
+    description: Description = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A potential as a folder with its files and a README, or as a bundle with its dataset, labels and structures.
+
+    Example: gst export potential 8c01d2 -o GST-ACE
+    """
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.exporting.potential import export_potential, potential_files
+
+    said = _citation(title, authors, licence, doi, citation, description)
+    if form == "bundle":
+        _bundle("potentials", id, output, said, force, allow_missing, dry_run, as_json)
+        return
+    if form != "files":
+        raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
+    _no_words(said, allow_missing)
+    results = _results()
+    document = results.get(Potential, _found(results, "potentials", id))
+    if dry_run:
+        files = {name: ref.size_bytes for name, ref in potential_files(document)}
+        text = "\n".join(f"{name}: {size} bytes" for name, size in files.items()) + "\na dry run, nothing is written"
+        _tell({"files": files, "written": False}, text, as_json)
+        return
+    with disk_in_words():
+        names = export_potential(results, document, output.absolute(), force=force)
+    _tell({"files": names, "written": True}, f"{output}: {', '.join(names)}", as_json)
+
+
+@app.command()
+def study(
+    id: Id,
+    output: Output,
+    force: Force = False,
+    dry_run: DryRun = False,
+    allow_missing: AllowMissing = False,
+    title: Title = "",
+    authors: Authors = "",
+    licence: Licence = "",
+    doi: Doi = "",
+    citation: CitationText = "",
+    description: Description = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A bundle of a study: its members and all that these came from. -o is a folder, .tar or .tar.gz.
+
+    Example: gst export study demo-1 -o demo.tar --title "A demo" --authors "Doe, Jane" --licence CC-BY-4.0
+    """
+    said = _citation(title, authors, licence, doi, citation, description)
+    _bundle("studies", id, output, said, force, allow_missing, dry_run, as_json)
+
+
+@app.command()
+def cycle(
+    id: Id,
+    output: Output,
+    force: Force = False,
+    dry_run: DryRun = False,
+    allow_missing: AllowMissing = False,
+    title: Title = "",
+    authors: Authors = "",
+    licence: Licence = "",
+    doi: Doi = "",
+    citation: CitationText = "",
+    description: Description = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A bundle of a device cycle: its trajectories, cells and potential, with all that these came from.
+
+    Example: gst export cycle 77ab01 -o cycle.tar
+    """
+    said = _citation(title, authors, licence, doi, citation, description)
+    _bundle("cycles", id, output, said, force, allow_missing, dry_run, as_json)
+
+
+@app.command("all")
+def everything(
+    output: Output,
+    force: Force = False,
+    dry_run: DryRun = False,
+    allow_missing: AllowMissing = False,
+    title: Title = "",
+    authors: Authors = "",
+    licence: Licence = "",
+    doi: Doi = "",
+    citation: CitationText = "",
+    description: Description = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A bundle of all results; not of the launchpad and its queues, which `gst db backup` keeps.
+
+    Example: gst export all -o group-data.tar
+    """
+    said = _citation(title, authors, licence, doi, citation, description)
+    _bundle("all", None, output, said, force, allow_missing, dry_run, as_json)
+
+
+def _citation(title: str, authors: str, licence: str, doi: str, citation: str, description: str) -> Citation:
+    from gst_jobflow.exporting.bundle_format import Citation
+
+    names = [name.strip() for name in authors.split(";") if name.strip()]
+    values = {"title": title, "licence": licence, "doi": doi, "citation": citation, "description": description}
+    return Citation(authors=names, **{key: value.strip() for key, value in values.items()})
+
+
+def _no_words(said: Citation, allow_missing: bool) -> None:
+    """Only bundles have a place for what the depositor says; leaving it out silently would be a surprise."""
+    from gst_jobflow.errors import InputError
+
+    given = [name for name, value in said.model_dump().items() if value]
+    if given or allow_missing:
+        name = given[0] if given else "allow-missing"
+        raise InputError(f"--{name} is for bundles", "add --format bundle, or leave it out")
+
+
+def _check_split(split: str | None) -> None:
+    from gst_jobflow.datasets.members import SPLITS
+    from gst_jobflow.errors import InputError, nearest
+
+    if split is not None and split not in SPLITS:
+        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+
+
+def _results() -> Results:
+    from gst_jobflow.store import Results
+
+    return Results.open(open_project())
+
+
+def _found(results: Results, collection: str, text: str) -> str:
+    from gst_jobflow.store.lineage import locate
+
+    return locate(results.database, text, collection)[1]
+
+
+def _bundle(
+    collection: str,
+    text: str | None,
+    output: Path,
+    said: Citation,
+    force: bool,
+    allow_missing: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    import tempfile
+
+    from gst_jobflow.exporting.bundle import kind_of_target, plan_bundle, write_bundle
+    from gst_jobflow.exporting.readme import NO_LICENCE
+
+    kind_of_target(output)
+    results = _results()
+    id = _found(results, collection, text) if text is not None else None
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            _tell_plan(plan_bundle(results, collection, id, Path(scratch)), as_json)
+        return
+    with disk_in_words(), progress_line() as line:
+        manifest = write_bundle(
+            results,
+            collection,
+            id,
+            output.absolute(),
+            citation=said,
+            force=force,
+            allow_missing=allow_missing,
+            progress=line,
+        )
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        _tell_bundle(manifest, output)
+    if not said.licence:
+        say(f"{NO_LICENCE}\n  → --licence says which")
+
+
+def _tell_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        files = {"count": plan.n_files, "size_bytes": plan.files_bytes}
+        left_out = [ref.model_dump() for ref in plan.left_out]
+        print_json({"documents": plan.documents, "size_bytes": plan.size_bytes, "files": files, "left_out": left_out})
+        return
+    rows = [(name, count, _megabytes(plan.size_bytes[name])) for name, count in plan.documents.items()]
+    print_table([*rows, ("files", plan.n_files, _megabytes(plan.files_bytes))], ("", "number", "size before packing"))
+    for ref in plan.left_out[:20]:
+        say(f"left out ({ref.reason}): {ref.name} {ref.sha256}")
+    say("a dry run, nothing is written")
+
+
+def _tell_bundle(manifest: BundleManifest, output: Path) -> None:
+    rows = [(name, part.documents, _megabytes(part.size_bytes)) for name, part in manifest.collections.items()]
+    print_table([*rows, ("files", manifest.files.count, _megabytes(manifest.files.size_bytes))], ("", "number", "size"))
+    typer.echo(f"written: {output}")
+    left_out = manifest.files.left_out
+    for ref in left_out[:20]:
+        say(f"left out ({ref.reason}): {ref.name} {ref.sha256}")
+    if len(left_out) > 20:
+        say(f"… {len(left_out) - 20} more; manifest.json and README.md list them")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _tell(values: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print_json(values)
+    else:
+        typer.echo(text)
+
+
+@contextmanager
+def disk_in_words() -> Iterator[None]:
+    """A full disk or a folder without access is one line with a way out."""
+    from gst_jobflow.errors import DataError
+
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough
+        raise
+    except OSError as err:
+        place = f"{err.filename}: " if err.filename else ""
+        raise DataError(
+            f"{place}{err.strerror or err}; what was there is as it was", "make room or grant access, then again"
+        ) from err

@@ -1,0 +1,45 @@
+"""`gst logs`: what a job printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json
+
+
+def command(
+    job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job, as gst status shows it.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each file.")] = 20,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; default: the last.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how each attempt of a job ended, and the end of what the last one printed."""
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.launch.logs import attempts_of, logs
+    from gst_jobflow.store.connect import connect
+
+    found = attempts_of(connect(open_project()), job_id)
+    if attempt is not None and attempt > len(found):
+        raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")
+    chosen = found[(attempt or len(found)) - 1]
+    shown = logs(Path(chosen["directory"]), lines)
+    if as_json:
+        fields = ("number", "state", "host", "slurm_job_id", "failure_class", "reason", "directory")
+        print_json(
+            {
+                "attempts": [{name: each.get(name) for name in fields} for each in found],
+                "logs": [{"file": log.file, "lines": log.lines} for log in shown],
+            }
+        )
+        return
+    for each in found:
+        where = each["host"] + (f", SLURM job {each['slurm_job_id']}" if each.get("slurm_job_id") else "")
+        why = f": {each['failure_class']}: {each['reason']}" if each.get("reason") else ""
+        typer.echo(f"attempt {each['number']} on {where} {each['state']}{why}")
+    typer.echo(f"in {chosen['directory']}")
+    for log in shown:
+        typer.echo(f"\n== {log.file.relative_to(chosen['directory'])}")
+        typer.echo("\n".join(log.lines))

@@ -1,0 +1,90 @@
+"""`gst db users`: accounts for those who share a project's database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Accounts of the project's database: readers read, workers also run jobs, owners also drop and migrate.",
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
+Show = Annotated[bool, typer.Option("--show", help="Print the URI with its password, too.")]
+File = Annotated[
+    Path | None, typer.Option(help="Where its URI goes, mode 0600; none: .gst/users/NAME.uri of the project.")
+]
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="owner, worker or reader.")],
+    file: File = None,
+    show: Show = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an account with a random password, and write its URI to a private file."""
+    from gst_jobflow.store.users import add_user
+
+    project = open_project()
+    written = add_user(project, name, role, file and file.absolute())
+    _tell(project, name, role, written, show, as_json)
+
+
+@app.command()
+def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
+    """Give an account a new random password; the old one ends at once."""
+    from gst_jobflow.store.users import set_password
+
+    project = open_project()
+    written = set_password(project, name, file and file.absolute())
+    _tell(project, name, "", written, show, as_json)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove an account; what it wrote stays."""
+    from gst_jobflow.store.users import remove_user
+
+    remove_user(open_project(), name)
+    typer.echo(f"removed: {name}")
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the accounts of this database."""
+    from gst_jobflow.store.users import list_users
+
+    users = list_users(open_project())
+    if as_json:
+        print_json([{"name": user.name, "role": user.role, "file": user.file} for user in users])
+        return
+    if not users:
+        typer.echo("none; gst db users add NAME --role reader makes one")
+        return
+    print_table([(user.name, user.role, user.file) for user in users], ("name", "role", "file with its URI"))
+
+
+def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
+    from gst_jobflow.store.connect import connection
+
+    uri = file.read_text().strip()
+    if as_json:
+        print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})
+        return
+    typer.echo(f"wrote {file}")
+    if show:
+        typer.echo(uri)
+    say("hand that file over privately: it holds the password. Who has it makes a project on this database with it:")
+    say(f"  gst init DIR --mongo-uri-file {file.name} --artifacts-dir {project.artifacts_dir}")
+    if not connection(project).external:
+        say("this database listens on this host only: from elsewhere, through an ssh tunnel to the same port")

@@ -1,0 +1,63 @@
+"""`gst pause`, `resume`, `cancel`, `logs`, `status`, `launch --queue`: what they print, and wrong use in one line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jobflow import Flow
+from typer.testing import CliRunner
+
+from gst_jobflow.cli.main import app
+from gst_jobflow.errors import InputError
+from gst_jobflow.launch.workflow import submit
+from tests.launch.test_launching import add
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+pytestmark = pytest.mark.mongo
+
+
+def gst(project: Project, *words: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["-p", str(project.root), *words])
+    if isinstance(done.exception, InputError):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def data(project: Project, *words: str) -> Any:
+    return json.loads(gst(project, *words, "--json"))
+
+
+def test_pause_resume_and_cancel_say_what_they_did(project: Project) -> None:
+    first, second = add(1, 1), add(2, 2)
+    ids = submit(Flow([first, second]), project)
+    assert data(project, "pause", str(ids[first.uuid])) == [
+        {"firework_id": ids[first.uuid], "name": "add", "what": "paused"}
+    ]
+    assert "next: gst launch" in gst(project, "status"), "the other is ready"
+    assert len(data(project, "cancel", "--all")) == 2
+    assert "nothing that it could be done to" in gst(project, "resume")
+    assert len(data(project, "resume", *map(str, ids.values()))) == 2
+    assert data(project, "status")["counts"] == {"READY": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cancel"], "which jobs"),
+        (["cancel", "1", "--all"], "which jobs"),
+        (["pause", "999"], "no job 999"),
+        (["logs", "999"], "no job 999"),
+        (["launch", "--queue", "-n", "2"], "--workers are local"),
+        (["launch", "--forever"], "add --queue"),
+        (["launch", "--queue"], "has no queue"),
+    ],
+)
+def test_wrong_use_names_the_way_out(project: Project, words: list[str], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        gst(project, *words)
+    assert said in str(error.value)

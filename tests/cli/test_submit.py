@@ -1,0 +1,67 @@
+"""`gst submit`: what it would cost, a budget, and how many jobs a study is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gst_jobflow.documents import ArtifactRef, Potential
+from gst_jobflow.documents.potential import PotentialFiles
+from gst_jobflow.errors import InputError
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import connect
+from tests.cli.test_control import gst
+from tests.datasets.conftest import number_id
+from tests.documents.test_documents import structure
+from tests.flows.test_estimate import add_run
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+pytestmark = pytest.mark.mongo
+MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "-n", "1000")
+
+
+@pytest.fixture
+def potential(project: Project) -> None:
+    file = ArtifactRef(sha256="0" * 64, size_bytes=0, name="potential.yaml")
+    files = PotentialFiles(yaml=file, yace=file)
+    made = Potential(
+        _id="p", name="p", elements=["Ge", "Te"], n_densities=1, n_functions=1, cutoff_A=5.0, artifacts=files
+    )
+    Results.open(project).add(made)
+
+
+def fireworks(project: Project) -> int:
+    return connect(project)["fireworks"].count_documents({})
+
+
+def test_an_estimate_submits_nothing(project: Project, potential: None) -> None:
+    assert "unknown" in gst(project, *MELT, "--estimate")
+    add_run(Results.open(project), "a")
+    said = gst(project, *MELT, "--estimate")
+    # 1,000 atoms, 15,000 steps, 200 core µs
+    assert "0.833" in said and "1 run of this potential" in said and "total" in said
+    assert fireworks(project) == 0
+
+
+def test_beyond_the_budget_wants_a_yes(project: Project, potential: None, monkeypatch: Any) -> None:
+    monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
+    with pytest.raises(InputError, match="nobody knows"):
+        gst(project, *MELT)
+    add_run(Results.open(project), "a")
+    with pytest.raises(InputError, match=r"the budget is 0\.5"):
+        gst(project, *MELT)
+    assert fireworks(project) == 0
+    gst(project, *MELT, "--yes")
+    assert fireworks(project) == 1
+    monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "5")
+    gst(project, *MELT)
+    assert fireworks(project) == 2
+
+
+def test_structures_are_dealt_out_by_twenties(project: Project) -> None:
+    Results.open(project).add_many([structure(_id=number_id(number)) for number in range(45)])
+    gst(project, "submit", "label", "--backend", "tblite")
+    assert fireworks(project) == 3
