@@ -7,11 +7,13 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from gst_jobflow.settings import Project
 
 
@@ -70,9 +72,64 @@ def mongo_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]
     server.down()
 
 
+class PreparedDatabases:
+    """Databases on the session's server as `migrate` makes them; one that a test left in that form is used again.
+
+    Preparing one takes more than a second, emptying it a hundredth.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[str] = []
+        self._form: dict[str, Any] = {}
+        self._documents: dict[str, list[dict[str, Any]]] = {}
+
+    def take(self) -> str | None:
+        """The name of a prepared, empty database, if there is one."""
+        return self._free.pop() if self._free else None
+
+    def made(self, database: Database) -> None:
+        """Remember what `migrate` makes."""
+        if not self._form:
+            self._form = _form(database)
+            self._documents = {name: list(database[name].find()) for name in self._form}
+
+    def give_back(self, database: Database) -> None:
+        """Empty a database for another test, or drop it where a test changed more than documents."""
+        if _form(database) != self._form:
+            database.client.drop_database(database.name)
+            return
+        for name, documents in self._documents.items():
+            database[name].delete_many({})
+            if documents:
+                database[name].insert_many(documents)
+        self._free.append(database.name)
+
+
+def _form(database: Database) -> dict[str, Any]:
+    """Options and indexes of all collections."""
+    return {
+        info["name"]: (info["options"], database[info["name"]].index_information())
+        for info in database.list_collections()
+    }
+
+
+@pytest.fixture(scope="session")
+def prepared_databases() -> PreparedDatabases:
+    """Databases that tests may use one after the other."""
+    return PreparedDatabases()
+
+
 @pytest.fixture
-def project(mongo_project: Project, tmp_path: Path) -> Iterator[Project]:
-    """A project of its own folder and database on the session's server, prepared by `migrate`; dropped afterwards."""
+def project(
+    mongo_project: Project,
+    prepared_databases: PreparedDatabases,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Project]:
+    """A project of its own folder and database on the session's server, as `migrate` prepares it.
+
+    Tests marked `fresh_database` have one that nobody else uses: accounts outlive a database, workers their test.
+    """
     import json
 
     from gst_jobflow.launch.configs import write_configs
@@ -84,8 +141,11 @@ def project(mongo_project: Project, tmp_path: Path) -> Iterator[Project]:
     root = tmp_path / "project"
     root.mkdir()
     port = read_state(mongo_project)["port"]
-    database = f"test_{uuid.uuid4().hex[:12]}"
-    LocalMongod(mongo_project).allow_database(database)
+    fresh = request.node.get_closest_marker("fresh_database") is not None
+    known = None if fresh else prepared_databases.take()
+    database = known or f"test_{uuid.uuid4().hex[:12]}"
+    if known is None:
+        LocalMongod(mongo_project).allow_database(database)
     (root / "gst.yaml").write_text(f"mongo: {{database: {database}, port: {port}, cache_gb: 0.25}}\n")
     mine = Project(root)
     mine.private_dir.mkdir(mode=0o700)
@@ -95,8 +155,15 @@ def project(mongo_project: Project, tmp_path: Path) -> Iterator[Project]:
     state_file(mine).parent.mkdir(mode=0o700)
     state_file(mine).write_text(json.dumps({"port": port, "asked_port": port}))
     write_configs(mine)
-    migrate(mine)
+    if known is None:
+        migrate(mine)
+        base = connect(mine)
+        prepared_databases.made(base)
+        base.client.close()
     yield mine
-    base = connect(mine)
-    base.client.drop_database(database)
+    base = connect(mine, any_version=True)
+    if fresh:
+        base.client.drop_database(database)
+    else:
+        prepared_databases.give_back(base)
     base.client.close()
