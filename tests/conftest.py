@@ -51,13 +51,27 @@ def new_project() -> Callable[..., Project]:
     return _make_project
 
 
+_SETTINGS = ("GST_", "JOBFLOW_", "FW_CONFIG_FILE")
+# set by commands beside ours; a user may need them to find programs
+_SET_BY_COMMANDS = (*_SETTINGS, "PMG_VASP_PSP_DIR", "CP2K_DATA_DIR")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
     """Tests do not see the project or settings of the shell that they are started from."""
-    names = ("GST_", "JOBFLOW_", "FW_CONFIG_FILE")
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(names)}
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_SETTINGS)}
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_other_tests() -> Iterator[None]:
+    """A command of `gst` that runs in this process tells later ones its project, as it does to its children."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(_SET_BY_COMMANDS)}
+    yield
+    for name in [name for name in os.environ if name.startswith(_SET_BY_COMMANDS)]:
+        os.environ.pop(name)
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
