@@ -1,4 +1,4 @@
-"""`gst import`: bundles that `gst export` wrote. Other people's files are for `gst structures import`."""
+"""`gst import`: bundles that `gst export` wrote, and potentials. Other files are for `gst structures import`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from gst_jobflow.cli.export import disk_in_words
 if TYPE_CHECKING:
     from gst_jobflow.exporting.read_bundle import BundleReport
 
-app = typer.Typer(no_args_is_help=True, help="Put a bundle of gst export in; for other files: gst structures import.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `bundle` a word of its own: with one command typer would drop it."""
+app = typer.Typer(no_args_is_help=True, help="Put bundles and potentials in; for structures: gst structures import.")
 
 
 @app.command()
@@ -44,6 +39,40 @@ def bundle(
         _tell(report)
     if report.n_problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def potential(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yace", help="What LAMMPS reads.")],
+    name: Annotated[str, typer.Option(help="Name that people find it by.")],
+    yaml: Annotated[Path | None, typer.Option(help="pacemaker's .yaml, to fit on from it and for gamma.")] = None,
+    asi: Annotated[Path | None, typer.Option(help="The active set of the .yaml, for the extrapolation grade.")] = None,
+    source: Annotated[str, typer.Option(help="Where it is from: a DOI, an address.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag (repeatable).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a published ACE potential in, so that it moves atoms and is evaluated as one of ours.
+
+    Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
+    """
+    from gst_jobflow.errors import MissingProgramError
+    from gst_jobflow.importing.potential import PotentialImport, import_potential
+    from gst_jobflow.programs import lammps_engine
+    from gst_jobflow.store import Results
+
+    project = open_project()
+    try:
+        engine = lammps_engine(project.settings)
+    except MissingProgramError as err:
+        engine = None
+        say(f"not tried in LAMMPS: {err.message}")
+    given = PotentialImport(file, name, yaml, asi, source, tuple(tag or ()))
+    found, new = import_potential(Results.open(project), given, engine)
+    if as_json:
+        print_json({"potential_id": found.id, "name": found.name, "new": new})
+        return
+    what = f"{' '.join(found.elements)}, P = {found.n_densities}, {found.n_functions:,} functions, {found.cutoff_A:g} Å"
+    typer.echo(f"{found.id}: {found.name} ({what})" + ("" if new else "; it was there already"))
 
 
 def _tell(report: BundleReport, listed: int = 20) -> None:

@@ -16,7 +16,7 @@ from gst_jobflow.documents.base import (
 from gst_jobflow.documents.cycle import Cycle, Operation
 from gst_jobflow.documents.dataset import Dataset
 from gst_jobflow.documents.label import Label
-from gst_jobflow.documents.potential import Potential, PotentialFiles, Rmse, RmseOfType
+from gst_jobflow.documents.potential import Errors, LammpsCheck, Potential, PotentialFiles, Rmse, RmseOfType, Speed
 from gst_jobflow.documents.structure import LARGE_STRUCTURE_ATOMS, Structure
 from gst_jobflow.documents.study import Member, Study
 from gst_jobflow.documents.trajectory import Kick, Segment, Trajectory
@@ -37,9 +37,11 @@ __all__ = [
     "Cycle",
     "Dataset",
     "Document",
+    "Errors",
     "Index",
     "Kick",
     "Label",
+    "LammpsCheck",
     "Member",
     "Operation",
     "Potential",
@@ -47,6 +49,7 @@ __all__ = [
     "Rmse",
     "RmseOfType",
     "Segment",
+    "Speed",
     "Structure",
     "Study",
     "Trajectory",

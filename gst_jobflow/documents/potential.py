@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part
 
 
-class Rmse(Part):
-    """Root-mean-square errors of one split."""
+class Errors(Part):
+    """Errors of energies and forces."""
 
     energy_meV_per_atom: float = Field(ge=0)
     force_meV_per_A: float = Field(ge=0, description="Over force components")
+
+
+class Rmse(Errors):
+    """Root-mean-square errors of one split."""
 
 
 class RmseOfType(Rmse):
@@ -23,11 +27,39 @@ class RmseOfType(Rmse):
 
 
 class PotentialFiles(Part):
-    """The files of a potential: pacemaker's, LAMMPS's, and the active set of the extrapolation grade."""
+    """The files of a potential: pacemaker's, LAMMPS's, and the active set of the extrapolation grade.
 
-    yaml: ArtifactRef
+    An imported potential may have only what LAMMPS reads. The active set belongs to the `.yaml`.
+    """
+
+    yaml: ArtifactRef | None = None
     yace: ArtifactRef
     asi: ArtifactRef | None = None
+
+
+class LammpsCheck(Part):
+    """How far LAMMPS is from the predictions of the fit on a few test structures, with the files that it reads."""
+
+    state: Literal["passed", "not_checked"]
+    reason: str = Field("", description="Why it was not checked")
+    n_structures: int = Field(0, ge=0)
+    styles: list[str] = Field(default_factory=list, description="Pair styles that were compared")
+    max_energy_difference_meV_per_atom: float | None = Field(None, ge=0)
+    max_force_difference_meV_per_A: float | None = Field(None, ge=0)
+    version: str = Field("", description="Of LAMMPS")
+
+
+class Speed(Part):
+    """What molecular dynamics with the potential costs, measured in LAMMPS."""
+
+    us_per_atom_step: float = Field(gt=0, description="Wall time by atoms and steps, µs")
+    ranks: int = Field(ge=1)
+    n_atoms: int = Field(ge=1)
+    formula: str
+    n_steps: int = Field(ge=1)
+    pair_style: str
+    processor: str
+    version: str = Field("", description="Of LAMMPS")
 
 
 class Potential(Document):
@@ -54,10 +86,18 @@ class Potential(Document):
     cutoff_A: float = Field(gt=0)
     rmse: dict[str, Rmse] = Field(default_factory=dict, description="{train,test}")
     rmse_by_config_type: dict[str, dict[str, RmseOfType]] = Field(default_factory=dict)
+    mae: dict[str, Errors] = Field(default_factory=dict, description="Mean absolute errors, {train,test}")
+    max_error: dict[str, Errors] = Field(default_factory=dict, description="Largest absolute errors, {train,test}")
+    converged: bool | None = Field(None, description="Whether the optimiser ended by itself; None where not known")
+    stop_reason: str = Field("", description="Why the fit ended")
+    lammps_check: LammpsCheck | None = None
+    speed: Speed | None = None
     artifacts: PotentialFiles
     files: list[ArtifactRef] = Field(default_factory=list, description="input.yaml, parity data, logs")
     config: dict[str, Any] = Field(default_factory=dict, description="The typed fit input")
     cost: Cost | None = None
     seed: int | None = None
+    source: str = Field("", description="Where an imported potential is from, as whoever imported it says")
+    tags: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     job_uuid: str = ""

@@ -31,11 +31,12 @@ class Study(Document):
     )
 
     name: str
-    kind: Literal["demo", "ablation", "hyperopt", "robustness", "scaling", "validation"]
+    kind: Literal["demo", "ablation", "hyperopt", "robustness", "scaling", "validation", "ensemble", "evaluation"]
     state: Literal["waiting", "running", "finished", "failed"] = "waiting"
     plan: dict[str, Any]
     members: list[Member] = Field(default_factory=list)
     table: list[dict[str, Any]] = Field(default_factory=list)
     workflow_ids: list[int] = Field(default_factory=list, description="FireWorks ids of its fireworks")
+    files: list[ArtifactRef] = Field(default_factory=list, description="Data behind the table and its figures")
     report: ArtifactRef | None = None
     finished_at: datetime | None = None

@@ -16,6 +16,8 @@ from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gst_jobflow.fitting.parse import FitMetrics
     from gst_jobflow.fitting.run import FitFiles, PacemakerRunner
     from gst_jobflow.store import Results
@@ -75,7 +77,7 @@ class PacemakerFitMaker(Maker):
             )
         runner = pacemaker_runner(settings)
         directory = work_directory(results, "fit")
-        parent = None if parent_id is None else results.artifacts.path(results.get(Potential, parent_id).artifacts.yaml)
+        parent = None if parent_id is None else _yaml_of(results, parent_id)
         fit = partial(
             run_fit,
             runner,
@@ -96,6 +98,23 @@ class PacemakerFitMaker(Maker):
             "potential_id": potential.id,
             "rmse": {split: rmse.model_dump() for split, rmse in potential.rmse.items()},
         }
+
+
+def _yaml_of(results: Results, potential_id: str) -> Path:
+    """The file that a fit goes on from.
+
+    Raises
+    ------
+    InputError
+        The potential was imported without it.
+    """
+    ref = results.get(Potential, potential_id).artifacts.yaml
+    if ref is None:
+        raise InputError(
+            f"potential {potential_id} has no .yaml to go on from: it was imported without",
+            "gst import potential FILE.yace --yaml FILE.yaml, where there is one",
+        )
+    return results.artifacts.path(ref)
 
 
 def potential_document(

@@ -1,0 +1,175 @@
+"""Energies and forces of many structures by LAMMPS, and what a step of molecular dynamics costs in it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gst_jobflow.dynamics.dump import Frame, iter_frames
+from gst_jobflow.dynamics.log import FINISHED_WORD, loop_time
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.lammps_data import write_data
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import LammpsEngine
+
+PairStyle = Literal["recursive", "product", "extrapolation"]
+ENERGIES_FILE, FORCES_FILE = "energies.txt", "forces.dump"
+
+
+@dataclass(frozen=True)
+class SinglePoint:
+    """Energy (eV) and forces (n_atoms, 3) in eV/Å of one structure, in the order and frame of its atoms."""
+
+    energy_eV: float
+    forces_eV_A: np.ndarray
+
+
+def single_points(
+    engine: LammpsEngine,
+    potential: PotentialFiles,
+    structures: Sequence[Atoms],
+    directory: Path,
+    style: PairStyle = "recursive",
+) -> list[SinglePoint]:
+    """Return energies and forces of periodic structures, all by one run of LAMMPS in `directory`.
+
+    The potential is read anew for each structure, so this is for tens of them.
+
+    Raises
+    ------
+    InputError
+        A structure cannot be written, or the potential has no files for `style`.
+    RunError
+        LAMMPS fails.
+    """
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (ENERGIES_FILE, FORCES_FILE):
+        (directory / name).unlink(missing_ok=True)
+    lines: list[str] = []
+    for number, atoms in enumerate(structures):
+        write_data(atoms, directory / f"{number}.data", potential.elements)
+        lines += _single_point_lines(number, potential, style)
+    # one rank: cells of a few atoms cannot be shared out
+    engine.with_ranks(1).run("\n".join([*lines, _end(), ""]), directory).require_success()
+    energies = [float(line) for line in (directory / ENERGIES_FILE).read_text().split()]
+    frames = list(iter_frames(directory / FORCES_FILE))
+    if not len(energies) == len(frames) == len(structures):
+        raise DataError(f"LAMMPS wrote {len(frames)} of {len(structures)} structures", f"see {directory}")
+    return [
+        SinglePoint(energy, _turned(frame, atoms))
+        for energy, frame, atoms in zip(energies, frames, structures, strict=True)
+    ]
+
+
+def pair_lines(potential: PotentialFiles, style: PairStyle) -> list[str]:
+    """The ``pair_style`` and ``pair_coeff`` of a potential.
+
+    Raises
+    ------
+    InputError
+        The extrapolation grade needs files that the potential does not have.
+    """
+    names = " ".join(potential.elements)
+    if style != "extrapolation":
+        return [f"pair_style pace {style}", f"pair_coeff * * {shlex.quote(potential.yace)} {names}"]
+    if not (potential.yaml and potential.asi):
+        raise InputError("the potential has no .yaml and .asi", "pair_style pace/extrapolation needs both")
+    files = f"{shlex.quote(potential.yaml)} {shlex.quote(potential.asi)}"
+    return ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
+
+
+def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
+    return [
+        "clear",
+        "units metal",
+        "atom_style atomic",
+        "boundary p p p",
+        "box tilt large",
+        f"read_data {number}.data",
+        *pair_lines(potential, style),
+        "thermo_style custom step pe",
+        "run 0 post no",
+        f'print "$(pe:%.15g)" append {ENERGIES_FILE} screen no',
+        f"write_dump all custom {FORCES_FILE} id type x y z fx fy fz modify sort id append yes format float %.15g",
+    ]
+
+
+def _end() -> str:
+    return f'print "{FINISHED_WORD} step 0"'
+
+
+def _turned(frame: Frame, atoms: Atoms) -> np.ndarray:
+    """Forces (n_atoms, 3) of a frame, turned from LAMMPS's frame of coordinates to that of the atoms."""
+    forces = np.stack([frame.extra[name] for name in ("fx", "fy", "fz")], axis=1)
+    return forces @ np.linalg.solve(frame.cell, atoms.cell.array)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step of molecular dynamics costs.
+
+    Attributes
+    ----------
+    us_per_atom_step
+        Wall time by atoms and steps, µs.
+    version
+        Of LAMMPS.
+    """
+
+    us_per_atom_step: float
+    ranks: int
+    n_atoms: int
+    n_steps: int
+    version: str
+
+
+def measure_speed(
+    engine: LammpsEngine,
+    potential: PotentialFiles,
+    atoms: Atoms,
+    directory: Path,
+    n_steps: int = 20,
+    style: PairStyle = "recursive",
+) -> StepCost:
+    """Time NVE dynamics of a cell at 300 K, after a few steps that are not counted.
+
+    Raises
+    ------
+    InputError, RunError
+        As :func:`single_points`.
+    """
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    write_data(atoms, directory / "cell.data", potential.elements)
+    lines = [
+        "units metal",
+        "atom_style atomic",
+        "boundary p p p",
+        "box tilt large",
+        "read_data cell.data",
+        *pair_lines(potential, style),
+        "velocity all create 300 1 mom yes rot no dist gaussian",
+        "timestep 0.002",
+        "fix move all nve",
+        "run 3 post no",
+        # only the loop of this run is read
+        "log timed.lammps",
+        f"run {n_steps}",
+        _end(),
+        "",
+    ]
+    ended = engine.run("\n".join(lines), directory).require_success()
+    loop = loop_time((directory / "timed.lammps").read_text())
+    if loop.steps != n_steps:
+        raise DataError(f"LAMMPS timed {loop.steps} of {n_steps} steps", f"see {directory}")
+    return StepCost(loop.us_per_atom_step, engine.ranks, len(atoms), n_steps, ended.version)
