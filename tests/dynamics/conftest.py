@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,16 @@ from gst_jobflow.errors import MissingProgramError
 
 ELEMENTS = ["Sb", "Te"]
 
+_HELD_BACK = """\
+#!/bin/sh
+trap "" USR1
+case "$PWD" in */{segments})
+    n=0
+    while [ ! -e stop.request ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done;;
+esac
+exec {lmp} "$@"
+"""
+
 
 @pytest.fixture(scope="session")
 def engine() -> LammpsEngine:
@@ -22,6 +33,24 @@ def engine() -> LammpsEngine:
         return LammpsEngine.discover()
     except MissingProgramError as error:
         pytest.skip(str(error))
+
+
+def held_back(folder: Path, engine: LammpsEngine, segments: str = "segment_000") -> str:
+    """Return settings of a LAMMPS whose first segments begin their work when they are asked to stop, not before.
+
+    So they stop at their first restart file, however quick the machine is. They do not hear SIGUSR1.
+    """
+    folder.mkdir()
+    variables = " ".join(["env", *(shlex.quote(f"{name}={value}") for name, value in engine.env.items())])
+    mpirun = shlex.split(engine.mpi_command)[0]
+    programs = {
+        "lmp": _HELD_BACK.format(segments=segments, lmp=f"{variables} {shlex.join(engine.command)}"),
+        "mpirun": f'#!/bin/sh\ntrap "" USR1\nexec {variables} {shlex.quote(mpirun)} "$@"\n',
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return f"lammps: {{command: '{folder / 'lmp'}', plugin_path: {engine.plugin_path or 'null'}}}\n"
 
 
 def soft_crystal(repeat: tuple[int, int, int] = (3, 3, 4)) -> Atoms:
