@@ -99,12 +99,12 @@ def build_cell(
     """Join crystal and barrier, store the cell and the cycle that is planned for it."""
     from gst_jobflow.store.atoms import load_atoms, structure_document
     from gst_jobflow.store.context import job_results
-    from gst_jobflow.structures.device import build_cross_point
+    from gst_jobflow.structures.device import build_device
 
     assert maker.cell is not None  # the maker sees to it
     results = job_results()
     potential = results.get(Potential, potential_id)
-    device = build_cross_point(maker.cell, load_atoms(results, barrier_structure_id))
+    device = build_device(maker.cell, load_atoms(results, barrier_structure_id))
     if missing := set(device.atoms.get_chemical_symbols()) - set(potential.elements):
         raise InputError(
             f"potential {potential_id} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",

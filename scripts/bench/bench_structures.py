@@ -14,7 +14,7 @@ import numpy as np
 from _common import Row, main, seconds
 
 from gst_jobflow.structures.crystals import trigonal
-from gst_jobflow.structures.device import CrossPointSpec, barrier_spec, build_cross_point
+from gst_jobflow.structures.device import CrossPointSpec, barrier_spec, build_device
 from gst_jobflow.structures.document_fields import content_hash
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate, min_distance
 from gst_jobflow.structures.lammps_data import write_data
@@ -138,7 +138,7 @@ def measure(size: str) -> Iterator[Row]:
     barrier = generate(barrier_spec(spec))
     yield Row(
         f"cross-point cell from a random barrier, {n_atoms:,} atoms",
-        seconds(lambda: build_cross_point(spec, barrier), repeats=1),
+        seconds(lambda: build_device(spec, barrier), repeats=1),
         "s",
         limit=60.0,
     )

@@ -10,7 +10,7 @@ from gst_jobflow.flows.presets import SIZES, demo_plan
 from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.structures.contacts import min_distance
-from gst_jobflow.structures.device import cross_point_counts
+from gst_jobflow.structures.device import device_counts
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -22,7 +22,7 @@ def test_a_plan_survives_the_database(size: str) -> None:
 def test_the_standard_plan_is_what_the_page_says() -> None:
     plan = demo_plan("standard", "tblite")
     assert plan.fit.embedding.n_densities == 3
-    assert sum(cross_point_counts(plan.cell).values()) == 1008
+    assert sum(device_counts(plan.cell).values()) == 1008
     assert [operation.kind for operation in plan.operations] == ["HOLD", "RESET", "SET", "RESET"]
     with pytest.raises(InputError, match="standard"):
         demo_plan("stendard", "tblite")
