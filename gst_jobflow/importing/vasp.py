@@ -117,10 +117,10 @@ def vasprun_method(run: Vasprun) -> Method:
     A mesh that KSPACING does not explain (a KPOINTS file) is part of the method with its divisions, and so is one that
     is not centred as KGAMMA says.
     """
-    from gst_jobflow.labelling.vasp import VaspSettings, method_of
+    from gst_jobflow.labelling.vasp import VaspSettings, functional_of, method_of
 
     spacing = run.incar.get("KSPACING", run.parameters.get("KSPACING", _VASP_KSPACING))
-    method = method_of(run, VaspSettings(kspacing_per_A=float(spacing)))
+    method = method_of(run, VaspSettings(kspacing_per_A=float(spacing), functional=functional_of(run)))
     style = run.kpoints.style.name
     incar = dict(method.parameters["incar"])
     if style not in ("Gamma", "Monkhorst") or len(run.kpoints.kpts[0]) != 3:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
+import importlib.util
 import json
-import os
 import re
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +14,12 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
+from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, process_of
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.processes import run_program
+from gst_jobflow.labelling.weights import hash_of, source_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-REQUEST, ANSWER, OUTPUT = "request.json", "answer.json", "calculator.log"
 
 # Energies of free, spin-unpolarised GFN1-xTB atoms at 300 K (tblite 0.8, one atom without a cell), eV.
 GFN1_FREE_ATOM_EV = {
@@ -56,17 +53,22 @@ class AseBackend(BackendModel):
     name
         Code name in the method.
     calculator
-        "package.module:Class".
+        "package.module:Name" of a class, or of a function that returns a calculator.
     package
-        The distribution whose version is part of the method.
+        The distribution whose version is part of the method; empty: a module of no distribution, whose source is.
     parameters
         Keyword arguments that change the physics: part of the method.
+    weights
+        Keyword arguments that are files or folders (trained models): what they hold is part of the method, where
+        they lie is not.
     options
-        Keyword arguments that only change the way (iteration limits, mixing, verbosity): not part of it.
+        Keyword arguments that only change the way (iteration limits, mixing, verbosity, device): not part of it.
     isolate
-        Run every calculation in a child process: a segfault or a hang is a failed label, not a dead worker.
-        It costs a start of Python and an import of the calculator (tblite: 0.3 to 0.5 s a label). Without it
-        the wall limit does not hold.
+        Run it in a child process, which stays from label to label: a segfault or a hang is a failed label, not a
+        dead worker. Without it the wall limit does not hold.
+    reuse
+        Keep the calculator from label to label in that process, so that a model is loaded once. False for those that
+        begin a calculation with what the last one left.
     wall_limit_s
         Limit of an isolated calculation.
     threads
@@ -82,8 +84,10 @@ class AseBackend(BackendModel):
     calculator: str = Field(pattern=r"^[\w.]+:\w+$")
     package: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     isolate: bool = True
+    reuse: bool = True
     wall_limit_s: float = Field(600.0, gt=0)
     threads: int = Field(1, ge=1)
     elements: list[str] = Field(default_factory=list)
@@ -91,9 +95,10 @@ class AseBackend(BackendModel):
 
     @model_validator(mode="after")
     def _one_place_for_each_keyword(self) -> AseBackend:
-        both = sorted(set(self.parameters) & set(self.options))
-        if both:
-            raise ValueError(f"'{both[0]}' is both in parameters and in options of {self.name}")
+        places = {"parameters": self.parameters, "weights": self.weights, "options": self.options}
+        for one, other in (("parameters", "options"), ("parameters", "weights"), ("weights", "options")):
+            if both := sorted(set(places[one]) & set(places[other])):
+                raise ValueError(f"'{both[0]}' is both in {one} and in {other} of {self.name}")
         return self
 
     def known_elements(self) -> list[str]:
@@ -105,25 +110,27 @@ class AseBackend(BackendModel):
         return self.threads if self.isolate else None
 
     def method(self) -> Method:
-        """Return name, version of the package, calculator class and parameters.
+        """Return name, version of the package, calculator and parameters; of weights their SHA-256.
 
         Raises
         ------
         MissingProgramError
-            The package is not installed.
+            The package or a file of weights is not there.
         """
-        try:
-            version = importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError as error:
-            raise self._missing() from error
-        return Method(
-            code=self.name,
-            version=version,
-            parameters={"calculator": self.calculator.partition(":")[2], **self.parameters},
-        )
+        parameters = {"calculator": self.calculator.partition(":")[2], **self.parameters}
+        for keyword, path in self.weights.items():
+            parameters[keyword] = {"sha256": hash_of(Path(path))}
+        if self.package:
+            try:
+                version = importlib.metadata.version(self.package)
+            except importlib.metadata.PackageNotFoundError as error:
+                raise self._missing() from error
+        else:
+            version = source_hash(self.calculator.partition(":")[0])
+        return Method(code=self.name, version=version, parameters=parameters)
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
-        """Return the label of `atoms`; files of an isolated run go into `directory`.
+        """Return the label of `atoms`; the output of an isolated run goes into `directory`.
 
         Raises
         ------
@@ -141,7 +148,8 @@ class AseBackend(BackendModel):
     def _request(self, atoms: Atoms) -> dict[str, Any]:
         return {
             "calculator": self.calculator,
-            "keywords": {**self.parameters, **self.options},
+            "keywords": {**self.parameters, **self.weights, **self.options},
+            "reuse": self.reuse,
             "numbers": atoms.numbers.tolist(),
             "positions": atoms.positions.tolist(),
             "cell": atoms.cell.array.tolist(),
@@ -149,22 +157,18 @@ class AseBackend(BackendModel):
         }
 
     def _isolated(self, request: dict[str, Any], directory: Path) -> RawLabel:
+        directory = directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / ANSWER).unlink(missing_ok=True)
-        (directory / REQUEST).write_text(json.dumps(request))
-        ended = run_program(
-            [sys.executable, "-m", "gst_jobflow.labelling.ase_calculator", REQUEST, ANSWER],
-            directory,
-            output=OUTPUT,
-            wall_limit_s=self.wall_limit_s,
-            environment={**os.environ, "OMP_NUM_THREADS": str(self.threads), "OMP_MAX_ACTIVE_LEVELS": "1"},
-        )
-        files = {"log": directory / OUTPUT}
-        if ended.timed_out:
+        keywords = json.dumps(request["keywords"], sort_keys=True)
+        process = process_of(Spec(self.calculator, keywords, self.reuse, self.threads))
+        reply = process.ask(request, directory, self.wall_limit_s)
+        log = directory / LOG
+        files = {"log": log} if log.is_file() and log.stat().st_size else {}
+        if reply.timed_out:
             return failed("timeout", f"{self.name} did not end within {self.wall_limit_s:g} s", files=files)
-        if ended.returncode != 0 or not (directory / ANSWER).exists():
-            return failed("crash", f"{self.name} ended with {_how(ended.returncode, files['log'])}", files=files)
-        label = self._label(json.loads((directory / ANSWER).read_text()))
+        if reply.content is None:
+            return failed("crash", f"{self.name} ended with {_how(reply.returncode, log)}", files=files)
+        label = self._label(reply.content)
         label.files = files
         return label
 
@@ -186,7 +190,8 @@ class AseBackend(BackendModel):
 
     def _missing(self, why: str = "not installed") -> MissingProgramError:
         extra = "gst_jobflow[labels]" if self.package == "tblite" else self.package
-        return MissingProgramError(f"calculator {self.calculator}: {why}", f"pip install '{extra}'")
+        fix = f"pip install '{extra}'" if extra else "put its folder on PYTHONPATH, and mind the name behind the colon"
+        return MissingProgramError(f"calculator {self.calculator}: {why}", fix)
 
 
 def tblite_backend(
@@ -228,40 +233,10 @@ def tblite_backend(
             "electronic_temperature": electronic_temperature_K,
         },
         options={"max_iterations": max_iterations, "mixer_damping": mixer_damping, "verbosity": 0},
+        # a kept one would begin with the charges of the last structure
+        reuse=False,
         **fields,
     )
-
-
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Return energy, forces and stress of a request, or the error of the calculator in one line.
-
-    Only what calculators raise for a failed calculation is caught; anything else is a fault of ours (or, in a
-    child process, a crash that the parent reports).
-    """
-    from ase import Atoms
-
-    module, _, name = request["calculator"].partition(":")
-    try:
-        calculator = getattr(importlib.import_module(module), name)(**request["keywords"])
-    except (ImportError, AttributeError) as error:
-        return {"missing": f"{type(error).__name__}: {error}"}
-    atoms = Atoms(numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"])
-    atoms.calc = calculator
-    try:
-        energy = atoms.get_potential_energy(force_consistent=_has_free_energy(calculator))
-        forces = atoms.get_forces().tolist()
-        stress = atoms.get_stress().tolist() if _has_stress(atoms) else None
-    except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-    return {"energy": float(energy), "forces": forces, "stress": stress}
-
-
-def _has_free_energy(calculator: Any) -> bool:
-    return "free_energy" in getattr(calculator, "implemented_properties", [])
-
-
-def _has_stress(atoms: Atoms) -> bool:
-    return bool(atoms.pbc.all()) and "stress" in getattr(atoms.calc, "implemented_properties", [])
 
 
 def _how(returncode: int, log: Path) -> str:
@@ -269,15 +244,3 @@ def _how(returncode: int, log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     last = [line.strip() for line in lines if line.strip()]
     return f"{status}: {last[-1]}" if last else status
-
-
-def _main(request: str, reply: str) -> None:
-    content = answer(json.loads(Path(request).read_text()))
-    # renamed into place: a reply that exists is complete
-    partial = Path(reply).with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    partial.replace(reply)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:3])

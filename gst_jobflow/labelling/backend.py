@@ -24,6 +24,7 @@ FAILURE_CLASSES = (
     "unphysical",
     "crash",
     "timeout",
+    "disk_full",
     "bad_input",
     "missing_output",
     "wrong_method",

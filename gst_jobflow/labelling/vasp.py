@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from gst_jobflow.errors import MissingProgramError
+from gst_jobflow.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.strict import StrictModel
@@ -28,6 +28,15 @@ POTCAR_FIX = (
     "set PMG_VASP_PSP_DIR to the folder that holds POT_GGA_PAW_PBE_54 (pymatgen; `pmg config -p` makes it from "
     "the folder that ASE calls VASP_PP_PATH)"
 )
+
+# Functionals that PBE's PAW data sets may serve, by INCAR tags. A meta-GGA also needs the non-spherical gradient
+# corrections inside the spheres (vasp.at/wiki, METAGGA), so LASPH belongs to it.
+FUNCTIONALS: dict[str, dict[str, Any]] = {
+    "PBE": {"GGA": "PE"},
+    "PBEsol": {"GGA": "PS"},
+    "RPBE": {"GGA": "RP"},
+    "r2SCAN": {"METAGGA": "R2SCAN", "LASPH": True},
+}
 STAND_IN = "standin"
 KBAR_EV_A3 = 0.1 * 0.006241509125883258
 
@@ -46,25 +55,30 @@ VASP_DEFAULTS: dict[str, Any] = {"GGA": "PE", "KGAMMA": True, "LASPH": False, "I
 
 
 class VaspSettings(StrictModel):
-    """A PBE single point with VASP.
+    """A single point with VASP; the defaults are the paper's PBE.
 
     Parameters
     ----------
-    encut_eV, ediff_eV, kspacing_per_A, gga
-        The paper's: 600 eV, 1e-7 eV a cell, automatic mesh of 0.2 1/Å, PBE (doi 10.1038/s41467-025-63732-4).
+    encut_eV, ediff_eV, kspacing_per_A, functional
+        The paper's: 600 eV, 1e-7 eV a cell, automatic mesh of 0.2 1/Å, PBE (doi 10.1038/s41467-025-63732-4). Other
+        functionals are other methods with the same PAW data sets; see `FUNCTIONALS`.
     potcar_functional, potcars
         PAW data set and symbol by element.
     potcar_titles
         TITEL of every element's POTCAR: what the fingerprint holds.
     kgamma, ismear, sigma_eV, ispin, prec, lreal, lasph
         Not in the paper, ours: Gamma-centred mesh, Gaussian smearing of 0.05 eV, no spin, Accurate, projectors in
-        reciprocal space, spherical gradient corrections.
+        reciprocal space, spherical gradient corrections (r2SCAN: always non-spherical).
     algo, nelm, ncore, kpar
-        The way; not part of the method.
+        The way; not part of the method. `algo` none: Normal, and All with r2SCAN.
+    max_kpoints
+        A cell whose full mesh has more points is refused: it is too small for this spacing.
     command
         What starts VASP, e.g. "srun vasp_std".
     wall_limit_s, max_errors, polling_s
         Limits of one label and how often custodian looks.
+    frozen_s
+        A run that printed nothing for so long is ended.
     allow_stand_in
         Accept a stand-in program (version with "standin"), in tests. Its labels have a method of their own.
     """
@@ -72,7 +86,7 @@ class VaspSettings(StrictModel):
     encut_eV: float = Field(600.0, gt=0)
     ediff_eV: float = Field(1e-7, gt=0)
     kspacing_per_A: float = Field(0.2, gt=0)
-    gga: Literal["PE", "PS", "RP"] = "PE"
+    functional: Literal["PBE", "PBEsol", "RPBE", "r2SCAN"] = "PBE"
     potcar_functional: str = "PBE_54"
     potcars: dict[str, str] = Field(default_factory=lambda: {"Ge": "Ge_d", "Sb": "Sb", "Te": "Te"})
     potcar_titles: dict[str, str] = Field(
@@ -89,14 +103,16 @@ class VaspSettings(StrictModel):
     prec: Literal["Normal", "Accurate"] = "Accurate"
     lreal: bool = False
     lasph: bool = False
-    algo: Literal["Normal", "Fast", "VeryFast", "All"] = "Normal"
+    algo: Literal["Normal", "Fast", "VeryFast", "All"] | None = None
     nelm: int = Field(100, ge=1)
     ncore: int | None = Field(None, ge=1)
     kpar: int | None = Field(None, ge=1)
+    max_kpoints: int = Field(2_000, ge=1)
     command: str = "vasp_std"
     wall_limit_s: float = Field(6 * 3600.0, gt=0)
     max_errors: int = Field(5, ge=1)
     polling_s: float = Field(2.0, gt=0)
+    frozen_s: float = Field(3600.0, gt=0)
     allow_stand_in: bool = False
 
     @model_validator(mode="after")
@@ -107,6 +123,23 @@ class VaspSettings(StrictModel):
         return self
 
 
+def physics(settings: VaspSettings) -> dict[str, Any]:
+    """Return the INCAR keys that decide what is computed: the method's."""
+    keys = {
+        "ENCUT": settings.encut_eV,
+        "EDIFF": settings.ediff_eV,
+        "PREC": settings.prec,
+        "ISMEAR": settings.ismear,
+        "SIGMA": settings.sigma_eV,
+        "KSPACING": settings.kspacing_per_A,
+        "KGAMMA": settings.kgamma,
+        "ISPIN": settings.ispin,
+        "LREAL": settings.lreal,
+        "LASPH": settings.lasph,
+    }
+    return keys | FUNCTIONALS[settings.functional]
+
+
 def incar_updates(settings: VaspSettings) -> dict[str, Any]:
     """Return what atomate2's static INCAR gets from us; None removes one of its defaults.
 
@@ -114,18 +147,7 @@ def incar_updates(settings: VaspSettings) -> dict[str, Any]:
     leftovers.
     """
     keys = {
-        "GGA": settings.gga,
-        "ENCUT": settings.encut_eV,
-        "EDIFF": settings.ediff_eV,
-        "KSPACING": settings.kspacing_per_A,
-        "KGAMMA": settings.kgamma,
-        "ISMEAR": settings.ismear,
-        "SIGMA": settings.sigma_eV,
-        "ISPIN": settings.ispin,
-        "PREC": settings.prec,
-        "LREAL": settings.lreal,
-        "LASPH": settings.lasph,
-        "ALGO": settings.algo,
+        "ALGO": settings.algo or ("All" if settings.functional == "r2SCAN" else "Normal"),
         "NELM": settings.nelm,
         "NSW": 0,
         "IBRION": -1,
@@ -136,7 +158,19 @@ def incar_updates(settings: VaspSettings) -> dict[str, Any]:
         "NCORE": settings.ncore,
         "KPAR": settings.kpar,
     }
-    return keys | dict.fromkeys(("LAECHG", "LVTOT", "LELF", "LORBIT", "LMIXTAU", "LMAXMIX", "MAGMOM", "METAGGA"))
+    removed = ("LAECHG", "LVTOT", "LELF", "LORBIT", "LMIXTAU", "LMAXMIX", "MAGMOM", "METAGGA", "GGA")
+    return dict.fromkeys(removed) | keys | physics(settings)
+
+
+def kpoint_mesh(cell: np.ndarray, kspacing_per_A: float) -> tuple[int, int, int]:
+    """Return the divisions that VASP makes of KSPACING for a cell (3 × 3, Å).
+
+    Source: max(1, ceil(|b| / KSPACING)), with |b| including 2 pi (vasp.at/wiki, KSPACING).
+    """
+    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
+    # a length that is a whole number of spacings is no larger for the rounding of its last bits
+    first, second, third = (max(1, math.ceil(length / kspacing_per_A - 1e-9)) for length in lengths)
+    return first, second, third
 
 
 def set_generator(settings: VaspSettings) -> StaticSetGenerator:
@@ -176,7 +210,7 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
             "vasp_cmd": settings.command,
             "vasp_gamma_cmd": settings.command,
             "max_errors": settings.max_errors,
-            "handlers": label_handlers(),
+            "handlers": label_handlers(frozen_s=settings.frozen_s),
         },
         stop_children_kwargs={"handle_unsuccessful": "error"},
     )
@@ -201,24 +235,19 @@ class VaspBackend(BackendModel):
         5.4 and 6 give the same PBE energies to far below what a fit resolves.
         """
         settings = self.settings
-        return _method(
-            settings,
-            {
-                "GGA": settings.gga,
-                "ENCUT": settings.encut_eV,
-                "EDIFF": settings.ediff_eV,
-                "PREC": settings.prec,
-                "ISMEAR": settings.ismear,
-                "SIGMA": settings.sigma_eV,
-                "KSPACING": settings.kspacing_per_A,
-                "KGAMMA": settings.kgamma,
-                "ISPIN": settings.ispin,
-                "LREAL": settings.lreal,
-                "LASPH": settings.lasph,
-            },
-            settings.potcar_titles,
-            stand_in=settings.allow_stand_in,
-        )
+        return _method(settings, physics(settings), settings.potcar_titles, stand_in=settings.allow_stand_in)
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError as every backend does, and for a cell whose k-points nobody could pay."""
+        super().check(atoms)
+        settings = self.settings
+        mesh = kpoint_mesh(atoms.cell.array, settings.kspacing_per_A)
+        if (number := math.prod(mesh)) > settings.max_kpoints:
+            raise InputError(
+                f"KSPACING {settings.kspacing_per_A:g} gives this cell {' × '.join(map(str, mesh))} = {number:,} "
+                f"k-points, more than {settings.max_kpoints:,}",
+                f"label a supercell of it, or raise the limit: --option max_kpoints={number}",
+            )
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
         """Write the input set, run VASP under custodian, read vasprun.xml.
@@ -226,7 +255,7 @@ class VaspBackend(BackendModel):
         Raises
         ------
         MissingProgramError
-            No VASP command, no POTCARs, or POTCARs of other titles than the settings say.
+            No VASP command, no folder of POTCARs, or POTCARs of other titles than the settings say.
         """
         from gst_jobflow.labelling.vasp_custodian import run_custodian
 
@@ -234,6 +263,8 @@ class VaspBackend(BackendModel):
         command = find_command(settings.command)
         ordered, order = vasp_order(atoms)
         directory.mkdir(parents=True, exist_ok=True)
+        if absent := missing_potcars(set(ordered.get_chemical_symbols()), settings):
+            return failed("bad_input", f"no POTCAR of {', '.join(absent)} in the {settings.potcar_functional} set")
         write_inputs(ordered, settings, directory)
         start = time.monotonic()
         problem = run_custodian(
@@ -242,6 +273,7 @@ class VaspBackend(BackendModel):
             wall_limit_s=settings.wall_limit_s,
             max_errors=settings.max_errors,
             polling_s=settings.polling_s,
+            frozen_s=settings.frozen_s,
         )
         label = failed(*problem) if problem else read_label(directory / "vasprun.xml", ordered, settings)
         if label.forces_eV_A is not None:
@@ -282,6 +314,37 @@ def vasp_order(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
     if ordered.cell.handedness < 0:
         ordered.set_cell(ordered.cell.array[[0, 2, 1]], scale_atoms=False)
     return ordered, order
+
+
+def missing_potcars(elements: set[str], settings: VaspSettings) -> list[str]:
+    """Return the symbols whose POTCAR is not in the folder of the functional.
+
+    Raises
+    ------
+    MissingProgramError
+        There is no such folder: no structure could be labelled.
+    """
+    from monty.os.path import zpath
+    from pymatgen.io.vasp import inputs
+
+    root = inputs.SETTINGS.get("PMG_VASP_PSP_DIR")
+    name = inputs.PotcarSingle.functional_dir.get(settings.potcar_functional)
+    if name is None:
+        raise MissingProgramError(
+            f"no set of POTCARs is called '{settings.potcar_functional}'",
+            nearest(settings.potcar_functional, inputs.PotcarSingle.functional_dir),
+        )
+    if not root:
+        raise MissingProgramError("no folder of POTCARs is set", POTCAR_FIX)
+    folder = Path(root).expanduser() / inputs.SETTINGS.get("PMG_VASP_PSP_SUB_DIRS", {}).get(
+        settings.potcar_functional, name
+    )
+    if not folder.is_dir():
+        raise MissingProgramError(f"no folder {folder} of POTCARs", POTCAR_FIX)
+    # as pymatgen looks: POTCAR.X or X/POTCAR, plain or packed
+    symbols = sorted(settings.potcars[element] for element in elements)
+    places = {symbol: (folder / f"POTCAR.{symbol}", folder / symbol / "POTCAR") for symbol in symbols}
+    return [symbol for symbol in symbols if not any(Path(zpath(place)).is_file() for place in places[symbol])]
 
 
 def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
@@ -348,6 +411,8 @@ def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
         return failed("wrong_method", moved)
     step = run.ionic_steps[0]
     energy, forces, stress = step.get("e_fr_energy"), step.get("forces"), step.get("stress")
+    if forces is not None and np.shape(forces) != (len(atoms), 3):
+        return failed("missing_output", f"vasprun.xml holds forces on {len(forces)} of {len(atoms)} atoms")
     return RawLabel(
         converged=True,
         energy_eV=None if energy is None else float(energy),
@@ -383,7 +448,7 @@ def method_of(run: Vasprun, settings: VaspSettings) -> Method:
     INCAR keys that are neither the method's nor of `PATH_KEYS` are in "other", so they never pass unseen.
     Elements that did not occur keep the settings' titles.
     """
-    asked = VaspBackend(settings=settings).method().parameters["incar"]
+    asked = physics(settings)
     seen = {key: run.incar.get(key, run.parameters.get(key, VASP_DEFAULTS.get(key))) for key in asked}
     seen["ENCUT"] = run.incar.get("ENCUT", run.parameters.get("ENMAX"))
     mesh = _foreign_mesh(run, settings.kspacing_per_A)
@@ -399,6 +464,15 @@ def method_of(run: Vasprun, settings: VaspSettings) -> Method:
     return _method(settings, seen, settings.potcar_titles | titles, other=other, stand_in=stand_in)
 
 
+def functional_of(run: Vasprun) -> str:
+    """Return the name of the functional in a vasprun.xml; PBE where it is none of `FUNCTIONALS`."""
+    meta, gga = (str(run.incar.get(key, "")).upper() for key in ("METAGGA", "GGA"))
+    for name, tags in FUNCTIONALS.items():
+        if (meta, gga) == (tags.get("METAGGA", ""), tags.get("GGA", "")):
+            return name
+    return "PBE"
+
+
 def _method(
     settings: VaspSettings,
     incar: dict[str, Any],
@@ -407,8 +481,8 @@ def _method(
     other: dict[str, Any] | None = None,
     stand_in: bool = False,
 ) -> Method:
-    incar = dict(incar)
-    incar["GGA"] = str(incar["GGA"]).upper()
+    # pymatgen writes "Pe" where VASP has "PE"
+    incar = {key: str(value).upper() if key in ("GGA", "METAGGA") else value for key, value in incar.items()}
     # vasprun.xml writes "accura" where the INCAR has "Accurate"
     incar["PREC"] = str(incar["PREC"]).lower()[:6]
     return Method(

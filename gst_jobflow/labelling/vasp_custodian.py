@@ -5,12 +5,15 @@ This module imports custodian and pymatgen; import it inside functions.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from custodian import Custodian
 from custodian.custodian import CustodianError, ErrorHandler
 from custodian.vasp.handlers import (
@@ -22,25 +25,27 @@ from custodian.vasp.handlers import (
 )
 from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
+from pymatgen.io.vasp.inputs import Incar, Poscar
 
 from gst_jobflow.errors import InputError
+from gst_jobflow.labelling.vasp import PATH_KEYS
 from gst_jobflow.processes import die_with_parent, end_group
 
 logger = logging.getLogger(__name__)
 
-# Handlers of custodian that may run. What each may change of a single point: ALGO and mixing (Unconverged,
-# NonConverging, Frozen), NCORE and KPAR (StdErr), and what `ALLOWED_ERRORS` says (VaspError).
-ALLOWED_HANDLERS = frozenset(
-    {
-        "FrozenJobErrorHandler",
-        "NonConvergingErrorHandler",
-        "RefusedErrorHandler",
-        "StdErrHandler",
-        "UnconvergedErrorHandler",
-        "VaspErrorHandler",
-        "WallLimitHandler",
-    }
-)
+_TAIL_BYTES = 4096
+
+# Handlers that may run, each with what it may change of a single point.
+ALLOWED_HANDLERS = {
+    "FrozenJobErrorHandler": "ALGO",
+    "NonConvergingErrorHandler": "ALGO and mixing",
+    "StdErrHandler": "KPAR, symmetry, bands",
+    "UnconvergedErrorHandler": "ALGO and mixing",
+    "VaspErrorHandler": "what `ALLOWED_ERRORS` says",
+    # ours
+    "RefusedErrorHandler": "nothing: it ends the label",
+    "WallLimitHandler": "nothing: it ends the label",
+}
 
 # Handlers that never run on a label, each with what it would change.
 REFUSED_HANDLERS = {
@@ -59,25 +64,41 @@ REFUSED_HANDLERS = {
     "WalltimeHandler": "the number of steps",
 }
 
-# Errors whose correction touches ALGO, mixing, symmetry detection, bands or parallelisation only.
-ALLOWED_ERRORS = frozenset(
-    {
-        *("edddav", "eddrmm", "pssyevx", "pdsyevx", "zheev", "eddiag", "grad_not_orth", "brmix", "amin", "coef"),
-        *("posmap", "pricel", "pricelv", "point_group", "inv_rot_mat", "rot_matrix", "symprec_noise", "bravais"),
-        *("ksymm", "ibzkpt", "rhosyg", "hnform", "zpotrf", "too_few_bands", "nbands_not_sufficient", "elf_kpar"),
-        "dfpt_ncore",
-    }
-)
+# Errors of VaspErrorHandler whose correction touches only the way to the result, each with what it touches.
+ALLOWED_ERRORS = {
+    **dict.fromkeys(("edddav", "eddrmm", "pssyevx", "pdsyevx", "zheev", "eddiag", "grad_not_orth"), "ALGO, bands"),
+    **dict.fromkeys(("brmix", "amin"), "mixing, symmetry"),
+    "coef": "an old WAVECAR",
+    **dict.fromkeys(("posmap", "pricel", "pricelv", "point_group", "inv_rot_mat", "rot_matrix"), "symmetry detection"),
+    **dict.fromkeys(("symprec_noise", "bravais", "ksymm", "ibzkpt", "rhosyg", "hnform"), "symmetry detection"),
+    "zpotrf": "symmetry, parallelisation",
+    **dict.fromkeys(("too_few_bands", "nbands_not_sufficient"), "bands"),
+    **dict.fromkeys(("elf_kpar", "dfpt_ncore"), "parallelisation"),
+}
+
+# Errors that end a label, each with what custodian's correction would change.
+REFUSED_ERRORS = {
+    **dict.fromkeys(("tet", "algo_tet", "dentet"), "the smearing or the k-points"),
+    **dict.fromkeys(("tetirr", "incorrect_shift"), "the k-points"),
+    **dict.fromkeys(("real_optlay", "rspher", "nicht_konv"), "the projection"),
+    "triple_product": "the cell",
+    **dict.fromkeys(("brions", "zbrent", "fexcf"), "the positions"),
+    **dict.fromkeys(("set_core_wf", "read_error", "elf_ncl", "spin_polarized_harris"), "nothing: it knows no way"),
+}
 
 # Warnings that do not end a calculation; convergence and bounds decide.
 IGNORED_ERRORS = frozenset({"auto_nbands", "subspacematrix"})
+
+# Errors of StdErrHandler, each with what its correction touches; it cannot be told to catch only some.
+STDERR_ERRORS = {"kpoints_trans": "symmetry", "out_of_memory": "KPAR", "grad_not_orth": "ALGO, bands"}
 
 
 class RefusedErrorHandler(VaspErrorHandler):
     """Ends a label on errors whose correction would change what is computed (smearing, k-points, cell, ...)."""
 
     def __init__(self, output_filename: str = "vasp.out", **kwargs) -> None:
-        refused = sorted(set(VaspErrorHandler.error_msgs) - ALLOWED_ERRORS - IGNORED_ERRORS)
+        # what a later custodian adds is refused until somebody has judged it
+        refused = sorted(set(VaspErrorHandler.error_msgs) - set(ALLOWED_ERRORS) - IGNORED_ERRORS)
         super().__init__(output_filename, errors_subset_to_catch=refused)
 
     def correct(self, directory="./"):
@@ -103,12 +124,28 @@ class WallLimitHandler(ErrorHandler):
         return {"errors": ["wall limit"], "actions": None}
 
 
+class ChangedInputError(Exception):
+    """A correction changed what is computed; VASP was not started with it."""
+
+
 class LabelVaspJob(VaspJob):
-    """A VaspJob whose processes die with us."""
+    """A VaspJob whose processes die with us, and that never starts with other physics than the first time."""
 
     def run(self, directory="./"):
-        """Start VASP in its own process group inside `directory`."""
+        """Start VASP in its own process group inside `directory`.
+
+        Raises
+        ------
+        ChangedInputError
+            INCAR keys of the method, cell, positions, POTCAR or k-points are not those of the first start.
+        """
         folder = Path(directory)
+        now = _inputs(folder)
+        first = self.__dict__.setdefault("_first_inputs", now)
+        changed = sorted(key for key in {*first, *now} if first.get(key) != now.get(key))
+        if changed:
+            words = (f"{key}: {first.get(key, '(none)')} -> {now.get(key, '(none)')}" for key in changed)
+            raise ChangedInputError(", ".join(words))
         with (folder / self.output_file).open("w") as output, (folder / self.stderr_file).open("w") as errors:
             self._vasp_process = subprocess.Popen(
                 list(self.vasp_cmd),
@@ -136,14 +173,31 @@ class LabelVaspJob(VaspJob):
             process.wait()
 
 
-def label_handlers(wall_limit_s: float | None = None) -> list[ErrorHandler]:
+def _inputs(folder: Path) -> dict[str, Any]:
+    """Return what decides the result of the input files: physical INCAR keys, hashes of the other files."""
+    incar = Incar.from_file(folder / "INCAR")
+    found: dict[str, Any] = {key: value for key, value in incar.items() if key not in PATH_KEYS}
+    for name in ("POSCAR", "POTCAR", "KPOINTS"):
+        if (folder / name).is_file():
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]
+    if "POSCAR" in found:
+        # handlers write the same structure again with other digits: compare what VASP reads
+        structure = Poscar.from_file(folder / "POSCAR", check_for_potcar=False).structure
+        found["POSCAR"] = [
+            *np.round(structure.lattice.matrix, 6).ravel().tolist(),
+            *np.round(structure.frac_coords % 1.0, 6).ravel().tolist(),
+        ]
+    return found
+
+
+def label_handlers(wall_limit_s: float | None = None, frozen_s: float = 3600.0) -> list[ErrorHandler]:
     """Return fresh handlers of the allow list; they keep counts, so every label needs its own."""
     handlers = [
         RefusedErrorHandler(),
-        VaspErrorHandler(errors_subset_to_catch=sorted(ALLOWED_ERRORS & set(VaspErrorHandler.error_msgs))),
+        VaspErrorHandler(errors_subset_to_catch=sorted(set(ALLOWED_ERRORS) & set(VaspErrorHandler.error_msgs))),
         UnconvergedErrorHandler(),
         NonConvergingErrorHandler(),
-        FrozenJobErrorHandler(),
+        FrozenJobErrorHandler(timeout=frozen_s),
         StdErrHandler(),
     ]
     if wall_limit_s is not None:
@@ -165,21 +219,41 @@ def refuse_handlers(handlers: list[ErrorHandler]) -> None:
             why = REFUSED_HANDLERS.get(name, "unknown things")
             raise InputError(f"{name} may change {why}", "labels run with the handlers of label_handlers() only")
         if name == "VaspErrorHandler":
-            extra = set(handler.errors_subset_to_catch) - ALLOWED_ERRORS
+            extra = set(handler.errors_subset_to_catch) - set(ALLOWED_ERRORS)
             if extra:
+                worst = sorted(extra & set(REFUSED_ERRORS) or extra)
+                why = REFUSED_ERRORS.get(worst[0], "unknown things")
                 raise InputError(
-                    f"VaspErrorHandler corrects {', '.join(sorted(extra))}", "give it errors of ALLOWED_ERRORS only"
+                    f"VaspErrorHandler corrects {', '.join(worst)}, which may change {why}",
+                    "give it errors of ALLOWED_ERRORS only",
                 )
 
 
 def run_custodian(
-    command: list[str], directory: Path, *, wall_limit_s: float, max_errors: int, polling_s: float
+    command: list[str],
+    directory: Path,
+    *,
+    wall_limit_s: float,
+    max_errors: int,
+    polling_s: float,
+    frozen_s: float,
+    handlers: list[ErrorHandler] | None = None,
 ) -> tuple[str, str] | None:
     """Run VASP in `directory` under custodian; return (failure class, reason), or None when it ended well.
 
     The current directory of this process is not changed.
+
+    Parameters
+    ----------
+    handlers
+        None: those of `label_handlers`.
+
+    Raises
+    ------
+    InputError
+        A handler may change what is computed.
     """
-    handlers = label_handlers(wall_limit_s)
+    handlers = label_handlers(wall_limit_s, frozen_s) if handlers is None else handlers
     refuse_handlers(handlers)
     job = LabelVaspJob(command, auto_npar=False, auto_gamma=False)
     custodian = Custodian(
@@ -189,31 +263,54 @@ def run_custodian(
         max_errors=max_errors,
         polling_time_step=polling_s,
         # handlers look about every half minute
-        monitor_freq=max(1, round(min(30.0, wall_limit_s) / polling_s)),
+        monitor_freq=max(1, round(min(30.0, wall_limit_s, frozen_s) / polling_s)),
         directory=str(directory),
     )
     try:
         custodian.run()
+    except ChangedInputError as error:
+        return "wrong_method", f"a correction would have changed {error}"
     except CustodianError as error:
-        return _why(custodian, error.message, job)
+        return _why(custodian, error.message, job, directory)
     finally:
         job.end()
     unsolved = [entry for entry in custodian.run_log[-1]["corrections"] if not entry["actions"]]
-    return _why(custodian, "custodian could not correct an error", job) if unsolved else None
+    return _why(custodian, "custodian could not correct an error", job, directory) if unsolved else None
 
 
-def _why(custodian: Custodian, message: str, job: LabelVaspJob) -> tuple[str, str]:
-    """Return failure class and reason from what custodian logged last."""
+def _why(custodian: Custodian, message: str, job: LabelVaspJob, directory: Path) -> tuple[str, str]:
+    """Return failure class and reason from what custodian logged last and VASP printed."""
     log = custodian.run_log[-1]
     corrections = log["corrections"]
     names = [type(entry["handler"]).__name__ for entry in corrections]
     errors = ", ".join(error for entry in corrections for error in entry["errors"])
-    reason = f"VASP: {message}" + (f" ({errors})" if errors else "")
+    said = _last_words(directory, job)
+    if "No space left on device" in said:
+        return "disk_full", f"VASP: {said}"
     if "WallLimitHandler" in names:
         return "timeout", f"VASP did not end within its wall limit ({errors})"
+    if names and names[-1] == "FrozenJobErrorHandler":
+        return "timeout", "VASP printed nothing for too long (frozen_s)"
+    reason = f"VASP: {message}" + (f" ({errors})" if errors else "")
     if log["validator"] is not None:
         status = job.returncode
-        return ("crash", f"{reason}, exit status {status}") if status else ("missing_output", reason)
+        if not status:
+            return "missing_output", f"{reason}{said and f': {said}'}"
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return "crash", f"VASP ended with {how}{said and f': {said}'}"
     if names and names[-1] in ("UnconvergedErrorHandler", "NonConvergingErrorHandler"):
         return "not_converged", reason
     return "crash", reason
+
+
+def _last_words(directory: Path, job: LabelVaspJob) -> str:
+    """Return the last line of stderr, else of stdout; a line that speaks of a full disk first."""
+    lines: list[str] = []
+    for name in (job.output_file, job.stderr_file):
+        file = directory / name
+        if file.is_file():
+            with file.open("rb") as stream:
+                stream.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+                lines += [line.strip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+    full = [line for line in lines if "No space left on device" in line]
+    return (full or lines or [""])[-1][:200]

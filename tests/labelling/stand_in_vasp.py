@@ -1,12 +1,13 @@
 """A stand-in for VASP in tests: reads VASP's inputs, writes VASP's outputs, computes a Lennard-Jones crystal.
 
 It is not VASP and says so: its version is 0.0.0-standin, which ingestion refuses unless a test allows it. The
-variable STAND_IN_DOES makes it fail in a chosen way.
+variable STAND_IN_DOES makes it fail in a chosen way, for structures of STAND_IN_DOES_FOR atoms or for all.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,12 @@ from ase.io import read
 
 VERSION = "0.0.0-standin"
 EV_A3_IN_KBAR = 1602.1766208
+OUTCAR = """ stand-in
+ number of bands    NBANDS=   10
+ total plane-waves  NPLWV =  1000
+ number of electron      32.0000000 magnetization
+   IBRION =  -1
+"""
 
 
 def read_incar() -> dict:
@@ -69,8 +76,8 @@ def mesh(atoms, spacing: float) -> np.ndarray:
     return np.maximum(1, np.ceil(lengths / spacing)).astype(int)
 
 
-def vasprun(atoms, incar: dict, n_steps: int, divisions, titles: list[str]) -> str:
-    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+def vasprun(atoms, incar: dict, n_steps: int, divisions, titles: list[str], fewer_forces: int = 0) -> str:
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()[: len(atoms) - fewer_forces]
     stress = -atoms.get_stress(voigt=False) * EV_A3_IN_KBAR
     symbols = atoms.get_chemical_symbols()
     species = list(dict.fromkeys(symbols))
@@ -106,6 +113,8 @@ def main() -> int:
     does = os.environ.get("STAND_IN_DOES", "")
     incar = read_incar()
     atoms = read("POSCAR")
+    if len(atoms) != int(os.environ.get("STAND_IN_DOES_FOR", len(atoms))):
+        does = ""
     atoms.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
     titles = potcar_titles()
     n_steps = 5
@@ -113,8 +122,17 @@ def main() -> int:
     if does == "crash":
         print("forrtl: severe (174): SIGSEGV")
         return 174
+    if does == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if does == "hang":
         time.sleep(600)
+    if does == "hang once" and not Path("../hung").exists():
+        Path("../hung").touch()
+        time.sleep(600)
+    if does == "disk full":
+        Path("vasprun.xml").write_text('<?xml version="1.0"?><modeling><generator>')
+        print("forrtl: severe (38): error during write, unit 99: No space left on device", file=sys.stderr)
+        return 38
     if does == "dies without output":
         return 0
     if does == "needs another ALGO" and incar.get("ALGO") != "All":
@@ -125,6 +143,10 @@ def main() -> int:
         print("Tetrahedron method fails")
     if does == "other sigma":
         incar["SIGMA"] = 0.2
+    if does == "other cutoff":
+        incar["ENCUT"] = 520
+    if does == "other functional":
+        incar["GGA"] = "PS"
     if does == "unknown key":
         incar["IVDW"] = 12
     if does == "other mesh":
@@ -133,11 +155,9 @@ def main() -> int:
         titles[0] = "PAW_PBE Ge 05Jan2001"
     if does == "moves":
         atoms.positions[0] += 0.01
-    text = vasprun(atoms, incar, n_steps, divisions, titles)
+    text = vasprun(atoms, incar, n_steps, divisions, titles, fewer_forces=does == "a force too few")
     Path("vasprun.xml").write_text(text[: len(text) // 2] if does == "cut output" else text)
-    Path("OUTCAR").write_text(
-        " stand-in\n number of bands    NBANDS=   10\n total plane-waves  NPLWV =  1000\n   IBRION =  -1\n"
-    )
+    Path("OUTCAR").write_text(OUTCAR)
     Path("CONTCAR").write_text(Path("POSCAR").read_text())
     energy = atoms.get_potential_energy()
     Path("OSZICAR").write_text(f"   1 F= {energy:.8E} E0= {energy:.8E}  d E =0.000000E+00\n")

@@ -15,16 +15,27 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
+from ase.io import read
 from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import checked
-from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings, find_command, static_maker, vasp_order, write_inputs
+from gst_jobflow.labelling.vasp import (
+    VaspBackend,
+    VaspSettings,
+    find_command,
+    kpoint_mesh,
+    static_maker,
+    vasp_order,
+    write_inputs,
+)
+from tests.labelling.stand_in_vasp import OUTCAR
 
 # made-up POTCARs are not known to pymatgen, and that is right
 pytestmark = pytest.mark.filterwarnings("ignore")
 STAND_IN = Path(__file__).with_name("stand_in_vasp.py")
+EXPECTED = Path(__file__).parents[1] / "data" / "expected_vasp_inputs"
 COMMAND = f"{shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))}"
 HEADER = """  {title}
   4.00000000000000
@@ -105,6 +116,22 @@ def test_the_input_files_are_the_papers(gst, potcars, tmp_path):
     assert Poscar.from_file(tmp_path / "POSCAR").site_symbols == ["Ge", "Sb", "Te"]
 
 
+@pytest.mark.parametrize("atoms", read(EXPECTED / "structures.extxyz", ":"), ids=lambda atoms: atoms.info["name"])
+def test_the_inputs_of_five_structures_are_the_stored_ones(atoms, potcars, tmp_path):
+    from pymatgen.io.vasp.inputs import Potcar
+
+    settings, expected = VaspSettings(), EXPECTED / atoms.info["name"]
+    ordered, _ = vasp_order(atoms)
+    write_inputs(ordered, settings, tmp_path)
+    assert (tmp_path / "INCAR").read_text() == (expected / "INCAR").read_text()
+    assert (tmp_path / "POSCAR").read_text() == (expected / "POSCAR").read_text()
+    assert not (tmp_path / "KPOINTS").exists()
+    mesh = kpoint_mesh(ordered.cell.array, settings.kspacing_per_A)
+    assert " ".join(map(str, mesh)) == (expected / "mesh").read_text().strip()
+    titles = [single.TITEL for single in Potcar.from_file(tmp_path / "POTCAR")]
+    assert titles == (expected / "POTCAR.titles").read_text().splitlines()
+
+
 def test_the_maker_for_atomate2_has_our_inputs_and_handlers(gst):
     from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -132,7 +159,9 @@ def test_only_physics_is_in_the_fingerprint():
         {"ediff_eV": 1e-5},
         {"kspacing_per_A": 0.3},
         {"kgamma": False},
-        {"gga": "PS"},
+        {"functional": "PBEsol"},
+        {"functional": "RPBE"},
+        {"functional": "r2SCAN"},
         {"ismear": 1},
         {"sigma_eV": 0.1},
         {"ispin": 2},
@@ -145,7 +174,7 @@ def test_only_physics_is_in_the_fingerprint():
     assert len({fingerprint(**fields) for fields in physics} | {one}) == len(physics) + 1
 
 
-def test_every_handler_of_custodian_is_allowed_or_refused():
+def test_every_handler_and_error_of_the_installed_custodian_is_allowed_or_refused():
     from custodian.custodian import ErrorHandler
     from custodian.vasp import handlers
 
@@ -156,11 +185,39 @@ def test_every_handler_of_custodian_is_allowed_or_refused():
         for name, item in vars(handlers).items()
         if isinstance(item, type) and issubclass(item, ErrorHandler) and item is not ErrorHandler
     }
-    # a new handler of custodian must be judged before it can run
-    assert known <= ours.ALLOWED_HANDLERS | set(ours.REFUSED_HANDLERS)
-    assert not ours.ALLOWED_HANDLERS & set(ours.REFUSED_HANDLERS)
-    assert set(handlers.VaspErrorHandler.error_msgs) >= ours.ALLOWED_ERRORS | ours.IGNORED_ERRORS
+    own = {"RefusedErrorHandler", "WallLimitHandler"}
+    # a handler or error that is new in custodian must be judged before it can run
+    assert known == set(ours.ALLOWED_HANDLERS) - own | set(ours.REFUSED_HANDLERS)
+    assert not set(ours.ALLOWED_HANDLERS) & set(ours.REFUSED_HANDLERS)
+    judged = [*ours.ALLOWED_ERRORS, *ours.REFUSED_ERRORS, *ours.IGNORED_ERRORS]
+    assert sorted(judged) == sorted(handlers.VaspErrorHandler.error_msgs)
+    assert set(ours.STDERR_ERRORS) == set(handlers.StdErrHandler.error_msgs)
     ours.refuse_handlers(ours.label_handlers(60.0))
+
+
+@pytest.mark.parametrize("fields", [{}, {"algo": "Fast", "ncore": 4, "kpar": 2}, {"functional": "r2SCAN"}])
+def test_corrections_of_allowed_errors_leave_what_is_computed(gst, potcars, tmp_path, fields):
+    from custodian.vasp.handlers import StdErrHandler, VaspErrorHandler
+
+    from gst_jobflow.labelling import vasp_custodian as ours
+
+    settings = VaspSettings(**fields)
+    ordered, _ = vasp_order(gst)
+    for error, output, handler in [
+        *((name, "vasp.out", VaspErrorHandler(errors_subset_to_catch=[name])) for name in ours.ALLOWED_ERRORS),
+        *((name, "std_err.txt", StdErrHandler()) for name in ours.STDERR_ERRORS),
+    ]:
+        folder = tmp_path / f"{error}-{output}"
+        folder.mkdir()
+        write_inputs(ordered, settings, folder)
+        (folder / "CONTCAR").write_text((folder / "POSCAR").read_text())
+        (folder / "OUTCAR").write_text(OUTCAR)
+        before = ours._inputs(folder)
+        for _ in range(4):
+            (folder / output).write_text(handler.error_msgs[error][0] + "\n")
+            assert handler.check(str(folder)), error
+            handler.correct(str(folder))
+            assert ours._inputs(folder) == before, error
 
 
 @pytest.mark.parametrize(
@@ -173,8 +230,49 @@ def test_handlers_that_change_what_is_computed_are_refused(name):
 
     with pytest.raises(InputError, match=name):
         refuse_handlers([getattr(handlers, name)()])
-    with pytest.raises(InputError, match="tet"):
+    with pytest.raises(InputError, match=r"tet.*may change"):
         refuse_handlers([handlers.VaspErrorHandler()])
+
+
+@pytest.mark.parametrize(
+    ("alters", "words"),
+    [
+        ({"ENCUT": 520}, "ENCUT: 600.0 -> 520"),
+        ({"GGA": "Ps"}, "GGA: Pe -> Ps"),
+        ({"KSPACING": 0.4}, "KSPACING: 0.2 -> 0.4"),
+        ({"SIGMA": 0.2}, "SIGMA"),
+        ({"IVDW": 12}, "IVDW"),
+        ({"KPOINTS": "0\n0\nGamma\n1 1 1\n"}, "KPOINTS"),
+        ({"POSCAR": 1.01}, "POSCAR"),
+    ],
+)
+def test_a_correction_that_would_alter_the_physics_never_runs(gst, potcars, tmp_path, monkeypatch, alters, words):
+    """Even a handler that passes the list by its name cannot restart VASP with other physics."""
+    from custodian.vasp.handlers import UnconvergedErrorHandler
+    from pymatgen.io.vasp.inputs import Incar, Poscar
+
+    from gst_jobflow.labelling import vasp_custodian as ours
+
+    def correct(self, directory="./"):
+        for key, value in alters.items():
+            if key == "KPOINTS":
+                (Path(directory) / key).write_text(value)
+            elif key == "POSCAR":
+                structure = Poscar.from_file(Path(directory) / key).structure
+                structure.scale_lattice(structure.volume * value)
+                Poscar(structure).write_file(Path(directory) / key)
+            else:
+                incar = Incar.from_file(Path(directory) / "INCAR")
+                incar[key] = value
+                incar.write_file(Path(directory) / "INCAR")
+        return {"errors": ["Unconverged"], "actions": [{"dict": "INCAR", "action": {"_set": alters}}]}
+
+    monkeypatch.setattr(UnconvergedErrorHandler, "correct", correct)
+    monkeypatch.setenv("STAND_IN_DOES", "never converges")
+    label = checked(stand_in(nelm=20), gst, tmp_path / "run")
+    assert (label.converged, label.failure_class) == (False, "wrong_method"), label.reason
+    assert "a correction would have changed" in label.reason and words in label.reason
+    assert ours.ALLOWED_HANDLERS["UnconvergedErrorHandler"] == "ALGO and mixing"
 
 
 def test_a_stand_in_run_gives_the_numbers_of_its_calculator(gst, potcars, tmp_path):
@@ -210,7 +308,12 @@ def test_the_stand_in_is_refused_unless_a_test_allows_it(gst, potcars, tmp_path)
 @pytest.mark.parametrize(
     ("does", "failure_class", "words"),
     [
-        ("crash", "crash", "exit status 174"),
+        ("crash", "crash", "exit status 174: forrtl: severe (174): SIGSEGV"),
+        ("killed", "crash", "signal 9"),
+        ("disk full", "disk_full", "No space left on device"),
+        ("a force too few", "missing_output", "forces on 7 of 8 atoms"),
+        ("other cutoff", "wrong_method", "ENCUT"),
+        ("other functional", "wrong_method", "GGA"),
         ("dies without output", "missing_output", "VasprunXMLValidator"),
         ("cut output", "missing_output", "VasprunXMLValidator"),
         ("never converges", "not_converged", "Unconverged"),
@@ -234,6 +337,51 @@ def test_a_run_beyond_its_wall_limit_is_ended(gst, potcars, tmp_path, monkeypatc
     monkeypatch.setenv("STAND_IN_DOES", "hang")
     label = checked(stand_in(wall_limit_s=2.0), gst, tmp_path / "run")
     assert label.failure_class == "timeout"
+
+
+def test_a_run_that_prints_nothing_for_too_long_is_ended(gst, potcars, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_DOES", "hang")
+    label = checked(stand_in(wall_limit_s=500.0, frozen_s=0.5, polling_s=0.05), gst, tmp_path / "run")
+    assert (label.failure_class, "frozen_s" in label.reason) == ("timeout", True)
+
+
+@pytest.mark.parametrize(("functional", "tags"), [("PBEsol", {"GGA": "PS"}), ("r2SCAN", {"METAGGA": "R2SCAN"})])
+def test_another_functional_is_another_method_of_the_same_inputs(gst, potcars, tmp_path, functional, tags):
+    from pymatgen.io.vasp.inputs import Incar
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    from gst_jobflow.importing.vasp import vasprun_method
+
+    backend = stand_in(functional=functional)
+    label = checked(backend, gst, tmp_path / "run")
+    assert label.converged, label.reason
+    assert label.method_seen.fingerprint() == backend.method().fingerprint() != stand_in().method().fingerprint()
+    incar = Incar.from_file(tmp_path / "run" / "INCAR")
+    assert {key: str(incar[key]).upper() for key in tags} == tags
+    assert ("GGA" in incar, incar["LASPH"]) == (functional != "r2SCAN", functional == "r2SCAN")
+    # a vasprun.xml that is imported is of the same method
+    assert vasprun_method(Vasprun(tmp_path / "run/vasprun.xml", parse_potcar_file=False)) == label.method_seen
+
+
+def test_a_cell_of_too_many_k_points_is_refused_with_their_number(potcars, tmp_path):
+    small = bulk("Te", "sc", a=1.9)
+    backend = stand_in(functional="PBE")
+    label = checked(backend, small, tmp_path / "run")
+    assert (label.failure_class, label.converged) == ("bad_input", False)
+    assert "17 × 17 × 17 = 4,913 k-points, more than 2,000" in label.reason
+    assert "max_kpoints=4913" in label.reason
+    allowed = stand_in(max_kpoints=4913)
+    allowed.check(small)
+    assert allowed.method() == backend.method()
+
+
+def test_an_element_without_its_potcar_fails_its_structures_only(gst, potcars, tmp_path):
+    from pymatgen.io.vasp.inputs import PotcarSingle
+
+    (potcars / PotcarSingle.functional_dir["PBE_54"] / "POTCAR.Sb").unlink()
+    label = checked(stand_in(), gst, tmp_path / "a")
+    assert (label.failure_class, label.reason) == ("bad_input", "no POTCAR of Sb in the PBE_54 set")
+    assert checked(stand_in(), bulk("GeTe", "rocksalt", a=6.0, cubic=True), tmp_path / "b").converged
 
 
 def test_a_handler_may_change_the_way_to_convergence(gst, potcars, tmp_path, monkeypatch):
@@ -268,8 +416,10 @@ def test_missing_parts_name_the_way_out(gst, tmp_path, monkeypatch):
     with pytest.raises(MissingProgramError, match=r"PMG_VASP_PSP_DIR.*VASP_PP_PATH"):
         checked(stand_in(), gst, tmp_path / "a")
     monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(tmp_path))
-    with pytest.raises(MissingProgramError, match="VASP_PP_PATH"):
+    with pytest.raises(MissingProgramError, match=r"no folder .*VASP_PP_PATH"):
         checked(stand_in(), gst, tmp_path / "b")
+    with pytest.raises(MissingProgramError, match="did you mean 'PBE_54'"):
+        checked(stand_in(potcar_functional="PBE54"), gst, tmp_path / "b")
 
 
 def test_a_potcar_of_another_title_is_found_before_the_run(gst, potcars, tmp_path):

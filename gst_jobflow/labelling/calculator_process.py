@@ -1,0 +1,213 @@
+"""A calculator in a process of its own that stays: loaded once, asked label after label, ended when it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from gst_jobflow.processes import die_with_parent, end_group
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+LOG = "calculator.log"
+_PIPE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a process holds: two labels of one specification may share a process.
+
+    Parameters
+    ----------
+    calculator
+        "package.module:Name" of a class or a function that returns a calculator.
+    keywords
+        Its keyword arguments as JSON.
+    reuse
+        Keep the calculator from label to label; else a new one for each.
+    threads
+        OMP_NUM_THREADS.
+    """
+
+    calculator: str
+    keywords: str
+    reuse: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back: `content` as `answer` makes it; None when the process hung (`timed_out`) or died."""
+
+    content: dict[str, Any] | None
+    timed_out: bool = False
+    returncode: int = 0
+
+
+class CalculatorProcess:
+    """A child that answers one request at a time. It works inside the folder of its request and dies with us."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        # a pipe of its own for replies: calculators print to stdout as they like
+        self._replies, theirs = os.pipe()
+        threads = {"OMP_NUM_THREADS": str(spec.threads), "OMP_MAX_ACTIVE_LEVELS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gst_jobflow.labelling.calculator_process", str(theirs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            start_new_session=True,
+            pass_fds=(theirs,),
+            preexec_fn=die_with_parent(),
+        )
+        os.close(theirs)
+        self._end = weakref.finalize(self, _end, self._process, self._replies)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be asked once more."""
+        return self._end.alive and self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], directory: Path, wall_limit_s: float) -> Reply:
+        """Return the reply to a request; a process that hung or died is ended and not usable any more."""
+        line = json.dumps({**request, "directory": str(directory)}) + "\n"
+        assert self._process.stdin is not None  # it is a pipe
+        # a process that died reads nothing; its end is seen below
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+        text, timed_out = self._read_line(time.monotonic() + wall_limit_s)
+        if text is not None:
+            return Reply(json.loads(text))
+        self.close()
+        return Reply(None, timed_out, self._process.returncode)
+
+    def _read_line(self, until: float) -> tuple[bytes | None, bool]:
+        """Return a whole line, or None and whether time was over (else the process ended)."""
+        parts: list[bytes] = []
+        while True:
+            ready, _, _ = select.select([self._replies], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                return None, True
+            part = os.read(self._replies, _PIPE_BYTES)
+            if not part:
+                return None, False
+            parts.append(part)
+            if part.endswith(b"\n"):
+                return b"".join(parts), False
+
+    def close(self) -> None:
+        """End the process and what it started."""
+        self._end()
+
+
+def _end(process: subprocess.Popen, replies: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(replies)
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    end_group(process.pid)
+    process.wait()
+
+
+_of_this_thread = threading.local()
+
+
+def process_of(spec: Spec) -> CalculatorProcess:
+    """Return this thread's process for a specification; one of another specification is ended.
+
+    It ends with the thread: labels of one job run in threads that end with the job.
+    """
+    known: CalculatorProcess | None = getattr(_of_this_thread, "process", None)
+    if known is not None and known.is_usable and known.spec == spec:
+        return known
+    if known is not None:
+        known.close()
+    _of_this_thread.process = CalculatorProcess(spec)
+    return _of_this_thread.process
+
+
+def answer(request: dict[str, Any], calculator: Calculator | None = None) -> dict[str, Any]:
+    """Return energy, forces and stress of a request, or the error of the calculator in one line.
+
+    Parameters
+    ----------
+    request
+        `calculator` and `keywords` as in `Spec`; `numbers`, `positions` (Å), `cell` (Å) and `pbc`.
+    calculator
+        One that was made before; None: it is made of the request.
+    """
+    from ase import Atoms
+
+    if calculator is None:
+        try:
+            calculator = make(request["calculator"], request["keywords"])
+        except (ImportError, AttributeError) as error:
+            return {"missing": f"{type(error).__name__}: {error}"}
+    atoms = Atoms(numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"])
+    atoms.calc = calculator
+    try:
+        energy = atoms.get_potential_energy(force_consistent=_has("free_energy", calculator))
+        forces = atoms.get_forces().tolist()
+        stress = atoms.get_stress().tolist() if atoms.pbc.all() and _has("stress", calculator) else None
+    except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
+        # what calculators raise for a failed calculation; anything else is a fault of ours or a crash
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {"energy": float(energy), "forces": forces, "stress": stress}
+
+
+def make(calculator: str, keywords: dict[str, Any]) -> Calculator:
+    """Return the calculator of an import path "package.module:Name"."""
+    module, _, name = calculator.partition(":")
+    return getattr(importlib.import_module(module), name)(**keywords)
+
+
+def _has(quantity: str, calculator: Calculator) -> bool:
+    return quantity in getattr(calculator, "implemented_properties", [])
+
+
+def _serve(requests: IO[bytes], replies: int) -> None:
+    """Answer line after line until there are no more."""
+    kept: Calculator | None = None
+    for line in iter(requests.readline, b""):
+        request = json.loads(line)
+        os.chdir(request["directory"])
+        log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
+        try:
+            if kept is None and request["reuse"]:
+                kept = make(request["calculator"], request["keywords"])
+            content = answer(request, kept)
+        except (ImportError, AttributeError) as error:
+            content = {"missing": f"{type(error).__name__}: {error}"}
+        except Exception as error:
+            # a calculator may raise anything; the label fails, and the process lives on for the next one
+            traceback.print_exc()
+            content = {"error": f"{type(error).__name__}: {error}"}
+            kept = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with os.fdopen(os.dup(replies), "wb") as stream:
+            stream.write(json.dumps(content).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    _serve(sys.stdin.buffer, int(sys.argv[1]))
