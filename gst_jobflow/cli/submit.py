@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jobflow import Flow, Job
 
     from gst_jobflow.flows.estimate import Cost
+    from gst_jobflow.labelling.backend import LabelBackend
     from gst_jobflow.settings import Project
 
 app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
@@ -26,8 +27,16 @@ Options = Annotated[
         "--option", help="A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable)."
     ),
 ]
-Backend = Annotated[str, typer.Option(help="What labels: vasp, cp2k or tblite.")]
-
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="What labels: vasp, cp2k, tblite, or ase with --option calculator=package.module:Name; mace, grace, "
+        "chgnet and what other packages offer go by name."
+    ),
+]
+Functional = Annotated[
+    str | None, typer.Option(help="Of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
+]
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
@@ -98,6 +107,7 @@ def label(
         int | None, typer.Option(min=1, help="Structures a job; 20 or more, so that there are at most 400 jobs.")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+    functional: Functional = None,
     option: Options = None,
     estimate: Estimate = False,
     yes: Yes = False,
@@ -109,13 +119,12 @@ def label(
     from jobflow import Flow
 
     from gst_jobflow.errors import InputError
-    from gst_jobflow.labelling.choose import backend_of
     from gst_jobflow.labelling.maker import LabelMaker, chunks
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
     project = open_project()
-    chosen = backend_of(backend, project, parse_assignments(option or [], "--option"))
+    chosen = _backend(project, backend, functional, option)
     query = make_query("structures", where or [])
     ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
     if not ids:
@@ -126,6 +135,13 @@ def label(
         job.name = f"label {backend} {number}"
     what = f"{len(ids)} structures in {len(jobs)} jobs"
     _submit(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
+
+
+def _backend(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:
+    from gst_jobflow.labelling.choose import backend_of
+
+    options = parse_assignments(option or [], "--option")
+    return backend_of(name, project, {**options, "functional": functional} if functional else options)
 
 
 @app.command()
@@ -140,6 +156,7 @@ def dataset(
     where: Where = None,
     test_fraction: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the test set.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
+    functional: Functional = None,
     option: Options = None,
     weight: Annotated[
         list[str] | None, typer.Option(help="Weight of a config_type, e.g. crystal=2 (repeatable).")
@@ -152,7 +169,6 @@ def dataset(
     from gst_jobflow.datasets.maker import DatasetMaker
     from gst_jobflow.datasets.split import SplitSpec
     from gst_jobflow.errors import InputError
-    from gst_jobflow.labelling.choose import backend_of
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
@@ -160,8 +176,7 @@ def dataset(
     if (backend is None) == (fingerprint is None):
         raise InputError("whose labels?", "give either --backend or --fingerprint")
     if backend is not None:
-        options = parse_assignments(option or [], "--option")
-        fingerprint = backend_of(backend, project, options).method().fingerprint()
+        fingerprint = _backend(project, backend, functional, option).method().fingerprint()
     number = make_query("structures", where or []).count(connect(project))
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
     maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))

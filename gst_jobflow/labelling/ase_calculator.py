@@ -140,7 +140,10 @@ class AseBackend(BackendModel):
         method = self.method()
         start = time.monotonic()
         request = self._request(atoms)
-        label = self._isolated(request, Path(directory)) if self.isolate else self._label(answer(request))
+        if self.isolate:
+            label = self._isolated(request, Path(directory), method.fingerprint())
+        else:
+            label = self._label(answer(request))
         label.wall_s = time.monotonic() - start
         label.method_seen = method
         return label
@@ -156,11 +159,11 @@ class AseBackend(BackendModel):
             "pbc": atoms.pbc.tolist(),
         }
 
-    def _isolated(self, request: dict[str, Any], directory: Path) -> RawLabel:
+    def _isolated(self, request: dict[str, Any], directory: Path, fingerprint: str) -> RawLabel:
         directory = directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
         keywords = json.dumps(request["keywords"], sort_keys=True)
-        process = process_of(Spec(self.calculator, keywords, self.reuse, self.threads))
+        process = process_of(Spec(self.calculator, keywords, self.reuse, self.threads, fingerprint))
         reply = process.ask(request, directory, self.wall_limit_s)
         log = directory / LOG
         files = {"log": log} if log.is_file() and log.stat().st_size else {}

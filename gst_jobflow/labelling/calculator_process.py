@@ -40,12 +40,15 @@ class Spec:
         Keep the calculator from label to label; else a new one for each.
     threads
         OMP_NUM_THREADS.
+    fingerprint
+        Of the method: a file of weights that changed is loaded again.
     """
 
     calculator: str
     keywords: str
     reuse: bool
     threads: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)

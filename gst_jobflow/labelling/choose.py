@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gst_jobflow.labelling.backend import LabelBackend
     from gst_jobflow.settings import Project
 
-BACKENDS = ("vasp", "cp2k", "tblite")
+BACKENDS = ("vasp", "cp2k", "tblite", "ase")
 
 
 def backend_of(name: str, project: Project, options: dict[str, Any] | None = None) -> LabelBackend:
@@ -20,7 +20,7 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     Parameters
     ----------
     name
-        One of `BACKENDS`.
+        One of `BACKENDS`, or of a calculator (`calculators.names`).
     project
         Says how programs are run.
     options
@@ -33,10 +33,26 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     MissingProgramError
         Its program is not there.
     """
-    makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite}
-    if name not in makers:
-        raise InputError(f"no label backend '{name}'", nearest(name, BACKENDS))
-    return makers[name](project, options or {})
+    from gst_jobflow.labelling.calculators import calculator_backend, names
+
+    makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
+    if name in makers:
+        return makers[name](project, options or {})
+    if name in (known := names()):
+        return calculator_backend(name, options or {}, name)
+    raise InputError(f"no label backend '{name}'", nearest(name, (*BACKENDS, *known)))
+
+
+def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
+    from gst_jobflow.labelling.calculators import calculator_backend, names
+
+    options = dict(options)
+    calculator = options.pop("calculator", None)
+    if not isinstance(calculator, str):
+        raise InputError(
+            "which calculator?", f"--option calculator=package.module:Name, or one of {', '.join(names())}"
+        )
+    return calculator_backend(calculator, options)
 
 
 def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:

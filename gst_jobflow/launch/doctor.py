@@ -380,6 +380,13 @@ def tblite(asked: Asked) -> Found:
     return Found(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
 
 
+def calculators(asked: Asked) -> Found:
+    """ASE calculators that labels know by name; none is needed."""
+    from gst_jobflow.labelling.calculators import found
+
+    return Found(", ".join(found()))
+
+
 def cp2k(asked: Asked) -> Found:
     """CP2K and its data files."""
     from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
@@ -493,6 +500,7 @@ TABLE = (
     Entry("tblite", tblite, ALL, ("laptop",)),
     Entry("cp2k", cp2k, ALL),
     Entry("vasp", vasp, ALL),
+    Entry("calculators", calculators, ALL),
     Entry("ovito", ovito, ALL, ALL),
     Entry("figures", matplotlib, ALL, ALL),
     Entry("disk", disk, ALL, ALL),

@@ -25,7 +25,7 @@ def test_an_option_that_changes_the_physics_changes_the_fingerprint(plain: Proje
 
 
 def test_another_functional_is_one_option(plain: Project) -> None:
-    pbe, pbesol = backend_of("vasp", plain), backend_of("vasp", plain, {"gga": "PS"})
+    pbe, pbesol = backend_of("vasp", plain), backend_of("vasp", plain, {"functional": "PBEsol"})
     assert pbe.settings.command == "srun vasp_std"
     assert pbe.method().fingerprint() != pbesol.method().fingerprint()
 
@@ -37,6 +37,12 @@ def test_another_functional_is_one_option(plain: Project) -> None:
         ("tblite", {"electronic_temperature": 300}, "did you mean 'electronic_temperature_K'"),
         ("vasp", {"encut": 500}, "encut_eV"),
         ("vasp", {"encut_eV": -1}, "encut_eV"),
+        ("vasp", {"functional": "LDA"}, "functional.*PBEsol"),
+        ("tblite", {"functional": "PBE"}, "no option 'functional'"),
+        ("ase", {}, "which calculator.*mace"),
+        ("ase", {"calculator": "mase"}, "did you mean 'mace'.*package.module:Name"),
+        ("ase", {"calculator": "ase.calculators.emt:EMT", "model": 1}, "parameters.model"),
+        ("ase", {"calculator": "ase.calculators.emt:EMT", "threads": 0}, "threads"),
     ],
 )
 def test_what_does_not_fit_is_named(plain: Project, name: str, options: dict[str, float], words: str) -> None:

@@ -1,0 +1,158 @@
+"""ASE calculators by name or import path: those that we know, those of other packages' entry points, anybody's."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.errors import InputError, MissingProgramError, nearest
+
+if TYPE_CHECKING:
+    from gst_jobflow.labelling.ase_calculator import AseBackend
+
+GROUP = "gst_jobflow.calculators"
+"""Group of entry points `name = package.module:Name` by which a package offers its calculator."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A calculator: its import path, what installs it, and what it is."""
+
+    path: str
+    package: str
+    what: str
+
+
+KNOWN = {
+    "mace": Known("mace.calculators:mace_mp", "mace-torch", "MACE foundation models, or model=FILE"),
+    "grace": Known("tensorpotential.calculator:TPCalculator", "tensorpotential", "GRACE models, model=DIR"),
+    "grace-fm": Known("tensorpotential.calculator:grace_fm", "tensorpotential", "GRACE foundation models"),
+    "chgnet": Known("chgnet.model:CHGNetCalculator", "chgnet", "CHGNet"),
+}
+# keyword arguments of calculators that say where or how loudly they run, not what they compute
+_OF_THE_WAY = frozenset({"device", "verbose", "verbosity", "default_device", "use_device"})
+_FIELDS = ("isolate", "reuse", "wall_limit_s", "threads", "elements", "floor_A", "bounds", "not_converged", "name")
+
+
+def entry_points() -> dict[str, str]:
+    """Return name and import path of the calculators that installed packages offer."""
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+
+
+def names() -> list[str]:
+    """Return the names that `calculator=NAME` and `--backend NAME` know."""
+    return sorted({*KNOWN, *entry_points()})
+
+
+def found() -> list[str]:
+    """Return a line on each calculator of `names`: its package's version, or how to install it. Nothing is imported."""
+    lines = []
+    for name in names():
+        _, package = _path_and_package(name)
+        try:
+            lines.append(f"{name} ({package} {importlib.metadata.version(package)})")
+        except importlib.metadata.PackageNotFoundError:
+            lines.append(f"no {name} (pip install {package})" if package else name)
+    return lines
+
+
+def calculator_backend(calculator: str, options: dict[str, Any], where: str = "ase") -> AseBackend:
+    """Return the backend of a calculator.
+
+    Parameters
+    ----------
+    calculator
+        A name of `names`, or "package.module:Name" of a class or of a function that returns a calculator.
+    options
+        `parameters` (keyword arguments, those that are files become `weights`), `options` (keyword arguments that are
+        not part of the method) and fields of `AseBackend` such as `threads`, `wall_limit_s`, `bounds`.
+    where
+        Names the source of the options in errors.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, or an option is or does not fit.
+    MissingProgramError
+        Its module is not installed, or a file is not there.
+    """
+    from gst_jobflow.labelling.ase_calculator import AseBackend
+    from gst_jobflow.strict import checked
+
+    if unknown := sorted(set(options) - {"parameters", "options", *_FIELDS}):
+        raise InputError(
+            f"{where} has no option '{unknown[0]}'",
+            f"keyword arguments of the calculator are parameters.{unknown[0]}=…; fields are {', '.join(_FIELDS)}",
+        )
+    path, package = _path_and_package(calculator)
+    _installed(path, package)
+    keywords = dict(options.get("parameters") or {})
+    way = {key: keywords.pop(key) for key in sorted(keywords) if key in _OF_THE_WAY}
+    weights = {key: file for key, value in keywords.items() if (file := _file(key, value))}
+    values = {
+        "name": _code(calculator, path),
+        "calculator": path,
+        "package": package,
+        "parameters": {key: value for key, value in keywords.items() if key not in weights},
+        "weights": weights,
+        **{key: value for key, value in options.items() if key in _FIELDS},
+        "options": {**way, **(options.get("options") or {})},
+    }
+    return checked(AseBackend, values, where)
+
+
+def _path_and_package(calculator: str) -> tuple[str, str]:
+    """Return import path and distribution of a name or path."""
+    if calculator in KNOWN:
+        return KNOWN[calculator].path, KNOWN[calculator].package
+    path = entry_points().get(calculator, calculator)
+    if not re.fullmatch(r"[\w.]+:\w+", path):
+        fix = nearest(calculator, names())
+        raise InputError(f"no calculator '{calculator}'", f"{fix}, or an import path as package.module:Name")
+    known = next((known.package for known in KNOWN.values() if known.path == path), None)
+    top = path.partition(":")[0].partition(".")[0]
+    return path, known or next(iter(importlib.metadata.packages_distributions().get(top, [])), "")
+
+
+def _installed(path: str, package: str) -> None:
+    """Refuse a module that is not there, without importing it (only the packages above it)."""
+    module = path.partition(":")[0]
+    try:
+        there = importlib.util.find_spec(module.partition(".")[0]) is not None
+    except ValueError:
+        there = False
+    if not there:
+        fix = f"pip install {package}" if package else "install its package, or put its folder on PYTHONPATH"
+        raise MissingProgramError(f"calculator {path}: no module '{module.partition('.')[0]}'", fix)
+
+
+def _code(calculator: str, path: str) -> str:
+    """Return the code name in the method: the name it was called by, or that behind the colon, in lower case."""
+    return (path.partition(":")[2] if ":" in calculator else calculator).lower()
+
+
+def _file(keyword: str, value: Any) -> str:
+    """Return the absolute path of a keyword argument that is a file or folder, else an empty text.
+
+    A bare word such as "medium" is the name of a model, whatever lies in this folder; "./medium" is a file.
+
+    Raises
+    ------
+    MissingProgramError
+        It is written as a path, and nothing is there.
+    """
+    if not isinstance(value, str):
+        return ""
+    path = Path(value).expanduser()
+    explicit = value.startswith(("/", "./", "../", "~"))
+    if not explicit and "/" not in value and "." not in value:
+        return ""
+    if path.exists():
+        return str(path.resolve())
+    if explicit:
+        raise MissingProgramError(f"{keyword}={value}: there is no such file", "give the path of the trained model")
+    return ""

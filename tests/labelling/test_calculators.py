@@ -1,0 +1,154 @@
+"""Calculators by name, entry point or import path; what a model is, is in the fingerprint and where it lies is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.labelling import calculators
+from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.calculators import calculator_backend
+from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.settings import Project
+
+EMT_PATH = "ase.calculators.emt:EMT"
+MODEL = """
+import json, os
+from pathlib import Path
+from ase.calculators.lj import LennardJones
+
+LOADED = 0
+
+def trained(model, device="cpu", shift=0.0):
+    '''A pair potential whose parameters stand in a file, as a model's weights do.'''
+    global LOADED
+    LOADED += 1
+    values = json.loads(Path(model).read_text())
+    print("loaded", LOADED, "in", os.getpid(), flush=True)
+    return LennardJones(**values)
+"""
+
+
+@pytest.fixture
+def copper() -> Atoms:
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "gst.yaml").write_text("")
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of no distribution, importable here and in children."""
+    (tmp_path / "trained_model.py").write_text(textwrap.dedent(MODEL))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "trained_model:trained"
+
+
+def weights(path: Path, epsilon: float = 0.1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{"sigma": 2.3, "epsilon": {epsilon}, "rc": 6.0}}')
+    return path
+
+
+def test_any_calculator_labels_by_its_import_path(project: Project, copper: Atoms, tmp_path: Path) -> None:
+    backend = backend_of("ase", project, {"calculator": EMT_PATH, "parameters": {"asap_cutoff": True}})
+    label = checked(backend, copper, tmp_path / "run")
+    reference = copper.copy()
+    reference.calc = EMT(asap_cutoff=True)
+    assert label.converged, label.reason
+    assert label.energy_eV == pytest.approx(reference.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(label.forces_eV_A, reference.get_forces(), atol=1e-9)
+    method = backend.method()
+    assert (method.code, method.version) == ("emt", importlib.metadata.version("ase"))
+    plain = backend_of("ase", project, {"calculator": EMT_PATH}).method()
+    assert plain.fingerprint() != method.fingerprint()
+
+
+def test_an_element_that_the_calculator_lacks_fails_one_label(project: Project, copper: Atoms, tmp_path: Path) -> None:
+    backend = backend_of("ase", project, {"calculator": EMT_PATH})
+    label = checked(backend, bulk("GeTe", "rocksalt", a=6.0), tmp_path / "a")
+    assert (label.failure_class, "Ge" in label.reason) == ("crash", True)
+    assert checked(backend, copper, tmp_path / "b").converged
+
+
+def test_weights_are_their_contents_wherever_they_lie(module: str, tmp_path: Path) -> None:
+    def fingerprint(file: Path, **parameters: Any) -> str:
+        return calculator_backend(module, {"parameters": {"model": str(file), **parameters}}).method().fingerprint()
+
+    one = fingerprint(weights(tmp_path / "a" / "m.json"))
+    assert fingerprint(weights(tmp_path / "b" / "other.json")) == one
+    assert fingerprint(weights(tmp_path / "a" / "m.json"), device="cuda") == one
+    assert fingerprint(weights(tmp_path / "a" / "m.json"), shift=1.0) != one
+    assert fingerprint(weights(tmp_path / "c" / "m.json", epsilon=0.2)) != one
+    # a folder is a model, too
+    folder = fingerprint(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "d")
+    assert fingerprint(tmp_path / "d") == folder != one
+    weights(tmp_path / "a" / "m.json", epsilon=0.3)
+    assert fingerprint(tmp_path / "a") != folder
+
+
+def test_a_model_is_loaded_once_and_a_file_that_changes_is_another_method(
+    module: str, copper: Atoms, tmp_path: Path
+) -> None:
+    file = weights(tmp_path / "m.json")
+    backend = calculator_backend(module, {"parameters": {"model": str(file)}})
+    labels = [checked(backend, copper, tmp_path / name) for name in ("a", "b")]
+    assert [label.converged for label in labels] == [True, True], labels[0].reason
+    said = [(tmp_path / name / "calculator.log").read_text() for name in ("a", "b")]
+    assert said[0].startswith("loaded 1") and said[1] == ""
+    before = backend.method().fingerprint()
+    file.unlink()
+    with pytest.raises(MissingProgramError, match=r"weights .* are not there"):
+        backend.method()
+    weights(file, epsilon=0.5)
+    assert backend.method().fingerprint() != before
+
+
+def test_a_model_whose_weights_changed_is_loaded_again(module: str, copper: Atoms, tmp_path: Path) -> None:
+    file = weights(tmp_path / "m.json")
+    backend = calculator_backend(module, {"parameters": {"model": str(file)}})
+    first = checked(backend, copper, tmp_path / "a").energy_eV
+    weights(file, epsilon=0.2)
+    assert checked(backend, copper, tmp_path / "b").energy_eV == pytest.approx(2 * first)
+
+
+def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
+    point = importlib.metadata.EntryPoint("emt-of-a-package", EMT_PATH, calculators.GROUP)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == calculators.GROUP else [])
+    by_name = backend_of("emt-of-a-package", project)
+    assert by_name.method() == backend_of("ase", project, {"calculator": "emt-of-a-package"}).method()
+    assert by_name.calculator == EMT_PATH
+    with pytest.raises(InputError, match="did you mean 'emt-of-a-package'"):
+        backend_of("emt-of-package", project)
+    assert any(line.startswith("emt-of-a-package (ase") for line in calculators.found())
+
+
+def test_what_is_missing_names_the_way_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = calculators.Known("no_such_module.calculators:thing", "no-such-distribution", "")
+    monkeypatch.setitem(calculators.KNOWN, "absent", known)
+    with pytest.raises(MissingProgramError, match="pip install no-such-distribution"):
+        calculator_backend("absent", {})
+    assert "no absent (pip install no-such-distribution)" in calculators.found()
+    with pytest.raises(MissingProgramError, match="no such file"):
+        calculator_backend(module, {"parameters": {"model": "./nothing.json"}})
+    # a bare word is the name of a model
+    assert calculator_backend(module, {"parameters": {"model": "medium"}}).weights == {}
