@@ -79,8 +79,10 @@ def lammps_engine(settings: Settings) -> LammpsEngine:
     engine = LammpsEngine.discover(
         command=wanted.command,
         mpi_command=wanted.mpi_command,
-        ranks=wanted.ranks or ranks(),
+        # outside of a queue each GPU gets its rank
+        ranks=wanted.ranks or (wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()),
         plugin_path=wanted.plugin_path,
+        gpus=wanted.gpus,
     )
     if engine.ranks > 1 and wanted.mpi_command is None and os.environ.get("SLURM_JOB_ID"):
         return _through_slurm(engine)

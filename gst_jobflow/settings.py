@@ -66,6 +66,7 @@ class LammpsSettings(StrictModel):
     plugin_path: Path | None = Field(None, description="Folder of paceplugin.so, where LAMMPS lacks pace")
     mpi_command: str | None = Field(None, description="e.g. 'mpirun -np {ranks}' or 'srun'; none: found with lmp")
     ranks: int | None = Field(None, ge=1, description="MPI ranks; none: all cores, or what SLURM allots")
+    gpus: int = Field(0, ge=0, description="GPUs of each node, through KOKKOS; one rank a GPU is best; 0: CPUs only")
 
 
 class PacemakerSettings(StrictModel):

@@ -8,7 +8,7 @@ step of a restart file have not been made in it.
 from __future__ import annotations
 
 import shlex
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,7 +39,7 @@ SERIES_COLUMNS = (
     "volume_A3",
     "max_gamma",
 )
-SERIES_FILE, KICKS_FILE, PROFILE_FILE = "series.csv", "kicks.csv", "profile.dat"
+SERIES_FILE, KICKS_FILE, PROFILE_FILE, LAYERS_FILE = "series.csv", "kicks.csv", "profile.dat", "layers.csv"
 FINAL_DATA, FINAL_RESTART, STOPPED_RESTART = "final.data", "final.restart", "stopped.restart"
 RESTART_GENERATIONS = ("restart.a", "restart.b")
 #: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
@@ -80,12 +80,20 @@ class Group(StrictModel):
 
 
 class Output(StrictModel):
-    """What a run writes and how often, in steps. 0 switches a part off."""
+    """What a run writes and how often, in steps. 0 switches a part off.
+
+    `height` is the axis from the bottom electrode to the top one: profiles and layers are counted along it. `layers` is
+    the number of slices in which every velocity change is logged.
+    """
 
     series_every: int = Field(50, ge=1)
+    height: Literal["y", "z"] = "z"
+    layers: int = Field(20, ge=0, le=200)
     profile_every: int = Field(500, ge=0)
     profile_bin_A: float = Field(5.0, gt=0)
     dump_every: int = Field(500, ge=0)
+    #: decimals of what is dumped: 1e-4 Å is a hundredth of a vibration, and a third less to store than 1e-6 Å
+    dump_digits: int = Field(4, ge=2, le=10)
     dump_velocities: bool = False
     #: wrapped coordinates go into dumps; image flags are added so that readers can unwrap
     dump_images: bool = False
@@ -106,6 +114,19 @@ class Limits(StrictModel):
     halt_gamma: float | None = Field(None, gt=0)
 
 
+class Tuning(StrictModel):
+    """What changes the speed of a run and not its physics; docs/devices.md has the reasons.
+
+    `balance` shifts the borders between MPI ranks until they hold as many atoms each: once when a run starts, or every
+    so many steps. Forces are then added up in another order after a continuation, so a chain of segments equals an
+    uncut run to rounding only, not to the digits; hence off by default. `chunk` is of KOKKOS on GPUs.
+    """
+
+    balance: Literal["off", "start"] | Annotated[int, Field(ge=100)] = "off"
+    neighbour_skin_A: float = Field(1.0, gt=0, le=4)
+    chunk: int = Field(4096, ge=1)
+
+
 class DeckSpec(StrictModel):
     """Everything a deck is made of."""
 
@@ -123,6 +144,9 @@ class DeckSpec(StrictModel):
     pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
     output: Output = Field(default_factory=Output)
     limits: Limits = Field(default_factory=Limits)
+    tuning: Tuning = Field(default_factory=Tuning)
+    #: whether KOKKOS runs the pair style on a GPU
+    on_gpu: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> DeckSpec:
@@ -158,6 +182,8 @@ def _problem(spec: DeckSpec) -> str:
         return "gamma_every needs pair_style 'extrapolation'"
     if spec.pair_style == "extrapolation" and not spec.output.gamma_every:
         return "pair_style extrapolation needs output.gamma_every (steps between evaluations of gamma)"
+    if spec.on_gpu and spec.pair_style == "recursive":
+        return "on a GPU the pair style is 'product': the recursive evaluator is for CPUs"
     if spec.limits.halt_gamma and not spec.output.gamma_every:
         return "halt_gamma needs output.gamma_every"
     return ""
@@ -170,6 +196,7 @@ def render_deck(spec: DeckSpec) -> str:
         *_start(spec),
         *_pair(spec),
         *_groups(spec),
+        *_layers(spec),
         *_thermo(spec),
         *_velocities(spec),
         *_first_row(spec),
@@ -215,13 +242,31 @@ def _pair(spec: DeckSpec) -> list[str]:
     # pair settings of pace are not in restart files, so they are given every time
     names = " ".join(spec.potential.elements)
     lines = []
+    chunk = f" chunksize {spec.tuning.chunk}" if spec.on_gpu else ""
     if spec.pair_style == "extrapolation":
         files = f"{shlex.quote(str(spec.potential.yaml))} {shlex.quote(str(spec.potential.asi))}"
-        lines += ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
+        lines += [f"pair_style pace/extrapolation{chunk}", f"pair_coeff * * {files} {names}"]
     else:
-        lines += [f"pair_style pace {spec.pair_style}", f"pair_coeff * * {shlex.quote(spec.potential.yace)} {names}"]
+        lines += [
+            f"pair_style pace {spec.pair_style}{chunk}",
+            f"pair_coeff * * {shlex.quote(spec.potential.yace)} {names}",
+        ]
     # atoms of a melt at 3000 K move fast: a list that is always rebuilt in time costs little beside ACE
-    return [*lines, "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes"]
+    return [
+        *lines,
+        f"neighbor {spec.tuning.neighbour_skin_A:.12g} bin",
+        "neigh_modify every 1 delay 0 check yes",
+        *_balance(spec.tuning),
+    ]
+
+
+def _balance(tuning: Tuning) -> list[str]:
+    if tuning.balance == "off":
+        return []
+    lines = ["balance 1.02 shift xyz 20 1.01"]
+    if isinstance(tuning.balance, int):
+        lines.append(f"fix gst_balance all balance {tuning.balance} 1.05 shift xyz 10 1.02")
+    return lines
 
 
 def _groups(spec: DeckSpec) -> list[str]:
@@ -243,6 +288,12 @@ def _groups(spec: DeckSpec) -> list[str]:
                 f"fix freeze_{name} {name} setforce 0.0 0.0 0.0",
             ]
     return lines
+
+
+def _layers(spec: DeckSpec) -> list[str]:
+    if not spec.output.layers or not any(isinstance(stage, Pulse | Cool) for stage in spec.protocol.stages):
+        return []
+    return pulse.Layers(spec.output.layers, spec.output.height).regions()
 
 
 def _thermo(spec: DeckSpec) -> list[str]:
@@ -291,11 +342,12 @@ def _row() -> str:
 
 
 def _first_row(spec: DeckSpec) -> list[str]:
+    variables = pulse.kick_variables(spec.protocol.stages[0].group, _removed_dof(spec))
     if spec.continues:
-        return []
-    dof = _removed_dof(spec)
+        # a run that is continued at its very end has no stage that would define them
+        return variables
     return [
-        *pulse.kick_variables(spec.protocol.stages[0].group, dof),
+        *variables,
         f"fix gst_zero {spec.protocol.stages[0].group} nve",
         "run 0 post no",
         "unfix gst_zero",
@@ -344,18 +396,19 @@ def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
         return lines
     # a continuation must not repeat the noise of the steps before it
     seed = (seed + spec.start_step) % 900_000_000 + 1
-    return [*lines, f"fix gst_bath {stage.group} langevin {start:.12g} {end:.12g} {damping:.12g} {seed}"]
+    # without `zero` the random forces let the whole cell wander off
+    return [*lines, f"fix gst_bath {stage.group} langevin {start:.12g} {end:.12g} {damping:.12g} {seed} zero yes"]
 
 
 def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[str]]:
-    out, closing = spec.output, ["unfix gst_series"]
+    out, up, closing = spec.output, spec.output.height, ["unfix gst_series"]
     lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
     if out.profile_every:
         lines += [
             # reduced units are the only ones that a leaning cell allows; the reader needs the height to undo them
-            f'print "# low $(zlo:%.10g) height $(lz:%.10g)" append {PROFILE_FILE} screen no',
-            f"variable bins equal $(ternary(lz<{out.profile_bin_A:.12g},1.0,round(lz/{out.profile_bin_A:.12g})))",
-            f"compute gst_bins {stage.group} chunk/atom bin/1d z lower $(1.0/v_bins:%.15g) units reduced",
+            f'print "# low $({up}lo:%.10g) height $(l{up}:%.10g)" append {PROFILE_FILE} screen no',
+            f"variable bins equal $(ternary(l{up}<{out.profile_bin_A:.12g},1.0,round(l{up}/{out.profile_bin_A:.12g})))",
+            f"compute gst_bins {stage.group} chunk/atom bin/1d {up} lower $(1.0/v_bins:%.15g) units reduced",
             f"fix gst_profile {stage.group} ave/chunk {max(1, out.profile_every // 10)} 10 "
             f"{10 * max(1, out.profile_every // 10)} gst_bins temp density/number append {PROFILE_FILE}",
         ]
@@ -388,7 +441,7 @@ def _dump(spec: DeckSpec, index: int) -> list[str]:
     columns += " f_gst_gamma" if out.gamma_every else ""
     return [
         f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {columns}",
-        "dump_modify gst_dump pad 12 sort id format float %.6f",
+        f"dump_modify gst_dump pad 12 sort id format float %.{out.dump_digits}f",
     ]
 
 
@@ -430,22 +483,34 @@ def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list
     count, steps = kick_count(stage, dt), pulse.kick_steps(stage, first, dt)
     done = sum(step < spec.start_step for step in steps) if spec.continues else 0
     loop, label = [f"variable kick loop {done + 1} {count}"], f"kicks_{index}"
+    until = f"$({first}+{every}*v_kick)"
+    run = [f"run {until} upto post no", _stop_before(spec, until)]
+    lead, leave = [], []
     if isinstance(stage, Pulse):
         setup, kick = pulse.pulse_setup(stage), pulse.pulse_kick(stage, index, dt, KICKS_FILE)
-        # continued inside an interval, the rest of it comes before the next kick
-        lead = [f"run {steps[done] if done < count else first + every * count} upto post no"] if done else []
-        until = f"$({first}+{every}*v_kick)"
-        inner = [*kick, f"run {until} upto post no", _stop_before(spec, until)]
+        if done:
+            # continued inside an interval, the rest of it comes before the next kick
+            rest = str(steps[done] if done < count else first + every * count)
+            lead = [f"run {rest} upto post no", _stop_before(spec, rest)]
+        inner = [*_in_layers(spec, stage, index, kick), *run]
     else:
-        setup, kick, lead = [], pulse.cool_kick(stage, index, count, KICKS_FILE), []
-        until = f"$({first}+{every}*v_kick)"
-        inner = [f"run {until} upto post no", _stop_before(spec, until), *kick]
-    if lead:
-        target = lead[0].split()[1]
-        lead.append(_stop_before(spec, target))
+        setup, kick = [], pulse.cool_kick(stage, index, count, KICKS_FILE)
+        inner = [*run, *_in_layers(spec, stage, index, kick)]
+        if stage.rate_K_ps is not None and index == len(spec.protocol.stages):
+            over = f'"$(v_temp0) <= {pulse.cooled_K(stage):.12g}"'
+            inner.append(f'if {over} then "variable kick delete" "jump SELF cooled"')
+            leave = ["label cooled"]
     if done >= count:
         return [*setup, *lead]
-    return [*setup, *lead, *loop, f"label {label}", *inner, "next kick", f"jump SELF {label}"]
+    return [*setup, *lead, *loop, f"label {label}", *inner, "next kick", f"jump SELF {label}", *leave]
+
+
+def _in_layers(spec: DeckSpec, stage: Pulse | Cool, index: int, kick: list[str]) -> list[str]:
+    """Return a kick with what each layer gained by it logged."""
+    if not spec.output.layers:
+        return kick
+    layers = pulse.Layers(spec.output.layers, spec.output.height)
+    return [*layers.before(stage.group), *kick, *layers.log(stage.group, index, LAYERS_FILE)]
 
 
 def _ending(spec: DeckSpec) -> list[str]:

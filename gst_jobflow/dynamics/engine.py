@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 DECK_FILE, LOG_FILE, SCREEN_FILE = "in.lammps", "log.lammps", "screen.out"
 PLUGIN_FOLDER = Path("share") / "gst_jobflow" / "lammps-plugins"
 NEEDED_STYLES = ("pace", "pace/extrapolation")
+#: what a LAMMPS on GPUs has to have beside them
+GPU_STYLES = ("pace/kk",)
 _PROGRAM_NAMES = ("lmp", "lmp_mpi", "lmp_serial")
 _FIX = (
     "run scripts/install_lammps_pace, or install a LAMMPS with ML-PACE (conda-forge's package 'lammps' has it) "
@@ -72,6 +74,8 @@ class LammpsEngine(StrictModel):
     ranks: int = Field(1, ge=1)
     plugin_path: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
+    #: GPUs of each node that KOKKOS uses; 0: the CPU
+    gpus: int = Field(0, ge=0)
 
     @classmethod
     def discover(
@@ -80,8 +84,9 @@ class LammpsEngine(StrictModel):
         mpi_command: str | None = None,
         ranks: int = 1,
         plugin_path: str | Path | None = None,
+        gpus: int = 0,
     ) -> LammpsEngine:
-        """Return the first LAMMPS that has the ``pace`` styles.
+        """Return the first LAMMPS that has the ``pace`` styles; with `gpus`, also those of KOKKOS.
 
         Order: what is given here; an ``lmp`` on PATH that has them natively; the ``lmp`` of this Python environment
         (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it.
@@ -92,6 +97,7 @@ class LammpsEngine(StrictModel):
             If none has them.
         """
         plugin_path = None if plugin_path is None else str(plugin_path)
+        needed = (*NEEDED_STYLES, *GPU_STYLES) if gpus else NEEDED_STYLES
         if command:
             if isinstance(command, Path):
                 command = [str(command)]
@@ -100,11 +106,13 @@ class LammpsEngine(StrictModel):
         else:
             candidates = [_candidate([found], plugin_path) for found in _on_path()] + _of_this_environment(plugin_path)
         for engine in candidates:
-            engine = engine.model_copy(update={"ranks": ranks, "mpi_command": mpi_command or engine.mpi_command})
-            if set(NEEDED_STYLES) <= engine.styles():
+            mpi = mpi_command or engine.mpi_command
+            engine = engine.model_copy(update={"ranks": ranks, "mpi_command": mpi, "gpus": gpus})
+            if set(needed) <= engine.styles():
                 return engine
         tried = ", ".join(shlex.join(engine.command) for engine in candidates) or "nothing: there is no lmp"
-        raise MissingProgramError(f"no LAMMPS with pair styles {' and '.join(NEEDED_STYLES)} (tried {tried})", _FIX)
+        fix = "build LAMMPS with KOKKOS, CUDA (or HIP) and ML-PACE, or set lammps.gpus to 0" if gpus else _FIX
+        raise MissingProgramError(f"no LAMMPS with pair styles {' and '.join(needed)} (tried {tried})", fix)
 
     def with_ranks(self, ranks: int) -> LammpsEngine:
         """Return the same engine on another number of MPI ranks."""
@@ -114,6 +122,15 @@ class LammpsEngine(StrictModel):
         """Return the full command line, with MPI in front where there is more than one rank."""
         mpi = shlex.split(self.mpi_command.replace("{ranks}", str(self.ranks))) if self.ranks > 1 else []
         return [*mpi, *self.command, *arguments]
+
+    def accelerated(self) -> list[str]:
+        """Return the options that send a run to the GPUs; none on the CPU.
+
+        ``pace/kk`` needs half neighbour lists with newton on; what has no KOKKOS version runs on the host.
+        """
+        if not self.gpus:
+            return []
+        return ["-k", "on", "g", str(self.gpus), "-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half"]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process: ours, the plugin's folder, and `env` on top."""
@@ -183,7 +200,7 @@ class LammpsEngine(StrictModel):
         try:
             # SIGTERM rather than SIGKILL when we die, so that mpirun can end its ranks
             ended = run_program(
-                self.argv("-in", DECK_FILE, "-log", LOG_FILE),
+                self.argv("-in", DECK_FILE, "-log", LOG_FILE, *self.accelerated()),
                 directory,
                 output=SCREEN_FILE,
                 wall_limit_s=timeout_s,

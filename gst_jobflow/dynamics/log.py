@@ -17,7 +17,9 @@ _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
 # an exception of the ACE library, such as a potential file it cannot read, ends LAMMPS by MPI_Abort
 _ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
 # input errors carry the place in the deck; errors of a simulation under way do not name a command
-_LOST = re.compile(r"Lost atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I)
+_LOST = re.compile(
+    r"Lost atoms|Langevin force of 0 atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I
+)
 # of LAMMPS, of C++, of the kernel by way of slurmstepd or mpirun
 _MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)

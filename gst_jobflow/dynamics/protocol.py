@@ -26,12 +26,14 @@ from pydantic import Field
 from gst_jobflow.deadline import Deadline, stopped_in_time
 from gst_jobflow.dynamics import deck, series
 from gst_jobflow.dynamics import log as lammps_log
-from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles
+from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning
+from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.dump import Frame, iter_chain, join_frames
 from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, restart_step, secure
 from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.dynamics.watch import Watch, watched
 from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.strict import StrictModel
 from gst_jobflow.structures.lammps_data import read_data, write_data
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROTOCOL_FILE, SEGMENT_FILE, START_DATA = "protocol.json", "segment.json", "start.data"
+#: at which step a run was ended before its time, and why
+ENDED_FILE = "ended.json"
 #: segments in a row that may end where they began: a relaxation goes on without counting steps
 _MOST_IDLE_SEGMENTS = 3
 #: restart intervals that a stop is asked for ahead of the end, since it waits for the next one
@@ -58,6 +62,7 @@ class RunOptions(StrictModel):
     pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
     output: Output = Field(default_factory=Output)
     limits: Limits = Field(default_factory=Limits)
+    tuning: Tuning = Field(default_factory=Tuning)
     #: the process is ended from outside after this time; limits.walltime_s is the orderly way
     timeout_s: float | None = Field(None, gt=0)
 
@@ -90,7 +95,10 @@ class ProtocolResult:
     segments: list[Segment]
     series: series.Table
     kicks: series.Table
+    layers: series.Table
     profiles: list[series.ProfileFrame]
+    #: why it was ended before its planned time; empty where it was not
+    ended_by: str = ""
 
     @property
     def final_data(self) -> Path | None:
@@ -148,6 +156,7 @@ class ProtocolResult:
         names = (
             deck.SERIES_FILE,
             deck.KICKS_FILE,
+            deck.LAYERS_FILE,
             deck.PROFILE_FILE,
             deck.FINAL_DATA,
             deck.FINAL_RESTART,
@@ -183,6 +192,7 @@ def run_protocol(
     options: RunOptions | None = None,
     started: Callable[[int], None] | None = None,
     deadline: Deadline | None = None,
+    watch: Watch | None = None,
 ) -> ProtocolResult:
     """Run a protocol in `directory`, or continue the one that is there.
 
@@ -204,6 +214,8 @@ def run_protocol(
         Called with the process id of LAMMPS.
     deadline
         When this process has to end: LAMMPS stops in order before it.
+    watch
+        Ends the run, in order and for good, at constant conditions (`Anneal`, `Hold`); other stages are run whole.
 
     Returns
     -------
@@ -216,23 +228,71 @@ def run_protocol(
     RunError
         If another process runs the protocol in this folder, or segments end where they began.
     """
-    options = options or RunOptions()
+    options = _for_engine(options or RunOptions(), engine)
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     potential = _checked_potential(potential)
     with _only_one(directory):
         first_spec = _first_deck(potential, start, protocol, directory, options)
+        first_spec = first_spec.model_copy(update={"on_gpu": engine.gpus > 0})
         _claim(directory, _identity(first_spec, start, protocol))
         done = collect(directory, potential.elements)
+        if not done:
+            check_disk(directory, forecast_bytes(protocol, n_atoms(start), options.output), f"'{protocol.name}'")
         if done and (done.status == "finished" or done.failure_class in _FINAL_FAILURES):
             return done
-        while _run_segment(engine, first_spec, directory, options, started, deadline) == "refused":
-            logger.warning("protocol %s: a restart file cannot be read; the one before it is taken", protocol.name)
-        result = collect(directory, potential.elements)
+        spec = _shortened(first_spec, directory)
+        while True:
+            while _run_segment(engine, spec, directory, options, started, deadline, watch) == "refused":
+                logger.warning("protocol %s: a restart file cannot be read; the one before it is taken", protocol.name)
+            result = collect(directory, potential.elements)
+            if result is None or not _ends_here(result, spec.protocol, directory):
+                break
+            spec = _shortened(first_spec, directory)
     if result is None:
         raise DataError(f"the protocol in {directory} left no segment", "remove the folder and run it again")
     _check_progress(result)
     return result
+
+
+def n_atoms(start: Atoms | Path) -> int:
+    """Return how many atoms a run starts with; 0 where only the binary restart file of another run says it."""
+    if not isinstance(start, str | os.PathLike):
+        return len(start)
+    if restart_step(Path(start)) is not None:
+        return 0
+    with Path(start).open() as file:
+        for line in file:
+            words = line.split()
+            if words[1:2] == ["atoms"]:
+                return int(words[0])
+    raise InputError(f"{start} does not say how many atoms it has", "give a LAMMPS data file")
+
+
+def _for_engine(options: RunOptions, engine: LammpsEngine) -> RunOptions:
+    # the recursive evaluator, which is the fastest on CPUs, has no GPU version
+    on_cpu_only = engine.gpus and options.pair_style == "recursive"
+    return options.model_copy(update={"pair_style": "product"}) if on_cpu_only else options
+
+
+def _ends_here(result: ProtocolResult, protocol: Protocol, directory: Path) -> bool:
+    """Note that the run ends where it was stopped, if that was asked for and can be."""
+    reason = json.loads((result.segments[-1].directory / SEGMENT_FILE).read_text()).get("enough", "")
+    if not reason or not result.goes_on or (directory / ENDED_FILE).exists():
+        return False
+    found = newest_restart(_restarts(result.segments[-1].directory))
+    if found is None or protocol.cut_at(found[1]) is None:
+        return False
+    _write_json(directory / ENDED_FILE, {"step": found[1], "reason": reason})
+    return True
+
+
+def _shortened(first: DeckSpec, directory: Path) -> DeckSpec:
+    """Return the deck of a protocol that ends where it was ended; all of it where it was not."""
+    path = directory / ENDED_FILE
+    if not path.exists():
+        return first
+    return first.model_copy(update={"protocol": first.protocol.cut_at(json.loads(path.read_text())["step"])})
 
 
 def _check_progress(result: ProtocolResult) -> None:
@@ -254,6 +314,7 @@ def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
     last, starts = segments[-1], [segment.start_step for segment in segments]
     folders = [segment.directory for segment in segments]
     status = "finished" if last.complete else "stopped" if last.failure_class in ("walltime", "killed") else "failed"
+    ended = Path(directory) / ENDED_FILE
     return ProtocolResult(
         status=status,
         failure_class=last.failure_class,
@@ -263,7 +324,9 @@ def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
         segments=segments,
         series=series.join_segments([series.read_series(d / deck.SERIES_FILE) for d in folders], starts, True),
         kicks=series.join_segments([series.read_kicks(d / deck.KICKS_FILE) for d in folders], starts, False),
+        layers=series.join_segments([series.read_layers(d / deck.LAYERS_FILE) for d in folders], starts, False),
         profiles=series.join_profiles([series.read_profiles(d / deck.PROFILE_FILE) for d in folders], starts),
+        ended_by=json.loads(ended.read_text())["reason"] if ended.exists() else "",
     )
 
 
@@ -333,6 +396,7 @@ def _first_deck(
         pair_style=options.pair_style,
         output=options.output,
         limits=options.limits,
+        tuning=options.tuning,
     )
 
 
@@ -429,6 +493,7 @@ def _run_segment(
     options: RunOptions,
     started: Callable[[int], None] | None,
     deadline: Deadline | None,
+    watch: Watch | None,
 ) -> Literal["ran", "refused"]:
     """Run LAMMPS once; `refused` where it could not read its restart file, which is then put aside."""
     before = _segment_folders(directory)
@@ -443,7 +508,8 @@ def _run_segment(
     logger.info("protocol %s: segment %d from step %d", first.protocol.name, len(before), spec.start_step)
     (folder / deck.STOP_REQUEST).unlink(missing_ok=True)
     generations = _Generations(folder)
-    with stopped_in_time(deadline, (folder / deck.STOP_REQUEST).touch, generations.lead_s):
+    stop = (folder / deck.STOP_REQUEST).touch
+    with stopped_in_time(deadline, stop, generations.lead_s), watched(watch, folder, stop) as enough:
         run = engine.run(deck.render_deck(spec), folder, options.timeout_s, started)
     join_frames(folder)
     speed = run.loop.us_per_atom_step
@@ -458,6 +524,7 @@ def _run_segment(
         "us_per_atom_step": speed if np.isfinite(speed) else None,
         "lammps_version": run.version,
         "restart_sha256": secure(_restarts(folder)),
+        "enough": enough[0] if enough else "",
     }
     _write_json(folder / SEGMENT_FILE, record)
     if spec.continues and run.status == "failed" and lammps_log.failed_reading(_screen(folder)):

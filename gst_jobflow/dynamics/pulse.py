@@ -7,11 +7,13 @@ this through the commands of :func:`pulse_kick`; :func:`kick_velocities` is the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gst_jobflow.dynamics.stages import Cool, LinearZ, Profile, Pulse, kick_count, steps_in
+from gst_jobflow.dynamics import expression
+from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Profile, Pulse, kick_count, steps_in
 from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,21 +49,40 @@ def kick_energy_eV(stage: Pulse, timestep_fs: float) -> float:
     return stage.energy_eV / kick_count(stage, timestep_fs)
 
 
-def profile_weights(profile: Profile, z_A: NDArray) -> NDArray:
-    """Return the relative weight of each atom, between 0 and 1.
+def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | None = None) -> NDArray:
+    """Return the relative weight of each atom, shape (n,); between 0 and 1 but for an expression.
 
     Parameters
     ----------
     profile
         Shape in space.
-    z_A
-        Heights, shape (n,), in Å.
+    positions_A
+        Shape (n, 3), wrapped, in Å.
+    edges_A
+        Lengths of the cell in Å, shape (3,); expressions may name them.
+
+    Raises
+    ------
+    InputError
+        An expression is negative or not finite at an atom.
     """
-    z_A = np.asarray(z_A, dtype=float)
+    positions = np.asarray(positions_A, dtype=float)
     if isinstance(profile, LinearZ):
-        u = np.clip((profile.top_A - z_A) / (profile.top_A - profile.bottom_A), 0.0, 1.0)
+        u = np.clip((profile.top_A - positions[:, 2]) / (profile.top_A - profile.bottom_A), 0.0, 1.0)
         return profile.floor + (1.0 - profile.floor) * u
-    return np.ones_like(z_A)
+    if isinstance(profile, Dome):
+        squares = sum((positions[:, i] - c) ** 2 for i, c in enumerate(profile.centre_A) if c is not None)
+        inside = profile.diameter_A / 2 - np.sqrt(squares)
+        return np.clip(inside / profile.edge_A, 0.0, 1.0) if profile.edge_A else (inside >= 0.0).astype(float)
+    if isinstance(profile, Expression):
+        values = expression.evaluate(profile.formula, positions, np.zeros(3) if edges_A is None else edges_A)
+        if bad := int(np.sum(~np.isfinite(values) | (values < 0.0))):
+            raise InputError(
+                f"the formula '{profile.formula}' is negative or undefined at {bad} of {len(values)} atoms",
+                "write one that is not, for example with max(0, …)",
+            )
+        return values
+    return np.ones(len(positions))
 
 
 def kinetic_energy_eV(velocities: NDArray, masses: NDArray) -> float:
@@ -96,7 +117,7 @@ def kick_velocities(velocities: NDArray, masses: NDArray, weights: NDArray, ener
     if before <= 0.0:
         raise InputError("a pulse cannot heat atoms at rest", "hold the cell at a temperature before the pulse")
     if not np.sum(weights) > 0.0 or np.min(weights) < 0.0:
-        raise InputError("the profile of the pulse gives no atom any energy", "move bottom_A and top_A over the cell")
+        raise InputError("the profile of the pulse gives no atom any energy", "move it over the cell")
     ke = 0.5 * MVV2E * masses * np.sum(velocities**2, axis=1)
     gain = energy_eV * weights / np.sum(weights)
     scale = np.sqrt(np.divide(ke + gain, ke, out=np.ones_like(ke), where=ke > 0.0))
@@ -105,18 +126,33 @@ def kick_velocities(velocities: NDArray, masses: NDArray, weights: NDArray, ener
     return moved * np.sqrt((before + energy_eV) / kinetic_energy_eV(moved, masses))
 
 
-def cool_target_K(now_K: float, end_K: float, kicks_left: int) -> float:
+def cool_target_K(now_K: float, end_K: float, kicks_left: int, fall_K: float | None = None) -> float:
     """Return the temperature to set at a cooling kick, with `kicks_left` counting this one.
+
+    `fall_K` is by how much the temperature should fall in an interval; None: evenly over those that are left.
 
     About half of what a kick takes out of the motion flows back from the potential energy before the next one
     (equipartition), so a kick takes twice the share of the straight line: in a solid or liquid the temperature then
     falls linearly and has no heat left over at the end. The target is drawn anew at every kick. That needs no memory,
     so a run may be cut and continued anywhere, and heat that crystallisation sets free is taken out in the intervals
-    that remain. Only the last kick may heat, so that the stage ends at `end_K` exactly.
+    that remain. Only the last kick may heat, so that the stage ends at `end_K` exactly; at a rate, all that come after
+    `end_K` was reached keep it there.
     """
     if kicks_left <= 1:
         return end_K
+    if fall_K is not None:
+        return max(end_K, now_K - 2.0 * fall_K)
     return min(now_K, now_K + 2.0 * (end_K - now_K) / (kicks_left + 1))
+
+
+def fall_per_kick_K(stage: Cool) -> float | None:
+    """By how much the temperature falls between two kicks at the rate that was asked, K; None where none was."""
+    return None if stage.rate_K_ps is None else stage.rate_K_ps * stage.every_ps
+
+
+def cooled_K(stage: Cool) -> float:
+    """Temperature before a kick below which it ends a cooling at a rate, K: one interval's fall above the end."""
+    return stage.end_K + (fall_per_kick_K(stage) or 0.0)
 
 
 def weight_formula(profile: Profile) -> str:
@@ -125,8 +161,49 @@ def weight_formula(profile: Profile) -> str:
         u = f"(({profile.top_A:.12g}-z)/{profile.top_A - profile.bottom_A:.12g})"
         held = f"({u}*({u}>0.0)*({u}<=1.0)+({u}>1.0))"
         return f"{profile.floor:.12g}+{1.0 - profile.floor:.12g}*{held}"
+    if isinstance(profile, Dome):
+        offsets = [f"({axis}-({c:.12g}))" for axis, c in zip("xyz", profile.centre_A, strict=True) if c is not None]
+        inside = f"({profile.diameter_A / 2:.12g}-sqrt({'+'.join(f'{d}*{d}' for d in offsets)}))"
+        if not profile.edge_A:
+            return f"({inside}>=0.0)"
+        u = f"({inside}/{profile.edge_A:.12g})"
+        return f"({u}*({u}>0.0)*({u}<=1.0)+({u}>1.0))"
+    if isinstance(profile, Expression):
+        return expression.to_lammps(profile.formula)
     # a formula of constants alone is refused in an atom-style variable
     return "1.0+0.0*z"
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Equal slices of the cell along one axis, in which every velocity change is logged."""
+
+    count: int
+    axis: Literal["y", "z"] = "z"
+
+    def regions(self) -> list[str]:
+        """Return the commands that define the slices; the outermost ones take atoms just across the boundary, too."""
+        lines = []
+        for number in range(self.count):
+            low = "INF" if number == 0 else self._at(number)
+            high = "INF" if number == self.count - 1 else self._at(number + 1)
+            sides = f"INF INF {low} {high} INF INF" if self.axis == "y" else f"INF INF INF INF {low} {high}"
+            lines.append(f"region gst_layer_{number} block {sides} units box")
+        return lines
+
+    def _at(self, number: int) -> str:
+        axis = self.axis
+        return f"$({axis}lo+{number}.0*(l{axis})/{self.count}.0:%.15g)"
+
+    def before(self, group: str) -> list[str]:
+        """Return the commands that note the kinetic energies of the slices."""
+        return [f"variable low{n} equal $(ke({group},gst_layer_{n}):%.17g)" for n in range(self.count)]
+
+    def log(self, group: str, stage_index: int, log_file: str) -> list[str]:
+        """Return the commands that log what each slice gained since `before`."""
+        head = f"{stage_index},$(v_kick),$(step),$({self.axis}lo:%.10g),$(l{self.axis}:%.10g)"
+        gains = ",".join(f"$(ke({group},gst_layer_{n})-v_low{n}:%.10g)" for n in range(self.count))
+        return [f'print "{head},{gains}" append {log_file} screen no']
 
 
 def _log_line(stage_index: int, log_file: str, asked: str) -> str:
@@ -167,11 +244,12 @@ def pulse_kick(stage: Pulse, stage_index: int, timestep_fs: float, log_file: str
     return [
         "variable ke0 equal $(v_ke_grp:%.17g)",
         "variable temp0 equal $(v_temp_grp:%.17g)",
-        'if "${ke0} <= 0.0" then "print \'GST-ERROR bad_input: a pulse cannot heat atoms at rest\'" "quit 3"',
+        _refuse('"${ke0} <= 0.0"', "a pulse cannot heat atoms at rest"),
+        *_refuse_negative(stage),
         f"variable gain equal $(0.5*{energy}/count({group}):%.17g)",
         apply,
         "variable rise equal $(v_ke_grp-v_ke0:%.17g)",
-        'if "${rise} <= 0.0" then "print \'GST-ERROR bad_input: the profile gives no atom energy\'" "quit 3"',
+        _refuse('"${rise} <= 0.0"', "the profile gives no atom energy"),
         f"variable gain equal $(v_gain*({energy}/v_rise-1.0):%.17g)",
         apply,
         f"velocity {group} zero linear",
@@ -180,9 +258,24 @@ def pulse_kick(stage: Pulse, stage_index: int, timestep_fs: float, log_file: str
     ]
 
 
+def _refuse(condition: str, message: str) -> str:
+    return f'if {condition} then "print \'GST-ERROR bad_input: {message}\'" "quit 3"'
+
+
+def _refuse_negative(stage: Pulse) -> list[str]:
+    # atoms move: a formula that was positive everywhere at the start need not stay so
+    if not isinstance(stage.profile, Expression):
+        return []
+    return [
+        "group gst_negative clear",
+        "group gst_negative variable kbelow",
+        _refuse('"$(count(gst_negative)) > 0"', "the formula of the pulse is negative at an atom"),
+    ]
+
+
 def pulse_setup(stage: Pulse) -> list[str]:
     """Return the variables of a pulse: weight, kinetic energy and new velocity of each atom."""
-    return [
+    lines = [
         f'variable kweight atom "{weight_formula(stage.profile)}"',
         f'variable kke atom "0.5*{MVV2E}*mass*(vx*vx+vy*vy+vz*vz)"',
         "variable gain equal 0.0",
@@ -190,19 +283,28 @@ def pulse_setup(stage: Pulse) -> list[str]:
         'variable kfac atom "sqrt((v_kke+v_gain*v_kweight)/(v_kke+1.0e-30))"',
         *[f"variable k{x} atom v_kfac*v{x}" for x in "xyz"],
     ]
+    if isinstance(stage.profile, Expression):
+        lines += ['variable kbelow atom "v_kweight<0.0"', "group gst_negative empty"]
+    return lines
 
 
 def cool_kick(stage: Cool, stage_index: int, kicks: int, log_file: str) -> list[str]:
-    """Return the commands of one cooling kick, for the loop variable ``kick`` that counts from 1 to `kicks`."""
-    end = f"{stage.end_K:.12g}"
-    line = f"v_temp0+2.0*({end}-v_temp0)/(v_left+1)"
+    """Return the commands of one cooling kick, for the loop variable ``kick`` that counts from 1 to `kicks`.
+
+    The lines are :func:`cool_target_K` in LAMMPS' language.
+    """
+    end, fall = f"{stage.end_K:.12g}", fall_per_kick_K(stage)
+    if fall is None:
+        goal = f"ternary(v_left<=1||v_temp0>{end},v_temp0+2.0*({end}-v_temp0)/(v_left+1),v_temp0)"
+    else:
+        goal = f"ternary(v_left<=1||v_temp0-{2.0 * fall:.12g}<{end},{end},v_temp0-{2.0 * fall:.12g})"
     return [
         "variable ke0 equal $(v_ke_grp:%.17g)",
         "variable temp0 equal $(v_temp_grp:%.17g)",
-        'if "${ke0} <= 0.0" then "print \'GST-ERROR bad_input: atoms at rest cannot be cooled\'" "quit 3"',
+        _refuse('"${ke0} <= 0.0"', "atoms at rest cannot be cooled"),
         f"variable left equal $({kicks}-v_kick+1)",
-        # cool_target_K in LAMMPS' language
-        f"variable goal equal $(ternary(v_left<=1||v_temp0>{end},{line},v_temp0):%.17g)",
+        f"variable goal equal $({goal}:%.17g)",
+        f"velocity {stage.group} zero linear",
         *_rescale_to("v_ke0*v_goal/v_temp0", stage.group),
         _log_line(stage_index, log_file, "$(v_ke0*(v_goal/v_temp0-1.0):%.12g)"),
     ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Table = dict[str, "NDArray"]
 _WHOLE = ("stage", "step", "kick")
+_LAYER_HEAD = ("stage", "kick", "step", "low_A", "height_A")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,21 @@ def read_series(path: Path) -> Table:
 def read_kicks(path: Path) -> Table:
     """Return the logged velocity changes, columns of :data:`~gst_jobflow.dynamics.pulse.KICK_COLUMNS`."""
     return _read_table(Path(path), KICK_COLUMNS)
+
+
+def read_layers(path: Path) -> Table:
+    """Return what each layer gained at each velocity change; a missing file gives no rows.
+
+    Columns ``stage``, ``kick``, ``step``, ``low_A`` and ``height_A`` of the cell, and ``gained_eV``, shape
+    (kicks, layers), lowest layer first.
+    """
+    text = Path(path).read_text(errors="replace") if Path(path).exists() else ""
+    # all lines of a run have as many layers as its first; a torn line has fewer
+    number = text.partition("\n")[0].count(",") + 1 - len(_LAYER_HEAD)
+    names = [f"layer {layer}" for layer in range(max(0, number))]
+    table = _read_table(Path(path), (*_LAYER_HEAD, *names))
+    gained = [table.pop(name) for name in names]
+    return table | {"gained_eV": np.column_stack(gained) if gained else np.empty((0, 0))}
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> Table:
@@ -101,7 +117,9 @@ def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_star
         parts.append({name: column[keep] for name, column in table.items()})
     if not parts:
         return {}
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # an empty table may not know how many layers there are
+    filled = [part for part in parts if len(part["step"])] or parts[:1]
+    return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]}
 
 
 def _begins_with_the_end_of(table: Table, parts: Sequence[Table]) -> bool:

@@ -6,8 +6,9 @@ import hashlib
 import json
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.dynamics import expression
 from gst_jobflow.errors import InputError
 from gst_jobflow.strict import StrictModel
 
@@ -42,7 +43,51 @@ class LinearZ(StrictModel):
         return self
 
 
-Profile = Annotated[Uniform | LinearZ, Field(discriminator="kind")]
+class Dome(StrictModel):
+    """The same energy for every atom of a ball around a point of the bottom electrode, and none outside.
+
+    Attributes
+    ----------
+    diameter_A
+        Of the ball; what lies below the centre is outside of the cell, so it heats a dome.
+    centre_A
+        Along x, y and z, in the coordinates of the cell; None: the profile does not depend on this one, so that the
+        dome of a thin slab is a half-disc (as in doi 10.1038/s41467-025-63732-4, Fig. 4).
+    edge_A
+        Width over which the energy falls linearly to nothing, inside of the diameter.
+    """
+
+    kind: Literal["dome"] = "dome"
+    diameter_A: float = Field(gt=0)
+    centre_A: tuple[float | None, float | None, float | None]
+    edge_A: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Dome:
+        if sum(value is not None for value in self.centre_A) < 2:
+            raise ValueError("centre_A needs two coordinates at least")
+        if self.edge_A > self.diameter_A / 2:
+            raise ValueError(f"edge_A ({self.edge_A}) is more than the radius ({self.diameter_A / 2:g})")
+        return self
+
+
+class Expression(StrictModel):
+    """Energy per atom in proportion to a formula of x, y and z, see :mod:`gst_jobflow.dynamics.expression`."""
+
+    kind: Literal["expression"] = "expression"
+    formula: str
+
+    @field_validator("formula")
+    @classmethod
+    def _can_be_read(cls, formula: str) -> str:
+        try:
+            expression.parse(formula)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return formula
+
+
+Profile = Annotated[Uniform | LinearZ | Dome | Expression, Field(discriminator="kind")]
 
 
 class _Stage(StrictModel):
@@ -102,10 +147,15 @@ class Pulse(_Timed):
 
 
 class Cool(_Timed):
-    """NVE with energy taken out at the end of every interval, so that the temperature falls linearly to `end_K`."""
+    """NVE with energy taken out at the end of every interval, so that the temperature falls linearly to `end_K`.
+
+    Over the whole duration; or at `rate_K_ps`, and then the duration is only the longest that it may take: the stage
+    ends when it is at `end_K`, if it is the last one of its protocol, and else stays there.
+    """
 
     kind: Literal["cool"] = "cool"
     end_K: float = Field(gt=0)
+    rate_K_ps: float | None = Field(None, gt=0)
     every_ps: float = Field(KICK_INTERVAL_PS, gt=0)
     acts_at_end: ClassVar[bool] = True
 
@@ -146,6 +196,19 @@ class Protocol(StrictModel):
             spans.append((step, last))
             step = last
         return spans
+
+    def cut_at(self, step: int) -> Protocol | None:
+        """Return the protocol as if it were planned to end at `step`; None where a stage cannot be cut there.
+
+        Constant conditions can be cut; a pulse would lose energy, a quench or a cooling would end elsewhere.
+        """
+        for index, (stage, (first, last)) in enumerate(zip(self.stages, self.boundaries(), strict=True)):
+            if first < step <= last:
+                if not isinstance(stage, Anneal | Hold):
+                    return None
+                shorter = stage.model_copy(update={"duration_ps": (step - first) * self.timestep_fs * 1e-3})
+                return self.model_copy(update={"stages": [*self.stages[:index], shorter]})
+        return None
 
     def digest(self) -> str:
         """Return a hash of everything that changes the trajectory; used to tell a continuation from a new run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, render_deck
+from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning, render_deck
 from gst_jobflow.dynamics.stages import Anneal, Cool, Hold, Protocol, Pulse, Quench, Relax
 
 POTENTIAL = PotentialFiles(yace="p.yace", yaml="p.yaml", asi="p.asi", elements=["Ge", "Sb", "Te"])
@@ -131,3 +131,26 @@ def test_contradictions_are_refused(changes, words):
 
 def test_a_deck_is_a_pure_function_of_its_values():
     assert render_deck(_spec()) == render_deck(_spec())
+
+
+def test_a_gpu_gets_the_product_evaluator_in_chunks():
+    text = render_deck(_spec(on_gpu=True, pair_style="product", tuning=Tuning(chunk=8192)))
+    assert "pair_style pace product chunksize 8192" in text
+    with pytest.raises(ValidationError, match="product"):
+        _spec(on_gpu=True)
+
+
+@pytest.mark.parametrize(
+    ("balance", "lines"), [("off", 0), ("start", 1), (5000, 2)]
+)  # fmt: skip
+def test_ranks_are_balanced_when_asked(balance, lines):
+    text = render_deck(_spec(tuning=Tuning(balance=balance)))
+    assert sum("balance" in line for line in text.splitlines()) == lines
+
+
+def test_heights_may_run_along_y():
+    text = render_deck(_spec(output=Output(height="y", layers=4, profile_bin_A=7)))
+    assert "region gst_layer_0 block INF INF INF $(ylo+1.0*(ly)/4.0:%.15g) INF INF units box" in text
+    assert "chunk/atom bin/1d y lower" in text
+    assert "height $(ly:" in text
+    assert "region" not in render_deck(_spec(output=Output(layers=0)))

@@ -152,3 +152,12 @@ def _wait_for(condition, patience_s: float = 60.0) -> None:
     end = time.monotonic() + patience_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.1)
+
+
+def test_gpus_are_asked_of_kokkos_and_need_its_styles(engine):
+    assert engine.accelerated() == []
+    words = " ".join(engine.model_copy(update={"gpus": 2}).accelerated())
+    assert words == "-k on g 2 -sf kk -pk kokkos newton on neigh half"
+    if "pace/kk" not in engine.styles():
+        with pytest.raises(MissingProgramError, match="pace/kk"):
+            LammpsEngine.discover(command=engine.command, plugin_path=engine.plugin_path, gpus=1)

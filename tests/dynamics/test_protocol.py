@@ -15,7 +15,8 @@ from gst_jobflow.dynamics.deck import Group, Limits, Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import RunOptions, collect, read_data_file, run_protocol, write_data_file
 from gst_jobflow.dynamics.pulse import profile_weights
 from gst_jobflow.dynamics.restart import restart_step
-from gst_jobflow.dynamics.stages import Anneal, Cool, Hold, LinearZ, Protocol, Pulse, Relax, Uniform
+from gst_jobflow.dynamics.stages import Anneal, Cool, Dome, Expression, Hold, LinearZ, Protocol, Pulse, Relax, Uniform
+from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.errors import DataError, InputError, RunError
 
 from .conftest import ELEMENTS, soft_crystal
@@ -46,7 +47,27 @@ def _jumps(series: dict[str, np.ndarray]) -> list[float]:
     return [float(value) for value in rise if abs(value) > 1e-6]
 
 
-@pytest.mark.parametrize("profile", [Uniform(), BOTTOM_TO_TOP, LinearZ(bottom_A=6, top_A=18, floor=0.3)])
+def _layers_add_up(run, kicks: int) -> None:
+    """What the layers gained is all that was added, at every kick."""
+    assert run.layers["gained_eV"].shape == (kicks, 20)
+    np.testing.assert_allclose(run.layers["gained_eV"].sum(axis=1), run.kicks["added_eV"], rtol=1e-7)
+    assert run.layers["step"].tolist() == run.kicks["step"].tolist()
+
+
+PROFILES = [
+    Uniform(),
+    BOTTOM_TO_TOP,
+    LinearZ(bottom_A=6, top_A=18, floor=0.3),
+    Dome(diameter_A=16.0, centre_A=(9.0, None, 0.0)),
+    Dome(diameter_A=20.0, centre_A=(9.0, 9.0, 0.0), edge_A=5.0),
+    # every construct that a formula may have, so that LAMMPS has to take them all
+    Expression(
+        formula="exp(-((x-lx/2)^2+min(y,z)^2)/200)*(1+sin(x/3)^2) + where(z<12 and x>1 or y>99, 0.2, abs(-pi))/9"
+    ),
+]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_pulse_adds_the_asked_energy(engine, tiny_potential, tmp_path, profile, ranks):
     protocol = _cycle(_pulse(profile))
@@ -63,6 +84,28 @@ def test_a_pulse_adds_the_asked_energy(engine, tiny_potential, tmp_path, profile
     assert run.kicks["momentum"].max() < 1e-6
     # independent of our own log: LAMMPS' potential plus kinetic energy, before and after
     np.testing.assert_allclose(_jumps(run.series), 6.0, rtol=1e-6)
+    _layers_add_up(run, kicks=5)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_first_kick_gives_each_atom_what_its_weight_says(engine, tiny_potential, tmp_path, profile):
+    # all atoms have one speed, so that what an atom gains is in proportion to its weight alone
+    atoms = soft_crystal((3, 3, 4))
+    directions = np.random.default_rng(5).normal(size=(len(atoms), 3))
+    speeds = np.linalg.norm(directions, axis=1, keepdims=True)
+    atoms.set_momenta(directions / speeds * np.sqrt(2 * 0.04 * atoms.get_masses()[:, None]))
+    stage = Pulse(energy_eV=20.0, duration_ps=0.002, every_ps=0.002, profile=profile)
+    output = Output(series_every=1, dump_every=0, profile_every=0, layers=1)
+    options = RunOptions(output=output)
+    run = run_protocol(
+        engine, tiny_potential, atoms, Protocol(name="one", stages=[stage], timestep_fs=0.002), tmp_path, options
+    )
+    after = run.require_success().final_atoms()
+    gained = 0.5 * (after.get_momenta() ** 2).sum(axis=1) / after.get_masses() - 0.04
+    weights = profile_weights(profile, atoms.positions % atoms.cell.lengths(), atoms.cell.lengths())
+    expected = 20.0 * weights / weights.sum()
+    # the momentum that is taken out again is of all atoms, and moves each by a little of its own
+    np.testing.assert_allclose(gained, expected, atol=0.02 * expected.max() + 0.012)
 
 
 def test_between_kicks_the_energy_is_conserved(engine, tiny_potential, tmp_path):
@@ -81,7 +124,7 @@ def test_the_first_kick_has_the_shape_of_its_profile(engine, tiny_potential, tmp
     run = run_protocol(engine, tiny_potential, soft_crystal((3, 3, 4)), _cycle(stage), tmp_path, options)
     frame = next(run.frames())
     speeds2 = sum(frame.extra[name] ** 2 for name in ("vx", "vy", "vz"))
-    weights = profile_weights(BOTTOM_TO_TOP, frame.positions[:, 2])
+    weights = profile_weights(BOTTOM_TO_TOP, frame.positions)
     low, high = weights > 0.8, weights < 0.2
     # 300 K is 0.04 eV an atom, the kick 0.7: the ratio of energies is close to that of the weights
     assert speeds2[low].mean() / speeds2[high].mean() > 3.0
@@ -93,11 +136,55 @@ def test_cooling_ends_at_its_temperature_and_logs_what_it_took(engine, tiny_pote
     assert run.kicks["temp_after_K"][cooling][-1] == pytest.approx(300.0, rel=1e-7)
     assert np.all(run.kicks["added_eV"][cooling] < 0)
     np.testing.assert_allclose(run.kicks["asked_eV"][cooling], run.kicks["added_eV"][cooling], rtol=1e-7)
+    _layers_add_up(run, kicks=8)
     assert run.series["temp_K"][-1] == pytest.approx(300.0, rel=1e-7)
     assert len(run.profiles) > 0
     steps = [frame.step for frame in run.frames()]
     assert steps == sorted(set(steps))
     assert steps[0] == 0
+
+
+def test_cooling_at_a_rate_ends_when_it_is_cold(engine, tiny_potential, tmp_path):
+    # from about 1,100 K at 2,000 K/ps it takes less than 1 ps of the 4 that it may
+    stages = [_pulse(Uniform(), 40.0), Cool(end_K=300, rate_K_ps=2000.0, duration_ps=4.0, every_ps=0.02)]
+    output = Output(series_every=10, profile_every=0, dump_every=0, restart_every=50, layers=3)
+    run = run_protocol(engine, tiny_potential, soft_crystal(), _cycle(*stages), tmp_path, _options(output=output))
+    run.require_success()
+    cooling = run.kicks["stage"] == 2
+    before, after = run.kicks["temp_before_K"][cooling], run.kicks["temp_after_K"][cooling]
+    assert run.series["temp_K"][-1] == pytest.approx(300.0, rel=1e-7)
+    assert run.reached_step == run.kicks["step"][-1] < 2100
+    # 40 K an interval, and as much again for what the potential energy gives back
+    np.testing.assert_allclose(after, np.maximum(300.0, before - 80.0), rtol=1e-6)
+    assert before[-1] <= 340.0 < before[:-1].min()
+    again = run_protocol(engine, tiny_potential, soft_crystal(), _cycle(*stages), tmp_path, _options(output=output))
+    assert len(again.segments) == 1, "it is finished"
+
+
+def test_a_run_that_has_had_enough_ends_in_order_and_for_good(engine, tiny_potential, tmp_path):
+    # so long that it never ends by itself
+    protocol = _cycle(Anneal(temperature_K=300, duration_ps=1e6))
+    output = Output(series_every=10, profile_every=0, dump_every=50, restart_every=50)
+    seen = []
+
+    def watch(folder: Path) -> str:
+        found = newest_frame(folder)
+        if found is None:
+            return ""
+        stage, frame = found
+        seen.append(frame.step)
+        assert stage == 1 and len(frame.positions) == 288
+        return f"enough at step {frame.step}"
+
+    run = run_protocol(
+        engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options(output=output), watch=watch
+    ).require_success()
+    assert run.ended_by == f"enough at step {seen[-1]}"
+    assert run.reached_step >= seen[-1] and run.reached_step % 50 == 0
+    assert run.final_atoms().has("momenta")
+    assert [segment.start_step for segment in run.segments] == [0, run.reached_step]
+    again = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options(output=output))
+    assert (again.status, again.reached_step, again.ended_by) == ("finished", run.reached_step, run.ended_by)
 
 
 def test_a_run_cut_by_its_walltime_or_killed_gives_the_same_trajectory(engine, tiny_potential, tmp_path):

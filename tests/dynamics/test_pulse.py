@@ -17,23 +17,32 @@ from gst_jobflow.dynamics.pulse import (
     kinetic_energy_eV,
     profile_weights,
 )
-from gst_jobflow.dynamics.stages import Cool, LinearZ, Pulse, Uniform
+from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Pulse, Uniform
 from gst_jobflow.errors import InputError
 
-
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    n=st.integers(3, 60),
-    energy=st.floats(1e-3, 500.0),
-    floor=st.one_of(st.none(), st.floats(0.0, 1.0)),
+PROFILES = st.one_of(
+    st.just(Uniform()),
+    st.builds(LinearZ, bottom_A=st.just(-1.0), top_A=st.just(41.0), floor=st.floats(0.0, 1.0)),
+    # no atom is further than 60 Å from the centre
+    st.builds(Dome, diameter_A=st.floats(120.0, 200.0), centre_A=st.just((20.0, None, 0.0)), edge_A=st.floats(0, 60.0)),
+    st.builds(
+        Expression,
+        formula=st.sampled_from(["exp(-(x-lx/2)^2/100)", "where(z<20 and x>=0, 2-z/20, 0.1)", "max(x,lz-z)/pi+1"]),
+    ),
 )
-def test_a_kick_adds_what_was_asked_and_leaves_no_momentum(seed, n, energy, floor):
+
+
+def heights(z) -> np.ndarray:
+    return np.column_stack([np.zeros(len(z)), np.zeros(len(z)), z])
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**31), n=st.integers(3, 60), energy=st.floats(1e-3, 500.0), profile=PROFILES)
+def test_a_kick_adds_what_was_asked_and_leaves_no_momentum(seed, n, energy, profile):
     rng = np.random.default_rng(seed)
     velocities, masses = rng.normal(0, 3.0, (n, 3)), rng.uniform(70, 130, n)
-    z = rng.uniform(0, 40, n)
-    profile = Uniform() if floor is None else LinearZ(bottom_A=-1, top_A=41, floor=floor)
-    after = kick_velocities(velocities, masses, profile_weights(profile, z), energy)
+    weights = profile_weights(profile, rng.uniform(0, 40, (n, 3)), np.full(3, 40.0))
+    after = kick_velocities(velocities, masses, weights, energy)
     added = kinetic_energy_eV(after, masses) - kinetic_energy_eV(velocities, masses)
     # both sums carry rounding of the kinetic energy itself
     assert added == pytest.approx(energy, rel=1e-9, abs=1e-12)
@@ -41,10 +50,26 @@ def test_a_kick_adds_what_was_asked_and_leaves_no_momentum(seed, n, energy, floo
 
 
 def test_the_linear_profile_is_hottest_at_the_bottom_and_held_outside():
-    weights = profile_weights(LinearZ(bottom_A=10, top_A=30), np.array([0.0, 10.0, 20.0, 30.0, 99.0]))
+    weights = profile_weights(LinearZ(bottom_A=10, top_A=30), heights([0.0, 10.0, 20.0, 30.0, 99.0]))
     np.testing.assert_allclose(weights, [1.0, 1.0, 0.5, 0.0, 0.0])
-    weights = profile_weights(LinearZ(bottom_A=10, top_A=30, floor=0.2), np.array([10.0, 20.0, 40.0]))
+    weights = profile_weights(LinearZ(bottom_A=10, top_A=30, floor=0.2), heights([10.0, 20.0, 40.0]))
     np.testing.assert_allclose(weights, [1.0, 0.6, 0.2])
+
+
+def test_a_dome_heats_what_is_within_its_radius_and_nothing_else():
+    positions = np.array([[50, 0, 0], [50, 99, 19], [65, 3, 15], [50, 0, 21.0]])
+    half_disc = Dome(diameter_A=40, centre_A=(50, None, 0))
+    np.testing.assert_array_equal(profile_weights(half_disc, positions), [1, 1, 0, 0])
+    half_ball = Dome(diameter_A=40, centre_A=(50, 0, 0))
+    np.testing.assert_array_equal(profile_weights(half_ball, positions), [1, 0, 0, 0])
+    with_edge = Dome(diameter_A=40, centre_A=(50, None, 0), edge_A=4)
+    np.testing.assert_allclose(profile_weights(with_edge, positions), [1, 0.25, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("formula", ["z-20", "1/(x-x)", "sqrt(z-20)"])
+def test_a_formula_that_is_negative_or_undefined_at_an_atom_is_refused(formula):
+    with pytest.raises(InputError, match=r"negative or undefined at [12] of 2 atoms"):
+        profile_weights(Expression(formula=formula), heights([10.0, 30.0]))
 
 
 def test_energy_follows_the_weights():
@@ -82,6 +107,17 @@ def test_cooling_ends_where_it_should_and_never_heats_before_its_last_kick(now, 
     assert path[-1] == end
     assert all(t > 0 for t in path)
     assert all(b <= a for a, b in pairwise(path[:-1]))
+
+
+def test_cooling_at_a_rate_falls_by_it_and_stays_at_the_end():
+    temperature, before = 1500.0, []
+    for left in range(20, 0, -1):
+        before.append(temperature)
+        after = cool_target_K(temperature, 300.0, left, fall_K=100.0)
+        temperature = after + 0.5 * (temperature - after)
+    np.testing.assert_allclose(before[:12], np.arange(1500, 300, -100))
+    np.testing.assert_allclose(before[12:], [300 + 100 * 0.5**k for k in range(1, 9)])
+    assert after == 300.0
 
 
 def test_cooling_with_equipartition_is_a_straight_line_to_the_end():

@@ -1,0 +1,65 @@
+"""How much disk a run will take, before it starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.errors import InputError
+
+# Bytes of an atom, measured on a melt of 10,400 atoms: a gzipped frame of id, type, x, y, z with 4 decimals takes 12.6,
+# each further column of such numbers 3.4, a decimal more 0.6 in each; image flags 0.2 each. A binary restart file takes
+# 88, a data file with velocities 130.
+_FRAME_BYTES, _COLUMN_BYTES, _DIGIT_BYTES, _IMAGE_BYTES = 12.6, 3.4, 0.6, 0.2
+_RESTART_BYTES, _DATA_BYTES = 88.0, 130.0
+# two restart generations, what a stop leaves, the end; start and end as data files
+_STATE_BYTES = 4 * _RESTART_BYTES + 2 * _DATA_BYTES
+# thermo rows, kicks, layers and profiles are small beside them
+_TABLES_BYTES_PER_STEP = 4.0
+# frames and the end are copied into the artifact folder, which may be on the same disk
+_COPIES = 2
+
+
+def frame_bytes(output: Output) -> float:
+    """Bytes of one atom in one dumped frame, as far as they can be known before."""
+    more = 3 * output.dump_velocities + (output.gamma_every > 0)
+    digits = _DIGIT_BYTES * (3 + more) * (output.dump_digits - 4)
+    return max(4.0, _FRAME_BYTES + _COLUMN_BYTES * more + 3 * _IMAGE_BYTES * output.dump_images + digits)
+
+
+def forecast_bytes(protocol: Protocol, n_atoms: int, output: Output, done_steps: int = 0) -> float:
+    """Return how many bytes the rest of a run will take: frames, restart files, states, tables.
+
+    Parameters
+    ----------
+    protocol
+        The stages.
+    n_atoms
+        Atoms of the cell.
+    output
+        What is written and how often.
+    done_steps
+        Steps that are already on disk.
+    """
+    steps = protocol.total_steps - done_steps
+    frames = steps // output.dump_every + 1 if output.dump_every else 0
+    per_atom = _COPIES * frames * frame_bytes(output) + _STATE_BYTES + _COPIES * (_DATA_BYTES + _RESTART_BYTES)
+    return n_atoms * per_atom + _TABLES_BYTES_PER_STEP * steps
+
+
+def check_disk(directory: Path, needed_bytes: float, what: str) -> None:
+    """Refuse a run that would fill the disk.
+
+    Raises
+    ------
+    InputError
+        Less is free where `directory` is.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed_bytes:
+        raise InputError(
+            f"{what} will write about {needed_bytes / 1e9:,.3g} GB, and {directory} has {free / 1e9:,.3g} GB free",
+            "free some, move runs_dir, or write fewer frames (output.dump_every)",
+        )

@@ -1,0 +1,63 @@
+"""Looking at a run while it goes on, and asking it to stop when it has had enough."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gst_jobflow.dynamics.dump import Frame, iter_frames
+from gst_jobflow.errors import GstError
+
+logger = logging.getLogger(__name__)
+
+Watch = Callable[[Path], str]
+"""Looks into the folder of a running segment and says why the run has had enough; empty: it goes on."""
+
+_EVERY_S = 2.0
+
+
+@contextmanager
+def watched(watch: Watch | None, folder: Path, stop: Callable[[], object]) -> Iterator[list[str]]:
+    """Call `watch` every two seconds, and `stop` once it gives a reason; the reason is then in the list."""
+    enough: list[str] = []
+    if watch is None:
+        yield enough
+        return
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_EVERY_S):
+            try:
+                reason = watch(folder)
+            except (GstError, OSError, ValueError) as error:
+                # a run is not lost for a look at it that failed
+                logger.warning("cannot look at the run in %s: %s", folder, error)
+                continue
+            if reason:
+                enough.append(reason)
+                stop()
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield enough
+    finally:
+        over.set()
+        thread.join()
+
+
+def newest_frame(folder: Path, after: int = -1) -> tuple[int, Frame] | None:
+    """Return the last whole frame later than step `after` that a running segment dumped, and its stage from 1."""
+    for path in reversed(sorted(Path(folder).glob("dump_*_*.lammpstrj.gz"))):
+        _, stage, step = path.name.split(".")[0].split("_")
+        if int(step) <= after:
+            return None
+        # the newest file may still be written
+        frame = next(iter_frames(path), None)
+        if frame is not None:
+            return int(stage), frame
+    return None
