@@ -82,12 +82,11 @@ class Group(StrictModel):
 class Output(StrictModel):
     """What a run writes and how often, in steps. 0 switches a part off.
 
-    `height` is the axis from the bottom electrode to the top one: profiles and layers are counted along it. `layers` is
-    the number of slices in which every velocity change is logged.
+    Profiles and layers are counted along z, from the bottom electrode to the top one. `layers` is the number of slices
+    in which every velocity change is logged.
     """
 
     series_every: int = Field(50, ge=1)
-    height: Literal["y", "z"] = "z"
     layers: int = Field(20, ge=0, le=200)
     profile_every: int = Field(500, ge=0)
     profile_bin_A: float = Field(5.0, gt=0)
@@ -293,7 +292,7 @@ def _groups(spec: DeckSpec) -> list[str]:
 def _layers(spec: DeckSpec) -> list[str]:
     if not spec.output.layers or not any(isinstance(stage, Pulse | Cool) for stage in spec.protocol.stages):
         return []
-    return pulse.Layers(spec.output.layers, spec.output.height).regions()
+    return pulse.Layers(spec.output.layers).regions()
 
 
 def _thermo(spec: DeckSpec) -> list[str]:
@@ -401,14 +400,14 @@ def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
 
 
 def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[str]]:
-    out, up, closing = spec.output, spec.output.height, ["unfix gst_series"]
+    out, closing = spec.output, ["unfix gst_series"]
     lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
     if out.profile_every:
         lines += [
             # reduced units are the only ones that a leaning cell allows; the reader needs the height to undo them
-            f'print "# low $({up}lo:%.10g) height $(l{up}:%.10g)" append {PROFILE_FILE} screen no',
-            f"variable bins equal $(ternary(l{up}<{out.profile_bin_A:.12g},1.0,round(l{up}/{out.profile_bin_A:.12g})))",
-            f"compute gst_bins {stage.group} chunk/atom bin/1d {up} lower $(1.0/v_bins:%.15g) units reduced",
+            f'print "# low $(zlo:%.10g) height $(lz:%.10g)" append {PROFILE_FILE} screen no',
+            f"variable bins equal $(ternary(lz<{out.profile_bin_A:.12g},1.0,round(lz/{out.profile_bin_A:.12g})))",
+            f"compute gst_bins {stage.group} chunk/atom bin/1d z lower $(1.0/v_bins:%.15g) units reduced",
             f"fix gst_profile {stage.group} ave/chunk {max(1, out.profile_every // 10)} 10 "
             f"{10 * max(1, out.profile_every // 10)} gst_bins temp density/number append {PROFILE_FILE}",
         ]
@@ -509,7 +508,7 @@ def _in_layers(spec: DeckSpec, stage: Pulse | Cool, index: int, kick: list[str])
     """Return a kick with what each layer gained by it logged."""
     if not spec.output.layers:
         return kick
-    layers = pulse.Layers(spec.output.layers, spec.output.height)
+    layers = pulse.Layers(spec.output.layers)
     return [*layers.before(stage.group), *kick, *layers.log(stage.group, index, LAYERS_FILE)]
 
 

@@ -8,7 +8,7 @@ this through the commands of :func:`pulse_kick`; :func:`kick_velocities` is the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -176,10 +176,9 @@ def weight_formula(profile: Profile) -> str:
 
 @dataclass(frozen=True)
 class Layers:
-    """Equal slices of the cell along one axis, in which every velocity change is logged."""
+    """Equal slices of the cell along z, in which every velocity change is logged."""
 
     count: int
-    axis: Literal["y", "z"] = "z"
 
     def regions(self) -> list[str]:
         """Return the commands that define the slices; the outermost ones take atoms just across the boundary, too."""
@@ -187,13 +186,11 @@ class Layers:
         for number in range(self.count):
             low = "INF" if number == 0 else self._at(number)
             high = "INF" if number == self.count - 1 else self._at(number + 1)
-            sides = f"INF INF {low} {high} INF INF" if self.axis == "y" else f"INF INF INF INF {low} {high}"
-            lines.append(f"region gst_layer_{number} block {sides} units box")
+            lines.append(f"region gst_layer_{number} block INF INF INF INF {low} {high} units box")
         return lines
 
     def _at(self, number: int) -> str:
-        axis = self.axis
-        return f"$({axis}lo+{number}.0*(l{axis})/{self.count}.0:%.15g)"
+        return f"$(zlo+{number}.0*lz/{self.count}.0:%.15g)"
 
     def before(self, group: str) -> list[str]:
         """Return the commands that note the kinetic energies of the slices."""
@@ -201,7 +198,7 @@ class Layers:
 
     def log(self, group: str, stage_index: int, log_file: str) -> list[str]:
         """Return the commands that log what each slice gained since `before`."""
-        head = f"{stage_index},$(v_kick),$(step),$({self.axis}lo:%.10g),$(l{self.axis}:%.10g)"
+        head = f"{stage_index},$(v_kick),$(step),$(zlo:%.10g),$(lz:%.10g)"
         gains = ",".join(f"$(ke({group},gst_layer_{n})-v_low{n}:%.10g)" for n in range(self.count))
         return [f'print "{head},{gains}" append {log_file} screen no']
 

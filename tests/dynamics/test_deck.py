@@ -148,9 +148,8 @@ def test_ranks_are_balanced_when_asked(balance, lines):
     assert sum("balance" in line for line in text.splitlines()) == lines
 
 
-def test_heights_may_run_along_y():
-    text = render_deck(_spec(output=Output(height="y", layers=4, profile_bin_A=7)))
-    assert "region gst_layer_0 block INF INF INF $(ylo+1.0*(ly)/4.0:%.15g) INF INF units box" in text
-    assert "chunk/atom bin/1d y lower" in text
-    assert "height $(ly:" in text
+def test_layers_are_equal_slices_along_z():
+    text = render_deck(_spec(output=Output(layers=4)))
+    assert "region gst_layer_0 block INF INF INF INF INF $(zlo+1.0*lz/4.0:%.15g) units box" in text
+    assert "region gst_layer_3 block INF INF INF INF $(zlo+3.0*lz/4.0:%.15g) INF units box" in text
     assert "region" not in render_deck(_spec(output=Output(layers=0)))
