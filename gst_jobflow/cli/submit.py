@@ -104,7 +104,8 @@ def label(
     backend: Backend,
     where: Where = None,
     chunk: Annotated[
-        int | None, typer.Option(min=1, help="Structures a job; 20 or more, so that there are at most 400 jobs.")
+        int | None,
+        typer.Option(min=1, help="Structures a job, on average: jobs cost the same. 20 or more: at most 400 jobs."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
     functional: Functional = None,
@@ -119,6 +120,7 @@ def label(
     from jobflow import Flow
 
     from gst_jobflow.errors import InputError
+    from gst_jobflow.labelling.cost import cost_model
     from gst_jobflow.labelling.maker import LabelMaker, chunks
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
@@ -126,14 +128,16 @@ def label(
     project = open_project()
     chosen = _backend(project, backend, functional, option)
     query = make_query("structures", where or [])
-    ids = [found["_id"] for found in connect(project)["structures"].find(query.where, {"_id": 1}).sort("_id", 1)]
-    if not ids:
+    database = connect(project)
+    found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))
+    if not found:
         raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
     maker = LabelMaker(chosen, retry_failed=retry_failed)
-    jobs = [maker.make(part) for part in chunks(ids, chunk)]
+    costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
+    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
-    what = f"{len(ids)} structures in {len(jobs)} jobs"
+    what = f"{len(found)} structures in {len(jobs)} jobs"
     _submit(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
 
 

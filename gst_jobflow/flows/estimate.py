@@ -20,6 +20,7 @@ from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import InputError
 from gst_jobflow.flows.cycle import CrossPointCycleMaker
 from gst_jobflow.flows.operations import stages_of
+from gst_jobflow.labelling.cost import CostModel, cost_model
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.resources import QUEUE_KEY
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
 _NEWEST = 40
-"""Runs or labels that a speed is taken from."""
+"""Runs that a speed is taken from."""
 # the final state, two restart generations and what a stop leaves: positions, velocities, id and type of each atom
 _STATE_BYTES_PER_ATOM = 400.0
 
@@ -66,14 +67,14 @@ class Speed:
 def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
     """Return the cost of each job of `flow` that computes; structures, datasets and pages count as nothing.
 
-    A run is taken to scale with atoms, steps and cores as those that were measured, relaxations are left out, and a
-    fit has no estimate.
+    A run is taken to scale with atoms, steps and cores as those that were measured, labels with a power of their atoms,
+    relaxations are left out, and a fit has no estimate.
     """
     results = Results.open(project)
     jobs = [job for job, _ in flow.iterflow()] if hasattr(flow, "iterflow") else [flow]
     operations: Iterator[tuple[Protocol, int, Output]] = iter(())
     potential_id = ""
-    known: dict[str, dict[str, Any] | None] = {}
+    known: dict[str, CostModel] = {}
     costs = []
     for job in jobs:
         maker = job.maker
@@ -143,31 +144,24 @@ def _of_run(
     return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), disk_GB, speed.basis)
 
 
-def _of_labels(job: Job, project: Project, results: Results, known: dict[str, dict[str, Any] | None]) -> Cost:
+def _of_labels(job: Job, project: Project, results: Results, known: dict[str, CostModel]) -> Cost:
     maker, ids = job.maker, (*job.function_args, *job.function_kwargs.values())[0]
     cores = _cores(job, project)
     needed = min(getattr(maker.backend, "cores", None) or cores, cores)
     number = len(ids) if isinstance(ids, list) else 0
     fingerprint = maker.backend.method().fingerprint()
     if fingerprint not in known:
-        known[fingerprint] = _measured_labels(results, fingerprint)
-    found, work = known[fingerprint], f"{number:,} labels"
-    if found is None or not number:
+        known[fingerprint] = cost_model(results.database, maker.backend)
+    model, work = known[fingerprint], f"{number:,} labels"
+    if model.one_atom_s is None or not number:
         return Cost(job.name, work, cores, basis="no label of this method has been computed here: label a few first")
-    core_hours = number * found["wall_s"] * needed / 3600
-    wall_h = number * found["wall_s"] / max(1, cores // needed) / 3600
-    basis = f"{found['n']} labels of this method, of {found['n_atoms']:.0f} atoms on average"
-    return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), None, basis)
-
-
-def _measured_labels(results: Results, fingerprint: str) -> dict[str, Any] | None:
-    pipeline: list[dict[str, Any]] = [
-        {"$match": {"fingerprint": fingerprint, "state": "converged", "wall_s": {"$gt": 0}}},
-        {"$sort": {"created_at": -1}},
-        {"$limit": _NEWEST},
-        {"$group": {"_id": None, "wall_s": {"$avg": "$wall_s"}, "n_atoms": {"$avg": "$n_atoms"}, "n": {"$sum": 1}}},
-    ]
-    return next(iter(results.database["labels"].aggregate(pipeline)), None)
+    cells = results.database["structures"].find({"_id": {"$in": ids}}, {"n_atoms": 1})
+    sizes = [cell["n_atoms"] for cell in cells]
+    # those that are not there yet are taken to be as large as those that were measured
+    total_s = float(model.costs([*sizes, *[model.mean_atoms] * (number - len(sizes))]).sum())
+    wall_h = total_s / max(1, cores // needed) / 3600
+    basis = f"{model.n_measured} labels of this method, of {model.mean_atoms:.0f} atoms on average"
+    return Cost(job.name, work, cores, total_s * needed / 3600, wall_h, _segments(job, project, wall_h), None, basis)
 
 
 def measured_speed(results: Results, potential_id: str, project: Project) -> Speed | None:

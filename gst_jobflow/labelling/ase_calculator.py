@@ -105,6 +105,11 @@ class AseBackend(BackendModel):
         return self.elements
 
     @property
+    def cost_exponent(self) -> float:
+        # models of local environments grow with the atoms
+        return 2.0 if self.package == "tblite" else 1.0
+
+    @property
     def cores(self) -> int | None:
         # calculators in this process share its state, so there is one at a time
         return self.threads if self.isolate else None

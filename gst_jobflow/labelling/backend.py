@@ -151,6 +151,14 @@ class BackendModel(StrictModel):
         return False
 
     @property
+    def cost_exponent(self) -> float:
+        """Power of the number of atoms that a label's cost grows by, until labels of the method were measured.
+
+        2 for electronic structure at one density of k-points: each costs the power 3, their number falls by 1.
+        """
+        return 2.0
+
+    @property
     def cores(self) -> int | None:
         """Cores that one label needs, so that several run at a time; None: all of the job, one after the other."""
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from gst_jobflow.deadline import stopped_in_time
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
+from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.processes import end_programs_in
 from gst_jobflow.programs import cores
 
@@ -34,8 +37,9 @@ logger = logging.getLogger(__name__)
 FEWEST_IN_A_JOB, MOST_JOBS = 20, 400
 MOST_IN_A_JOB = 5_000
 """Ids travel in the firework of a job and in its output: 70 bytes each, and no document should pass 1 MB."""
-# no label is begun when less time is left than this many times the longest one so far
+# no label is begun when less time is left than this many times what the last ones of its size took
 _LEAD = 1.2
+_LAST = 8
 _POLL_S = 0.2
 
 
@@ -44,9 +48,11 @@ _POLL_S = 0.2
 class LabelMaker(Maker):
     """Label structures, as many at a time as fit on the cores of this job; each label is stored as soon as it is there.
 
-    A rerun after a kill computes only what is missing, and so does a job beside this one with the same structures. A
-    structure that fails is stored as a failed label and does not end the job; a missing program does. Before the
-    walltime no new calculation is begun, and a continuation goes on with the rest.
+    The largest are begun first: small ones are left for the end, where they fill cores and walltime. A rerun after a
+    kill computes only what is missing, and so does a job beside this one with the same structures. A structure that
+    fails is stored as a failed label and does not end the job; a missing program or a full disk does. Before the
+    walltime nothing is begun that would not come to its end; a continuation goes on with the rest, and with what the
+    walltime cut off.
 
     Attributes
     ----------
@@ -108,7 +114,8 @@ class _Chunk:
         self.fingerprint = backend.method().fingerprint()
         self.counts = {"converged": 0, "failed": 0, "known": 0}
         self.failed: list[str] = []
-        self.longest_s = 0.0
+        self.last: deque[tuple[int, float]] = deque(maxlen=_LAST)
+        self.left: list[str] = []
         self.stop = threading.Event()
 
     def work(self, structure_ids: list[str]) -> bool:
@@ -118,29 +125,49 @@ class _Chunk:
         running: dict[Future[RawLabel], tuple[Structure, Path]] = {}
         with (
             ThreadPoolExecutor(len(places), initializer=_take_place, initargs=(queue_of(places),)) as pool,
-            stopped_in_time(self.deadline, self.stop.set, lambda: _LEAD * self.longest_s),
+            stopped_in_time(self.deadline, self.stop.set),
         ):
             try:
-                while True:
-                    while len(running) < len(places) and not self.stop.is_set() and (item := next(waiting, None)):
-                        directory = Path.cwd() / f"label-{item.id[:12]}"
-                        running[pool.submit(self._compute, item, directory)] = (item, directory)
-                    if not running:
-                        break
+                self._begin(waiting, running, pool, len(places))
+                while running:
                     done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        self._store(*running.pop(future), future.result())
+                    ended = [(*running.pop(future), future.result()) for future in done]
+                    for structure, _, raw in ended:
+                        self.last.append((structure.n_atoms, raw.wall_s))
+                    # the next ones compute while these are stored
+                    self._begin(waiting, running, pool, len(places))
+                    for structure, directory, raw in ended:
+                        self._store(structure, directory, raw)
                     if not done and self.stop.is_set() and self._is_over():
                         break
             finally:
                 if running:
                     # what was cut off is no failed label: its result is not looked at
                     end_programs_in([directory for _, directory in running.values()])
-        return not running and next(waiting, None) is None
+        return not running and not self.left and next(waiting, None) is None
+
+    def _begin(
+        self,
+        waiting: Iterator[Structure],
+        running: dict[Future[RawLabel], tuple[Structure, Path]],
+        pool: ThreadPoolExecutor,
+        places: int,
+    ) -> None:
+        """Fill free places with what comes to its end in time; what would not is left."""
+        while len(running) < places and not self.stop.is_set() and (structure := next(waiting, None)):
+            if self.deadline is None or self.deadline.left_s() > _LEAD * self._expected_s(structure.n_atoms):
+                directory = Path.cwd() / f"label-{structure.id[:12]}"
+                running[pool.submit(self._compute, structure, directory)] = (structure, directory)
+            else:
+                self.left.append(structure.id)
+
+    def _expected_s(self, n_atoms: int) -> float:
+        """What a label may take at most, by the last ones; a smaller cell takes its share of a larger one's time."""
+        return max((wall_s * min(1.0, n_atoms / atoms) for atoms, wall_s in self.last), default=0.0)
 
     def _missing(self, structure_ids: list[str]) -> Iterator[Structure]:
         tried = set(self.failed)
-        for structure in self.results.get_many(Structure, structure_ids):
+        for structure in self.results.get_many(Structure, self._largest_first(structure_ids)):
             # asked just before it would begin: another job may have labelled it meanwhile
             retry = self.retry_failed and structure.id not in tried
             if _is_known(self.results, structure.id, self.fingerprint, retry):
@@ -148,11 +175,23 @@ class _Chunk:
             else:
                 yield structure
 
+    def _largest_first(self, structure_ids: list[str]) -> list[str]:
+        found = self.results.database["structures"].find({"_id": {"$in": structure_ids}}, {"n_atoms": 1})
+        sizes = {each["_id"]: each["n_atoms"] for each in found}
+        # one that is not there is an error where it is read
+        return sorted(structure_ids, key=lambda id: -sizes.get(id, 0))
+
     def _compute(self, structure: Structure, directory: Path) -> RawLabel:
         try:
             return _compute(self.backend, structure, self.results, directory)
         except (GstError, MemoryError):
             raise
+        except OSError as err:
+            if err.errno in (errno.ENOSPC, errno.EDQUOT):
+                fix = "make room there, then: gst recover --failed"
+                raise RunError(f"no room on the disk of {directory.parent}", fix, "disk_full") from err
+            logger.exception("label of structure %s", structure.id)
+            return failed("crash", f"{type(err).__name__}: {err}")
         except Exception as err:
             # a calculator may raise anything; the other structures go on
             logger.exception("label of structure %s", structure.id)
@@ -166,14 +205,13 @@ class _Chunk:
         else:
             self.counts["failed"] += 1
             self.failed.append(structure.id)
-        self.longest_s = max(self.longest_s, raw.wall_s)
         logger.info("label of %s in %s: %s %s", structure.id, directory.name, label.state, label.reason)
 
     def _is_over(self) -> bool:
         return self.deadline is not None and self.deadline.left_s() <= 0
 
 
-def chunks(structure_ids: list[str], size: int | None = None) -> list[list[str]]:
+def chunks(structure_ids: list[str], size: int | None = None, costs: np.ndarray | None = None) -> list[list[str]]:
     """Deal structures out to jobs.
 
     Parameters
@@ -182,6 +220,9 @@ def chunks(structure_ids: list[str], size: int | None = None) -> list[list[str]]
         All of them.
     size
         Structures of one job; None: 20, or as many as it takes for at most `MOST_JOBS` jobs.
+    costs
+        Of each structure, in any unit: jobs are then of equal cost, and `size` is what they hold on average. None: all
+        cost the same.
 
     Raises
     ------
@@ -194,6 +235,8 @@ def chunks(structure_ids: list[str], size: int | None = None) -> list[list[str]]
             f"{size:,} structures a job are more than the {MOST_IN_A_JOB:,} that one can hold",
             "choose fewer at a time (--where), or a smaller --chunk",
         )
+    if costs is not None:
+        return dealt(structure_ids, costs, math.ceil(len(structure_ids) / size), MOST_IN_A_JOB)
     return [structure_ids[start : start + size] for start in range(0, len(structure_ids), size)]
 
 

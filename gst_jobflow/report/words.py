@@ -16,7 +16,7 @@ FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
 _SEMI_EMPIRICAL = {"tblite", "xtb", "dftb+"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 # VASP's short names
-_FUNCTIONALS = {"PE": "PBE", "PS": "PBEsol", "CA": "LDA"}
+_FUNCTIONALS = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "R2SCAN": "r2SCAN", "CA": "LDA"}
 _NAMES_SHOWN = 4
 
 
@@ -27,7 +27,9 @@ def method_name(method: dict[str, Any]) -> str:
     name = FIRST_PRINCIPLES.get(code) or code or "unknown method"
     program = " ".join(part for part in (name, str(method.get("version") or "")) if part)
     parameters = {**parameters, **(parameters.get("incar") or {})}
-    level = next((str(parameters[key]) for key in ("functional", "xc", "method", "GGA") if parameters.get(key)), "")
+    level = next(
+        (str(parameters[key]) for key in ("functional", "xc", "method", "METAGGA", "GGA") if parameters.get(key)), ""
+    )
     level = _FUNCTIONALS.get(level, level)
     return f"{level} ({program})" if level else program
 

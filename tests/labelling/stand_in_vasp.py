@@ -126,8 +126,8 @@ def main() -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if does == "hang":
         time.sleep(600)
-    if does == "hang once" and not Path("../hung").exists():
-        Path("../hung").touch()
+    if does == "hang once" and not (mark := Path(os.environ["STAND_IN_MARK"])).exists():
+        mark.touch()
         time.sleep(600)
     if does == "disk full":
         Path("vasprun.xml").write_text('<?xml version="1.0"?><modeling><generator>')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gst_jobflow.deadline import STOP_SIGNAL
-from gst_jobflow.documents import Label
+from gst_jobflow.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.documents import Label, Structure
 from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.labelling.backend import BackendModel, RawLabel
-from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, chunks, slots
+from gst_jobflow.labelling.cost import CostModel, fitted
+from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.processes import run_program
 from gst_jobflow.store import Results
@@ -105,16 +107,16 @@ def test_a_calculator_that_raises_fails_its_structure_only(run: Any, results: Re
 def test_a_chunk_that_is_asked_to_stop_goes_on_with_the_next_structure(run: Any, results: Results) -> None:  # noqa: F811
     run(LabelMaker(Stand(does="ask to stop")).make(add_structures(results, [2, 3, 4, 5])))
     assert states(results) == {"converged": 4}
-    assert RUNS == {(1, 2): 1, (1, 3): 1, (2, 4): 1, (2, 5): 1}, "nothing twice"
+    assert RUNS == {(1, 5): 1, (1, 4): 1, (1, 3): 1, (2, 2): 1}, "the largest first, nothing twice"
 
 
 def test_what_failed_again_is_not_tried_in_the_continuation(run: Any, results: Results) -> None:  # noqa: F811
-    ids = add_structures(results, [3, 4, 5])
+    ids = add_structures(results, [3, 2, 1])
     run(LabelMaker(Stand(does="raise")).make(ids[:1]))
     RUNS.clear()
     run(LabelMaker(Stand(does="raise and ask to stop"), retry_failed=True).make(ids))
     assert states(results) == {"converged": 2, "failed": 1}
-    assert RUNS == {(1, 3): 1, (2, 4): 1, (2, 5): 1}
+    assert RUNS == {(1, 3): 1, (2, 2): 1, (2, 1): 1}
 
 
 def test_what_the_walltime_cuts_off_is_computed_again_and_not_failed(
@@ -123,7 +125,7 @@ def test_what_the_walltime_cuts_off_is_computed_again_and_not_failed(
     monkeypatch.setenv("GST_LAUNCH__WALLTIME", "00:00:05")
     run(LabelMaker(Stand(does="sleep")).make(add_structures(results, [2, 3, 4])))
     assert states(results) == {"converged": 3}
-    assert RUNS == {(1, 2): 1, (1, 3): 1, (2, 3): 1, (2, 4): 1}
+    assert RUNS == {(1, 4): 1, (1, 3): 1, (2, 3): 1, (2, 2): 1}
 
 
 def test_a_walltime_shorter_than_a_label_is_an_error(run: Any, results: Results, monkeypatch: Any) -> None:  # noqa: F811
@@ -151,6 +153,38 @@ def test_places_have_cores_of_their_own_where_all_of_them_are_this_jobs(monkeypa
     assert slots(Wide()) == [None]
 
 
+def test_what_would_not_come_to_its_end_is_left_and_smaller_ones_fill_the_time(results: Results) -> None:  # noqa: F811
+    class Short(Deadline):
+        def left_s(self) -> float:
+            return 10.0
+
+    chunk = _Chunk(Stand(), results, False, Short(0.0, 0.0))
+    ids = add_structures(results, [2, 40, 30])
+    begun: list[Any] = []
+
+    class Pool:
+        def submit(self, _: Any, structure: Any, directory: Path) -> int:
+            begun.append(structure.n_atoms)
+            return len(begun)
+
+    # the last one, of 100 atoms, took 30 s
+    chunk.last.append((100, 30.0))
+    chunk._begin(chunk._missing(ids), {}, Pool(), 3)  # type: ignore[arg-type]
+    assert begun == [2], "40 and 30 atoms would take up to 12 and 9 s, and 1.2 times that are not left"
+    assert [results.get(Structure, id).n_atoms for id in chunk.left] == [40, 30]
+
+
+def test_a_full_disk_ends_the_job_with_one_line(run: Any, results: Results, monkeypatch: Any) -> None:  # noqa: F811
+    def full(*_: Any) -> RawLabel:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Stand, "compute", full)
+    with pytest.raises(RunError, match="no room on the disk") as caught:
+        run(LabelMaker(Stand()).make(add_structures(results, [2, 3])))
+    assert caught.value.failure_class == "disk_full"
+    assert states(results) == {}
+
+
 def test_many_structures_are_few_jobs() -> None:
     ids = [f"{number:064x}" for number in range(100_003)]
     dealt = chunks(ids)
@@ -159,3 +193,30 @@ def test_many_structures_are_few_jobs() -> None:
     assert [len(part) for part in chunks(ids[:45], 40)] == [40, 5]
     with pytest.raises(InputError, match="more than the 5,000"):
         chunks(ids, 100_000)
+
+
+def test_jobs_cost_the_same_and_begin_with_their_longest() -> None:
+    random = np.random.default_rng(1)
+    sizes = random.integers(6, 200, 1_000)
+    ids = [f"{number:064x}" for number in range(len(sizes))]
+    of = dict(zip(ids, sizes.tolist(), strict=True))
+    costs = CostModel(2.0).costs(sizes)
+    dealt = chunks(ids, costs=costs)
+    assert sorted(id for part in dealt for id in part) == ids
+    assert len(dealt) == len(chunks(ids)) == 50
+    loads = [sum(of[id] ** 2.0 for id in part) for part in dealt]
+    # in the order of ids, the longest job would be twice the shortest
+    assert max(loads) < 1.01 * min(loads)
+    assert all([of[id] for id in part] == sorted((of[id] for id in part), reverse=True) for part in dealt)
+    # one that costs as much as all others has a job of its own
+    assert sorted(map(len, chunks(ids[:40], costs=np.array([1e6, *[1.0] * 39])))) == [1, 39]
+
+
+def test_cost_is_learned_from_labels_of_different_sizes() -> None:
+    sizes = np.array([6, 12, 24, 48, 6, 12, 24, 48], dtype=float)
+    learned = fitted(sizes, 0.02 * sizes**1.7, 2.0)
+    assert learned.exponent == pytest.approx(1.7)
+    assert learned.costs([100])[0] == pytest.approx(0.02 * 100**1.7)
+    alike = fitted(np.full(20, 30.0), np.full(20, 9.0), 2.0)
+    assert (alike.exponent, alike.costs([60])[0]) == (2.0, pytest.approx(36.0))
+    assert fitted(np.array([]), np.array([]), 2.0) == CostModel(2.0)

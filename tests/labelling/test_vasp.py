@@ -37,23 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STAND_IN = Path(__file__).with_name("stand_in_vasp.py")
 EXPECTED = Path(__file__).parents[1] / "data" / "expected_vasp_inputs"
 COMMAND = f"{shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))}"
-HEADER = """  {title}
-  4.00000000000000
- parameters from PSCTR are:
-   VRHFIN ={element}: made up
-   LEXCH  = PE
-   EATOM  =   100.0000 eV,    1.0000 Ry
-
-   TITEL  = {title}
-   LULTRA =        F    use ultrasoft PP ?
-   RPACOR =    2.000    partial core radius
-   POMASS =   72.610; ZVAL   =    4.000    mass and valenz
-   ENMAX  =  300.000; ENMIN  =  200.000 eV
-END of PSCTR-controll parameters
- local part
-   1.0
- End of Dataset
-"""
 
 
 @pytest.fixture
@@ -63,20 +46,6 @@ def gst() -> Atoms:
     atoms.symbols[2] = "Sb"
     atoms.rattle(0.1, seed=3)
     return atoms
-
-
-@pytest.fixture
-def potcars(tmp_path, monkeypatch) -> Path:
-    from pymatgen.io.vasp import inputs
-
-    folder = tmp_path / "psp"
-    settings = VaspSettings()
-    for element, symbol in settings.potcars.items():
-        place = folder / inputs.PotcarSingle.functional_dir["PBE_54"] / f"POTCAR.{symbol}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(HEADER.format(title=settings.potcar_titles[element], element=element))
-    monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(folder))
-    return folder
 
 
 def stand_in(**fields) -> VaspBackend:

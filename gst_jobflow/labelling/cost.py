@@ -1,0 +1,90 @@
+"""What a label costs by its number of atoms: as measured, else as the method grows; and jobs of equal cost."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymongo.database import Database
+
+    from gst_jobflow.labelling.backend import LabelBackend
+
+_NEWEST = 400
+_FEWEST = 8
+# cells within this factor tell nothing on how cost grows
+_SPREAD = 1.5
+_EXPONENTS = (0.5, 4.0)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Wall time of a label: `one_atom_s` times its number of atoms to the power of `exponent`.
+
+    `one_atom_s` is None where no label of the method was measured; costs then compare, but are no seconds.
+    """
+
+    exponent: float
+    one_atom_s: float | None = None
+    n_measured: int = 0
+    mean_atoms: float = 0.0
+
+    def costs(self, n_atoms: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the cost of cells of these sizes, s where it was measured."""
+        return (self.one_atom_s or 1.0) * np.asarray(n_atoms, dtype=float) ** self.exponent
+
+
+def cost_model(database: Database, backend: LabelBackend) -> CostModel:
+    """Return the cost of a backend's labels, from the newest converged ones of its method."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"fingerprint": backend.method().fingerprint(), "state": "converged", "wall_s": {"$gt": 0}}},
+        {"$sort": {"created_at": -1}},
+        {"$limit": _NEWEST},
+        {"$project": {"_id": 0, "n_atoms": 1, "wall_s": 1}},
+    ]
+    found = list(database["labels"].aggregate(pipeline))
+    sizes, walls_s = ([row[key] for row in found] for key in ("n_atoms", "wall_s"))
+    return fitted(np.array(sizes, dtype=float), np.array(walls_s), getattr(backend, "cost_exponent", 2.0))
+
+
+def fitted(n_atoms: np.ndarray, walls_s: np.ndarray, exponent: float) -> CostModel:
+    """Return the power law of measured labels; the exponent is the given one where sizes are too few or too alike."""
+    if not len(n_atoms):
+        return CostModel(exponent)
+    if len(n_atoms) >= _FEWEST and n_atoms.max() >= _SPREAD * n_atoms.min():
+        slope = np.polyfit(np.log(n_atoms), np.log(walls_s), 1)[0]
+        exponent = float(np.clip(slope, *_EXPONENTS))
+    # the sum of all measured is met: labels that took long count as they cost
+    one_atom_s = float(walls_s.sum() / (n_atoms**exponent).sum())
+    return CostModel(exponent, one_atom_s, len(n_atoms), float(n_atoms.mean()))
+
+
+def dealt(ids: Sequence[str], costs: np.ndarray, n_jobs: int, most: int) -> list[list[str]]:
+    """Deal structures out to jobs of nearly equal cost, in each the longest first.
+
+    The next longest goes to the job that has least so far: no job is longer than 4/3 of the best that could be, and
+    with many structures a job they are equal to within the shortest ones (Graham 1969, LPT rule). The longest first
+    within a job leaves the short ones for its end, where they fill what is left of cores and walltime.
+
+    Parameters
+    ----------
+    ids, costs
+        As many of both.
+    n_jobs
+        Number of jobs; those that get nothing are left out.
+    most
+        Structures that a job may hold.
+    """
+    jobs: list[list[str]] = [[] for _ in range(n_jobs)]
+    loads = [(0.0, job) for job in range(n_jobs)]
+    for place in np.argsort(-costs, kind="stable").tolist():
+        load, job = heapq.heappop(loads)
+        jobs[job].append(ids[place])
+        if len(jobs[job]) < most:
+            heapq.heappush(loads, (load + float(costs[place]), job))
+    return [job for job in jobs if job]
