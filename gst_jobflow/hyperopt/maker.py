@@ -1,0 +1,293 @@
+"""The jobs of a search: each fits, writes its row into the study, and begins the trials whose turn it is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow, Job, Maker, Response, job
+
+from gst_jobflow.categories import in_category
+from gst_jobflow.documents import Dataset, Potential, Study, derive_id, now
+from gst_jobflow.errors import GstError, InputError
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.hyperopt import table
+from gst_jobflow.hyperopt.plan import SearchPlan, point_of
+from gst_jobflow.hyperopt.space import config_of
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+# failures that the next trial would meet as well, or that somebody wanted
+_OF_THE_PLACE = ("missing_program", "database", "cancelled", "interrupted", "walltime")
+# a second start may help where memory or the machine failed; recovery gives it
+_ONCE_MORE = ("killed", "out_of_memory")
+
+
+@dataclass
+class HyperoptMaker(Maker):
+    """Search the settings of a fit.
+
+    Attributes
+    ----------
+    plan
+        Space, number of fits, objective, end.
+    fit
+        What all fits have in common; the space's fields are set on top.
+    study_id
+        Of the study that holds the table.
+    """
+
+    plan: SearchPlan
+    name: str = "search"
+    fit: FitConfig = field(default_factory=FitConfig.small)
+    study_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def study(self, dataset_id: str) -> Study:
+        """The study's document before anything ran.
+
+        Raises
+        ------
+        InputError
+            The fit cannot take the space.
+        """
+        self.plan.space.check(self.fit)
+        plan = {
+            **self.plan.model_dump(mode="json", exclude_none=True),
+            "fit": self.fit.model_dump(mode="json", exclude_none=True),
+            "dataset_id": dataset_id,
+        }
+        return Study(
+            _id=self.study_id, name=self.name, kind="hyperopt", plan=plan, table=table.waiting_rows(self.plan.n_fits)
+        )
+
+    def make(self) -> Flow:
+        """Flow of a search whose study is stored; its first job begins as many fits as run at once."""
+        begin = begin_search(self.study_id)
+        begin.name = f"{self.name}: begin"
+        return Flow([begin], output=begin.output, name=self.name)
+
+
+@job(name="begin search")
+def begin_search(study_id: str) -> Response:
+    """Begin the first trials of a search, or of one that stands still."""
+    from gst_jobflow.store.context import job_results
+
+    return _go_on(job_results(), study_id)
+
+
+@job
+@in_category("fits")
+def run_trial(study_id: str, trial: int) -> Any:
+    """Fit with the values of a trial, write what came of it into the study, and begin the trials whose turn it is."""
+    from gst_jobflow.store.context import continuation, job_results
+
+    results = job_results()
+    study = results.get(Study, study_id)
+    if study.table[trial]["state"] == "running":
+        ended = _fit(results, study, trial)
+        if isinstance(ended, Response):
+            return continuation(run_trial(study_id, trial))
+        _record(results, study, trial, ended)
+    return _go_on(results, study_id)
+
+
+def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Response:
+    """What the row of a trial says after its fit; a Response where the fit goes on in another job.
+
+    Raises
+    ------
+    GstError
+        What failed is not the trial's fault.
+    """
+    plan = plan_of(study)
+    maker = PacemakerFitMaker(potential_name=f"{study.name} {trial}", config=trial_config(study, trial))
+    try:
+        output = PacemakerFitMaker.make.original(maker, study.plan["dataset_id"])  # type: ignore[attr-defined]
+    except GstError as error:
+        return _failed(results, error)
+    if isinstance(output, Response):
+        return output
+    potential = results.get(Potential, output["potential_id"])
+    errors = output["rmse"].get("test")
+    found = {"potential_id": potential.id, "n_functions": potential.n_functions}
+    if potential.cost is not None:
+        found["wall_s"] = potential.cost.wall_s
+    return {**found, **table.outcome(plan.objective, errors, _cost(plan, potential))}
+
+
+def _cost(plan: SearchPlan, potential: Potential) -> float | None:
+    if plan.objective.speed == "functions":
+        return float(potential.n_functions)
+    measured = potential.speed is not None and plan.objective.speed == "measured"
+    return potential.speed.us_per_atom_step if measured else None  # type: ignore[union-attr]
+
+
+def _failed(results: Results, error: GstError) -> dict[str, Any]:
+    """The row of a fit that failed; raises the error again where it is not the fit's fault or may pass."""
+    from gst_jobflow.launch.attempts import failure_class
+    from gst_jobflow.store.context import job_uuid
+
+    kind = failure_class(error)
+    if kind in _OF_THE_PLACE:
+        raise error
+    before = {"job_uuid": job_uuid(), "failure_class": kind}
+    if kind in _ONCE_MORE and results.database["attempts"].count_documents(before) == 0:
+        raise error
+    return {"state": "failed", "failure_class": kind, "reason": error.message[:500]}
+
+
+def _record(results: Results, study: Study, trial: int, ended: Mapping[str, Any]) -> None:
+    path = f"table.{trial}"
+    row = {**study.table[trial], **ended}
+    # one that is put in late from a manifest must not hide a finished one
+    unless = None if row["state"] == "finished" else {f"{path}.state": "finished"}
+    results.update("studies", study.id, {path: row}, unless)
+
+
+def _go_on(results: Results, study_id: str) -> Response:
+    """Begin every trial whose turn it is; end the study after the last."""
+    from gst_jobflow.store.context import job_uuid
+
+    study = results.get(Study, study_id)
+    plan = plan_of(study)
+    while (trial := table.next_trial(plan, study.table)) is not None:
+        if reason := table.why_ended(plan, study.table, trial):
+            _leave_out(results, study, trial, reason)
+        else:
+            _begin(results, study, plan, trial, job_uuid())
+        study = results.get(Study, study_id)
+    if all(row["state"] not in ("waiting", "running") for row in study.table):
+        finish(results, study)
+    trials = [row["trial"] for row in study.table if row["state"] == "running" and row["begun_by"] == job_uuid()]
+    jobs = [_trial_job(study, trial) for trial in trials if not _is_launched(results, study, trial)]
+    output = {"study_id": study_id, "began": trials}
+    return Response(output=output, addition=Flow(jobs, name=study.name) if jobs else None)
+
+
+def _begin(results: Results, study: Study, plan: SearchPlan, trial: int, by: str) -> None:
+    """Take a trial, if no other job was quicker; one whose values do not fit together fails without a fit."""
+    point = table.propose(plan, study.table, trial)
+    row = {
+        "trial": trial,
+        "state": "running",
+        "from": plan.start if trial < plan.n_start else "surrogate",
+        "values": [point[name] for name in plan.space.names],
+        "begun_by": by,
+    }
+    try:
+        config_of(base_fit(study), point)
+    except InputError as error:
+        row.update(state="failed", failure_class="bad_input", reason=error.message[:500])
+    # several jobs that end at once would begin the same trial: the database lets one of them
+    waiting = {"_id": study.id, f"table.{trial}.state": "waiting"}
+    results.database["studies"].update_one(waiting, {"$set": {f"table.{trial}": row, "state": "running"}})
+
+
+def _leave_out(results: Results, study: Study, first: int, reason: str) -> None:
+    """Mark all trials that did not begin as left out."""
+    values = {f"table.{trial}.state": "left out" for trial in range(first, len(study.table))}
+    results.database["studies"].update_one(
+        {"_id": study.id, f"table.{first}.state": "waiting"}, {"$set": {**values, "outcome.ended_by": reason}}
+    )
+
+
+def _trial_job(study: Study, trial: int) -> Job:
+    step = run_trial(study.id, trial)
+    step.set_uuid(trial_uuid(study.id, trial))
+    step.name = f"{study.name}: fit {trial + 1} of {len(study.table)}"
+    return step
+
+
+def trial_uuid(study_id: str, trial: int) -> str:
+    """The uuid of a trial's job, which is that of its potential's, too."""
+    return str(uuid.UUID(derive_id("trial", study_id, trial)))
+
+
+def _is_launched(results: Results, study: Study, trial: int) -> bool:
+    """Whether a trial's job is on the launchpad already: this job was then cut off after it had begun it."""
+    known = {"spec._tasks.job.uuid": trial_uuid(study.id, trial)}
+    return results.database["fireworks"].find_one(known, {"_id": 1}) is not None
+
+
+def plan_of(study: Study) -> SearchPlan:
+    """The plan of a study."""
+    return SearchPlan.model_validate({key: study.plan[key] for key in study.plan if key in SearchPlan.model_fields})
+
+
+def base_fit(study: Study) -> FitConfig:
+    """What all fits of a study have in common."""
+    return FitConfig.model_validate(study.plan["fit"])
+
+
+def trial_config(study: Study, trial: int) -> FitConfig:
+    """The fit of a trial."""
+    return config_of(base_fit(study), point_of(plan_of(study).space, study.table[trial]["values"]))
+
+
+def finish(results: Results, study: Study) -> None:
+    """Write what a search found: the best, the front, the surrogate, the members; and its page."""
+    from gst_jobflow.flows.demo import page_of
+    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.settings import find_project
+
+    best = table.best_row(study.table)
+    members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
+    for row in study.table:
+        if row.get("potential_id"):
+            members.append({"collection": "potentials", "id": row["potential_id"], "role": f"fit {row['trial'] + 1}"})
+    values = {
+        "state": "finished" if best else "failed",
+        "members": members,
+        "outcome": found(study),
+        "finished_at": now().isoformat(),
+    }
+    results.update("studies", study.id, values)
+    study = results.get(Study, study.id)
+    page = build_study_page(results, study.id, page_of(find_project().root, study))
+    results.update("studies", study.id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+
+
+def found(study: Study) -> dict[str, Any]:
+    """What a search found so far."""
+    from gst_jobflow.hyperopt.propose import surrogate
+
+    plan, rows = plan_of(study), study.table
+    best = table.best_row(rows)
+    ended = [row for row in rows if row["state"] in table.ENDED]
+    content: dict[str, Any] = {
+        "n_finished": sum(row["state"] == "finished" for row in rows),
+        "n_failed": sum(row["state"] == "failed" for row in rows),
+        "ended_by": study.outcome.get("ended_by", "number of fits"),
+    }
+    if best is not None:
+        content |= {"best_trial": best["trial"], "best_loss": best["loss"], "best_potential_id": best["potential_id"]}
+    if plan.objective.speed != "none":
+        content["front"] = table.front(rows)
+    known = table.known_points(plan, ended, len(rows))
+    if sum(each.loss is not None for each in known) >= 2:
+        seed = plan.seed + len(rows)
+        content["surrogate"] = {**surrogate(plan.space, known, seed).describe(), "seed": seed}
+    return content
+
+
+def check_dataset(dataset: Dataset, fit: FitConfig) -> None:
+    """Refuse data that no search can be done on.
+
+    Raises
+    ------
+    InputError
+        There is no test set, or an element of the fit is not in the data.
+    """
+    if not dataset.counts.get("test"):
+        raise InputError(
+            f"dataset {dataset.id} has no test set, whose errors a search minimises", "make it with a test fraction"
+        )
+    if missing := set(fit.elements) - set(dataset.elements):
+        raise InputError(
+            f"the fit is for {', '.join(fit.elements)}, dataset {dataset.id} has no {', '.join(sorted(missing))}",
+            "label structures with it, or leave the element out of the fit",
+        )

@@ -1,0 +1,231 @@
+"""The space of a search: fields of a fit by dotted name, each with a range or choices."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.strict import StrictModel, checked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Value = float | int | str | bool
+Point = dict[str, Any]
+"""Value of each field of a space, by dotted name."""
+
+# no choice of the fit: they say how it is computed or what of
+_NOT_SEARCHED = {
+    "backend": "it says how a fit is computed, not what comes of it",
+    "elements": "they belong to the dataset",
+}
+_INDEXED = re.compile(r"^(\w+)((?:\[\d+\])*)$")
+# of the radial bases of pacemaker's fits only this one has no parameter
+_WITHOUT_PARAMETER = "SBessel"
+
+
+class Range(StrictModel):
+    """What a field may be: between `low` and `high`, or one of `choices`."""
+
+    field: str = Field(min_length=1, description="Dotted name, e.g. loss.kappa or embedding.fs_parameters[3]")
+    low: float | None = None
+    high: float | None = None
+    scale: Literal["linear", "log", "int", "int-log"] = "linear"
+    choices: tuple[Any, ...] | None = Field(None, description="Categorical: two or more values")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Range:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None:
+                raise ValueError("give low and high, or choices, not both")
+            distinct = {repr(choice) for choice in self.choices}
+            if len(distinct) < 2 or len(distinct) < len(self.choices):
+                raise ValueError(f"choices {list(self.choices)}: a search needs two different values or more")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices")
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} must be smaller than high = {self.high:g}")
+        if self.scale in ("log", "int-log") and self.low <= 0:
+            raise ValueError(f"low = {self.low:g}: a logarithmic scale begins above 0")
+        if self.scale in ("int", "int-log") and (self.low % 1 or self.high % 1):
+            raise ValueError("low and high of a whole number are whole numbers")
+        return self
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values at which a range is tried before a search: both ends, or all choices."""
+        if self.choices is not None:
+            return self.choices
+        low, high = self._bounds
+        return (low, high) if self.is_continuous else (int(low), int(high))
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether every number of the range is a value."""
+        return self.choices is None and not self.scale.startswith("int")
+
+    def at(self, unit: float) -> Any:
+        """The value at 0..1 of the range."""
+        if self.choices is not None:
+            return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
+        low, high = self._bounds
+        value = low * (high / low) ** unit if "log" in self.scale else low + (high - low) * unit
+        if self.is_continuous:
+            return float(min(max(value, low), high))
+        return int(min(max(round(value), low), high))
+
+    def unit(self, value: Any) -> float:
+        """Where a value of a range lies, 0..1."""
+        low, high = self._bounds
+        unit = math.log(value / low) / math.log(high / low) if "log" in self.scale else (value - low) / (high - low)
+        return float(min(max(unit, 0.0), 1.0))
+
+    def place(self, value: Any) -> int:
+        """Which of the choices a value is."""
+        return [repr(choice) for choice in self.choices or ()].index(repr(value))
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        assert self.low is not None and self.high is not None  # the model sees to it
+        return self.low, self.high
+
+
+class Space(StrictModel):
+    """Fields of a fit to be searched, in the order of their names.
+
+    A mapping of names to ranges is taken, too, as people write it in YAML; what is stored is a list, since a key with
+    dots means something else to MongoDB.
+    """
+
+    fields: tuple[Range, ...] = Field(min_length=1)
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _of_a_mapping(cls, fields: Any) -> Any:
+        if isinstance(fields, Mapping):
+            return [{"field": name, **(content or {})} for name, content in fields.items()]
+        return fields
+
+    @field_validator("fields")
+    @classmethod
+    def _sorted(cls, fields: tuple[Range, ...]) -> tuple[Range, ...]:
+        names = [field.field for field in fields]
+        if len(set(names)) < len(names):
+            raise ValueError("a field is named twice")
+        return tuple(sorted(fields, key=lambda field: field.field))
+
+    @property
+    def names(self) -> list[str]:
+        """The fields' names in order."""
+        return [field.field for field in self.fields]
+
+    def __getitem__(self, name: str) -> Range:
+        """The range of a field."""
+        return self.fields[self.names.index(name)]
+
+    def at(self, unit: np.ndarray) -> Point:
+        """The point at 0..1 of each range, in the order of `names`."""
+        return {field.field: field.at(float(u)) for field, u in zip(self.fields, unit, strict=True)}
+
+    def check(self, fit: FitConfig) -> None:
+        """Refuse a space that the fit cannot take: unknown fields, values out of bounds, fields without effect.
+
+        Raises
+        ------
+        InputError
+            With the nearest field where one is unknown.
+        """
+        content = _content(fit)
+        known = field_names(fit)
+        for name in self.names:
+            if name not in known:
+                raise InputError(f"a fit has no field '{name}' to search", nearest(name, known))
+            section = name.split(".")[0]
+            if section in _NOT_SEARCHED:
+                raise InputError(f"{name} is nothing to search: {_NOT_SEARCHED[section]}", "leave it out")
+            for value in self[name].ends:
+                config_of(fit, {name: value})
+        self._check_effect(content)
+
+    def _check_effect(self, content: Mapping[str, Any]) -> None:
+        """Refuse what pacemaker's fits do not read: a search over it would compare noise."""
+        if "radial.dcut_A" in self.names:
+            raise InputError(
+                "radial.dcut_A has no effect on a fit: pacemaker's evaluator does not read it",
+                "leave it out of the search",
+            )
+        searched = "radial.radbase" in self.names
+        bases = (self["radial.radbase"].choices or ()) if searched else (content["radial"]["radbase"],)
+        if set(bases) == {_WITHOUT_PARAMETER}:
+            for name in self.names:
+                if name.startswith("radial.radparameters"):
+                    raise InputError(
+                        f"{name} has no effect with radial.radbase = {_WITHOUT_PARAMETER}, which has no parameter",
+                        "choose ChebExpCos or ChebPow as radial.radbase of the fit, or leave it out",
+                    )
+
+
+def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
+    """Return `fit` with the values of a point.
+
+    Raises
+    ------
+    InputError
+        The fit does not take them together; the message says why.
+    """
+    content = _content(fit)
+    for name, value in point.items():
+        _put(content, name, value)
+    return checked(FitConfig, content, ", ".join(f"{name} = {_short(value)}" for name, value in point.items()))
+
+
+def field_names(fit: FitConfig) -> set[str]:
+    """All fields of a fit that hold one number, word or yes or no, by dotted name."""
+    return {name for name, value in _leaves(_content(fit)) if value is None or isinstance(value, Value)}
+
+
+def _content(fit: FitConfig) -> dict[str, Any]:
+    content = fit.model_dump()
+    # what is left out is in use all the same: the published exponents of so many densities
+    content["embedding"]["fs_parameters"] = fit.embedding.pairs()
+    return content
+
+
+def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        parts = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        parts = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return [(path, value)]
+    return list(itertools.chain.from_iterable(_leaves(item, name) for name, item in parts))
+
+
+def _put(content: dict[str, Any], name: str, value: Any) -> None:
+    """Set one leaf of a nested content; sequences on the way become lists."""
+    steps: list[Any] = []
+    for part in name.split("."):
+        match = _INDEXED.match(part)
+        if match is None:
+            raise InputError(
+                f"'{name}' is not the name of a field", "names as loss.kappa or embedding.fs_parameters[3]"
+            )
+        steps += [match[1], *(int(index) for index in re.findall(r"\d+", match[2]))]
+    place: Any = content
+    for step in steps[:-1]:
+        if isinstance(place[step], tuple):
+            place[step] = list(place[step])
+        place = place[step]
+    place[steps[-1]] = value
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

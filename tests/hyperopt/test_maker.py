@@ -1,0 +1,142 @@
+"""A whole search by its jobs, in a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gst_jobflow.documents import Dataset, Study
+from gst_jobflow.errors import RunError
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.hyperopt import table
+from gst_jobflow.hyperopt.maker import HyperoptMaker, begin_search, run_trial
+from gst_jobflow.store import Results
+from tests.hyperopt.conftest import plan
+
+pytestmark = pytest.mark.mongo
+
+
+def stored(results: Results, dataset: Dataset, **changes: Any) -> HyperoptMaker:
+    maker = HyperoptMaker(plan(**changes), name="valley")
+    results.add(maker.study(dataset.id))
+    return maker
+
+
+def test_a_search_ends_with_all_its_fits_better_than_its_start(
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+) -> None:
+    maker = stored(results, dataset, n_fits=10)
+    run(maker.make())
+    study = results.get(Study, maker.study_id)
+    assert study.state == "finished"
+    assert [row["state"] for row in study.table] == ["finished"] * 10
+    assert len({tuple(row["values"]) for row in study.table}) == len(fits) == 10
+    best = study.outcome["best_loss"]
+    assert best < min(row["loss"] for row in study.table[:4])
+    assert study.outcome["best_potential_id"] in {member.id for member in study.members}
+    assert set(study.outcome["surrogate"]) >= {"length_scales", "seed", "box_cox_lambda"}
+    assert study.report is not None
+
+
+def test_fits_at_once_give_the_same_points_whatever_order_they_end_in(
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+) -> None:
+    maker = stored(results, dataset, at_once=3)
+    run(maker.make())
+    rows = results.get(Study, maker.study_id).table
+    for trial, row in enumerate(rows):
+        # by the rule alone, from the finished table
+        point = table.propose(maker.plan, rows, trial)
+        assert [point[name] for name in maker.plan.space.names] == row["values"]
+
+
+def test_a_fit_that_fails_is_a_row_and_the_search_goes_on(
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+) -> None:
+    wide = {"fields": {"radial.rcut_A": {"low": 7.0, "high": 9.5}}}
+    maker = stored(results, dataset, space=wide, n_fits=6)
+    run(maker.make())
+    study = results.get(Study, maker.study_id)
+    failed = [row for row in study.table if row["state"] == "failed"]
+    assert failed and all(row["failure_class"] == "crash" for row in failed)
+    assert study.state == "finished" and study.outcome["n_failed"] == len(failed)
+
+
+def test_a_program_that_is_missing_stops_the_search_instead_of_failing_every_fit(
+    results: Results,
+    dataset: Dataset,
+    fits: list[FitConfig],
+    run: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gst_jobflow.errors import MissingProgramError
+    from gst_jobflow.fitting.maker import PacemakerFitMaker
+
+    def make(self: Any, dataset_id: str, parent_id: str | None = None) -> None:
+        raise MissingProgramError("pacemaker is not installed", "run scripts/install_pacemaker")
+
+    monkeypatch.setattr(PacemakerFitMaker.make, "original", make)
+    maker = stored(results, dataset)
+    with pytest.raises(MissingProgramError):
+        run(maker.make())
+    assert results.get(Study, maker.study_id).table[0]["state"] == "running"
+
+
+def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
+    results: Results,
+    dataset: Dataset,
+    fits: list[FitConfig],
+    run: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, cut = stored(results, dataset), stored(results, dataset)
+    run(whole.make())
+
+    from gst_jobflow.hyperopt import maker as jobs
+
+    record, count = jobs._record, [0]
+
+    def dies(*args: Any) -> None:
+        record(*args)
+        count[0] += 1
+        if count[0] == 5:
+            raise RunError("the worker died", "", "killed")
+
+    monkeypatch.setattr(jobs, "_record", dies)
+    with pytest.raises(RunError):
+        run(cut.make())
+    monkeypatch.setattr(jobs, "_record", record)
+    # what recovery does: the job that was cut off runs again
+    run(run_trial(cut.study_id, 4))
+    points = [[row["values"] for row in results.get(Study, maker.study_id).table] for maker in (whole, cut)]
+    assert points[0] == points[1]
+
+
+def test_a_job_that_runs_again_begins_what_it_took_and_nothing_twice(
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+) -> None:
+    maker = stored(results, dataset, n_fits=4)
+    run(maker.make())
+    before = len(fits)
+    run(begin_search(maker.study_id))
+    assert len(fits) == before
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"), [({"target": 50.0}, "target"), ({"patience": 2, "min_progress": 0.9}, "no progress")]
+)
+def test_it_ends_early(
+    results: Results,
+    dataset: Dataset,
+    fits: list[FitConfig],
+    run: Callable[..., None],
+    ending: dict[str, Any],
+    reason: str,
+) -> None:
+    maker = stored(results, dataset, n_fits=30, ending=ending)
+    run(maker.make())
+    study = results.get(Study, maker.study_id)
+    assert study.state == "finished" and study.outcome["ended_by"] == reason
+    assert study.table[-1]["state"] == "left out" and len(fits) < 15
