@@ -20,12 +20,13 @@ def command(
     ] = False,
 ) -> None:
     """Show what runs, waits and failed, and what to do about failures. Exit code 1 if something failed."""
+    from gst_jobflow.cli.searches import searches
     from gst_jobflow.launch.status import status
     from gst_jobflow.store.connect import connect
 
     database = connect(open_project())
     while True:
-        report = status(database, ask_slurm=True)
+        report = {**status(database, ask_slurm=True), "searches": searches(database)}
         if as_json:
             print_json(report)
         else:
@@ -49,6 +50,10 @@ def _print(report: dict[str, Any]) -> None:
     if report["running"]:
         rows = [_running(run) for run in report["running"]]
         print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "directory"])
+    for search in report["searches"]:
+        best = f"; best loss {search['best_loss']:.4g} (fit {search['best_fit']})" if search["best_fit"] else ""
+        failed = f", {search['n_failed']} of them failed" if search["n_failed"] else ""
+        typer.echo(f"{search['name']}: {search['n_ended']} of {search['n_fits']} fits{failed}{best}")
     if report["queued"]:
         rows = [_queued(job) for job in report["queued"]]
         print_table(rows, ["id", "in the queue", "SLURM job", "waits for", "begins"])

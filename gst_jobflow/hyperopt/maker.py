@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Flow, Job, Maker, Response, job
 
 from gst_jobflow.categories import in_category
-from gst_jobflow.documents import Dataset, Potential, Study, derive_id, now
+from gst_jobflow.documents import Dataset, Potential, Study, now
 from gst_jobflow.errors import GstError, InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import SearchPlan, point_of
+from gst_jobflow.hyperopt.rows import ENDED, best_row, front, trial_uuid
 from gst_jobflow.hyperopt.space import config_of
+from gst_jobflow.strict import checked
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -73,10 +75,15 @@ class HyperoptMaker(Maker):
 
 @job(name="begin search")
 def begin_search(study_id: str) -> Response:
-    """Begin the first trials of a search, or of one that stands still."""
-    from gst_jobflow.store.context import job_results
+    """Begin the first trials of a search, or those of one that was cancelled or is to go on."""
+    from gst_jobflow.store.context import job_results, job_uuid
 
-    return _go_on(job_results(), study_id)
+    results = job_results()
+    study = results.get(Study, study_id)
+    for row in study.table:
+        if row["state"] == "running" and not _is_launched(results, study, row["trial"]):
+            _take(results, study, row["trial"], job_uuid())
+    return _go_on(results, study_id)
 
 
 @job
@@ -104,7 +111,7 @@ def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Respons
         What failed is not the trial's fault.
     """
     plan = plan_of(study)
-    maker = PacemakerFitMaker(potential_name=f"{study.name} {trial}", config=trial_config(study, trial))
+    maker = PacemakerFitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
     try:
         output = PacemakerFitMaker.make.original(maker, study.plan["dataset_id"])  # type: ignore[attr-defined]
     except GstError as error:
@@ -187,6 +194,11 @@ def _begin(results: Results, study: Study, plan: SearchPlan, trial: int, by: str
     results.database["studies"].update_one(waiting, {"$set": {f"table.{trial}": row, "state": "running"}})
 
 
+def _take(results: Results, study: Study, trial: int, by: str) -> None:
+    """Begin again what a cancelled job had begun; its fit goes on from where it was."""
+    results.database["studies"].update_one({"_id": study.id}, {"$set": {f"table.{trial}.begun_by": by}})
+
+
 def _leave_out(results: Results, study: Study, first: int, reason: str) -> None:
     """Mark all trials that did not begin as left out."""
     values = {f"table.{trial}.state": "left out" for trial in range(first, len(study.table))}
@@ -202,15 +214,32 @@ def _trial_job(study: Study, trial: int) -> Job:
     return step
 
 
-def trial_uuid(study_id: str, trial: int) -> str:
-    """The uuid of a trial's job, which is that of its potential's, too."""
-    return str(uuid.UUID(derive_id("trial", study_id, trial)))
-
-
 def _is_launched(results: Results, study: Study, trial: int) -> bool:
-    """Whether a trial's job is on the launchpad already: this job was then cut off after it had begun it."""
-    known = {"spec._tasks.job.uuid": trial_uuid(study.id, trial)}
+    """Whether a trial's job is on the launchpad and was not cancelled."""
+    known = {"spec._tasks.job.uuid": trial_uuid(study.id, trial), "state": {"$nin": ["DEFUSED", "ARCHIVED"]}}
     return results.database["fireworks"].find_one(known, {"_id": 1}) is not None
+
+
+def reopen(results: Results, study: Study, n_fits: int) -> None:
+    """Let a search that ended or was cancelled go on, up to `n_fits` fits.
+
+    Raises
+    ------
+    InputError
+        It runs, or there is nothing left to do.
+    """
+    uuids = [trial_uuid(study.id, trial) for trial in range(len(study.table))]
+    open_states = {"$in": ["READY", "WAITING", "RUNNING", "RESERVED", "PAUSED"]}
+    if results.database["fireworks"].find_one({"spec._tasks.job.uuid": {"$in": uuids}, "state": open_states}):
+        raise InputError(f"search {study.id} has jobs on the launchpad", "gst launch lets them run")
+    ended = sum(row["state"] in ENDED for row in study.table)
+    if n_fits <= ended:
+        raise InputError(f"search {study.id} has done {ended} fits", f"give a larger number: -n {ended + 8}")
+    rows = [row if row["state"] != "left out" else {**row, "state": "waiting"} for row in study.table[:n_fits]]
+    rows += table.waiting_rows(n_fits)[len(rows) :]
+    plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), "n_fits": n_fits})
+    values = {"table": rows, "plan.n_fits": plan.n_fits, "state": "running", "outcome": {}, "finished_at": None}
+    results.update("studies", study.id, values)
 
 
 def plan_of(study: Study) -> SearchPlan:
@@ -234,7 +263,7 @@ def finish(results: Results, study: Study) -> None:
     from gst_jobflow.report.page import build_study_page
     from gst_jobflow.settings import find_project
 
-    best = table.best_row(study.table)
+    best = best_row(study.table)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:
         if row.get("potential_id"):
@@ -256,8 +285,8 @@ def found(study: Study) -> dict[str, Any]:
     from gst_jobflow.hyperopt.propose import surrogate
 
     plan, rows = plan_of(study), study.table
-    best = table.best_row(rows)
-    ended = [row for row in rows if row["state"] in table.ENDED]
+    best = best_row(rows)
+    ended = [row for row in rows if row["state"] in ENDED]
     content: dict[str, Any] = {
         "n_finished": sum(row["state"] == "finished" for row in rows),
         "n_failed": sum(row["state"] == "failed" for row in rows),
@@ -266,7 +295,7 @@ def found(study: Study) -> dict[str, Any]:
     if best is not None:
         content |= {"best_trial": best["trial"], "best_loss": best["loss"], "best_potential_id": best["potential_id"]}
     if plan.objective.speed != "none":
-        content["front"] = table.front(rows)
+        content["front"] = front(rows)
     known = table.known_points(plan, ended, len(rows))
     if sum(each.loss is not None for each in known) >= 2:
         seed = plan.seed + len(rows)

@@ -44,19 +44,19 @@ class Range(StrictModel):
     def _one_of_the_two(self) -> Range:
         if self.choices is not None:
             if self.low is not None or self.high is not None:
-                raise ValueError("give low and high, or choices, not both")
+                raise ValueError(f"{self.field}: give low and high, or choices, not both")
             distinct = {repr(choice) for choice in self.choices}
             if len(distinct) < 2 or len(distinct) < len(self.choices):
-                raise ValueError(f"choices {list(self.choices)}: a search needs two different values or more")
+                raise ValueError(f"{self.field}: choices {list(self.choices)}, but a search needs two that differ")
             return self
         if self.low is None or self.high is None:
-            raise ValueError("give low and high, or choices")
+            raise ValueError(f"{self.field}: give low and high, or choices")
         if not self.low < self.high:
-            raise ValueError(f"low = {self.low:g} must be smaller than high = {self.high:g}")
+            raise ValueError(f"{self.field}: low = {self.low:g} must be smaller than high = {self.high:g}")
         if self.scale in ("log", "int-log") and self.low <= 0:
-            raise ValueError(f"low = {self.low:g}: a logarithmic scale begins above 0")
+            raise ValueError(f"{self.field}: low = {self.low:g}, but a logarithmic scale begins above 0")
         if self.scale in ("int", "int-log") and (self.low % 1 or self.high % 1):
-            raise ValueError("low and high of a whole number are whole numbers")
+            raise ValueError(f"{self.field}: low and high of a whole number are whole numbers")
         return self
 
     @property
@@ -110,9 +110,12 @@ class Space(StrictModel):
     @field_validator("fields", mode="before")
     @classmethod
     def _of_a_mapping(cls, fields: Any) -> Any:
-        if isinstance(fields, Mapping):
-            return [{"field": name, **(content or {})} for name, content in fields.items()]
-        return fields
+        if not isinstance(fields, Mapping):
+            return fields
+        for name, content in fields.items():
+            if not isinstance(content, Mapping):
+                raise ValueError(f"{name}: write 'low: …' and 'high: …' below it, or 'choices: […]'")
+        return [{"field": name, **content} for name, content in fields.items()]
 
     @field_validator("fields")
     @classmethod
@@ -148,7 +151,7 @@ class Space(StrictModel):
         for name in self.names:
             if name not in known:
                 raise InputError(f"a fit has no field '{name}' to search", nearest(name, known))
-            section = name.split(".")[0]
+            section = re.split(r"[.\[]", name)[0]
             if section in _NOT_SEARCHED:
                 raise InputError(f"{name} is nothing to search: {_NOT_SEARCHED[section]}", "leave it out")
             for value in self[name].ends:

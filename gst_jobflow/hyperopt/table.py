@@ -16,12 +16,9 @@ import numpy as np
 
 from gst_jobflow.hyperopt.plan import Objective, SearchPlan, point_of
 from gst_jobflow.hyperopt.propose import Known, next_point, start_points
+from gst_jobflow.hyperopt.rows import ENDED, Row
 from gst_jobflow.hyperopt.space import Point
 
-Row = Mapping[str, Any]
-"""A trial: `trial`, `state`, `from`, `values` in the order of the space's names, and what came of it."""
-
-ENDED = ("finished", "failed")
 _TRADE = 0.05
 
 
@@ -103,24 +100,6 @@ def why_ended(plan: SearchPlan, rows: Sequence[Row], trial: int) -> str:
         return ""
     before = best[-1 - ending.patience]
     return "no progress" if math.isfinite(before) and best[-1] > (1 - ending.min_progress) * before else ""
-
-
-def best_row(rows: Sequence[Row]) -> Row | None:
-    """The finished row of the smallest loss, the first of equals."""
-    finished = [row for row in rows if row["state"] == "finished"]
-    return min(finished, key=lambda row: (row["loss"], row["trial"])) if finished else None
-
-
-def front(rows: Sequence[Row]) -> list[int]:
-    """Trials that no other beats in both loss and cost, by growing cost."""
-    found: list[int] = []
-    lowest = math.inf
-    measured = [row for row in rows if row["state"] == "finished" and row.get("cost") is not None]
-    for row in sorted(measured, key=lambda row: (row["cost"], row["loss"], row["trial"])):
-        if row["loss"] < lowest:
-            lowest = row["loss"]
-            found.append(row["trial"])
-    return found
 
 
 def outcome(objective: Objective, errors: Mapping[str, Any] | None, cost: float | None) -> dict[str, Any]:

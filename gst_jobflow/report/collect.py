@@ -18,6 +18,7 @@ import numpy as np
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
 from gst_jobflow.errors import DataError, GstError
+from gst_jobflow.hyperopt.rows import best_row, trial_uuid
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -166,6 +167,10 @@ def collect_study(results: Results, study_id: str) -> StudyData:
     if study.state != "finished":
         _discover(results, study, ids)
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
+    if study.kind == "hyperopt":
+        # the potential that the page shows is the last one
+        best = (best_row(study.table) or {}).get("potential_id")
+        data.potentials.sort(key=lambda each: each.id == best)
     dataset_ids = [*ids["datasets"]] or [each.dataset_id for each in data.potentials if each.dataset_id]
     datasets = _read(results, Dataset, dataset_ids, data)
     # the parity figures belong to the last potential, so its dataset is the one to show
@@ -177,13 +182,22 @@ def collect_study(results: Results, study_id: str) -> StudyData:
         data.cycles.append(_cycle_data(results, cycle, data))
     in_cycles = {run.id for each in data.cycles for run in each.trajectories if run is not None}
     data.runs = [run for run in _read(results, Trajectory, ids["trajectories"], data) if run.id not in in_cycles]
-    data.attempts = _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
+    data.attempts = _attempts_of_study(results, study)
     return data
+
+
+def _attempts_of_study(results: Results, study: Study) -> Attempts:
+    if study.kind == "hyperopt":
+        # its jobs are made while it runs; their uuids follow from the study
+        uuids = [trial_uuid(study.id, row["trial"]) for row in study.table]
+        return _attempts(results, {"job_uuid": {"$in": uuids}})
+    return _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
 
 
 def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None:
     """Add what a study that has not finished made so far: its members are noted at its end."""
     database = results.database
+    ids["potentials"] += [row["potential_id"] for row in study.table if row.get("potential_id")]
     where = {"tags": study_tag(study.id), "config_type": "device"}
     cells = [found["_id"] for found in database["structures"].find(where, {"_id": 1})]
     jobs = database["attempts"].distinct("job_uuid", {"fw_id": {"$in": study.workflow_ids}})

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report import figures, palette, words
+from gst_jobflow.report import figures, palette, search, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
+from gst_jobflow.report.elements import Figure, Table
+from gst_jobflow.report.elements import data_uri as _uri
+from gst_jobflow.report.elements import figure_of as _figure
 from gst_jobflow.report.snapshots import Snapshots, cycle_snapshots
 
 if TYPE_CHECKING:
@@ -25,31 +26,6 @@ if TYPE_CHECKING:
 
 _RUNS_DRAWN = 6
 _REASONS_SHOWN = 12
-
-
-@dataclass
-class Figure:
-    """A figure of the page: PNG as a data URI, and what it shows."""
-
-    uri: str
-    caption: str
-    alt: str
-    wide: bool = False
-
-
-@dataclass
-class Table:
-    """A table of the page; `numeric` columns are set to the right.
-
-    `groups` is a line above the column names: text and the number of columns it spans. `dots` gives the text of first
-    cells a coloured dot.
-    """
-
-    columns: list[str]
-    rows: list[list[str]]
-    numeric: frozenset[int] = frozenset()
-    groups: tuple[tuple[str, int], ...] = ()
-    dots: dict[str, str] = field(default_factory=dict)
 
 
 def build_study_page(results: Results, study_id: str, target: Path) -> Path:
@@ -121,6 +97,7 @@ def render(results: Results, data: StudyData) -> str:
         cycles=[_cycle(results, each) for each in data.cycles],
         runs=_runs(data.runs),
         table=_study_table(data),
+        search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -153,15 +130,6 @@ def _state(data: StudyData) -> str:
     if data.kind == "cycle":
         return data.cycles[0].cycle.state
     return "finished"
-
-
-def _figure(png: bytes | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
-    """One figure, or none where there was nothing to draw."""
-    return [] if png is None else [Figure(_uri(png), caption, alt, wide)]
-
-
-def _uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _dots() -> dict[str, str]:
@@ -428,7 +396,7 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """The table that a study of many runs fills: its columns are the keys of its rows."""
-    if data.study is None or not data.study.table:
+    if data.study is None or not data.study.table or data.study.kind == "hyperopt":
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]

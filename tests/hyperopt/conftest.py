@@ -23,7 +23,7 @@ NO_FILE = ArtifactRef(sha256="0" * 64, size_bytes=1, name="potential.yaml")
 
 
 def plan(**changes: Any) -> SearchPlan:
-    return SearchPlan(**{"space": {"fields": FIELDS}, "n_fits": 8, "n_start": 4, **changes})
+    return SearchPlan(**{"space": {"fields": FIELDS}, "n_fits": 6, "n_start": 3, **changes})
 
 
 def errors_of(config: FitConfig) -> tuple[float, float]:

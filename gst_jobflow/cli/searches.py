@@ -1,0 +1,138 @@
+"""What `gst submit hyperopt` asks for, checked and stored before it is submitted; and how far searches are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobflow import Flow
+    from pymongo.database import Database
+
+    from gst_jobflow.fitting.config import FitConfig
+    from gst_jobflow.hyperopt.plan import SearchPlan
+    from gst_jobflow.store import Results
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says over a preset or file; None where it says nothing."""
+
+    fits: int | None = None
+    start: int | None = None
+    at_once: int | None = None
+    alpha: float | None = None
+
+    def over(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values of a plan with those of the command line."""
+        named = {"n_fits": self.fits, "n_start": self.start, "at_once": self.at_once}
+        found = {**values, **{key: value for key, value in named.items() if value is not None}}
+        if self.alpha is not None:
+            found["objective"] = {**(values.get("objective") or {}), "alpha": self.alpha}
+        return found
+
+
+def prepare(
+    results: Results,
+    dataset_id: str | None,
+    preset: str | None,
+    space: Path | None,
+    fit_of: Callable[[tuple[str, ...]], FitConfig],
+    asked: Asked,
+    name: str,
+) -> tuple[Flow, str]:
+    """Check a new search, store its study, and return its flow and what it is in words.
+
+    Parameters
+    ----------
+    fit_of
+        The fit that all have in common, for the elements of the dataset.
+
+    Raises
+    ------
+    InputError
+        What is asked for cannot be.
+    """
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.hyperopt.maker import HyperoptMaker, check_dataset
+
+    if dataset_id is None:
+        raise InputError("no dataset to fit to", "gst query datasets lists their ids")
+    if (preset is None) == (space is None):
+        raise InputError("what is to be searched?", "give either --preset xpot-gst or --space FILE.yaml")
+    dataset = results.get(Dataset, dataset_id)
+    plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), asked)
+    check_dataset(dataset, fit)
+    maker = HyperoptMaker(plan=plan, fit=fit, name=name)
+    results.add(maker.study(dataset_id))
+    what = f"search {maker.study_id}: {plan.n_fits} fits to dataset {dataset.name}, {plan.at_once} at once"
+    return maker.make(), what
+
+
+def _plan(preset: str | None, file: Path | None, fit: FitConfig, asked: Asked) -> tuple[SearchPlan, FitConfig]:
+    from gst_jobflow.cli.submit import _read_yaml
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.hyperopt import plan as plans
+    from gst_jobflow.strict import checked
+
+    if file is not None:
+        content = _read_yaml(file)
+        if "fields" not in content:
+            raise InputError(
+                f"{file} names no fields to search", "write 'fields:' and below it names with their ranges"
+            )
+        values = {"space": {"fields": content.pop("fields")}, **content}
+        return checked(plans.SearchPlan, asked.over(values), str(file)), fit
+    assert preset is not None  # one of the two is given
+    plan, fit = plans.preset(preset, fit)
+    return checked(plans.SearchPlan, asked.over(plan.model_dump(mode="json"))), fit
+
+
+def go_on(results: Results, study_id: str, asked: Asked, others: Sequence[Any]) -> tuple[Flow, str]:
+    """Let a search that ended or was cancelled go on.
+
+    Raises
+    ------
+    InputError
+        More than its number of fits is to be changed, or there is nothing to do.
+    """
+    from gst_jobflow.documents import Study
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.hyperopt.maker import HyperoptMaker, base_fit, plan_of, reopen
+
+    if any(other is not None for other in (*others, asked.start, asked.at_once, asked.alpha)):
+        raise InputError("a search that goes on is the same search", "with --resume give only -n, or start a new one")
+    study = results.get(Study, study_id)
+    if study.kind != "hyperopt":
+        raise InputError(f"study {study_id} is of kind {study.kind}", "gst query studies -w kind=hyperopt")
+    n_fits = asked.fits or len(study.table)
+    reopen(results, study, n_fits)
+    maker = HyperoptMaker(plan=plan_of(study), fit=base_fit(study), name=study.name, study_id=study.id)
+    return maker.make(), f"search {study.id}: goes on to {n_fits} fits"
+
+
+def searches(database: Database) -> list[dict[str, Any]]:
+    """How far the searches are that have not ended: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
+    from gst_jobflow.hyperopt.rows import ENDED, best_row
+
+    rows = []
+    unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
+    for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):
+        states = [row["state"] for row in study["table"]]
+        best = best_row(study["table"])
+        rows.append(
+            {
+                "id": study["_id"],
+                "name": study["name"],
+                "n_fits": len(states),
+                "n_ended": sum(state in ENDED for state in states),
+                "n_running": states.count("running"),
+                "n_failed": states.count("failed"),
+                "best_loss": best["loss"] if best else None,
+                "best_fit": best["trial"] + 1 if best else None,
+            }
+        )
+    return rows

@@ -1,0 +1,173 @@
+"""Points of the start, proposals, and the order that makes them repeatable."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gst_jobflow.hyperopt import table
+from gst_jobflow.hyperopt.plan import SearchPlan
+from gst_jobflow.hyperopt.propose import Known, next_point, start_points
+from gst_jobflow.hyperopt.rows import best_row, front
+from gst_jobflow.hyperopt.space import Point, Space
+from gst_jobflow.hyperopt.surrogate import Surrogate, log_expected_improvement
+
+MIXED = Space(
+    fields={
+        "radial.rcut_A": {"low": 4.0, "high": 8.0},
+        "loss.L2_coeffs": {"low": 1e-10, "high": 1e-4, "scale": "log"},
+        "functions.number_of_functions_per_element": {"low": 10, "high": 40, "scale": "int"},
+        "radial.radbase": {"choices": ["SBessel", "ChebExpCos", "ChebPow"]},
+    }
+)
+
+
+def loss_of(point: Point) -> float:
+    """A valley at 6 Å, 1e-7, 25 functions, ChebExpCos."""
+    bowl = (point["radial.rcut_A"] - 6.0) ** 2 + (math.log10(point["loss.L2_coeffs"]) + 7) ** 2 / 4
+    bowl += (point["functions.number_of_functions_per_element"] - 25) ** 2 / 200
+    return 10 * math.exp(bowl / 4) * (1.0 if point["radial.radbase"] == "ChebExpCos" else 1.4)
+
+
+@pytest.mark.parametrize("kind", ["hammersley", "sobol"])
+def test_the_start_is_spread_over_every_field(kind: Any) -> None:
+    points = start_points(MIXED, 12, kind, seed=42)
+    assert len({tuple(point.values()) for point in points}) == 12
+    for field in MIXED.fields:
+        values = [point[field.field] for point in points]
+        if field.choices is not None:
+            assert set(values) == set(field.choices)
+            continue
+        units = np.sort([field.unit(value) for value in values])
+        # no third of a range is without a point
+        assert np.diff(np.concatenate([[0.0], units, [1.0]])).max() < 1 / 3
+
+
+def test_a_proposal_is_in_its_ranges_and_none_that_was_tried() -> None:
+    known = [Known(point, loss_of(point)) for point in start_points(MIXED, 8, "hammersley", 1)]
+    for seed in range(4):
+        point = next_point(MIXED, known, [], seed)
+        assert all(other.point != point for other in known)
+        assert 4.0 <= point["radial.rcut_A"] <= 8.0 and 1e-10 <= point["loss.L2_coeffs"] <= 1e-4
+        assert isinstance(point["functions.number_of_functions_per_element"], int)
+        assert point["radial.radbase"] in ("SBessel", "ChebExpCos", "ChebPow")
+        known.append(Known(point, loss_of(point)))
+
+
+def test_few_values_are_each_tried_once_before_any_is_again() -> None:
+    space = Space(fields={"embedding.npot": {"choices": ["a", "b", "c", "d", "e"]}})
+    known = [Known({"embedding.npot": choice}, float(place + 1)) for place, choice in enumerate("abc")]
+    fourth = next_point(space, known, [], seed=0)
+    fifth = next_point(space, known, [fourth], seed=0)
+    assert {fourth["embedding.npot"], fifth["embedding.npot"]} == {"d", "e"}
+
+
+def test_what_is_being_tried_is_not_proposed_again() -> None:
+    known = [Known(point, loss_of(point)) for point in start_points(MIXED, 8, "hammersley", 1)]
+    first = next_point(MIXED, known, [], seed=3)
+    second = next_point(MIXED, known, [first], seed=3)
+    assert second != first
+
+
+def test_a_failed_point_counts_as_the_worst_that_finished() -> None:
+    points = start_points(MIXED, 8, "hammersley", 1)
+    losses = [loss_of(point) for point in points]
+    others = [*losses[:2], *losses[3:]]
+    failed = [*losses[:2], None, *losses[3:]]
+    stated = [*losses[:2], max(others), *losses[3:]]
+    proposals = [
+        next_point(MIXED, [Known(*each) for each in zip(points, known, strict=True)], [], seed=5)
+        for known in (failed, stated)
+    ]
+    assert proposals[0] == proposals[1]
+
+
+def test_with_nothing_but_failures_it_goes_on_trying() -> None:
+    known = [Known(point, None) for point in start_points(MIXED, 4, "hammersley", 1)]
+    assert next_point(MIXED, known, [], seed=1) not in [each.point for each in known]
+
+
+def test_the_surrogate_finds_the_field_that_matters() -> None:
+    space = Space(fields={"a": {"low": 0, "high": 1}, "b": {"low": 0, "high": 1}})
+    points = start_points(space, 24, "hammersley", 1)
+    model = Surrogate(space, points, [1 + 9 * (point["a"] - 0.3) ** 2 for point in points], seed=1)
+    scales = model.length_scales()
+    assert scales["a"] < 2 < scales["b"]
+    expected = model.expected_loss([{"a": 0.3, "b": 0.5}, {"a": 0.9, "b": 0.5}])
+    assert expected == pytest.approx([1.0, 4.24], rel=0.05)
+
+
+def test_expected_improvement_agrees_with_its_integral_and_does_not_underflow() -> None:
+    samples = np.random.default_rng(0).normal(0.3, 0.5, 2_000_000)
+    by_hand = np.log(np.maximum(0.1 - samples, 0).mean())
+    assert log_expected_improvement(np.array([0.3]), np.array([0.5]), 0.1)[0] == pytest.approx(by_hand, abs=5e-3)
+    far = log_expected_improvement(np.array([10.0, 20.0, 40.0]), np.array([0.5] * 3), 0.0)
+    assert np.isfinite(far).all() and (np.diff(far) < 0).all()
+    # the two formulas meet where one takes over
+    near = log_expected_improvement(np.array([5.999, 6.001]), np.array([1.0, 1.0]), 0.0)
+    assert near[0] - near[1] < 0.2
+
+
+def by_trial(plan: SearchPlan, order: random.Random | None) -> list[dict[str, Any]]:
+    """A whole search, whose running fits end in their order or in any other."""
+    rows = table.waiting_rows(plan.n_fits)
+    while any(row["state"] != "finished" for row in rows):
+        while (trial := table.next_trial(plan, rows)) is not None:
+            point = table.propose(plan, rows, trial)
+            rows[trial] = {"trial": trial, "state": "running", "values": [point[name] for name in plan.space.names]}
+        running = [row for row in rows if row["state"] == "running"]
+        assert 0 < len(running) <= plan.at_once
+        ended = running[0] if order is None else order.choice(running)
+        point = dict(zip(plan.space.names, ended["values"], strict=True))
+        rows[ended["trial"]] = {**ended, "state": "finished", "loss": loss_of(point)}
+    return rows
+
+
+def test_fits_that_end_in_any_order_give_the_same_search() -> None:
+    plan = SearchPlan(space=MIXED, n_fits=9, n_start=5, at_once=3)
+    expected = by_trial(plan, None)
+    for seed in range(2):
+        assert by_trial(plan, random.Random(seed)) == expected
+
+
+def test_a_trial_waits_for_the_one_that_many_places_before_it() -> None:
+    plan = SearchPlan(space=MIXED, n_fits=8, n_start=4, at_once=2)
+    states = ["finished"] * 4 + ["running", "finished", "waiting", "waiting"]
+    rows = [{"trial": trial, "state": state} for trial, state in enumerate(states)]
+    assert table.next_trial(plan, rows) is None
+    rows[4]["state"] = "failed"
+    assert table.next_trial(plan, rows) == 6
+
+
+def row(trial: int, loss: float, cost: float | None = None) -> dict[str, Any]:
+    return {"trial": trial, "state": "finished", "loss": loss, "values": [6.0], **({"cost": cost} if cost else {})}
+
+
+def test_it_ends_at_a_target_and_without_progress_by_what_the_trial_knows() -> None:
+    space = {"fields": {"radial.rcut_A": {"low": 4, "high": 8}}}
+    rows = [row(trial, loss) for trial, loss in enumerate([9.0, 8.0, 7.0, 6.99, 6.98])]
+    target = SearchPlan(space=space, n_fits=9, n_start=2, at_once=2, ending={"target": 7.0})
+    # trial 3 does not know of trial 2 yet
+    assert [table.why_ended(target, rows, trial) for trial in (2, 3, 4)] == ["", "", "target"]
+    patient = SearchPlan(space=space, n_fits=9, n_start=2, ending={"patience": 2, "min_progress": 0.01})
+    assert [table.why_ended(patient, rows, trial) for trial in (3, 4, 5)] == ["", "", "no progress"]
+
+
+def test_the_front_is_what_no_other_beats_in_both() -> None:
+    rows = [row(0, 5.0, 10.0), row(1, 4.0, 20.0), row(2, 6.0, 15.0), row(3, 4.0, 30.0), row(4, 9.0, 5.0)]
+    assert front(rows) == [4, 0, 1]
+    assert best_row(rows)["trial"] == 1
+
+
+def test_with_speed_as_second_objective_proposals_follow_both() -> None:
+    space = {"fields": {"radial.rcut_A": {"low": 4, "high": 8}}}
+    plan = SearchPlan(space=space, n_fits=40, n_start=6, objective={"speed": "functions"})
+    rows = [{**row(trial, 10.0 - trial, 1.0 + trial), "values": [4.0 + trial / 2]} for trial in range(6)]
+    scalars = [table.scalars(plan, rows, trial) for trial in range(6, 12)]
+    best = {int(np.argmin(each)) for each in scalars}
+    # the weights change from trial to trial, and with them what is best
+    assert len(best) > 1 and all(value > 0 for each in scalars for value in each)
