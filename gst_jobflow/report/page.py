@@ -90,7 +90,7 @@ def render(results: Results, data: StudyData) -> str:
         summary=words.summary(data),
         notice=words.notice(data),
         tiles=words.key_numbers(data),
-        sections=_sections(data.kind),
+        sections=_sections(data),
         structures=_structures(data),
         labels=_labels(data),
         fit=_fit(data),
@@ -112,14 +112,16 @@ def _template() -> Any:
     return environment.from_string((resources.files("gst_jobflow.report") / "page.html").read_text("utf-8"))
 
 
-def _sections(kind: str) -> list[tuple[str, str]]:
+def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Anchor and name of the sections that a page of this kind has."""
+    kind = "search" if data.study is not None and data.study.kind == "hyperopt" else data.kind
     sections = {
-        "data": ("Data", ("study", "potential")),
-        "fit": ("Potential", ("study", "potential", "cycle")),
+        "search": ("Search", ("search",)),
+        "data": ("Data", ("study", "search", "potential")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "potential", "cycle")),
-        "attempts": ("Attempts", ("study", "potential", "cycle")),
+        "provenance": ("Provenance", ("study", "search", "potential", "cycle")),
+        "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
 
