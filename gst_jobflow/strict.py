@@ -27,6 +27,8 @@ class StrictModel(BaseModel):
     def _name_the_nearest_key(cls, data: Any) -> Any:
         if isinstance(data, dict):
             known = _known_keys(cls)
+            if known.issuperset(data):
+                return data
             # monty adds @module, @class and @version when jobflow stores a model
             data = {key: value for key, value in data.items() if not str(key).startswith("@")}
             unknown = [str(key) for key in data if key not in known]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
 
-Id = Annotated[str, typer.Argument(help="Its id, or at least six characters that it begins with.")]
+Id = Annotated[str, typer.Argument(help="Its id, at least six characters that it begins with, or its name.")]
+CycleId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or at least six characters that it begins with.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to; complete or not at all.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written, how many and how large.")]
@@ -54,7 +55,7 @@ def dataset(
 ) -> None:
     """A dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
 
-    Example: gst export dataset 3f2a9c -o train.extxyz --split train
+    Example: gst export dataset iter-1 -o train.extxyz --split train
     """
     from gst_jobflow.documents import Dataset
     from gst_jobflow.errors import InputError
@@ -158,7 +159,7 @@ def study(
 
 @app.command()
 def cycle(
-    id: Id,
+    id: CycleId,
     output: Output,
     force: Force = False,
     dry_run: DryRun = False,

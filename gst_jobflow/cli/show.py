@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    id: Annotated[str, typer.Argument(help="An id of any collection, or at least 6 characters that it begins with.")],
+    id: Annotated[
+        str,
+        typer.Argument(
+            help="An id of any collection, at least 6 characters that it begins with, or the name of a dataset, "
+            "potential or study."
+        ),
+    ],
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="Look in this collection only.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -13,7 +13,7 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -130,7 +130,7 @@ def fraction_datasets(
 
 
 def find_dataset(results: Results, text: str) -> Dataset:
-    """The dataset of an id, of at least six characters that it begins with, or of a name that no other has.
+    """The dataset of an id, of a name that no other has, or of at least six characters that its id begins with.
 
     Raises
     ------
@@ -139,17 +139,7 @@ def find_dataset(results: Results, text: str) -> Dataset:
     """
     from gst_jobflow.store.lineage import locate
 
-    named = list(results.find(Dataset, {"name": text}, sort=[("created_at", 1)]))
-    if len(named) == 1:
-        return named[0]
-    if named:
-        raise InputError(f"{len(named)} datasets are named '{text}': {', '.join(d.id for d in named)}", "give the id")
-    try:
-        return results.get(Dataset, locate(results.database, text, "datasets")[1])
-    except InputError as err:
-        names = results.database["datasets"].distinct("name")
-        hint = nearest(text, names) if names else "gst dataset create makes one"
-        raise InputError(f"no dataset has this name; as an id: {err.message}", hint) from err
+    return results.get(Dataset, locate(results.database, text, "datasets")[1])
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gst_jobflow.documents import unpack
 from gst_jobflow.errors import DataError
+from gst_jobflow.structures.lattice import lengths_A, volume_A3
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,12 +37,13 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
         raise DataError("a position or the cell is not finite")
     if not atoms.pbc.all():
         raise DataError("not periodic in all directions: volume and density are not known (put molecules in a box)")
-    volume_A3 = float(atoms.get_volume()) if atoms.cell.rank == 3 else 0.0
+    cell_A = atoms.cell.array.tolist()
+    cell_A3 = volume_A3(cell_A)
     # closest packing: no arrangement in a smaller cell keeps the distance
     smallest_A3 = len(atoms) * min_distance_A**3 / math.sqrt(2)
-    if volume_A3 < smallest_A3:
-        raise DataError(f"a cell of {volume_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
-    if min(atoms.cell.lengths()) < min_distance_A:
+    if cell_A3 < smallest_A3:
+        raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
+    if min(lengths_A(cell_A)) < min_distance_A:
         raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.errors import DataError
+from gst_jobflow.structures.lattice import volume_A3
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -117,7 +118,9 @@ def _stress(atoms: Atoms, found: dict[str, Any]) -> list[float] | None:
     if found.get("stress") is not None:
         stresses.append(_voigt(_numbers(found["stress"], "stress", (6,), (3, 3)), "stress"))
     if found.get("virial") is not None:
-        stresses.append(_voigt(-_numbers(found["virial"], "virial", (3, 3)) / atoms.get_volume(), "virial"))
+        stresses.append(
+            _voigt(-_numbers(found["virial"], "virial", (3, 3)) / volume_A3(atoms.cell.array.tolist()), "virial")
+        )
     if len(stresses) == 2 and not np.allclose(*stresses, rtol=1e-3, atol=1e-5):
         raise DataError("stress and virial disagree: the stress is -virial/volume")
     return stresses[0].tolist() if stresses else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.errors import DataError, InputError, nearest
 from gst_jobflow.store.query import COLUMNS, pick
 from gst_jobflow.store.results import collection_of, public
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from gst_jobflow.store.results import Results
 
 SHORTEST_PREFIX = 6
+NAMED = ("datasets", "potentials", "studies")
+"""Collections whose documents people know by a name, which has an index there."""
+
 FIRST_FEW = 5
+_NAMES_LISTED = 12
 
 ORIGINS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "structures": (("made from", "structures", "parents"), ("moved by", "potentials", "source.potential_id")),
@@ -102,12 +106,13 @@ class Lineage:
 
 
 def locate(database: Database, text: str, collection: str | None = None) -> tuple[str, str]:
-    """Find the one document of an id or a prefix of it.
+    """Find the one document of an id, a name, or a prefix of an id.
 
     Parameters
     ----------
     text
-        A whole id, or at least `SHORTEST_PREFIX` characters that no other id begins with.
+        A whole id, the name of one of the `NAMED`, or at least `SHORTEST_PREFIX` characters that no other id begins
+        with.
     collection
         Look in this one only.
 
@@ -119,23 +124,34 @@ def locate(database: Database, text: str, collection: str | None = None) -> tupl
     Raises
     ------
     InputError
-        The prefix is too short or fits several documents, or there is none.
+        The text is too short or fits several documents, or there is none.
     """
     names = [collection_of(collection).collection] if collection else list(DOCUMENTS)
     whole = [(name, text) for name in names if database[name].find_one({"_id": text}, {"_id": 1})]
-    if len(whole) == 1:
-        return whole[0]
-    if not whole and len(text) < SHORTEST_PREFIX:
-        raise InputError(
-            f"'{text}' is too short for an id", f"give at least {SHORTEST_PREFIX} characters; gst query lists ids"
-        )
-    found = whole or [(name, id) for name in names for id in _beginning_with(database, name, text)]
+    found = whole or [(name, id) for name in names if name in NAMED for id in _ids(database, name, {"name": text})]
+    if not found and len(text) >= SHORTEST_PREFIX:
+        found = [(name, id) for name in names for id in _ids(database, name, beginning(text))]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"no document '{text}'", "gst query COLLECTION lists ids")
+        raise _nothing(database, text, names)
     shown = ", ".join(f"{id} ({name})" for name, id in found[:FIRST_FEW]) + (" …" if len(found) > FIRST_FEW else "")
-    raise InputError(f"'{text}' fits several documents: {shown}", "give more characters, or --collection NAME")
+    way_out = "--collection NAME" if whole else "give the id, or more of it"
+    raise InputError(f"'{text}' fits several documents: {shown}", way_out)
+
+
+def _nothing(database: Database, text: str, collections: Sequence[str]) -> InputError:
+    """The error of a text that is no id and no name; it names the nearest name."""
+    known = {
+        name for collection in collections if collection in NAMED for name in database[collection].distinct("name")
+    }
+    hint = nearest(text, known) if known else ""
+    if not hint or (hint.startswith("known") and len(known) > _NAMES_LISTED):
+        hint = f"gst query {collections[0] if len(collections) == 1 else 'COLLECTION'} lists ids"
+    short = (
+        f" by name, and it is too short for an id ({SHORTEST_PREFIX} characters)" if len(text) < SHORTEST_PREFIX else ""
+    )
+    return InputError(f"no document '{text}'{' in ' + collections[0] if len(collections) == 1 else ''}{short}", hint)
 
 
 def beginning(text: str) -> dict[str, Any]:
@@ -144,8 +160,9 @@ def beginning(text: str) -> dict[str, Any]:
     return {"_id": {"$gte": text, "$lt": text + "\U0010ffff"}}
 
 
-def _beginning_with(database: Database, name: str, text: str) -> list[str]:
-    return [found["_id"] for found in database[name].find(beginning(text), {"_id": 1}).limit(FIRST_FEW + 1)]
+def _ids(database: Database, collection: str, where: dict[str, Any]) -> list[str]:
+    found = database[collection].find(where, {"_id": 1}).sort("_id", 1).limit(FIRST_FEW + 1)
+    return [document["_id"] for document in found]
 
 
 def lineage(results: Results, text: str, collection: str | None = None) -> Lineage:

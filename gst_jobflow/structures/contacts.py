@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -124,11 +125,11 @@ def _all_pairs_distance(positions: np.ndarray, cell: np.ndarray) -> float | None
     edges_A = float(np.sqrt((cell * cell).sum(axis=1)).sum())
     if not 0 < edges_A < _LARGEST_EDGES_A:
         return None
-    try:
-        inverse = np.linalg.inv(cell)
-    except np.linalg.LinAlgError:
+    rows = reciprocal_rows(cell.tolist())
+    if rows is None:
         return None
-    half_height_A = 0.49 / math.sqrt(float((inverse * inverse).sum(axis=0).max()))
+    half_height_A = 0.49 / max(lengths_A(rows))
+    inverse = np.array(rows).T
     first, second = _near_pairs(positions @ inverse, cell, 4e-6 * edges_A**2)
     apart = positions[second] - positions[first]
     apart -= np.rint(apart @ inverse) @ cell
@@ -151,9 +152,11 @@ def _near_pairs(fractional: np.ndarray, cell: np.ndarray, within_A2: float) -> t
     )
     apart = ahead - doubled[:, None, :n_atoms]
     apart -= np.rint(apart)
-    x, y, z = apart
-    xx, yy, zz, yz, xz, xy = (cell @ cell.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]].astype(np.float32)
-    squared_A2 = x * (xx * x + 2 * xy * y) + y * (yy * y + 2 * yz * z) + z * (zz * z + 2 * xz * x)
+    vectors_A = cell.T.astype(np.float32) @ apart.reshape(3, -1)
+    vectors_A *= vectors_A
+    squared_A2, second, third = vectors_A
+    squared_A2 += second
+    squared_A2 += third
     near = np.flatnonzero(squared_A2 <= squared_A2.min() + within_A2)
     first = near % n_atoms
     return first, (first + near // n_atoms + 1) % n_atoms

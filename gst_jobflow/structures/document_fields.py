@@ -12,6 +12,7 @@ import numpy as np
 from gst_jobflow.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import min_distance
+from gst_jobflow.structures.lattice import reciprocal_rows, volume_A3
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,7 +45,7 @@ def describe(atoms: Atoms) -> dict[str, Any]:
     counts = {_symbols()[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
     elements = sorted(counts)
     closest_A = min_distance(atoms)
-    volume_A3 = _volume_A3(atoms) if atoms.pbc.all() else 0.0
+    cell_A3 = volume_A3(atoms.cell.array.tolist()) if atoms.pbc.all() else 0.0
     mass = float(atoms.get_masses().sum())
     return {
         "formula": reduced_formula(counts),
@@ -52,14 +53,9 @@ def describe(atoms: Atoms) -> dict[str, Any]:
         "n_atoms": len(atoms),
         "elements": elements,
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
-        "density_g_cm3": mass / volume_A3 * _AMU_PER_A3_IN_G_CM3 if volume_A3 else None,
-        "volume_per_atom_A3": volume_A3 / len(atoms) if volume_A3 else None,
+        "density_g_cm3": mass / cell_A3 * _AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
+        "volume_per_atom_A3": cell_A3 / len(atoms) if cell_A3 else None,
     }
-
-
-def _volume_A3(atoms: Atoms) -> float:
-    a, b, c = atoms.cell.array.tolist()
-    return abs(_dot(a, _cross(b, c)))
 
 
 @cache
@@ -132,19 +128,12 @@ def _reciprocal_rows(atoms: Atoms) -> list[tuple[int, list[float]]]:
         return []
     if any(not atoms.cell.array[axis].any() for axis in periodic):
         raise DataError("a periodic direction has no cell vector", "set the cell, or pbc to False")
-    rows = (atoms.cell if atoms.cell.rank == 3 else atoms.cell.complete()).array.tolist()
-    volume = _dot(rows[0], _cross(rows[1], rows[2]))
-    if abs(volume) < 1e-12:
+    spanned = len(periodic) == 3 or atoms.cell.rank == 3
+    rows = (atoms.cell if spanned else atoms.cell.complete()).array.tolist()
+    reciprocal = reciprocal_rows(rows)
+    if reciprocal is None:
         raise DataError("the cell vectors are not independent", "set a cell that spans a volume")
-    return [(axis, [x / volume for x in _cross(rows[axis - 2], rows[axis - 1])]) for axis in periodic]
-
-
-def _cross(a: list[float], b: list[float]) -> list[float]:
-    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-
-
-def _dot(a: list[float], b: list[float]) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    return [(axis, reciprocal[axis]) for axis in periodic]
 
 
 def _check_finite(atoms: Atoms) -> None:

@@ -135,7 +135,7 @@ def test_a_difference_counts_members_and_moves(results: Results, dataset: Datase
 @pytest.mark.mongo
 def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) -> None:
     assert find_dataset(results, "d").id == find_dataset(results, dataset.id[:8]).id == dataset.id
-    with pytest.raises(InputError, match="no dataset has this name"):
+    with pytest.raises(InputError, match="no document 'ffffffffff' in datasets"):
         find_dataset(results, "ffffffffff")
     changed = reweight(results, dataset.id, {"rss": 0.5}).dataset
     split = split_by_query(results, dataset.id, ["config_type=crystal"]).dataset
@@ -145,5 +145,5 @@ def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) ->
         split.id,
     ]
     split_dataset(results, dataset.id, SplitSpec(test_fraction=0.3, seed=7), name="d")
-    with pytest.raises(InputError, match="2 datasets are named 'd'"):
+    with pytest.raises(InputError, match="'d' fits several documents"):
         find_dataset(results, "d")

@@ -77,6 +77,25 @@ def test_an_id_is_found_by_its_beginning(results: Results) -> None:
 
 
 @pytest.mark.mongo
+def test_what_people_named_is_found_by_its_name(results: Results) -> None:
+    study = synthetic.add_study(results, name="ablations of iteration 5")
+    assert locate(results.database, study.name) == ("studies", study.id)
+    assert locate(results.database, study.name, "studies") == ("studies", study.id)
+    with pytest.raises(InputError, match="no document") as caught:
+        locate(results.database, "ablation of iteration 5")
+    assert "did you mean 'ablations of iteration 5'?" in caught.value.fix
+    with pytest.raises(InputError, match="no document"):
+        locate(results.database, study.name, "labels")
+    twin = study.model_copy(update={"id": "twin"})
+    results.add(twin)
+    with pytest.raises(InputError, match=r"several documents: synthetic-study \(studies\), twin \(studies\)"):
+        locate(results.database, study.name)
+    # an id is an id even where something else has it for a name
+    results.add(study.model_copy(update={"id": "other", "name": "twin"}))
+    assert locate(results.database, "twin") == ("studies", "twin")
+
+
+@pytest.mark.mongo
 def test_an_id_in_two_collections_needs_the_collection(results: Results) -> None:
     results.add(structure(_id="same-id"))
     results.add(label(_id="same-id"))
