@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", help="Tag the structures, to find them again (repeatable).")
+]
+IterationOption = Annotated[
+    int, typer.Option("--iteration", min=0, help="Iteration of the training protocol that they belong to.")
+]
 
 _chosen: dict[str, Any] = {"project": None, "overrides": {}}
 
@@ -130,8 +136,14 @@ def complain(message: str, fix: str = "") -> None:
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal, a line every few seconds elsewhere; called with what, how many are done, and of how many."""
+def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal, a line every few seconds elsewhere; called with what, how many are done, and of how many.
+
+    Parameters
+    ----------
+    percent
+        Whether a line says the share that is done instead of the numbers; 0 of 0 is a share that is not known.
+    """
     said = time.monotonic()
     if not sys.stderr.isatty():
 
@@ -139,11 +151,13 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
             nonlocal said
             if time.monotonic() - said > 5:
                 said = time.monotonic()
-                say(f"{what}: {done} of {total}")
+                share = f", {100 * done / total:.0f} %" if total else ""
+                say(f"{what}{share}" if percent else f"{what}: {done} of {total}")
 
         yield line
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
@@ -153,6 +167,6 @@ def progress_line() -> Iterator[Callable[[str, int, int], None]]:
             nonlocal said
             if time.monotonic() - said > 0.2:
                 said = time.monotonic()
-                bars.update(task, description=what, completed=done, total=total)
+                bars.update(task, description=escape(what), completed=done, total=total or None)
 
         yield show

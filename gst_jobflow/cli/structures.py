@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, say
+from gst_jobflow.cli import structures_import
+from gst_jobflow.cli.common import IterationOption, TagOption, open_project, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 app = typer.Typer(no_args_is_help=True, help="Make structures (hard-sphere random ones, crystals) or import them.")
+app.command("import")(structures_import.command)
 
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write extended XYZ here instead of the database; no project needed."),
 ]
-Tag = Annotated[list[str] | None, typer.Option("--tag", help="Tag the structures, to find them again (repeatable).")]
-Iteration = Annotated[int, typer.Option(min=0, help="Iteration of the training protocol that they belong to.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same structures.")]
 
 
@@ -40,8 +38,8 @@ def hard_sphere(
         bool, typer.Option("--nearest", help="Take the nearest composition that the atoms allow.")
     ] = False,
     seed: Seed = 0,
-    iteration: Iteration = 0,
-    tag: Tag = None,
+    iteration: IterationOption = 0,
+    tag: TagOption = None,
     output: Output = None,
 ) -> None:
     """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
@@ -64,8 +62,8 @@ def crystal(
     volume: Annotated[float, typer.Option(help="Volume relative to the reference cell.")] = 1.0,
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
     seed: Seed = 0,
-    iteration: Iteration = 0,
-    tag: Tag = None,
+    iteration: IterationOption = 0,
+    tag: TagOption = None,
     output: Output = None,
 ) -> None:
     """Crystals of the GeTe–Sb2Te3 line, strained and rattled.
@@ -169,172 +167,3 @@ def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, out
     except OSError as err:
         raise InputError(f"{output} cannot be written: {err.strerror}", "choose another file") from err
     say(f"{len(images)} structures in {output}")
-
-
-@app.command("import")
-def import_(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Extended XYZ, vasprun.xml, OUTCAR, CP2K (-pos-1.xyz or output), ASE .db, pacemaker .pckl.gzip, "
-            "LAMMPS data or dump; all but .db also gzipped."
-        ),
-    ],
-    format: Annotated[
-        str | None, typer.Option(help="What the files are, where name and first bytes do not tell.")
-    ] = None,
-    method: Annotated[
-        Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
-    ] = None,
-    method_name: Annotated[
-        str | None, typer.Option(help="Only a name for that method: labels of one name are one method.")
-    ] = None,
-    config_type: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, e.g. liquid=aimd (repeatable).")] = None,
-    default_config_type: Annotated[
-        str | None, typer.Option(help="Config type of ours for all others, e.g. other.")
-    ] = None,
-    group_key: Annotated[
-        str | None,
-        typer.Option(help="Records of a file that agree in this key are one group: a split keeps them whole."),
-    ] = None,
-    one_group: Annotated[bool, typer.Option("--one-group", help="Each file is one group: one trajectory.")] = False,
-    type_map: Annotated[
-        str | None, typer.Option(help="Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")
-    ] = None,
-    energy_corrected: Annotated[
-        bool, typer.Option("--energy-corrected", help="Take pacemaker's energy_corrected where there is no energy.")
-    ] = False,
-    min_distance: Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")] = 0.8,
-    iteration: Iteration = 0,
-    tag: Tag = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that parse extended XYZ; by itself: one a core, three at most.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Import structures, with their energies, forces and stresses as labels. Doing it again changes nothing.
-
-    Every record is checked; bad ones are named by file and index (from 0) and left out, and the exit code is 1.
-
-    vasprun.xml and, where the input is one of our settings, CP2K tell the method of their labels themselves. The frames
-    of a trajectory are one group, which no split of train and test parts.
-
-    Example: gst structures import GST-GAP-22.extxyz --method-name PBE-GAP22 --default-config-type other
-    """
-    from dataclasses import asdict
-
-    from gst_jobflow.importing.formats import known_format
-    from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
-    from gst_jobflow.importing.options import type_map as read_type_map
-    from gst_jobflow.importing.run import import_files
-    from gst_jobflow.store import Results
-
-    values: dict[str, Any] = {
-        **_method_values(method, method_name),
-        "config_types": config_type_map(config_type or []),
-        "default_config_type": known_config_type(default_config_type) if default_config_type else None,
-        "format": known_format(format) if format else None,
-        "type_map": read_type_map(type_map) if type_map else {},
-        "group_key": group_key,
-        "one_group": one_group,
-        "energy_corrected": energy_corrected,
-        "min_distance_A": min_distance,
-        "iteration": iteration,
-        "tags": tag or [],
-        "dry_run": dry_run,
-        "strict": strict,
-    }
-    options = _checked(ImportOptions, values)
-    results = None if dry_run else Results.open(open_project())
-    with _import_progress() as progress:
-        report = import_files(files, results, options, progress, workers)
-    if as_json:
-        print_json(asdict(report))
-    else:
-        _tell_import(report)
-    if report.n_bad or report.stopped:
-        raise typer.Exit(1)
-
-
-def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
-    import yaml
-
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.labelling.method import Method
-
-    if file is not None and name is not None:
-        raise InputError("--method and --method-name say the same thing twice", "give one of them")
-    if file is None and name is None:
-        return {}
-    if name is not None:
-        method = Method(code="imported", parameters={"name": name})
-    else:
-        try:
-            values = yaml.safe_load(file.read_text())  # type: ignore[union-attr]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-            raise InputError(f"--method {file} cannot be read: {err}", "a YAML file") from err
-        if not isinstance(values, dict):
-            raise InputError(f"--method {file} holds no keys", "code, version, parameters")
-        method = _checked(Method, values)
-    return {"fingerprint": method.fingerprint(), "method": method.model_dump(mode="json")}
-
-
-@contextmanager
-def _import_progress() -> Iterator[Any]:
-    """A counter on a terminal, a line every few seconds elsewhere."""
-    import time
-
-    def text(report: Any, file: Path) -> str:
-        rate = report.records / max(time.monotonic() - start, 1e-3)
-        return f"{file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
-
-    start = said = time.monotonic()
-    if not sys.stderr.isatty():
-
-        def line(report: Any, file: Path) -> None:
-            nonlocal said
-            if time.monotonic() - said > 5:
-                said = time.monotonic()
-                say(text(report, file))
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    with Console(stderr=True).status("…") as status:
-
-        def show(report: Any, file: Path) -> None:
-            nonlocal said
-            if time.monotonic() - said > 0.2:
-                said = time.monotonic()
-                status.update(escape(text(report, file)))
-
-        yield show
-
-
-def _tell_import(report: Any, listed: int = 20) -> None:
-    for flaw in report.bad[:listed]:
-        say(f"bad: {flaw.file} record {flaw.index}: {flaw.reason}")
-    if report.n_bad > listed:
-        say(f"… {report.n_bad - listed} more bad records; --json lists the first thousand")
-    for flaw in report.outliers[:listed]:
-        say(f"look at: {flaw.file} record {flaw.index}: {flaw.reason}")
-    if report.n_outliers > listed:
-        say(f"… {report.n_outliers - listed} more with energies far off")
-    for flaw in report.warnings[:listed]:
-        say(f"warning: {flaw.file}: {flaw.reason} (seen at record {flaw.index})")
-    if len(report.warnings) > listed:
-        say(f"… {len(report.warnings) - listed} more warnings; --json lists all")
-    counts = f"{report.records} records, {report.n_bad} of them bad"
-    if report.stopped:
-        say("stopped at the first flaw" + ("" if report.dry_run else "; what is written stays, see the counts"))
-    if report.dry_run:
-        typer.echo(f"{counts}; a dry run, nothing is written")
-        return
-    typer.echo(
-        f"{counts}; structures: {report.structures['new']} new, {report.structures['known']} known before; "
-        f"labels: {report.labels['new']} new, {report.labels['known']} known before"
-    )

@@ -31,8 +31,13 @@ _MOST_ATOMS = 10_000_000
 
 
 def read_extxyz(file: Path) -> Iterator[Record]:
+    end = 0
     for index, frame in enumerate(cut_frames(file)):
-        yield frame if isinstance(frame, Record) else parse_frame(file, index, frame)
+        if isinstance(frame, Record):
+            yield frame
+        else:
+            end += len(frame)
+            yield parse_frame(file, index, frame, end)
 
 
 def cut_frames(file: Path) -> Iterator[bytes | Record]:
@@ -82,21 +87,21 @@ def _next_frame(stream: BinaryIO) -> bytes | None:
     return b"".join((first, *lines))
 
 
-def parse_frame(file: Path, index: int, frame: bytes) -> Record:
-    """Read the text of one frame."""
+def parse_frame(file: Path, index: int, frame: bytes, end: int = 0) -> Record:
+    """Read the text of one frame, which ends at `end` of the unpacked file."""
     from ase.io.extxyz import read_xyz
 
     try:
         atoms = _plain_frame(frame)
         if atoms is None:
             atoms = next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
-        return Record(file, index, atoms=atoms)
+        return Record(file, index, atoms=atoms, end=end)
     except KeyError as err:
         # ASE looks symbols and properties up
-        return Record(file, index, problem=f"unknown element or property {err}")
+        return Record(file, index, problem=f"unknown element or property {err}", end=end)
     except (ValueError, TypeError, IndexError, AttributeError, AssertionError, OSError) as err:
         text = str(err).splitlines()[0] if str(err) else type(err).__name__
-        return Record(file, index, problem=f"not extended XYZ: {text}")
+        return Record(file, index, problem=f"not extended XYZ: {text}", end=end)
 
 
 def _plain_frame(frame: bytes) -> Atoms | None:

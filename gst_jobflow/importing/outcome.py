@@ -36,6 +36,8 @@ class Outcome:
         What the reader says of the whole file.
     refusal
         Message and way out of an `InputError`: the import ends here.
+    end
+        Bytes of the file up to where the record ends; 0 where that is not known.
     """
 
     file: Path
@@ -47,6 +49,7 @@ class Outcome:
     problem: str = ""
     warning: str = ""
     refusal: tuple[str, str] | None = None
+    end: int = 0
 
 
 def outcome_of(record: Record, options: ImportOptions, artifacts: ArtifactStore | None) -> Outcome:
@@ -57,7 +60,7 @@ def outcome_of(record: Record, options: ImportOptions, artifacts: ArtifactStore 
         if label is None and not warning and record.atoms is not None:
             warning = unread_label(record.atoms)
     except DataError as err:
-        return Outcome(record.file, record.index, problem=err.message, warning=record.warning)
+        return Outcome(record.file, record.index, problem=err.message, warning=record.warning, end=record.end)
     except InputError as err:
         return Outcome(record.file, record.index, warning=record.warning, refusal=(err.message, err.fix))
     return Outcome(
@@ -68,4 +71,5 @@ def outcome_of(record: Record, options: ImportOptions, artifacts: ArtifactStore 
         structure.n_atoms,
         tuple(structure.elements),
         warning=warning,
+        end=record.end,
     )

@@ -39,6 +39,8 @@ class Record:
         Id of the first structure of the trajectory that this is a frame of; empty where the file holds no trajectory.
     warning
         What holds for the whole file and should be known; it does not keep the record out.
+    end
+        Bytes of the file up to where it ends; 0 where the reader does not count them.
     """
 
     file: Path
@@ -49,6 +51,7 @@ class Record:
     no_method: str = ""
     group: str = ""
     warning: str = ""
+    end: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def import_files(
     files: list[Path],
     results: Results | None,
     options: ImportOptions,
-    progress: Callable[[ImportReport, Path], None] | None = None,
+    progress: Callable[[ImportReport, Outcome], None] | None = None,
     workers: int | None = None,
 ) -> ImportReport:
     """Import files, as a stream; doing it again changes nothing.
@@ -72,7 +72,7 @@ def import_files(
     options
         What to do with them.
     progress
-        Called after each record.
+        Called after each record with the report so far and what became of it.
     workers
         Processes that parse extended XYZ, see `importing.workers.outcomes`; what is imported and reported does not
         depend on it.
@@ -93,7 +93,7 @@ def import_files(
             for outcome in stream:
                 run.take(outcome)
                 if progress:
-                    progress(run.report, outcome.file)
+                    progress(run.report, outcome)
                 if run.report.stopped:
                     break
         except InputError:

@@ -11,6 +11,7 @@ import pickle
 import sys
 import traceback
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,17 +22,20 @@ from gst_jobflow.importing.outcome import Outcome, outcome_of
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Frames of one file that follow each other; `first` is the index of the first."""
+    """Frames of one file that follow each other; `first` is the index of the first, which begins at byte `start`."""
 
     file: Path
     first: int
     frames: list[bytes]
+    start: int = 0
 
     def outcomes(self, options: ImportOptions) -> list[Outcome]:
         """Parse and check them. None is so large that its coordinates need an artifact store."""
+        ends = accumulate((len(frame) for frame in self.frames), initial=self.start)
+        next(ends)
         return [
-            outcome_of(parse_frame(self.file, self.first + place, frame), options, None)
-            for place, frame in enumerate(self.frames)
+            outcome_of(parse_frame(self.file, self.first + place, frame, end), options, None)
+            for place, (frame, end) in enumerate(zip(self.frames, ends, strict=True))
         ]
 
 

@@ -95,21 +95,23 @@ def _jobs(file: Path, options: ImportOptions) -> Iterator[Chunk | Record]:
         yield from read_records(file, options)
         return
     frames: list[bytes] = []
-    size = 0
+    size = end = 0
     for index, frame in enumerate(cut_frames(file)):
         alone = isinstance(frame, Record) or int(frame[: frame.index(b"\n")]) > LARGE_STRUCTURE_ATOMS
         if frames and (alone or len(frames) == _CHUNK_FRAMES or size >= _CHUNK_BYTES):
-            yield Chunk(file, index - len(frames), frames)
+            yield Chunk(file, index - len(frames), frames, end - size)
             frames, size = [], 0
         if isinstance(frame, Record):
             yield frame
-        elif alone:
-            yield parse_frame(file, index, frame)
+            continue
+        end += len(frame)
+        if alone:
+            yield parse_frame(file, index, frame, end)
         else:
             frames.append(frame)
             size += len(frame)
     if frames:
-        yield Chunk(file, index + 1 - len(frames), frames)
+        yield Chunk(file, index + 1 - len(frames), frames, end - size)
 
 
 class _Pool:
