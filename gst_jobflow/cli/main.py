@@ -49,7 +49,7 @@ app = typer.Typer(
 # each command module offers a function or a typer app; order is the order of --help
 _COMMANDS = {
     "Project": ("init", "doctor", "demo", "db", "artifacts"),
-    "Data": ("structures", "dataset", "ingest"),
+    "Data": ("structures", "label", "dataset", "ingest"),
     "Work": ("submit", "launch", "status", "logs", "pause", "resume", "cancel", "recover"),
     "Results": ("query", "show", "report", "export", "import_"),
 }

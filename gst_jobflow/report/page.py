@@ -83,7 +83,7 @@ def render(results: Results, data: StudyData) -> str:
     """The page as text."""
     from gst_jobflow import __version__
 
-    return _template().render(
+    return template("page.html").render(
         data=data,
         version=__version__,
         state=_state(data),
@@ -105,11 +105,16 @@ def render(results: Results, data: StudyData) -> str:
     )
 
 
-def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+def template(name: str) -> Any:
+    """A template of this room."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((resources.files("gst_jobflow.report") / "page.html").read_text("utf-8"))
+    def read(part: str) -> str:
+        return (resources.files("gst_jobflow.report") / part).read_text("utf-8")
+
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
+    ).get_template(name)
 
 
 def _sections(data: StudyData) -> list[tuple[str, str]]:
@@ -134,7 +139,8 @@ def _state(data: StudyData) -> str:
     return "finished"
 
 
-def _dots() -> dict[str, str]:
+def dots() -> dict[str, str]:
+    """Colour of each config type, for the dots of a table."""
     return dict(palette.CONFIG_TYPES)
 
 
@@ -158,7 +164,7 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         "Histogram of minimum distances",
     )
     drawn += _figure(figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
-    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=_dots()), "figures": drawn}
+    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=dots()), "figures": drawn}
 
 
 def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
@@ -189,7 +195,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
         "Scatter of labels",
     )
     return {
-        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=_dots()),
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=dots()),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
         "figures": drawn,
@@ -275,7 +281,7 @@ def _rmse(data: StudyData) -> Table | None:
     rows.append(total)
     columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
     groups = (("", 1), *((split, 3) for split in splits))
-    return Table(columns, rows, frozenset(range(1, len(columns))), groups, _dots())
+    return Table(columns, rows, frozenset(range(1, len(columns))), groups, dots())
 
 
 def _others(data: StudyData) -> Table | None:

@@ -35,6 +35,9 @@ MARKERS = {
     "other": "X",
 }
 
+# Okabe and Ito 2008; of several methods on one figure, in the order of their labels
+METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
 CRYSTALLINE = "#5E4FA2"
 DISORDERED = "#C9CCD1"
 

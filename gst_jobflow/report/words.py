@@ -41,11 +41,20 @@ def formula(text: str) -> str:
 
 def notice(data: StudyData) -> tuple[str, str] | None:
     """Title and text of a warning when labels are not from first principles."""
-    stand_ins = [m for m in data.labels.methods.values() if str(m.get("code", "")).lower() not in FIRST_PRINCIPLES]
+    return notice_of(list(data.labels.methods.values()))
+
+
+def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """Title and text of a warning when one of the methods is not from first principles."""
+    stand_ins = [m for m in methods if str(m.get("code", "")).lower() not in FIRST_PRINCIPLES]
     if not stand_ins:
         return None
     names = ", ".join(sorted({method_name(method) for method in stand_ins}))
-    kind = "semi-empirical" if all(str(m.get("code", "")).lower() in _SEMI_EMPIRICAL for m in stand_ins) else "stand-in"
+    kind = (
+        "semi-empirical"
+        if all(str(m.get("code", "")).lower() in _SEMI_EMPIRICAL for m in stand_ins)
+        else "not from first principles"
+    )
     return (
         "Plumbing, not physics",
         f"The labels are {kind}: they come from {names}, which is quick and shows that every step works. Energies, "

@@ -1,0 +1,64 @@
+"""`gst label`: look at what was labelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+
+app = typer.Typer(no_args_is_help=True, help="Labels: how good they are, and how methods differ.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `report` a word of its own: a group with one command would swallow it."""
+
+
+@app.command()
+def report(
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Of which structures, as in gst query; else all.")
+    ] = None,
+    fingerprint: Annotated[
+        list[str] | None,
+        typer.Option("--fingerprint", "-f", help="A method, by its fingerprint or the beginning of it (repeatable)."),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The method that others are compared with; else VASP, then CP2K, then the largest."),
+    ] = None,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(help="Å: how alike near-duplicates are; else 0.01, for up to 5,000 labels of a method."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default: reports/labels.html in the project.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quality of labels as one HTML page: convergence, energies, forces, outliers, duplicates, methods compared, cost.
+
+    Example: gst label report -w tags=iter-0 --reference vasp
+    """
+    from gst_jobflow.report.label_data import collect_labels
+    from gst_jobflow.report.label_page import as_dict, build_label_page, error_rows, state_rows
+    from gst_jobflow.store import Results
+
+    project = open_project()
+    with progress_line() as line:
+        data = collect_labels(
+            Results.open(project), where or [], fingerprint or [], reference, near_duplicates, progress=line
+        )
+    page = build_label_page(data, output or project.root / "reports" / "labels.html")
+    if as_json:
+        print_json({**as_dict(data), "page": page})
+        return
+    columns, rows = state_rows(data)
+    print_table(rows, columns)
+    columns, rows = error_rows(data)
+    if rows:
+        print_table(rows, columns, title="\nMethods on the same structures")
+    say(f"page: {page}")

@@ -1,0 +1,463 @@
+"""What a report on labels shows, as numbers: read in streams, so that 10^5 labels need their columns and no forces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.datasets.references import least_squares
+from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
+from gst_jobflow.documents import unpack
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.labelling.cost import CostModel, fitted
+from gst_jobflow.store.query import make_query
+
+if TYPE_CHECKING:
+    from gst_jobflow.datasets.duplicates import NearDuplicate
+    from gst_jobflow.store import Results
+
+Progress = Callable[[str, int, int], None]
+
+_BATCH = 500
+FORCE_EDGES_eV_A = np.logspace(-4, 3, 281)
+"""Bins of force magnitudes; 40 a decade, so that a quantile is known to 3 %."""
+OUTLIER_SCORE = 8.0
+"""How many (robust) standard deviations from the median of its like a label is an outlier."""
+_FEWEST_ALIKE = 8
+_SMALLEST_SPREAD = {"energy": 2e-3, "force": 0.05}
+_OUTLIERS_KEPT = 50
+MOST_COMPARED = 5_000
+"""Labels of one method beyond which near-duplicates are looked for only when asked."""
+TOLERANCE_A = 0.01
+_REASONS_KEPT = 20
+_SAMPLED = 20_000
+_LABEL_FIELDS = (
+    "structure_id", "fingerprint", "state", "failure_class", "reason", "formula", "config_type", "n_atoms", "energy_eV",
+    "max_force_eV_A", "wall_s",
+)  # fmt: skip
+
+
+@dataclass
+class Columns:
+    """Converged labels of one method, one row each, in the order of the structure ids."""
+
+    label_ids: np.ndarray
+    structure_ids: np.ndarray
+    formulas: Words
+    config_types: Words
+    n_atoms: np.ndarray
+    energy_eV: np.ndarray
+    max_force_eV_A: np.ndarray
+    wall_s: np.ndarray
+    volume_A3: np.ndarray
+    min_distance_A: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label_ids)
+
+    @property
+    def energy_per_atom_eV(self) -> np.ndarray:
+        """Energy per atom, eV, shape (n,)."""
+        return self.energy_eV / self.n_atoms
+
+    def members(self) -> Members:
+        """The rows as those of a dataset."""
+        return Members(
+            self.label_ids, self.structure_ids, self.structure_ids, self.config_types, self.formulas, self.n_atoms,
+            self.energy_per_atom_eV, self.max_force_eV_A, np.zeros(len(self), bool),
+        )  # fmt: skip
+
+
+@dataclass
+class Outlier:
+    """A label far from the median of the labels of its formula and config_type."""
+
+    label_id: str
+    structure_id: str
+    formula: str
+    config_type: str
+    what: str
+    value: float
+    median: float
+    score: float
+
+
+@dataclass
+class MethodData:
+    """All labels of one method.
+
+    Attributes
+    ----------
+    states, failures
+        Labels by state, and by (class, reason) of those that are not converged.
+    references_eV
+        Energy of an atom of each element by least squares over the converged labels; empty without any.
+    force_counts
+        Atoms in each bin of `FORCE_EDGES_eV_A`, by config_type.
+    near
+        Near-duplicates among the converged labels; None: they were not looked for.
+    """
+
+    fingerprint: str
+    method: dict[str, Any]
+    columns: Columns
+    states: Counter[str] = field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    references_eV: dict[str, float] = field(default_factory=dict)
+    force_counts: dict[str, np.ndarray] = field(default_factory=dict)
+    outliers: list[Outlier] = field(default_factory=list)
+    n_outliers: int = 0
+    near: list[NearDuplicate] | None = None
+    wall_s: float = 0.0
+    cost: CostModel = field(default_factory=lambda: CostModel(2.0))
+
+    @property
+    def relative_eV(self) -> np.ndarray:
+        """Energies per atom less those of the atoms, shape (n,)."""
+        return self.columns.energy_per_atom_eV - reference_eV(self.columns.formulas, self.references_eV)
+
+
+@dataclass
+class Errors:
+    """How far two methods are apart on a set of structures."""
+
+    n_structures: int = 0
+    n_components: int = 0
+    energy_rmse_meV: float = 0.0
+    energy_worst_meV: float = 0.0
+    force_rmse_meV_A: float = 0.0
+    force_mae_meV_A: float = 0.0
+
+
+@dataclass
+class Comparison:
+    """Two methods on the same structures.
+
+    `energy` (n, 2) eV/atom less the atoms' energies of each method, of `config_types` (n,); `force` (m, 2) eV/Å is a
+    sample of components, of `force_config_types` (m,); the errors are of all.
+    """
+
+    reference: str
+    other: str
+    errors: Errors
+    by_config_type: dict[str, Errors]
+    energy: np.ndarray
+    config_types: np.ndarray
+    force: np.ndarray
+    force_config_types: np.ndarray
+
+
+@dataclass
+class LabelData:
+    """Everything that the report shows; methods in falling order of their labels."""
+
+    methods: list[MethodData]
+    comparisons: list[Comparison]
+    n_structures: int
+    where: list[str] = field(default_factory=list)
+
+
+def collect_labels(
+    results: Results,
+    where: Sequence[str] = (),
+    fingerprints: Sequence[str] = (),
+    reference: str | None = None,
+    near_duplicates_A: float | None = None,
+    progress: Progress | None = None,
+) -> LabelData:
+    """Read labels, and compare methods on the structures that they share.
+
+    Parameters
+    ----------
+    where
+        Conditions on structures, as `gst query` takes them.
+    fingerprints
+        Methods, by their fingerprints or beginnings of them; all when none is given.
+    reference
+        The method that others are compared with; none: the first-principles one with most labels.
+    near_duplicates_A
+        Tolerance; none: `TOLERANCE_A` for up to `MOST_COMPARED` labels of a method.
+    progress
+        Called with what is done, how many are done and how many will be.
+
+    Raises
+    ------
+    InputError
+        There are no such labels, or a fingerprint is of no or of several methods.
+    """
+    tell = progress or (lambda *_: None)
+    known = sorted(results.database["labels"].distinct("fingerprint"))
+    chosen = [_full(text, known) for text in fingerprints] or known
+    wanted = None if reference is None else _full(reference, known)
+    structures = _structures(results, where)
+    methods = [_method(results, fingerprint, structures, tell) for fingerprint in chosen]
+    methods = sorted((each for each in methods if each.states), key=lambda each: -sum(each.states.values()))
+    if not methods:
+        raise InputError("no label matches", "gst query labels shows what there is; gst submit label makes some")
+    for each in methods:
+        _add_numbers(results, each, near_duplicates_A, tell)
+    pairs = _pairs(methods, wanted)
+    comparisons = [found for one, other in pairs if (found := compare(results, one, other, tell)) is not None]
+    ids = np.unique(np.concatenate([each.columns.structure_ids for each in methods]))
+    return LabelData(methods, comparisons, len(ids), list(where))
+
+
+def _full(text: str, known: list[str]) -> str:
+    found = [fingerprint for fingerprint in known if fingerprint == text] or [
+        fingerprint for fingerprint in known if fingerprint.startswith(text)
+    ]
+    if len(found) != 1:
+        which = "no method" if not found else "several methods"
+        raise InputError(f"there are labels of {which} '{text}'", f"there are: {', '.join(known) or 'none'}")
+    return found[0]
+
+
+def _structures(results: Results, where: Sequence[str]) -> dict[bytes, tuple[float, float]] | None:
+    """Volume per atom and closest contact by structure id of those that match; None: all match."""
+    if not where:
+        return None
+    found = results.database["structures"].find(
+        make_query("structures", where).where, {"volume_per_atom_A3": 1, "min_distance_A": 1}
+    )
+    return {each["_id"].encode(): _numbers(each) for each in found}
+
+
+def _numbers(structure: dict[str, Any]) -> tuple[float, float]:
+    distance = structure.get("min_distance_A")
+    return structure["volume_per_atom_A3"], np.nan if distance is None else distance
+
+
+def _method(
+    results: Results, fingerprint: str, structures: dict[bytes, tuple[float, float]] | None, tell: Progress
+) -> MethodData:
+    labels = results.database["labels"]
+    total = labels.count_documents({"fingerprint": fingerprint})
+    one = labels.find_one({"fingerprint": fingerprint}, {"method": 1})
+    data = MethodData(fingerprint, one["method"] if one else {}, _columns([], {}))
+    parts: list[dict[str, Any]] = []
+    for done, label in enumerate(labels.find({"fingerprint": fingerprint}, _LABEL_FIELDS).batch_size(_BATCH * 4), 1):
+        tell("labels", done, total)
+        if structures is not None and label["structure_id"].encode() not in structures:
+            continue
+        data.states[label["state"]] += 1
+        data.wall_s += label["wall_s"]
+        if label["state"] == "converged":
+            parts.append(label)
+        else:
+            data.failures[label["failure_class"], label["reason"]] += 1
+    if structures is None:
+        structures = _of_labels(results, [label["structure_id"] for label in parts])
+    parts.sort(key=lambda label: label["structure_id"])
+    data.columns = _columns(parts, structures)
+    return data
+
+
+def _of_labels(results: Results, ids: list[str]) -> dict[bytes, tuple[float, float]]:
+    fields = {"volume_per_atom_A3": 1, "min_distance_A": 1}
+    found: dict[bytes, tuple[float, float]] = {}
+    for start in range(0, len(ids), _BATCH):
+        part = {"_id": {"$in": ids[start : start + _BATCH]}}
+        for each in results.database["structures"].find(part, fields):
+            found[each["_id"].encode()] = _numbers(each)
+    return found
+
+
+def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, float]]) -> Columns:
+    def numbers(key: str) -> np.ndarray:
+        return np.array([np.nan if label[key] is None else label[key] for label in labels], dtype=float)
+
+    # a structure may be gone: its label still counts
+    of = [structures.get(label["structure_id"].encode(), (np.nan, np.nan)) for label in labels]
+    return Columns(
+        label_ids=ids_of(label["_id"] for label in labels),
+        structure_ids=ids_of(label["structure_id"] for label in labels),
+        formulas=Words.of(label["formula"] for label in labels),
+        config_types=Words.of(label["config_type"] for label in labels),
+        n_atoms=np.array([label["n_atoms"] for label in labels], dtype=np.int64),
+        energy_eV=numbers("energy_eV"),
+        max_force_eV_A=numbers("max_force_eV_A"),
+        wall_s=numbers("wall_s"),
+        volume_A3=np.array([volume for volume, _ in of], dtype=float),
+        min_distance_A=np.array([distance for _, distance in of], dtype=float),
+    )
+
+
+def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | None, tell: Progress) -> None:
+    from gst_jobflow.datasets.duplicates import near_duplicates
+
+    columns = data.columns
+    if not len(columns):
+        return
+    data.references_eV = least_squares(columns.members())
+    timed = columns.wall_s > 0
+    data.cost = fitted(columns.n_atoms[timed].astype(float), columns.wall_s[timed], 2.0)
+    found = outliers(columns, data.relative_eV)
+    data.outliers, data.n_outliers = found[:_OUTLIERS_KEPT], len(found)
+    data.force_counts = _force_counts(results, columns, tell)
+    if near_duplicates_A is not None or len(columns) <= MOST_COMPARED:
+        data.near = near_duplicates(
+            results, columns.members(), near_duplicates_A or TOLERANCE_A, lambda done, of: tell("compared", done, of)
+        )
+
+
+def reference_eV(formulas: Words, references_eV: dict[str, float]) -> np.ndarray:
+    """Energy per atom of free atoms of each row's formula, eV, shape (n,)."""
+    from gst_jobflow.structures.composition import parse_formula
+
+    of = []
+    for word in formulas.known:
+        counts = parse_formula(word)
+        of.append(sum(counts[symbol] * references_eV[symbol] for symbol in counts) / sum(counts.values()))
+    return np.array(of)[formulas.codes] if len(formulas.codes) else np.array([])
+
+
+def outliers(columns: Columns, relative_eV: np.ndarray) -> list[Outlier]:
+    """Labels whose energy or largest force is far from those of their formula and config_type, the farthest first.
+
+    Far is `OUTLIER_SCORE` times 1.4826 MAD, the robust standard deviation, from the median; at least eight labels have
+    to be alike. Forces are compared by their logarithm. An outlier is a reason to look, not a mistake.
+    """
+    found: list[Outlier] = []
+    kinds = columns.formulas.codes.astype(np.int64) * len(columns.config_types.known) + columns.config_types.codes
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        if len(rows) < _FEWEST_ALIKE:
+            continue
+        forces = np.log(np.maximum(columns.max_force_eV_A[rows], 1e-6))
+        for what, values in (("energy", relative_eV[rows]), ("force", forces)):
+            finite = np.isfinite(values)
+            median = float(np.median(values[finite])) if finite.any() else np.nan
+            spread = 1.4826 * float(np.median(np.abs(values[finite] - median))) if finite.any() else np.nan
+            scores = np.abs(values - median) / max(spread, _SMALLEST_SPREAD[what])
+            for place in np.flatnonzero(finite & (scores > OUTLIER_SCORE)):
+                shown = (lambda x: float(np.exp(x))) if what == "force" else float
+                found.append(
+                    _outlier(columns, int(rows[place]), what, shown(values[place]), shown(median), scores[place])
+                )
+    return sorted(found, key=lambda each: (-each.score, each.label_id))
+
+
+def _outlier(columns: Columns, row: int, what: str, value: float, median: float, score: float) -> Outlier:
+    return Outlier(
+        label_id=columns.label_ids[row].decode(),
+        structure_id=columns.structure_ids[row].decode(),
+        formula=columns.formulas.known[columns.formulas.codes[row]],
+        config_type=columns.config_types.known[columns.config_types.codes[row]],
+        what=what,
+        value=value,
+        median=median,
+        score=float(score),
+    )
+
+
+def _force_counts(results: Results, columns: Columns, tell: Progress) -> dict[str, np.ndarray]:
+    """Atoms by magnitude of force and config_type; forces are read in batches and let go."""
+    counts = {name: np.zeros(len(FORCE_EDGES_eV_A) - 1, dtype=np.int64) for name in columns.config_types.counts()}
+    for done, (row, forces) in enumerate(_forces(results, columns.label_ids), 1):
+        tell("forces", done, len(columns))
+        sizes = np.clip(np.linalg.norm(forces, axis=1), FORCE_EDGES_eV_A[0], FORCE_EDGES_eV_A[-1])
+        name = columns.config_types.known[columns.config_types.codes[row]]
+        counts[name] += np.histogram(sizes, FORCE_EDGES_eV_A)[0]
+    return counts
+
+
+def _forces(results: Results, label_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Row and forces (N, 3) eV/Å of each label, in the order of the ids."""
+    rows = iter(range(len(label_ids)))
+    while part := list(islice(rows, _BATCH)):
+        ids = texts_of(label_ids[part])
+        found = {
+            each["_id"]: each["forces"]
+            for each in results.database["labels"].find({"_id": {"$in": ids}, "forces": {"$ne": None}}, {"forces": 1})
+        }
+        for row, id in zip(part, ids, strict=True):
+            if id not in found:
+                raise DataError(f"label {id} was taken away while it was read", "run the same command again")
+            yield row, unpack(found[id], 3)
+
+
+def quantile_eV_A(counts: np.ndarray, share: float) -> float | None:
+    """Return the force magnitude that this share of the atoms stays below; None without atoms."""
+    total = counts.sum()
+    if not total:
+        return None
+    place = int(np.searchsorted(np.cumsum(counts), share * total))
+    return float(np.sqrt(FORCE_EDGES_eV_A[place] * FORCE_EDGES_eV_A[place + 1]))
+
+
+def _pairs(methods: list[MethodData], reference: str | None) -> list[tuple[MethodData, MethodData]]:
+    """(reference, other) of every comparison."""
+    from gst_jobflow.report.words import FIRST_PRINCIPLES
+
+    if len(methods) < 2:
+        return []
+    ranks = list(FIRST_PRINCIPLES)
+
+    def order(each: MethodData) -> tuple[int, int]:
+        code = str(each.method.get("code", "")).lower()
+        return (ranks.index(code) if code in ranks else len(ranks), -len(each.columns))
+
+    first = next((each for each in methods if each.fingerprint == reference), None)
+    if reference is not None and first is None:
+        raise InputError(f"no chosen label is of {reference}", "choose another --reference, or other structures")
+    first = first or min(methods, key=order)
+    return [(first, other) for other in methods if other is not first]
+
+
+def compare(results: Results, one: MethodData, other: MethodData, tell: Progress | None = None) -> Comparison | None:
+    """Compare two methods on the structures that both have converged labels of; None: there is none.
+
+    Energies are less those of the atoms by least squares over these structures, of each method for itself: what is
+    left is what a fit would see differently. Zeros of energy, which methods choose freely, cancel.
+    """
+    _, mine, theirs = np.intersect1d(
+        one.columns.structure_ids, other.columns.structure_ids, assume_unique=True, return_indices=True
+    )
+    if not len(mine):
+        return None
+    pair = [(one.columns, mine), (other.columns, theirs)]
+    energy = np.stack([_relative_eV(columns, rows) for columns, rows in pair], axis=1)
+    types = one.columns.config_types.take(mine)
+    sums = {name: np.zeros(3) for name in types.counts()}
+    random, share = np.random.default_rng(0), _SAMPLED / (3 * one.columns.n_atoms[mine].sum())
+    sample, sample_types = [np.empty((0, 2))], [np.empty(0, dtype=np.int64)]
+    streams = [_forces(results, columns.label_ids[rows]) for columns, rows in pair]
+    for done, ((place, first), (_, second)) in enumerate(zip(*streams, strict=True), 1):
+        if tell is not None:
+            tell("compared forces", done, len(mine))
+        difference = second - first
+        sums[types.known[types.codes[place]]] += (
+            difference.size, float((difference**2).sum()), float(np.abs(difference).sum())
+        )  # fmt: skip
+        drawn = random.random(difference.size) < share
+        sample.append(np.stack([first.ravel()[drawn], second.ravel()[drawn]], axis=1))
+        sample_types.append(np.full(int(drawn.sum()), types.codes[place]))
+    names = np.array(types.list())
+    gaps_meV = 1e3 * (energy[:, 1] - energy[:, 0])
+    by_type = {name: _errors(gaps_meV[names == name], total) for name, total in sums.items()}
+    return Comparison(
+        one.fingerprint, other.fingerprint, _errors(gaps_meV, np.sum(list(sums.values()), axis=0)), by_type, energy,
+        names, np.concatenate(sample), np.array(types.known)[np.concatenate(sample_types)],
+    )  # fmt: skip
+
+
+def _relative_eV(columns: Columns, rows: np.ndarray) -> np.ndarray:
+    members = columns.members().take(rows)
+    return members.energies_eV - reference_eV(members.formulas, least_squares(members))
+
+
+def _errors(gaps_meV: np.ndarray, sums: np.ndarray) -> Errors:
+    components, squares, absolute = sums
+    return Errors(
+        n_structures=len(gaps_meV),
+        n_components=int(components),
+        energy_rmse_meV=float(np.sqrt(np.mean(gaps_meV**2))),
+        energy_worst_meV=float(np.abs(gaps_meV).max()),
+        force_rmse_meV_A=1e3 * float(np.sqrt(squares / max(components, 1))),
+        force_mae_meV_A=1e3 * float(absolute / max(components, 1)),
+    )
