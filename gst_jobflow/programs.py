@@ -65,8 +65,8 @@ def _tasks_per_node(environment: Mapping[str, str]) -> list[int]:
     return [int(tasks) for tasks, times in parts for _ in range(int(times or 1))]
 
 
-def lammps_engine(settings: Settings) -> LammpsEngine:
-    """LAMMPS with ML-PACE.
+def lammps_engine(settings: Settings, n_ranks: int | None = None) -> LammpsEngine:
+    """LAMMPS with ML-PACE, on `n_ranks` MPI ranks without GPUs; None: as many as the settings say, or the job has.
 
     Raises
     ------
@@ -80,9 +80,9 @@ def lammps_engine(settings: Settings) -> LammpsEngine:
         command=wanted.command,
         mpi_command=wanted.mpi_command,
         # outside of a queue each GPU gets its rank
-        ranks=wanted.ranks or (wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()),
+        ranks=n_ranks or wanted.ranks or (wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()),
         plugin_path=wanted.plugin_path,
-        gpus=wanted.gpus,
+        gpus=None if n_ranks else wanted.gpus,
     )
     if engine.ranks > 1 and wanted.mpi_command is None and os.environ.get("SLURM_JOB_ID"):
         return _through_slurm(engine)

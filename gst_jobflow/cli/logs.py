@@ -18,6 +18,7 @@ def command(
 ) -> None:
     """Show how each attempt of a job ended, and the end of what the last one printed."""
     from gst_jobflow.errors import InputError
+    from gst_jobflow.flows.details import detail
     from gst_jobflow.launch.logs import attempts_of, logs
     from gst_jobflow.store.connect import connect
 
@@ -26,11 +27,13 @@ def command(
         raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")
     chosen = found[(attempt or len(found)) - 1]
     shown = logs(Path(chosen["directory"]), lines)
+    at = detail(chosen["job_name"], Path(chosen["directory"])) if chosen["state"] == "running" else ""
     if as_json:
         fields = ("number", "state", "host", "slurm_job_id", "failure_class", "reason", "directory")
         print_json(
             {
                 "attempts": [{name: each.get(name) for name in fields} for each in found],
+                "progress": at,
                 "logs": [{"file": log.file, "lines": log.lines} for log in shown],
             }
         )
@@ -39,7 +42,7 @@ def command(
         where = each["host"] + (f", SLURM job {each['slurm_job_id']}" if each.get("slurm_job_id") else "")
         why = f": {each['failure_class']}: {each['reason']}" if each.get("reason") else ""
         typer.echo(f"attempt {each['number']} on {where} {each['state']}{why}")
-    typer.echo(f"in {chosen['directory']}")
+    typer.echo(f"in {chosen['directory']}" + (f": {at}" if at else ""))
     for log in shown:
         typer.echo(f"\n== {log.file.relative_to(chosen['directory'])}")
         typer.echo("\n".join(log.lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,8 @@ def command(
     database = connect(open_project())
     while True:
         report = {**status(database, ask_slurm=True), "searches": searches(database)}
+        for run in report["running"]:
+            run["progress"] = _progress(run)
         if as_json:
             print_json(report)
         else:
@@ -49,7 +52,7 @@ def _print(report: dict[str, Any]) -> None:
     typer.echo("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())))
     if report["running"]:
         rows = [_running(run) for run in report["running"]]
-        print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "directory"])
+        print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "is at", "directory"])
     for search in report["searches"]:
         best = f"; best loss {search['best_loss']:.4g} (fit {search['best_fit']})" if search["best_fit"] else ""
         failed = f", {search['n_failed']} of them failed" if search["n_failed"] else ""
@@ -66,12 +69,20 @@ def _print(report: dict[str, Any]) -> None:
         typer.echo(line)
 
 
+def _progress(run: dict[str, Any]) -> str:
+    """What a job is at, from its files; empty where they are not seen from here or say nothing."""
+    from gst_jobflow.flows.details import detail
+
+    return detail(run["name"], Path(run["directory"])) if run["directory"] else ""
+
+
 def _running(run: dict[str, Any]) -> list[Any]:
     host = run["host"] if not run["slurm_job_id"] else f"{run['host']} (job {run['slurm_job_id']})"
     since = run["started_at"]
     took = "" if since is None else _minutes((datetime.now(UTC) - since).total_seconds())
     return [
-        run["firework_id"], run["name"], host, run["number"], took, _clock(run["expected_end"]), run["directory"],
+        run["firework_id"], run["name"], host, run["number"], took, _clock(run["expected_end"]), run["progress"],
+        run["directory"],
     ]  # fmt: skip
 
 

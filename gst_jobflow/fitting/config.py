@@ -7,11 +7,13 @@ is refused by the models.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.documents.base import ConfigType
 from gst_jobflow.errors import InputError, nearest
 from gst_jobflow.strict import StrictModel
 
@@ -77,8 +79,9 @@ class CoreRepulsion(StrictModel):
 class RadialConfig(StrictModel):
     """The radial functions between two atoms and where they end; the same for every pair of elements.
 
-    With `SBessel` the radial parameter has no effect on the functions; it is kept because pacemaker wants one and
-    published settings state one.
+    What has an effect: with `SBessel` `radparameters` does nothing (pacemaker wants one, and published settings state
+    one); `dcut_A` is not read by the evaluator that fits, and only reaches the files. `rcut_A` always acts. With
+    `ChebExpCos` and `ChebPow` `radparameters` shapes the functions.
     """
 
     radbase: Literal["SBessel", "ChebExpCos", "ChebPow"] = "SBessel"
@@ -136,6 +139,33 @@ class LossConfig(StrictModel):
     w2_rad: float = Field(1e-8, ge=0, description="penalty on their second derivative")
 
 
+class WeightsConfig(StrictModel):
+    """How much structures count in the loss, by config_type; types that are not named keep the dataset's weight.
+
+    pacemaker makes the weights of energies, and those of forces, add up to 1: only their ratios matter.
+    """
+
+    config_types: dict[str, float] = Field(
+        default_factory=dict, description="in place of the dataset's weight; 0 leaves a type out of the training set"
+    )
+    bootstrap: bool = Field(
+        False,
+        description="multiply each training structure's weight by an exponential random number of mean 1 drawn with "
+        "the seed (Bayesian bootstrap, Rubin 1981), as members of an ensemble do",
+    )
+
+    @field_validator("config_types")
+    @classmethod
+    def _types_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        known = get_args(ConfigType)
+        for name, weight in value.items():
+            if name not in known:
+                raise ValueError(f"no config_type '{name}': {nearest(name, known)}")
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f"the weight of {name} is {weight}: give a number of 0 or more")
+        return value
+
+
 class OptimizerConfig(StrictModel):
     """How the loss is minimised, and when to stop."""
 
@@ -180,9 +210,19 @@ class FitConfig(StrictModel):
     radial: RadialConfig = Field(default_factory=RadialConfig)
     functions: FunctionsConfig = Field(default_factory=FunctionsConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
+    weights: WeightsConfig = Field(default_factory=WeightsConfig)
+    solver: Literal["pacemaker", "linear"] = Field(
+        "pacemaker",
+        description="pacemaker: all parameters by the optimiser, with TensorFlow; linear: P = 1 only, the coefficients "
+        "of the functions by least squares, in seconds, radial functions as they are",
+    )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
-    seed: int = Field(42, ge=0)
+    seed: int = Field(
+        42,
+        ge=0,
+        description="pacemaker begins with coefficients of zero: without weights.bootstrap a fit hardly depends on it",
+    )
 
     @field_validator("elements")
     @classmethod
@@ -197,6 +237,21 @@ class FitConfig(StrictModel):
             raise ValueError(f"elements must be named once each, got {list(value)}")
         # pacemaker sorts them too; one order makes equal configurations equal
         return tuple(sorted(value))
+
+    @model_validator(mode="after")
+    def _linear_is_linear(self) -> FitConfig:
+        if self.solver != "linear":
+            return self
+        if self.embedding.n_densities != 1 or self.embedding.pairs()[1] != 1:
+            raise ValueError(
+                f"the linear solver is for one density with exponent 1, not n_densities = {self.embedding.n_densities} "
+                f"with {list(self.embedding.pairs())}: set n_densities to 1, or solver to pacemaker"
+            )
+        if self.optimizer.ladder_step is not None:
+            raise ValueError("the linear solver has no ladder: leave ladder_step out, or set solver to pacemaker")
+        if self.radial.repulsion is not None:
+            raise ValueError("the linear solver adds no core repulsion: leave it out, or set solver to pacemaker")
+        return self
 
     @model_validator(mode="after")
     def _every_block_gets_a_function(self) -> FitConfig:
@@ -235,8 +290,18 @@ class FitConfig(StrictModel):
 
     @classmethod
     def linear(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
-        """Return the linear potential (P = 1) of the paper's ablation, else as GST-ACE-24."""
-        return cls(elements=elements, embedding=EmbeddingConfig(n_densities=1))
+        """Return the linear potential (P = 1) of the paper's ablation, else as GST-ACE-24, by the linear solver.
+
+        The paper's own was fitted by pacemaker, radial functions included: that is `solver` pacemaker.
+        """
+        return cls(elements=elements, embedding=EmbeddingConfig(n_densities=1), solver="linear")
+
+    def as_linear(self) -> FitConfig:
+        """Return the linear fit (P = 1) with the same functions: a quick look, or a first guess for this one."""
+        values = {**self.model_dump(), "embedding": EmbeddingConfig(n_densities=1).model_dump(), "solver": "linear"}
+        values["radial"]["repulsion"] = None
+        values["optimizer"]["ladder_step"] = None
+        return FitConfig.model_validate(values)
 
     def upfit(self, kappa: float = 0.1) -> FitConfig:
         """Return the same fit with more weight on energies, for continuing from a finished potential.

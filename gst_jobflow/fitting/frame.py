@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
+
+    from gst_jobflow.fitting.config import WeightsConfig
 
 
 def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping[str, float]) -> pd.DataFrame:
@@ -48,6 +51,28 @@ def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping
         raise DataError(f"label {repeated[0]} is in the dataset more than once", "take each label once")
     rows = [_row(item, reference_energies) for item in items]
     return pd.DataFrame(rows)
+
+
+def weighted(items: Sequence[LabelledStructure], weights: WeightsConfig, seed: int = 0) -> list[LabelledStructure]:
+    """Return a training set with the weights of a fit: those of weight 0 are left out; `seed` draws the bootstrap's.
+
+    Raises
+    ------
+    InputError
+        Nothing is left.
+    """
+    chosen = [
+        replace(item, weight=weights.config_types.get(item.config_type, item.weight))
+        for item in items
+        if weights.config_types.get(item.config_type, item.weight) != 0
+    ]
+    if items and not chosen:
+        types = ", ".join(sorted({item.config_type for item in items}))
+        raise InputError(f"all weights are zero: the training set is of {types}", "give one of them a weight above 0")
+    if not weights.bootstrap:
+        return chosen
+    draws = np.random.default_rng(seed).exponential(size=len(chosen))
+    return [replace(item, weight=item.weight * float(draw)) for item, draw in zip(chosen, draws, strict=True)]
 
 
 def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> dict[str, object]:

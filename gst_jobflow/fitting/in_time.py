@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.deadline import stopped_in_time
 from gst_jobflow.errors import RunError
-from gst_jobflow.fitting.run import progress
+from gst_jobflow.fitting.progress import progress
 from gst_jobflow.processes import end_programs_in
 
 if TYPE_CHECKING:

@@ -11,15 +11,28 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Maker, job
 
 from gst_jobflow.categories import in_category
-from gst_jobflow.documents import Cost, Dataset, Potential, PotentialFiles, Rmse, RmseOfType, derive_id
-from gst_jobflow.errors import InputError
+from gst_jobflow.documents import (
+    Cost,
+    Dataset,
+    Errors,
+    LammpsCheck,
+    Potential,
+    PotentialFiles,
+    Rmse,
+    RmseOfType,
+    derive_id,
+)
+from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.fitting.config import FitConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.parse import FitMetrics
     from gst_jobflow.fitting.run import FitFiles, PacemakerRunner
+    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
@@ -38,11 +51,17 @@ class PacemakerFitMaker(Maker):
         Name that people find the potential by.
     config
         Everything that shapes the fit.
+    tags
+        Words that people find the potential by, too.
+    measure_speed
+        Whether to time molecular dynamics with it afterwards, on one rank; takes seconds.
     """
 
     name: str = "fit"
     potential_name: str = "potential"
     config: FitConfig = field(default_factory=FitConfig.small)
+    tags: list[str] = field(default_factory=list)
+    measure_speed: bool = True
 
     @job
     def make(self, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
@@ -78,12 +97,13 @@ class PacemakerFitMaker(Maker):
         runner = pacemaker_runner(settings)
         directory = work_directory(results, "fit")
         parent = None if parent_id is None else _yaml_of(results, parent_id)
+        train, test = (load_split(results, dataset, split) for split in ("train", "test"))
         fit = partial(
             run_fit,
             runner,
             self.config,
-            load_split(results, dataset, "train"),
-            load_split(results, dataset, "test"),
+            train,
+            test,
             dataset.reference_energies_eV,
             directory,
             initial_potential=parent,
@@ -92,7 +112,8 @@ class PacemakerFitMaker(Maker):
         files = fit_in_time(fit, directory, deadline)
         if files is None:
             return continuation(self.make(dataset_id, parent_id))
-        potential = potential_document(results, self, dataset, parent_id, files, runner)
+        tried = try_in_lammps(settings, files, test or train, speed=self.measure_speed)
+        potential = potential_document(results, self, dataset, parent_id, files, runner, tried)
         results.add(potential)
         return {
             "potential_id": potential.id,
@@ -117,6 +138,38 @@ def _yaml_of(results: Results, potential_id: str) -> Path:
     return results.artifacts.path(ref)
 
 
+def try_in_lammps(
+    settings: Settings, files: FitFiles, items: Sequence[LabelledStructure], *, speed: bool
+) -> dict[str, Any]:
+    """Compare the files with the fit's own predictions in LAMMPS and time it: `lammps_check`, `speed`.
+
+    A node without LAMMPS says so in the document; it is no error of the fit.
+
+    Raises
+    ------
+    RunError
+        LAMMPS predicts something else (class ``mismatch``).
+    """
+    from gst_jobflow.dynamics.deck import PotentialFiles as Files
+    from gst_jobflow.evaluation.speed import measure
+    from gst_jobflow.fitting.lammps_check import check_in_lammps
+    from gst_jobflow.fitting.parse import count_functions, read_predictions
+    from gst_jobflow.programs import lammps_engine
+
+    try:
+        engine = lammps_engine(settings, n_ranks=1)
+    except MissingProgramError as err:
+        return {"lammps_check": LammpsCheck(state="not_checked", reason=err.message)}
+    predictions = read_predictions(files.directory)
+    found: dict[str, Any] = {
+        "lammps_check": check_in_lammps(engine, files, items, predictions.get("test", predictions["train"]))
+    }
+    if speed:
+        potential = Files(yace=str(files.yace), elements=list(count_functions(files.yaml).elements))
+        found["speed"] = measure(engine, potential)
+    return found
+
+
 def potential_document(
     results: Results,
     maker: PacemakerFitMaker,
@@ -124,9 +177,14 @@ def potential_document(
     parent_id: str | None,
     files: FitFiles,
     runner: PacemakerRunner,
+    tried: dict[str, Any],
 ) -> Potential:
-    """Make the document of a finished fit: errors from the predictions, files to the artifacts."""
+    """Make the document of a finished fit: errors from the predictions, files to the artifacts.
+
+    `tried` is what :func:`try_in_lammps` found.
+    """
     from gst_jobflow.fitting import parse
+    from gst_jobflow.fitting.progress import how_it_ended
     from gst_jobflow.store.context import job_uuid
 
     metrics = parse.evaluate_directory(files.directory)
@@ -135,6 +193,7 @@ def potential_document(
     endings = ("yaml", "yace", "asi")
     stored = {ending: results.artifacts.put(getattr(files, ending), f"potential.{ending}") for ending in endings}
     config = maker.config.model_dump(mode="json")
+    ending = how_it_ended(files.directory)
     return Potential(
         _id=derive_id("potential", dataset.id, parent_id, config, stored["yace"].sha256),
         name=maker.potential_name,
@@ -146,12 +205,16 @@ def potential_document(
         n_parameters=summary.n_parameters,
         cutoff_A=summary.cutoff_A,
         **_errors(metrics),
+        **tried,
+        converged=ending.converged,
+        stop_reason=ending.reason,
         artifacts=PotentialFiles(**stored),
         files=[results.artifacts.put(path) for path in (files.input_yaml, parity)],
         config=config,
         cost=Cost.of(files.wall_s, runner.threads),
         seed=maker.config.seed,
         versions=_versions(),
+        tags=maker.tags,
         job_uuid=job_uuid(),
     )
 
@@ -163,6 +226,8 @@ def _errors(metrics: FitMetrics) -> dict[str, Any]:
             split: {name: RmseOfType(**errors.model_dump()) for name, errors in types.items()}
             for split, types in metrics.rmse_by_config_type.items()
         },
+        "mae": {split: Errors(**errors.model_dump()) for split, errors in metrics.mae.items()},
+        "max_error": {split: Errors(**errors.model_dump()) for split, errors in metrics.max_error.items()},
     }
 
 

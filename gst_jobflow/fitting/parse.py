@@ -46,6 +46,7 @@ class FitMetrics(StrictModel):
     mae: dict[str, Errors]
     rmse_by_config_type: dict[str, dict[str, ErrorsOfType]]
     mae_by_config_type: dict[str, dict[str, ErrorsOfType]]
+    max_error: dict[str, Errors]
 
 
 @dataclass(frozen=True)
@@ -160,32 +161,33 @@ def _read_split(path: Path) -> Predictions:
 
 
 def evaluate(predictions: Mapping[str, Predictions]) -> FitMetrics:
-    """Return RMSE and MAE by split, overall and by config_type.
+    """Return RMSE and MAE by split, overall and by config_type, and the largest errors by split.
 
     Energy errors are per atom, averaged over structures; force errors are averaged over the three components of all
     atoms, the definition of pacemaker's `rmse_f_comp` and of the literature's tables.
     """
-    found: dict[str, dict[str, Any]] = {key: {} for key in ("rmse", "mae", "rmse_by_config_type", "mae_by_config_type")}
+    found: dict[str, dict[str, Any]] = {key: {} for key in FitMetrics.model_fields}
     for split, those in predictions.items():
         everything = np.ones(len(those.names), dtype=bool)
-        found["rmse"][split], found["mae"][split] = _errors(those, everything)
+        found["rmse"][split], found["mae"][split], found["max_error"][split] = _errors(those, everything)
         found["rmse_by_config_type"][split], found["mae_by_config_type"][split] = {}, {}
         for config_type in sorted(set(those.config_types.tolist())):
             chosen = those.config_types == config_type
-            for name, errors in zip(("rmse", "mae"), _errors(those, chosen), strict=True):
+            for name, errors in zip(("rmse", "mae"), _errors(those, chosen)[:2], strict=True):
                 found[f"{name}_by_config_type"][split][config_type] = ErrorsOfType(
                     **errors.model_dump(), n_structures=int(chosen.sum())
                 )
     return FitMetrics(**found)
 
 
-def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Errors, Errors]:
-    """Return RMSE and MAE (meV/atom, meV/Å) of the chosen structures; `chosen` has shape (n_structures,)."""
+def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Errors, Errors, Errors]:
+    """Return RMSE, MAE and largest error (meV/atom, meV/Å) of those structures; `chosen` has shape (n_structures,)."""
     energy = 1e3 * (those.energy_pred_eV_per_atom - those.energy_ref_eV_per_atom)[chosen]
     force = 1e3 * (those.forces_pred_eV_A - those.forces_ref_eV_A)[np.repeat(chosen, those.n_atoms)]
     rmse = Errors(energy_meV_per_atom=np.sqrt(np.mean(energy**2)), force_meV_per_A=np.sqrt(np.mean(force**2)))
     mae = Errors(energy_meV_per_atom=np.mean(np.abs(energy)), force_meV_per_A=np.mean(np.abs(force)))
-    return rmse, mae
+    largest = Errors(energy_meV_per_atom=np.max(np.abs(energy)), force_meV_per_A=np.max(np.abs(force)))
+    return rmse, mae, largest
 
 
 def evaluate_directory(directory: Path) -> FitMetrics:

@@ -20,21 +20,26 @@ from pydantic import Field
 
 from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import CoreRepulsion, FitConfig, render_input, to_yaml
-from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
-from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
+from gst_jobflow.fitting.files import (
+    CONTINUED_FILE,
+    INPUT_FILE,
+    LINEAR_DONE_FILE,
+    LINEAR_PROGRESS_FILE,
+    OUTPUT_FILE,
+    POTENTIAL_FILE,
+    REQUEST_FILE,
+    START_FILE,
+    TEST_FILE,
+    TRAIN_FILE,
+)
+from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted, write_pckl
+from gst_jobflow.fitting.parse import load_yaml, read_metric_rows
+from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
+from gst_jobflow.fitting.start import check_start, start_text
 from gst_jobflow.processes import run_program
 from gst_jobflow.strict import StrictModel
 
 logger = logging.getLogger(__name__)
-
-INPUT_FILE = "input.yaml"
-REQUEST_FILE = "fit_request.json"
-START_FILE = "start_potential.yaml"
-CONTINUED_FILE = "continued.json"
-TRAIN_FILE = "train.pckl.gzip"
-TEST_FILE = "test.pckl.gzip"
-POTENTIAL_FILE = "output_potential.yaml"
-OUTPUT_FILE = "pacemaker.out"
 
 # What a run of pacemaker leaves; taken away before the next one, so that nothing of an older run is read as its own.
 _PRODUCTS = (
@@ -44,6 +49,8 @@ _PRODUCTS = (
     "*potential*.yaml",
     "output_potential.*",
     "log.txt",
+    LINEAR_PROGRESS_FILE,
+    LINEAR_DONE_FILE,
 )
 
 _FAILURES = (
@@ -81,6 +88,12 @@ class PacemakerRunner(StrictModel):
         """
         found = {name: _find_program(name) for name in ("pacemaker", "pace_yaml2yace", "pace_activeset")}
         return cls(**found, threads=threads, timeout_s=timeout_s)
+
+    @property
+    def python(self) -> Path:
+        """The Python that pacemaker runs in."""
+        beside = self.pacemaker.parent / "python"
+        return beside if beside.is_file() else Path(sys.executable)
 
     def environment(self, gpu: str | int | None = "auto") -> dict[str, str]:
         """Return the environment of the programs: thread counts, quiet TensorFlow, no surprises from the user's."""
@@ -140,7 +153,7 @@ def run_fit(
     ----------
     initial_potential
         The `.yaml` of a finished potential to start from (upfit). All its coefficients go on being fitted; with
-        `ladder_step` it is grown instead.
+        `ladder_step` it is grown instead. A linear one may start a fit of more densities: its own is the first.
     continue_from
         Directory of an interrupted run of the same fit (may be `directory` itself). Goes on from its last iteration
         with the iterations that are left. BFGS begins with a fresh Hessian, so the path differs from an
@@ -158,24 +171,26 @@ def run_fit(
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     _check_elements(config, [*train, *(test or ())])
+    train = weighted(train, config.weights, config.seed)
+    _check_elements_are_trained(train, test)
     check_active_set_possible(config, train)
     request = _request(config, train, test, reference_energies, initial_potential)
     start, done, spent_s = initial_potential, 0, 0.0
     if continue_from is not None:
         continue_from = Path(continue_from).resolve()
         _check_same_fit(continue_from, request)
-        if continue_from == directory and _fit_is_finished(directory, has_test=bool(test)):
+        if continue_from == directory and fit_is_finished(directory, has_test=bool(test)):
             return convert(runner, directory, wall_s=_seconds_spent(directory))
         spent_s = _seconds_spent(continue_from)
         interrupted, done = _last_iteration(continue_from)
         start = interrupted or initial_potential
     if start is not None:
-        _check_start(start, config)
+        check_start(start, config)
     # the start is written before the old files go, so that a kill in between loses no iteration
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
-        _write(directory / START_FILE, without_fit_cycles(Path(start).read_text()))
+        _write(directory / START_FILE, start_text(start, config))
     _clean(directory)
     left = config.model_copy(
         update={"optimizer": config.optimizer.model_copy(update={"maxiter": max(1, config.optimizer.maxiter - done)})}
@@ -183,15 +198,20 @@ def run_fit(
     _write_inputs(left, train, test, reference_energies, directory)
     _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
     _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
-    arguments = [INPUT_FILE]
-    if start is not None:
-        arguments += ["-ip" if config.optimizer.ladder_step else "-p", START_FILE]
     begin = time.monotonic()
-    _run(runner, [runner.pacemaker, *arguments], directory, OUTPUT_FILE, config.backend.gpu)
+    _run(runner, _command(runner, config, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
     if isinstance(config.radial.repulsion, CoreRepulsion):
         potential = directory / POTENTIAL_FILE
         _write(potential, with_core(potential.read_text(), config.radial.repulsion))
     return convert(runner, directory, wall_s=spent_s + time.monotonic() - begin)
+
+
+def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[str | Path]:
+    """The program of the solver and its arguments."""
+    if config.solver == "linear":
+        return [runner.python, Path(__file__).with_name("linear_program.py"), str(runner.threads)]
+    start = ["-ip" if config.optimizer.ladder_step else "-p", START_FILE] if goes_on else []
+    return [runner.pacemaker, INPUT_FILE, *start]
 
 
 def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> FitFiles:
@@ -220,7 +240,7 @@ def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> Fi
         yaml=potential,
         yace=yace,
         asi=asi,
-        iterations_before=_iterations_before(directory),
+        iterations_before=iterations_before(directory),
         wall_s=wall_s,
     )
 
@@ -239,36 +259,6 @@ def _make_active_set(runner: PacemakerRunner, directory: Path) -> None:
             raise
         logger.warning("active set of all atoms, because: %s", error.message)
         _run(runner, [*command, "-a"], directory, "pace_activeset.out", None)
-
-
-def progress(directory: Path) -> dict[str, Any]:
-    """Return how far the fit in `directory` is; cheap, and safe while it runs.
-
-    Returns
-    -------
-    dict
-        `stage` (`waiting`, `preparing`, `fitting`, `predicting`, `converting`, `finished`), `iteration` and
-        `max_iterations` (with those of the runs that it continues), `loss`, `rmse` {train,test} {energy_meV_per_atom,
-        force_meV_per_A} so far, `n_functions`. Numbers are None as long as there are none.
-    """
-    before = _iterations_before(directory)
-    rows = {
-        "train": read_metric_rows(directory / "metrics.txt"),
-        "test": read_metric_rows(directory / "test_metrics.txt"),
-    }
-    last = rows["train"][-1] if rows["train"] else None
-    return {
-        "stage": _stage(directory, started=last is not None),
-        "iteration": before + int(last["iter_num"]) if last else None,
-        "max_iterations": _asked_iterations(directory, before),
-        "loss": last["loss"] if last else None,
-        "rmse": {
-            split: {"energy_meV_per_atom": 1e3 * r[-1]["rmse_epa"], "force_meV_per_A": 1e3 * r[-1]["rmse_f_comp"]}
-            for split, r in rows.items()
-            if r
-        },
-        "n_functions": int(last["nfuncs"]) if last else None,
-    }
 
 
 def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructure]) -> None:
@@ -299,9 +289,17 @@ def _check_elements(config: FitConfig, items: Sequence[LabelledStructure]) -> No
             )
 
 
-def without_fit_cycles(text: str) -> str:
-    """Return a potential's YAML without the mark that its fit is done, which makes pacemaker skip the fit."""
-    return re.sub(r"(?m)^\s+_fit_cycles:.*\n", "", text)
+def _check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequence[LabelledStructure] | None) -> None:
+    def elements(items: Sequence[LabelledStructure]) -> set[str]:
+        return {symbol for item in items for symbol in set(item.atoms.get_chemical_symbols())}
+
+    if not train:
+        raise DataError("the training set is empty", "gst dataset show says what the dataset holds")
+    if only_tested := sorted(elements(test or ()) - elements(train)):
+        raise DataError(
+            f"{', '.join(only_tested)} is in the test set but not in the training set",
+            "make the dataset with another seed of the split, or label more structures with it",
+        )
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:
@@ -359,22 +357,6 @@ def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
         )
 
 
-def _check_start(path: Path, config: FitConfig) -> None:
-    """Refuse a start potential that is not of this fit's elements, densities and cutoff."""
-    found = count_functions(path)
-    wanted = {
-        "elements": (found.elements, config.elements),
-        "n_densities": (found.n_densities, config.embedding.n_densities),
-        "cutoff, Å": (found.cutoff_A, config.radial.rcut_A),
-    }
-    for what, (is_, should) in wanted.items():
-        if is_ != should:
-            raise InputError(
-                f"{path}: {what} of the start potential {is_} differ from the fit's {should}",
-                "use the configuration that the potential was fitted with",
-            )
-
-
 def _last_iteration(directory: Path) -> tuple[Path | None, int]:
     """Return the potential of the last iteration of an interrupted run and the iterations done up to it.
 
@@ -390,11 +372,11 @@ def _last_iteration(directory: Path) -> tuple[Path | None, int]:
             continue
         if whole:
             done = int(rows[-1]["iter_num"]) if rows else 0
-            return path, _iterations_before(directory) + done
+            return path, iterations_before(directory) + done
         logger.warning("passed over %s: it is cut off", path)
     start = directory / START_FILE
     # killed before its first iteration: go on from where it was to go on
-    return (start if start.is_file() else None), _iterations_before(directory)
+    return (start if start.is_file() else None), iterations_before(directory)
 
 
 def _shape_file(directory: Path) -> Path:
@@ -412,11 +394,6 @@ def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return shapes[0] == shapes[1]
 
 
-def _iterations_before(directory: Path) -> int:
-    path = directory / CONTINUED_FILE
-    return int(json.loads(path.read_text())["iterations_before"]) if path.is_file() else 0
-
-
 def _seconds_spent(directory: Path) -> float:
     """Wall time of an interrupted fit and those before it, s, as far as its last written line tells."""
     started, last = directory / CONTINUED_FILE, directory / "metrics.txt"
@@ -424,33 +401,6 @@ def _seconds_spent(directory: Path) -> float:
         return 0.0
     before = json.loads(started.read_text()).get("wall_s_before", 0.0)
     return before + (max(0.0, last.stat().st_mtime - started.stat().st_mtime) if last.is_file() else 0.0)
-
-
-def _asked_iterations(directory: Path, before: int) -> int | None:
-    path = directory / INPUT_FILE
-    if not path.is_file():
-        return None
-    import yaml
-
-    return before + int(yaml.safe_load(path.read_text())["fit"]["maxiter"])
-
-
-def _stage(directory: Path, started: bool) -> str:
-    if (directory / "output_potential.asi").is_file():
-        return "finished"
-    if _fit_is_finished(directory, has_test=(directory / TEST_FILE).is_file()):
-        return "converting"
-    if (directory / POTENTIAL_FILE).is_file():
-        return "predicting"
-    if started:
-        return "fitting"
-    return "preparing" if (directory / INPUT_FILE).is_file() else "waiting"
-
-
-def _fit_is_finished(directory: Path, has_test: bool) -> bool:
-    """Tell whether pacemaker wrote its last file: the picture after the last predictions."""
-    last = "test_E-dE-nn.png" if has_test else "train_E-dE-nn.png"
-    return (directory / POTENTIAL_FILE).is_file() and (directory / "report" / last).is_file()
 
 
 def _clean(directory: Path) -> None:

@@ -21,16 +21,26 @@ def _labels(directory: Path) -> str:
 
 
 def _fit(directory: Path) -> str:
-    from gst_jobflow.fitting.run import progress
+    from gst_jobflow.fitting.progress import progress
 
     now = progress(directory)
-    if now["iteration"] is None:
-        return str(now["stage"])
-    words = f"{now['stage']}, iteration {now['iteration']} of at most {now['max_iterations']}"
+    words = [str(now["stage"])]
+    if now["iteration"] is not None:
+        most = f" of at most {now['max_iterations']}" if now["max_iterations"] else ""
+        words.append(f"iteration {now['iteration']}{most}")
+    if now["loss"] is not None:
+        words.append(f"loss {now['loss']:.3g}")
     train = now["rmse"].get("train")
     if train:
-        words += f", {train['energy_meV_per_atom']:.0f} meV/atom, {train['force_meV_per_A']:.0f} meV/Å"
-    return words
+        words.append(f"{train['energy_meV_per_atom']:.3g} meV/atom, {train['force_meV_per_A']:.3g} meV/Å")
+    if now["time_left_s"] is not None:
+        words.append(f"{_clock(now['time_left_s'])} left")
+    return ", ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}:{minutes:02d} h" if hours else f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _dynamics(directory: Path) -> str:

@@ -17,7 +17,9 @@ import yaml
 
 from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.run import PacemakerRunner, diagnose, progress, run_fit, without_fit_cycles
+from gst_jobflow.fitting.progress import progress
+from gst_jobflow.fitting.run import PacemakerRunner, diagnose, run_fit
+from gst_jobflow.fitting.start import without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
 

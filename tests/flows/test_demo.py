@@ -65,7 +65,7 @@ def kill_when(folder: Path, condition: Callable[[Results], Attempt | None]) -> A
 
 
 def in_the_middle_of_the_fit(results: Results) -> Attempt | None:
-    from gst_jobflow.fitting.run import progress
+    from gst_jobflow.fitting.progress import progress
 
     attempt = running(results, "fit")
     for folder in Path(attempt.directory).glob("fit-*") if attempt else ():

@@ -1,0 +1,1 @@
+"""How good a potential is on labels that it was not made of, and how fast."""

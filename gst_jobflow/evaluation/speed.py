@@ -1,0 +1,80 @@
+"""What molecular dynamics with a potential costs, on one cell for all potentials of the same elements."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.documents import Speed
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import LammpsEngine
+
+SPACING_A = 3.0
+"""Between sites of the cell: that of rock-salt GST, so the number of neighbours is that of the material."""
+CELLS = {
+    frozenset(("Ge", "Sb", "Te")): "Ge1Sb2Te4",
+    frozenset(("Sb", "Te")): "Sb2Te3",
+    frozenset(("Ge", "Te")): "GeTe",
+}
+REPEAT = 4
+N_STEPS = 20
+
+
+def speed_cell(elements: Sequence[str]) -> Atoms:
+    """Rock salt of 4 x 4 x 4 cells where the elements are of the GeTe–Sb2Te3 line, else simple cubic of all in turn.
+
+    Both have sites 3 Å apart.
+    """
+    formula = CELLS.get(frozenset(elements))
+    if formula is not None:
+        from gst_jobflow.structures.crystals import rocksalt
+
+        atoms = rocksalt(formula, (REPEAT, REPEAT, REPEAT), a_A=2 * SPACING_A, seed=1)
+    else:
+        from ase.build import bulk
+
+        atoms = bulk(elements[0], "sc", a=SPACING_A) * (2 * REPEAT, 2 * REPEAT, 2 * REPEAT)
+        atoms.symbols = [elements[place % len(elements)] for place in range(len(atoms))]
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def measure(engine: LammpsEngine, potential: PotentialFiles, n_steps: int = N_STEPS) -> Speed:
+    """Time the recursive evaluator on the ranks of `engine`.
+
+    Raises
+    ------
+    RunError
+        LAMMPS fails.
+    """
+    from gst_jobflow.dynamics.single_point import measure_speed
+
+    atoms = speed_cell(potential.elements)
+    with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
+        cost = measure_speed(engine, potential, atoms, Path(folder), n_steps)
+    return Speed(
+        us_per_atom_step=cost.us_per_atom_step,
+        ranks=cost.ranks,
+        n_atoms=cost.n_atoms,
+        formula=atoms.get_chemical_formula(mode="hill"),
+        n_steps=cost.n_steps,
+        pair_style="pace recursive",
+        processor=processor(),
+        version=cost.version,
+    )
+
+
+def processor() -> str:
+    """Name of this computer's processor, and how many cores a job may use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.processor() or platform.machine())}, {len(os.sched_getaffinity(0))} cores"

@@ -1,0 +1,134 @@
+"""Whether LAMMPS, with the files that a fit made for it, predicts what the fit predicted."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.documents import LammpsCheck
+from gst_jobflow.errors import RunError
+from gst_jobflow.fitting.parse import Predictions, load_yaml
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.datasets.read import LabelledStructure
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.dynamics.single_point import PairStyle, SinglePoint
+    from gst_jobflow.fitting.run import FitFiles
+
+logger = logging.getLogger(__name__)
+
+N_STRUCTURES = 5
+STYLES: tuple[PairStyle, ...] = ("recursive", "extrapolation")
+# Both evaluate the same functions in double precision: differences seen are 1e-9 meV/atom and 1e-6 meV/Å. The limits
+# leave room for other compilers and splines of radial functions, and are far below the error of any potential, so that
+# what passes them is a file of another potential, another order of elements, or another evaluator.
+ENERGY_LIMIT_MEV_PER_ATOM = 0.01
+FORCE_LIMIT_MEV_PER_A = 0.1
+FORCE_LIMIT_RELATIVE = 1e-5
+
+
+def check_in_lammps(
+    engine: LammpsEngine, files: FitFiles, items: Sequence[LabelledStructure], predictions: Predictions
+) -> LammpsCheck:
+    """Compare energies and forces of the smallest few structures, with both pair styles.
+
+    Parameters
+    ----------
+    items
+        The structures of one split, in any order; those that a core put in after the fit reaches are passed over.
+    predictions
+        What the fit predicted for them, by label id.
+
+    Raises
+    ------
+    RunError
+        They differ (class ``mismatch``), or LAMMPS fails.
+    """
+    from gst_jobflow.dynamics import log as lammps_log
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import LOG_FILE
+    from gst_jobflow.dynamics.single_point import single_points
+
+    chosen = _choose(items, _reach_of_core_A(files.yaml))
+    if not chosen:
+        reason = "in each structure atoms are inside the core, which was put in after the fit"
+        return LammpsCheck(state="not_checked", reason=reason)
+    content = load_yaml(files.yaml)
+    elements = sorted({str(block["speciesblock"]).split()[0] for block in content["species"]})
+    paths = {name: str(getattr(files, name)) for name in ("yace", "yaml", "asi")}
+    potential = PotentialFiles(elements=elements, **paths)
+    worst = np.zeros(2)
+    with tempfile.TemporaryDirectory(prefix="gst_check_") as folder:
+        for style in STYLES:
+            found = single_points(engine, potential, [item.atoms for item in chosen], Path(folder) / style, style)
+            worst = np.maximum(worst, _differences(style, chosen, found, predictions))
+        version = lammps_log.version((Path(folder) / STYLES[0] / LOG_FILE).read_text())
+    return LammpsCheck(
+        state="passed",
+        n_structures=len(chosen),
+        styles=["pace recursive", "pace/extrapolation"],
+        max_energy_difference_meV_per_atom=float(worst[0]),
+        max_force_difference_meV_per_A=float(worst[1]),
+        version=version,
+    )
+
+
+def _choose(items: Sequence[LabelledStructure], core_A: float) -> list[LabelledStructure]:
+    """The smallest structures that no core reaches: quick, and of all kinds as far as there are some."""
+    by_size = sorted(items, key=lambda item: (len(item.atoms), item.label_id))
+    chosen = []
+    for item in by_size:
+        if core_A == 0 or _closest_A(item.atoms, core_A) >= core_A:
+            chosen.append(item)
+        if len(chosen) == N_STRUCTURES:
+            break
+    return chosen
+
+
+def _closest_A(atoms: Atoms, within_A: float) -> float:
+    from matscipy.neighbours import neighbour_list
+
+    return float(min(neighbour_list("d", atoms, within_A), default=within_A))
+
+
+def _reach_of_core_A(yaml: Path) -> float:
+    """The largest distance at which a core takes part, Å; 0 where there is none."""
+    return max((float(block.get("r_in") or 0) for block in load_yaml(yaml)["species"]), default=0.0)
+
+
+def _differences(
+    style: str, chosen: Sequence[LabelledStructure], found: Sequence[SinglePoint], predictions: Predictions
+) -> np.ndarray:
+    """Largest differences in energy (meV/atom) and force (meV/Å).
+
+    Raises
+    ------
+    RunError
+        One is beyond what splines explain.
+    """
+    starts = np.concatenate([[0], np.cumsum(predictions.n_atoms)])
+    place = {name: index for index, name in enumerate(predictions.names.tolist())}
+    worst = np.zeros(2)
+    for item, point in zip(chosen, found, strict=True):
+        index = place[item.label_id]
+        forces = predictions.forces_pred_eV_A[starts[index] : starts[index + 1]]
+        energy = 1e3 * abs(point.energy_eV / len(item.atoms) - predictions.energy_pred_eV_per_atom[index])
+        force = 1e3 * np.abs(point.forces_eV_A - forces).max()
+        limit = FORCE_LIMIT_MEV_PER_A + FORCE_LIMIT_RELATIVE * 1e3 * np.abs(forces).max()
+        # written so that a number that is not finite does not pass
+        if not (energy <= ENERGY_LIMIT_MEV_PER_ATOM and force <= limit):
+            raise RunError(
+                f"LAMMPS ({style}) and the fit differ by {energy:.3g} meV/atom and {force:.3g} meV/Å for label "
+                f"{item.label_id}",
+                "the potential was not stored; see that LAMMPS's ML-PACE is as new as pacemaker: gst doctor",
+                "mismatch",
+            )
+        worst = np.maximum(worst, [energy, force])
+    return worst

@@ -1,0 +1,156 @@
+"""How far a fit is, and how it ended, from the files that it writes itself; cheap, and safe while it runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gst_jobflow.fitting.files import (
+    CONTINUED_FILE,
+    INPUT_FILE,
+    LINEAR_DONE_FILE,
+    LINEAR_PROGRESS_FILE,
+    OUTPUT_FILE,
+    POTENTIAL_FILE,
+    TEST_FILE,
+)
+from gst_jobflow.fitting.parse import read_metric_rows
+
+
+def progress(directory: Path) -> dict[str, Any]:
+    """Return how far the fit in `directory` is.
+
+    Returns
+    -------
+    dict
+        `stage` (`waiting`, `preparing`, `fitting`, `predicting`, `converting`, `finished`), `iteration` and
+        `max_iterations` (with those of the runs that it continues; of the linear solver: structures), `loss`,
+        `rmse` {train,test} {energy_meV_per_atom, force_meV_per_A} so far, `n_functions`, `time_left_s` (until all
+        iterations are done; an upper bound at first, since TensorFlow's tracing counts as iterations). Numbers are
+        None as long as there are none.
+    """
+    before = iterations_before(directory)
+    rows = {
+        "train": read_metric_rows(directory / "metrics.txt"),
+        "test": read_metric_rows(directory / "test_metrics.txt"),
+    }
+    last = rows["train"][-1] if rows["train"] else None
+    stage = _stage(directory, started=last is not None)
+    done, asked = _counted(directory, before, last)
+    return {
+        "stage": stage,
+        "iteration": done,
+        "max_iterations": asked,
+        "loss": last["loss"] if last else None,
+        "rmse": {
+            split: {"energy_meV_per_atom": 1e3 * r[-1]["rmse_epa"], "force_meV_per_A": 1e3 * r[-1]["rmse_f_comp"]}
+            for split, r in rows.items()
+            if r
+        },
+        "n_functions": int(last["nfuncs"]) if last else None,
+        "time_left_s": _time_left_s(directory, before, done, asked) if stage == "fitting" else None,
+    }
+
+
+def _counted(directory: Path, before: int, last: dict[str, float] | None) -> tuple[int | None, int | None]:
+    """Iterations, or structures of the linear solver, that are done and asked for."""
+    linear = _linear_progress(directory)
+    if linear is not None:
+        return int(linear["structures"]), int(linear["of"])
+    return before + int(last["iter_num"]) if last else None, _asked_iterations(directory, before)
+
+
+def _linear_progress(directory: Path) -> dict[str, Any] | None:
+    path = directory / LINEAR_PROGRESS_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _time_left_s(directory: Path, before: int, done: int | None, asked: int | None) -> float | None:
+    started = directory / CONTINUED_FILE
+    table = directory / (LINEAR_PROGRESS_FILE if _linear_progress(directory) else "metrics.txt")
+    if done is None or asked is None or done <= before or not (started.is_file() and table.is_file()):
+        return None
+    spent = table.stat().st_mtime - started.stat().st_mtime
+    return max(0.0, spent / (done - before) * (asked - done))
+
+
+def iterations_before(directory: Path) -> int:
+    """Iterations of the interrupted runs that the fit in `directory` continues."""
+    path = directory / CONTINUED_FILE
+    return int(json.loads(path.read_text())["iterations_before"]) if path.is_file() else 0
+
+
+def _fit_section(directory: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load((directory / INPUT_FILE).read_text())["fit"]
+
+
+def _asked_iterations(directory: Path, before: int) -> int | None:
+    """None before there is an input, and where a ladder asks for as many on each of its rungs."""
+    if not (directory / INPUT_FILE).is_file():
+        return None
+    section = _fit_section(directory)
+    return None if "ladder_step" in section else before + int(section["maxiter"])
+
+
+def _stage(directory: Path, started: bool) -> str:
+    if (directory / "output_potential.asi").is_file():
+        return "finished"
+    if fit_is_finished(directory, has_test=(directory / TEST_FILE).is_file()):
+        return "converting"
+    if (directory / POTENTIAL_FILE).is_file():
+        return "predicting"
+    if started or (directory / LINEAR_PROGRESS_FILE).is_file():
+        return "fitting"
+    return "preparing" if (directory / INPUT_FILE).is_file() else "waiting"
+
+
+def fit_is_finished(directory: Path, has_test: bool) -> bool:
+    """Tell whether the solver wrote its last file: pacemaker's is the picture after the last predictions."""
+    if not (directory / POTENTIAL_FILE).is_file():
+        return False
+    last = "test_E-dE-nn.png" if has_test else "train_E-dE-nn.png"
+    return (directory / LINEAR_DONE_FILE).is_file() or (directory / "report" / last).is_file()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Whether the optimiser came to its end by itself, and what it said; None where it did not say."""
+
+    converged: bool | None
+    reason: str
+
+
+# what scipy's optimisers return; 99 is a callback that asked to stop, which early stopping does
+_STOPPED_EARLY = 99
+_RESULT = re.compile(r"Optimization result\(success=(\w+), status=(\w+), message=(.*), nfev=")
+
+
+def how_it_ended(directory: Path) -> Ending:
+    """Return how the optimiser of the fit in `directory` ended.
+
+    pacemaker writes this nowhere but in its output, of which the last run's is kept in a file of its own.
+    """
+    if (directory / LINEAR_DONE_FILE).is_file():
+        found = json.loads((directory / LINEAR_DONE_FILE).read_text())
+        reason = "solved by least squares"
+        if found["rank"] < found["n_functions"]:
+            reason += f"; the data determine {found['rank']} of {found['n_functions']} coefficients"
+        return Ending(True, reason)
+    output = directory / OUTPUT_FILE
+    results = _RESULT.findall(output.read_text(errors="replace")) if output.is_file() else []
+    if not results:
+        return Ending(None, "not known")
+    success, status, message = results[-1]
+    if success == "True":
+        return Ending(True, "the optimiser's tolerance was reached")
+    if status == str(_STOPPED_EARLY):
+        return Ending(True, "stopped early: the loss no longer fell")
+    if status == "1":
+        asked = iterations_before(directory) + int(_fit_section(directory)["maxiter"])
+        return Ending(False, f"all {asked} iterations were used")
+    return Ending(False, message.strip().rstrip("."))

@@ -1,0 +1,195 @@
+"""The linear solver: the minimum of pacemaker's own loss, without TensorFlow, and a start for more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from gst_jobflow.documents import Potential
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
+from gst_jobflow.fitting.frame import weighted
+from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.parse import evaluate_directory, read_predictions
+from gst_jobflow.fitting.progress import how_it_ended, progress
+from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+from gst_jobflow.fitting.start import with_densities
+from gst_jobflow.store import Results
+from tests.flows.conftest import results, run  # noqa: F401
+
+from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
+from .stored import teacher_dataset
+
+pytestmark = pytest.mark.pacemaker
+LINEAR = tiny_config(n_densities=3, maxiter=8).as_linear()
+
+
+def fit(directory, config: FitConfig = LINEAR, n_train: int = 20, **more: Any):
+    train, test = labelled_by_teacher(n_train, seed=1), labelled_by_teacher(6, seed=2)
+    return run_fit(PacemakerRunner.discover(), config, train, test, ATOM_ENERGY_EV, directory, **more)
+
+
+@pytest.fixture(scope="module")
+def linear_fit(tmp_path_factory):
+    pytest.importorskip("pyace")
+    return fit(tmp_path_factory.mktemp("linear"))
+
+
+def test_it_leaves_what_a_fit_of_pacemaker_leaves(linear_fit):
+    metrics = evaluate_directory(linear_fit.directory)
+    assert set(metrics.rmse) == {"train", "test"} and metrics.rmse["train"].force_meV_per_A < 100
+    assert metrics.max_error["test"].force_meV_per_A > metrics.rmse["test"].force_meV_per_A
+    now = progress(linear_fit.directory)
+    assert (now["stage"], now["iteration"], now["max_iterations"]) == ("finished", 20, 20)
+    ending = how_it_ended(linear_fit.directory)
+    assert ending.converged and "least squares" in ending.reason
+
+
+def test_no_other_coefficients_have_a_smaller_loss(linear_fit, tmp_path):
+    """The loss of our solution, by the prediction files, against that of disturbed solutions."""
+    from pyace import ACEBBasisSet, BBasisConfiguration, PyACECalculator
+
+    basis = ACEBBasisSet(BBasisConfiguration(str(linear_fit.yaml)))
+    solution = np.array(basis.basis_coeffs)
+    train = labelled_by_teacher(20, seed=1)
+    weight = np.array([item.weight for item in train])
+
+    def loss(coefficients: np.ndarray) -> float:
+        basis.basis_coeffs = coefficients
+        calculator = PyACECalculator(basis)
+        energy, force = np.zeros(len(train)), np.zeros(len(train))
+        for place, item in enumerate(train):
+            atoms = item.atoms.copy()
+            atoms.calc = calculator
+            reference = item.energy_eV - sum(ATOM_ENERGY_EV[symbol] for symbol in atoms.symbols)
+            energy[place] = (atoms.get_potential_energy() - reference) / len(atoms)
+            force[place] = ((atoms.get_forces() - item.forces_eV_A) ** 2).sum()
+        n_atoms = np.array([len(item.atoms) for item in train])
+        kappa = LINEAR.loss.kappa
+        of_energy = (weight * energy**2).sum() / weight.sum()
+        of_force = (weight * force).sum() / (weight * n_atoms).sum()
+        return (1 - kappa) * of_energy + kappa * of_force + LINEAR.loss.L2_coeffs * (coefficients**2).sum()
+
+    best = loss(solution)
+    # relative 1e-6: metrics come from sums in another order
+    assert best == pytest.approx(progress(linear_fit.directory)["loss"], rel=1e-6)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        assert loss(solution + rng.normal(scale=0.05, size=len(solution))) > best
+
+
+def test_blocks_of_rows_do_not_change_the_solution(linear_fit, tmp_path, monkeypatch):
+    import gst_jobflow.fitting.run as run_module
+
+    program = tmp_path / "linear_program.py"
+    text = (run_module.Path(run_module.__file__).with_name("linear_program.py")).read_text()
+    program.write_text(text.replace("BLOCK_BYTES = 256 << 20", "BLOCK_BYTES = 20_000"))
+    assert "20_000" in program.read_text()
+    directory = tmp_path / "fit"
+    monkeypatch.setattr(run_module, "__file__", str(tmp_path / "run.py"))
+    found = fit(directory)
+    one, other = (read_predictions(folder)["test"] for folder in (linear_fit.directory, found.directory))
+    # the penalty of 1e-8 leaves directions that the data do not see loose by rounding
+    np.testing.assert_allclose(one.forces_pred_eV_A, other.forces_pred_eV_A, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_more_densities_go_on_from_it(linear_fit, tmp_path):
+    config = tiny_config(n_densities=3, maxiter=2)
+    found = fit(tmp_path, config, initial_potential=linear_fit.yaml)
+    before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
+    # from nothing two iterations leave it 20 times as high; penalties on radial functions come on top
+    assert after < before * 1.001
+    with pytest.raises(InputError, match="goes on from nothing"):
+        fit(tmp_path / "again", LINEAR, initial_potential=linear_fit.yaml)
+
+
+def test_densities_are_added_with_nothing_in_them():
+    text = "    ndensityi: 1\n    npoti: X\n    parameters: [1, 1]\n    radparameters: [5]\n      - {c: [-0.25]}\n"
+    grown = with_densities(text, EmbeddingConfig(n_densities=2))
+    assert "ndensityi: 2" in grown and "parameters: [1, 1, 1, 0.5]" in grown and "radparameters: [5]" in grown
+    assert "c: [-0.25, 0]" in grown and "npoti: FinnisSinclairShiftedScaled" in grown
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"embedding": {"n_densities": 3}}, "one density"),
+        ({"optimizer": {"ladder_step": 5}}, "no ladder"),
+        ({"radial": {"repulsion": "auto"}}, "no core repulsion"),
+        ({"loss": {"kappa": 1.5}}, "less than or equal to 1"),
+        ({"weights": {"config_types": {"crystl": 1}}}, "did you mean 'crystal'"),
+        ({"weights": {"config_types": {"crystal": -1}}}, "0 or more"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(values, said):
+    with pytest.raises(ValidationError, match=said):
+        FitConfig.model_validate({"embedding": {"n_densities": 1}, "solver": "linear", **values})
+
+
+def test_weights_of_the_fit_stand_over_those_of_the_dataset():
+    items = labelled_by_teacher(6, seed=3)
+    without = weighted(items, WeightsConfig(config_types={"rss": 0}))
+    assert {item.config_type for item in without} == {"crystal"} and len(without) == 3
+    assert {item.weight for item in weighted(items, WeightsConfig(config_types={"crystal": 7}))} == {7.0, 2.0}
+    with pytest.raises(InputError, match="all weights are zero"):
+        weighted(items, WeightsConfig(config_types={"rss": 0, "crystal": 0}))
+    drawn = [weighted(items, WeightsConfig(bootstrap=True), seed) for seed in (1, 1, 2)]
+    weights = [[item.weight for item in each] for each in drawn]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_sets_that_cannot_be_fitted_are_refused(tmp_path):
+    runner = PacemakerRunner.discover()
+    single = labelled_by_teacher(12, seed=1, elements=("Te",))
+    both = labelled_by_teacher(4, seed=2)
+    with pytest.raises(DataError, match="training set is empty"):
+        run_fit(runner, LINEAR, [], both, ATOM_ENERGY_EV, tmp_path)
+    with pytest.raises(DataError, match="Sb is in the test set but not in the training set"):
+        run_fit(runner, LINEAR, single, both, ATOM_ENERGY_EV, tmp_path)
+
+
+def test_a_single_element_is_fitted(tmp_path):
+    config = LINEAR.model_copy(update={"elements": ("Te",)})
+    found = run_fit(
+        PacemakerRunner.discover(), config, labelled_by_teacher(12, 1, ("Te",)), None, ATOM_ENERGY_EV, tmp_path
+    )
+    assert evaluate_directory(found.directory).rmse["train"].force_meV_per_A < 100
+
+
+@pytest.mark.mongo
+@pytest.mark.lammps
+def test_the_job_stores_errors_ending_check_and_speed(run: Callable[..., Any], results: Results):  # noqa: F811
+    dataset = teacher_dataset(results)
+    made = run(PacemakerFitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
+    stored = results.get(Potential, made["potential_id"])
+    assert stored.converged is True and stored.tags == ["look"]
+    assert set(stored.mae) == set(stored.max_error) == {"train", "test"}
+    assert stored.lammps_check.state == "passed" and stored.lammps_check.n_structures == 5
+    assert stored.lammps_check.max_force_difference_meV_per_A < 0.01
+    assert (stored.speed.ranks, stored.speed.n_atoms) == (1, 427) and stored.speed.us_per_atom_step > 0
+
+
+def test_lammps_with_other_coefficients_is_a_mismatch(linear_fit, tmp_path):
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.errors import MissingProgramError, RunError
+    from gst_jobflow.fitting.lammps_check import check_in_lammps
+
+    try:
+        engine = LammpsEngine.discover()
+    except MissingProgramError as error:
+        pytest.skip(str(error))
+    predictions = read_predictions(linear_fit.directory)["test"]
+    items = labelled_by_teacher(6, seed=2)
+    assert check_in_lammps(engine, linear_fit, items, predictions).state == "passed"
+    other = tmp_path / "other"
+    shutil.copytree(linear_fit.directory, other)
+    changed = fit(other, LINEAR.model_copy(update={"loss": LossConfig(kappa=0.9)}))
+    with pytest.raises(RunError, match="differ by") as caught:
+        check_in_lammps(engine, changed, items, predictions)
+    assert caught.value.failure_class == "mismatch"
