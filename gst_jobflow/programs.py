@@ -76,13 +76,14 @@ def lammps_engine(settings: Settings, n_ranks: int | None = None) -> LammpsEngin
     from gst_jobflow.dynamics.engine import LammpsEngine
 
     wanted = settings.lammps
+    # outside of a queue each GPU gets its rank
+    usual = wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()
     engine = LammpsEngine.discover(
         command=wanted.command,
         mpi_command=wanted.mpi_command,
-        # outside of a queue each GPU gets its rank
-        ranks=n_ranks or wanted.ranks or (wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()),
+        ranks=n_ranks or wanted.ranks or usual,
         plugin_path=wanted.plugin_path,
-        gpus=None if n_ranks else wanted.gpus,
+        gpus=0 if n_ranks else wanted.gpus,
     )
     if engine.ranks > 1 and wanted.mpi_command is None and os.environ.get("SLURM_JOB_ID"):
         return _through_slurm(engine)
