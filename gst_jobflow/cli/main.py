@@ -51,7 +51,7 @@ _COMMANDS = {
     "Project": ("init", "doctor", "demo", "db", "artifacts"),
     "Data": ("structures", "label", "dataset", "ingest"),
     "Work": ("submit", "launch", "status", "logs", "pause", "resume", "cancel", "recover"),
-    "Results": ("query", "show", "report", "export", "import_"),
+    "Results": ("query", "show", "evaluate", "report", "export", "import_"),
 }
 
 

@@ -13,6 +13,7 @@ from gst_jobflow.cli.common import open_project, parse_assignments, say
 if TYPE_CHECKING:
     from jobflow import Flow, Job
 
+    from gst_jobflow.fitting.config import FitConfig
     from gst_jobflow.flows.estimate import Cost
     from gst_jobflow.labelling.backend import LabelBackend
     from gst_jobflow.settings import Project
@@ -28,6 +29,10 @@ Options = Annotated[
         "--option", help="A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable)."
     ),
 ]
+FitOption = Annotated[
+    list[str] | None, typer.Option("--option", help="A field of the fit, e.g. loss.kappa=0.3 (repeatable).")
+]
+GST = ("Ge", "Sb", "Te")
 Backend = Annotated[
     str,
     typer.Option(
@@ -191,28 +196,60 @@ def dataset(
 
 @app.command()
 def fit(
-    dataset_id: Annotated[str, typer.Argument(help="Id of the dataset.")],
+    dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset, or its beginning.")] = None,
     name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
-    preset: Annotated[str, typer.Option(help="gst-ace-24 (the paper's), small or linear.")] = "small",
+    preset: Annotated[
+        str | None, typer.Option(help="gst-ace-24 (the paper's), small or linear; none: the parent's, else small.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")] = None,
-    parent: Annotated[str | None, typer.Option(help="Id of a potential to go on from (upfit).")] = None,
+    option: FitOption = None,
+    solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Id of a potential to go on from.")] = None,
+    first_guess: Annotated[bool, typer.Option("--first-guess", help="Go on from a linear fit, made first.")] = False,
+    upfit: Annotated[
+        float | None, typer.Option(metavar="KAPPA", help="Then (with --parent: only) go on with this share of forces.")
+    ] = None,
+    ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
 ) -> None:
     """Fit an ACE potential to a dataset with pacemaker.
 
-    Example: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE
+    Examples: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE --upfit 0.1; gst submit fit 4f0c… --solver linear;
+    gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml
     """
+    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config
     from gst_jobflow.documents import Dataset, Potential
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.flows.fit import FitFlowMaker
     from gst_jobflow.store import Results
+    from gst_jobflow.store.lineage import locate
 
+    values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
+    options = parse_assignments(option or [], "--option")
+    if show_config and dataset_id is None and parent is None:
+        typer.echo(as_commented_yaml(fit_config(GST, preset, None, values, options, solver)), nl=False)
+        return
+    if dataset_id is None:
+        raise InputError("fit to which dataset?", "gst query datasets lists ids; gst dataset create makes one")
     project = open_project()
     results = Results.open(project)
-    found = results.get(Dataset, dataset_id)
+    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    start = None
     if parent is not None:
-        results.get(Potential, parent)
-    maker = PacemakerFitMaker(potential_name=name, config=_fit_config(preset, config, tuple(found.elements)))
-    what = f"fit {name} to dataset {found.name} ({found.counts['train']} labels)"
-    _submit(maker.make(dataset_id, parent), project, what)
+        start = results.get(Potential, locate(results.database, parent, "potentials")[1])
+    chosen = fit_config(tuple(found.elements), preset, start, values, options, solver)
+    if start is not None and upfit is not None:
+        # the parent is the first stage
+        chosen, upfit = chosen.upfit(upfit), None
+    if show_config:
+        typer.echo(as_commented_yaml(chosen), nl=False)
+        return
+    maker = FitFlowMaker(
+        potential_name=name, config=chosen, first_guess=first_guess, upfit_kappa=upfit, ensemble=ensemble
+    )
+    flow = maker.make(found.id, None if start is None else start.id)
+    fits = f"{ensemble} fits" if ensemble > 1 else "fit"
+    _submit(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
 
 
 @app.command()
@@ -327,24 +364,10 @@ def _knows(project: Project, potential_id: str, formula: str) -> None:
         )
 
 
-def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> Any:
-    from gst_jobflow.errors import InputError, nearest
-    from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.strict import checked
+def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
+    from gst_jobflow.cli.fit_options import fit_config
 
-    presets = {"gst-ace-24": FitConfig.gst_ace_24, "small": FitConfig.small, "linear": FitConfig.linear}
-    if preset not in presets:
-        raise InputError(f"no preset '{preset}'", nearest(preset, presets))
-    config = presets[preset](elements)
-    if file is None:
-        return config
-    values = config.model_dump()
-    for section, content in _read_yaml(file).items():
-        if isinstance(content, dict) and isinstance(values.get(section), dict):
-            values[section] = {**values[section], **content}
-        else:
-            values[section] = content
-    return checked(FitConfig, values, str(file))
+    return fit_config(elements, preset, values=(_read_yaml(file), str(file)) if file is not None else ({}, ""))
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ is refused by the models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import PurePath
 from typing import Any, Literal, get_args
@@ -85,9 +85,13 @@ class RadialConfig(StrictModel):
     """
 
     radbase: Literal["SBessel", "ChebExpCos", "ChebPow"] = "SBessel"
-    radparameters: tuple[float, ...] = Field((5.25,), min_length=1)
+    radparameters: tuple[float, ...] = Field(
+        (5.25,), min_length=1, description="shape of ChebExpCos and ChebPow; has no effect with SBessel"
+    )
     rcut_A: float = Field(8.0, gt=0.5, le=20, description="cutoff, Å")
-    dcut_A: float = Field(0.01, gt=0, le=5, description="width of the smooth end of the cutoff, Å")
+    dcut_A: float = Field(
+        0.01, gt=0, le=5, description="width of the smooth end of the cutoff, Å; the fit does not read it"
+    )
     repulsion: Literal["auto"] | CoreRepulsion | None = Field(
         None,
         description="'auto' puts a ZBL core inside the shortest distances of the training set; CoreRepulsion sets its "
@@ -318,6 +322,14 @@ class FitConfig(StrictModel):
             )
         loss = LossConfig(**{**self.loss.model_dump(), "kappa": kappa})
         return self.model_copy(update={"loss": loss})
+
+
+PRESETS: dict[str, Callable[[tuple[str, ...]], FitConfig]] = {
+    "gst-ace-24": FitConfig.gst_ace_24,
+    "small": FitConfig.small,
+    "linear": FitConfig.linear,
+}
+"""Settings by the names that people give."""
 
 
 def render_input(

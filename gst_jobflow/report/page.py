@@ -18,6 +18,7 @@ from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, coll
 from gst_jobflow.report.elements import Figure, Table
 from gst_jobflow.report.elements import data_uri as _uri
 from gst_jobflow.report.elements import figure_of as _figure
+from gst_jobflow.report.evaluation import evaluation_section
 from gst_jobflow.report.snapshots import Snapshots, cycle_snapshots
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def render(results: Results, data: StudyData) -> str:
         runs=_runs(data.runs),
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
+        evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -119,13 +121,15 @@ def template(name: str) -> Any:
 
 def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Anchor and name of the sections that a page of this kind has."""
-    kind = "search" if data.study is not None and data.study.kind == "hyperopt" else data.kind
+    # the data and parity of an evaluated potential are of its own fit, not of the evaluation
+    kind = {"hyperopt": "search", "evaluation": "evaluation"}.get(data.study.kind if data.study else "", data.kind)
     sections = {
         "search": ("Search", ("search",)),
+        "evaluation": ("Evaluation", ("evaluation",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "search", "potential", "cycle")),
+        "provenance": ("Provenance", ("study", "search", "evaluation", "potential", "cycle")),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
@@ -404,7 +408,7 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """The table that a study of many runs fills: its columns are the keys of its rows."""
-    if data.study is None or not data.study.table or data.study.kind == "hyperopt":
+    if data.study is None or not data.study.table or data.study.kind in ("hyperopt", "evaluation"):
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]

@@ -14,7 +14,7 @@ import pytest
 from gst_jobflow.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.errors import RunError
 from gst_jobflow.fitting.in_time import fit_in_time
-from gst_jobflow.fitting.run import progress
+from gst_jobflow.fitting.progress import progress
 from tests.fitting.test_run import fake_runner, fit_with
 
 HEAD = "iter_num loss rmse_epa rmse_f_comp nfuncs"

@@ -1,0 +1,98 @@
+"""`gst evaluate`: how good potentials are on labels, and how fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+
+SPLITS = ("test", "train", "all")
+
+
+def command(
+    potentials: Annotated[list[str], typer.Argument(metavar="POTENTIAL…", help="Ids, or names: the newest of a name.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Id or name of a dataset; none, and no --where: that of the potential.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the dataset: test, train or all.")] = "test",
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Labels instead, as in gst query labels.")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them in LAMMPS, on one rank.")] = True,
+    name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME.html in the project.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Errors of potentials by config type, composition, iteration and closest contact, and speed: a table and a page.
+
+    Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
+    "formula=Sb2Te3 fingerprint=cp2k:1f…"
+    """
+    from gst_jobflow.cli.report import find
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.evaluation.evaluate import evaluate
+    from gst_jobflow.programs import cores
+    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.report.words import file_name
+    from gst_jobflow.store import Results
+
+    if split not in SPLITS:
+        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    if where and dataset:
+        raise InputError("--dataset and --where contradict each other", "give one of them")
+    project = open_project()
+    results = Results.open(project)
+    chosen = [results.get(Potential, find(results.database, "potential", which)["_id"]) for which in potentials]
+    labels = _labels(results, chosen, dataset, split, where)
+    study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
+    target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
+    build_study_page(results, study.id, target)
+    if as_json:
+        print_json({"study_id": study.id, "page": str(target), "rows": study.table})
+        return
+    columns = ("energy_rmse_meV_per_atom", "energy_max_meV_per_atom", "force_rmse_meV_per_A", "force_max_meV_per_A")
+    rows = [
+        [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in columns),
+         _short(row.get("us_per_atom_step"))]
+        for row in study.table
+    ]  # fmt: skip
+    heads = [
+        "potential",
+        "group",
+        "",
+        "structures",
+        "E RMSE meV/atom",
+        "E max",
+        "F RMSE meV/Å",
+        "F max",
+        "µs/atom/step",
+    ]
+    print_table(rows, heads)
+    typer.echo(target)
+
+
+def _labels(results: Any, potentials: list[Any], dataset: str | None, split: str, where: list[str] | None) -> Any:
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.evaluation.labels import of_dataset, of_query
+
+    if where:
+        return of_query(results, where)
+    if dataset is None:
+        ids = {each.dataset_id for each in potentials}
+        if len(ids) != 1 or None in ids:
+            raise InputError("on which labels?", "give --dataset or --where: these potentials do not share a dataset")
+        return of_dataset(results, results.get(Dataset, next(iter(ids))), split)
+    from gst_jobflow.datasets.describe import find_dataset
+
+    return of_dataset(results, find_dataset(results, dataset), split)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

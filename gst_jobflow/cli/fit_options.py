@@ -1,0 +1,95 @@
+"""Which fit a user means: preset or parent, file, single fields; and how its fields are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.fitting.config import FitConfig
+
+_DEFAULT_PRESET = "small"
+_WIDTH = 110
+
+
+def fit_config(
+    elements: tuple[str, ...],
+    preset: str | None = None,
+    parent: Potential | None = None,
+    values: tuple[Mapping[str, Any], str] = ({}, ""),
+    options: Mapping[str, Any] | None = None,
+    solver: str | None = None,
+) -> FitConfig:
+    """Return a fit's configuration: preset, else the parent's own, with `values` and then `options` put over it.
+
+    Parameters
+    ----------
+    values
+        Content of a file, and its name.
+    options
+        What `--option` gave, nested.
+
+    Raises
+    ------
+    InputError
+        An unknown preset, field or value; the nearest known name is said.
+    """
+    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.fitting.config import PRESETS, FitConfig
+    from gst_jobflow.strict import checked
+
+    if preset is None and parent is not None and parent.config:
+        base = checked(FitConfig, parent.config, f"settings of potential {parent.id}")
+    elif (preset or _DEFAULT_PRESET) in PRESETS:
+        base = PRESETS[preset or _DEFAULT_PRESET](elements)
+    else:
+        raise InputError(f"no preset '{preset}'", nearest(str(preset), PRESETS))
+    content, file = values
+    merged = _merged(base.model_dump(), content)
+    merged = _merged(merged, options or {})
+    if solver == "linear":
+        merged = _merged(merged, {"solver": "linear", "embedding": {"n_densities": 1, "fs_parameters": None}})
+    elif solver is not None:
+        merged["solver"] = solver
+    return checked(FitConfig, merged, file or ("--option" if options else ""))
+
+
+def _merged(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(values)
+    for key, value in over.items():
+        below = found.get(key)
+        found[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, dict) else value
+    return found
+
+
+def as_commented_yaml(config: FitConfig) -> str:
+    """A configuration as YAML that `--config` takes, each field with what it means."""
+    return "\n".join(_lines(config, "")) + "\n"
+
+
+def _lines(model: BaseModel, indent: str) -> Iterator[str]:
+    import yaml
+    from pydantic import BaseModel as Model
+
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, Model):
+            yield ""
+            yield from _comment((type(value).__doc__ or "").strip().splitlines()[0], indent)
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+            continue
+        if field.description:
+            yield from _comment(field.description, indent)
+        plain = model.model_dump(mode="json", include={name})[name]
+        text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip().removesuffix("\n...").strip()
+        yield f"{indent}{name}: {text.splitlines()[0]}"
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    import textwrap
+
+    yield from textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")

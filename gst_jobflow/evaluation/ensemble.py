@@ -1,0 +1,156 @@
+"""How far the members of an ensemble are apart, and what that says of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jobflow import Maker, job
+
+from gst_jobflow.documents import Member, Potential, Study, derive_id, now
+from gst_jobflow.errors import DataError
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+PARITY_NAME = "parity.npz"
+
+
+@dataclass(frozen=True)
+class MemberPredictions:
+    """What one member predicts for the test set: references and predictions in a common order.
+
+    Attributes
+    ----------
+    energy_ref, energy_pred
+        eV/atom, shape (n_structures,).
+    force_ref, force_pred
+        eV/Å, shape (n_components,).
+    """
+
+    energy_ref: np.ndarray
+    energy_pred: np.ndarray
+    force_ref: np.ndarray
+    force_pred: np.ndarray
+
+
+def spread(members: Sequence[MemberPredictions]) -> dict[str, float]:
+    """Spread of the members and the error of their mean.
+
+    Returns
+    -------
+    dict
+        `energy_spread_meV_per_atom`, `force_spread_meV_per_A`: root mean square of the standard deviation over
+        members; `energy_meV_per_atom`, `force_meV_per_A`: RMSE of the mean prediction; `force_correlation`: rank
+        correlation of spread and absolute error over force components (how well the spread tells where the error is).
+
+    Raises
+    ------
+    DataError
+        Fewer than two members, or members of different test sets.
+    """
+    if len(members) < 2:
+        raise DataError("an ensemble needs two members", "fit more of them")
+    first = members[0]
+    for other in members[1:]:
+        if first.energy_ref.shape != other.energy_ref.shape or not np.array_equal(first.force_ref, other.force_ref):
+            raise DataError("members of an ensemble have different test sets", "fit all of them to one dataset")
+    energies = np.stack([member.energy_pred for member in members])
+    forces = np.stack([member.force_pred for member in members])
+    energy_error, force_error = energies.mean(0) - first.energy_ref, forces.mean(0) - first.force_ref
+    energy_spread, force_spread = energies.std(0, ddof=1), forces.std(0, ddof=1)
+    return {
+        "energy_spread_meV_per_atom": 1e3 * _rms(energy_spread),
+        "force_spread_meV_per_A": 1e3 * _rms(force_spread),
+        "energy_meV_per_atom": 1e3 * _rms(energy_error),
+        "force_meV_per_A": 1e3 * _rms(force_error),
+        "force_correlation": _rank_correlation(force_spread, np.abs(force_error)),
+    }
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    # it is not defined where one is constant
+    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
+
+
+def member_predictions(results: Results, potential: Potential) -> MemberPredictions:
+    """Test predictions of a potential that was fitted here, structures in the order of their labels.
+
+    Raises
+    ------
+    DataError
+        The potential has none.
+    """
+    ref = next((each for each in potential.files if each.name == PARITY_NAME), None)
+    if ref is None:
+        raise DataError(f"potential {potential.id} has no {PARITY_NAME}", "only fits have predictions of their own")
+    with np.load(results.artifacts.path(ref), allow_pickle=False) as arrays:
+        structures, components = arrays["split"] == "test", arrays["force_split"] == "test"
+        if not structures.any():
+            raise DataError(f"potential {potential.id} has no test set", "fit to a dataset with one")
+        names = ("energy_ref", "energy_pred", "force_ref", "force_pred")
+        chosen = (structures, structures, components, components)
+        return MemberPredictions(*(arrays[name][part] for name, part in zip(names, chosen, strict=True)))
+
+
+@dataclass
+class EnsembleMaker(Maker):
+    """Hold the potentials of an ensemble together in a study, with the spread of their predictions."""
+
+    name: str = "ensemble"
+    study_name: str = "ensemble"
+
+    @job
+    def make(self, dataset_id: str, potential_ids: list[str]) -> dict[str, Any]:
+        """Compare and store.
+
+        Returns
+        -------
+        dict
+            `study_id` and what :func:`spread` gives.
+        """
+        from gst_jobflow.store.context import job_results
+
+        results = job_results()
+        potentials = list(results.get_many(Potential, potential_ids))
+        found = spread([member_predictions(results, potential) for potential in potentials])
+        study = ensemble_study(self.study_name, dataset_id, potentials, found)
+        results.add(study)
+        return {"study_id": study.id, **found}
+
+
+def ensemble_study(name: str, dataset_id: str, potentials: Sequence[Potential], found: dict[str, float]) -> Study:
+    """The study of a finished ensemble: a row for each member, and one for all together."""
+    rows: list[dict[str, Any]] = []
+    for potential in potentials:
+        errors = potential.rmse["test"]
+        rows.append(
+            {
+                "potential": potential.name,
+                "seed": potential.seed,
+                "energy_meV_per_atom": errors.energy_meV_per_atom,
+                "force_meV_per_A": errors.force_meV_per_A,
+            }
+        )
+    rows.append({"potential": "mean of all", "seed": None, **found})
+    return Study(
+        _id=derive_id("ensemble", dataset_id, [potential.id for potential in potentials]),
+        name=name,
+        kind="ensemble",
+        state="finished",
+        plan={"dataset_id": dataset_id, "n_members": len(potentials), "config": potentials[0].config},
+        members=[
+            Member(collection="datasets", id=dataset_id, role="dataset"),
+            *(Member(collection="potentials", id=each.id, role=f"member {n}") for n, each in enumerate(potentials, 1)),
+        ],
+        table=rows,
+        finished_at=now(),
+    )

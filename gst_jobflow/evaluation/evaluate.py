@@ -1,0 +1,178 @@
+"""Evaluate potentials on labels: errors, speed, and one study that holds both."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
+from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
+from gst_jobflow.evaluation.labels import EvaluationSet
+from gst_jobflow.evaluation.predict import predict
+from gst_jobflow.evaluation.speed import measure
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import ArtifactRef
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.settings import Settings
+    from gst_jobflow.store import Results
+
+DATA_PREFIX = "evaluation-"
+
+
+def evaluate(
+    results: Results,
+    settings: Settings,
+    potentials: Sequence[Potential],
+    chosen: EvaluationSet,
+    *,
+    name: str = "",
+    with_speed: bool = True,
+    cores: int = 1,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Evaluate potentials on the same labels, and store the study.
+
+    Parameters
+    ----------
+    with_speed
+        Time all of them in LAMMPS on one rank here and now, so that the numbers compare; else what the fits measured.
+    tell
+        Called with a line of what is done.
+
+    Raises
+    ------
+    InputError
+        A potential lacks an element of the labels.
+    RunError, MissingProgramError
+        As :func:`gst_jobflow.evaluation.predict.predict`.
+    """
+    for potential in potentials:
+        if missing := set(chosen.elements) - set(potential.elements):
+            raise InputError(
+                f"potential {potential.name} ({potential.id}) has no {', '.join(sorted(missing))}",
+                "choose labels of its elements: gst query labels -w formula=…",
+            )
+    rows: list[dict[str, Any]] = []
+    files: list[ArtifactRef] = []
+    evaluators: dict[str, str] = {}
+    for potential in potentials:
+        tell(f"{potential.name}: {len(chosen.atoms)} structures, {int(chosen.n_atoms.sum()):,} atoms")
+        found, data, evaluators[potential.id] = _evaluate_one(results, settings, potential, chosen, cores)
+        speed = _speed(results, settings, potential, tell) if with_speed else potential.speed
+        head = {"potential": potential.name, "potential_id": potential.id}
+        rows += [{**head, **row, **(_speed_columns(speed) if row["group"] == "all" else {})} for row in found]
+        files.append(results.artifacts.put_bytes(data, f"{DATA_PREFIX}{potential.id}.npz"))
+    rows.sort(key=lambda row: row["group"] != "all")
+    study = _study(name or chosen.name, potentials, chosen, rows, files, evaluators)
+    results.add(study)
+    return study
+
+
+def _evaluate_one(
+    results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int
+) -> tuple[list[dict[str, Any]], bytes, str]:
+    """Rows of errors, the data of the figures, and what evaluated it."""
+    with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
+        predicted = predict(settings, _files(results, potential, Path(folder)), chosen.atoms, cores)
+    references, source = _references(results, potential, chosen, predicted.energies_eV)
+    reference = (chosen.energies_eV - zero_of(chosen, references)) / chosen.n_atoms
+    energy = predicted.energies_eV / chosen.n_atoms
+    forces = np.concatenate(chosen.forces_eV_A)
+    residuals = Residuals(energy - reference, predicted.forces_eV_A - forces)
+    arrays = {
+        "energy_ref": reference,
+        "energy_pred": energy,
+        "config_type": np.array(chosen.config_types),
+        "min_distance_A": chosen.min_distances_A,
+        "n_atoms": chosen.n_atoms,
+        "name": np.array(chosen.label_ids),
+        "split": np.full(len(energy), "evaluated"),
+        "force_ref": forces.ravel(),
+        "force_pred": predicted.forces_eV_A.ravel(),
+        "force_config_type": np.repeat(chosen.config_types, 3 * chosen.n_atoms),
+        "force_split": np.full(forces.size, "evaluated"),
+    }
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return group_rows(chosen, residuals), stream.getvalue(), f"{predicted.evaluator}; energy zero: {source}"
+
+
+def _references(
+    results: Results, potential: Potential, chosen: EvaluationSet, predicted_eV: np.ndarray
+) -> tuple[dict[str, float], str]:
+    """Energies of free atoms that the potential leaves out, and where they are from."""
+    if potential.dataset_id is not None:
+        return results.get(Dataset, potential.dataset_id).reference_energies_eV, "of its dataset"
+    return fitted_zero(chosen, predicted_eV), "fitted to these labels, since the potential was imported"
+
+
+def _files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
+    from gst_jobflow.dynamics.maker import potential_files
+
+    return potential_files(results, potential, directory)
+
+
+def _speed(results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None]) -> Speed | None:
+    from gst_jobflow.programs import lammps_engine
+
+    try:
+        engine = lammps_engine(settings, n_ranks=1)
+    except MissingProgramError as err:
+        tell(f"speed not measured: {err.message}")
+        return None
+    with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
+        return measure(engine, _files(results, potential, Path(folder)))
+
+
+def _speed_columns(speed: Speed | None) -> dict[str, Any]:
+    if speed is None:
+        return {"us_per_atom_step": None}
+    return {"us_per_atom_step": speed.us_per_atom_step, "ranks": speed.ranks, "speed_atoms": speed.n_atoms}
+
+
+def _study(
+    name: str,
+    potentials: Sequence[Potential],
+    chosen: EvaluationSet,
+    rows: list[dict[str, Any]],
+    files: list[ArtifactRef],
+    evaluators: dict[str, str],
+) -> Study:
+    members = [Member(collection="potentials", id=each.id, role="evaluated") for each in potentials]
+    if chosen.dataset_id is not None:
+        members.append(Member(collection="datasets", id=chosen.dataset_id, role="labels"))
+    plan = {
+        "labels": chosen.name,
+        "fingerprint": chosen.fingerprint,
+        "n_structures": len(chosen.atoms),
+        "n_atoms": int(chosen.n_atoms.sum()),
+        "evaluators": evaluators,
+        "potentials": [
+            {
+                "name": each.name,
+                "id": each.id,
+                "n_densities": each.n_densities,
+                "n_functions": each.n_functions,
+                "cutoff_A": each.cutoff_A,
+            }
+            for each in potentials
+        ],
+    }
+    return Study(
+        _id=derive_id("evaluation", plan, rows),
+        name=name,
+        kind="evaluation",
+        state="finished",
+        plan=plan,
+        members=members,
+        table=rows,
+        files=files,
+        finished_at=now(),
+    )

@@ -1,0 +1,127 @@
+"""Which labels a potential is evaluated on, with what their errors are grouped by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gst_jobflow.datasets.members import read_members
+from gst_jobflow.documents import Dataset, Label, Structure, unpack
+from gst_jobflow.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.store import Results
+
+Split = Literal["train", "test", "all"]
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Labelled structures in the order of their label ids.
+
+    Attributes
+    ----------
+    energies_eV
+        Total energies, shape (n_structures,).
+    forces_eV_A
+        Of each structure, shape (n_atoms, 3).
+    min_distances_A
+        NaN where a structure has no contact.
+    fingerprint
+        The one method of the labels.
+    """
+
+    name: str
+    fingerprint: str
+    label_ids: list[str]
+    atoms: list[Atoms]
+    energies_eV: np.ndarray
+    forces_eV_A: list[np.ndarray]
+    config_types: list[str]
+    formulas: list[str]
+    iterations: list[int]
+    min_distances_A: np.ndarray
+    dataset_id: str | None = None
+
+    @property
+    def elements(self) -> list[str]:
+        """All elements in it, sorted."""
+        return sorted({symbol for each in self.atoms for symbol in set(each.get_chemical_symbols())})
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """Atoms of each structure."""
+        return np.array([len(each) for each in self.atoms])
+
+
+def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> EvaluationSet:
+    """The labels of one side of a dataset, or of both.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    members = (m for m in read_members(results.artifacts, dataset) if split in ("all", m["split"]))
+    ids = [member["label_id"] for member in members]
+    name = f"{dataset.name} ({split})"
+    return _load(results, ids, name, dataset.id)
+
+
+def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
+    """The converged labels that fit conditions, as `gst query labels` takes them.
+
+    Raises
+    ------
+    InputError
+        There are none, they are of several methods, or a condition cannot be read.
+    """
+    from gst_jobflow.store.query import make_query
+
+    query = make_query("labels", [*where, "state=converged"])
+    methods = results.database["labels"].distinct("fingerprint", query.where)
+    if len(methods) > 1:
+        raise InputError(
+            f"these labels are of {len(methods)} methods: {', '.join(sorted(methods)[:4])}",
+            "add fingerprint=… to the conditions: energies of different methods do not compare",
+        )
+    ids = [found["_id"] for found in results.database["labels"].find(query.where, {"_id": 1}).sort("_id", 1)]
+    return _load(results, ids, " ".join(where))
+
+
+def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = None) -> EvaluationSet:
+    if not ids:
+        raise InputError(f"no converged label in {name or 'the database'}", "gst query labels shows what there is")
+    pairs = list(_pairs(results, ids))
+    from gst_jobflow.store.atoms import atoms_of
+
+    return EvaluationSet(
+        name=name,
+        fingerprint=pairs[0][0].fingerprint,
+        label_ids=[label.id for label, _ in pairs],
+        atoms=[atoms_of(structure, results.artifacts) for _, structure in pairs],
+        energies_eV=np.array([label.energy_eV for label, _ in pairs], dtype=float),
+        forces_eV_A=[unpack(label.forces or b"", 3) for label, _ in pairs],
+        config_types=[label.config_type for label, _ in pairs],
+        formulas=[structure.formula for _, structure in pairs],
+        iterations=[structure.iteration for _, structure in pairs],
+        min_distances_A=np.array(
+            [np.nan if s.min_distance_A is None else s.min_distance_A for _, s in pairs], dtype=float
+        ),
+        dataset_id=dataset_id,
+    )
+
+
+def _pairs(results: Results, ids: list[str]) -> Iterator[tuple[Label, Structure]]:
+    left = iter(ids)
+    while part := list(islice(left, _BATCH)):
+        labels = list(results.get_many(Label, part))
+        structures = results.get_many(Structure, [label.structure_id for label in labels])
+        yield from zip(labels, structures, strict=True)
