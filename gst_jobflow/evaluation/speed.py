@@ -25,7 +25,6 @@ CELLS = {
     frozenset(("Ge", "Te")): "GeTe",
 }
 REPEAT = 4
-N_STEPS = 20
 
 
 def speed_cell(elements: Sequence[str]) -> Atoms:
@@ -47,7 +46,7 @@ def speed_cell(elements: Sequence[str]) -> Atoms:
     return atoms
 
 
-def measure(engine: LammpsEngine, potential: PotentialFiles, n_steps: int = N_STEPS) -> Speed:
+def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
     """Time the recursive evaluator on the ranks of `engine`.
 
     Raises
@@ -59,7 +58,7 @@ def measure(engine: LammpsEngine, potential: PotentialFiles, n_steps: int = N_ST
 
     atoms = speed_cell(potential.elements)
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
-        cost = measure_speed(engine, potential, atoms, Path(folder), n_steps)
+        cost = measure_speed(engine, potential, atoms, Path(folder))
     return Speed(
         us_per_atom_step=cost.us_per_atom_step,
         ranks=cost.ranks,

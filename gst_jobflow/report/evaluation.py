@@ -69,7 +69,10 @@ def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[
     rows = [row for row in study.table if row["potential_id"] == id and row["group"] != "all"]
     tables = []
     for kind, title in _KINDS.items():
-        body = [[row["value"], f"{row['n_structures']:,}", *_numbers(row)] for row in rows if row["group"] == kind]
+        shown = words.formula if kind == "composition" else str
+        body = [
+            [shown(row["value"]), f"{row['n_structures']:,}", *_numbers(row)] for row in rows if row["group"] == kind
+        ]
         # one group says what the table above says
         if len(body) > 1:
             columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]

@@ -103,6 +103,8 @@ def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
                 mfc=palette.config_type(name), mec="white", mew=0.3, alpha=0.85, label=_readable(name),
             )  # fmt: skip
         axes.set(xlabel="closest contact in the structure (Å)", ylabel=label, yscale="log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
     figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     _legend_below(figure, figure.axes[0])
     return _png(figure)
