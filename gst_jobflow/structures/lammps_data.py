@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -14,6 +17,10 @@ from gst_jobflow.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
+
+ATOM_LINE = 71
+"""Bytes of one line of `atom_lines`, its end included: id, type, and x, y, z with 8 decimals."""
 
 
 def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], velocities: bool = False) -> None:
@@ -50,13 +57,19 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
         if not np.isfinite(speeds).all():
             raise DataError("a velocity is not finite", "draw velocities anew before writing them")
         plain.set_velocities(speeds)
-    path = Path(path)
+    with replacing(Path(path)) as file:
+        text = io.TextIOWrapper(file, encoding="ascii")
+        write_lammps_data(text, plain, specorder=list(species_order), masses=True, velocities=velocities, units="metal")
+        text.detach()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write under a temporary name, put on disk and renamed at the end; of a failure nothing is left."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            write_lammps_data(
-                file, plain, specorder=list(species_order), masses=True, velocities=velocities, units="metal"
-            )
+        with os.fdopen(handle, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; a data file is for every reader of its folder
@@ -66,6 +79,82 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[str], comment: str = "") -> bytes:
+    """Return everything of a data file before its lines of atoms: an orthogonal box from 0 to `box_A`, masses."""
+    from ase.data import atomic_masses, atomic_numbers
+
+    lines = [
+        comment or "LAMMPS data",
+        "",
+        f"{n_atoms} atoms",
+        f"{len(species_order)} atom types",
+        "",
+        *(f"0.0 {float(edge)!r} {axis}lo {axis}hi" for edge, axis in zip(box_A, "xyz", strict=True)),
+        "",
+        "Masses",
+        "",
+        *(f"{place} {atomic_masses[atomic_numbers[name]]} # {name}" for place, name in enumerate(species_order, 1)),
+        "",
+        "Atoms # atomic",
+        "",
+        "",
+    ]
+    return "\n".join(lines).encode("ascii")
+
+
+def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:
+    """Return the lines of atoms in a data file as bytes, shape (n, `ATOM_LINE`); ids count up from `first_id`.
+
+    Parameters
+    ----------
+    types
+        Shape (n,), from 1 to 99.
+    positions
+        Shape (n, 3) in Å, not negative; written to 1e-8 Å.
+
+    Raises
+    ------
+    DataError
+        A position is not finite, negative, or beyond 1 cm.
+    """
+    if not (np.isfinite(positions).all() and positions.min(initial=0.0) >= 0 and positions.max(initial=0.0) < 1e8):
+        raise DataError("a position is not finite or outside of the box", "do not write this structure")
+    lines = np.full((len(types), ATOM_LINE), ord(" "), np.uint8)
+    _write_whole(lines[:, :12], np.arange(first_id, first_id + len(types)))
+    _write_whole(lines[:, 12:16], types.astype(np.int64))
+    for axis in range(3):
+        start = 16 + 18 * axis
+        whole, fraction = np.divmod(np.rint(positions[:, axis] * 1e8).astype(np.int64), 10**8)
+        _write_whole(lines[:, start + 1 : start + 9], whole)
+        lines[:, start + 9] = ord(".")
+        digits = _four_digits()
+        lines[:, start + 10 : start + 14] = digits[fraction // 10_000]
+        lines[:, start + 14 : start + 18] = digits[fraction % 10_000]
+    lines[:, -1] = ord("\n")
+    return lines
+
+
+def _write_whole(field: NDArray, values: NDArray) -> None:
+    """Write whole numbers, shape (n,), right-aligned into blank text, shape (n, a multiple of 4)."""
+    digits, padded = _four_digits(), _four_digits(blank=True)
+    for end in range(field.shape[1], 0, -4):
+        above, four = np.divmod(values, 10_000)
+        field[:, end - 4 : end] = np.where((above > 0)[:, None], digits[four], padded[four])
+        if end < field.shape[1]:
+            # leading blanks, not a leading 0
+            field[values == 0, end - 4 : end] = ord(" ")
+        values = above
+        if not values.any():
+            return
+
+
+@cache
+def _four_digits(blank: bool = False) -> NDArray:
+    """Text of 0 to 9999 as bytes, shape (10000, 4), filled with 0 or blanks."""
+    text = "".join(f"{number:4d}" if blank else f"{number:04d}" for number in range(10_000))
+    return np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, 4)
 
 
 def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,22 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.errors import InputError
-from gst_jobflow.structures.contacts import PairDistances, min_distance, push_apart, seam_distance
 from gst_jobflow.structures.device.barrier import Slab, fit_barrier
 from gst_jobflow.structures.device.crystal import LayeredCrystal
 from gst_jobflow.structures.device.plan import AMU_PER_A3_IN_G_CM3, DevicePlan, plan_device
+from gst_jobflow.structures.device.seam import Faces, Seam, keep_contact
 from gst_jobflow.structures.device.spec import CrossPointSpec, DeviceCell, IdRange, Layer, MushroomSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-_LOG = logging.getLogger(__name__)
-
 # mobile atoms are listed in slabs of whole atomic layers of about this thickness
 _LAYER_A = 10.0
-# crystal deeper than the contact and this is out of reach of barrier atoms, which move by an Ångström or two
-_SEAM_DEPTH_A = 5.0
 
 
 @dataclass
@@ -69,27 +64,27 @@ def build_device(spec: CrossPointSpec | MushroomSpec, barrier: Atoms) -> DeviceC
     bottom_A = crystal_bottom_A(spec, slab.box_A[2])
     n_mobile = plan.crystal.n_atoms
     numbers, positions = np.empty(n_mobile, np.uint8), np.empty((n_mobile, 3))
-    sizes, done = LayerSizes(), 0
+    sizes, faces, done = LayerSizes(), Faces.of(plan.crystal.length_A, spec.min_contact_A), 0
     for some, places in mobile_chunks(plan.crystal, strip, sizes):
+        faces.see(places)
         numbers[done : done + len(some)] = some
         positions[done : done + len(some)] = places
         done += len(some)
     positions[:, 2] += bottom_A
-    edges_A = [*plan.barrier_box_A[:2], plan.crystal.length_A + slab.box_A[2]]
+    seam = keep_contact(slab, faces.positions(slab.box_A[2]), spec.min_contact_A)
+    barrier_at = seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])
+    edges_A = np.array([*plan.barrier_box_A[:2], plan.crystal.length_A + slab.box_A[2]])
     atoms = PlainAtoms(
-        np.concatenate([numbers, slab.numbers]),
-        positions=np.concatenate([positions, slab.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])]),
+        numbers=np.concatenate([numbers, slab.numbers]).astype(int),
+        positions=np.concatenate([positions, barrier_at % edges_A]),
         cell=edges_A,
         pbc=True,
     )
-    is_barrier = np.arange(len(atoms)) >= n_mobile
-    atoms.set_tags(is_barrier.astype(int))
-    seam = _keep_contact(atoms, is_barrier, spec.min_contact_A)
-    atoms.wrap()
+    atoms.set_tags((np.arange(len(atoms)) >= n_mobile).astype(int))
     return DeviceCell(
         atoms=atoms,
         groups=groups_of(sizes, len(atoms)),
-        report={**report_of(spec, plan, slab), "min_distance_A": min_distance(atoms), **seam},
+        report=report_of(spec, plan, slab, seam),
         layers=layers_of(plan.crystal, bottom_A, sizes),
     )
 
@@ -195,8 +190,8 @@ def layers_of(
     return slabs
 
 
-def report_of(spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab) -> dict[str, Any]:
-    """What a cell is, in plain numbers: counts, box, thicknesses, densities."""
+def report_of(spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab, seam: Seam) -> dict[str, Any]:
+    """What a cell is, in plain numbers: counts, box, thicknesses, densities, contacts."""
     from ase.data import atomic_masses, chemical_symbols
 
     n_mobile, n_barrier = plan.crystal.n_atoms, len(slab.numbers)
@@ -220,52 +215,6 @@ def report_of(spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab)
         * AMU_PER_A3_IN_G_CM3,
         "tiles": list(slab.tiles),
         "tile_strain": list(slab.strain),
+        "min_distance_A": min(plan.crystal.contact_A(), seam.inside_A, seam.after_A),
+        **seam.report(),
     }
-
-
-def _keep_contact(atoms: Atoms, is_barrier: NDArray, min_contact_A: float) -> dict[str, Any]:
-    """Move barrier atoms, in place, until the seam keeps `min_contact_A`; tell what that took."""
-    before = seam_distance(atoms, is_barrier)
-    start = atoms.positions.copy()
-    inside = min_distance(atoms[is_barrier])
-    if before < min_contact_A:
-        # the crystal far from the seam plays no role and may be most of a large cell
-        near = is_barrier | (_depth(atoms, is_barrier) < min_contact_A + _SEAM_DEPTH_A)
-        seam = atoms[near]
-        push_apart(seam, _seam_distances(is_barrier[near], min_contact_A, inside), movable=is_barrier[near])
-        atoms.positions[near] = seam.positions
-    after = seam_distance(atoms, is_barrier)
-    moved_A = np.linalg.norm(atoms.positions - start, axis=1)
-    if after < min_contact_A:
-        raise InputError(
-            f"barrier and crystal come as near as {after:.2f} Å, and moving barrier atoms does not give "
-            f"{min_contact_A:g} Å",
-            "ask for a smaller min_contact_A or a lower barrier_density_g_cm3",
-        )
-    if moved_A.max() > 0:
-        _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", int((moved_A > 1e-3).sum()), moved_A.max())
-    return {
-        "seam_contact_before_A": before,
-        "seam_contact_A": after,
-        "n_moved": int((moved_A > 1e-3).sum()),
-        "longest_move_A": float(moved_A.max()),
-    }
-
-
-def _depth(atoms: Atoms, is_barrier: NDArray) -> NDArray:
-    """Return how far each atom lies beyond the barrier's faces along z, in Å; negative inside."""
-    length_A = atoms.cell.lengths()[2]
-    z_A = atoms.positions[:, 2]
-    middle = (z_A[is_barrier].min() + z_A[is_barrier].max()) / 2
-    from_middle = np.abs((z_A - middle + length_A / 2) % length_A - length_A / 2)
-    return from_middle - from_middle[is_barrier].max()
-
-
-def _seam_distances(is_barrier: NDArray, contact_A: float, inside_A: float) -> PairDistances:
-    """Return what to keep: `contact_A` across the seam, and inside the barrier no less than it or what is there."""
-    allowed = PairDistances(np.where(is_barrier, "barrier", "crystal").tolist(), {}, contact_A)
-    barrier, crystal = allowed.elements.index("barrier"), allowed.elements.index("crystal")
-    # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
-    allowed.matrix_A[barrier, barrier] = min(contact_A, 0.998 * inside_A)
-    allowed.matrix_A[crystal, crystal] = 0.01
-    return allowed

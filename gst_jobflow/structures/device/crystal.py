@@ -146,7 +146,26 @@ class LayeredCrystal:
         from ase import Atoms as PlainAtoms
 
         numbers, positions = zip(*self.layers(), strict=True)
-        return PlainAtoms(np.concatenate(numbers), positions=np.concatenate(positions), cell=self.box_A, pbc=True)
+        return PlainAtoms(
+            numbers=np.concatenate(numbers).astype(int), positions=np.concatenate(positions), cell=self.box_A, pbc=True
+        )
+
+    def contact_A(self) -> float:
+        """Smallest distance between two atoms; sites of vacancies count as filled, as they have filled likes."""
+        from ase import Atoms as PlainAtoms
+
+        from gst_jobflow.structures.contacts import min_distance
+
+        # one cell and the layer above it have every pair of neighbouring layers
+        n_seen = min(self.n_layers, len(self.motif) + 1)
+        chosen = [self.motif[(self.first + layer) % len(self.motif)].xy_A for layer in range(n_seen)]
+        heights = [np.full((len(xy_A), 1), self.height_A(layer)) for layer, xy_A in enumerate(chosen)]
+        positions = np.hstack([np.concatenate(chosen), np.concatenate(heights)])
+        cell = [*self.edges_A[:2], self.length_A]
+        atoms = PlainAtoms(
+            numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False)
+        )
+        return min_distance(atoms.repeat([min(2, n) for n in self.repeat_xy] + [1]))
 
     def mass_amu(self) -> float:
         """Mass of all atoms."""
@@ -196,7 +215,8 @@ def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tup
         cell.set_cell(cell.cell.array * spec.lattice_scale, scale_atoms=True)
         edges = cell.cell.lengths()
         # rounding must not put the atoms of a face on both sides of the cell
-        numbers, positions = cell.numbers, (cell.positions + 1e-6) % edges - 1e-6
+        numbers, positions = cell.numbers, cell.positions % edges
+        positions[edges - positions < 1e-6] = 0.0
         pools = np.full(len(cell), -1)
         if spec.disorder:
             pools[cell.symbols == "Ge"], pools[cell.symbols == "Sb"] = 0, 1
