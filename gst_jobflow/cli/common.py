@@ -60,6 +60,16 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
     return nested
 
 
+def parse_repeat(text: str) -> tuple[int, int, int]:
+    """Read `2x2x2`."""
+    from gst_jobflow.errors import InputError
+
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
     from gst_jobflow.settings import PROJECT_FILE, PROJECT_VARIABLE

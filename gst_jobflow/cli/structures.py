@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli import structures_import
-from gst_jobflow.cli.common import IterationOption, TagOption, open_project, say
+from gst_jobflow.cli import device, structures_import
+from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-app = typer.Typer(no_args_is_help=True, help="Make structures (hard-sphere random ones, crystals) or import them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Make structures (hard-sphere random ones, crystals, device cells) or import them."
+)
 app.command("import")(structures_import.command)
+app.add_typer(device.app, name="device")
 
 Output = Annotated[
     Path | None,
@@ -72,7 +75,7 @@ def crystal(
     """
     from gst_jobflow.flows.structures import CrystalSpec, crystal_family
 
-    values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": _repeat(repeat), "lattice_A": lattice}
+    values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
     spec = _checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
     )
@@ -116,15 +119,6 @@ def _checked(model: Any, values: dict[str, Any]) -> Any:
     from gst_jobflow.strict import checked
 
     return checked(model, values)
-
-
-def _repeat(text: str) -> tuple[int, int, int]:
-    from gst_jobflow.errors import InputError
-
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
-    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def _deliver(

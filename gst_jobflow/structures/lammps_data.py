@@ -101,7 +101,7 @@ def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[st
         "",
         "",
     ]
-    return "\n".join(lines).encode("ascii")
+    return "\n".join(lines).encode("utf-8")
 
 
 def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:

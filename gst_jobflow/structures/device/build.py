@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+_LOG = logging.getLogger(__name__)
+
 # mobile atoms are listed in slabs of whole atomic layers of about this thickness
 _LAYER_A = 10.0
+# a barrier that is this much off the asked thickness is worth a word
+_WORTH_A_WORD = 0.15
 
 
 @dataclass
@@ -195,6 +200,12 @@ def report_of(spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab,
     from ase.data import atomic_masses, chemical_symbols
 
     n_mobile, n_barrier = plan.crystal.n_atoms, len(slab.numbers)
+    if abs(plan.barrier_box_A[2] / spec.barrier_thickness_A - 1) > _WORTH_A_WORD:
+        _LOG.warning(
+            "barrier of %.1f Å asked, %.1f Å is the nearest that whole layers or blocks give",
+            spec.barrier_thickness_A,
+            plan.barrier_box_A[2],
+        )
     counts = Counter({chemical_symbols[number]: count for number, count in plan.crystal.counts.items()})
     counts.update(plan.barrier_counts)
     x_A, y_A, thickness_A = slab.box_A

@@ -66,12 +66,17 @@ class DeviceFiles:
     layers: list[Layer]
     report: dict[str, Any]
 
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [self.data, self.groups_file, self.about]
+
 
 def write_device(
     spec: CrossPointSpec | MushroomSpec,
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
+    barrier_source: str = "",
     progress: Progress | None = None,
 ) -> DeviceFiles:
     """Make a cell and write it as it is made: LAMMPS data, and beside it groups and a description.
@@ -86,6 +91,8 @@ def write_device(
         Data file; compressed if its name ends in ``.gz``.
     species_order
         Elements in the order of ``pair_coeff``.
+    barrier_source
+        Where the barrier comes from, in words for the files.
     progress
         Called with what is written, how many atoms of it are, and of how many.
 
@@ -102,12 +109,12 @@ def write_device(
     slab = fit_barrier(barrier, plan)
     with _opened(path) as file:
         writer = _Writer(file, types, n_atoms, path.name, progress)
-        comment = f"{spec.kind} cell of {spec.formula}, groups in {_beside(path, '.groups').name}"
+        comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"
         file.write(data_header(n_atoms, _edges_A(plan, slab), species_order, comment))
         sizes, seam_report = _write_atoms(spec, plan, slab, writer)
     groups = groups_of(sizes, n_atoms)
     layers = layers_of(plan.crystal, crystal_bottom_A(spec, slab.box_A[2]), sizes)
-    return _with_companions(path, spec, groups, layers, seam_report)
+    return _with_companions(path, spec, barrier_source, groups, layers, seam_report)
 
 
 def check_room(path: Path, n_atoms: int) -> None:
@@ -192,6 +199,10 @@ def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
     """LAMMPS type by atomic number, shape (120,)."""
     from ase.data import atomic_numbers
 
+    if unknown := [element for element in species_order if element not in atomic_numbers]:
+        raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
+    if len(set(species_order)) != len(species_order):
+        raise InputError(f"{' '.join(species_order)} names an element twice", "name each once")
     if missing := sorted(set(counts) - set(species_order)):
         raise InputError(
             f"no atom type for {', '.join(missing)} among {' '.join(species_order)}",
@@ -217,6 +228,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _with_companions(
     path: Path,
     spec: CrossPointSpec | MushroomSpec,
+    barrier_source: str,
     groups: dict[str, IdRange],
     layers: list[Layer],
     report: dict[str, Any],
@@ -224,6 +236,7 @@ def _with_companions(
     files = DeviceFiles(path, _beside(path, ".groups"), _beside(path, ".json"), groups, layers, report)
     about = {
         "spec": spec.model_dump(mode="json"),
+        "barrier": barrier_source,
         "groups": {name: list(ids) for name, ids in groups.items()},
         "layers": layer_dicts(layers),
         "report": report,

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from gst_jobflow.errors import InputError
 from gst_jobflow.structures.device.crystal import Cuts, LayeredCrystal, crystal_above, cuts_of, removed_counts
-from gst_jobflow.structures.device.spec import CrossPointSpec, MushroomSpec, is_trigonal
-
-_LOG = logging.getLogger(__name__)
+from gst_jobflow.structures.device.spec import CrossPointSpec, MushroomSpec
 
 AMU_PER_A3_IN_G_CM3 = 1.66053906660
-# a barrier that is this much off the asked thickness is worth a word
-_WORTH_A_WORD = 0.15
 
 
 @dataclass(frozen=True)
@@ -65,13 +60,6 @@ def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
     thickness = _thicknesses(cuts, area_A2, spec.barrier_density_g_cm3)
     # one cut at least is removed and one at least is left
     chosen = 1 + int(np.argmin(np.abs(thickness[1:-1] - spec.barrier_thickness_A)))
-    if abs(thickness[chosen] / spec.barrier_thickness_A - 1) > _WORTH_A_WORD:
-        _LOG.warning(
-            "barrier of %.1f Å asked, %.1f Å is the nearest that whole %ss give",
-            spec.barrier_thickness_A,
-            thickness[chosen],
-            "block" if is_trigonal(spec) and spec.cut == "block" else "layer",  # type: ignore[union-attr]
-        )
     n_removed = int(cuts.layers[chosen])
     return DevicePlan(
         crystal=crystal_above(spec, n_removed, float(cuts.heights_A[chosen])),

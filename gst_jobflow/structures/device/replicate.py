@@ -45,6 +45,10 @@ class Replicated:
     tiles: tuple[int, int]
     report: dict[str, Any]
 
+    def files(self) -> list[Path]:
+        """All files, the commands first."""
+        return [self.deck, self.deck.with_suffix(".json"), *self.column.files()]
+
 
 def column_of(
     spec: CrossPointSpec | MushroomSpec, most_atoms: int = _COLUMN_ATOMS
@@ -87,6 +91,7 @@ def write_replicated(
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
+    barrier_source: str = "",
     restart: Path | None = None,
     progress: Progress | None = None,
 ) -> Replicated:
@@ -94,7 +99,7 @@ def write_replicated(
 
     Parameters
     ----------
-    spec, barrier, species_order, progress
+    spec, barrier, species_order, barrier_source, progress
         As for `files.write_device`; the barrier's block has to fit the column.
     path
         The commands; the column's files are named after it.
@@ -108,17 +113,19 @@ def write_replicated(
     """
     path = Path(path)
     column_spec, tiles = column_of(spec)
-    column = write_device(column_spec, barrier, path.with_name(f"{path.stem}.column.data"), species_order, progress)
+    data = path.with_name(f"{path.stem}.column.data")
+    column = write_device(column_spec, barrier, data, species_order, barrier_source, progress)
     text = "\n".join(_commands(spec, column, tiles, restart))
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
     report = _whole_report(column.report, tiles)
     about = {
         "spec": spec.model_dump(mode="json"),
+        "barrier": barrier_source,
         "column": {"repeat": list(column_spec.repeat), "tiles": list(tiles), "layers": layer_dicts(column.layers)},
         "report": report,
     }
-    with replacing(path.with_name(f"{path.stem}.json")) as file:
+    with replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps(about, indent=1).encode())
     return Replicated(path, column, tiles, report)
 

@@ -1,0 +1,39 @@
+"""Binary restart files of device cells, written by LAMMPS itself."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from gst_jobflow.dynamics.engine import LammpsEngine
+from gst_jobflow.dynamics.log import FINISHED_WORD
+from gst_jobflow.structures.device.files import DeviceFiles
+from gst_jobflow.structures.device.replicate import Replicated, data_restart_commands
+
+
+def write_restart(cell: DeviceFiles | Replicated, restart: Path, engine: LammpsEngine | None = None) -> None:
+    """Have LAMMPS read or replicate a written cell, and write a restart file that knows its groups.
+
+    Parameters
+    ----------
+    cell
+        Files of `files.write_device` or `replicate.write_replicated`.
+    restart
+        The file; it has no potential in it: give ``pair_style`` and ``pair_coeff`` after ``read_restart``.
+    engine
+        LAMMPS; by default the first that is found.
+
+    Raises
+    ------
+    MissingProgramError, RunError
+        There is no LAMMPS, or it failed.
+    """
+    engine = engine or LammpsEngine.discover()
+    restart = restart.resolve()
+    if isinstance(cell, Replicated):
+        commands = [f"shell cd '{cell.deck.resolve().parent}'", *cell.deck.read_text().splitlines()]
+    else:
+        commands = data_restart_commands(cell, restart)
+    commands.append(f'print "{FINISHED_WORD} step 0"')
+    with tempfile.TemporaryDirectory(prefix=".gst_restart_", dir=restart.parent) as folder:
+        engine.run("\n".join(commands) + "\n", Path(folder)).require_success()

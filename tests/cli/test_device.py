@@ -1,0 +1,114 @@
+"""`gst structures device`: cells as files without a project, in the database, by melt-quench; bad input is one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ase.io import write
+
+from gst_jobflow.documents import ArtifactRef, Potential, Structure
+from gst_jobflow.documents.potential import PotentialFiles
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.store.connect import connect
+from gst_jobflow.structures.device import MushroomSpec
+from gst_jobflow.structures.device.source import hard_sphere_barrier
+from gst_jobflow.structures.lammps_data import read_data
+from tests.cli.test_main import gst
+
+if TYPE_CHECKING:
+    from gst_jobflow.settings import Project
+
+MUSHROOM = ("structures", "device", "mushroom", "--repeat", "6x4x6", "--barrier-thickness", "12")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_cell_is_written_without_a_project(tmp_path: Path) -> None:
+    made = gst(*MUSHROOM, "--barrier", "hard-sphere", "-o", "cell.data", "--json")
+    assert made.returncode == 0, made.stderr
+    assert "HARD-SPHERE" in made.stderr
+    told = json.loads(made.stdout)
+    assert told["barrier"] == "hard-sphere"
+    assert told["files"] == ["cell.data", "cell.groups", "cell.json"]
+    assert told["report"]["counts"] == {"Ge": 144, "Sb": 288, "Te": 576}
+    atoms = read_data(tmp_path / "cell.data", ["Ge", "Sb", "Te"])
+    assert len(atoms) == 1008
+    assert told["groups"]["barrier"][1] == 1008
+    assert "hard-sphere" in (tmp_path / "cell.data").read_text().splitlines()[0]
+
+
+def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
+    spec = MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12)
+    write("amorphous.xyz", hard_sphere_barrier(spec), format="extxyz")
+    made = gst(*MUSHROOM, "--repeat", "12x4x6", "--barrier", "amorphous.xyz", "-o", "cell.data")
+    assert made.returncode == 0, made.stderr
+    assert "2 x 1 x 1 tiles; file amorphous.xyz" in made.stdout
+    assert "HARD-SPHERE" not in made.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--barrier", "hard-sphere"], "no project here"),
+        (["-o", "x.data"], "what is the barrier made of?"),
+        (["--barrier", "nothing.xyz", "-o", "x.data"], "no such file"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--repeat", "2x4x6"], "less than two cutoffs of 8 Å"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--barrier-thickness", "60"], "does not fit into a cell"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--barrier-thickness", "5"], "thinner than the cutoff"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--formula", "Ge2Sb3Te5"], "is not on the GeTe–Sb2Te3 line"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--elements", "Ge,Te"], "no atom type for Sb"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--electrode-width", "900"], "larger than the crystal"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--repeat", "6x4"], "--repeat 6x4"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--size", "3x3x3"], "say the same thing twice"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--format", "replica"], "no format 'replica'"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--format", "replicate"], "cannot be cut into equal columns"),
+        (["--barrier", "hard-sphere", "--restart"], "write files"),
+        (["--barrier", "hard-sphere", "--potential", "p"], "say the same thing twice"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, options: list[str], said: str) -> None:
+    wrong = gst(*MUSHROOM, *options)
+    assert wrong.returncode == 1 and not wrong.stdout
+    lines = [line for line in wrong.stderr.strip().splitlines() if not line.startswith("WARNING")]
+    assert len(lines) == 2 and lines[1].startswith("  → "), wrong.stderr
+    assert said in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.mongo
+def test_cells_are_stored_and_a_stored_barrier_is_taken(project: Project) -> None:
+    here = ["-p", str(project.root)]
+    made = gst(*here, *MUSHROOM, "--barrier", "hard-sphere", "--tag", "look", "--json")
+    assert made.returncode == 0, made.stderr
+    results = Results.open(project)
+    stored = results.get(Structure, json.loads(made.stdout)["id"])
+    assert (stored.config_type, stored.n_atoms, stored.tags) == ("device", 1008, ["look"])
+    assert stored.source["barrier"] == "hard-sphere"
+    assert stored.source["groups"]["mobile"][0] == 1
+    assert len(atoms_of(stored, results.artifacts)) == 1008
+
+
+@pytest.mark.mongo
+def test_a_potential_submits_the_melt_quench_and_the_cell(project: Project) -> None:
+    file = ArtifactRef(sha256="0" * 64, size_bytes=0, name="potential.yaml")
+    values = {"n_densities": 1, "n_functions": 1, "artifacts": PotentialFiles(yaml=file, yace=file)}
+    results = Results.open(project)
+    results.add(Potential(_id="p", name="p", elements=["Ge", "Sb", "Te"], cutoff_A=6.0, **values))
+    results.add(Potential(_id="long", name="long", elements=["Ge", "Sb", "Te"], cutoff_A=13.0, **values))
+    results.add(Potential(_id="few", name="few", elements=["Ge", "Te"], cutoff_A=6.0, **values))
+    here = ["-p", str(project.root)]
+    for wrong, said in (("few", "has no Sb"), ("long", "less than two cutoffs of 13 Å")):
+        refused = gst(*here, *MUSHROOM, "--potential", wrong)
+        assert refused.returncode == 1 and said in refused.stderr
+    assert connect(project)["fireworks"].count_documents({}) == 0
+    done = gst(*here, *MUSHROOM, "--potential", "p", "-o", "cell.data")
+    assert done.returncode == 0, done.stderr
+    assert "submitted 2 jobs" in done.stderr
+    assert connect(project)["fireworks"].count_documents({}) == 2
