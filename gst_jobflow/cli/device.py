@@ -10,6 +10,7 @@ import typer
 
 from gst_jobflow.cli.common import (
     JsonOption,
+    TagOption,
     chosen_project,
     open_project,
     parse_repeat,
