@@ -281,6 +281,6 @@ def _cost(database: Database, name: str, document: dict[str, Any]) -> dict[str, 
     if name == "cycles":
         sums = {key: {"$sum": f"$cost.{key}"} for key in ("wall_s", "core_hours")}
         pipeline = [{"$match": {"cycle_id": document["_id"]}}, {"$group": {"_id": None, **sums}}]
-        total = next(iter(database["trajectories"].aggregate(pipeline)), {})
+        total: dict[str, float] = next(iter(database["trajectories"].aggregate(pipeline)), {})
         return {key: total[key] for key in sums if total}
     return dict(document.get("cost") or {})
