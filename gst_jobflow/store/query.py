@@ -29,10 +29,12 @@ from gst_jobflow.documents import (
     unpack,
 )
 from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from pymongo.cursor import Cursor
     from pymongo.database import Database
 
     from gst_jobflow.settings import Project
@@ -111,11 +113,16 @@ class Query:
         limit = {"limit": at_most} if at_most else {}
         return database[self.model.collection].count_documents(self.where, **limit)
 
+    def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Cursor[dict[str, Any]]:
+        """The documents as they are stored, in order."""
+        stored = database[self.model.collection]
+        where = by_values(stored, self.model, self.where, self.sort)
+        return stored.find(where, fields).sort(self.sort).limit(self.limit)
+
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
         """The documents as programs read them (`id`; packed arrays left out)."""
         packed = {name: 0 for name, field in self.model.model_fields.items() if "bytes" in str(field.annotation)}
-        cursor = database[self.model.collection].find(self.where, packed or None).sort(self.sort).limit(self.limit)
-        for document in cursor:
+        for document in self.cursor(database, packed or None):
             yield public(document)
 
 
@@ -394,7 +401,7 @@ def find(
 
 
 def _models(database: Database, query: Query) -> Iterator[Any]:
-    cursor = database[query.model.collection].find(query.where).sort(query.sort).limit(query.limit)
+    cursor = query.cursor(database)
     for found in cursor:
         yield query.model.model_validate(found)
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.errors import InputError
-from gst_jobflow.store import Results, find
+from gst_jobflow.store import Results, find, prefixes
+from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.query import COLUMNS, NUMBERS, Query, field_path, frames, make_query, pick, summarise
 from tests.documents.test_documents import label, structure
 
@@ -239,6 +240,34 @@ def test_the_ten_documented_queries_use_an_index(project: Project) -> None:
             # the order of all documents is an index too, but reading all of them in it would be a scan
             assert_uses_index(results, query.model.collection, query.where, {})
         list(query.documents(results.database))
+
+
+@pytest.mark.mongo
+def test_the_first_page_of_a_beginning_is_read_in_order_without_sorting_all(project: Project) -> None:
+    results = Results.open(project)
+    add_structures(results, 300)
+    for words in (["tags~melt"], ["formula~Ge"], ["tags~melt config_type=crystal"]):
+        query = make_query("structures", words, None, 5)
+        where = by_values(results.database["structures"], Structure, query.where, query.sort)
+        command = {"find": "structures", "filter": where, "sort": dict(query.sort), "limit": 5}
+        plan = results.database.command("explain", command, verbosity="executionStats")["executionStats"]
+        assert "SORT" not in stages_of(plan["executionStages"]), words
+        plain = results.database["structures"].find(query.where, {"_id": 1})
+        assert {found["_id"] for found in results.database["structures"].find(where)} == {d["_id"] for d in plain}
+
+
+@pytest.mark.mongo
+def test_a_beginning_of_many_values_or_without_its_index_is_found_all_the_same(project: Project, monkeypatch) -> None:
+    results = Results.open(project)
+    add_structures(results, 30)
+    found = [document["id"] for document in make_query("structures", ["tags~melt"]).documents(results.database)]
+    assert len(found) == 30
+    monkeypatch.setattr(prefixes, "MOST_VALUES", 1)
+    many = [document["id"] for document in make_query("structures", ["tags~melt"]).documents(results.database)]
+    monkeypatch.undo()
+    results.database["structures"].drop_index("tags_1_created_at_-1")
+    lost = [document["id"] for document in make_query("structures", ["tags~melt"]).documents(results.database)]
+    assert sorted(many) == sorted(lost) == sorted(found)
 
 
 @pytest.mark.mongo
