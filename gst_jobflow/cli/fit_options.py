@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,6 +62,30 @@ def _merged(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         below = found.get(key)
         found[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, dict) else value
+    return found
+
+
+def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Turn `["loss.kappa=0.1,0.4"]` into `{"loss.kappa": [0.1, 0.4]}`; values are YAML.
+
+    Raises
+    ------
+    InputError
+        A text is not FIELD=VALUES.
+    """
+    import yaml
+
+    from gst_jobflow.errors import InputError
+
+    found = {}
+    for text in texts:
+        field, sign, values = text.partition("=")
+        try:
+            found[field] = yaml.safe_load(f"[{values}]") if sign and field and values else None
+        except yaml.YAMLError:
+            found[field] = None
+        if not found[field]:
+            raise InputError(f"--vary {text}: not FIELD=VALUES", "for example --vary loss.kappa=0.1,0.4")
     return found
 
 

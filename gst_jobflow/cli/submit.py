@@ -289,6 +289,37 @@ def hyperopt(
     _submit(flow, project, what)
 
 
+@app.command()
+def ablation(
+    dataset_id: Annotated[str, typer.Argument(help="Id of the dataset, or its beginning.")],
+    vary: Annotated[
+        list[str], typer.Option("--vary", help="A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable).")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the study.")] = "ablation",
+    preset: Annotated[str | None, typer.Option(help="What all fits share: gst-ace-24, small or linear.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")] = None,
+    option: FitOption = None,
+) -> None:
+    """Fit every combination of a few values; a table of errors and speed says what each is worth.
+
+    Example: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3 --vary
+    functions.number_of_functions_per_element=100,300,1000
+    """
+    from gst_jobflow.cli.fit_options import fit_config, varied
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.flows.ablation import AblationMaker
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.lineage import locate
+
+    project = open_project()
+    results = Results.open(project)
+    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
+    base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
+    flow = AblationMaker(study_name=name, config=base, vary=varied(vary)).make(found.id)
+    _submit(flow, project, f"{len(flow.jobs) - 1} fits to dataset {found.name}")
+
+
 @app.command("melt-quench")
 def melt_quench(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
 from tests.datasets.conftest import number_id
 from tests.documents.test_documents import structure
+from tests.fitting.stored import teacher_dataset
 from tests.flows.test_estimate import add_run
 
 if TYPE_CHECKING:
@@ -65,3 +67,27 @@ def test_structures_are_dealt_out_by_twenties(project: Project) -> None:
     Results.open(project).add_many([structure(_id=number_id(number)) for number in range(45)])
     gst(project, "submit", "label", "--backend", "tblite")
     assert fireworks(project) == 3
+
+
+def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_path: Path) -> None:
+    dataset = teacher_dataset(Results.open(project), number=12)
+    gst(project, "submit", "fit", dataset.id[:8], "--solver", "linear", "--name", "quick")
+    assert fireworks(project) == 1
+    gst(project, "submit", "fit", dataset.id, "--first-guess", "--upfit", "0.1", "--ensemble", "2")
+    # two members of a linear fit, the fit and its upfit each, and the job that holds them together
+    assert fireworks(project) == 1 + 2 * 3 + 1
+    file = tmp_path / "fit.yaml"
+    file.write_text(gst(project, "submit", "fit", dataset.id, "--show-config", "--option", "loss.kappa=0.2"))
+    assert "kappa: 0.2" in file.read_text() and "elements: [Sb, Te]" in file.read_text()
+    gst(project, "submit", "ablation", dataset.id, "--config", str(file), "--vary", "loss.kappa=0.1,0.3")
+    assert fireworks(project) == 8 + 3
+    for words, said in (
+        (("fit", dataset.id, "--option", "loss.kapa=1"), "did you mean 'kappa'"),
+        (("fit", dataset.id, "--upfit", "0.7"), "smaller kappa"),
+        (("fit", dataset.id, "--preset", "smal"), "did you mean 'small'"),
+        (("fit",), "to which dataset"),
+        (("ablation", dataset.id, "--vary", "loss.kappa"), "not FIELD=VALUES"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gst(project, "submit", *words)
+    assert fireworks(project) == 11
