@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
-from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, process_of
+from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.weights import hash_of, source_hash
 
@@ -64,8 +64,8 @@ class AseBackend(BackendModel):
     options
         Keyword arguments that only change the way (iteration limits, mixing, verbosity, device): not part of it.
     isolate
-        Run it in a child process, which stays from label to label: a segfault or a hang is a failed label, not a
-        dead worker. Without it the wall limit does not hold.
+        Run it in a child process, which stays from label to label and for a minute after the last: a segfault or a
+        hang is a failed label, not a dead worker. Without it the wall limit does not hold.
     reuse
         Keep the calculator from label to label in that process, so that a model is loaded once. False for those that
         begin a calculation with what the last one left.
@@ -168,8 +168,8 @@ class AseBackend(BackendModel):
         directory = directory.resolve()
         directory.mkdir(parents=True, exist_ok=True)
         keywords = json.dumps(request["keywords"], sort_keys=True)
-        process = process_of(Spec(self.calculator, keywords, self.reuse, self.threads, fingerprint))
-        reply = process.ask(request, directory, self.wall_limit_s)
+        spec = Spec(self.calculator, keywords, self.reuse, self.threads, fingerprint)
+        reply = ask(spec, request, directory, self.wall_limit_s)
         log = directory / LOG
         files = {"log": log} if log.is_file() and log.stat().st_size else {}
         if reply.timed_out:

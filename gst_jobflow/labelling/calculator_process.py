@@ -1,4 +1,4 @@
-"""A calculator in a process of its own that stays: loaded once, asked label after label, ended when it hangs."""
+"""Calculators in processes that stay: loaded once, asked label after label and job after job, ended when they hang."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 LOG = "calculator.log"
 _PIPE_BYTES = 1 << 16
+# a process that nobody asked for so long ends, with this status
+_PATIENCE_S = 60.0
+_TIRED = 86
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Reply:
 
 
 class CalculatorProcess:
-    """A child that answers one request at a time. It works inside the folder of its request and dies with us."""
+    """A child that answers one request at a time in its folder. It dies with the thread that made it."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -114,6 +118,13 @@ class CalculatorProcess:
             if part.endswith(b"\n"):
                 return b"".join(parts), False
 
+    def take_place(self) -> None:
+        """Let it run on the cores of the calling thread only: places of labels have cores of their own."""
+        cores = os.sched_getaffinity(0)
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{self._process.pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), cores)
+
     def close(self) -> None:
         """End the process and what it started."""
         self._end()
@@ -129,21 +140,47 @@ def _end(process: subprocess.Popen, replies: int) -> None:
     process.wait()
 
 
-_of_this_thread = threading.local()
+class _Idle:
+    """Processes that wait for their next request; they outlast jobs, so that a model is loaded once for many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: list[CalculatorProcess] = []
+        # the kernel ends a child with the thread that started it: this one lives as long as we do
+        self._starter = ThreadPoolExecutor(1, "calculators")
+
+    def take(self, spec: Spec) -> CalculatorProcess:
+        """Return a process of a specification; those of others are ended, they may hold a lot of memory."""
+        with self._lock:
+            alike = [process for process in self._processes if process.spec == spec and process.is_usable]
+            others = [process for process in self._processes if process not in alike]
+            self._processes = alike[1:]
+        for process in others:
+            process.close()
+        found = alike[0] if alike else self._starter.submit(CalculatorProcess, spec).result()
+        found.take_place()
+        return found
+
+    def give_back(self, process: CalculatorProcess) -> None:
+        """Keep a process for the next request."""
+        with self._lock:
+            self._processes.append(process)
 
 
-def process_of(spec: Spec) -> CalculatorProcess:
-    """Return this thread's process for a specification; one of another specification is ended.
+_idle = _Idle()
 
-    It ends with the thread: labels of one job run in threads that end with the job.
-    """
-    known: CalculatorProcess | None = getattr(_of_this_thread, "process", None)
-    if known is not None and known.is_usable and known.spec == spec:
-        return known
-    if known is not None:
-        known.close()
-    _of_this_thread.process = CalculatorProcess(spec)
-    return _of_this_thread.process
+
+def ask(spec: Spec, request: dict[str, Any], directory: Path, wall_limit_s: float) -> Reply:
+    """Return the reply of a process of a specification to a request; safe to call from several threads."""
+    while True:
+        process = _idle.take(spec)
+        reply = process.ask(request, directory, wall_limit_s)
+        if reply.content is not None:
+            _idle.give_back(process)
+        elif reply.returncode == _TIRED:
+            # it had waited for so long that it ended just when it was asked
+            continue
+        return reply
 
 
 def answer(request: dict[str, Any], calculator: Calculator | None = None) -> dict[str, Any]:
@@ -185,10 +222,18 @@ def _has(quantity: str, calculator: Calculator) -> bool:
     return quantity in getattr(calculator, "implemented_properties", [])
 
 
+def _next_line(requests: IO[bytes]) -> bytes:
+    """Return the next request, nothing at the end of them; ends this process where none comes."""
+    # one request is under way at a time, so nothing waits in the stream's own buffer
+    if not select.select([requests], [], [], _PATIENCE_S)[0]:
+        os._exit(_TIRED)
+    return requests.readline()
+
+
 def _serve(requests: IO[bytes], replies: int) -> None:
     """Answer line after line until there are no more."""
     kept: Calculator | None = None
-    for line in iter(requests.readline, b""):
+    while line := _next_line(requests):
         request = json.loads(line)
         os.chdir(request["directory"])
         log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

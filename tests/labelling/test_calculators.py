@@ -6,6 +6,8 @@ import importlib.metadata
 import os
 import shutil
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from gst_jobflow.errors import InputError, MissingProgramError
-from gst_jobflow.labelling import calculators
+from gst_jobflow.labelling import calculator_process, calculators
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.calculators import calculator_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -152,3 +154,41 @@ def test_what_is_missing_names_the_way_out(module: str, monkeypatch: pytest.Monk
         calculator_backend(module, {"parameters": {"model": "./nothing.json"}})
     # a bare word is the name of a model
     assert calculator_backend(module, {"parameters": {"model": "medium"}}).weights == {}
+
+
+def test_threads_share_processes_and_each_asks_one_of_its_own(module: str, copper: Atoms, tmp_path: Path) -> None:
+    """A model is loaded once for each label that runs at a time, also where threads come and go."""
+    backend = calculator_backend(module, {"parameters": {"model": str(weights(tmp_path / "m.json"))}})
+    meeting = threading.Barrier(2)
+
+    def label(place: str) -> str:
+        meeting.wait(60)
+        assert checked(backend, copper, tmp_path / place).converged
+        return (tmp_path / place / "calculator.log").read_text()
+
+    said: list[str] = []
+    for first, second in (("a", "b"), ("c", "d")):
+        # each pool is the threads of one job
+        with ThreadPoolExecutor(2) as pool:
+            said += pool.map(label, (first, second))
+    loaded = {text.split()[-1] for text in said if text}
+    assert 1 <= len(loaded) <= 2 and said[2:] == ["", ""]
+
+
+def test_a_process_that_nobody_asked_for_long_is_replaced(
+    module: str, copper: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = calculator_backend(module, {"parameters": {"model": str(weights(tmp_path / "m.json"))}})
+    taken = []
+    plain = calculator_process.CalculatorProcess.ask
+
+    def tired_once(self: Any, *arguments: Any) -> Any:
+        taken.append(self)
+        if len(taken) == 1:
+            return calculator_process.Reply(None, returncode=calculator_process._TIRED)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(calculator_process.CalculatorProcess, "ask", tired_once)
+    assert checked(backend, copper, tmp_path / "run").converged
+    assert len(taken) == 2 and taken[0] is not taken[1]
+    taken[0].close()
