@@ -71,7 +71,7 @@ def by_gst_s(project: Project, number: int) -> tuple[float, float]:
 
 
 def processor_s() -> float:
-    """Processor time of all programs that we started and that ended, s; another load on the machine hardly changes it."""
+    """Processor time of all programs that we started and that ended, s; other load on the machine hardly changes it."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
