@@ -74,7 +74,9 @@ class VaspSettings(StrictModel):
     max_kpoints
         A cell whose full mesh has more points is refused: it is too small for this spacing.
     command
-        What starts VASP, e.g. "srun vasp_std".
+        What starts VASP, e.g. "srun vasp_std", or "srun --exact -n {cores} vasp_std" with `cores`.
+    cores
+        Cores of one label: as many labels run at a time as fit into the job. None: all of the job, one by one.
     wall_limit_s, max_errors, polling_s
         Limits of one label and how often custodian looks.
     frozen_s
@@ -109,6 +111,7 @@ class VaspSettings(StrictModel):
     kpar: int | None = Field(None, ge=1)
     max_kpoints: int = Field(2_000, ge=1)
     command: str = "vasp_std"
+    cores: int | None = Field(None, ge=1)
     wall_limit_s: float = Field(6 * 3600.0, gt=0)
     max_errors: int = Field(5, ge=1)
     polling_s: float = Field(2.0, gt=0)
@@ -120,7 +123,14 @@ class VaspSettings(StrictModel):
         if set(self.potcars) != set(self.potcar_titles):
             odd = sorted(set(self.potcars) ^ set(self.potcar_titles))
             raise ValueError(f"potcars and potcar_titles name different elements: {', '.join(odd)}")
+        if self.cores is None and "{cores}" in self.command:
+            raise ValueError(f"the command '{self.command}' asks for cores: set them, e.g. cores=8")
         return self
+
+    @property
+    def full_command(self) -> str:
+        """The command with the number of cores in it."""
+        return self.command.replace("{cores}", str(self.cores))
 
 
 def physics(settings: VaspSettings) -> dict[str, Any]:
@@ -207,8 +217,8 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
         # INCAR keys of a user's ~/.atomate2.yaml would be another method
         write_input_set_kwargs={"apply_incar_updates": False},
         run_vasp_kwargs={
-            "vasp_cmd": settings.command,
-            "vasp_gamma_cmd": settings.command,
+            "vasp_cmd": settings.full_command,
+            "vasp_gamma_cmd": settings.full_command,
             "max_errors": settings.max_errors,
             "handlers": label_handlers(frozen_s=settings.frozen_s),
         },
@@ -227,6 +237,10 @@ class VaspBackend(BackendModel):
     @property
     def needs_periodic(self) -> bool:
         return True
+
+    @property
+    def cores(self) -> int | None:
+        return self.settings.cores
 
     def method(self) -> Method:
         """Return the INCAR's physics, the rule of the k-points and the POTCAR titles.
@@ -260,7 +274,7 @@ class VaspBackend(BackendModel):
         from gst_jobflow.labelling.vasp_custodian import run_custodian
 
         settings, directory = self.settings, Path(directory).resolve()
-        command = find_command(settings.command)
+        command = find_command(settings.full_command)
         ordered, order = vasp_order(atoms)
         directory.mkdir(parents=True, exist_ok=True)
         if absent := missing_potcars(set(ordered.get_chemical_symbols()), settings):

@@ -143,6 +143,16 @@ def test_only_physics_is_in_the_fingerprint():
     assert len({fingerprint(**fields) for fields in physics} | {one}) == len(physics) + 1
 
 
+def test_labels_of_a_few_cores_share_a_job():
+    small = VaspSettings(cores=4, command="srun --exact -n {cores} vasp_std")
+    backend = VaspBackend(settings=small)
+    assert (backend.cores, small.full_command) == (4, "srun --exact -n 4 vasp_std")
+    assert VaspBackend().cores is None
+    assert backend.method() == VaspBackend().method()
+    with pytest.raises(ValidationError, match="cores=8"):
+        VaspSettings(command="srun -n {cores} vasp_std")
+
+
 def test_every_handler_and_error_of_the_installed_custodian_is_allowed_or_refused():
     from custodian.custodian import ErrorHandler
     from custodian.vasp import handlers
