@@ -146,16 +146,49 @@ class Pulse(_Timed):
     every_ps: float = Field(KICK_INTERVAL_PS, gt=0)
 
 
+class Slices(StrictModel):
+    """Parts of a cell that are cooled each by its own temperature.
+
+    Attributes
+    ----------
+    by
+        ``z``: equal slices of the cell from bottom to top. ``distance``: shells around `centre_A`, `width_A` thick, the
+        last of which is all that lies outside of the others.
+    count
+        How many.
+    centre_A, width_A
+        Of shells; the centre as in `Dome`.
+    """
+
+    by: Literal["z", "distance"] = "z"
+    count: int = Field(ge=1, le=100)
+    centre_A: tuple[float | None, float | None, float | None] | None = None
+    width_A: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _shells_have_a_centre(self) -> Slices:
+        shells = self.centre_A is not None and self.width_A is not None
+        if (self.by == "distance") != shells:
+            raise ValueError("slices by distance, and no others, need centre_A and width_A")
+        if shells and self.centre_A is not None and self.centre_A.count(None) not in (0, 1):
+            raise ValueError("centre_A needs two coordinates at least")
+        return self
+
+
 class Cool(_Timed):
     """NVE with energy taken out at the end of every interval, so that the temperature falls linearly to `end_K`.
 
     Over the whole duration; or at `rate_K_ps`, and then the duration is only the longest that it may take: the stage
     ends when it is at `end_K`, if it is the last one of its protocol, and else stays there.
+
+    With `slices` each part of the cell is cooled from its own temperature, and what is colder than `end_K` is left
+    alone; without them all velocities are scaled by one factor, which cools what was never heated, too.
     """
 
     kind: Literal["cool"] = "cool"
     end_K: float = Field(gt=0)
     rate_K_ps: float | None = Field(None, gt=0)
+    slices: Slices | None = None
     every_ps: float = Field(KICK_INTERVAL_PS, gt=0)
     acts_at_end: ClassVar[bool] = True
 

@@ -10,12 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 
 from gst_jobflow.dynamics.deck import Group, Limits, Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import RunOptions, collect, read_data_file, run_protocol, write_data_file
 from gst_jobflow.dynamics.pulse import profile_weights
 from gst_jobflow.dynamics.restart import restart_step
-from gst_jobflow.dynamics.stages import Anneal, Cool, Dome, Expression, Hold, LinearZ, Protocol, Pulse, Relax, Uniform
+from gst_jobflow.dynamics.stages import (
+    Anneal,
+    Cool,
+    Dome,
+    Expression,
+    Hold,
+    LinearZ,
+    Protocol,
+    Pulse,
+    Relax,
+    Slices,
+    Uniform,
+)
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.errors import DataError, InputError, RunError
 
@@ -142,6 +155,45 @@ def test_cooling_ends_at_its_temperature_and_logs_what_it_took(engine, tiny_pote
     steps = [frame.step for frame in run.frames()]
     assert steps == sorted(set(steps))
     assert steps[0] == 0
+
+
+SLICES = [
+    Slices(count=3),
+    Slices(by="distance", count=3, centre_A=(9.0, None, 0.0), width_A=8.0),
+    Slices(by="distance", count=2, centre_A=(9.0, 9.0, 0.0), width_A=12.0),
+]
+
+
+@pytest.mark.parametrize("slices", SLICES)
+def test_slices_are_cooled_each_by_its_own_temperature(engine, tiny_potential, tmp_path, slices):
+    # the lower half is hot, the upper one colder than the end; one kick, long before the end of the stage
+    atoms = soft_crystal((3, 3, 4))
+    rng = np.random.default_rng(2)
+    kelvin = np.where(atoms.positions[:, 2] < 12.0, 1500.0, 100.0)
+    sigma = np.sqrt(units.kB * kelvin[:, None] * atoms.get_masses()[:, None])
+    momenta = rng.normal(size=(len(atoms), 3)) * sigma
+    hot = kelvin > 1000
+    momenta[hot] -= momenta.sum(axis=0) / hot.sum()
+    atoms.set_momenta(momenta)
+    stage = Cool(end_K=300, duration_ps=2e-5, every_ps=2e-6, slices=slices)
+    output = Output(series_every=1, dump_every=1, dump_velocities=True, dump_digits=9, profile_every=0)
+    protocol = Protocol(name="cool", stages=[stage], timestep_fs=0.002)
+    run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, RunOptions(output=output)).require_success()
+    _layers_add_up(run, kicks=10)
+    assert np.all(run.kicks["added_eV"][:-1] < 0)
+    np.testing.assert_allclose(run.kicks["asked_eV"], run.kicks["added_eV"], rtol=1e-6)
+    assert run.series["temp_K"][-1] == pytest.approx(300.0, rel=1e-6)
+    frames = {frame.step: frame for frame in run.frames()}
+    speeds2 = [sum(frames[step].extra[name] ** 2 for name in ("vx", "vy", "vz")) for step in (1, 2)]
+    # positions hardly move; what the momentum took is little
+    gain = speeds2[1] / speeds2[0]
+    cold = atoms.positions[:, 2] > 18.0
+    if slices.by == "z":
+        assert gain[cold].mean() == pytest.approx(1.0, abs=0.1), "left alone"
+        assert gain[atoms.positions[:, 2] < 7.0].mean() == pytest.approx(1 - 2 * 1200 / 1500 / 11, rel=0.05)
+    else:
+        near = np.hypot(atoms.positions[:, 0] - 9.0, atoms.positions[:, 2]) < 7.0
+        assert gain[near].mean() < gain[cold].mean()
 
 
 def test_cooling_at_a_rate_ends_when_it_is_cold(engine, tiny_potential, tmp_path):
