@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from gst_jobflow.disk import DISK_FULL, says_full
 from gst_jobflow.dynamics.deck import BLOW_UP_HALT_ID, ERROR_WORD, FINISHED_WORD, GAMMA_HALT_ID, STOPPED_WORD
 
 FailureClass = Literal[
-    "", "lost_atoms", "blow_up", "nan", "gamma_halt", "walltime", "killed", "out_of_memory", "bad_input", "crash"
-]
+    "", "lost_atoms", "blow_up", "nan", "gamma_halt", "walltime", "killed", "out_of_memory", "disk_full", "bad_input",
+    "crash",
+]  # fmt: skip
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
@@ -22,6 +24,7 @@ _LOST = re.compile(
 )
 # of LAMMPS, of C++, of the kernel by way of slurmstepd or mpirun
 _MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
+_NOT_WRITTEN = re.compile(r"I/O error while writing", re.I)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
 
 
@@ -99,6 +102,8 @@ def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
     The class, empty when the run finished, and one line for people.
     """
     line = error_line(text)
+    if says_full(text) or _NOT_WRITTEN.search(line):
+        return DISK_FULL, line or "the disk is full where it runs"
     if line:
         return _class_of_error(text, line), line
     if re.search(rf"^{FINISHED_WORD}", text, re.M) and returncode == 0:

@@ -24,6 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from gst_jobflow.deadline import Deadline, stopped_in_time
+from gst_jobflow.disk import FIX, says_full
 from gst_jobflow.dynamics import deck, series
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning
@@ -174,6 +175,8 @@ class ProtocolResult:
             fix = "run it again to continue from its last restart file"
         elif self.failure_class in _FINAL_FAILURES:
             fix = "running again changes nothing: label more structures like those it reached, or give it less energy"
+        elif self.failure_class == "disk_full":
+            fix = FIX
         else:
             fix = f"see log.lammps in {self.segments[-1].directory}"
         raise RunError(
@@ -499,6 +502,10 @@ def _run_segment(
     before = _segment_folders(directory)
     if before:
         join_frames(before[-1])  # it was perhaps killed together with the process that ran it
+        if says_full(_screen(before[-1])):
+            # LAMMPS does not look whether its lines and frames are written: none of that segment counts
+            for path in filter(Path.exists, _restarts(before[-1])):
+                _refuse(path)
     spec = _limited(_continued(first, before), deadline)
     folder = directory / f"segment_{len(before):03d}"
     folder.mkdir(exist_ok=True)
@@ -528,10 +535,13 @@ def _run_segment(
     }
     _write_json(folder / SEGMENT_FILE, record)
     if spec.continues and run.status == "failed" and lammps_log.failed_reading(_screen(folder)):
-        torn = Path(spec.start_file)
-        torn.replace(torn.with_name(f"{torn.name}.refused"))
+        _refuse(Path(spec.start_file))
         return "refused"
     return "ran"
+
+
+def _refuse(restart: Path) -> None:
+    restart.replace(restart.with_name(f"{restart.name}.refused"))
 
 
 def _timed_out(run: LammpsRun, options: RunOptions) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from jobflow import CURRENT_JOB, Maker, job
 
 from gst_jobflow.categories import in_category
 from gst_jobflow.deadline import stopped_in_time
+from gst_jobflow.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
@@ -41,6 +41,8 @@ MOST_IN_A_JOB = 5_000
 _LEAD = 1.2
 _LAST = 8
 _POLL_S = 0.2
+# programs that meet a full disk end in many ways
+_PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 
 
 @in_category("labels")
@@ -186,18 +188,17 @@ class _Chunk:
             return _compute(self.backend, structure, self.results, directory)
         except (GstError, MemoryError):
             raise
-        except OSError as err:
-            if err.errno in (errno.ENOSPC, errno.EDQUOT):
-                fix = "make room there, then: gst recover --failed"
-                raise RunError(f"no room on the disk of {directory.parent}", fix, "disk_full") from err
-            logger.exception("label of structure %s", structure.id)
-            return failed("crash", f"{type(err).__name__}: {err}")
         except Exception as err:
+            if is_full(err):
+                raise RunError(f"no room on the disk of {directory.parent}: {err}", FIX, DISK_FULL) from err
             # a calculator may raise anything; the other structures go on
             logger.exception("label of structure %s", structure.id)
             return failed("crash", f"{type(err).__name__}: {err}")
 
     def _store(self, structure: Structure, directory: Path, raw: RawLabel) -> None:
+        if raw.failure_class in _PERHAPS_THE_DISK and (says_full(raw.reason) or not has_room(Path.cwd())):
+            # that says nothing about the structure: no failed label
+            raise RunError(f"the disk is full where labels are computed: {raw.reason}", FIX, DISK_FULL)
         label = _document(self.backend, structure, raw, _kept(self.results, raw))
         self.results.add(label)
         if label.state == "converged":

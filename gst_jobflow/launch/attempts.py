@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from gst_jobflow.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.documents import Attempt, derive_id, now
 from gst_jobflow.errors import DatabaseError, DataError, GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.processes import is_alive
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
+
+# programs that meet a full disk end in many ways
+_PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")
 
 
 @contextmanager
@@ -29,8 +33,13 @@ def recorded(results: Results, job_uuid: str, job_name: str, fw_id: int | None, 
     try:
         yield attempt
     except BaseException as err:
-        end = {"state": "failed", "failure_class": failure_class(err), "reason": _one_line(err)}
-        if isinstance(err, GstError):
+        kind = failure_class(err)
+        if kind in _PERHAPS_THE_DISK and not has_room(Path.cwd()):
+            kind = DISK_FULL
+        end = {"state": "failed", "failure_class": kind, "reason": _one_line(err)}
+        if kind == DISK_FULL:
+            end["fix"] = FIX
+        elif isinstance(err, GstError):
             end["fix"] = err.fix
         _end(results, attempt, end)
         raise
@@ -66,6 +75,8 @@ def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
 
 def failure_class(err: BaseException) -> str:
     """The class of a failure, as docs/errors.md lists them."""
+    if is_full(err) or (isinstance(err, RunError) and says_full(err.message)):
+        return DISK_FULL
     if isinstance(err, RunError):
         return err.failure_class
     classes = {

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.categories import CATEGORIES
+from gst_jobflow.disk import DISK_FULL, FIX, has_room, says_full
 from gst_jobflow.documents import Attempt, derive_id, now
 from gst_jobflow.errors import GstError
 from gst_jobflow.launch import slurm
@@ -46,6 +47,7 @@ _PASSED = {
     "database": "the database went away meanwhile",
     "killed": "its program was killed",
     "out_of_memory": "it ran out of memory",
+    DISK_FULL: "there is room on the disk again",
 }
 # a program that is killed under a living worker may have met the machine's memory, which another start does not change
 _KILLED_STARTS = 2
@@ -109,7 +111,7 @@ def recover(project: Project, *, failed: bool = False, dry_run: bool = False) ->
             if item and item.fw_id not in {known.fw_id for known in done}:
                 done.append(item)
         known = {item.fw_id for item in done}
-        for item in _ended(results, project, failed):
+        for item in _ended(results, project, failed, dry_run):
             if item.fw_id in known:
                 continue
             done.append(item)
@@ -293,7 +295,7 @@ def _as_time(value: Any) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _ended(results: Results, project: Project, failed: bool) -> Iterator[Recovered]:
+def _ended(results: Results, project: Project, failed: bool, dry_run: bool) -> Iterator[Recovered]:
     """Failed fireworks that run again: of classes whose cause passes or can be mended here, and others when asked."""
     limits = project.settings.queue
     most = {
@@ -302,10 +304,16 @@ def _ended(results: Results, project: Project, failed: bool) -> Iterator[Recover
         "killed": min(_KILLED_STARTS, limits.max_losses),
         "out_of_memory": limits.max_losses,
     }
-    wanted = {"fw_id": 1, "name": 1, f"spec.{QUEUE_KEY}": 1, f"spec.{CATEGORY_KEY}": 1}
-    for firework in list(results.database["fireworks"].find({"state": "FIZZLED"}, wanted)):
+    fizzled = list(results.database["fireworks"].find({"state": "FIZZLED"}))
+    if fizzled and all(has_room(folder) for folder in (project.runs_dir, project.artifacts_dir)):
+        most[DISK_FULL] = limits.max_losses
+    for firework in fizzled:
         fw_id = firework["fw_id"]
         attempts = list(results.database["attempts"].find({"fw_id": fw_id}).sort("started_at", 1))
+        if unseen := _without_attempt(results, firework, attempts):
+            attempts.append(unseen.model_dump())
+            if not dry_run:
+                results.add(unseen)
         newest = attempts[-1] if attempts else {}
         kind = newest.get("failure_class", "")
         before = sum(attempt["failure_class"] == kind for attempt in attempts)
@@ -321,6 +329,23 @@ def _ended(results: Results, project: Project, failed: bool) -> Iterator[Recover
             yield Recovered(fw_id, firework["name"], "it finished, and the database went away before that was noted")
         elif failed:
             yield Recovered(fw_id, firework["name"], "failed before")
+
+
+def _without_attempt(results: Results, firework: dict[str, Any], attempts: list[dict[str, Any]]) -> Attempt | None:
+    """The attempt of a failure that came before one could be recorded: FireWorks writes files first."""
+    launch = results.database["launches"].find_one(
+        {"launch_id": {"$in": firework["launches"]}, "state": "FIZZLED"}, sort=[("launch_id", -1)]
+    )
+    began = [entry["created_on"] for entry in (launch or {}).get("state_history", []) if entry["state"] == "RUNNING"]
+    stored = ((launch or {}).get("action") or {}).get("stored_data") or {}
+    said = (stored.get("_exception") or {}).get("_stacktrace") or ""
+    if launch is None or not began or not said or any(known["started_at"] >= _as_time(began[-1]) for known in attempts):
+        return None
+    kind = DISK_FULL if says_full(said) else "database" if "pymongo.errors" in said else "unexpected"
+    lost = _Lost(firework["fw_id"], "", kind, launch_id=launch["launch_id"], job_id=reservation_of(launch))
+    fix = FIX if kind == DISK_FULL else f"lpad get_fws -i {firework['fw_id']} -d all shows the whole of it"
+    attempt = _never_began(results, lost, firework, " ".join(said.strip().splitlines()[-1].split())[:500], fix)
+    return attempt.model_copy(update={"state": "failed", "started_at": _as_time(began[-1])})
 
 
 # -- what is done about it

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from gst_jobflow.disk import is_full
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.store import manifest
@@ -86,19 +87,31 @@ class Results:
     def _write(self, entry: manifest.Insert | manifest.Update) -> bool:
         from pymongo.errors import ConnectionFailure
 
-        if self.spool_dir is not None:
-            manifest.append(self.spool_dir, entry)
+        spooled = self._spool(entry)
         if self._database is None:
             return False
         try:
             return apply(self._database, entry)
         except ConnectionFailure as err:
-            self._spool_only(err)
+            self._spool_only(err, spooled)
             return False
 
-    def _spool_only(self, err: Exception) -> None:
-        """Go on without the database; raises DatabaseError where nothing is spooled."""
+    def _spool(self, entry: manifest.Insert | manifest.Update) -> bool:
+        """Write an entry to disk where that is wanted; False where it is full and the database has to do alone."""
         if self.spool_dir is None:
+            return False
+        try:
+            manifest.append(self.spool_dir, entry)
+        except OSError as err:
+            if self._database is None or not is_full(err):
+                raise
+            logger.warning("no room for the manifest in %s: written to the database only", self.spool_dir)
+            return False
+        return True
+
+    def _spool_only(self, err: Exception, spooled: bool = True) -> None:
+        """Go on without the database; raises DatabaseError where nothing is spooled."""
+        if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
         logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
         self._database = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import threading
 import time
@@ -188,3 +189,25 @@ def _tear(path: Path, how: str) -> None:
         # head and end are as they were, all between was never written
         content[600:-100] = bytes(len(content) - 700)
     path.write_bytes(content)
+
+
+def test_nothing_of_a_segment_that_met_a_full_disk_is_used(engine, tiny_potential, tmp_path):
+    whole = run_protocol(engine, tiny_potential, soft_crystal(), SHORT, tmp_path / "whole", OPTIONS).require_success()
+    folder = tmp_path / "full"
+    assert _stopped(engine, tiny_potential, folder).goes_on
+
+    # frames are lost without a word of LAMMPS; gzip's stands on the screen
+    program = tmp_path / "lmp"
+    program.write_text(
+        '#!/bin/sh\ncase "$PWD" in */segment_001) echo "gzip: stdout: No space left on device";; esac\n'
+        f'exec {shlex.join(engine.command)} "$@"\n'
+    )
+    program.chmod(0o755)
+    meets = engine.model_copy(update={"command": [str(program)]})
+    run = run_protocol(meets, tiny_potential, soft_crystal(), SHORT, folder, OPTIONS)
+    assert (run.status, run.failure_class) == ("failed", "disk_full")
+    for path in (folder / "segment_001").glob("dump_*"):
+        path.unlink()
+    run = run_protocol(engine, tiny_potential, soft_crystal(), SHORT, folder, OPTIONS).require_success()
+    assert run.segments[2].start_step == run.segments[1].start_step > 0
+    assert [frame.step for frame in run.frames()] == [frame.step for frame in whole.frames()]

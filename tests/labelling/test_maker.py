@@ -16,10 +16,11 @@ import pytest
 from gst_jobflow.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.errors import InputError, RunError
-from gst_jobflow.labelling.backend import BackendModel, RawLabel
+from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
 from gst_jobflow.labelling.method import Method
+from gst_jobflow.launch.attempts import failure_class
 from gst_jobflow.processes import run_program
 from gst_jobflow.store import Results
 from tests.flows.conftest import results, run  # noqa: F401
@@ -57,6 +58,10 @@ class Stand(BackendModel):
             os.kill(os.getpid(), STOP_SIGNAL)
         if len(atoms) == 3 and "raise" in self.does:
             raise KeyError("a calculator's own mistake")
+        if len(atoms) == 3 and self.does == "full disk":
+            Path("/dev/full").write_text("more")
+        if len(atoms) == 3 and self.does == "program says full":
+            return failed("crash", "forrtl: No space left on device")
         if self.does == "sleep for ever" or (len(atoms) == 3 and self.does == "sleep" and index == 1):
             run_program(["sleep", "600"], directory, output="out", death_signal=signal.SIGKILL)
         return RawLabel(converged=True, energy_eV=-float(len(atoms)), forces_eV_A=np.zeros((len(atoms), 3)))
@@ -220,3 +225,11 @@ def test_cost_is_learned_from_labels_of_different_sizes() -> None:
     alike = fitted(np.full(20, 30.0), np.full(20, 9.0), 2.0)
     assert (alike.exponent, alike.costs([60])[0]) == (2.0, pytest.approx(36.0))
     assert fitted(np.array([]), np.array([]), 2.0) == CostModel(2.0)
+
+
+@pytest.mark.parametrize("does", ["full disk", "program says full"])
+def test_a_full_disk_is_no_failed_label(run: Any, results: Results, does: str) -> None:  # noqa: F811
+    with pytest.raises(Exception, match="No space left on device") as caught:
+        run(LabelMaker(Stand(does=does)).make(add_structures(results, [2, 3, 4])))
+    assert failure_class(caught.value) == "disk_full"
+    assert states(results) == {"converged": 1}

@@ -11,7 +11,7 @@ import pytest
 
 from gst_jobflow.deadline import Deadline
 from gst_jobflow.documents import Label
-from gst_jobflow.errors import MissingProgramError
+from gst_jobflow.errors import MissingProgramError, RunError
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings
 from gst_jobflow.store import Results
@@ -40,7 +40,6 @@ def maker(**fields: Any) -> LabelMaker:
         ("killed", "crash", "failed"),
         ("cut output", "missing_output", "failed"),
         ("a force too few", "missing_output", "failed"),
-        ("disk full", "disk_full", "failed"),
         ("other mesh", "wrong_method", "quarantined"),
     ],
 )
@@ -54,6 +53,17 @@ def test_a_failure_is_one_failed_label_and_the_rest_go_on(
     assert (label.n_atoms, label.state, label.failure_class) == (3, state, failure_class)
     assert label.reason and "\n" not in label.reason and label.energy_eV is None
     assert states(results) == {"converged": 2, state: 1}
+
+
+def test_a_disk_that_vasp_says_is_full_ends_the_job_and_is_no_failed_label(
+    run: Any, results: Results, potcars: Path, monkeypatch: Any  # noqa: F811
+) -> None:  # fmt: skip
+    monkeypatch.setenv("STAND_IN_DOES", "disk full")
+    monkeypatch.setenv("STAND_IN_DOES_FOR", "3")
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        run(maker().make(add_structures(results, [4, 3, 2])))
+    assert caught.value.failure_class == "disk_full"
+    assert states(results) == {"converged": 1}, "the largest came first"
 
 
 def test_a_label_that_the_walltime_cuts_off_is_computed_again(

@@ -255,6 +255,44 @@ def test_a_failure_of_memory_runs_again_with_more_or_not_at_all(project: Project
     assert found["spec"]["_queueadapter"] == {"mem": "64G", "nodes": 1} and found["state"] == "READY"
 
 
+def test_what_met_a_full_disk_runs_again_when_there_is_room(
+    project: Project, queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    connect(project)["fireworks"].update_one({}, {"$set": {"state": "FIZZLED"}})
+    failed_by(Results.open(project), fw_id, "disk_full", 1)
+    monkeypatch.setattr("gst_jobflow.launch.recover.has_room", lambda folder: False)
+    assert recover(project) == []
+    monkeypatch.undo()
+    assert [item.reason for item in recover(project)] == ["there is room on the disk again"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(OSError(28, "No space left on device"), "disk_full"), (ValueError("a bug"), "unexpected")]
+)
+def test_a_failure_before_an_attempt_is_recorded_has_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    from fireworks import Firework, FWorker
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    def to_file(*_: object, **__: object) -> None:
+        raise error
+
+    submit(add(1, 1), project)
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(Firework, "to_file", to_file)
+    launch_rocket(launchpad(project), FWorker("here"))
+    assert status(connect(project))["counts"] == {"FIZZLED": 1}
+    again = recover(project, dry_run=True)
+    assert connect(project)["attempts"].count_documents({}) == 0
+    assert recover(project) == again and len(again) == (kind == "disk_full")
+    (attempt,) = Results.open(project).find(Attempt, {})
+    assert (attempt.state, attempt.failure_class) == ("failed", kind) and str(error) in attempt.reason
+    recover(project)
+    assert connect(project)["attempts"].count_documents({}) == 1
+
+
 def test_squeue_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "squeue"
     line = "12|RUNNING|None|2026-01-02T03:04:05|2026-01-02T04:04:05|n[1-2]|/a|b c"

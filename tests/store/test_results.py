@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -233,3 +234,29 @@ def test_the_server_guards_encoded_documents_too(project: Project) -> None:
     broken = EncodedStructure.of(structure().model_copy(update={"config_type": "cristal"}))
     with pytest.raises(DatabaseError, match="refused document 'aaaa"):
         Results.open(project).add_many([broken])
+
+
+def test_a_full_disk_leaves_the_database(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(manifest, "append", full)
+    assert results.add(structure()) is True
+    away = Results(None, results.artifacts, results.spool_dir)
+    with pytest.raises(OSError, match="No space"):
+        away.add(structure(_id="b" * 32))
+
+
+def test_what_neither_disk_nor_database_took_is_an_error(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymongo.errors import AutoReconnect
+
+    def fail(error: Exception) -> Callable[..., None]:
+        def raise_it(*_: object) -> None:
+            raise error
+
+        return raise_it
+
+    monkeypatch.setattr(manifest, "append", fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr("gst_jobflow.store.results.apply", fail(AutoReconnect("away")))
+    with pytest.raises(DatabaseError, match="went away"):
+        results.add(structure())
