@@ -50,6 +50,8 @@ class _Output:
     last_step: int = -1
     bad: list[tuple[int, int]] = field(default_factory=list)
     any_bad: bool = False
+    # a few steps of the corrector are all that second-generation Car–Parrinello makes
+    corrected_only: bool = False
 
     @property
     def cell_moves(self) -> bool:
@@ -57,6 +59,8 @@ class _Output:
 
     def problem(self, step: int) -> str:
         """Why a step cannot be believed; empty where it can."""
+        if self.corrected_only:
+            return ""
         if self.run_type != "MD":
             return "an SCF of this run did not converge, in which step is not said" if self.any_bad else ""
         if any(after < step <= upto for after, upto in self.bad):
@@ -129,12 +133,14 @@ def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterato
                     group = content_hash(atoms)
                     if output is not None:
                         method, why = _method(tree, problem, output, atoms)
+                        output.corrected_only = bool(method and "electrons" in method.parameters)
                 bad = output.problem(frame.step) if output is not None else ""
                 if bad:
-                    yield Record(named, index, problem=bad, group=group)
+                    yield Record(named, index, problem=bad, group=group, step=frame.step)
                 else:
                     warning = NO_OUTPUT if output is None else ""
-                    yield Record(named, index, atoms, method=method, no_method=why, group=group, warning=warning)
+                    found = {"method": method, "no_method": why, "group": group, "warning": warning}
+                    yield Record(named, index, atoms, step=frame.step, **found)
                 index += 1
             if _next_frame(force_stream, _forces_of(positions)) is not None:
                 raise DataError(f"{_forces_of(positions).name} has more steps than {positions.name}")

@@ -14,6 +14,7 @@ from gst_jobflow.errors import DataError, InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.labelling.cp2k_md import CarParrinello
     from gst_jobflow.labelling.method import Method
 
 _PATH_KEYWORDS = {
@@ -154,7 +155,7 @@ def input_method(root: Section, version: str, atoms: Atoms) -> Method:
     """Return the method of an input that our own backend could have written; it equals that of our labels.
 
     The input that our backend writes with these settings is made and compared with this one, in all that the result
-    depends on.
+    depends on. Second-generation Car–Parrinello is told by its corrector, and is a method of its own.
 
     Raises
     ------
@@ -162,21 +163,52 @@ def input_method(root: Section, version: str, atoms: Atoms) -> Method:
         It says something that our settings cannot say, so no fingerprint of ours is its.
     """
     from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
+    from gst_jobflow.labelling.cp2k_md import BornOppenheimer, MdPart, md_input, md_method
 
-    settings = Cp2kSettings.model_validate(_settings(root))
+    dynamics = car_parrinello(root)
+    settings = Cp2kSettings.model_validate(_settings(root, smeared=dynamics is None))
     if root.at("FORCE_EVAL", "DFT", "KPOINTS") is not None:
         raise DataError("one k-point mesh does not tell by which rule it was chosen")
     try:
-        ours = parse_input(cp2k_input(atoms, settings))
+        if dynamics is None:
+            text = cp2k_input(atoms, settings)
+        else:
+            part = MdPart(temperature_K=300, steps=1, timestep_fs=1, every=1, seed=1)
+            text = md_input(atoms, settings, dynamics, part)
     except InputError as err:
         raise DataError(err.message) from err
-    difference = _difference(ours.at("FORCE_EVAL"), root.at("FORCE_EVAL"), "FORCE_EVAL")
+    difference = _difference(parse_input(text).at("FORCE_EVAL"), root.at("FORCE_EVAL"), "FORCE_EVAL")
     if difference:
         raise DataError(f"the CP2K input is not one of our settings: {difference}")
-    return Cp2kBackend(settings=settings)._method(version)
+    return md_method(Cp2kBackend(settings=settings), dynamics or BornOppenheimer(), version)
 
 
-def _settings(root: Section) -> dict[str, Any]:
+def car_parrinello(root: Section) -> CarParrinello | None:
+    """Return what an input says of second-generation Car–Parrinello; None where it is another kind of run.
+
+    Raises
+    ------
+    DataError
+        Its corrector has another threshold than the first steps.
+    """
+    from gst_jobflow.labelling.cp2k_md import CarParrinello
+
+    scf, dft_qs = root.at("FORCE_EVAL", "DFT", "SCF"), root.at("FORCE_EVAL", "DFT", "QS")
+    md = root.at("MOTION", "MD")
+    if scf is None or dft_qs is None or md is None or "OT" not in scf.sections or "MAX_SCF_HISTORY" not in scf.keywords:
+        return None
+    if (md.words("ENSEMBLE") or [""])[0].upper() != "LANGEVIN":
+        return None
+    if _value(scf.words("EPS_SCF_HISTORY") or []) != _value(scf.words("EPS_SCF") or []):
+        raise DataError("the CP2K input has another EPS_SCF_HISTORY than EPS_SCF")
+    try:
+        steps = int((scf.words("MAX_SCF_HISTORY") or [""])[0])
+        return CarParrinello(corrector_steps=steps, history=int((dft_qs.words("EXTRAPOLATION_ORDER") or ["3"])[0]))
+    except ValueError as err:
+        raise DataError(f"the CP2K input has a corrector that is no number: {err}") from err
+
+
+def _settings(root: Section, smeared: bool = True) -> dict[str, Any]:
     """The values of our CP2K settings that an input states."""
     from gst_jobflow.labelling.cp2k import Cp2kSettings
 
@@ -194,6 +226,12 @@ def _settings(root: Section) -> dict[str, Any]:
         if not basis or not potential:
             raise DataError(f"kind {kind.parameter} of the CP2K input has no basis set or potential")
         kinds[kind.parameter.capitalize()] = {"basis": basis[-1], "potential": potential[-1]}
+    scf = root.at("FORCE_EVAL", "DFT", "SCF")
+    # 0 is CP2K's default and means EPS_SCF
+    if scf is not None and float((scf.words("EPS_SCF_HISTORY") or ["0"])[-1]) > number("EPS_SCF", "SCF"):
+        raise DataError(
+            "the CP2K input converges steps of the dynamics less (EPS_SCF_HISTORY) than the first (EPS_SCF)"
+        )
     return {
         "kinds": kinds,
         "cutoff_Ry": number("CUTOFF", "MGRID"),
@@ -201,7 +239,7 @@ def _settings(root: Section) -> dict[str, Any]:
         "n_grids": int(number("NGRIDS", "MGRID")),
         "eps_default": number("EPS_DEFAULT", "QS"),
         "eps_scf": number("EPS_SCF", "SCF"),
-        "smearing_K": number("ELECTRONIC_TEMPERATURE", "SCF", "SMEAR"),
+        **({"smearing_K": number("ELECTRONIC_TEMPERATURE", "SCF", "SMEAR")} if smeared else {}),
     }
 
 

@@ -41,6 +41,8 @@ class Record:
         What holds for the whole file and should be known; it does not keep the record out.
     end
         Bytes of the file up to where it ends; 0 where the reader does not count them.
+    step
+        Of the dynamics that this is a frame of; None where the file does not say.
     """
 
     file: Path
@@ -52,6 +54,7 @@ class Record:
     group: str = ""
     warning: str = ""
     end: int = 0
+    step: int | None = None
 
 
 @dataclass(frozen=True)

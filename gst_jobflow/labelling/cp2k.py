@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import Field
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.processes import run_program
+from gst_jobflow.processes import Finished, run_program
 from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
@@ -163,13 +164,7 @@ def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
     InputError
         An element without basis and potential.
     """
-    symbols = atoms.get_chemical_symbols()
-    missing = sorted(set(symbols) - set(settings.kinds))
-    if missing:
-        raise InputError(
-            f"no CP2K basis and potential for {', '.join(missing)}",
-            "add it to kinds of the CP2K settings",
-        )
+    check_kinds(atoms, settings)
     return "\n".join(
         [
             "&GLOBAL",
@@ -180,8 +175,8 @@ def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
             "&FORCE_EVAL",
             "  METHOD QUICKSTEP",
             *(["  STRESS_TENSOR ANALYTICAL"] if settings.stress else []),
-            *_dft(atoms, settings),
-            *_subsys(atoms, settings),
+            *dft_lines(atoms, settings),
+            *subsys_lines(atoms, settings),
             "  &PRINT",
             "    &FORCES ON",
             "      NDIGITS 12",
@@ -195,7 +190,17 @@ def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
     )
 
 
-def _dft(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+def check_kinds(atoms: Atoms, settings: Cp2kSettings) -> None:
+    """Raise InputError for an element without basis and potential."""
+    if missing := sorted(set(atoms.get_chemical_symbols()) - set(settings.kinds)):
+        raise InputError(
+            f"no CP2K basis and potential for {', '.join(missing)}",
+            "add it to kinds of the CP2K settings",
+        )
+
+
+def dft_lines(atoms: Atoms, settings: Cp2kSettings, scf: list[str] | None = None, qs: Sequence[str] = ()) -> list[str]:
+    """Return the section DFT; `scf` in place of our own section SCF, `qs` in addition to what QS says."""
     mesh = k_mesh(atoms.cell.array, settings.k_spacing_per_A)
     grid = " ".join(str(points) for points in mesh)
     k_points = [] if mesh == (1, 1, 1) else ["    &KPOINTS", f"      SCHEME MONKHORST-PACK {grid}", "    &END KPOINTS"]
@@ -205,6 +210,7 @@ def _dft(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
         "    POTENTIAL_FILE_NAME GTH_POTENTIALS",
         "    &QS",
         f"      EPS_DEFAULT {settings.eps_default!r}",
+        *qs,
         "    &END QS",
         "    &MGRID",
         f"      CUTOFF {settings.cutoff_Ry!r}",
@@ -212,7 +218,7 @@ def _dft(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
         f"      NGRIDS {settings.n_grids}",
         "    &END MGRID",
         *k_points,
-        *_scf(atoms, settings),
+        *(_scf(atoms, settings) if scf is None else scf),
         "    &XC",
         f"      &XC_FUNCTIONAL {settings.functional}",
         "      &END XC_FUNCTIONAL",
@@ -249,7 +255,8 @@ def _scf(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
     ]
 
 
-def _subsys(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+def subsys_lines(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
+    """Return the section SUBSYS: cell, atoms, kinds."""
     lines = ["  &SUBSYS", "    &CELL"]
     for name, vector in zip("ABC", atoms.cell.array, strict=True):
         lines.append(f"      {name} [angstrom] " + " ".join(f"{value:.12f}" for value in vector))
@@ -329,9 +336,10 @@ class Cp2kBackend(BackendModel):
 
     def method(self) -> Method:
         """Return functional, kinds, cutoffs, thresholds, smearing and k-point rule with the program's version."""
-        return self._method(cp2k_version(self.settings.program))
+        return self.method_of(cp2k_version(self.settings.program))
 
-    def _method(self, version: str) -> Method:
+    def method_of(self, version: str) -> Method:
+        """Return what `method` does, for a version of CP2K that need not be here."""
         settings = self.settings
         return Method(
             code="cp2k",
@@ -361,28 +369,13 @@ class Cp2kBackend(BackendModel):
         """
         settings, directory = self.settings, Path(directory)
         cp2k_version(settings.program)
-        data = Path(settings.data_dir) if settings.data_dir else data_folder(settings.program)
-        if data is None or not (data / "GTH_POTENTIALS").exists():
-            raise MissingProgramError(
-                f"CP2K's data files (GTH_POTENTIALS) are not in {data or 'any known folder'}", FIX
-            )
+        check_data(settings)
         directory.mkdir(parents=True, exist_ok=True)
         # results of an earlier attempt must not be read as ours
         for old in (*directory.glob("*-forces-*"), *directory.glob("*-stress-*")):
             old.unlink()
         (directory / INPUT).write_text(cp2k_input(atoms, settings))
-        try:
-            ended = run_program(
-                _command(settings),
-                directory,
-                output=OUTPUT,
-                wall_limit_s=settings.wall_limit_s,
-                environment={**os.environ, **_environment(settings.threads), "CP2K_DATA_DIR": str(data)},
-                # mpirun passes it to its ranks; SIGKILL would orphan them
-                death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
-            )
-        except FileNotFoundError as error:
-            raise MissingProgramError(f"CP2K does not start: {error}", FIX) from error
+        ended = run_cp2k(settings, directory, INPUT, OUTPUT, settings.wall_limit_s)
         if ended.timed_out:
             label = failed("timeout", f"CP2K did not end within {settings.wall_limit_s:g} s")
         else:
@@ -408,13 +401,42 @@ class Cp2kBackend(BackendModel):
             energy_eV=energy,
             forces_eV_A=forces,
             stress_eV_A3=stress,
-            method_seen=self._method(seen.group(1)) if seen else None,
+            method_seen=self.method_of(seen.group(1)) if seen else None,
         )
 
 
-def _command(settings: Cp2kSettings) -> list[str]:
+def check_data(settings: Cp2kSettings) -> Path:
+    """Return the folder of CP2K's data files, or raise MissingProgramError."""
+    data = Path(settings.data_dir) if settings.data_dir else data_folder(settings.program)
+    if data is None or not (data / "GTH_POTENTIALS").exists():
+        raise MissingProgramError(f"CP2K's data files (GTH_POTENTIALS) are not in {data or 'any known folder'}", FIX)
+    return data
+
+
+def run_cp2k(
+    settings: Cp2kSettings, directory: Path, input_name: str, output: str, wall_limit_s: float | None
+) -> Finished:
+    """Run CP2K on an input in `directory`.
+
+    Raises
+    ------
+    MissingProgramError
+        The program, its launcher or its data files are not there.
+    """
     launcher = shlex.split(settings.launcher.format(ranks=settings.ranks)) if settings.ranks > 1 else []
-    return [*launcher, settings.program, "-i", INPUT]
+    data = str(check_data(settings))
+    try:
+        return run_program(
+            [*launcher, settings.program, "-i", input_name],
+            directory,
+            output=output,
+            wall_limit_s=wall_limit_s,
+            environment={**os.environ, **_environment(settings.threads), "CP2K_DATA_DIR": data},
+            # mpirun passes it to its ranks; SIGKILL would orphan them
+            death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
+        )
+    except FileNotFoundError as error:
+        raise MissingProgramError(f"CP2K does not start: {error}", FIX) from error
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -439,7 +461,7 @@ def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
     if started and (len(started) > 1 or int(started[0]) != ranks):
         return "crash", f"CP2K started {len(started)} times with {started[0]} ranks: the launcher is of another MPI"
     if returncode != 0:
-        return "crash", f"CP2K ended with status {returncode}: {_abort_reason(text)}"
+        return "crash", f"CP2K ended with status {returncode}: {abort_reason(text)}"
     # it exits 0 with energy and forces when the self-consistency ran out of steps
     if "SCF run NOT converged" in text:
         return "not_converged", "CP2K: SCF run NOT converged"
@@ -448,7 +470,7 @@ def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
     return None
 
 
-def _abort_reason(text: str) -> str:
+def abort_reason(text: str) -> str:
     """Return the text in the box that CP2K draws around its last words, or the last line."""
     boxed = re.search(r"\[ABORT\](.*?)\*{20,}", text, re.DOTALL)
     if boxed:

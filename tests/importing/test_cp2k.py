@@ -69,7 +69,7 @@ def test_energies_and_forces_belong_together():
 
 
 def test_the_method_is_that_of_our_own_labels():
-    ours = Cp2kBackend(settings=LOOSE)._method("2023.1").fingerprint()
+    ours = Cp2kBackend(settings=LOOSE).method_of("2023.1").fingerprint()
     for name in ("gete-pos-1.xyz", "label.out"):
         assert {record.method.fingerprint() for record in read(DATA / name)} == {ours}
 
@@ -110,13 +110,13 @@ def test_an_input_that_is_not_one_of_ours_has_no_method_and_says_why(run, old, n
 )
 def test_the_way_to_the_result_is_not_the_method(run, old, new):
     change(run / "gete.inp", old, new)
-    ours = Cp2kBackend(settings=LOOSE)._method("2023.1").fingerprint()
+    ours = Cp2kBackend(settings=LOOSE).method_of("2023.1").fingerprint()
     assert read(run / "gete-pos-1.xyz")[0].method.fingerprint() == ours
 
 
 def test_other_settings_are_another_method(run):
     change(run / "gete.inp", "CUTOFF 150.0", "CUTOFF 300")
-    other = Cp2kBackend(settings=LOOSE.model_copy(update={"cutoff_Ry": 300.0}))._method("2023.1").fingerprint()
+    other = Cp2kBackend(settings=LOOSE.model_copy(update={"cutoff_Ry": 300.0})).method_of("2023.1").fingerprint()
     assert read(run / "gete-pos-1.xyz")[0].method.fingerprint() == other
 
 

@@ -1,0 +1,237 @@
+"""Input and method of molecular dynamics with CP2K: Born–Oppenheimer, or second-generation Car–Parrinello.
+
+Second-generation Car–Parrinello (Kühne, Krack, Mohamed and Parrinello, Phys. Rev. Lett. 98, 066401 (2007)) propagates
+the wave function by the always stable predictor and a few corrector steps of orbital transformation, and makes up for
+the dissipation of that by a Langevin equation. Its electrons are near their ground state, not in it: its energies and
+forces are another method's than those of converged labels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, check_kinds, cp2k_version, dft_lines, subsys_lines
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.strict import StrictModel
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+PROJECT = "aimd"
+INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"
+POSITIONS, FORCES, ENERGIES = f"{PROJECT}-pos-1.xyz", f"{PROJECT}-frc-1.xyz", f"{PROJECT}-1.ener"
+RESTARTS = (f"{PROJECT}-1.restart", f"{PROJECT}-1.restart.bak-1")
+"""What a continuation begins from: the newest first; CP2K may be ended while it writes that."""
+PRECONDITIONER = "FULL_SINGLE_INVERSE"
+
+
+class BornOppenheimer(StrictModel):
+    """Electrons converged in every step, as for labels; NVT by stochastic velocity rescaling (CSVR).
+
+    Parameters
+    ----------
+    thermostat_fs
+        Time constant of CSVR. Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007).
+    """
+
+    kind: Literal["born_oppenheimer"] = "born_oppenheimer"
+    thermostat_fs: float = Field(100.0, gt=0)
+
+
+class CarParrinello(StrictModel):
+    """Second-generation Car–Parrinello: Gamma point, no smearing (so no gapless metals), Langevin.
+
+    Parameters
+    ----------
+    corrector_steps
+        Steps of orbital transformation in each step of the dynamics, after the first ones have filled the history.
+    history
+        Order of the always stable predictor-corrector (EXTRAPOLATION_ORDER).
+    gamma_per_fs
+        Friction of the Langevin equation.
+    noisy_gamma_per_fs
+        What makes up for the intrinsic dissipation of the corrector; it is found by trying until the mean temperature
+        is the one asked for.
+    """
+
+    kind: Literal["car_parrinello"] = "car_parrinello"
+    corrector_steps: int = Field(2, ge=1)
+    history: int = Field(3, ge=0)
+    gamma_per_fs: float = Field(1e-3, ge=0)
+    noisy_gamma_per_fs: float = Field(1e-4, ge=0)
+
+
+Dynamics = Annotated[BornOppenheimer | CarParrinello, Field(discriminator="kind")]
+
+
+class MdPart(StrictModel):
+    """One execution of CP2K: constant temperature, a number of steps.
+
+    Parameters
+    ----------
+    temperature_K, steps, timestep_fs
+        Of this part.
+    every
+        Steps between frames, counted from the first step of the whole run.
+    seed
+        Of velocities and thermostat.
+    restart
+        The restart file that it goes on from; empty: velocities are drawn.
+    """
+
+    temperature_K: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    timestep_fs: float = Field(gt=0)
+    every: int = Field(ge=1)
+    seed: int = Field(ge=1)
+    restart: str = ""
+
+
+def check_dynamics(settings: Cp2kSettings, dynamics: BornOppenheimer | CarParrinello) -> None:
+    """Raise InputError where second-generation Car–Parrinello is asked for with k-points."""
+    if isinstance(dynamics, CarParrinello) and settings.k_spacing_per_A is not None:
+        raise InputError(
+            "second-generation Car–Parrinello by orbital transformation knows the Gamma point only",
+            "leave k_spacing_per_A out and take a larger cell, or choose born-oppenheimer",
+        )
+
+
+def md_input(atoms: Atoms, settings: Cp2kSettings, dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> str:
+    """Return the text of CP2K's input for a part of a run.
+
+    Raises
+    ------
+    InputError
+        An element without basis and potential, or settings that do not go with the dynamics.
+    """
+    check_kinds(atoms, settings)
+    check_dynamics(settings, dynamics)
+    scf, qs = None, []
+    if isinstance(dynamics, CarParrinello):
+        scf = _corrector(settings, dynamics)
+        qs = ["      EXTRAPOLATION ASPC", f"      EXTRAPOLATION_ORDER {dynamics.history}"]
+    restart = ["&EXT_RESTART", f"  RESTART_FILE_NAME {part.restart}", "&END EXT_RESTART"] if part.restart else []
+    return "\n".join(
+        [
+            "&GLOBAL",
+            f"  PROJECT {PROJECT}",
+            "  RUN_TYPE MD",
+            "  PRINT_LEVEL LOW",
+            f"  SEED {part.seed}",
+            "&END GLOBAL",
+            "&FORCE_EVAL",
+            "  METHOD QUICKSTEP",
+            *dft_lines(atoms, settings, scf, qs),
+            *subsys_lines(atoms, settings),
+            "&END FORCE_EVAL",
+            *_motion(dynamics, part),
+            *restart,
+            "",
+        ]
+    )
+
+
+def md_method(backend: Cp2kBackend, dynamics: BornOppenheimer | CarParrinello, version: str = "") -> Method:
+    """Return the method of the energies and forces of a run.
+
+    Born–Oppenheimer steps are converged as labels are, and are their method. Those of second-generation
+    Car–Parrinello are a method of their own.
+
+    Parameters
+    ----------
+    backend
+        Its settings are those of the electrons.
+    dynamics
+        How they follow the atoms.
+    version
+        Of CP2K; empty: as the program says.
+    """
+    version = version or cp2k_version(backend.settings.program)
+    converged = backend.method_of(version)
+    if isinstance(dynamics, BornOppenheimer):
+        return converged
+    parameters = {
+        name: value for name, value in converged.parameters.items() if name not in ("smearing", "added_orbitals")
+    }
+    parameters["electrons"] = {
+        "scheme": "second-generation Car-Parrinello",
+        "corrector": ["OT", "DIIS", PRECONDITIONER, dynamics.corrector_steps],
+        "predictor": ["ASPC", dynamics.history],
+    }
+    return Method(code="cp2k", version=version, parameters=parameters)
+
+
+def _corrector(settings: Cp2kSettings, dynamics: CarParrinello) -> list[str]:
+    return [
+        "    &SCF",
+        "      SCF_GUESS ATOMIC",
+        f"      EPS_SCF {settings.eps_scf!r}",
+        f"      MAX_SCF {settings.max_scf}",
+        f"      EPS_SCF_HISTORY {settings.eps_scf!r}",
+        f"      MAX_SCF_HISTORY {dynamics.corrector_steps}",
+        "      &OT ON",
+        "        MINIMIZER DIIS",
+        f"        PRECONDITIONER {PRECONDITIONER}",
+        "      &END OT",
+        "      &PRINT",
+        "        &RESTART OFF",
+        "        &END RESTART",
+        "      &END PRINT",
+        "    &END SCF",
+    ]
+
+
+def _motion(dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> list[str]:
+    if isinstance(dynamics, BornOppenheimer):
+        ensemble = "NVT"
+        thermostat = [
+            "    &THERMOSTAT",
+            "      TYPE CSVR",
+            "      &CSVR",
+            f"        TIMECON [fs] {dynamics.thermostat_fs!r}",
+            "      &END CSVR",
+            "    &END THERMOSTAT",
+        ]
+    else:
+        ensemble = "LANGEVIN"
+        thermostat = [
+            "    &LANGEVIN",
+            f"      GAMMA [fs^-1] {dynamics.gamma_per_fs!r}",
+            f"      NOISY_GAMMA [fs^-1] {dynamics.noisy_gamma_per_fs!r}",
+            "    &END LANGEVIN",
+        ]
+    return [
+        "&MOTION",
+        "  &MD",
+        f"    ENSEMBLE {ensemble}",
+        f"    STEPS {part.steps}",
+        f"    TIMESTEP [fs] {part.timestep_fs!r}",
+        f"    TEMPERATURE [K] {part.temperature_K!r}",
+        *thermostat,
+        "  &END MD",
+        "  &PRINT",
+        *_printed("TRAJECTORY", part.every),
+        *_printed("FORCES", part.every),
+        # every step: a run that is cut off loses no more than that
+        *_printed("RESTART", 1, ["      BACKUP_COPIES 1"]),
+        *_printed("VELOCITIES", None),
+        *_printed("RESTART_HISTORY", None),
+        "  &END PRINT",
+        "&END MOTION",
+    ]
+
+
+def _printed(name: str, every: int | None, more: list[str] | None = None) -> list[str]:
+    if every is None:
+        return [f"    &{name} OFF", f"    &END {name}"]
+    return [
+        f"    &{name}",
+        *(more or []),
+        "      &EACH",
+        f"        MD {every}",
+        "      &END EACH",
+        f"    &END {name}",
+    ]
