@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.cli import submit_aimd
 from gst_jobflow.cli.common import open_project, parse_assignments, say
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ Functional = Annotated[
 Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
 
+app.command("aimd")(submit_aimd.command)
 _SHOWN = 12
 _asked: list[str] = []
 

@@ -28,7 +28,7 @@ class Kick(Part):
 
 
 class Trajectory(Document):
-    """One molecular-dynamics run: what moved, by which potential, for how long, and where its files are.
+    """One molecular-dynamics run: what moved, by which potential or method, for how long, and where its files are.
 
     `thermo` holds thinned series of equal length (`time_ps`, `potential_eV`, `temperature_K`, …); `analysis` the
     series and profiles computed from frames.
@@ -50,7 +50,8 @@ class Trajectory(Document):
     name: str
     protocol: str = Field(description="anneal, melt_quench, RESET, SET, …")
     stages: list[dict[str, Any]]
-    potential_id: str
+    potential_id: str | None = Field(None, description="The potential that moved the atoms")
+    fingerprint: str = Field("", description="The method that moved them, where it was no potential")
     cycle_id: str | None = None
     operation_index: int | None = Field(None, ge=0)
     start_structure_id: str | None = None

@@ -240,6 +240,15 @@ def _claim(directory: Path, backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms) 
         raise InputError(f"{directory} holds another run: {', '.join(differ)} differ", "use another folder")
 
 
+def last_energies(directory: Path) -> dict[str, float]:
+    """Return time, temperature and wall time of the newest step of a run that goes on; empty before the first."""
+    tables = sorted(Path(directory).glob(f"segment_*/{cp2k_md.ENERGIES}"))
+    rows = next((rows for path in reversed(tables) if (rows := _energies(path))), None)
+    if rows is None:
+        return {}
+    return {"time_ps": rows[-1][1] * 1e-3, "temperature_K": rows[-1][3], "wall_s": rows[-1][6]}
+
+
 def _run_segment(
     backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms, directory: Path, deadline: Deadline | None
 ) -> bool:

@@ -9,7 +9,7 @@ def detail(name: str, directory: Path) -> str:
     """Words on the progress of the job that runs in `directory`; empty where there is nothing to say yet."""
     if name.startswith("label"):
         return _labels(directory)
-    for kind, tell in (("fit", _fit), ("md", _dynamics)):
+    for kind, tell in (("fit", _fit), ("md", _dynamics), ("aimd", _aimd)):
         for folder in directory.glob(f"{kind}-*"):
             return tell(folder)
     return ""
@@ -54,3 +54,10 @@ def _dynamics(directory: Path) -> str:
     if not len(series["time_ps"]):
         return ""
     return f"{series['time_ps'][-1]:.1f} ps, {series['temp_K'][-1]:.0f} K"
+
+
+def _aimd(directory: Path) -> str:
+    from gst_jobflow.flows.aimd_run import last_energies
+
+    row = last_energies(directory)
+    return f"{row['time_ps']:.3f} ps, {row['temperature_K']:.0f} K, {row['wall_s']:.1f} s a step" if row else ""

@@ -239,12 +239,12 @@ def checked(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
     if seen is not None and seen.fingerprint() != backend.method().fingerprint():
         what = ", ".join(differences(backend.method(), seen))
         return failed("wrong_method", f"another method ran than was asked: {what}", **known)
-    for failure_class, reason in _doubts(label, atoms, backend.bounds):
+    for failure_class, reason in doubts(label, atoms, backend.bounds):
         return failed(failure_class, reason, **known)
     return label
 
 
-def _doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
+def doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
     """Yield (failure class, reason) for everything that speaks against a converged label, worst first."""
     energy, forces, stress = label.energy_eV, label.forces_eV_A, label.stress_eV_A3
     if energy is None or forces is None:

@@ -114,6 +114,12 @@ def test_the_way_to_the_result_is_not_the_method(run, old, new):
     assert read(run / "gete-pos-1.xyz")[0].method.fingerprint() == ours
 
 
+def test_steps_converged_less_than_the_first_are_not_our_method(run):
+    change(run / "gete.inp", "&SCF\n", "&SCF\n EPS_SCF_HISTORY 1E-3\n")
+    record = read(run / "gete-pos-1.xyz")[0]
+    assert record.method is None and "EPS_SCF_HISTORY" in record.no_method
+
+
 def test_other_settings_are_another_method(run):
     change(run / "gete.inp", "CUTOFF 150.0", "CUTOFF 300")
     other = Cp2kBackend(settings=LOOSE.model_copy(update={"cutoff_Ry": 300.0})).method_of("2023.1").fingerprint()

@@ -1,0 +1,269 @@
+"""Molecular dynamics from first principles as a source of structures with labels."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jobflow import Maker, job
+
+from gst_jobflow.categories import in_category
+from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory, derive_id, pack
+from gst_jobflow.dynamics.maker import thinned
+from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
+from gst_jobflow.labelling.backend import RawLabel, doubts
+from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
+from gst_jobflow.labelling.cp2k_md import md_method
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.store.context import job_uuid
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+if TYPE_CHECKING:
+    from gst_jobflow.importing.records import Record
+    from gst_jobflow.store import Results
+
+
+@in_category("labels")
+@dataclass
+class AimdMaker(Maker):
+    """NVT dynamics with CP2K; its frames become structures, and labels of the method that moved them.
+
+    Frames of one run are one group, which no split parts. A step whose electrons did not converge gives a structure
+    without label. Before the walltime CP2K stops after a step, and a continuation goes on from its restart file.
+
+    Attributes
+    ----------
+    backend
+        Settings of the electrons.
+    spec
+        Stages, timestep, dynamics, sampling.
+    start
+        A random start, where `make` gets no structure.
+    """
+
+    backend: Cp2kBackend
+    spec: AimdSpec
+    name: str = "aimd"
+    start: HardSphereSpec | None = None
+    iteration: int = 0
+    tags: list[str] = field(default_factory=list)
+
+    @job
+    def make(self, structure_id: str | None = None) -> dict[str, Any]:
+        """Run it.
+
+        Returns
+        -------
+        dict
+            `trajectory_id`, `structure_ids` of the frames, `fingerprint`, and the counts `labels`, `unconverged`.
+
+        Raises
+        ------
+        RunError
+            CP2K failed, or not one step came to its end before the walltime.
+        """
+        from gst_jobflow.settings import find_project
+        from gst_jobflow.store.atoms import load_atoms
+        from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
+
+        results = job_results()
+        start_id = structure_id or self._random_start(results)
+        deadline = job_deadline(find_project().settings)
+        directory = work_directory(results, "aimd")
+        before = collect(directory, self.spec).reached_step
+        atoms = load_atoms(results, start_id)
+        run = run_aimd(self.backend, self.spec, atoms, directory, deadline)
+        frames = store_frames(results, run, self, results.get(Structure, start_id))
+        if run.status == "stopped" and run.reached_step == before:
+            raise RunError(
+                "not one step came to its end before the walltime",
+                "ask for a longer walltime (labels.walltime), or give CP2K more cores (cp2k.ranks)",
+                "no_progress",
+            )
+        if run.status == "stopped":
+            return continuation(self.make(structure_id))
+        trajectory = trajectory_document(results, run, self, start_id, frames)
+        results.add(trajectory)
+        if run.status == "failed":
+            raise RunError(run.reason, f"see aimd.out in {run.segments[-1].directory}", run.failure_class)
+        return {
+            "trajectory_id": trajectory.id,
+            "structure_ids": frames.structure_ids,
+            "fingerprint": trajectory.fingerprint,
+            "labels": frames.labels,
+            "unconverged": frames.unconverged,
+        }
+
+    def _random_start(self, results: Results) -> str:
+        from gst_jobflow.store.atoms import structure_document
+        from gst_jobflow.structures.hard_sphere import generate
+
+        if self.start is None:
+            raise InputError("dynamics needs a start", "give a structure, or AimdMaker(start=HardSphereSpec(...))")
+        source = {"builder": "hard_sphere", "spec": self.start.model_dump(mode="json", exclude_none=True)}
+        first = structure_document(generate(self.start), "hard_sphere", source=source, tags=[*self.tags, "aimd start"])
+        results.add(first)
+        return first.id
+
+
+@dataclass
+class Frames:
+    """What was stored of a run's frames."""
+
+    structure_ids: list[str] = field(default_factory=list)
+    last_step: int = 0
+    labels: int = 0
+    unconverged: int = 0
+
+
+def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Structure) -> Frames:
+    """Store frames as structures and labels; those of an earlier part of the run are known and stay.
+
+    The first frame is the start itself.
+    """
+    from gst_jobflow.store.atoms import structure_document
+
+    stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
+    series = run.series()
+    wall_s = dict(zip(series["step"].astype(int).tolist(), series["wall_s"].tolist(), strict=True))
+    documents, labels = [], []
+    for record in run.records():
+        if record.atoms is None:
+            stored.unconverged += 1
+            continue
+        structure = start
+        if record.step:
+            structure = structure_document(
+                record.atoms,
+                "aimd",
+                source={"builder": "aimd", "step": record.step, "time_ps": record.step * run.spec.timestep_fs * 1e-3},
+                parents=[start.id],
+                group=start.group,
+                iteration=maker.iteration,
+                tags=maker.tags,
+                artifacts=results.artifacts,
+            )
+            documents.append(structure)
+        labels.append(_label(record, structure, method, maker, wall_s.get(record.step or 0, 0.0)))
+        stored.structure_ids.append(structure.id)
+        stored.last_step = record.step or 0
+    results.add_many(documents)
+    if labels:
+        results.put_labels(labels)
+    stored.labels = sum(label.state == "converged" for label in labels)
+    return stored
+
+
+def _label(record: Record, structure: Structure, method: Method, maker: AimdMaker, wall_s: float) -> Label:
+    from gst_jobflow.importing.records import computed_of
+
+    assert record.atoms is not None  # the caller sees to it
+    computed = computed_of(record.atoms)
+    assert computed is not None  # CP2K writes energy and forces of every frame
+    raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A)
+    doubt = next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None)
+    if record.method is not None and record.method.fingerprint() != method.fingerprint():
+        doubt = ("wrong_method", f"another method ran than was asked: {record.method.fingerprint()}")
+    numbers: dict[str, Any] = {}
+    if doubt is None:
+        numbers = {
+            "energy_eV": computed.energy_eV,
+            "energy_per_atom_eV": computed.energy_eV / structure.n_atoms,
+            "forces": pack(computed.forces_eV_A),
+            "max_force_eV_A": math.sqrt(float((computed.forces_eV_A**2).sum(axis=1).max())),
+        }
+    return Label(
+        _id=Label.id_for(structure.id, method.fingerprint()),
+        structure_id=structure.id,
+        fingerprint=method.fingerprint(),
+        method=method.model_dump(mode="json"),
+        state="converged" if doubt is None else "quarantined" if doubt[0] == "wrong_method" else "failed",
+        failure_class=doubt[0] if doubt else "",
+        reason=doubt[1] if doubt else "",
+        formula=structure.formula,
+        config_type=structure.config_type,
+        n_atoms=structure.n_atoms,
+        wall_s=wall_s,
+        host=socket.gethostname(),
+        job_uuid=job_uuid(),
+        **numbers,
+    )
+
+
+def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_id: str, frames: Frames) -> Trajectory:
+    """Make the document of a run that ended: series, segments, files, what it cost."""
+    start, series = results.get(Structure, start_id), run.series()
+    uuid, temperature = job_uuid(), series["temperature_K"]
+    names = ("time_ps", "potential_eV", "kinetic_eV", "temperature_K", "conserved_eV")
+    wall_s = sum(segment.wall_s for segment in run.segments)
+    notes = [f"{frames.unconverged} frames did not converge"] if frames.unconverged else []
+    return Trajectory(
+        _id=derive_id("trajectory", uuid or str(run.segments[0].directory.parent), "aimd", run.status),
+        name=maker.name,
+        protocol="aimd",
+        stages=[stage.model_dump(mode="json") for stage in run.spec.stages],
+        fingerprint=md_method(maker.backend, run.spec.dynamics).fingerprint(),
+        start_structure_id=start_id,
+        # a last step between two frames is no structure
+        final_structure_id=frames.structure_ids[-1] if frames.last_step == run.spec.total_steps else None,
+        formula=start.formula,
+        n_atoms=start.n_atoms,
+        groups={"mobile": start.n_atoms},
+        state="finished" if run.status == "finished" else "failed",
+        failure_class=run.failure_class,
+        reason="; ".join([run.reason, *notes]).strip("; "),
+        timestep_fs=run.spec.timestep_fs,
+        n_steps=run.reached_step,
+        duration_ps=run.reached_step * run.spec.timestep_fs * 1e-3,
+        n_frames=len(frames.structure_ids),
+        seed=run.spec.seed,
+        max_temperature_K=float(temperature.max()) if temperature.size else None,
+        final_temperature_K=float(temperature[-1]) if temperature.size else None,
+        thermo=thinned({name: series[name] for name in names}) if temperature.size else {},
+        analysis={"dynamics": run.spec.dynamics.model_dump(mode="json"), "mean_temperature_K": list(_means_K(run))},
+        files=[results.artifacts.put(path) for path in run.files()],
+        segments=[
+            Segment(
+                directory=str(segment.directory),
+                host=segment.host,
+                first_step=segment.first_step,
+                last_step=segment.last_step,
+                wall_s=segment.wall_s,
+            )
+            for segment in run.segments
+        ],
+        cost=Cost.of(wall_s, maker.backend.cores or 1),
+        versions={"cp2k": cp2k_version(maker.backend.settings.program)},
+        host=socket.gethostname(),
+        job_uuid=uuid,
+    )
+
+
+def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
+    """Asked and mean temperature of the second half of each part that was reached: does the thermostat do its work?"""
+    series, end = run.series(), 0
+    for asked_K, steps in run.spec.parts():
+        begin, end = end + steps // 2, end + steps
+        inside = (series["step"] > begin) & (series["step"] <= end)
+        if np.any(inside):
+            yield {"asked_K": asked_K, "mean_K": float(series["temperature_K"][inside].mean())}
+
+
+def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) -> HardSphereSpec:
+    """A start for dynamics from first principles: atoms far enough apart that it does not heat up by itself.
+
+    Raises
+    ------
+    InputError
+        The atoms do not make up the composition.
+    """
+    from gst_jobflow.strict import checked
+
+    pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
+    values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
+    return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8})
