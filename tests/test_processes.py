@@ -19,7 +19,8 @@ from gst_jobflow.processes import run_program
 run_program(["sh", "-c", "echo $$ > pid; exec sleep 600"], sys.argv[1], output="out")
 """
 BY_CUSTODIANS_JOB = """
-import sys
+import pathlib, sys
+pathlib.Path(sys.argv[1], "INCAR").write_text("ENCUT = 600\\n")
 from gst_jobflow.labelling.vasp_custodian import LabelVaspJob
 LabelVaspJob(["sh", "-c", "echo $$ > pid; exec sleep 600"], auto_gamma=False).run(sys.argv[1]).wait()
 """

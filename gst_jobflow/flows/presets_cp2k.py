@@ -1,4 +1,4 @@
-"""The demo's plan for labels of CP2K: small cells with k-points, which a laptop labels in about half an hour."""
+"""Small cells for labels of CP2K with k-points: a laptop labels them in about an hour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 Distances = tuple[float, float, float]
 
 K_SPACING_PER_A = 0.4
-"""Three k-points along an edge of 5.3–15.7 Å; docs/labelling-cp2k.md shows what that is worth."""
+"""Three k-points along an edge of 5.3–15.7 Å; loose: for tests and examples."""
 
 # cation–Te, Te–Te, cation–cation, Å
 _LOOSE, _MIDDLE, _CLOSE, _CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
