@@ -7,7 +7,7 @@ is refused by the models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import comb, isfinite
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
@@ -131,6 +131,23 @@ class FunctionsConfig(StrictModel):
             )
         return self
 
+    def most_per_element(self, n_elements: int) -> int | None:
+        """The functions of one element that the orders allow; an upper bound, None (no bound) beyond three neighbours.
+
+        A function of one neighbour is an element and a radial function; one of two, an unordered pair of these for
+        each l; one of three, at most an unordered triple of element, radial function and l.
+        """
+        if len(self.nradmax_by_orders) > 3:
+            return None
+        most = 0
+        for order, (n_radial, l_max) in enumerate(zip(self.nradmax_by_orders, self.lmax_by_orders, strict=True), 1):
+            kinds = n_elements * n_radial
+            if order == 2:
+                most += comb(kinds + 1, 2) * (l_max + 1)
+            else:
+                most += comb(kinds * (l_max + 1) + order - 1, order)
+        return most
+
 
 class LossConfig(StrictModel):
     """What is minimised: (1 - kappa) * energy error + kappa * force error, per atom, plus penalties on coefficients."""
@@ -241,6 +258,17 @@ class FitConfig(StrictModel):
             raise ValueError(f"elements must be named once each, got {list(value)}")
         # pacemaker sorts them too; one order makes equal configurations equal
         return tuple(sorted(value))
+
+    @model_validator(mode="after")
+    def _orders_give_so_many(self) -> FitConfig:
+        asked = self.functions.number_of_functions_per_element
+        most = self.functions.most_per_element(len(self.elements))
+        if most is not None and asked > most:
+            raise ValueError(
+                f"number_of_functions_per_element = {asked}, but nradmax_by_orders and lmax_by_orders give at most "
+                f"{most} for {len(self.elements)} elements: ask for fewer, or raise these"
+            )
+        return self
 
     @model_validator(mode="after")
     def _linear_is_linear(self) -> FitConfig:

@@ -123,6 +123,17 @@ def test_densities_are_added_with_nothing_in_them():
         ({"optimizer": {"ladder_step": 5}}, "no ladder"),
         ({"radial": {"repulsion": "auto"}}, "no core repulsion"),
         ({"loss": {"kappa": 1.5}}, "less than or equal to 1"),
+        # 3 elements with 2 radial functions, and 21 pairs of these for l = 0 and 1
+        (
+            {
+                "functions": {
+                    "number_of_functions_per_element": 49,
+                    "nradmax_by_orders": [2, 2],
+                    "lmax_by_orders": [0, 1],
+                }
+            },
+            "at most 48",
+        ),
         ({"weights": {"config_types": {"crystl": 1}}}, "did you mean 'crystal'"),
         ({"weights": {"config_types": {"crystal": -1}}}, "0 or more"),
     ],
