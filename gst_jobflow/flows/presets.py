@@ -23,6 +23,7 @@ from gst_jobflow.fitting.config import (
     OptimizerConfig,
     RadialConfig,
 )
+from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.operations import Reset, Rest, Set
 from gst_jobflow.flows.structures import CrystalSpec
@@ -51,7 +52,9 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
     """
     if size not in SIZES:
         raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
-    return DemoPlan(size=size, labels=labels, **(_standard() if size == "standard" else _tiny()))
+    if size == "tiny":
+        return DemoPlan(size=size, labels=labels, **_tiny())
+    return DemoPlan(size=size, labels=labels, **(_cp2k() if labels == "cp2k" else _standard()))
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
@@ -61,6 +64,8 @@ def demo_backend(labels: str, project: Project) -> LabelBackend:
 
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
+    if labels == "cp2k":
+        return backend_of(labels, project, {"k_spacing_per_A": presets_cp2k.K_SPACING_PER_A})
     return backend_of(labels, project)
 
 
@@ -158,6 +163,20 @@ def _standard() -> dict[str, Any]:
             Reset(energy_eV_per_atom=0.35, pulse_ps=8, cool_ps=7, floor=0.1),
         ],
         "output": Output(series_every=20, profile_every=250, dump_every=250, restart_every=1000),
+    }
+
+
+def _cp2k() -> dict[str, Any]:
+    """The same cycle with PBE labels of small cells, whose k-points let energies compare."""
+    fit = _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200)
+    cell = CrossPointSpec(repeat=(4, 3, 2), barrier_thickness_A=13.0)
+    return {
+        **_standard(),
+        "hard_sphere": presets_cp2k.hard_sphere(),
+        "crystals": presets_cp2k.crystals(),
+        "split": SplitSpec(test_fraction=0.15, seed=1),
+        "fit": fit.model_copy(update={"loss": LossConfig(kappa=0.6, L1_coeffs=1e-6, L2_coeffs=1e-6)}),
+        "cell": cell,
     }
 
 

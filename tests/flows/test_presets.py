@@ -37,6 +37,15 @@ def test_all_structures_of_a_plan_can_be_made(size: str) -> None:
     assert all(min_distance(atoms) > 1.5 for atoms in made)
 
 
+def test_with_labels_of_cp2k_the_cells_are_small() -> None:
+    plan = demo_plan("standard", "cp2k")
+    made = [atoms for atoms, _ in hard_sphere_family(plan.hard_sphere, plan.n_each)]
+    made += [atoms for spec in plan.crystals for atoms, _ in crystal_family(spec)]
+    assert len(made) == 71 and max(map(len, made)) == 14
+    assert plan.cell.lattice_scale == 1.0, "PBE's lattice is within two per cent of the measured one"
+    assert DemoPlan.model_validate(plan.model_dump(mode="json", exclude_none=True)) == plan
+
+
 def test_the_flow_deals_out_labels_and_ends_with_the_page() -> None:
     plan = demo_plan("standard", "tblite")
     maker = DemoMaker(plan)
