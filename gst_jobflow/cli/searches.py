@@ -101,17 +101,18 @@ def go_on(results: Results, study_id: str, asked: Asked, others: Sequence[Any]) 
     """
     from gst_jobflow.documents import Study
     from gst_jobflow.errors import InputError
-    from gst_jobflow.hyperopt.maker import HyperoptMaker, base_fit, plan_of, reopen
+    from gst_jobflow.hyperopt.maker import HyperoptMaker, base_fit, reopen
+    from gst_jobflow.hyperopt.rows import ENDED
 
     if any(other is not None for other in (*others, asked.start, asked.at_once, asked.alpha)):
         raise InputError("a search that goes on is the same search", "with --resume give only -n, or start a new one")
     study = results.get(Study, study_id)
     if study.kind != "hyperopt":
         raise InputError(f"study {study_id} is of kind {study.kind}", "gst query studies -w kind=hyperopt")
-    n_fits = asked.fits or len(study.table)
-    reopen(results, study, n_fits)
-    maker = HyperoptMaker(plan=plan_of(study), fit=base_fit(study), name=study.name, study_id=study.id)
-    return maker.make(), f"search {study.id}: goes on to {n_fits} fits"
+    plan = reopen(results, study, asked.fits or len(study.table))
+    maker = HyperoptMaker(plan=plan, fit=base_fit(study), name=study.name, study_id=study.id)
+    done = [row["trial"] for row in study.table if row["state"] in ENDED]
+    return maker.make(done), f"search {study.id}: {plan.n_fits - len(done)} more fits"
 
 
 def searches(database: Database) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""The jobs of a search: each fits, writes its row into the study, and begins the trials whose turn it is."""
+"""The jobs of a search: each tries what follows from the rows before it, and writes its row into the study."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,40 +66,71 @@ class HyperoptMaker(Maker):
             _id=self.study_id, name=self.name, kind="hyperopt", plan=plan, table=table.waiting_rows(self.plan.n_fits)
         )
 
-    def make(self) -> Flow:
-        """Flow of a search whose study is stored; its first job begins as many fits as run at once."""
-        begin = begin_search(self.study_id)
-        begin.name = f"{self.name}: begin"
-        return Flow([begin], output=begin.output, name=self.name)
-
-
-@job(name="begin search")
-def begin_search(study_id: str) -> Response:
-    """Begin the first trials of a search, or those of one that was cancelled or is to go on."""
-    from gst_jobflow.store.context import job_results, job_uuid
-
-    results = job_results()
-    study = results.get(Study, study_id)
-    for row in study.table:
-        if row["state"] == "running" and not _is_launched(results, study, row["trial"]):
-            _take(results, study, row["trial"], job_uuid())
-    return _go_on(results, study_id)
+    def make(self, done: Collection[int] = ()) -> Flow:
+        """Flow of a search whose study is stored: a job for each trial but those that are done, and one at the end."""
+        jobs: dict[int, Job] = {}
+        for trial in range(self.plan.n_fits):
+            if trial not in done:
+                waits_for = [jobs[other].output for other in table.waits_for(self.plan, trial) if other in jobs]
+                jobs[trial] = run_trial(self.study_id, trial, waits_for)
+                jobs[trial].set_uuid(trial_uuid(self.study_id, trial))
+                jobs[trial].name = f"{self.name}: fit {trial + 1} of {self.plan.n_fits}"
+        end = end_search(self.study_id, [step.output for step in [*jobs.values()][-self.plan.at_once :]])
+        end.name = f"{self.name}: page"
+        return Flow([*jobs.values(), end], output=end.output, name=self.name)
 
 
 @job
 @in_category("fits")
-def run_trial(study_id: str, trial: int) -> Any:
-    """Fit with the values of a trial, write what came of it into the study, and begin the trials whose turn it is."""
+def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
+    """Fit with the values of a trial and write what came of it into the study.
+
+    Parameters
+    ----------
+    after
+        Outputs of the trials that end before this one begins.
+    """
     from gst_jobflow.store.context import continuation, job_results
 
     results = job_results()
+    results.update("studies", study_id, {"state": "running"}, {"state": "finished"})
     study = results.get(Study, study_id)
+    if study.table[trial]["state"] in ("waiting", "running"):
+        study = _begin(results, study, trial)
     if study.table[trial]["state"] == "running":
         ended = _fit(results, study, trial)
         if isinstance(ended, Response):
-            return continuation(run_trial(study_id, trial))
-        _record(results, study, trial, ended)
-    return _go_on(results, study_id)
+            return continuation(run_trial(study_id, trial, after))
+        study = _write(results, study, trial, {**study.table[trial], **ended})
+    return {key: study.table[trial].get(key) for key in ("trial", "state", "loss", "potential_id")}
+
+
+@job
+def end_search(study_id: str, after: list[Any]) -> dict[str, Any]:
+    """Write what a search found into its study, and its page."""
+    from gst_jobflow.store.context import job_results
+
+    results = job_results()
+    return {"study_id": study_id, **finish(results, results.get(Study, study_id))}
+
+
+def _begin(results: Results, study: Study, trial: int) -> Study:
+    """Say in the study what a trial tries; or that it is left out, or that its values do not fit together."""
+    plan = plan_of(study)
+    if reason := table.why_ended(plan, study.table, trial):
+        return _write(results, study, trial, {"trial": trial, "state": "left out", "reason": reason})
+    point = table.propose(plan, study.table, trial)
+    row = {
+        "trial": trial,
+        "state": "running",
+        "from": plan.start if trial < plan.n_start else "surrogate",
+        "values": [point[name] for name in plan.space.names],
+    }
+    try:
+        config_of(base_fit(study), point)
+    except InputError as error:
+        row.update(state="failed", failure_class="bad_input", reason=error.message[:500])
+    return _write(results, study, trial, row)
 
 
 def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Response:
@@ -147,80 +178,16 @@ def _failed(results: Results, error: GstError) -> dict[str, Any]:
     return {"state": "failed", "failure_class": kind, "reason": error.message[:500]}
 
 
-def _record(results: Results, study: Study, trial: int, ended: Mapping[str, Any]) -> None:
+def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> Study:
+    """Write a row; one that is put in late from a manifest does not hide what came after it."""
     path = f"table.{trial}"
-    row = {**study.table[trial], **ended}
-    # one that is put in late from a manifest must not hide a finished one
     unless = None if row["state"] == "finished" else {f"{path}.state": "finished"}
     results.update("studies", study.id, {path: row}, unless)
+    rows = [*study.table[:trial], row, *study.table[trial + 1 :]]
+    return study.model_copy(update={"table": rows})
 
 
-def _go_on(results: Results, study_id: str) -> Response:
-    """Begin every trial whose turn it is; end the study after the last."""
-    from gst_jobflow.store.context import job_uuid
-
-    study = results.get(Study, study_id)
-    plan = plan_of(study)
-    while (trial := table.next_trial(plan, study.table)) is not None:
-        if reason := table.why_ended(plan, study.table, trial):
-            _leave_out(results, study, trial, reason)
-        else:
-            _begin(results, study, plan, trial, job_uuid())
-        study = results.get(Study, study_id)
-    if all(row["state"] not in ("waiting", "running") for row in study.table):
-        finish(results, study)
-    trials = [row["trial"] for row in study.table if row["state"] == "running" and row["begun_by"] == job_uuid()]
-    jobs = [_trial_job(study, trial) for trial in trials if not _is_launched(results, study, trial)]
-    output = {"study_id": study_id, "began": trials}
-    return Response(output=output, addition=Flow(jobs, name=study.name) if jobs else None)
-
-
-def _begin(results: Results, study: Study, plan: SearchPlan, trial: int, by: str) -> None:
-    """Take a trial, if no other job was quicker; one whose values do not fit together fails without a fit."""
-    point = table.propose(plan, study.table, trial)
-    row = {
-        "trial": trial,
-        "state": "running",
-        "from": plan.start if trial < plan.n_start else "surrogate",
-        "values": [point[name] for name in plan.space.names],
-        "begun_by": by,
-    }
-    try:
-        config_of(base_fit(study), point)
-    except InputError as error:
-        row.update(state="failed", failure_class="bad_input", reason=error.message[:500])
-    # several jobs that end at once would begin the same trial: the database lets one of them
-    waiting = {"_id": study.id, f"table.{trial}.state": "waiting"}
-    results.database["studies"].update_one(waiting, {"$set": {f"table.{trial}": row, "state": "running"}})
-
-
-def _take(results: Results, study: Study, trial: int, by: str) -> None:
-    """Begin again what a cancelled job had begun; its fit goes on from where it was."""
-    results.database["studies"].update_one({"_id": study.id}, {"$set": {f"table.{trial}.begun_by": by}})
-
-
-def _leave_out(results: Results, study: Study, first: int, reason: str) -> None:
-    """Mark all trials that did not begin as left out."""
-    values = {f"table.{trial}.state": "left out" for trial in range(first, len(study.table))}
-    results.database["studies"].update_one(
-        {"_id": study.id, f"table.{first}.state": "waiting"}, {"$set": {**values, "outcome.ended_by": reason}}
-    )
-
-
-def _trial_job(study: Study, trial: int) -> Job:
-    step = run_trial(study.id, trial)
-    step.set_uuid(trial_uuid(study.id, trial))
-    step.name = f"{study.name}: fit {trial + 1} of {len(study.table)}"
-    return step
-
-
-def _is_launched(results: Results, study: Study, trial: int) -> bool:
-    """Whether a trial's job is on the launchpad and was not cancelled."""
-    known = {"spec._tasks.job.uuid": trial_uuid(study.id, trial), "state": {"$nin": ["DEFUSED", "ARCHIVED"]}}
-    return results.database["fireworks"].find_one(known, {"_id": 1}) is not None
-
-
-def reopen(results: Results, study: Study, n_fits: int) -> None:
+def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     """Let a search that ended or was cancelled go on, up to `n_fits` fits.
 
     Raises
@@ -232,14 +199,17 @@ def reopen(results: Results, study: Study, n_fits: int) -> None:
     open_states = {"$in": ["READY", "WAITING", "RUNNING", "RESERVED", "PAUSED"]}
     if results.database["fireworks"].find_one({"spec._tasks.job.uuid": {"$in": uuids}, "state": open_states}):
         raise InputError(f"search {study.id} has jobs on the launchpad", "gst launch lets them run")
-    ended = sum(row["state"] in ENDED for row in study.table)
-    if n_fits <= ended:
-        raise InputError(f"search {study.id} has done {ended} fits", f"give a larger number: -n {ended + 8}")
-    rows = [row if row["state"] != "left out" else {**row, "state": "waiting"} for row in study.table[:n_fits]]
-    rows += table.waiting_rows(n_fits)[len(rows) :]
+    kept = [row for row in study.table if row["state"] in ENDED]
+    most = max((row["trial"] + 1 for row in kept), default=0)
+    if n_fits < most or n_fits == len(kept):
+        raise InputError(f"search {study.id} has done {len(kept)} fits", f"give a larger number: -n {most + 8}")
+    rows = table.waiting_rows(n_fits)
+    for row in kept:
+        rows[row["trial"]] = row
     plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), "n_fits": n_fits})
     values = {"table": rows, "plan.n_fits": plan.n_fits, "state": "running", "outcome": {}, "finished_at": None}
     results.update("studies", study.id, values)
+    return plan
 
 
 def plan_of(study: Study) -> SearchPlan:
@@ -257,13 +227,13 @@ def trial_config(study: Study, trial: int) -> FitConfig:
     return config_of(base_fit(study), point_of(plan_of(study).space, study.table[trial]["values"]))
 
 
-def finish(results: Results, study: Study) -> None:
+def finish(results: Results, study: Study) -> dict[str, Any]:
     """Write what a search found: the best, the front, the surrogate, the members; and its page."""
     from gst_jobflow.flows.demo import page_of
     from gst_jobflow.report.page import build_study_page
     from gst_jobflow.settings import find_project
 
-    best = best_row(study.table)
+    best, outcome = best_row(study.table), found(study)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:
         if row.get("potential_id"):
@@ -271,13 +241,14 @@ def finish(results: Results, study: Study) -> None:
     values = {
         "state": "finished" if best else "failed",
         "members": members,
-        "outcome": found(study),
+        "outcome": outcome,
         "finished_at": now().isoformat(),
     }
     results.update("studies", study.id, values)
     study = results.get(Study, study.id)
     page = build_study_page(results, study.id, page_of(find_project().root, study))
     results.update("studies", study.id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+    return {key: outcome.get(key) for key in ("best_trial", "best_loss", "best_potential_id")}
 
 
 def found(study: Study) -> dict[str, Any]:
@@ -290,7 +261,7 @@ def found(study: Study) -> dict[str, Any]:
     content: dict[str, Any] = {
         "n_finished": sum(row["state"] == "finished" for row in rows),
         "n_failed": sum(row["state"] == "failed" for row in rows),
-        "ended_by": study.outcome.get("ended_by", "number of fits"),
+        "ended_by": next((row["reason"] for row in rows if row["state"] == "left out"), "number of fits"),
     }
     if best is not None:
         content |= {"best_trial": best["trial"], "best_loss": best["loss"], "best_potential_id": best["potential_id"]}

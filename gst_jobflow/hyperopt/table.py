@@ -1,4 +1,4 @@
-"""The table of a search and its rules: which trial may begin, what it tries, when the search ends.
+"""The table of a search and its rules: which trials a trial waits for, what it tries, when the search ends.
 
 Row j is trial j. What trial j tries follows from the results of the trials up to j - k alone, where k fits run at once;
 those after them count as being tried, whether they have ended by then or not. So a search gives the same points
@@ -16,7 +16,7 @@ import numpy as np
 
 from gst_jobflow.hyperopt.plan import Objective, SearchPlan, point_of
 from gst_jobflow.hyperopt.propose import Known, next_point, start_points
-from gst_jobflow.hyperopt.rows import ENDED, Row
+from gst_jobflow.hyperopt.rows import Row
 from gst_jobflow.hyperopt.space import Point
 
 _TRADE = 0.05
@@ -27,19 +27,13 @@ def waiting_rows(n_fits: int) -> list[dict[str, Any]]:
     return [{"trial": trial, "state": "waiting"} for trial in range(n_fits)]
 
 
-def next_trial(plan: SearchPlan, rows: Sequence[Row]) -> int | None:
-    """The trial that may begin now; None where one has to end first, or none is left.
+def waits_for(plan: SearchPlan, trial: int) -> list[int]:
+    """The trials whose end a trial waits for; with those that they waited for, they are all that it knows of.
 
     The points of the start do not depend on results: they only wait for their turn.
     """
-    waiting = [row["trial"] for row in rows if row["state"] == "waiting"]
-    if not waiting:
-        return None
-    trial = min(waiting)
-    if trial < plan.n_start:
-        running = sum(row["state"] == "running" for row in rows)
-        return trial if running < plan.at_once else None
-    return trial if all(row["state"] in ENDED for row in rows[: known_to(plan, trial)]) else None
+    first = trial - plan.at_once if trial < plan.n_start else trial - 2 * plan.at_once + 1
+    return [other for other in range(max(0, first), trial - plan.at_once + 1)]
 
 
 def known_to(plan: SearchPlan, trial: int) -> int:
@@ -48,11 +42,24 @@ def known_to(plan: SearchPlan, trial: int) -> int:
 
 
 def propose(plan: SearchPlan, rows: Sequence[Row], trial: int) -> Point:
-    """What a trial tries; a function of the plan and the rows before it."""
+    """What a trial tries; a function of the plan and the rows that it knows.
+
+    Trials before it that did not begin yet have no values in the table: theirs follow from what is known, too.
+    """
     if trial < plan.n_start:
         return start_points(plan.space, plan.n_start, plan.start, plan.seed)[trial]
     known = rows[: known_to(plan, trial)]
-    pending = [point_of(plan.space, row["values"]) for row in rows[len(known) : trial]]
+    pending: list[Point] = []
+    for other in range(len(known), trial):
+        values = rows[other].get("values")
+        point = propose(plan, rows, other) if values is None else point_of(plan.space, values)
+        # so that the trials after it, which count it as being tried, do not work it out again
+        rows = [
+            *rows[:other],
+            {**rows[other], "values": [point[name] for name in plan.space.names]},
+            *rows[other + 1 :],
+        ]
+        pending.append(point)
     return next_point(plan.space, known_points(plan, known, trial), pending, plan.seed + trial)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gst_jobflow.documents import Dataset, Study
-from gst_jobflow.errors import RunError
+from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt import table
-from gst_jobflow.hyperopt.maker import HyperoptMaker, begin_search, run_trial
+from gst_jobflow.hyperopt.maker import HyperoptMaker, reopen
 from gst_jobflow.store import Results
 from tests.hyperopt.conftest import plan
 
@@ -96,32 +96,39 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
 
     from gst_jobflow.hyperopt import maker as jobs
 
-    record, count = jobs._record, [0]
+    fit = jobs._fit
 
-    def dies(*args: Any) -> None:
-        record(*args)
-        count[0] += 1
-        if count[0] == 4:
+    def dies(results: Results, study: Study, trial: int) -> Any:
+        if trial == 4:
             raise RunError("the worker died", "", "killed")
+        return fit(results, study, trial)
 
-    monkeypatch.setattr(jobs, "_record", dies)
+    monkeypatch.setattr(jobs, "_fit", dies)
     with pytest.raises(RunError):
         run(cut.make())
-    monkeypatch.setattr(jobs, "_record", record)
-    # what recovery does: the job that was cut off runs again
-    run(run_trial(cut.study_id, 3))
+    monkeypatch.setattr(jobs, "_fit", fit)
+    # what recovery does: the job that was cut off runs again, and then those that waited for it
+    run(cut.make(done=range(4)))
     points = [[row["values"] for row in results.get(Study, maker.study_id).table] for maker in (whole, cut)]
     assert points[0] == points[1]
 
 
-def test_a_job_that_runs_again_begins_what_it_took_and_nothing_twice(
+def test_a_search_that_ended_goes_on_as_if_it_had_been_longer(
     results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
 ) -> None:
-    maker = stored(results, dataset, n_fits=4)
-    run(maker.make())
+    long, short = stored(results, dataset, n_fits=6), stored(results, dataset, n_fits=4)
+    run(long.make())
+    run(short.make())
+    study = results.get(Study, short.study_id)
+    with pytest.raises(InputError, match="has done 4 fits"):
+        reopen(results, study, 4)
+    short.plan = reopen(results, study, 6)
     before = len(fits)
-    run(begin_search(maker.study_id))
-    assert len(fits) == before
+    run(short.make(done=range(4)))
+    assert len(fits) == before + 2
+    tables = [results.get(Study, maker.study_id).table for maker in (long, short)]
+    assert [row["values"] for row in tables[0]] == [row["values"] for row in tables[1]]
+    assert results.get(Study, short.study_id).state == "finished"
 
 
 @pytest.mark.parametrize(

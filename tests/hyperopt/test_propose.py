@@ -112,35 +112,44 @@ def test_expected_improvement_agrees_with_its_integral_and_does_not_underflow() 
     assert near[0] - near[1] < 0.2
 
 
-def by_trial(plan: SearchPlan, order: random.Random | None) -> list[dict[str, Any]]:
-    """A whole search, whose running fits end in their order or in any other."""
+def by_trial(plan: SearchPlan, order: random.Random) -> list[dict[str, Any]]:
+    """A whole search, whose trials begin and end in any order that their waiting allows."""
     rows = table.waiting_rows(plan.n_fits)
     while any(row["state"] != "finished" for row in rows):
-        while (trial := table.next_trial(plan, rows)) is not None:
+        ended = {row["trial"] for row in rows if row["state"] == "finished"}
+        ready = [
+            row["trial"]
+            for row in rows
+            if row["state"] == "running"
+            or (row["state"] == "waiting" and ended.issuperset(table.waits_for(plan, row["trial"])))
+        ]
+        assert len(ready) <= plan.at_once
+        trial = order.choice(ready)
+        if rows[trial]["state"] == "waiting":
             point = table.propose(plan, rows, trial)
             rows[trial] = {"trial": trial, "state": "running", "values": [point[name] for name in plan.space.names]}
-        running = [row for row in rows if row["state"] == "running"]
-        assert 0 < len(running) <= plan.at_once
-        ended = running[0] if order is None else order.choice(running)
-        point = dict(zip(plan.space.names, ended["values"], strict=True))
-        rows[ended["trial"]] = {**ended, "state": "finished", "loss": loss_of(point)}
+        else:
+            point = dict(zip(plan.space.names, rows[trial]["values"], strict=True))
+            rows[trial] = {**rows[trial], "state": "finished", "loss": loss_of(point)}
     return rows
 
 
-def test_fits_that_end_in_any_order_give_the_same_search() -> None:
+def test_fits_that_begin_and_end_in_any_order_give_the_same_search() -> None:
     plan = SearchPlan(space=MIXED, n_fits=9, n_start=5, at_once=3)
-    expected = by_trial(plan, None)
-    for seed in range(2):
-        assert by_trial(plan, random.Random(seed)) == expected
+    expected = by_trial(plan, random.Random(0))
+    assert by_trial(plan, random.Random(1)) == expected
 
 
-def test_a_trial_waits_for_the_one_that_many_places_before_it() -> None:
-    plan = SearchPlan(space=MIXED, n_fits=8, n_start=4, at_once=2)
-    states = ["finished"] * 4 + ["running", "finished", "waiting", "waiting"]
-    rows = [{"trial": trial, "state": state} for trial, state in enumerate(states)]
-    assert table.next_trial(plan, rows) is None
-    rows[4]["state"] = "failed"
-    assert table.next_trial(plan, rows) == 6
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+def test_what_a_trial_waits_for_is_all_that_it_knows(at_once: int) -> None:
+    plan = SearchPlan(space=MIXED, n_fits=20, n_start=6, at_once=at_once)
+    before: dict[int, set[int]] = {}
+    for trial in range(plan.n_fits):
+        direct = table.waits_for(plan, trial)
+        assert len(direct) <= at_once
+        before[trial] = {*direct}.union(*(before[other] for other in direct))
+        if trial >= plan.n_start:
+            assert before[trial] == set(range(table.known_to(plan, trial)))
 
 
 def row(trial: int, loss: float, cost: float | None = None) -> dict[str, Any]:
