@@ -1,4 +1,4 @@
-"""`gst structures`: make structures or import them."""
+"""`gst structures`: make, import, grade and choose structures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli import device, structures_import
+from gst_jobflow.cli import device, structures_gamma, structures_import
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make structures (hard-sphere random ones, crystals, device cells) or import them."
+    no_args_is_help=True,
+    help="Make structures (hard-sphere random ones, crystals, device cells), import them, choose what to label.",
 )
 app.command("import")(structures_import.command)
+app.command("gamma")(structures_gamma.gamma)
+app.command("select")(structures_gamma.select)
 app.add_typer(device.app, name="device")
 
 Output = Annotated[

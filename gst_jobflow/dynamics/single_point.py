@@ -60,7 +60,7 @@ def single_points(
         write_data(atoms, directory / f"{number}.data", potential.elements)
         lines += _single_point_lines(number, potential, style)
     # one rank: cells of a few atoms cannot be shared out
-    engine.with_ranks(1).run("\n".join([*lines, _end(), ""]), directory).require_success()
+    engine.with_ranks(1).run("\n".join([*lines, end_line(), ""]), directory).require_success()
     energies = [float(line) for line in (directory / ENERGIES_FILE).read_text().split()]
     frames = list(iter_frames(directory / FORCES_FILE))
     if not len(energies) == len(frames) == len(structures):
@@ -88,7 +88,8 @@ def pair_lines(potential: PotentialFiles, style: PairStyle) -> list[str]:
     return ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
 
 
-def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
+def cell_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
+    """Commands that forget all and read the cell ``NUMBER.data`` and a potential."""
     return [
         "clear",
         "units metal",
@@ -97,6 +98,12 @@ def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle
         "box tilt large",
         f"read_data {number}.data",
         *pair_lines(potential, style),
+    ]
+
+
+def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
+    return [
+        *cell_lines(number, potential, style),
         "thermo_style custom step pe",
         "run 0 post no",
         f'print "$(pe:%.15g)" append {ENERGIES_FILE} screen no',
@@ -104,7 +111,8 @@ def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle
     ]
 
 
-def _end() -> str:
+def end_line() -> str:
+    """The last line of an input, by which its log says that all was done."""
     return f'print "{FINISHED_WORD} step 0"'
 
 
@@ -184,7 +192,7 @@ def _time_runs(
     for number, n_steps in enumerate(runs):
         # each run has a log of its own, of which the loop time is read
         lines += [f"log timed.{number}", f"run {n_steps}"]
-    ended = engine.run("\n".join([*lines, _end(), ""]), directory).require_success()
+    ended = engine.run("\n".join([*lines, end_line(), ""]), directory).require_success()
     loops = [loop_time((directory / f"timed.{number}").read_text()) for number in range(len(runs))]
     if any(loop.steps != n_steps for loop, n_steps in zip(loops, runs, strict=True)):
         raise DataError(f"LAMMPS timed {[loop.steps for loop in loops]} of {list(runs)} steps", f"see {directory}")

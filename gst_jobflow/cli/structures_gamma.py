@@ -1,0 +1,185 @@
+"""`gst structures gamma` and `select`: where a potential extrapolates, and what to label of that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Trajectory
+    from gst_jobflow.selection.frames import Found
+    from gst_jobflow.store import Results
+
+PotentialOption = Annotated[str, typer.Option("--potential", help="Id or name; it needs .yaml and .asi.")]
+WhereOption = Annotated[
+    list[str] | None, typer.Option("--where", "-w", help="Stored structures, as in gst query structures.")
+]
+FromOption = Annotated[str | None, typer.Option("--from", help="Frames of this trajectory: id or name.")]
+EveryOption = Annotated[int, typer.Option(min=1, help="Only each n-th frame of the trajectory.")]
+_LISTED = 20
+
+
+def gamma(
+    potential: PotentialOption,
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of structures, of the kinds of import.")] = None,
+    where: WhereOption = None,
+    trajectory: FromOption = None,
+    every: EveryOption = 1,
+    above: Annotated[float, typer.Option(min=0, help="Count the share of atoms whose grade is above this.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Extrapolation grade of structures: the largest of each, and how many of its atoms extrapolate.
+
+    Above 1 an atom's surroundings lie outside of what the potential was fitted to.
+
+    Examples: gst structures gamma --potential GST-ACE -w tags=iter-1; gst structures gamma --potential GST-ACE --from
+    melt_quench --every 10
+    """
+    from gst_jobflow.programs import cores
+    from gst_jobflow.selection.choice import grade
+    from gst_jobflow.store import Results
+
+    project = open_project()
+    results = Results.open(project)
+    chosen = _potential(results, potential)
+    found, _ = _found(results, files or [], where, trajectory, every)
+    grades = grade(results, project.settings, chosen, found, above, cores())
+    rows = [
+        {
+            "structure": each.name,
+            "formula": each.atoms.get_chemical_formula(mode="metal"),
+            "n_atoms": len(each.atoms),
+            "max_gamma": one.maximum,
+            "element": one.element,
+            "share_above": one.share,
+        }
+        for each, one in zip(found, grades, strict=True)
+    ]
+    if as_json:
+        print_json({"potential_id": chosen.id, "above": above, "structures": rows})
+        return
+    worst = sorted(rows, key=lambda row: -row["max_gamma"])
+    print_table(
+        [[row["structure"], row["formula"], row["n_atoms"], f"{row['max_gamma']:.4g}", row["element"],
+          f"{100 * row['share_above']:.3g} %"] for row in worst[:_LISTED]],
+        ["structure", "formula", "atoms", "largest gamma", "of", f"atoms above {above:g}"],
+    )  # fmt: skip
+    if len(rows) > _LISTED:
+        say(f"the {_LISTED} largest of {len(rows)}; --json gives all")
+    say(f"{sum(row['max_gamma'] > above for row in rows)} of {len(rows)} structures are above {above:g}")
+
+
+def select(
+    window: Annotated[
+        str, typer.Option("--gamma", metavar="MIN[:MAX]", help="Largest grade of the structures, e.g. 2:25.")
+    ],
+    potential: PotentialOption,
+    number: Annotated[int, typer.Option("--number", "-N", "-n", min=1, help="How many, at most.")] = 20,
+    where: WhereOption = None,
+    trajectory: FromOption = None,
+    every: EveryOption = 1,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label and refused.")] = 300,
+    config_type: Annotated[
+        str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
+    ] = None,
+    iteration: IterationOption = 0,
+    tag: TagOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose structures that a potential extrapolates on, diverse by D-optimality, as candidates for labels.
+
+    Each adds what the active set and those chosen before it lack. Frames of a trajectory are stored as structures;
+    stored structures get the tags.
+
+    Example: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2
+    """
+    from gst_jobflow.importing.options import known_config_type
+    from gst_jobflow.programs import cores
+    from gst_jobflow.selection.choice import candidates, choose, grade
+    from gst_jobflow.store import Results
+
+    limits = _window(window)
+    kind = known_config_type(config_type) if config_type else None
+    project = open_project()
+    results = Results.open(project)
+    known = _potential(results, potential)
+    found, run = _found(results, [], where, trajectory, every, max_atoms)
+    grades = grade(results, project.settings, known, found, cores=cores())
+    chosen = choose(results, project.settings, known, list(zip(found, grades, strict=True)), limits, number)
+    documents = candidates(results, known, chosen, run, tag or [], iteration, kind)
+    new = 0 if dry_run else results.add_many(documents)[0]
+    rows: list[dict[str, Any]] = [
+        {
+            "structure_id": document.id,
+            "from": each.found.name,
+            "max_gamma": each.grade.maximum,
+            "share_above_1": each.grade.share,
+            "gain": each.gain,
+        }
+        for each, document in zip(chosen, documents, strict=True)
+    ]
+    if as_json:
+        print_json({"potential_id": known.id, "graded": len(found), "new": new, "structures": rows})
+        return
+    for document in documents:
+        typer.echo(document.id)
+    largest = max(row["max_gamma"] for row in rows)
+    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(rows) - new} known before"
+    say(f"{len(rows)} of {len(found)} chosen, gamma up to {largest:.3g}; {what}")
+
+
+def _potential(results: Results, which: str) -> Any:
+    from gst_jobflow.cli.report import find
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.errors import InputError
+
+    found = results.get(Potential, find(results.database, "potential", which)["_id"])
+    if found.artifacts.yaml is None or found.artifacts.asi is None:
+        raise InputError(f"potential '{which}' has no active set", "import it with --yaml and --asi, or fit it here")
+    return found
+
+
+def _found(
+    results: Results,
+    files: list[Path],
+    where: list[str] | None,
+    trajectory: str | None,
+    every: int,
+    max_atoms: int | None = None,
+) -> tuple[list[Found], Trajectory | None]:
+    """The structures that were asked for, in one of the ways; and the trajectory that they are frames of."""
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.selection import frames
+
+    if bool(files) + (where is not None) + (trajectory is not None) != 1:
+        raise InputError(
+            "of which structures?", "give one of --where, --from TRAJECTORY" + ", or files" * (not max_atoms)
+        )
+    if trajectory is not None:
+        run = frames.find_trajectory(results, trajectory)
+        return frames.trajectory_frames(results, run, every, max_atoms), run
+    found = frames.file_structures(files) if files else frames.stored_structures(results, where or [])
+    if max_atoms and (large := [each for each in found if len(each.atoms) > max_atoms]):
+        raise InputError(
+            f"{len(large)} of {len(found)} structures have more than {max_atoms} atoms: only whole cells are taken",
+            f"-w 'n_atoms<={max_atoms}', or set --max-atoms",
+        )
+    return found, None
+
+
+def _window(text: str) -> tuple[float, float]:
+    from gst_jobflow.errors import InputError
+
+    low, _, high = text.partition(":")
+    try:
+        limits = float(low), float(high or "inf")
+    except ValueError as err:
+        raise InputError(f"--gamma {text}: not numbers", "MIN or MIN:MAX, e.g. 2:25") from err
+    if not 0 <= limits[0] < limits[1]:
+        raise InputError(f"--gamma {text}: the range is empty", "MIN or MIN:MAX, e.g. 2:25")
+    return limits

@@ -1,0 +1,1 @@
+"""Where a potential extrapolates, and which of those structures are worth a label."""

@@ -1,0 +1,138 @@
+"""Grade structures, and choose those that a potential does not know: diverse, and stored as candidates."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.selection.frames import Found, start_of
+from gst_jobflow.selection.grade import Grade, gammas
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
+    from gst_jobflow.settings import Settings
+    from gst_jobflow.store import Results
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A structure that is worth a label.
+
+    Attributes
+    ----------
+    gain
+        In the logarithm of the determinant of the information, given the active set and those chosen before.
+    """
+
+    found: Found
+    grade: Grade
+    gain: float
+
+
+def grade(
+    results: Results,
+    settings: Settings,
+    potential: Potential,
+    found: Sequence[Found],
+    threshold: float = 1.0,
+    cores: int = 1,
+) -> list[Grade]:
+    """Return the extrapolation grade of each structure.
+
+    Raises
+    ------
+    InputError, RunError
+        As :func:`gst_jobflow.selection.grade.gammas`.
+    MissingProgramError
+        There is no LAMMPS.
+    """
+    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.programs import lammps_engine
+
+    engine = lammps_engine(settings, n_ranks=1)
+    with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
+        files = potential_files(results, potential, Path(name))
+        values = gammas(engine, files, [each.atoms for each in found], Path(name), cores)
+    return [Grade.of(each.atoms, gamma, threshold) for each, gamma in zip(found, values, strict=True)]
+
+
+def choose(
+    results: Results,
+    settings: Settings,
+    potential: Potential,
+    graded: Sequence[tuple[Found, Grade]],
+    window: tuple[float, float],
+    number: int,
+) -> list[Chosen]:
+    """Of the structures whose grade lies in `window`, choose up to `number` by greedy D-optimality.
+
+    Raises
+    ------
+    InputError
+        None lies in it.
+    """
+    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.selection.pick import pick
+    from gst_jobflow.selection.projections import coordinates
+
+    low, high = window
+    inside = [(found, each) for found, each in graded if low <= each.maximum <= high]
+    if not inside:
+        least, most = min(each.maximum for _, each in graded), max(each.maximum for _, each in graded)
+        raise InputError(
+            f"none of {len(graded)} structures has gamma in {low:g}..{high:g}", f"theirs is {least:.3g} to {most:.3g}"
+        )
+    with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
+        files = potential_files(results, potential, Path(name))
+        rows = coordinates(settings, files, [found.atoms for found, _ in inside])
+    return [Chosen(*inside[place], gain) for place, gain in pick(rows, number)]
+
+
+def candidates(
+    results: Results,
+    potential: Potential,
+    chosen: Sequence[Chosen],
+    trajectory: Trajectory | None,
+    tags: list[str],
+    iteration: int,
+    config_type: ConfigType | None = None,
+) -> list[Structure]:
+    """Make the documents of chosen structures; stored ones are the same with more tags.
+
+    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
+    the trajectory's last structure, or else of its start.
+    """
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.store.atoms import structure_document
+
+    if trajectory is None:
+        known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
+        return [each.model_copy(update={"tags": tags}) for each in known]
+    start = start_of(results, trajectory)
+    if config_type is None:
+        last = trajectory.final_structure_id
+        config_type = results.get(Structure, last).config_type if last else start.config_type
+    return [
+        structure_document(
+            each.found.atoms,
+            config_type,
+            source={
+                "builder": "gamma",
+                "trajectory_id": trajectory.id,
+                "step": each.found.step,
+                "potential_id": potential.id,
+                "max_gamma": each.grade.maximum,
+                "gain": each.gain,
+            },
+            parents=[start.id],
+            group=start.group,
+            iteration=iteration,
+            tags=tags,
+            artifacts=results.artifacts,
+        )
+        for each in chosen
+    ]

@@ -1,0 +1,155 @@
+"""Structures to grade: stored ones, those of files, the frames of a trajectory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.documents import ArtifactRef, Potential, Structure, Trajectory
+from gst_jobflow.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.dump import Frame
+    from gst_jobflow.store import Results
+
+_DUMP = ".lammpstrj.gz"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file."""
+
+    name: str
+    atoms: Atoms
+    structure_id: str | None = None
+    step: int | None = None
+
+
+def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
+    """The stored structures that fit conditions, as `gst query structures` takes them.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    from gst_jobflow.store.query import frames, make_query
+
+    atoms = list(frames(results, make_query("structures", where)))
+    if not atoms:
+        raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
+    return [Found(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+
+
+def file_structures(files: Sequence[Path]) -> list[Found]:
+    """The structures of files of the kinds that can be imported.
+
+    Raises
+    ------
+    InputError
+        A file or one of its records cannot be read.
+    """
+    from gst_jobflow.importing.formats import check_files, read_records
+
+    check_files(list(files))
+    found = []
+    for file in files:
+        for record in read_records(file):
+            if record.atoms is None:
+                raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
+            found.append(Found(f"{file}:{record.index}", record.atoms))
+    if not found:
+        raise InputError(f"{', '.join(map(str, files))}: no structures", "name files that hold some")
+    return found
+
+
+def find_trajectory(results: Results, which: str) -> Trajectory:
+    """The trajectory of an id, or else the newest of a name.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    collection = results.database["trajectories"]
+    found = collection.find_one({"_id": which}, {"_id": 1})
+    found = found or collection.find_one({"name": which}, {"_id": 1}, sort=[("created_at", -1)])
+    if found is None:
+        raise InputError(f"no trajectory '{which}'", "gst query trajectories")
+    return results.get(Trajectory, found["_id"])
+
+
+def trajectory_frames(
+    results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
+) -> list[Found]:
+    """The stored frames of molecular dynamics, each step once.
+
+    Parameters
+    ----------
+    every
+        Only each n-th frame.
+    most_atoms
+        A larger cell is refused.
+
+    Raises
+    ------
+    InputError
+        The cell is too large, or the trajectory has no frames of its own.
+    """
+    if most_atoms is not None and trajectory.n_atoms > most_atoms:
+        raise InputError(
+            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: only whole cells of up to {most_atoms} are "
+            "taken",
+            "take them from runs of small cells, or set --max-atoms",
+        )
+    if trajectory.potential_id is None:
+        raise InputError(
+            f"the frames of trajectory {trajectory.id} are stored structures, with labels",
+            f"--where parents={trajectory.start_structure_id}",
+        )
+    elements = results.get(Potential, trajectory.potential_id).elements
+    dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
+    found = [
+        Found(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        for frame in islice(_frames(results, dumps), 0, None, every)
+    ]
+    if not found:
+        raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
+    return found
+
+
+def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[Frame]:
+    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
+    from gst_jobflow.dynamics.dump import iter_chain, iter_frames
+
+    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
+        paths = []
+        for place, ref in enumerate(dumps):
+            folder = Path(name) / str(place)
+            folder.mkdir()
+            paths.append(results.artifacts.fetch(ref, folder))
+        firsts = [next((frame.step for frame in iter_frames(path)), None) for path in paths]
+        pieces: list[tuple[Path, int | None]] = []
+        for place, path in enumerate(paths):
+            later = [first for first in firsts[place + 1 :] if first is not None]
+            pieces.append((path, min(later) - 1 if later else None))
+        yield from iter_chain(pieces)
+
+
+def start_of(results: Results, trajectory: Trajectory) -> Structure:
+    """The structure that a trajectory started from.
+
+    Raises
+    ------
+    DataError
+        It is not known.
+    """
+    if trajectory.start_structure_id is None:
+        raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
+    return results.get(Structure, trajectory.start_structure_id)

@@ -1,0 +1,67 @@
+"""Atoms in terms of a potential's active set, by pyace in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.settings import Settings
+
+PROGRAM = Path(__file__).with_name("projections_program.py")
+
+
+def coordinates(
+    settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]
+) -> list[dict[str, np.ndarray]]:
+    """Return for each structure and element the atoms' coordinates, shape (n_atoms_of_element, n_functions).
+
+    They are the projections on the basis functions times the inverse of the active set, so that an atom of the active
+    set is a unit vector, and the largest absolute coordinate is the extrapolation grade. Cells count as periodic.
+
+    Raises
+    ------
+    InputError
+        The potential has no active set.
+    MissingProgramError
+        pacemaker's package is not there.
+    RunError
+        The program fails.
+    """
+    from gst_jobflow.processes import run_program
+    from gst_jobflow.programs import pacemaker_runner
+
+    if not (potential.yaml and potential.asi):
+        raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")
+    python = pacemaker_runner(settings).python
+    with tempfile.TemporaryDirectory(prefix="gst_projections_") as name:
+        folder = Path(name)
+        np.savez(
+            folder / "in.npz",
+            numbers=np.concatenate([atoms.numbers for atoms in structures]),
+            positions=np.concatenate([atoms.positions for atoms in structures]),
+            cells=np.stack([atoms.cell.array for atoms in structures]),
+            n_atoms=np.array([len(atoms) for atoms in structures]),
+        )
+        files = [str(Path(file).resolve()) for file in (potential.yaml, potential.asi)]
+        ended = run_program([str(python), str(PROGRAM), *files, "in.npz", "out.npz"], folder, output="out.txt")
+        if ended.returncode != 0:
+            lines = (folder / "out.txt").read_text(errors="replace").strip().splitlines()
+            raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
+        with np.load(folder / "out.npz") as arrays:
+            return [
+                {
+                    element: arrays[f"rows_{element}"][arrays[f"structure_{element}"] == place]
+                    for element in potential.elements
+                }
+                for place in range(len(structures))
+            ]

@@ -1,0 +1,182 @@
+"""`gst structures gamma` and `select`, from a database with a trajectory of two segments."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from gst_jobflow.documents import Structure, Trajectory
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import load_atoms, structure_document
+from tests.dynamics.conftest import ELEMENTS, soft_crystal
+from tests.dynamics.test_maker import stored
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.settings import Project
+
+pytestmark = [pytest.mark.mongo, pytest.mark.lammps]
+Gst = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def gst(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gst:
+    """`gst(*words)` gives exit code, stdout and stderr of `gst structures`, run in this process."""
+    from gst_jobflow.cli.main import main
+
+    monkeypatch.setenv("GST_PROJECT", str(project.root))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gst", "-p", str(project.root), "structures", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
+
+
+def compressed(scale: float, seed: int = 0) -> Atoms:
+    atoms = soft_crystal((1, 1, 1))
+    atoms.rattle(0.1, seed=seed)
+    atoms.set_cell(scale * atoms.cell.array, scale_atoms=True)
+    atoms.wrap()
+    return atoms
+
+
+def dump(path: Path, frames: dict[int, Atoms]) -> Path:
+    lines = []
+    for step, atoms in frames.items():
+        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms)), "ITEM: BOX BOUNDS pp pp pp"]
+        lines += [f"0 {edge!r}" for edge in atoms.cell.lengths().tolist()]
+        lines += ["ITEM: ATOMS id type x y z"]
+        for number, atom in enumerate(atoms, 1):
+            x, y, z = atom.position.tolist()
+            lines.append(f"{number} {ELEMENTS.index(atom.symbol) + 1} {x!r} {y!r} {z!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join([*lines, ""]))
+    return path
+
+
+FRAMES = {0: compressed(1.0), 100: compressed(0.85, 1), 200: compressed(0.8, 2), 300: compressed(0.75, 3)}
+LOST = compressed(0.6, 4)
+
+
+def stored_trajectory(results: Results, potential_id: str, folder: Path, n_atoms: int = 8) -> Trajectory:
+    """Of two segments; the second begins again before where the first ended."""
+    start = structure_document(FRAMES[0], "crystal", group="a group")
+    results.add(start)
+    first = dump(folder / "0" / "dump_1.lammpstrj.gz", {0: FRAMES[0], 100: FRAMES[100], 200: LOST})
+    second = dump(folder / "1" / "dump_1.lammpstrj.gz", {200: FRAMES[200], 300: FRAMES[300]})
+    trajectory = Trajectory(
+        _id=f"run{n_atoms}",
+        name=f"run{n_atoms}",
+        protocol="melt_quench",
+        stages=[],
+        potential_id=potential_id,
+        start_structure_id=start.id,
+        formula="SbTe",
+        n_atoms=n_atoms,
+        state="failed",
+        timestep_fs=1.0,
+        n_steps=300,
+        duration_ps=0.3,
+        n_frames=4,
+        seed=1,
+        files=[results.artifacts.put(path) for path in (first, second)],
+    )
+    results.add(trajectory)
+    return trajectory
+
+
+def test_frames_that_extrapolate_become_candidates(
+    gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    potential = stored(results, tiny_potential)
+    trajectory = stored_trajectory(results, potential, tmp_path)
+    code, out, err = gst("gamma", "--potential", "tiny", "--from", "run8", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["structures"]
+    assert [row["structure"] for row in rows] == ["step 0", "step 100", "step 200", "step 300"]
+    grades = [row["max_gamma"] for row in rows]
+    assert grades == sorted(grades) and grades[0] < 1.5 < grades[-1]
+    words = ("select", "--potential", "tiny", "--from", "run8", "--gamma", f"{grades[1] - 1e-6}:{grades[2] + 1e-6}")
+    code, _, err = gst(*words, "--dry-run")
+    assert code == 0, err
+    assert results.database["structures"].count_documents({}) == 1
+    code, out, err = gst(*words, "--tag", "next", "--iteration", "3", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["graded"], told["new"]) == (4, 2)
+    documents = {
+        each.source["step"]: each
+        for each in results.get_many(Structure, [r["structure_id"] for r in told["structures"]])
+    }
+    assert set(documents) == {100, 200}
+    one = documents[200]
+    assert (one.parents, one.group, one.tags, one.iteration) == (
+        [trajectory.start_structure_id],
+        "a group",
+        ["next"],
+        3,
+    )
+    assert (one.config_type, one.source["trajectory_id"], one.source["potential_id"]) == ("crystal", "run8", potential)
+    assert one.source["max_gamma"] == pytest.approx(grades[2])
+    np.testing.assert_allclose(load_atoms(results, one.id).positions, FRAMES[200].positions, atol=1e-10)
+    # the same again changes nothing
+    assert json.loads(gst(*words, "--tag", "next", "--json")[1])["new"] == 0
+
+
+def test_stored_structures_and_files_are_graded_and_chosen(
+    gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    stored(results, tiny_potential)
+    known = [structure_document(atoms, "crystal", tags=["all"]) for atoms in FRAMES.values()]
+    results.add_many(known)
+    write(tmp_path / "frames.extxyz", list(FRAMES.values()), format="extxyz")
+    of_files = json.loads(gst("gamma", str(tmp_path / "frames.extxyz"), "--potential", "tiny", "--json")[1])
+    of_store = json.loads(gst("gamma", "-w", "tags=all", "--potential", "tiny", "--json")[1])
+    by_id = {row["structure"]: row["max_gamma"] for row in of_store["structures"]}
+    assert [row["max_gamma"] for row in of_files["structures"]] == pytest.approx(
+        [by_id[each.id] for each in known], abs=1e-6
+    )
+    code, out, _ = gst("select", "--potential", "tiny", "-w", "tags=all", "--gamma", "0", "-n", "2", "--tag", "chosen")
+    assert code == 0 and len(out.split()) == 2
+    tagged = results.find(Structure, {"tags": "chosen"})
+    assert {each.id for each in tagged} == set(out.split())
+    code, out, err = gst("gamma", "-w", "tags=all", "--potential", "tiny")
+    assert code == 0 and "largest gamma" in out and "of 4 structures are above 1" in err
+
+
+def test_what_cannot_be_chosen_from_is_one_line(
+    gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    stored(results, tiny_potential)
+    stored_trajectory(results, "tiny", tmp_path, n_atoms=5000)
+    select = ("select", "--potential", "tiny")
+    for words, text in (
+        ((*select, "--from", "run5000", "--gamma", "2"), "has 5000 atoms: only whole cells of up to 300 are taken"),
+        ((*select, "--from", "run9", "--gamma", "2"), "no trajectory 'run9'"),
+        ((*select, "--from", "run5000", "--gamma", "5:2"), "the range is empty"),
+        ((*select, "--from", "run5000", "--gamma", "high"), "not numbers"),
+        ((*select, "--gamma", "2"), "of which structures?"),
+        ((*select, "-w", "tags=no", "--gamma", "2"), "no structure with tags=no"),
+        ((*select, "-w", "n_atoms=8", "--gamma", "1e9"), "none of 1 structures has gamma in 1e+09..inf"),
+        (("gamma", "--potential", "tny", "-w", "n_atoms=8"), "no potential 'tny'"),
+    ):
+        code, _, err = gst(*words)
+        assert code == 1 and text in err and "Traceback" not in err, (words, err)

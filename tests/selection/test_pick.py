@@ -1,0 +1,47 @@
+"""Greedy D-optimality: every choice adds most to the determinant, given those before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gst_jobflow.selection.pick import Rows, pick
+
+
+def structures(number: int = 12) -> list[Rows]:
+    random = np.random.default_rng(4)
+    return [
+        {"Sb": random.normal(size=(int(random.integers(0, 4)), 5)), "Te": 2 * random.normal(size=(3, 7))}
+        for _ in range(number)
+    ]
+
+
+def log_det(chosen: list[Rows]) -> float:
+    total = 0.0
+    for element, size in (("Sb", 5), ("Te", 7)):
+        rows = np.concatenate([np.empty((0, size)), *(each[element] for each in chosen)])
+        total += float(np.linalg.slogdet(np.eye(size) + rows.T @ rows)[1])
+    return total
+
+
+def test_choices_are_those_of_plain_greedy_search() -> None:
+    given = structures()
+    expected: list[int] = []
+    for _ in range(6):
+        left = [place for place in range(len(given)) if place not in expected]
+        expected.append(max(left, key=lambda place: log_det([given[k] for k in [*expected, place]])))
+    found = pick(given, 6)
+    assert [place for place, _ in found] == expected
+    assert sum(gain for _, gain in found) == pytest.approx(log_det([given[place] for place in expected]))
+    gains = [gain for _, gain in found]
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_what_is_like_another_is_left_for_the_end() -> None:
+    one = {"Te": np.array([[5.0, 0.0]])}
+    other = {"Te": np.array([[0.0, 2.0]])}
+    assert [place for place, _ in pick([one, one, other], 3)] == [0, 2, 1]
+
+
+def test_there_are_no_more_than_there_are() -> None:
+    assert len(pick(structures(3), 10)) == 3
