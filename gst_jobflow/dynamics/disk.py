@@ -29,7 +29,9 @@ def frame_bytes(output: Output) -> float:
     return max(4.0, _FRAME_BYTES + _COLUMN_BYTES * more + 3 * _IMAGE_BYTES * output.dump_images + digits)
 
 
-def forecast_bytes(protocol: Protocol, n_atoms: int, output: Output, done_steps: int = 0) -> float:
+def forecast_bytes(
+    protocol: Protocol, n_atoms: int, output: Output, done_steps: int = 0, measured: float | None = None
+) -> float:
     """Return how many bytes the rest of a run will take: frames, restart files, states, tables.
 
     Parameters
@@ -42,10 +44,14 @@ def forecast_bytes(protocol: Protocol, n_atoms: int, output: Output, done_steps:
         What is written and how often.
     done_steps
         Steps that are already on disk.
+    measured
+        Bytes of an atom in a frame, where runs like it have been measured.
     """
     steps = protocol.total_steps - done_steps
     frames = steps // output.dump_every + 1 if output.dump_every else 0
-    per_atom = _COPIES * frames * frame_bytes(output) + _STATE_BYTES + _COPIES * (_DATA_BYTES + _RESTART_BYTES)
+    per_atom = (
+        _COPIES * frames * (measured or frame_bytes(output)) + _STATE_BYTES + _COPIES * (_DATA_BYTES + _RESTART_BYTES)
+    )
     return n_atoms * per_atom + _TABLES_BYTES_PER_STEP * steps
 
 

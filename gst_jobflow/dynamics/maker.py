@@ -15,7 +15,9 @@ from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Tr
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.stages import Protocol, Stage
+from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ THERMO_POINTS = 400
 """Points that a trajectory document keeps of each series; the whole series is among its files."""
 ENERGY_TOLERANCE = 1e-3
 """Largest relative difference of the energy that a pulse added from the one that was asked."""
+DRIFT_TOLERANCE_A_PS = 1e-6
+"""Largest mean velocity of the moving atoms that a change of velocities may leave, Å/ps."""
 
 _THERMO = {
     "time_ps": "time_ps",
@@ -82,9 +86,16 @@ class MeltQuenchMaker(Maker):
 
 
 def run_recorded(
-    results: Results, potential_id: str, start: Atoms | Path, protocol: Protocol, options: RunOptions
+    results: Results,
+    potential_id: str,
+    start: Atoms | Path,
+    protocol: Protocol,
+    options: RunOptions,
+    watch: Watch | None = None,
 ) -> ProtocolResult:
     """Run a protocol in the job's work directory, or go on with what an earlier attempt began there.
+
+    `watch` may end it early; see :func:`gst_jobflow.dynamics.protocol.run_protocol`.
 
     Raises
     ------
@@ -105,7 +116,7 @@ def run_recorded(
         )
     files = potential_files(results, results.get(Potential, potential_id), directory)
     engine = lammps_engine(settings)
-    return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline)
+    return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline, watch=watch)
 
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
@@ -181,6 +192,8 @@ def record(
         files=[results.artifacts.put(path) for path in result.files()],
         host=socket.gethostname(),
         job_uuid=uuid,
+        ended_by=result.ended_by,
+        max_drift_A_ps=_drift_A_ps(result, start.formula, (groups or {}).get("mobile", start.n_atoms)),
         **_energies(result, protocol),
         **_measured(result),
         **more,
@@ -223,7 +236,23 @@ def _energies(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     }
 
 
+def _drift_A_ps(result: ProtocolResult, formula: str, n_mobile: int) -> float | None:
+    """Largest mean velocity of the mobile atoms after a kick: their momentum over their mass."""
+    from ase.data import atomic_masses, atomic_numbers
+
+    if not len(result.kicks["kick"]):
+        return None
+    counts = parse_formula(formula)
+    mean_amu = sum(count * atomic_masses[atomic_numbers[name]] for name, count in counts.items()) / sum(counts.values())
+    return float(result.kicks["momentum"].max()) / (n_mobile * mean_amu)
+
+
 def _check_energy(trajectory: Trajectory) -> None:
+    if (trajectory.max_drift_A_ps or 0.0) > DRIFT_TOLERANCE_A_PS:
+        raise DataError(
+            f"a kick left the moving atoms with a mean velocity of {trajectory.max_drift_A_ps:.2g} Å/ps",
+            f"see kicks.csv among the files of trajectory {trajectory.id}",
+        )
     asked, added = trajectory.asked_energy_eV, trajectory.added_energy_eV
     if asked and added is not None and abs(added - asked) > ENERGY_TOLERANCE * asked:
         raise DataError(

@@ -17,6 +17,8 @@ Watch = Callable[[Path], str]
 """Looks into the folder of a running segment and says why the run has had enough; empty: it goes on."""
 
 _EVERY_S = 2.0
+# one file a frame: stage and step
+_FRAMES = "dump_*_*.lammpstrj.gz"
 
 
 @contextmanager
@@ -50,14 +52,23 @@ def watched(watch: Watch | None, folder: Path, stop: Callable[[], object]) -> It
         thread.join()
 
 
+def newest_dump(folder: Path) -> Path | None:
+    """Return the file of the last frame, perhaps not whole yet, that a running segment dumped."""
+    return max(Path(folder).glob(_FRAMES), default=None)
+
+
+def step_of(path: Path) -> int:
+    """Return the step of the file of one frame."""
+    return int(path.name.split(".")[0].split("_")[2])
+
+
 def newest_frame(folder: Path, after: int = -1) -> tuple[int, Frame] | None:
     """Return the last whole frame later than step `after` that a running segment dumped, and its stage from 1."""
-    for path in reversed(sorted(Path(folder).glob("dump_*_*.lammpstrj.gz"))):
-        _, stage, step = path.name.split(".")[0].split("_")
-        if int(step) <= after:
+    for path in reversed(sorted(Path(folder).glob(_FRAMES))):
+        if step_of(path) <= after:
             return None
         # the newest file may still be written
         frame = next(iter_frames(path), None)
         if frame is not None:
-            return int(stage), frame
+            return int(path.name.split("_")[1]), frame
     return None
