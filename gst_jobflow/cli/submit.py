@@ -358,28 +358,47 @@ def melt_quench(
 
 @app.command()
 def cycle(
-    device: Annotated[str, typer.Argument(help="cross-point")],
-    potential: Annotated[str, typer.Option(help="Id of the potential.")],
-    programme: Annotated[Path, typer.Option(help="YAML file: cell, barrier stages and operations.")],
+    device: Annotated[str, typer.Argument(help="cross-point or mushroom.")],
+    potential: Annotated[str | None, typer.Option(help="Id of the potential; with --from that of the state.")] = None,
+    programme: Annotated[
+        str | None,
+        typer.Option(help="YAML file, or a name: cross-point and mushroom are the paper's; docs/devices.md has all."),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(help="Edges of the cell relative to the programme's; energies per heated atom stay.")
+    ] = 1.0,
+    state: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell that differ in their seeds.")] = 1,
     seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Run operations (RESET, SET, HOLD) on a device cell; each is a job with its trajectory.
+    """Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.
 
-    Example: gst submit cycle cross-point --potential 81b2… --programme cycle.yaml
+    Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
     """
     from gst_jobflow.errors import InputError, nearest
-    from gst_jobflow.flows.cycle import CyclePlan
-    from gst_jobflow.strict import checked
+    from gst_jobflow.flows.cycle import CycleMaker
+    from gst_jobflow.flows.programme import load_programme, scaled
+    from gst_jobflow.flows.submit_cycle import prepare_cycle
+    from gst_jobflow.store import Results
 
-    if device != "cross-point":
-        raise InputError(f"no device '{device}'", nearest(device, ["cross-point"]))
-    plan = checked(CyclePlan, _read_yaml(programme), str(programme))
+    if device not in ("cross-point", "mushroom"):
+        raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
+    if state is not None and programme is None:
+        raise InputError("which operations?", "--from needs --programme, best of a file without a cell")
+    plan = load_programme(programme or device)
+    if scale != 1.0:
+        plan = scaled(plan, scale)
     project = open_project()
-    _knows(project, potential, plan.cell.formula)
-    what = f"{len(plan.operations) + 2} jobs: barrier, cell and {len(plan.operations)} operations"
-    _submit(plan.maker(seed).make(potential), project, what, only_estimate=estimate, yes=yes)
+    maker = CycleMaker(name=plan.name, plan=plan, seed=seed, replicas=replicas)
+    prepared = prepare_cycle(project, Results.open(project), maker, device, potential, state)
+    for pulse in prepared.pulses:
+        say(pulse)
+    _submit(prepared.flow, project, prepared.what, only_estimate=estimate, yes=yes)
 
 
 def _knows(project: Project, potential_id: str, formula: str) -> None:

@@ -12,8 +12,8 @@ from gst_jobflow.documents.base import Document, Index, Part
 class Operation(Part):
     """One step of a cycle and, once it ran, what came of it."""
 
-    kind: Literal["RESET", "SET", "HOLD"]
-    state: Literal["waiting", "finished", "failed"] = "waiting"
+    kind: Literal["RESET", "SET", "HOLD", "READ"]
+    state: Literal["waiting", "finished", "failed", "skipped"] = "waiting"
     stages: list[dict[str, Any]]
     trajectory_id: str | None = None
     duration_ps: float = Field(ge=0)
@@ -22,6 +22,13 @@ class Operation(Part):
     max_temperature_K: float | None = None
     final_temperature_K: float | None = None
     crystalline_fraction: float | None = None
+    asked: dict[str, Any] = Field(default_factory=dict, description="The operation as the programme has it")
+    heated_atoms: int | None = Field(None, description="Atoms that a pulse gives energy to")
+    energy_eV_per_atom: float | None = Field(None, description="Of the heated atoms")
+    gradient_K_per_nm: float | None = Field(None, description="Along z at the end of a pulse")
+    ended_by: str = Field("", description="Why it ended before its time, or was skipped")
+    until: dict[str, Any] | None = Field(None, description="Skipped where one of `rounds_end` met this")
+    rounds_end: list[int] = Field(default_factory=list, description="Operations, from 0, that ended earlier rounds")
 
 
 class Cycle(Document):
@@ -34,6 +41,7 @@ class Cycle(Document):
         Index(keys=[("potential_id", 1)]),
         Index(keys=[("structure_id", 1)]),
         Index(keys=[("barrier_structure_id", 1)]),
+        Index(keys=[("parent_trajectory_id", 1)]),
         Index(keys=[("formula", 1)]),
         Index(keys=[("created_at", -1)]),
     )
@@ -50,3 +58,7 @@ class Cycle(Document):
     operations: list[Operation]
     seed: int
     cell_report: dict[str, Any] = Field(default_factory=dict)
+    cell: dict[str, Any] = Field(default_factory=dict, description="Specification of the cell")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Output, limits, tuning, analysis")
+    parent_trajectory_id: str | None = Field(None, description="Run whose end this cycle goes on from")
+    replica: int | None = Field(None, ge=0, description="Which of several that differ in their seeds, from 0")

@@ -74,6 +74,8 @@ class Trajectory(Document):
     max_temperature_K: float | None = None
     final_temperature_K: float | None = None
     crystalline_fraction: float | None = None
+    ended_by: str = Field("", description="Why it ended before its planned time")
+    max_drift_A_ps: float | None = Field(None, description="Largest mean velocity of the atoms after a kick, Å/ps")
     max_gamma: float | None = Field(None, description="Largest extrapolation grade seen")
     thermo: dict[str, list[float]] = Field(default_factory=dict)
     analysis: dict[str, Any] = Field(default_factory=dict)

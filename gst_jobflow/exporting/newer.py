@@ -60,7 +60,7 @@ def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:
     if "operations" in values:
         states = [operation["state"] for operation in values["operations"]]
         # an operation that failed may be finished by a rerun, never the other way
-        return (states.count("finished"), states.count("failed"), state)
+        return (states.count("finished") + states.count("skipped"), states.count("failed"), state)
     if "members" in values:
         return (state, len(values["members"]), len(values["table"]), values.get("report") is not None)
     return (state, values.get("ended_at") is not None)

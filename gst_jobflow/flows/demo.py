@@ -19,8 +19,9 @@ from gst_jobflow.dynamics.stages import Stage
 from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
-from gst_jobflow.flows.cycle import CrossPointCycleMaker
+from gst_jobflow.flows.cycle import CycleMaker
 from gst_jobflow.flows.operations import OperationSpec
+from gst_jobflow.flows.programme import CyclePlan
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.maker import LabelMaker
@@ -95,14 +96,10 @@ class DemoMaker(Maker):
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
-        cycle = CrossPointCycleMaker(
-            cell=plan.cell,
-            barrier_stages=plan.barrier,
-            operations=plan.operations,
-            output=plan.output,
-            seed=plan.seed,
-            tags=tags,
-        ).make(fit.output["potential_id"])
+        programme = CyclePlan(cell=plan.cell, barrier=plan.barrier, operations=plan.operations, output=plan.output)
+        cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(
+            fit.output["potential_id"]
+        )
         page = finish_study(
             self.study_id,
             {

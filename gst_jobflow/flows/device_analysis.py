@@ -1,4 +1,4 @@
-"""What is computed of every device operation: crystal-like fraction and temperature along z, over time."""
+"""What is computed of every device operation: crystal-like fraction, temperature along z, heating, drift."""
 
 from __future__ import annotations
 
@@ -7,41 +7,112 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.dynamics.stages import Protocol, Pulse
+from gst_jobflow.flows.programme import AnalysisHooks
+
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.protocol import ProtocolResult
-    from gst_jobflow.dynamics.series import ProfileFrame
+    from gst_jobflow.dynamics.series import ProfileFrame, Table
 
-TIMES = 40
-"""Times at which a trajectory document keeps profiles; all frames are in the dump."""
 BIN_A = 5.0
 METHOD = "polyhedral template matching of the Te sublattice (fcc or hcp)"
+# a bin with less than one atom on average has no temperature
+_FEWEST = 1.0
 
 
-def analyse(result: ProtocolResult, mobile: Sequence[int], timestep_ps: float) -> dict[str, Any]:
+def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
     """Fields of the trajectory document: `analysis` and the last `crystalline_fraction`.
 
     Parameters
     ----------
     result
         The finished or failed run.
+    protocol
+        What was run.
     mobile
         First and last id of the mobile atoms, counted from 1.
-    timestep_ps
-        Timestep, ps.
+    hooks
+        What is computed.
     """
-    group = np.arange(mobile[0] - 1, mobile[1])
-    crystalline = _crystalline(result, group, timestep_ps)
-    fractions = crystalline["fraction"]
+    group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
+    found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
+    if hooks.crystalline:
+        found["crystalline"] = _crystalline(result, group, timestep_ps, hooks.times)
+    if len(result.layers["step"]):
+        found["layers"] = _layers(result, protocol)
+    if any(isinstance(stage, Pulse) for stage in protocol.stages):
+        found["heating"] = heating(result.profiles, protocol)
+    if protocol.name in ("READ", "HOLD"):
+        found["drift"] = drift(result.series, len(group))
+    fractions = found.get("crystalline", {}).get("fraction")
+    return {"analysis": found, "crystalline_fraction": fractions[-1] if fractions else None}
+
+
+def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, Any]:
+    """The hottest slice of a pulse, and the temperature along z when the pulse ended.
+
+    Returns
+    -------
+    dict
+        `peak_K`, `peak_z_A`, `peak_time_ps`; `bottom_K`, `top_K` (means of the lowest and the highest fifth of the
+        mobile crystal) and `gradient_K_per_nm` (least squares over all slices, each by its atoms); empty where no
+        profile was written during a pulse.
+    """
+    spans = [
+        span for stage, span in zip(protocol.stages, protocol.boundaries(), strict=True) if isinstance(stage, Pulse)
+    ]
+    during = [frame for frame in profiles if any(first < frame.step <= last for first, last in spans)]
+    if not during:
+        return {}
+    tops = [float(np.where(frame.count >= _FEWEST, frame.temperature_K, 0.0).max()) for frame in during]
+    hottest, end = during[int(np.argmax(tops))], during[-1]
+    full = end.count >= _FEWEST
+    if int(full.sum()) < 2:
+        return {}
+    z, temperature, atoms = end.z_A[full], end.temperature_K[full], end.count[full]
+    fifth = max(1, len(z) // 5)
+    slope = np.polyfit(z, temperature, 1, w=np.sqrt(atoms))[0]
     return {
-        "analysis": {
-            "crystalline": crystalline,
-            "temperature_profile": _temperatures(result.profiles, timestep_ps),
-        },
-        "crystalline_fraction": fractions[-1] if fractions else None,
+        "peak_K": max(tops),
+        "peak_z_A": float(hottest.z_A[int(np.argmax(np.where(hottest.count >= _FEWEST, hottest.temperature_K, 0.0)))]),
+        "peak_time_ps": float(hottest.step * protocol.timestep_fs * 1e-3),
+        "bottom_K": float(np.average(temperature[:fifth], weights=atoms[:fifth])),
+        "top_K": float(np.average(temperature[-fifth:], weights=atoms[-fifth:])),
+        "gradient_K_per_nm": float(10.0 * slope),
     }
 
 
-def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float) -> dict[str, Any]:
+def drift(series: Table, n_mobile: int) -> dict[str, Any]:
+    """How the potential energy relaxes: its change with each factor of ten in time, over the last factor of ten.
+
+    It is what structural relaxation does to the energy; a resistance is not computed, and none is implied.
+    """
+    time, energy = series["time_ps"] - series["time_ps"][0], series["pe_eV"]
+    late = (time > 0.1 * time[-1]) & np.isfinite(energy) & (time > 0)
+    if int(late.sum()) < 5:
+        return {}
+    slope = np.polyfit(np.log10(time[late]), energy[late], 1)[0]
+    return {
+        "energy_meV_per_atom_per_decade": float(1e3 * slope / n_mobile),
+        "from_ps": float(time[late][0]),
+        "to_ps": float(time[late][-1]),
+    }
+
+
+def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
+    """What each slice of the cell gained and lost by all kicks, lowest first."""
+    table = result.layers
+    pulses = [number for number, stage in enumerate(protocol.stages, 1) if isinstance(stage, Pulse)]
+    heating_up = np.isin(table["stage"], pulses)
+    return {
+        "low_A": float(table["low_A"][0]),
+        "height_A": float(table["height_A"][0]),
+        "added_eV": table["gained_eV"][heating_up].sum(axis=0).tolist(),
+        "removed_eV": (-table["gained_eV"][~heating_up].sum(axis=0)).tolist(),
+    }
+
+
+def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float, most: int) -> dict[str, Any]:
     from gst_jobflow.analysis.crystallinity import crystal_profile, crystallinity
 
     times: list[float] = []
@@ -49,7 +120,7 @@ def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float) 
     by_z: list[list[float | None]] = []
     centres: np.ndarray = np.array([])
     # frames are streamed: a first pass counts them, the second looks at few
-    wanted = set(_evenly(sum(1 for _ in result.frames()), TIMES))
+    wanted = set(_evenly(sum(1 for _ in result.frames()), most))
     for number, frame in enumerate(result.frames()):
         if number not in wanted:
             continue
@@ -62,13 +133,12 @@ def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float) 
     return {"method": METHOD, "time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
 
 
-def _temperatures(profiles: list[ProfileFrame], timestep_ps: float) -> dict[str, Any]:
-    chosen = [profiles[index] for index in _evenly(len(profiles), TIMES)]
+def _temperatures(profiles: list[ProfileFrame], timestep_ps: float, most: int) -> dict[str, Any]:
+    chosen = [profiles[index] for index in _evenly(len(profiles), most)]
     return {
         "time_ps": [float(profile.step * timestep_ps) for profile in chosen],
         "z_A": chosen[0].z_A.tolist() if chosen else [],
-        # a bin with less than one atom on average has no temperature
-        "temperature_K": [_plain(np.where(p.count >= 1.0, p.temperature_K, np.nan)) for p in chosen],
+        "temperature_K": [_plain(np.where(p.count >= _FEWEST, p.temperature_K, np.nan)) for p in chosen],
     }
 
 

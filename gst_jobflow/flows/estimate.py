@@ -15,17 +15,20 @@ from gst_jobflow.categories import category_of
 from gst_jobflow.deadline import walltime_s
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.disk import forecast_bytes
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import InputError
-from gst_jobflow.flows.cycle import CrossPointCycleMaker
+from gst_jobflow.flows.branch import check_state, geometry_of_state
+from gst_jobflow.flows.cycle import CycleMaker
+from gst_jobflow.flows.heating import Geometry, geometry_of_spec
 from gst_jobflow.flows.operations import stages_of
 from gst_jobflow.labelling.cost import CostModel, cost_model
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.resources import QUEUE_KEY
 from gst_jobflow.store import Results
-from gst_jobflow.structures.crystals import trigonal_counts
+from gst_jobflow.structures.device import device_counts
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 
 _NEWEST = 40
 """Runs that a speed is taken from."""
-# the final state, two restart generations and what a stop leaves: positions, velocities, id and type of each atom
-_STATE_BYTES_PER_ATOM = 400.0
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,8 @@ def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
             costs.append(_of_run(job, project, results, protocol, maker.start.n_atoms, maker.output))
         elif isinstance(maker, LabelMaker):
             costs.append(_of_labels(job, project, results, known))
-        elif job.function_args and isinstance(job.function_args[0], CrossPointCycleMaker):
-            # the jobs after it run its operations in order
-            operations, potential_id = _operations(job.function_args[0]), job.function_args[3]
+        elif cell := _cell(job, results):
+            operations, potential_id = _operations(job.function_args[0], cell), cell.potential_id
         elif category_of(job) == "md" and (operation := next(operations, None)):
             costs.append(_of_run(job, project, results, *operation, potential_id))
         elif category_of(job) in ("fits", "md", "labels"):
@@ -112,13 +112,33 @@ def check_budget(costs: list[Cost], budget_core_hours: float | None) -> None:
         raise InputError(f"it would cost about {total:,.3g} core hours; the budget is {budget_core_hours:,.3g}", fix)
 
 
-def _operations(maker: CrossPointCycleMaker) -> Iterator[tuple[Protocol, int, Output]]:
-    assert maker.cell is not None  # its flow could not have been made
-    n_atoms = sum(trigonal_counts(maker.cell.formula, maker.cell.repeat).values())
-    for operation in maker.operations:
-        # heights shape the pulse, not its length
-        stages = stages_of(operation, n_atoms, (0.0, 1.0))
-        yield Protocol(name=operation.kind, stages=stages), n_atoms, maker.output
+@dataclass(frozen=True)
+class _Cell:
+    """What the operations of a cycle run on."""
+
+    geometry: Geometry
+    n_atoms: int
+    potential_id: str
+
+
+def _cell(job: Job, results: Results) -> _Cell | None:
+    """The cell that a job makes or goes on from; None of other jobs."""
+    if not (job.function_args and isinstance(job.function_args[0], CycleMaker)):
+        return None
+    plan = job.function_args[0].plan
+    if job.function.__name__ == "begin_from":
+        run, before = check_state(results, job.function_args[2], None)
+        return _Cell(geometry_of_state(results, run, before), run.n_atoms, run.potential_id)
+    return _Cell(geometry_of_spec(plan.cell), sum(device_counts(plan.cell).values()), job.function_args[3])
+
+
+def _operations(maker: CycleMaker, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
+    """What the jobs after the cell run, in their order: all operations of each replica."""
+    assert maker.plan is not None  # its flow could not have been made
+    for _ in range(maker.replicas):
+        for planned in maker.plan.planned():
+            stages = stages_of(planned.operation, cell.geometry)
+            yield Protocol(name=planned.operation.kind, stages=stages), cell.n_atoms, maker.plan.output
 
 
 def _of_run(
@@ -133,14 +153,13 @@ def _of_run(
     potential = potential_id or str((*job.function_args, *job.function_kwargs.values())[0])
     speed, cores = measured_speed(results, potential, project), _cores(job, project)
     work = f"{n_atoms:,} atoms × {protocol.total_steps:,} steps"
+    measured = speed.frame_bytes if speed else None
+    disk_GB = forecast_bytes(protocol, n_atoms, output, measured=measured) / 1e9
     if speed is None:
         basis = "no run of molecular dynamics has been measured here: run a short one first"
-        return Cost(job.name, work, cores, basis=basis)
+        return Cost(job.name, work, cores, disk_GB=disk_GB, basis=basis)
     core_hours = n_atoms * protocol.total_steps * speed.core_us * 1e-6 / 3600
     wall_h = core_hours / cores
-    frames = protocol.total_steps // output.dump_every + 1 if output.dump_every else 0
-    disk = n_atoms * (_STATE_BYTES_PER_ATOM + frames * (speed.frame_bytes or 0.0)) / 1e9
-    disk_GB = None if frames and speed.frame_bytes is None else disk
     return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), disk_GB, speed.basis)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 ELEMENTS = {"Ge": "#0072B2", "Sb": "#D55E00", "Te": "#F0D264"}
 OTHER_ELEMENT = "#8A8A8A"
 
-OPERATIONS = {"RESET": "#C8451B", "SET": "#00796B", "HOLD": "#7A7A7A"}
+OPERATIONS = {"RESET": "#C8451B", "SET": "#00796B", "HOLD": "#7A7A7A", "READ": "#56B4E9"}
 OTHER_OPERATION = "#7A7A7A"
 
 CONFIG_TYPES = {

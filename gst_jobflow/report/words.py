@@ -116,7 +116,7 @@ def _potential_sentence(data: StudyData) -> str:
 def _cycle_sentence(data: CycleData) -> str:
     cycle = data.cycle
     kinds = " → ".join(operation.kind for operation in cycle.operations)
-    done = sum(operation.state == "finished" for operation in cycle.operations)
+    done = sum(operation.state in ("finished", "skipped") for operation in cycle.operations)
     how = (
         "ran through"
         if done == len(cycle.operations)

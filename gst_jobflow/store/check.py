@@ -48,6 +48,7 @@ REFERENCES: dict[str, dict[str, str]] = {
         "structure_id": "structures",
         "barrier_structure_id": "structures",
         "operations.trajectory_id": "trajectories",
+        "parent_trajectory_id": "trajectories",
     },
 }
 """Fields that hold ids of other documents, and the collection of these. Members of studies name theirs themselves."""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Potential
 from gst_jobflow.documents.potential import PotentialFiles
 from gst_jobflow.errors import InputError
@@ -91,3 +93,24 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
         with pytest.raises(InputError, match=said):
             gst(project, "submit", *words)
     assert fireworks(project) == 11
+
+
+def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project, potential: None) -> None:
+    results = Results.open(project)
+    results.add(results.get(Potential, "p").model_copy(update={"id": "all", "elements": ["Ge", "Sb", "Te"]}))
+    command = ("submit", "cycle", "mushroom", "--programme", "mushroom-small", "--potential", "all")
+    said = CliRunner().invoke(app, ["-p", str(project.root), *command, "--estimate"]).output
+    assert "2 RESET: 476.28 eV on 1,134 of 8,064 mobile atoms, 0.42 eV each" in said
+    assert "10,080 atoms" in said and fireworks(project) == 0
+    gst(project, *command, "--replicas", "2")
+    # barrier and cell once, five operations of each replica
+    assert fireworks(project) == 2 + 2 * 5
+    for words, message in (
+        (("cross-pont",), "did you mean 'cross-point'"),
+        (("mushroom", "--from", "x"), "which operations"),
+        (("cross-point", "--potential", "p"), "has no Sb"),
+        (("cross-point", "--programme", "mushroom", "--potential", "all"), "is of a mushroom cell"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gst(project, "submit", "cycle", *words)
+    assert fireworks(project) == 12
