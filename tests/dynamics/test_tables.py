@@ -80,6 +80,67 @@ def test_frames_stream_sorted_by_id_and_a_torn_one_is_left_out(tmp_path, name):
     assert [frame.step for frame in iter_frames(path, every=2)] == [0]
 
 
+def _large_frame(step: int, form: str, n: int = 9000, columns: str = "id type x y z vx") -> tuple[str, np.ndarray]:
+    random = np.random.default_rng(step)
+    values = random.normal(scale=40.0, size=(n, 4))
+    ids = random.permutation(n) + 1
+    rows = [[format(value, form) for value in row] for row in values]
+    atoms = "".join(f"{i} {1 + i % 3} {' '.join(row)} \n" for i, row in zip(ids.tolist(), rows, strict=True))
+    head = (
+        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{n}\nITEM: BOX BOUNDS xy xz yz pp pp pp\n"
+        f"-2 13 3\n0 8 -2\n0 9 1\nITEM: ATOMS {columns}\n"
+    )
+    return head + atoms, np.array(rows, dtype=float)[np.argsort(ids)]
+
+
+@pytest.mark.parametrize("form", [".4f", ".10f", "g", ".17g", ".3e"])
+@pytest.mark.parametrize("name", ["d.lammpstrj", "d.lammpstrj.gz"])
+def test_large_frames_have_exactly_the_numbers_of_the_text(tmp_path, name, form):
+    frames = [_large_frame(step, form) for step in (0, 10, 20, 30)]
+    content = "".join(text for text, _ in frames)[:-3].encode()
+    (tmp_path / name).write_bytes(gzip.compress(content)[:-6] if name.endswith("gz") else content)
+    read = list(iter_frames(tmp_path / name))
+    assert [frame.step for frame in read] == [0, 10, 20]
+    assert [frame.step for frame in iter_frames(tmp_path / name, every=2)] == [0, 20]
+    for frame, (_, expected) in zip(read, frames, strict=False):
+        assert frame.ids.tolist() == list(range(1, 9001))
+        assert frame.types[:3].tolist() == [2, 3, 1]
+        assert (np.column_stack([frame.positions, frame.extra["vx"]]) == expected).all()
+        # the bounding box of the manual, back to lattice vectors
+        assert frame.cell.tolist() == [[10, 0, 0], [3, 7, 0], [-2, 1, 9]]
+        assert frame.origin.tolist() == [0, 0, 0]
+
+
+def test_gaps_in_ids_and_values_that_are_no_numbers_are_kept(tmp_path):
+    text = _frame(0, n=3).replace("\n3 1 1.0 2.0", "\n7 1 nan -inf")
+    (tmp_path / "d").write_text(text)
+    (frame,) = iter_frames(tmp_path / "d")
+    assert frame.ids.tolist() == [1, 2, 7]
+    assert np.isnan(frame.positions[2, 0]) and frame.positions[2, 1] == -np.inf
+
+
+def test_a_joined_gzip_file_of_many_members_is_one_dump(tmp_path):
+    (tmp_path / "d.gz").write_bytes(b"".join(gzip.compress(_frame(step).encode()) for step in (0, 10, 20)))
+    assert [frame.step for frame in iter_frames(tmp_path / "d.gz")] == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("id type x y z ix", "id type x z ix", "has no column y; it has id, type, x, z, ix"),
+        ("id type x y z ix", "id type xs ys zs ix", "has no column x, y, z"),
+        ("2.0 3.0 1\n", "2.0 3.0\n", "step 0"),
+        ("2.0 3.0 1\n", "2.0 3.0 1 5\n", "step 0"),
+        ("2.0 3.0 1\n", "2.0 Te 1\n", "step 0"),
+        ("2.0 3.0 1\n", "2.0 3.0 1\n\n", "step 0"),
+    ],
+)
+def test_a_whole_frame_that_cannot_be_read_is_an_error(tmp_path, old, new, said):
+    (tmp_path / "d").write_text(_frame(0, n=40).replace(old, new) + _frame(10, n=40))
+    with pytest.raises(DataError, match=said):
+        list(iter_frames(tmp_path / "d"))
+
+
 def test_a_chain_has_every_step_once(tmp_path):
     (tmp_path / "a").write_text(_frame(0) + _frame(10) + _frame(20, x=5.0))
     (tmp_path / "b").write_text(_frame(10) + _frame(20, x=7.0))
