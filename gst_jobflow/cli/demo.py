@@ -21,7 +21,8 @@ def command(
         typer.Argument(help="Project folder of the demo, made where there is none; default: this project, else demo/."),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="What labels: tblite (default; semi-empirical, minutes) or cp2k (PBE, about an hour).")
+        str | None,
+        typer.Option(help="What labels: tblite (default; semi-empirical, minutes) or cp2k (PBE, about an hour)."),
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="standard (default; about ten minutes on two cores) or tiny (a few minutes).")

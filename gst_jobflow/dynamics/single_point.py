@@ -88,8 +88,8 @@ def pair_lines(potential: PotentialFiles, style: PairStyle) -> list[str]:
     return ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
 
 
-def cell_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
-    """Commands that forget all and read the cell ``NUMBER.data`` and a potential."""
+def cell_lines(number: int) -> list[str]:
+    """Commands that forget all and read the cell ``NUMBER.data``."""
     return [
         "clear",
         "units metal",
@@ -97,13 +97,13 @@ def cell_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list
         "boundary p p p",
         "box tilt large",
         f"read_data {number}.data",
-        *pair_lines(potential, style),
     ]
 
 
 def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
     return [
-        *cell_lines(number, potential, style),
+        *cell_lines(number),
+        *pair_lines(potential, style),
         "thermo_style custom step pe",
         "run 0 post no",
         f'print "$(pe:%.15g)" append {ENERGIES_FILE} screen no',

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.dynamics.dump import iter_frames
-from gst_jobflow.dynamics.single_point import cell_lines, end_line
+from gst_jobflow.dynamics.single_point import cell_lines, end_line, pair_lines
 from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.structures.lammps_data import write_data
 
@@ -54,7 +54,7 @@ def gammas(
 ) -> list[np.ndarray]:
     """Return the extrapolation grade of each atom of each structure, (n_atoms,), in the order of its atoms.
 
-    Cells count as periodic. The potential is read anew for each structure.
+    Cells count as periodic. Each run reads the potential once for all structures of the same numbers of atoms.
 
     Parameters
     ----------
@@ -94,23 +94,69 @@ def _run(
 ) -> list[np.ndarray]:
     directory = directory.resolve()
     directory.mkdir(parents=True)
-    lines: list[str] = []
+    # atoms in the order of their types: cells of equal counts differ in box and positions only
+    orders = [np.argsort([potential.elements.index(symbol) for symbol in atoms.symbols], kind="stable")
+              for atoms in structures]  # fmt: skip
+    alike: dict[tuple[int, ...], list[int]] = {}
     for number, atoms in enumerate(structures):
-        write_data(atoms, directory / f"{number}.data", potential.elements)
-        lines += [
-            *cell_lines(number, potential, "extrapolation"),
-            "fix gamma all pair 1 pace/extrapolation gamma 1",
-            "run 0 post no",
-            f"write_dump all custom {_FILE} id type x y z f_gamma modify sort id append yes format float %.15g",
-        ]
+        counts = tuple(int((atoms.symbols == element).sum()) for element in potential.elements)
+        alike.setdefault(counts, []).append(number)
+    lines: list[str] = []
+    for numbers in alike.values():
+        first = numbers[0]
+        write_data(structures[first][orders[first]], directory / f"{first}.data", potential.elements)
+        lines += _first_lines(first, potential)
+        for number in numbers:
+            # each is a step of its own: fix pair evaluates once a step
+            _write_cell(structures[number][orders[number]], directory / f"{number}.lammpstrj", number)
+            lines += [
+                f"read_dump {number}.lammpstrj {number} x y z box yes",
+                "run 0 post no",
+                f"write_dump all custom {_FILE} id type x y z f_gamma modify sort id append yes format float %.15g",
+            ]
     # one rank: cells of a few atoms cannot be shared out
     engine.with_ranks(1).run("\n".join([*lines, end_line(), ""]), directory).require_success()
-    found = [frame.extra["f_gamma"] for frame in iter_frames(directory / _FILE)]
-    if [len(gamma) for gamma in found] != [len(atoms) for atoms in structures]:
-        raise DataError(f"LAMMPS wrote {len(found)} of {len(structures)} structures", f"see {directory}")
+    written = [frame.extra["f_gamma"] for frame in iter_frames(directory / _FILE)]
+    places = [number for numbers in alike.values() for number in numbers]
+    if [len(gamma) for gamma in written] != [len(structures[place]) for place in places]:
+        raise DataError(f"LAMMPS wrote {len(written)} of {len(structures)} structures", f"see {directory}")
+    found = [np.empty(len(atoms)) for atoms in structures]
+    for place, gamma in zip(places, written, strict=True):
+        found[place][orders[place]] = gamma
     if not all(np.isfinite(gamma).all() for gamma in found):
         raise RunError("LAMMPS gives grades that are not finite", "the active set is broken: fit again", "nan")
     # every atom with neighbours has a grade
     if all((gamma == 0).all() for gamma in found):
         raise RunError("LAMMPS gives no grade but 0", "LAMMPS before November 2023 cannot: gst doctor", "bad_input")
     return found
+
+
+def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
+    """Read the potential and a cell, whose box may then take any shape."""
+    pair = pair_lines(potential, "extrapolation")
+    return [*cell_lines(number), "change_box all triclinic", *pair, "fix gamma all pair 1 pace/extrapolation gamma 1"]
+
+
+def _write_cell(atoms: Atoms, path: Path, step: int) -> None:
+    """Write a frame as LAMMPS reads it into a box of atoms that is there, in its own frame of coordinates."""
+    from ase.calculators.lammps import Prism
+
+    prism = Prism(atoms.cell.array, pbc=True)
+    x, y, z, xy, xz, yz = (float(edge) for edge in prism.get_lammps_prism())
+    positions = prism.vector_to_lammps(atoms.get_positions(wrap=True, pbc=True), wrap=True)
+    bounds = [
+        (min(0.0, xy, xz, xy + xz), x + max(0.0, xy, xz, xy + xz), xy),
+        (min(0.0, yz), y + max(0.0, yz), xz),
+        (0.0, z, yz),
+    ]
+    lines = [
+        "ITEM: TIMESTEP",
+        str(step),
+        "ITEM: NUMBER OF ATOMS",
+        str(len(atoms)),
+        "ITEM: BOX BOUNDS xy xz yz pp pp pp",
+    ]
+    lines += [" ".join(repr(value) for value in bound) for bound in bounds]
+    lines += ["ITEM: ATOMS id x y z"]
+    lines += [f"{number} {a!r} {b!r} {c!r}" for number, (a, b, c) in enumerate(positions.tolist(), 1)]
+    path.write_text("\n".join([*lines, ""]))
