@@ -100,7 +100,7 @@ def drift(series: Table, n_mobile: int) -> dict[str, Any]:
 
 
 def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
-    """What each slice of the cell gained and lost by all kicks, lowest first."""
+    """What each of as many slices of the cell, `height_A` high in all, gained and lost by all kicks, lowest first."""
     table = result.layers
     pulses = [number for number, stage in enumerate(protocol.stages, 1) if isinstance(stage, Pulse)]
     heating_up = np.isin(table["stage"], pulses)

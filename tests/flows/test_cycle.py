@@ -165,3 +165,28 @@ def test_a_set_ends_when_enough_is_crystal_like(project: Project, results: Resul
     assert "crystal-like fraction" in cycle.operations[1].ended_by
     run_of = results.get(Trajectory, str(cycle.operations[1].trajectory_id))
     assert run_of.ended_by == cycle.operations[1].ended_by and run_of.duration_ps < 1e4
+
+
+@pytest.mark.slow
+def test_a_larger_dome_of_a_mushroom_cell_is_heated_higher_up(
+    project: Project, results: Results, potential: str, run: Run
+) -> None:
+    cell = {"kind": "mushroom", "formula": "Sb2Te3", "repeat": [8, 2, 7], "barrier_thickness_A": 10.0}
+    dome = RESET | {"profile": "dome", "cool": "uniform"}
+    programme = plan(HOLD, dome | {"diameter_A": 24}, dome | {"diameter_A": 44}, cell=cell)
+    run(prepare_cycle(project, results, CycleMaker(plan=programme), "mushroom", potential).flow)
+    (cycle,) = results.find(Cycle, {})
+    assert cycle.device == "mushroom" and cycle.state == "finished"
+    heights_A, counts = [], []
+    for operation in cycle.operations[1:]:
+        layers = results.get(Trajectory, str(operation.trajectory_id)).analysis["layers"]
+        slice_A = layers["height_A"] / len(layers["added_eV"])
+        # taking the drift out moves some meV between the other slices
+        hot = [number for number, added in enumerate(layers["added_eV"]) if added > 0.05]
+        assert sum(layers["added_eV"]) == pytest.approx(0.05 * operation.heated_atoms, rel=1e-3)
+        heights_A.append(layers["low_A"] + slice_A * (hot[-1] + 1))
+        counts.append(operation.heated_atoms)
+    # half a disc: (44/24)^2 times the atoms, and nothing above its radius
+    assert 2.5 * counts[0] < counts[1] < 4.5 * counts[0]
+    assert heights_A == [pytest.approx(12, abs=6), pytest.approx(22, abs=6)]
+    assert heights_A[0] < heights_A[1]
