@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from ase.io import write
 
 from gst_jobflow.documents import ArtifactRef, Potential, Structure
 from gst_jobflow.documents.potential import PotentialFiles
 from gst_jobflow.store import Results
-from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.store.atoms import atoms_of, structure_document
 from gst_jobflow.store.connect import connect
 from gst_jobflow.structures.device import MushroomSpec
 from gst_jobflow.structures.device.source import hard_sphere_barrier
@@ -93,6 +94,30 @@ def test_cells_are_stored_and_a_stored_barrier_is_taken(project: Project) -> Non
     assert stored.source["barrier"] == "hard-sphere"
     assert stored.source["groups"]["mobile"][0] == 1
     assert len(atoms_of(stored, results.artifacts)) == 1008
+
+    spec = MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12)
+    amorphous = structure_document(hard_sphere_barrier(spec), "melt_quench", artifacts=results.artifacts)
+    results.add(amorphous)
+    wide = ("--repeat", "12x4x6", "--barrier", amorphous.id)
+    again = gst(*here, *MUSHROOM, *wide, "--json")
+    assert again.returncode == 0, again.stderr
+    assert "HARD-SPHERE" not in again.stderr
+    taken = results.get(Structure, json.loads(again.stdout)["id"])
+    assert (taken.n_atoms, taken.parents) == (2016, [amorphous.id])
+    assert taken.source["barrier"] == f"structure {amorphous.id}"
+    assert taken.source["report"]["tiles"] == [2, 1, 1]
+    # the same cell as a file
+    filed = gst(*here, *MUSHROOM, *wide, "-o", "cell.data")
+    assert filed.returncode == 0, filed.stderr
+    atoms = atoms_of(taken, results.artifacts)
+    in_file = read_data(Path("cell.data"), ["Ge", "Sb", "Te"])
+    assert np.allclose(in_file.positions, atoms.positions, atol=1e-6)
+    first, last = taken.source["groups"]["barrier"]
+    assert last - first + 1 == 2 * len(hard_sphere_barrier(spec))
+
+    unknown = gst(*here, *MUSHROOM, "--barrier", "0" * 12, "-o", "none.data")
+    assert unknown.returncode == 1 and not Path("none.data").exists()
+    assert len(unknown.stderr.strip().splitlines()) == 2
 
 
 @pytest.mark.mongo

@@ -7,19 +7,24 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from gst_jobflow.documents import Attempt, Potential, Trajectory
+from gst_jobflow.documents import Attempt, Potential, Structure, Trajectory
 from gst_jobflow.documents.potential import PotentialFiles as StoredFiles
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Hold, Relax
+from gst_jobflow.flows.device_cell import DeviceCellMaker, melt_quench_stages
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.connect import connect
+from gst_jobflow.structures.device import CrossPointSpec, device_counts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.lammps_data import read_data
 from tests.dynamics.conftest import held_back
 
 if TYPE_CHECKING:
@@ -69,3 +74,31 @@ def test_a_run_longer_than_its_walltime_goes_on_by_plain_rlaunch(
     for firework in results.database["fireworks"].find():
         assert firework["spec"]["_queueadapter"] == {"walltime": "00:10:00"}, "a continuation asks for the same"
         assert firework["spec"]["_category"] == "md"
+
+
+def test_a_device_cell_has_the_barrier_that_its_potential_melted_and_quenched(
+    project: Project, tiny_potential: PotentialFiles, engine: LammpsEngine, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    spec = CrossPointSpec(
+        formula="Sb2Te3", repeat=(3, 2, 1), barrier_thickness_A=10.0, barrier_density_g_cm3=4.5, min_contact_A=2.0
+    )
+    maker = DeviceCellMaker(
+        cell=spec, barrier_stages=melt_quench_stages(600.0, 0.1, 0.1), output=str(tmp_path / "cell.data"), tags=["tiny"]
+    )
+    submit(maker.make(stored(results, tiny_potential)), project)
+    subprocess.run(
+        [Path(sys.executable).with_name("rlaunch"), "-c", project.fw_configs_dir, "rapidfire"],
+        cwd=project.root, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert status(connect(project))["counts"] == {"COMPLETED": 2}
+    (run,) = results.find(Trajectory, {})
+    (cell,) = results.find(Structure, {"config_type": "device"})
+    assert (run.state, cell.parents, cell.tags) == ("finished", [run.final_structure_id], ["tiny"])
+    first, last = cell.source["groups"]["barrier"]
+    quenched = results.get(Structure, run.final_structure_id)
+    assert cell.n_atoms == sum(device_counts(spec).values()) and last - first + 1 == quenched.n_atoms
+    assert cell.source["report"]["seam_contact_A"] >= 2.0 - 1e-6
+    written, kept = read_data(tmp_path / "cell.data", tiny_potential.elements), atoms_of(cell, results.artifacts)
+    assert written.get_chemical_symbols() == kept.get_chemical_symbols()
+    np.testing.assert_allclose(written.positions, kept.positions, atol=1e-6)
