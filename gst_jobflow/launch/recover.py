@@ -310,13 +310,18 @@ def _ended(results: Results, project: Project, failed: bool, dry_run: bool) -> I
     for firework in fizzled:
         fw_id = firework["fw_id"]
         attempts = list(results.database["attempts"].find({"fw_id": fw_id}).sort("started_at", 1))
-        if unseen := _without_attempt(results, firework, attempts):
+        launch = _ended_by_an_error(results, firework)
+        if launch and (unseen := _without_attempt(results, firework, launch, attempts)):
             attempts.append(unseen.model_dump())
             if not dry_run:
                 results.add(unseen)
         newest = attempts[-1] if attempts else {}
         kind = newest.get("failure_class", "")
         before = sum(attempt["failure_class"] == kind for attempt in attempts)
+        if launch and newest.get("state") == "lost":
+            # it failed, and only could not say so in its attempt
+            newest = {**newest, "state": "failed"}
+            kind, before = _class_of(launch), sum(attempt["state"] != "finished" for attempt in attempts) - 1
         finished = sum(attempt["state"] == "finished" for attempt in attempts)
         # more memory is the only cure; where nobody knows what is more, it stays failed
         memory = _more_memory(project, firework) if kind == "out_of_memory" else None
@@ -331,21 +336,38 @@ def _ended(results: Results, project: Project, failed: bool, dry_run: bool) -> I
             yield Recovered(fw_id, firework["name"], "failed before")
 
 
-def _without_attempt(results: Results, firework: dict[str, Any], attempts: list[dict[str, Any]]) -> Attempt | None:
-    """The attempt of a failure that came before one could be recorded: FireWorks writes files first."""
+def _ended_by_an_error(results: Results, firework: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest launch of a firework, where FireWorks itself noted an error that ended it."""
     launch = results.database["launches"].find_one(
         {"launch_id": {"$in": firework["launches"]}, "state": "FIZZLED"}, sort=[("launch_id", -1)]
     )
-    began = [entry["created_on"] for entry in (launch or {}).get("state_history", []) if entry["state"] == "RUNNING"]
-    stored = ((launch or {}).get("action") or {}).get("stored_data") or {}
-    said = (stored.get("_exception") or {}).get("_stacktrace") or ""
-    if launch is None or not began or not said or any(known["started_at"] >= _as_time(began[-1]) for known in attempts):
+    return launch if launch and _traceback(launch) else None
+
+
+def _traceback(launch: dict[str, Any]) -> str:
+    stored = (launch.get("action") or {}).get("stored_data") or {}
+    return (stored.get("_exception") or {}).get("_stacktrace") or ""
+
+
+def _class_of(launch: dict[str, Any]) -> str:
+    """The class of failure of a launch, by the traceback that FireWorks noted."""
+    said = _traceback(launch)
+    return DISK_FULL if says_full(said) else "database" if "pymongo.errors" in said else "unexpected"
+
+
+def _without_attempt(
+    results: Results, firework: dict[str, Any], launch: dict[str, Any], attempts: list[dict[str, Any]]
+) -> Attempt | None:
+    """The attempt of a failure that came before one could be recorded: FireWorks writes files first."""
+    began = [_as_time(entry["created_on"]) for entry in launch["state_history"] if entry["state"] == "RUNNING"]
+    if not began or any(known["started_at"] >= began[-1] for known in attempts):
         return None
-    kind = DISK_FULL if says_full(said) else "database" if "pymongo.errors" in said else "unexpected"
-    lost = _Lost(firework["fw_id"], "", kind, launch_id=launch["launch_id"], job_id=reservation_of(launch))
-    fix = FIX if kind == DISK_FULL else f"lpad get_fws -i {firework['fw_id']} -d all shows the whole of it"
-    attempt = _never_began(results, lost, firework, " ".join(said.strip().splitlines()[-1].split())[:500], fix)
-    return attempt.model_copy(update={"state": "failed", "started_at": _as_time(began[-1])})
+    kind, fw_id = _class_of(launch), firework["fw_id"]
+    fix = FIX if kind == DISK_FULL else f"lpad get_fws -i {fw_id} -d all shows the whole of it"
+    reason = " ".join(_traceback(launch).strip().splitlines()[-1].split())[:500]
+    lost = _Lost(fw_id, "", kind, launch_id=launch["launch_id"], job_id=reservation_of(launch))
+    attempt = _never_began(results, lost, firework, reason, fix)
+    return attempt.model_copy(update={"state": "failed", "started_at": began[-1]})
 
 
 # -- what is done about it

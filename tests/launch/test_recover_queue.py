@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fireworks import FWAction, FWorker
 from jobflow import Flow
 
 from gst_jobflow.documents import Attempt, now
@@ -273,7 +274,7 @@ def test_what_met_a_full_disk_runs_again_when_there_is_room(
 def test_a_failure_before_an_attempt_is_recorded_has_one(
     project: Project, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
-    from fireworks import Firework, FWorker
+    from fireworks import Firework
     from fireworks.core.rocket_launcher import launch_rocket
 
     def to_file(*_: object, **__: object) -> None:
@@ -291,6 +292,21 @@ def test_a_failure_before_an_attempt_is_recorded_has_one(
     assert (attempt.state, attempt.failure_class) == ("failed", kind) and str(error) in attempt.reason
     recover(project)
     assert connect(project)["attempts"].count_documents({}) == 1
+
+
+def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_again(project: Project, queue) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    database = connect(project)
+    pad = launchpad(project)
+    pad.rerun_fw(fw_id)
+    _, launch_id = pad.checkout_fw(FWorker("here"), str(project.root), fw_id)
+    said = "Traceback …\npymongo.errors.ServerSelectionTimeoutError: 127.0.0.1: Connection refused"
+    pad.complete_launch(launch_id, FWAction(stored_data={"_exception": {"_stacktrace": said}}, exit=True), "FIZZLED")
+    running = the_attempt_before(fw_id, 0).model_copy(update={"started_at": now(), "failure_class": "killed"})
+    Results.open(project).add(running)
+    assert status(database)["counts"] == {"FIZZLED": 1}
+    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert status(database)["counts"] == {"READY": 1}
 
 
 def test_squeue_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
