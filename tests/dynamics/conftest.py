@@ -64,6 +64,11 @@ def soft_crystal(repeat: tuple[int, int, int] = (3, 3, 4)) -> Atoms:
 def tiny_potential(tmp_path_factory: pytest.TempPathFactory) -> PotentialFiles:
     """A purely repulsive pair potential of bounded height: any dynamics with it is smooth and stable."""
     pytest.importorskip("pyace")
+    return make_tiny_potential(tmp_path_factory.mktemp("potential"))
+
+
+def make_tiny_potential(folder: Path) -> PotentialFiles:
+    """Write the files of the potential into `folder`."""
     from pyace import ACEBBasisSet, create_multispecies_basis_config
     from pyace.activelearning import (
         compute_A_active_inverse,
@@ -94,7 +99,6 @@ def tiny_potential(tmp_path_factory: pytest.TempPathFactory) -> PotentialFiles:
     coefficients[len(coefficients) - len(specs) :] = [1.0 if list(f.ns) == [1] else 0.02 for f in specs]
     radial = np.array(basis.all_coeffs)[: len(coefficients) - len(specs)]
     basis.all_coeffs = [*radial.tolist(), *coefficients[len(radial) :].tolist()]
-    folder: Path = tmp_path_factory.mktemp("potential")
     basis.to_ACECTildeBasisSet().save_yaml(str(folder / "tiny.yace"))
     cells = [soft_crystal((1, 1, 1)) for _ in range(20)]
     for seed, cell in enumerate(cells):
