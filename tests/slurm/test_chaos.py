@@ -17,7 +17,7 @@ def test_a_disturbed_study_comes_to_its_end_with_each_result_once() -> None:
     pytest.importorskip("pyace")
     if shutil.which("sbatch") is None:
         pytest.skip("SLURM is not installed")
-    options = ["--minutes", "0.4", "--every", "4", "--tasks", "20", "--seed", "4"]
+    options = ["--minutes", "0.3", "--every", "4", "--tasks", "14", "--seed", "4"]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=2400, check=False
     )
