@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ class AseBackend(BackendModel):
             parameters[keyword] = {"sha256": hash_of(Path(path))}
         if self.package:
             try:
-                version = importlib.metadata.version(self.package)
+                version = _version_of(self.package)
             except importlib.metadata.PackageNotFoundError as error:
                 raise self._missing() from error
         else:
@@ -200,6 +201,12 @@ class AseBackend(BackendModel):
         extra = "gst_jobflow[labels]" if self.package == "tblite" else self.package
         fix = f"pip install '{extra}'" if extra else "put its folder on PYTHONPATH, and mind the name behind the colon"
         return MissingProgramError(f"calculator {self.calculator}: {why}", fix)
+
+
+@cache
+def _version_of(package: str) -> str:
+    """Version of an installed package: what a process imported stays, and to look it up costs a millisecond."""
+    return importlib.metadata.version(package)
 
 
 def tblite_backend(

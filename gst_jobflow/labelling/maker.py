@@ -291,6 +291,7 @@ def _kept(results: Results, raw: RawLabel) -> list[Any]:
 
 def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files: list[Any]) -> Label:
     method = backend.method()
+    fingerprint = method.fingerprint()
     state = "converged" if raw.converged else "quarantined" if raw.failure_class == "wrong_method" else "failed"
     values: dict[str, Any] = {}
     if raw.converged:
@@ -303,9 +304,9 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
             "stress_eV_A3": None if raw.stress_eV_A3 is None else [float(x) for x in raw.stress_eV_A3],
         }
     return Label(
-        _id=Label.id_for(structure.id, method.fingerprint()),
+        _id=Label.id_for(structure.id, fingerprint),
         structure_id=structure.id,
-        fingerprint=method.fingerprint(),
+        fingerprint=fingerprint,
         method=method.model_dump(mode="json"),
         state=state,
         failure_class=raw.failure_class,

@@ -21,6 +21,7 @@ from gst_jobflow.launch.resources import QUEUE_KEY
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
     from gst_jobflow.store import Results
+    from gst_jobflow.store.connect import Kept
 
 PROJECT_KEY = "_gst_project"
 """Where a firework's spec says which project folder it belongs to (no secrets are in a spec)."""
@@ -49,14 +50,13 @@ class RecordedJobFiretask(JobFiretask):
 
         from gst_jobflow.launch.attempts import recorded
         from gst_jobflow.launch.workers import share_cores
-        from gst_jobflow.store import Results
-        from gst_jobflow.store.connect import job_store
+        from gst_jobflow.store import ArtifactStore, Results
 
         project = _project_of(fw_spec)
         os.environ.update(project.environment())
-        _wait_for_database(project)
-        SETTINGS.JOB_STORE = job_store(project)
-        results = Results.open(project, spool_dir=Path.cwd())
+        kept = _when_it_answers(project)
+        SETTINGS.JOB_STORE = kept.job_store
+        results = Results(kept.database, ArtifactStore.of(project, kept.database), Path.cwd())
         job = self["job"]
         _ingest_earlier(results, job.uuid)
         share_cores(results.database)
@@ -77,21 +77,20 @@ def _ask_the_same(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
             firework.spec[QUEUE_KEY] = dict(asked)
 
 
-def _wait_for_database(project: Project) -> None:
-    """Wait while the database is being started anew, rather than fail a job that waited hours in a queue.
+def _when_it_answers(project: Project) -> Kept:
+    """Return database and job store; wait while the database is being started anew, as a job waited hours in a queue.
 
     Raises
     ------
     DatabaseError
         It does not answer for `DATABASE_AWAY_S`.
     """
-    from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.connect import kept
 
     deadline = time.monotonic() + DATABASE_AWAY_S
     while True:
         try:
-            connect(project).client.close()
-            return
+            return kept(project)
         except DatabaseError:
             if time.monotonic() > deadline:
                 raise
@@ -125,15 +124,33 @@ def _ingest_earlier(results: Results, job_uuid: str) -> None:
 
 
 def _project_of(fw_spec: dict[str, Any]) -> Project:
-    from gst_jobflow.settings import find_project
+    from gst_jobflow.settings import PROJECT_FILE, find_project
 
     recorded_at = fw_spec.get(PROJECT_KEY)
     # the firework's own project first: two projects may share an external launchpad. Its secrets may be those of
     # another user of this machine: who works here then has a project of their own on the same database
     root = Path(recorded_at) if recorded_at else None
-    if root and os.access(root / "gst.yaml", os.R_OK) and os.access(root / ".gst", os.X_OK):
-        return find_project(root)
+    if root and os.access(root / PROJECT_FILE, os.R_OK) and os.access(root / ".gst", os.X_OK):
+        return _opened(root)
     return find_project()
+
+
+_projects: dict[tuple[Any, ...], Project] = {}
+"""The one that was opened last in this process."""
+
+
+def _opened(root: Path) -> Project:
+    """Open a project; its settings are read again only where they may have changed since the last job."""
+    from gst_jobflow.settings import ENV_PREFIX, PROJECT_FILE, find_project
+
+    found = (root / PROJECT_FILE).stat()
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX))
+    key = (root, found.st_ino, found.st_size, found.st_mtime_ns, *variables)
+    if key not in _projects:
+        project = find_project(root)
+        _projects.clear()
+        _projects[key] = project
+    return _projects[key]
 
 
 def record_all(workflow: Any, root: Path) -> None:

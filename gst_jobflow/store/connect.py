@@ -212,6 +212,44 @@ def connect(project: Project, *, any_version: bool = False) -> Database:
     return database
 
 
+@dataclass
+class Kept:
+    """Database and job store of a project, through clients that stay open."""
+
+    pid: int
+    where: Connection
+    database: Database
+    job_store: JobStore
+
+
+_kept: list[Kept] = []
+"""The one of this process, if any."""
+
+
+def kept(project: Project) -> Kept:
+    """Return the database of `connect` and the job store, through clients that this process keeps open.
+
+    For jobs that one process runs one after another: to connect costs more than all that a short one asks. The server
+    is asked each time whether it answers and has our version; where it is, and who we are there, is read anew. Nobody
+    closes these clients.
+
+    Raises
+    ------
+    DatabaseError
+        As `connect`; the clients are then given up.
+    """
+    where = connection(project)
+    # a client does not survive a fork
+    if not _kept or (_kept[0].pid, _kept[0].where) != (os.getpid(), where):
+        _kept[:] = [Kept(os.getpid(), where, open_database(where), _job_store_of(where))]
+    try:
+        _require_current(_kept[0].database)
+    except BaseException:
+        _kept.clear()
+        raise
+    return _kept[0]
+
+
 def _require_current(database: Database) -> None:
     from pymongo.errors import PyMongoError
 
@@ -306,6 +344,10 @@ def job_store(project: Project) -> JobStore:
     """
     where = connection(project)
     connect(project).client.close()
+    return _job_store_of(where)
+
+
+def _job_store_of(where: Connection) -> JobStore:
     from jobflow import JobStore
     from maggma.stores import MongoStore
 

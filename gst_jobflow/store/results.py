@@ -310,13 +310,16 @@ def insert_each(
     """Insert documents of one collection; how many were new, and by place those that the server refused.
 
     What is there already is looked up first: a plain insert costs the server a quarter of an upsert, and a known
-    document nothing. The one thing that a known structure gains is somebody else's tag.
+    document nothing. One document alone, which a job writes, is as good as always new, and is just inserted. The one
+    thing that a known structure gains is somebody else's tag.
     """
     from pymongo.errors import BulkWriteError
 
     collection = database[documents[0].collection]
-    there = collection.find({"_id": {"$in": [document.id for document in documents]}}, {"_id": 1})
-    known = {found["_id"] for found in there}
+    known = set()
+    if len(documents) > 1:
+        there = collection.find({"_id": {"$in": [document.id for document in documents]}}, {"_id": 1})
+        known = {found["_id"] for found in there}
     absent = [place for place, document in enumerate(documents) if document.id not in known]
     refused: dict[int, DatabaseError] = {}
     inserted = 0

@@ -13,6 +13,7 @@ from gst_jobflow.store.connect import (
     connection,
     credentials_file,
     job_store,
+    kept,
     launchpad,
     open_database,
     read_credentials,
@@ -40,6 +41,34 @@ def test_launchpad_and_job_store_share_the_database(project):
         store.update({"uuid": "a", "index": 1, "output": {"x": 2}})
         assert store.get_output("a") == {"x": 2}
     assert connect(project)["outputs"].count_documents({}) == 1
+
+
+@mongo
+def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project, monkeypatch):
+    first = kept(project)
+    first.job_store.connect()
+    assert kept(project) is first and first.job_store.count() == 0
+    assert first.database.name == project.settings.mongo.database
+    monkeypatch.setattr("gst_jobflow.store.connect.os.getpid", lambda: -1)
+    other = kept(project)
+    assert other is not first and other.database.client is not first.database.client
+
+
+@mongo
+def test_kept_clients_are_given_up_where_they_do_not_work_and_made_anew(project):
+    first = kept(project)
+    # another version came while the process ran
+    version = {"_id": "schema"}
+    before = first.database["gst_meta"].find_one_and_update(version, {"$inc": {"version": 1}})
+    with pytest.raises(DatabaseError, match="has schema version"):
+        kept(project)
+    connect(project, any_version=True)["gst_meta"].replace_one(version, before)
+    second = kept(project)
+    assert second is not first
+    second.database.client.close()
+    with pytest.raises(DatabaseError, match="went away"):
+        kept(project)
+    assert kept(project).database["structures"].count_documents({}) == 0
 
 
 @mongo
