@@ -29,6 +29,9 @@ def command(
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Local worker processes.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin another one, though one is there.")] = False,
+    submit_only: Annotated[
+        bool, typer.Option("--submit-only", help="Run nothing here: gst launch --queue or qlaunch does, on nodes.")
+    ] = False,
 ) -> None:
     """Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page.
 
@@ -40,8 +43,13 @@ def command(
     for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
         if value is not None and value not in known:
             raise InputError(f"{what} {value}", nearest(value, known))
+    if submit_only and workers is not None:
+        raise InputError("--workers and --submit-only exclude each other", "leave one out")
     project = _prepare(directory)
-    _run(project, labels, size, workers, new)
+    if submit_only:
+        _submit(project, labels, size, new)
+    else:
+        _run(project, labels, size, workers, new)
 
 
 def _prepare(directory: Path | None) -> Project:
@@ -62,17 +70,34 @@ def _prepare(directory: Path | None) -> Project:
     return project
 
 
+def _found_or_begun(project: Project, results: Results, labels: str | None, size: str | None, new: bool) -> Study:
+    """The demo that is there, or another, submitted."""
+    study = None if new else _latest(results)
+    if study is not None:
+        _same_wishes(study, labels, size)
+    if study is None or not _workflow_ids(results, study):
+        study = _begin(project, results, study, labels or "tblite", size or "standard")
+    return study
+
+
+def _submit(project: Project, labels: str | None, size: str | None, new: bool) -> None:
+    """Leave the rest to whoever runs fireworks."""
+    from gst_jobflow.flows.demo import page_of
+    from gst_jobflow.store import Results
+
+    study = _found_or_begun(project, Results.open(project), labels, size, new)
+    typer.echo(f"the page, in the end: {page_of(project.root, study)}")
+    queue = " --queue" if project.settings.profile != "laptop" else ""
+    typer.echo(f"next: cd {project.root}; gst launch{queue}; gst status")
+
+
 def _run(project: Project, labels: str | None, size: str | None, workers: int | None, new: bool) -> None:
     from gst_jobflow.flows.demo import page_of
     from gst_jobflow.launch.status import status
     from gst_jobflow.store import Results
 
     results = Results.open(project)
-    study = None if new else _latest(results)
-    if study is not None:
-        _same_wishes(study, labels, size)
-    if study is None or not _workflow_ids(results, study):
-        study = _begin(project, results, study, labels or "tblite", size or "standard")
+    study = _found_or_begun(project, results, labels, size, new)
     fw_ids = _workflow_ids(results, study)
     # by the fireworks, not the study: it says finished a little before its page is written
     if set(status(results.database, fw_ids)["counts"]) != {"COMPLETED"}:
