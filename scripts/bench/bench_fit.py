@@ -2,7 +2,7 @@
 """Fits: a dataset of GST-GAP-22's size as pacemaker reads it, and what a job adds to the programs that it runs.
 
 `--size full` prepares 2,692 structures with 341,132 atoms, and fits for about ten minutes on one thread; `small` 200
-structures and a fit of a minute.
+structures and a fit of a minute. The part `search` minimises an analytic function in place of fits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import Row, as_markdown, machine, versions
+from _search import search_rows
 from _synthetic import _frame
 from bench_db import _resident_MB, gst, new_project
 
@@ -27,7 +28,7 @@ from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
 
-PARTS = ("dataset", "orchestration")
+PARTS = ("dataset", "orchestration", "search")
 STRUCTURES = {"small": 200, "full": 2_692}
 ATOMS_OF_ALL = 341_132
 FEWEST_ATOMS, MOST_ATOMS, SHARE_OF_SMALL, MOST_OF_SMALL = 6, 315, 0.3, 60
@@ -166,7 +167,11 @@ def orchestration_rows(project: Project, folder: Path, iterations: int) -> Itera
 
 
 def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
-    """Start a database, measure, and stop it."""
+    """Start a database, where a part needs one, measure, and stop it."""
+    if "search" in parts:
+        yield from search_rows(size)
+    if parts == ["search"]:
+        return
     project = new_project(folder / "project")
     gst(project, "init", ".", "--force")
     project = Project(project.root)
@@ -190,7 +195,16 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     try:
-        packages = ("gst_jobflow", "python-ace", "tensorpotential", "tensorflow-cpu", "pandas", "ase")
+        packages = (
+            "gst_jobflow",
+            "python-ace",
+            "tensorpotential",
+            "tensorflow-cpu",
+            "pandas",
+            "ase",
+            "scikit-learn",
+            "scikit-optimize",
+        )
         rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS))]
         result = {"machine": machine(), "versions": versions(packages), "rows": rows}
         print(json.dumps(result, indent=2) if options.json else as_markdown(result))
