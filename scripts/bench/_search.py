@@ -77,7 +77,7 @@ def search(plan: SearchPlan, loss: Callable[[np.ndarray], float], fit_s: np.ndar
 
 
 def by_skopt(loss: Callable[[np.ndarray], float], n_fits: int, seed: int) -> list[float]:
-    """Losses of scikit-optimize with XPOT's settings: Hammersley start, Gaussian process, its other defaults."""
+    """Losses of scikit-optimize: Hammersley start, Gaussian process, its other defaults."""
     from skopt import Optimizer
 
     optimizer: Any = Optimizer(
@@ -127,6 +127,6 @@ def search_rows(size: str) -> Iterator[Row]:
         float(np.mean([fits_to(losses, target) for losses, target in zip(each, targets, strict=True)]))
         for each in (one, theirs)
     )
-    named = "scikit-optimize, XPOT's settings"
+    named = "scikit-optimize, Hammersley start and its defaults"
     yield Row(f"fits to the best loss of {n_fits} by scikit-optimize, mean", ours, "fits", named, those, limit=those)
     yield Row(f"best loss of {n_fits} fits, one at a time, mean", best_one, "", named, float(np.mean(targets)))
