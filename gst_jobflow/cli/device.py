@@ -48,7 +48,7 @@ Barrier = Annotated[
 ]
 PotentialOption = Annotated[
     str | None,
-    typer.Option("--potential", help="Id of a potential: submit the melt-quench of the barrier, and the cell."),
+    typer.Option("--potential", help="Id or name of a potential: submit the melt-quench of the barrier, and the cell."),
 ]
 MeltQuench = Annotated[
     str, typer.Option("--melt-quench", help="With --potential: temperature, time in the melt, time to cool: K,ps,ps.")
@@ -318,15 +318,18 @@ class _Request:
             "report": device.report,
         }
 
-    def _submit(self, potential_id: str) -> None:
+    def _submit(self, which: str) -> None:
         from gst_jobflow.documents import Potential
         from gst_jobflow.flows.device_cell import DeviceCellMaker, check_potential, check_stored
         from gst_jobflow.launch.workflow import submit
         from gst_jobflow.store import Results
+        from gst_jobflow.store.lineage import locate
         from gst_jobflow.structures.device import barrier_tiling, device_counts
 
         project = open_project()
-        check_potential(self.spec, Results.open(project).get(Potential, potential_id))
+        results = Results.open(project)
+        potential = results.get(Potential, locate(results.database, which, "potentials")[1])
+        check_potential(self.spec, potential)
         n_atoms = sum(device_counts(self.spec).values())
         if self.output is None:
             check_stored(self.spec)
@@ -338,7 +341,7 @@ class _Request:
             output=None if self.output is None else str(self.output.resolve()),
             tags=self.tags,
         )
-        submit(maker.make(potential_id), project)
+        submit(maker.make(potential.id), project)
         tiling = barrier_tiling(self.spec)
         n_tiles = tiling.tiles[0] * tiling.tiles[1]
         say(

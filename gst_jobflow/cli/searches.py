@@ -58,16 +58,17 @@ def prepare(
     from gst_jobflow.documents import Dataset
     from gst_jobflow.errors import InputError
     from gst_jobflow.hyperopt.maker import HyperoptMaker, check_dataset
+    from gst_jobflow.store.lineage import locate
 
     if dataset_id is None:
-        raise InputError("no dataset to fit to", "gst query datasets lists their ids")
+        raise InputError("no dataset to fit to", "gst query datasets lists them")
     if (preset is None) == (space is None):
         raise InputError("what is to be searched?", "give either --preset xpot-gst or --space FILE.yaml")
-    dataset = results.get(Dataset, dataset_id)
+    dataset = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
     plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), asked)
     check_dataset(dataset, fit)
     maker = HyperoptMaker(plan=plan, fit=fit, name=name)
-    results.add(maker.study(dataset_id))
+    results.add(maker.study(dataset.id))
     what = f"search {maker.study_id}: {plan.n_fits} fits to dataset {dataset.name}, {plan.at_once} at once"
     return maker.make(), what
 

@@ -325,7 +325,7 @@ def ablation(
 @app.command("melt-quench")
 def melt_quench(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
-    potential: Annotated[str, typer.Option(help="Id of the potential.")],
+    potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
     atoms: Annotated[int, typer.Option("--atoms", "-n", min=6, help="Atoms in the cell.")] = 252,
     density: Annotated[float, typer.Option(help="g/cm3.")] = 5.9,
     melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
@@ -346,7 +346,7 @@ def melt_quench(
 
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     project = open_project()
-    _knows(project, potential, formula)
+    potential = _that_knows(project, potential, formula)
     stages = [
         Relax(),
         checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
@@ -359,7 +359,7 @@ def melt_quench(
 @app.command()
 def cycle(
     device: Annotated[str, typer.Argument(help="cross-point or mushroom.")],
-    potential: Annotated[str | None, typer.Option(help="Id of the potential; with --from that of the state.")] = None,
+    potential: Annotated[str | None, typer.Option(help="Id or name; with --from the potential of the state.")] = None,
     programme: Annotated[
         str | None,
         typer.Option(help="YAML file, or a name: cross-point and mushroom are the paper's; docs/devices.md has all."),
@@ -385,6 +385,7 @@ def cycle(
     from gst_jobflow.flows.programme import load_programme, scaled
     from gst_jobflow.flows.submit_cycle import prepare_cycle
     from gst_jobflow.store import Results
+    from gst_jobflow.store.lineage import locate
 
     if device not in ("cross-point", "mushroom"):
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
@@ -395,25 +396,31 @@ def cycle(
         plan = scaled(plan, scale)
     project = open_project()
     maker = CycleMaker(name=plan.name, plan=plan, seed=seed, replicas=replicas)
-    prepared = prepare_cycle(project, Results.open(project), maker, device, potential, state)
+    results = Results.open(project)
+    if potential is not None:
+        potential = locate(results.database, potential, "potentials")[1]
+    prepared = prepare_cycle(project, results, maker, device, potential, state)
     for pulse in prepared.pulses:
         say(pulse)
     _submit(prepared.flow, project, prepared.what, only_estimate=estimate, yes=yes)
 
 
-def _knows(project: Project, potential_id: str, formula: str) -> None:
-    """Refuse a potential that lacks an element of the formula."""
+def _that_knows(project: Project, which: str, formula: str) -> str:
+    """Return the id of a potential; refuse one that lacks an element of the formula."""
     from gst_jobflow.documents import Potential
     from gst_jobflow.errors import InputError
     from gst_jobflow.store import Results
+    from gst_jobflow.store.lineage import locate
     from gst_jobflow.structures.composition import parse_formula
 
-    known = Results.open(project).get(Potential, potential_id)
+    results = Results.open(project)
+    known = results.get(Potential, locate(results.database, which, "potentials")[1])
     if missing := set(parse_formula(formula)) - set(known.elements):
         raise InputError(
-            f"potential {potential_id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
+            f"potential {known.id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
             "choose a potential of all elements",
         )
+    return known.id
 
 
 def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
