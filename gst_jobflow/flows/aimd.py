@@ -257,6 +257,8 @@ def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
 def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) -> HardSphereSpec:
     """A start for dynamics from first principles: atoms far enough apart that it does not heat up by itself.
 
+    The cell is a cube, whose heights are the largest that the volume allows: the Gamma point alone is often taken.
+
     Raises
     ------
     InputError
@@ -266,4 +268,4 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
 
     pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
-    return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8})
+    return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

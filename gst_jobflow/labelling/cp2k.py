@@ -64,6 +64,9 @@ class Cp2kSettings(StrictModel):
     k_spacing_per_A
         Largest spacing of k-points, 1/Å, with the 2 pi of VASP's KSPACING; None: Gamma only. Meshes are made odd:
         CP2K's Monkhorst–Pack meshes leave Gamma out when even.
+    gamma_min_A
+        Without `k_spacing_per_A`, cells of a smaller perpendicular height, Å, are refused. Not part of the method: it
+        decides which structures are computed, not how.
     added_orbitals
         Empty orbitals as a share of the occupied ones; they hold the smeared tail.
     max_scf, mixing_alpha, mixing_beta, mixing_history
@@ -92,6 +95,7 @@ class Cp2kSettings(StrictModel):
     eps_scf: float = Field(1e-6, gt=0)
     smearing_K: float = Field(300.0, gt=0)
     k_spacing_per_A: float | None = Field(None, gt=0)
+    gamma_min_A: float = Field(10.0, ge=0)
     added_orbitals: float = Field(0.2, ge=0)
     max_scf: int = Field(200, ge=1)
     mixing_alpha: float = Field(0.2, gt=0)
@@ -154,6 +158,29 @@ def k_mesh(cell_A: np.ndarray, spacing_per_A: float | None) -> tuple[int, int, i
     # a length that is a whole multiple but for rounding must not cost another point
     points = [max(1, math.ceil(length / spacing_per_A - 1e-9)) for length in lengths]
     return tuple(n + (n + 1) % 2 for n in points)  # type: ignore[return-value]
+
+
+def check_gamma(cell_A: np.ndarray, settings: Cp2kSettings) -> None:
+    """Raise InputError where the Gamma point is to stand for all k-points of a cell that is too small for that.
+
+    Parameters
+    ----------
+    cell_A
+        Shape (3, 3), lattice vectors in rows. Its perpendicular heights are volume over area of each face.
+    settings
+        With `k_spacing_per_A` any cell will do.
+    """
+    if settings.k_spacing_per_A is not None:
+        return
+    height = float(1 / np.linalg.norm(np.linalg.inv(cell_A), axis=0).max())
+    # a height that is the limit but for rounding is not below it
+    if height < settings.gamma_min_A - 1e-9:
+        raise InputError(
+            f"the smallest height of the cell is {height:.2f} Å, below the {settings.gamma_min_A:g} Å that the Gamma "
+            "point alone is taken for",
+            f"ask for k-points: --option k_spacing_per_A=0.25, or allow it: --option gamma_min_A="
+            f"{math.floor(10 * height) / 10:g}",
+        )
 
 
 def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
@@ -333,6 +360,11 @@ class Cp2kBackend(BackendModel):
 
     def known_elements(self) -> list[str]:
         return sorted(self.settings.kinds)
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError as every backend does, and for a cell too small for the Gamma point alone."""
+        super().check(atoms)
+        check_gamma(atoms.cell.array, self.settings)
 
     def method(self) -> Method:
         """Return functional, kinds, cutoffs, thresholds, smearing and k-point rule with the program's version."""

@@ -16,7 +16,7 @@ from gst_jobflow.documents import Label, Structure, Trajectory
 from gst_jobflow.dynamics.stages import Anneal, Quench
 from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.flows import aimd_run
-from gst_jobflow.flows.aimd import AimdMaker
+from gst_jobflow.flows.aimd import AimdMaker, random_start
 from gst_jobflow.flows.aimd_run import AimdSpec, collect, run_aimd
 from gst_jobflow.labelling import cp2k, cp2k_md
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
@@ -24,6 +24,7 @@ from gst_jobflow.labelling.cp2k_md import CarParrinello, md_method
 from gst_jobflow.processes import Finished
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.structures.hard_sphere import generate
 
 SPEC = AimdSpec(
     stages=[Anneal(temperature_K=900, duration_ps=0.012), Quench(start_K=900, end_K=800, duration_ps=0.008)],
@@ -86,7 +87,7 @@ def program(monkeypatch, tmp_path) -> WritesWhatCp2kWrites:
 
 @pytest.fixture
 def backend(tmp_path) -> Cp2kBackend:
-    return Cp2kBackend(settings=Cp2kSettings(data_dir=str(tmp_path), program="cp2k"))
+    return Cp2kBackend(settings=Cp2kSettings(data_dir=str(tmp_path), program="cp2k", gamma_min_A=3))
 
 
 def gete():
@@ -146,6 +147,18 @@ def test_electrons_that_do_not_converge_too_often_end_it(program, backend, tmp_p
     run = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     assert (run.status, run.failure_class) == ("failed", "not_converged") and "3 of 7" in run.reason
     assert run_aimd(backend, SPEC, gete(), tmp_path / "run").status == "failed" and len(program.inputs) == 1
+
+
+def test_a_cell_too_small_for_the_gamma_point_does_not_begin(program, backend, tmp_path):
+    careful = backend.model_copy(update={"settings": backend.settings.model_copy(update={"gamma_min_A": 10.0})})
+    with pytest.raises(InputError, match=r"3\.46 Å, below the 10 Å"):
+        run_aimd(careful, SPEC, gete(), tmp_path / "run")
+    assert not program.inputs
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_random_start_of_the_default_size_is_large_enough_for_it(seed):
+    Cp2kBackend().check(generate(random_start("Ge1Sb2Te4", 63, 5.9, seed)))
 
 
 def test_a_folder_is_of_one_run(program, backend, tmp_path):
@@ -217,7 +230,7 @@ def test_a_part_without_a_step_is_an_error_and_one_with_some_is_continued(progra
 @needs_cp2k
 @pytest.mark.parametrize("dynamics", ["born_oppenheimer", "car_parrinello"])
 def test_cp2k_itself(dynamics, tmp_path):
-    loose = {"cutoff_Ry": 80, "relative_cutoff_Ry": 20, "eps_default": 1e-8, "eps_scf": 1e-4, "wall_limit_s": 300}
+    loose = {"cutoff_Ry": 80, "relative_cutoff_Ry": 20, "eps_default": 1e-8, "eps_scf": 1e-4, "gamma_min_A": 3}
     backend = Cp2kBackend(settings=Cp2kSettings.discover(**loose))
     atoms = gete()
     spec = AimdSpec(

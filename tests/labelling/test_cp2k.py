@@ -37,7 +37,7 @@ STRESS = """
  STRESS| Eigenvectors and eigenvalues of the analytical stress tensor [GPa]
  STRESS|      x          -0.131780003062      0.101585747909      0.986060021811
 """
-LOOSE = {"cutoff_Ry": 150, "relative_cutoff_Ry": 30, "eps_default": 1e-8, "wall_limit_s": 300}
+LOOSE = {"cutoff_Ry": 150, "relative_cutoff_Ry": 30, "eps_default": 1e-8, "gamma_min_A": 0, "wall_limit_s": 300}
 
 needs_cp2k = pytest.mark.skipif(not any(shutil.which(name) for name in cp2k.PROGRAMS), reason="CP2K is not installed")
 
@@ -143,6 +143,7 @@ def test_only_physics_is_in_the_fingerprint(monkeypatch):
 
     one = fingerprint()
     way = {"max_scf": 20, "mixing_alpha": 0.1, "ranks": 4, "threads": 2, "program": "x", "stress": False}
+    way["gamma_min_A"] = 3
     assert fingerprint(**way) == one
     physics = [
         {"cutoff_Ry": 300},
@@ -168,8 +169,30 @@ def test_what_cp2k_cannot_do_is_refused(gete):
         Cp2kBackend().check(gete)
 
 
+def test_a_cell_too_small_for_the_gamma_point_alone_is_bad_input_with_both_ways_out(gete, tmp_path):
+    # rock salt of 6 Å: its primitive cell is 6 / √3 high
+    label = checked(Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k")), gete, tmp_path)
+    assert (label.converged, label.failure_class) == (False, "bad_input")
+    assert "smallest height of the cell is 3.46 Å, below the 10 Å" in label.reason and "\n" not in label.reason
+    assert "--option k_spacing_per_A=0.25" in label.reason and "--option gamma_min_A=3.4" in label.reason
+    for way_out in ({"k_spacing_per_A": 0.25}, {"gamma_min_A": 3.4}):
+        Cp2kBackend(settings=Cp2kSettings(**way_out)).check(gete)
+
+
+@given(st.lists(st.floats(2.5, 40.0), min_size=3, max_size=3), st.floats(-0.9, 0.9), st.booleans())
+def test_what_counts_is_the_height_and_not_the_edge(lengths, shear, left_handed):
+    cell = np.diag(lengths)
+    # slides the third vector along the first: its length grows, no height does
+    cell[2, 0] = shear * lengths[0]
+    height = min(cell[0, 0] * cell[2, 2] / np.hypot(cell[2, 0], cell[2, 2]), cell[1, 1], cell[2, 2])
+    cell = cell[[1, 0, 2]] if left_handed else cell
+    cp2k.check_gamma(cell, Cp2kSettings(gamma_min_A=height))
+    with pytest.raises(InputError, match=f"{height:.2f} Å"):
+        cp2k.check_gamma(cell, Cp2kSettings(gamma_min_A=height + 1e-3))
+
+
 def test_a_missing_program_names_the_way_out(gete, tmp_path, monkeypatch):
-    backend = Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k.psmp"))
+    backend = Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k.psmp", k_spacing_per_A=1))
     with pytest.raises(MissingProgramError, match="apt-get install cp2k"):
         checked(backend, gete, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
