@@ -1,4 +1,4 @@
-"""What is computed of every device operation: crystal-like fraction, temperature along z, heating, drift."""
+"""What is computed of every device operation: crystal-like fraction, domes, temperature along z, heating, drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.dynamics.stages import Protocol, Pulse
+from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
 from gst_jobflow.flows.programme import AnalysisHooks
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ BIN_A = 5.0
 METHOD = "polyhedral template matching of the Te sublattice (fcc or hcp)"
 # a bin with less than one atom on average has no temperature
 _FEWEST = 1.0
+# of the largest disordered region, as `analysis.disorder.Region` has them
+_SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
 
 
 def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], h
     group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
     found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
     if hooks.crystalline:
-        found["crystalline"] = _crystalline(result, group, timestep_ps, hooks.times)
+        found |= _order(result, protocol, group, hooks.times)
     if len(result.layers["step"]):
         found["layers"] = _layers(result, protocol)
     if any(isinstance(stage, Pulse) for stage in protocol.stages):
@@ -112,13 +114,17 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float, most: int) -> dict[str, Any]:
+def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
+    """Crystal-like fraction over time and along z; of the pulse of a dome also the size of what is disordered."""
     from gst_jobflow.analysis.crystallinity import crystal_profile, crystallinity
+    from gst_jobflow.analysis.disorder import Region, largest_region, order_map
 
     times: list[float] = []
     fractions: list[float] = []
     by_z: list[list[float | None]] = []
     centres: np.ndarray = np.array([])
+    regions: list[Region] = []
+    dome = _dome(protocol)
     # frames are streamed: a first pass counts them, the second looks at few
     wanted = set(_evenly(sum(1 for _ in result.frames()), most))
     for number, frame in enumerate(result.frames()):
@@ -127,10 +133,22 @@ def _crystalline(result: ProtocolResult, group: np.ndarray, timestep_ps: float, 
         atoms = frame.to_atoms(result.elements)
         found = crystallinity(atoms, group)
         centres, profile, _ = crystal_profile(atoms, found.mask, BIN_A, group)
-        times.append(float(frame.step * timestep_ps))
+        times.append(float(frame.step * protocol.timestep_fs * 1e-3))
         fractions.append(found.fraction)
         by_z.append(_plain(profile))
-    return {"method": METHOD, "time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
+        if dome is not None:
+            regions.append(largest_region(order_map(atoms, found.mask, group)))
+    series = {"time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
+    order: dict[str, Any] = {"crystalline": {"method": METHOD, **series}}
+    if dome is not None:
+        sizes = {key: [getattr(region, key) for region in regions] for key in _SIZES}
+        order["dome"] = {"asked_diameter_A": dome.diameter_A, "time_ps": times, **sizes}
+    return order
+
+
+def _dome(protocol: Protocol) -> Dome | None:
+    profiles = [stage.profile for stage in protocol.stages if isinstance(stage, Pulse)]
+    return next((profile for profile in profiles if isinstance(profile, Dome)), None)
 
 
 def _temperatures(profiles: list[ProfileFrame], timestep_ps: float, most: int) -> dict[str, Any]:

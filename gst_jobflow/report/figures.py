@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.documents import Trajectory
     from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
 
@@ -539,6 +540,80 @@ def _edges(centres: np.ndarray) -> np.ndarray:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
     return np.concatenate([[centres[0] - (middle[0] - centres[0])], middle, [2 * centres[-1] - middle[-1]]])
+
+
+@_styled
+def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes | None:
+    """Crystal-like share in squares of x and z, a panel a state; dashed: the half-disc that the last pulse heated.
+
+    Only of a cell that had the pulse of a dome: any other is the same all along x.
+    """
+    domes = {f"after {name}": dome for name, run in data.steps if (dome := _dome_of(run)) is not None}
+    if not maps or not domes:
+        return None
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    _, first = maps[0]
+    aspect = float(first.z_A[-1] / first.x_A[-1])
+    figure = _canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    image, heated = None, None
+    for place, axes in enumerate(grid.flat):
+        if place >= len(maps):
+            axes.set_visible(False)
+            continue
+        title, order = maps[place]
+        heated = domes.get(title, heated)
+        image = _order_panel(axes, order)
+        if heated is not None:
+            _outline(axes, heated)
+        axes.set_title(title)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("z (nm)")
+    figure.supxlabel("x (nm)", fontsize=10.5)
+    figure.colorbar(image, ax=grid, label="crystal-like fraction", pad=0.01, aspect=30)
+    return _png(figure)
+
+
+def _dome_of(run: Trajectory) -> dict[str, Any] | None:
+    profiles = (stage.get("profile") or {} for stage in run.stages)
+    return next((profile for profile in profiles if profile.get("kind") == "dome"), None)
+
+
+def _order_panel(axes: Axes, order: OrderMap) -> Any:
+    """One map in nm; grey where no atom moves."""
+    axes.set_facecolor("#B9BEC6")
+    axes.grid(visible=False)
+    axes.set_aspect("equal")
+    x, z = order.x_A / 10, order.z_A / 10
+    return axes.pcolormesh(x, z, order.fraction.T, cmap="cividis", vmin=0.0, vmax=1.0, rasterized=True)
+
+
+def _outline(axes: Axes, dome: dict[str, Any]) -> None:
+    """The border of what a pulse heated, as far as it lies above its centre."""
+    x, _, z = dome["centre_A"]
+    angle, radius = np.linspace(0, np.pi, 91), dome["diameter_A"] / 20
+    axes.plot(x / 10 + radius * np.cos(angle), z / 10 + radius * np.sin(angle), "--", color="#D6453D", lw=1.4)
+
+
+@_styled
+def dome_sizes(data: CycleData) -> bytes | None:
+    """Size of the disordered dome over the time of each pulse that made one."""
+    runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
+    if not runs:
+        return None
+    figure = _canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for place, (name, run) in enumerate(runs):
+        series, colour = run.analysis["dome"], palette.METHODS[place % len(palette.METHODS)]
+        time, size = np.array(series["time_ps"]), np.array(series["diameter_A"]) / 10
+        axes.plot(time - time[0], size, "o-", ms=3.2, color=colour, label=name)
+        axes.axhline(series["asked_diameter_A"] / 10, color=colour, lw=1.0, ls=":")
+    axes.set(xlabel="time since the pulse began (ps)", ylabel="diameter of half-disc\nof same area (nm)")
+    axes.set(title="Disordered dome")
+    axes.set_ylim(bottom=0)
+    _legend_below(figure, axes)
+    return _png(figure)
 
 
 @_styled

@@ -328,13 +328,26 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "Kinetic energy put in (and taken out while cooling), added up from the log of every kick.",
         "Cumulative logged energy of the pulses",
     )
+    lines += _figure(
+        figures.dome_sizes(data),
+        "The largest disordered patch, seen along y, while a dome is heated and cools; dotted: the diameter heated.",
+        "Size of the disordered dome against time",
+    )
     snapshots = cycle_snapshots(results, data)
+    domes = _figure(
+        figures.order_maps(snapshots.maps, data),
+        "Crystal-like fraction of the mobile atoms over the whole depth; grey: the fixed barrier; dashed: what the "
+        "last pulse heated.",
+        "Maps of order in x and z",
+        wide=True,
+    )
     methods = {str(run.analysis.get("crystalline", {}).get("method", "")) for _, run in data.steps} - {""}
     return {
         "cycle": data.cycle,
         "operations": _operations(data),
         "overview": drawn,
         "maps": maps,
+        "domes": domes,
         "lines": lines,
         "snapshots": snapshots,
         "pictures": [(picture.title, _uri(picture.png)) for picture in snapshots.pictures],

@@ -24,6 +24,7 @@ from gst_jobflow.report import palette
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.report.collect import CycleData
     from gst_jobflow.store import Results
 
@@ -67,10 +68,14 @@ class Picture:
 
 @dataclass
 class Snapshots:
-    """Pictures of a cycle, which program made them, and what was wrong with the better one."""
+    """Pictures of a cycle, which program made them, and what was wrong with the better one.
+
+    `maps` are titles and maps of order of the same states, where crystal-like atoms can be told.
+    """
 
     pictures: list[Picture]
     ordered: list[Picture] = field(default_factory=list)
+    maps: list[tuple[str, OrderMap]] = field(default_factory=list)
     renderer: str = ""
     remark: str = ""
     elements: tuple[str, ...] = ()
@@ -86,6 +91,7 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
     fixed = _fixed(data)
     cells: list[Cell] = []
     ordered: list[Cell] = []
+    maps: list[tuple[str, OrderMap]] = []
     elements: dict[str, None] = {}
     remarks = []
     for title, structure_id in wanted:
@@ -99,9 +105,11 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
         mask = _crystal_like(atoms)
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
+            maps += _map(title, atoms, mask, fixed)
     # one process renders all: it takes longer to start than to draw
     snapshots = render([*cells, *ordered])
     snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
+    snapshots.maps = maps
     snapshots.elements = tuple(elements)
     snapshots.has_fixed = fixed is not None
     snapshots.remark = "; ".join([*remarks, snapshots.remark] if snapshots.remark else remarks)
@@ -140,6 +148,18 @@ def _crystal_like(atoms: Atoms) -> np.ndarray | None:
     except GstError as err:
         logger.info("no crystal-like atoms in the pictures: %s", err)
         return None
+
+
+def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
+    """Title and map of the order of the atoms that move; nothing for a cell that leans."""
+    from gst_jobflow.analysis.disorder import order_map
+
+    mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
+    try:
+        return [(title, order_map(atoms, mask, mobile))]
+    except GstError as err:
+        logger.info("no map of order: %s", err)
+        return []
 
 
 def by_order(cell: Cell, mask: np.ndarray) -> Cell:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gst_jobflow.analysis.disorder import OrderMap
 from gst_jobflow.report import figures, palette, words
-from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
+from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
 
 from . import synthetic
 
@@ -131,3 +133,35 @@ def test_words() -> None:
         words.method_name({"code": "vasp", "version": "5.4.4", "parameters": {"incar": {"GGA": "PE"}}})
         == "PBE (VASP 5.4.4)"
     )
+
+
+def dome_cycle() -> CycleData:
+    """A HOLD and a RESET of a dome, with nothing in them but what its figures need."""
+    profile = {"kind": "dome", "diameter_A": 50.0, "centre_A": [60.0, None, 0.0]}
+    reset = SimpleNamespace(
+        stages=[{"kind": "pulse", "profile": profile}, {"kind": "cool"}],
+        analysis={"dome": {"asked_diameter_A": 50.0, "time_ps": [0.0, 5.0, 9.0], "diameter_A": [0.0, 52.0, 44.0]}},
+    )
+    hold = SimpleNamespace(stages=[{"kind": "hold"}], analysis={})
+    return SimpleNamespace(steps=[("HOLD", hold), ("RESET", reset)])
+
+
+def test_domes_are_mapped_with_what_was_heated_and_only_where_there_was_one() -> None:
+    fraction = np.ones((20, 12))
+    fraction[7:13, :5] = 0.1
+    fraction[:, 10:] = np.nan
+    order = OrderMap(np.linspace(0, 120, 21), np.linspace(0, 72, 13), fraction, np.full((20, 12), 30))
+    maps = [(title, order) for title in ("start", "after HOLD", "after RESET")]
+    seen = np.asarray(Image.open(io.BytesIO(figures.order_maps(maps, dome_cycle()))).convert("RGB")).reshape(-1, 3)
+    outline = np.all(np.abs(seen.astype(int) - [0xD6, 0x45, 0x3D]) < 30, axis=1)
+    assert outline.sum() > 100, "the half-disc that was heated is drawn"
+    alone = figures.order_maps(maps[:2], dome_cycle())
+    assert not np.all(np.abs(np.asarray(Image.open(io.BytesIO(alone)).convert("RGB")).astype(int)
+                             - [0xD6, 0x45, 0x3D]) < 30, axis=2).any(), "nothing was heated yet"  # fmt: skip
+    assert figures.order_maps(maps, SimpleNamespace(steps=dome_cycle().steps[:1])) is None
+    assert figures.order_maps([], dome_cycle()) is None
+
+
+def test_sizes_of_domes_over_time_and_none_without_one() -> None:
+    assert figures.dome_sizes(dome_cycle()).startswith(b"\x89PNG")
+    assert figures.dome_sizes(SimpleNamespace(steps=dome_cycle().steps[:1])) is None

@@ -1,0 +1,116 @@
+"""Where a cell is disordered, seen along y: a map of order in x and z, and the size of its largest disordered patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+BIN_A = 6.0
+"""One cell of rock-salt: below it a square holds single atomic planes, and a map shows these."""
+LEAST_ORDER = 0.5
+"""A square of which a smaller share is crystal-like counts as disordered."""
+# a square with less than this share of the atoms of the median one lies beside the crystal
+_FEWEST = 0.3
+
+
+@dataclass(frozen=True)
+class OrderMap:
+    """Share of crystal-like atoms in squares of x and z, over the whole depth.
+
+    Attributes
+    ----------
+    x_A, z_A
+        Borders of the squares, shape (nx + 1,) and (nz + 1,).
+    fraction
+        Shape (nx, nz); NaN where hardly any atoms of the group are.
+    counts
+        Atoms of the group, shape (nx, nz).
+    """
+
+    x_A: NDArray
+    z_A: NDArray
+    fraction: NDArray
+    counts: NDArray
+
+
+@dataclass(frozen=True)
+class Region:
+    """The largest patch of disorder, connected side by side and through the periodic boundary along x.
+
+    Attributes
+    ----------
+    n_atoms
+        Atoms in it, crystal-like or not.
+    width_A, height_A
+        Its extent along x and z, in whole squares.
+    diameter_A
+        Of the half-disc of the same area: to compare with a pulse.
+    """
+
+    n_atoms: int
+    width_A: float
+    height_A: float
+    diameter_A: float
+
+
+def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A) -> OrderMap:
+    """Return the map of a mask of crystal-like atoms, shape (n,); only atoms of `group` (indices) count.
+
+    Raises
+    ------
+    InputError
+        If the squares are not positive, or the cell is not orthogonal.
+    """
+    if bin_A <= 0:
+        raise InputError(f"squares of {bin_A} Å cannot be", "give a positive width")
+    edges = np.diag(np.asarray(atoms.cell))
+    if not np.allclose(np.asarray(atoms.cell), np.diag(edges), atol=1e-6 * edges.max()):
+        raise InputError("a map of order needs an orthogonal cell")
+    number = [max(1, round(float(edges[axis]) / bin_A)) for axis in (0, 2)]
+    places = np.mod(atoms.positions[group][:, [0, 2]] / edges[[0, 2]], 1.0) * number
+    index = np.minimum(places.astype(int), np.array(number) - 1)
+    flat = np.ravel_multi_index((index[:, 0], index[:, 1]), number)
+    size = number[0] * number[1]
+    counts = np.bincount(flat, minlength=size).reshape(number)
+    ordered = np.bincount(flat, weights=np.asarray(mask, dtype=float)[group], minlength=size).reshape(number)
+    enough = counts >= max(1.0, _FEWEST * float(np.median(counts[counts > 0])))
+    fraction = np.divide(ordered, counts, out=np.full(counts.shape, np.nan), where=enough)
+    borders = [np.linspace(0.0, edges[axis], n + 1) for axis, n in zip((0, 2), number, strict=True)]
+    return OrderMap(borders[0], borders[1], fraction, counts)
+
+
+def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
+    """Return the largest patch of squares with less than `least_order` of their atoms crystal-like."""
+    patches = _patches(np.nan_to_num(order.fraction, nan=1.0) < least_order)
+    sizes = np.bincount(patches.ravel(), weights=order.counts.ravel())
+    sizes[0] = 0
+    if not sizes.any():
+        return Region(0, 0.0, 0.0, 0.0)
+    inside = patches == int(np.argmax(sizes))
+    dx, dz = float(order.x_A[1] - order.x_A[0]), float(order.z_A[1] - order.z_A[0])
+    return Region(
+        n_atoms=int(order.counts[inside].sum()),
+        width_A=dx * int(inside.any(axis=1).sum()),
+        height_A=dz * int(inside.any(axis=0).sum()),
+        diameter_A=float(np.sqrt(8.0 * dx * dz * inside.sum() / np.pi)),
+    )
+
+
+def _patches(where: NDArray) -> NDArray:
+    """Number the connected patches of a mask (nx, nz) from 1, those that meet across the ends of x as one."""
+    from scipy.ndimage import label
+
+    patches, _ = label(where)
+    for first, last in zip(patches[0], patches[-1], strict=True):
+        # earlier rows may have renamed either
+        if first and last and first != last:
+            patches[patches == last] = first
+    return patches
