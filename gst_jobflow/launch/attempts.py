@@ -13,7 +13,15 @@ import psutil
 
 from gst_jobflow.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.documents import Attempt, derive_id, now
-from gst_jobflow.errors import DatabaseError, DataError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.errors import (
+    DatabaseError,
+    DataError,
+    GstError,
+    InputError,
+    MissingProgramError,
+    NoDocumentError,
+    RunError,
+)
 from gst_jobflow.processes import is_alive
 
 if TYPE_CHECKING:
@@ -24,12 +32,18 @@ _PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")
 
 
 @contextmanager
-def recorded(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str = "") -> Iterator[Attempt]:
+def recorded(
+    results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str = "", number: int = 1
+) -> Iterator[Attempt]:
     """Record what runs inside: `running` at once, `finished` or `failed` (with class, reason and way out) at the end.
 
     A process that is killed leaves `running`; `gst recover` finds it and turns it into `lost`.
+
+    Neither write waits for a disk, since FireWorks' own note of the same does, right before and right after: where a
+    launch is noted as ended, its attempt is too. Where a launch runs and a server that was killed forgot the attempt,
+    `gst recover` finds it in the manifest.
     """
-    attempt = _begin(results, job_uuid, job_name, fw_id, worker)
+    attempt = _begin(results, job_uuid, job_name, fw_id, worker, number)
     try:
         yield attempt
     except BaseException as err:
@@ -46,10 +60,9 @@ def recorded(results: Results, job_uuid: str, job_name: str, fw_id: int | None, 
     _end(results, attempt, {"state": "finished"})
 
 
-def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str) -> Attempt:
+def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str, number: int) -> Attempt:
     process = psutil.Process()
     started = now()
-    number = results.database["attempts"].count_documents({"job_uuid": job_uuid}) + 1
     attempt = Attempt(
         _id=derive_id("attempt", job_uuid, socket.gethostname(), process.pid, started.isoformat()),
         job_uuid=job_uuid,
@@ -65,12 +78,17 @@ def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, wo
         directory=str(Path.cwd()),
         started_at=started,
     )
-    results.add(attempt)
+    results.add(attempt, durable=False)
     return attempt
 
 
 def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
-    results.update("attempts", attempt.id, {**values, "ended_at": now().isoformat()})
+    ended = now()
+    try:
+        results.update("attempts", attempt.id, {**values, "ended_at": ended.isoformat()}, durable=False)
+    except NoDocumentError:
+        # a server that was killed right after it began has forgotten it
+        results.add(attempt.model_copy(update={**values, "ended_at": ended}), durable=False)
 
 
 def failure_class(err: BaseException) -> str:

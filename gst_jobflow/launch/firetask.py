@@ -58,10 +58,11 @@ class RecordedJobFiretask(JobFiretask):
         SETTINGS.JOB_STORE = kept.job_store
         results = Results(kept.database, ArtifactStore.of(project, kept.database), Path.cwd())
         job = self["job"]
-        _ingest_earlier(results, job.uuid)
+        number = _ingest_earlier(results, job.uuid) + 1
         share_cores(results.database)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
-        with recorded(results, job.uuid, job.name, getattr(self, "fw_id", None), worker), _can_be_cancelled():
+        fw_id = getattr(self, "fw_id", None)
+        with recorded(results, job.uuid, job.name, fw_id, worker, number), _can_be_cancelled():
             action = super().run_task(fw_spec)
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
@@ -114,13 +115,17 @@ def _can_be_cancelled() -> Iterator[None]:
         signal.signal(CANCEL_SIGNAL, before)
 
 
-def _ingest_earlier(results: Results, job_uuid: str) -> None:
-    """Put in what earlier attempts of the job left on disk while the database was away: it is not computed again."""
+def _ingest_earlier(results: Results, job_uuid: str) -> int:
+    """Put in what earlier attempts of the job left on disk while the database was away: it is not computed again.
+
+    Returns how many attempts there were.
+    """
     from gst_jobflow.store import ingest
 
-    earlier = results.database["attempts"].find({"job_uuid": job_uuid}, {"directory": 1})
+    earlier = list(results.database["attempts"].find({"job_uuid": job_uuid}, {"directory": 1}))
     folders = [Path(attempt["directory"]) for attempt in earlier]
     ingest(results, [folder for folder in folders if folder.is_dir() and folder != Path.cwd()])
+    return len(earlier)
 
 
 def _project_of(fw_spec: dict[str, Any]) -> Project:

@@ -84,6 +84,8 @@ class _Lost:
     """It is reserved, and there is no launch that says for what."""
     finished: bool = False
     """The launch has ended, and only FireWorks' record of the workflow does not say so."""
+    untold_launch_id: int | None = None
+    """The launch that runs, where no attempt tells of it."""
 
 
 def recover(project: Project, *, failed: bool = False, dry_run: bool = False) -> list[Recovered]:
@@ -106,6 +108,8 @@ def recover(project: Project, *, failed: bool = False, dry_run: bool = False) ->
     results, pad = Results.open(project), launchpad(project)
     with _one_at_a_time(project):
         done: list[Recovered] = []
+        if not dry_run:
+            _put_in_forgotten(results)
         for lost in _found(results):
             item = _settle(results, pad, project, lost, dry_run)
             if item and item.fw_id not in {known.fw_id for known in done}:
@@ -130,6 +134,30 @@ def _one_at_a_time(project: Project) -> Iterator[None]:
 
 
 # -- what looks lost
+
+
+def _put_in_forgotten(results: Results) -> None:
+    """Put in the attempts that a killed server forgot, from the manifests of launches that run without one."""
+    from gst_jobflow.store import ingest
+    from gst_jobflow.store.manifest import MANIFEST_NAME
+
+    for launch in results.database["launches"].find({"state": "RUNNING"}):
+        folder = Path(launch["launch_dir"])
+        if not _is_told(results, launch) and (folder / MANIFEST_NAME).is_file():
+            ingest(results, [folder])
+
+
+def _is_told(results: Results, launch: dict[str, Any]) -> bool:
+    """Whether there is an attempt of a launch that runs, or of a later one."""
+    since = {"fw_id": launch["fw_id"], "started_at": {"$gte": _began(launch)}}
+    return results.database["attempts"].find_one(since, {"_id": 1}) is not None
+
+
+def _began(launch: dict[str, Any]) -> datetime:
+    """When a launch began, at the latest now; to the millisecond, as attempts are kept."""
+    began = [_as_time(entry["created_on"]) for entry in launch.get("state_history", []) if entry["state"] == "RUNNING"]
+    time = began[-1] if began else now()
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def _found(results: Results) -> list[_Lost]:
@@ -230,12 +258,13 @@ def _unrecorded(results: Results, firework: dict[str, Any], queue: _Queue) -> _L
     if launch.get("state") in ("COMPLETED", "FIZZLED"):
         return _Lost(fw_id, "it has ended, and the workflow does not know", finished=True)
     job_id = reservation_of(launch)
+    untold = launch["launch_id"] if launch and not _is_told(results, launch) else None
     if job_id and queue.known:
         end = queue.end_of(job_id)
-        return _Lost(fw_id, *end, job_id=job_id) if end else None
+        return _Lost(fw_id, *end, job_id=job_id, untold_launch_id=untold) if end else None
     if launch.get("host") != socket.gethostname() and _ping_s(launch, since) < SILENT_HOST_S:
         return None
-    return _Lost(fw_id, "running by the launchpad, but nobody runs it")
+    return _Lost(fw_id, "running by the launchpad, but nobody runs it", untold_launch_id=untold)
 
 
 def _of_reservation(results: Results, launch: dict[str, Any], queue: _Queue) -> _Lost | None:
@@ -359,15 +388,15 @@ def _without_attempt(
     results: Results, firework: dict[str, Any], launch: dict[str, Any], attempts: list[dict[str, Any]]
 ) -> Attempt | None:
     """The attempt of a failure that came before one could be recorded: FireWorks writes files first."""
-    began = [_as_time(entry["created_on"]) for entry in launch["state_history"] if entry["state"] == "RUNNING"]
-    if not began or any(known["started_at"] >= began[-1] for known in attempts):
+    ran = any(entry["state"] == "RUNNING" for entry in launch["state_history"])
+    if not ran or any(known["started_at"] >= _began(launch) for known in attempts):
         return None
     kind, fw_id = _class_of(launch), firework["fw_id"]
     fix = FIX if kind == DISK_FULL else f"lpad get_fws -i {fw_id} -d all shows the whole of it"
     reason = " ".join(_traceback(launch).strip().splitlines()[-1].split())[:500]
     lost = _Lost(fw_id, "", kind, launch_id=launch["launch_id"], job_id=reservation_of(launch))
     attempt = _never_began(results, lost, firework, reason, fix)
-    return attempt.model_copy(update={"state": "failed", "started_at": began[-1]})
+    return attempt.model_copy(update={"state": "failed", "started_at": _began(launch)})
 
 
 # -- what is done about it
@@ -434,17 +463,18 @@ def _note(results: Results, lost: _Lost, firework: dict[str, Any], reason: str, 
     if lost.attempt_id:
         values = {"state": "lost", "failure_class": lost.failure_class, "reason": reason, "fix": fix}
         results.update("attempts", lost.attempt_id, {**values, "ended_at": now().isoformat()})
-    elif lost.launch_id is not None:
+    elif lost.launch_id is not None or lost.untold_launch_id is not None:
         results.add(_never_began(results, lost, firework, reason, fix))
 
 
 def _never_began(results: Results, lost: _Lost, firework: dict[str, Any], reason: str, fix: str) -> Attempt:
-    launch = results.database["launches"].find_one({"launch_id": lost.launch_id}) or {}
+    launch_id = lost.untold_launch_id if lost.launch_id is None else lost.launch_id
+    launch = results.database["launches"].find_one({"launch_id": launch_id}) or {}
     tasks = firework.get("spec", {}).get("_tasks") or [{}]
     job = tasks[0].get("job") or {}
     uuid = job.get("uuid") or f"firework-{lost.fw_id}"
     return Attempt(
-        _id=derive_id("attempt", uuid, lost.launch_id, lost.job_id or ""),
+        _id=derive_id("attempt", uuid, launch_id, lost.job_id or ""),
         job_uuid=uuid,
         job_name=firework.get("name") or "firework",
         fw_id=lost.fw_id,

@@ -65,10 +65,19 @@ class Line:
     problem: str = ""
 
 
-def append(directory: Path, entry: Insert | Update) -> None:
-    """Write an entry to the manifest of `directory`; it is on disk when this returns."""
+_names_to_sync: set[Path] = set()
+"""Manifests that this process made and whose names may not be on disk yet."""
+
+
+def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> None:
+    """Write an entry to the manifest of `directory`; it is on disk when this returns.
+
+    Where it need not be `durable`, it is there for every process, also when this one is killed, and on disk with the
+    next entry that is, or with `sync`.
+    """
     file = directory / MANIFEST_NAME
-    new = not file.exists()
+    if not file.exists():
+        _names_to_sync.add(file)
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     with os.fdopen(handle, "ab") as out:
         with suppress(OSError):  # some network file systems know no locks; a launch directory has one writer anyway
@@ -77,15 +86,21 @@ def append(directory: Path, entry: Insert | Update) -> None:
         if size and os.pread(handle, 1, size - 1) != b"\n":
             out.write(TORN)
         out.write(entry.to_json().encode() + b"\n")
-        out.flush()
-        os.fsync(handle)
-    if new:
-        _sync_folder(directory)
+    if durable:
+        sync(directory)
 
 
-def _sync_folder(directory: Path) -> None:
-    """Bring the name of a new file to disk, too."""
-    handle = os.open(directory, os.O_RDONLY)
+def sync(directory: Path) -> None:
+    """Bring the manifest of `directory` to disk, and the name of a new one."""
+    file = directory / MANIFEST_NAME
+    _sync(file)
+    if file in _names_to_sync:
+        _sync(directory)
+        _names_to_sync.discard(file)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

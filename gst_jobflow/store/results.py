@@ -76,32 +76,46 @@ class Results:
             raise DatabaseError("the results database cannot be reached", "gst db status")
         return self._database
 
-    def add(self, document: Document) -> bool:
-        """Write a document, to disk first; True if it was new to the database."""
-        return self._write(manifest.Insert(document))
+    def add(self, document: Document, *, durable: bool = True) -> bool:
+        """Write a document, to disk first; True if it was new to the database.
 
-    def update(self, collection: str, id: str, values: dict[str, Any], unless: dict[str, Any] | None = None) -> None:
-        """Set values of a mutable document, to disk first; see `manifest.Update` for `unless`."""
-        self._write(manifest.Update(collection, id, values, unless))
+        Where it need not be `durable`, nobody waits for a disk: it is in the files of this machine and in the memory of
+        the server, which survives the end of this process, and on the server's disk with the next write that is
+        durable, or after a tenth of a second. A server keeps the order of writes: none survives it that came later.
+        """
+        return self._write(manifest.Insert(document), durable)
 
-    def _write(self, entry: manifest.Insert | manifest.Update) -> bool:
+    def update(
+        self,
+        collection: str,
+        id: str,
+        values: dict[str, Any],
+        unless: dict[str, Any] | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Set values of a mutable document, to disk first; see `manifest.Update` for `unless`, `add` for `durable`."""
+        self._write(manifest.Update(collection, id, values, unless), durable)
+
+    def _write(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
         from pymongo.errors import ConnectionFailure
 
-        spooled = self._spool(entry)
+        spooled = self._spool(entry, durable or self._database is None)
         if self._database is None:
             return False
         try:
-            return apply(self._database, entry)
+            # what is in no file may not be in a server's memory only
+            return apply(_from_memory(self._database) if spooled and not durable else self._database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
 
-    def _spool(self, entry: manifest.Insert | manifest.Update) -> bool:
+    def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
         """Write an entry to disk where that is wanted; False where it is full and the database has to do alone."""
         if self.spool_dir is None:
             return False
         try:
-            manifest.append(self.spool_dir, entry)
+            manifest.append(self.spool_dir, entry, durable=durable)
         except OSError as err:
             if self._database is None or not is_full(err):
                 raise
@@ -113,6 +127,7 @@ class Results:
         """Go on without the database; raises DatabaseError where nothing is spooled."""
         if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
+        manifest.sync(self.spool_dir)
         logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
         self._database = None
 
@@ -211,6 +226,13 @@ class Results:
         cursor = self.database[model.collection].find(where)
         for found in cursor.sort(sort) if sort else cursor:
             yield model.model_validate(found)
+
+
+def _from_memory(database: Database) -> Database:
+    """The database that acknowledges a write before it is on a disk."""
+    from pymongo import WriteConcern
+
+    return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:

@@ -8,22 +8,24 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fireworks import FWorker
 from jobflow import Flow, Response, job
 from pymongo.errors import AutoReconnect
 
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.errors import InputError, RunError
-from gst_jobflow.launch.attempts import failure_class
+from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, share_cores, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
-from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect, credentials_file, job_store
+from gst_jobflow.store import Results, ingest
+from gst_jobflow.store.connect import connect, credentials_file, job_store, launchpad
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
@@ -210,6 +212,44 @@ def test_workers_die_with_the_process_that_started_them(project: Project, tmp_pa
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_alive(worker)
+
+
+def test_an_attempt_that_a_killed_server_forgot_is_told_at_its_end(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = Results.open(project, spool_dir=tmp_path)
+    attempts = results.database["attempts"]
+    with recorded(results, "u", "add", 1, number=2) as begun:
+        assert attempts.count_documents({"state": "running"}) == 1
+        attempts.delete_many({})
+    (ended,) = results.find(Attempt, {})
+    assert ended == begun.model_copy(update={"state": "finished", "ended_at": ended.ended_at}) and ended.ended_at
+    attempts.delete_many({})
+    assert ingest(results, [tmp_path])["problems"] == []
+    assert list(results.find(Attempt, {})) == [ended]
+
+
+@pytest.mark.parametrize("case", ["lives", "killed", "killed before it wrote"])
+def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    launchpad(project).checkout_fw(FWorker("here"), str(tmp_path), fw_id)
+    monkeypatch.chdir(tmp_path)
+    results = Results.open(project, spool_dir=tmp_path)
+    long_ago = (now() - timedelta(hours=1)).isoformat()
+    results.database["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"updated_on": long_ago}})
+    if case != "killed before it wrote":
+        _begin(results, "u", "add", fw_id, "here", 1)
+    results.database["attempts"].delete_many({})
+    monkeypatch.setattr("gst_jobflow.launch.recover.process_lives", lambda _: case == "lives")
+    found = recover(project)
+    (attempt,) = results.find(Attempt, {})
+    assert (len(found), attempt.state) == ((0, "running") if case == "lives" else (1, "lost"))
+    assert (attempt.pid == os.getpid()) == (case != "killed before it wrote")
+    assert ("nobody runs it" in attempt.reason) == (case == "killed before it wrote")
+    assert status(results.database)["counts"] == {"RUNNING" if case == "lives" else "READY": 1}
 
 
 def test_an_attempt_of_another_host_is_not_judged(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def test_an_entry_after_a_torn_one_is_whole(tmp_path: Path, cut: int) -> None:
     whole = content[: cut % len(content)].count(b"\n")
     manifest.append(tmp_path, ENTRIES[2])
     assert texts(file) == [ENTRIES[index].to_json() for index in (*range(whole), 2)]
+
+
+def test_an_entry_that_is_durable_brings_earlier_ones_and_a_new_name_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink()))
+    file = tmp_path / manifest.MANIFEST_NAME
+    manifest.append(tmp_path, ENTRIES[0], durable=False)
+    assert synced == []
+    manifest.append(tmp_path, ENTRIES[1])
+    assert synced == [file, tmp_path]
+    manifest.append(tmp_path, ENTRIES[2])
+    assert synced == [file, tmp_path, file]
+    assert len(texts(file)) == 3
 
 
 def test_lines_of_many_writers_do_not_mix(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from gst_jobflow.settings import Project
 
 pytestmark = pytest.mark.mongo
@@ -237,7 +239,7 @@ def test_the_server_guards_encoded_documents_too(project: Project) -> None:
 
 
 def test_a_full_disk_leaves_the_database(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(manifest, "append", full)
@@ -247,11 +249,50 @@ def test_a_full_disk_leaves_the_database(results: Results, monkeypatch: pytest.M
         away.add(structure(_id="b" * 32))
 
 
+@pytest.mark.parametrize(
+    ("durable", "disk_full", "journaled"), [(True, False, True), (False, False, None), (False, True, True)]
+)
+def test_a_write_waits_for_the_servers_disk_unless_files_have_it_and_nobody_asks(
+    results: Results, monkeypatch: pytest.MonkeyPatch, durable: bool, disk_full: bool, journaled: bool | None
+) -> None:
+    def append(*_: object, **__: object) -> None:
+        if disk_full:
+            raise OSError(28, "No space left on device")
+
+    def apply(database: Database, entry: object) -> bool:
+        concerns.append(database.write_concern.document.get("j"))
+        return True
+
+    concerns: list[bool | None] = []
+    monkeypatch.setattr(manifest, "append", append)
+    monkeypatch.setattr("gst_jobflow.store.results.apply", apply)
+    results.add(structure(), durable=durable)
+    assert concerns == [journaled]
+
+
+def test_what_the_database_did_not_take_is_on_disk(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pymongo.errors import AutoReconnect
+
+    def away(*_: object) -> None:
+        raise AutoReconnect("away")
+
+    synced: list[Path] = []
+    monkeypatch.setattr("gst_jobflow.store.results.apply", away)
+    monkeypatch.setattr(manifest, "sync", synced.append)
+    spooling = Results(results.database, results.artifacts, tmp_path)
+    assert spooling.add(structure(), durable=False) is False
+    assert synced == [tmp_path]
+    spooling.add(structure(_id="b" * 32), durable=False)
+    assert synced == [tmp_path, tmp_path]
+
+
 def test_what_neither_disk_nor_database_took_is_an_error(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     from pymongo.errors import AutoReconnect
 
     def fail(error: Exception) -> Callable[..., None]:
-        def raise_it(*_: object) -> None:
+        def raise_it(*_: object, **__: object) -> None:
             raise error
 
         return raise_it
