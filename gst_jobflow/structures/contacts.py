@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,6 +167,35 @@ def closest_pair(atoms: Atoms, within_A: float) -> float:
     """Return the smallest distance between two atoms in Å, or `within_A` where no two are as close as that."""
     d = _neighbours("d", atoms, within_A)
     return float(d.min(initial=within_A))
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Two atoms that are near each other.
+
+    Attributes
+    ----------
+    distance_A
+        Between them, Å.
+    elements
+        Of both, in alphabetical order.
+    across_boundary
+        Whether one of them is a periodic image.
+    """
+
+    distance_A: float
+    elements: tuple[str, str]
+    across_boundary: bool
+
+
+def closest_contact(atoms: Atoms, within_A: float) -> Contact | None:
+    """Return the closest two atoms, or None where no two are as close as `within_A` Å."""
+    i, j, d, shift = _neighbours("ijdS", atoms, within_A)
+    if len(d) == 0:
+        return None
+    at = int(d.argmin())
+    first, second = sorted(atoms.symbols[[i[at], j[at]]])
+    return Contact(float(d[at]), (first, second), bool(shift[at].any()))
 
 
 def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:

@@ -54,6 +54,18 @@ def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
     assert "HARD-SPHERE" not in made.stderr
 
 
+def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
+    material = hard_sphere_barrier(MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12))
+    material.positions[0] = material.positions[1] + [0.3, 0.0, 0.0]
+    write("amorphous.xyz", material, format="extxyz")
+    wrong = gst(*MUSHROOM, "--barrier", "amorphous.xyz", "-o", "cell.data")
+    assert wrong.returncode == 1 and not wrong.stdout
+    pair = "-".join(sorted(material.symbols[:2]))
+    assert f"the barrier's own atoms overlap: {pair} 0.30 Å apart" in wrong.stderr
+    assert "relax or quench it" in wrong.stderr and len(wrong.stderr.strip().splitlines()) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["amorphous.xyz"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

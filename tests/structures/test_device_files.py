@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.device import (
     CrossPointSpec,
     MushroomSpec,
@@ -148,6 +150,74 @@ def test_a_block_of_another_material_is_refused():
     thin = generate(HardSphereSpec(formula="Ge1Sb2Te4", n_atoms=252, fixed_cell_A=(18, 18, 32), min_distance_A=2.2))
     with pytest.raises(InputError, match="its density is another"):
         fit_barrier(thin, plan)
+
+
+def pressed(block, distance_A, across):
+    """A block two of whose neighbours were pressed together: over the boundary along `across`, or inside (None)."""
+    i, j, vector, shift = neighbour_list("ijDS", block, 3.2)
+    wanted = [int(across == axis) for axis in range(3)]
+    middle = np.abs(block.positions[i] + vector / 2 - block.cell.lengths() * wanted)
+    # those on both sides of the boundary stay there
+    off = middle[:, across] if across is not None else np.zeros(len(i))
+    at = np.argmin(np.where((shift == wanted).all(axis=1), off, np.inf))
+    by = vector[at] * (1 - distance_A / np.linalg.norm(vector[at])) / 2
+    changed = block.copy()
+    changed.positions[i[at]] += by
+    changed.positions[j[at]] -= by
+    return changed, "-".join(sorted(block.symbols[[i[at], j[at]]]))
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A cell whose barrier is one tile, and material for it."""
+    spec = MushroomSpec(repeat=(5, 3, 6), barrier_thickness_A=12.0, seed=3)
+    return spec, generate(barrier_spec(spec))
+
+
+@pytest.mark.parametrize(("across", "where"), [(None, "inside it"), (0, "where its tiles meet"), (1, "its tiles meet")])
+def test_material_that_overlaps_itself_is_refused(narrow, across, where, tmp_path):
+    spec, block = narrow
+    overlapping, pair = pressed(block, 1.7, across)
+    for make in (
+        lambda: build_device(spec, overlapping),
+        lambda: write_device(spec, overlapping, tmp_path / "x.data", SPECIES),
+    ):
+        with pytest.raises(InputError, match=rf"overlap: {pair} 1\.70 Å apart .*{where}, 2 Å is the least"):
+            make()
+    assert list(tmp_path.iterdir()) == []
+    # the shortest bonds of the amorphous phase are none, vibrations included
+    real, _ = pressed(block, 2.15, across)
+    assert build_device(spec, real).report["min_distance_A"] == pytest.approx(2.15, abs=0.01)
+    # who asks for shorter contacts gets them
+    allowed = spec.model_copy(update={"min_contact_A": 1.6})
+    assert build_device(allowed, overlapping).report["min_distance_A"] == pytest.approx(1.7, abs=0.01)
+
+
+def test_top_and_bottom_of_a_tile_count_where_tiles_are_stacked():
+    # a block of about half the atoms that the barrier needs is stacked, the whole block is not
+    spec = MushroomSpec(repeat=(5, 3, 8), barrier_thickness_A=24.0, barrier_density_g_cm3=5.9, seed=3)
+    plan = plan_device(spec)
+    whole = generate(barrier_spec(spec))
+    half_A = (*plan.barrier_box_A[:2], plan.barrier_box_A[2] / 2)
+    n_half = 7 * -(-sum(plan.barrier_counts.values()) // 14)
+    half = generate(HardSphereSpec(formula="Ge1Sb2Te4", n_atoms=n_half, fixed_cell_A=half_A, min_distance_A=2.4))
+    assert fit_barrier(pressed(whole, 1.7, 2)[0], plan).tiles == (1, 1, 1)
+    assert fit_barrier(half, plan).tiles == (1, 1, 2)
+    with pytest.raises(InputError, match="where its tiles meet"):
+        fit_barrier(pressed(half, 1.7, 2)[0], plan)
+
+
+def test_a_strain_that_makes_an_overlap_is_refused(narrow):
+    spec, block = narrow
+    # 8 % too long along x: bonds along it shrink with the tile
+    i, vector = neighbour_list("iD", block, 4.0)
+    at = np.argmax(np.abs(vector[:, 0]) / np.linalg.norm(vector, axis=1))
+    long = block.copy()
+    long.positions[i[at]] += vector[at] * (1 - 1.9 / np.linalg.norm(vector[at]))
+    long.set_cell(long.cell.array * [1.08, 1, 1 / 1.08], scale_atoms=True)
+    assert min_distance(long) > 2.0
+    with pytest.raises(InputError, match=r"1\.90 Å apart inside it"):
+        fit_barrier(long, plan_device(spec))
 
 
 def test_a_column_is_an_equal_share_of_its_cell():

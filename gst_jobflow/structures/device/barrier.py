@@ -11,8 +11,9 @@ import numpy as np
 
 from gst_jobflow.errors import InputError
 from gst_jobflow.structures.composition import format_formula
+from gst_jobflow.structures.contacts import closest_contact
 from gst_jobflow.structures.device.plan import DevicePlan, plan_device
-from gst_jobflow.structures.device.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.structures.device.spec import MIN_CONTACT_A, OVERLAP_A, CrossPointSpec, MushroomSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def barrier_tiling(spec: CrossPointSpec | MushroomSpec) -> Tiling:
     return Tiling((n_x, n_y, 1), per_tile, (box_A[0] / n_x, box_A[1] / n_y, box_A[2] * grown))
 
 
-def fit_barrier(block: Atoms, plan: DevicePlan) -> Slab:
+def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTACT_A) -> Slab:
     """Tile a block of amorphous material to the barrier of a cell, with exactly the atoms that it needs.
 
     The block is repeated, strained sideways at constant volume until a whole number of tiles fits, and cut along z
@@ -133,12 +134,14 @@ def fit_barrier(block: Atoms, plan: DevicePlan) -> Slab:
         other of about the composition.
     plan
         Of the cell.
+    min_contact_A
+        Of the cell; only one below `spec.OVERLAP_A` plays a role.
 
     Raises
     ------
     InputError
-        If the block is of another composition, has no right angles, does not fit sideways, or would give a barrier
-        thinner or thicker than planned by more than 15 %.
+        If the block is of another composition, has no right angles, does not fit sideways, would give a barrier
+        thinner or thicker than planned by more than 15 %, or has atoms that overlap, where tiles meet included.
     """
     _check_block(block, plan)
     edges = block.cell.lengths()
@@ -161,6 +164,7 @@ def fit_barrier(block: Atoms, plan: DevicePlan) -> Slab:
             f"the barrier would be {thickness_A:.2f} Å thick, planned were {need[2]:.2f} Å: its density is another",
             "set barrier_density_g_cm3 to that of the block, or make the block anew from barrier_spec(spec)",
         )
+    _check_overlap(block, scale, n_z > 1, min(OVERLAP_A, min_contact_A))
     numbers, positions = _tiled(block, (n_x, n_y, n_z), scale)
     numbers, positions = _lowest_of_each(numbers, positions, plan.barrier_counts)
     return Slab(
@@ -179,6 +183,23 @@ def _tiled(block: Atoms, tiles: tuple[int, int, int], scale: NDArray) -> tuple[N
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in tiles), indexing="ij"), axis=-1).reshape(-1, 3) * edges
     positions = (steps[:, None, :] + inside[None, :, :]).reshape(-1, 3)
     return np.tile(block.numbers.astype(np.uint8), len(steps)), positions
+
+
+def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) -> None:
+    """Refuse a strained block whose atoms overlap; its top meets its bottom only where tiles are stacked."""
+    tile = block.copy()
+    tile.set_cell(block.cell.array * scale, scale_atoms=True)
+    tile.pbc = (True, True, stacked)
+    tile.positions %= tile.cell.lengths()
+    closest = closest_contact(tile, floor_A)
+    if closest is None:
+        return
+    where = "where its tiles meet" if closest.across_boundary else "inside it"
+    raise InputError(
+        f"the barrier's own atoms overlap: {'-'.join(closest.elements)} {closest.distance_A:.2f} Å apart {where}, "
+        f"{floor_A:g} Å is the least",
+        "relax or quench it in its own periodic cell, give other material, or hard-sphere for a look",
+    )
 
 
 def _lowest_of_each(numbers: NDArray, positions: NDArray, counts: dict[str, int]) -> tuple[NDArray, NDArray]:

@@ -64,7 +64,7 @@ def build_device(spec: CrossPointSpec | MushroomSpec, barrier: Atoms) -> DeviceC
     from ase import Atoms as PlainAtoms
 
     plan = plan_device(spec)
-    slab = fit_barrier(barrier, plan)
+    slab = fit_barrier(barrier, plan, spec.min_contact_A)
     strip = electrode_strip(spec, plan.crystal)
     bottom_A = crystal_bottom_A(spec, slab.box_A[2])
     n_mobile = plan.crystal.n_atoms

@@ -106,7 +106,7 @@ def write_device(
     n_atoms = plan.crystal.n_atoms + sum(plan.barrier_counts.values())
     types = _types_of(device_counts(spec), species_order)
     check_room(path, n_atoms)
-    slab = fit_barrier(barrier, plan)
+    slab = fit_barrier(barrier, plan, spec.min_contact_A)
     with _opened(path) as file:
         writer = _Writer(file, types, n_atoms, path.name, progress)
         comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"

@@ -22,6 +22,9 @@ AMORPHOUS_G_CM3 = 5.9
 """Density of amorphous GST that barriers get unless told otherwise."""
 MIN_CONTACT_A = 2.5
 """Smallest distance that a new cell has across its seams unless told otherwise."""
+OVERLAP_A = 2.0
+"""Atoms of a barrier that are nearer than this overlap: the shortest bonds of amorphous GST, Ge-Ge, are 2.4 to 2.5 Å,
+and vibrations take 0.2 Å off them. A `min_contact_A` that is smaller still allows as much."""
 BLOCK_ATOMS = 3000
 """Barriers of more atoms than this are tiles of one melted and quenched block."""
 
