@@ -10,7 +10,10 @@ import typer
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import Trajectory
+    from collections.abc import Iterable, Sequence
+
+    from gst_jobflow.documents import Structure, Trajectory
+    from gst_jobflow.selection.cluster_choice import Candidate
     from gst_jobflow.selection.frames import Found
     from gst_jobflow.store import Results
 
@@ -82,7 +85,17 @@ def select(
     where: WhereOption = None,
     trajectory: FromOption = None,
     every: EveryOption = 1,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label and refused.")] = 300,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label.")] = 300,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Cut cells around the atoms that extrapolate out of larger frames.")
+    ] = False,
+    radius: Annotated[
+        float | None, typer.Option(min=0, help="What stays as it was around such an atom, Å; else the cutoff.")
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Smallest distance at their seam, Å; else 0.8 of the covalent radii's sum."),
+    ] = None,
     config_type: Annotated[
         str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
     ] = None,
@@ -94,13 +107,16 @@ def select(
     """Choose structures that a potential extrapolates on, diverse by D-optimality, as candidates for labels.
 
     Each adds what the active set and those chosen before it lack. Frames of a trajectory are stored as structures;
-    stored structures get the tags.
+    stored structures get the tags. Of frames too large for a label, cells around single atoms are stored.
 
-    Example: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2
+    Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
+    gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
     """
+    from gst_jobflow.errors import InputError
     from gst_jobflow.importing.options import known_config_type
     from gst_jobflow.programs import cores
     from gst_jobflow.selection.choice import candidates, choose, grade
+    from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates
     from gst_jobflow.store import Results
 
     limits = _window(window)
@@ -108,6 +124,16 @@ def select(
     project = open_project()
     results = Results.open(project)
     known = _potential(results, potential)
+    if cluster:
+        cut = Cut(limits, max_atoms, radius, floor)
+        frames, run = _large(results, where, trajectory, every)
+        cells, dropped = choose_clusters(results, project.settings, known, frames, cut, number, cores())
+        documents = cluster_candidates(results, known, cells, run, cut.radius(known), tag or [], iteration, kind)
+        new = 0 if dry_run else results.add_many(documents)[0]
+        _say_clusters(known.id, cells, dropped, documents, new, dry_run, as_json)
+        return
+    if radius is not None or floor is not None:
+        raise InputError("--radius and --floor are of cells that are cut out", "add --cluster")
     found, run = _found(results, [], where, trajectory, every, max_atoms)
     grades = grade(results, project.settings, known, found, cores=cores())
     chosen = choose(results, project.settings, known, list(zip(found, grades, strict=True)), limits, number)
@@ -166,10 +192,61 @@ def _found(
     found = frames.file_structures(files) if files else frames.stored_structures(results, where or [])
     if max_atoms and (large := [each for each in found if len(each.atoms) > max_atoms]):
         raise InputError(
-            f"{len(large)} of {len(found)} structures have more than {max_atoms} atoms: only whole cells are taken",
-            f"-w 'n_atoms<={max_atoms}', or set --max-atoms",
+            f"{len(large)} of {len(found)} structures have more than {max_atoms} atoms: whole cells are taken up to it",
+            f"-w 'n_atoms<={max_atoms}', or cut cells out of the larger ones: -w 'n_atoms>{max_atoms}' --cluster",
         )
     return found, None
+
+
+def _large(
+    results: Results, where: list[str] | None, trajectory: str | None, every: int
+) -> tuple[Iterable[Found], Trajectory | None]:
+    """The frames that cells are cut from, those of a trajectory one at a time, and the trajectory."""
+    from gst_jobflow.selection import frames
+
+    if where is None and trajectory is not None:
+        run = frames.find_trajectory(results, trajectory)
+        return frames.iter_trajectory(results, run, every), run
+    return _found(results, [], where, trajectory, every)
+
+
+def _say_clusters(
+    potential_id: str,
+    cells: Sequence[Candidate],
+    dropped: dict[str, str],
+    documents: Sequence[Structure],
+    new: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Print the ids of cells that were cut out, and beside them what people look at before they pay for labels."""
+    rows: list[dict[str, Any]] = [
+        {
+            "structure_id": document.id,
+            "from": each.name,
+            "formula": each.cluster.atoms.get_chemical_formula(mode="metal"),
+            "n_atoms": len(each.cluster.atoms),
+            "n_deleted": each.cluster.n_deleted,
+            "gamma": each.gamma,
+            "max_gamma": each.max_gamma,
+            "min_distance_A": document.min_distance_A,
+            "gain": each.gain,
+        }
+        for each, document in zip(cells, documents, strict=True)
+    ]
+    if as_json:
+        print_json({"potential_id": potential_id, "new": new, "dropped": dropped, "structures": rows})
+        return
+    for row in rows:
+        typer.echo(row["structure_id"])
+        say(
+            f"{row['from']}: {row['formula']}, gamma {row['gamma']:.4g}, {row['max_gamma']:.4g} in all of the cell, "
+            f"closest contact {row['min_distance_A']:.3g} Å, {row['n_deleted']} atoms taken out"
+        )
+    for name, why in dropped.items():
+        say(f"dropped: {name}: {why}")
+    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(rows) - new} known before"
+    say(f"{len(rows)} cells chosen, {len(dropped)} dropped; {what}")
 
 
 def _window(text: str) -> tuple[float, float]:

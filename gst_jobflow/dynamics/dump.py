@@ -64,6 +64,10 @@ class Frame:
         images = np.stack([self.extra[name] for name in ("ix", "iy", "iz")], axis=1)
         return self.positions + images @ self.cell
 
+    def fractional(self) -> NDArray:
+        """Return positions (n, 3) in units of the cell's vectors, from its lower corner."""
+        return (self.positions - self.origin) @ np.linalg.inv(self.cell)
+
     def to_atoms(self, elements: list[str]) -> Atoms:
         """Return an ASE Atoms; `elements` in the order of the LAMMPS types."""
         from ase import Atoms

@@ -113,9 +113,7 @@ def candidates(
         known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
         return [each.model_copy(update={"tags": tags}) for each in known]
     start = start_of(results, trajectory)
-    if config_type is None:
-        last = trajectory.final_structure_id
-        config_type = results.get(Structure, last).config_type if last else start.config_type
+    config_type = config_type or kind_of_frames(results, trajectory, start)
     return [
         structure_document(
             each.found.atoms,
@@ -136,3 +134,11 @@ def candidates(
         )
         for each in chosen
     ]
+
+
+def kind_of_frames(results: Results, trajectory: Trajectory, start: Structure) -> ConfigType:
+    """The config_type of a trajectory's last structure, or else of its start."""
+    from gst_jobflow.documents import Structure
+
+    last = trajectory.final_structure_id
+    return results.get(Structure, last).config_type if last else start.config_type

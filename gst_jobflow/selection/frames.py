@@ -104,10 +104,14 @@ def trajectory_frames(
     """
     if most_atoms is not None and trajectory.n_atoms > most_atoms:
         raise InputError(
-            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: only whole cells of up to {most_atoms} are "
-            "taken",
-            "take them from runs of small cells, or set --max-atoms",
+            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: whole cells are taken up to {most_atoms}",
+            "cut cells around the atoms that extrapolate: --cluster",
         )
+    return list(iter_trajectory(results, trajectory, every))
+
+
+def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[Found]:
+    """As :func:`trajectory_frames` of cells of any size, one in memory at a time."""
     if trajectory.potential_id is None:
         raise InputError(
             f"the frames of trajectory {trajectory.id} are stored structures, with labels",
@@ -115,13 +119,12 @@ def trajectory_frames(
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
-    found = [
-        Found(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
-        for frame in islice(_frames(results, dumps), 0, None, every)
-    ]
-    if not found:
+    there_is_one = False
+    for frame in islice(_frames(results, dumps), 0, None, every):
+        there_is_one = True
+        yield Found(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+    if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
-    return found
 
 
 def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[Frame]:

@@ -50,7 +50,12 @@ class Grade:
 
 
 def gammas(
-    engine: LammpsEngine, potential: PotentialFiles, structures: Sequence[Atoms], directory: Path, at_once: int = 1
+    engine: LammpsEngine,
+    potential: PotentialFiles,
+    structures: Sequence[Atoms],
+    directory: Path,
+    at_once: int = 1,
+    ranks: int = 1,
 ) -> list[np.ndarray]:
     """Return the extrapolation grade of each atom of each structure, (n_atoms,), in the order of its atoms.
 
@@ -59,7 +64,9 @@ def gammas(
     Parameters
     ----------
     directory
-        Each of the `at_once` runs of LAMMPS, of one rank, has a folder in it.
+        Each of the `at_once` runs of LAMMPS has a folder in it.
+    ranks
+        Of each run. Cells of a few atoms cannot be shared out among several.
 
     Raises
     ------
@@ -79,7 +86,8 @@ def gammas(
     parts = [range(start, len(structures), at_once) for start in range(min(at_once, len(structures)))]
 
     def part(number: int) -> list[np.ndarray]:
-        return _run(engine, potential, [structures[place] for place in parts[number]], Path(directory) / str(number))
+        chosen = [structures[place] for place in parts[number]]
+        return _run(engine.with_ranks(ranks), potential, chosen, Path(directory) / str(number))
 
     found: list[np.ndarray] = [np.empty(0)] * len(structures)
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -114,8 +122,7 @@ def _run(
                 "run 0 post no",
                 f"write_dump all custom {_FILE} id type x y z f_gamma modify sort id append yes format float %.15g",
             ]
-    # one rank: cells of a few atoms cannot be shared out
-    engine.with_ranks(1).run("\n".join([*lines, end_line(), ""]), directory).require_success()
+    engine.run("\n".join([*lines, end_line(), ""]), directory).require_success()
     written = [frame.extra["f_gamma"] for frame in iter_frames(directory / _FILE)]
     places = [number for numbers in alike.values() for number in numbers]
     if [len(gamma) for gamma in written] != [len(structures[place]) for place in places]:

@@ -209,6 +209,16 @@ def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
     return float((d / allowed.matrix_A[allowed.types[i], allowed.types[j]]).min())
 
 
+def close_pairs(atoms: Atoms, allowed: PairDistances) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the atoms of all pairs that are closer than `allowed`, each pair once, periodic images too.
+
+    An atom that is too close to its own image is a pair with itself.
+    """
+    i, j, d = _neighbours("ijd", atoms, allowed.matrix_A, allowed.types)
+    kept = (i <= j) & (d < allowed.matrix_A[allowed.types[i], allowed.types[j]])
+    return i[kept], j[kept]
+
+
 def push_apart(
     atoms: Atoms,
     allowed: PairDistances,

@@ -161,6 +161,52 @@ def test_stored_structures_and_files_are_graded_and_chosen(
     assert code == 0 and "largest gamma" in out and "of 4 structures are above 1" in err
 
 
+def test_cells_are_cut_out_of_large_frames(
+    gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    potential = stored(results, tiny_potential)
+    start = structure_document(soft_crystal((4, 4, 4)), "device", group="a group")
+    results.add(start)
+    late = soft_crystal((4, 4, 4))
+    # two atoms near neighbours, far from each other
+    late.positions[100] += 0.6 * late.get_distance(100, 101, mic=True, vector=True)
+    late.positions[400] += 0.55 * late.get_distance(400, 401, mic=True, vector=True)
+    file = dump(tmp_path / "dump_1.lammpstrj.gz", {0: soft_crystal((4, 4, 4)), 50: late})
+    known = {"protocol": "RESET", "stages": [], "state": "finished", "timestep_fs": 1.0, "formula": "SbTe", "seed": 1}
+    run = Trajectory(
+        _id="big", name="big", potential_id=potential, start_structure_id=start.id, n_atoms=512, n_steps=50,
+        duration_ps=0.05, n_frames=2, files=[results.artifacts.put(file)], **known,
+    )  # fmt: skip
+    results.add(run)
+    before, after = (
+        row["max_gamma"]
+        for row in json.loads(gst("gamma", "--potential", "tiny", "--from", "big", "--json")[1])["structures"]
+    )
+    assert after > 1.2 * before
+    words = ("select", "--potential", "tiny", "--from", "big", "--cluster", "-n", "2", "--tag", "cut", "--gamma")
+    code, out, err = gst(*words, str(before + 1e-6), "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["new"], len(told["structures"])) == (2, 2), told
+    centres = {int(row["from"].rpartition(" ")[2]) for row in told["structures"]}
+    assert all(row["from"].startswith("step 50 atom") for row in told["structures"]), told
+    one, other = results.get_many(Structure, [row["structure_id"] for row in told["structures"]])
+    assert one.n_atoms < 300 and one.group == "a group" and one.config_type == "device" and one.tags == ["cut"]
+    assert one.parents == [start.id] and one.min_distance_A is not None
+    assert {one.source["atom"], other.source["atom"]} == centres
+    assert one.source["builder"] == "cluster" and one.source["gamma"] <= one.source["max_gamma"]
+    # by gst structures gamma, which knows nothing of frames
+    again = json.loads(gst("gamma", "-w", "tags=cut", "--potential", "tiny", "--json")[1])["structures"]
+    assert sorted(row["max_gamma"] for row in again) == pytest.approx(
+        sorted(row["max_gamma"] for row in told["structures"])
+    )
+    code, _, err = gst(*words, str(before + 1e-6))
+    assert code == 0 and "gamma" in err and "0 new, 2 known before" in err
+    of_stored = gst("select", "--potential", "tiny", "-w", "n_atoms=512", "--cluster", "--gamma", "1e6", "--dry-run")
+    assert of_stored[0] == 1 and "no atom has gamma in 1e+06..inf" in of_stored[2]
+
+
 def test_what_cannot_be_chosen_from_is_one_line(
     gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
 ) -> None:
@@ -169,8 +215,11 @@ def test_what_cannot_be_chosen_from_is_one_line(
     stored_trajectory(results, "tiny", tmp_path, n_atoms=5000)
     select = ("select", "--potential", "tiny")
     for words, text in (
-        ((*select, "--from", "run5000", "--gamma", "2"), "has 5000 atoms: only whole cells of up to 300 are taken"),
+        ((*select, "--from", "run5000", "--gamma", "2"), "has 5000 atoms: whole cells are taken up to 300"),
         ((*select, "--from", "run9", "--gamma", "2"), "no trajectory 'run9'"),
+        ((*select, "--from", "run5000", "--gamma", "2", "--cluster"), "has 8 atoms: cells of up to 300 are labelled"),
+        ((*select, "--from", "run5000", "--gamma", "2", "--cluster", "--radius", "4"), "below the potential's cutoff"),
+        ((*select, "--from", "run5000", "--gamma", "2", "--floor", "2"), "add --cluster"),
         ((*select, "--from", "run5000", "--gamma", "5:2"), "the range is empty"),
         ((*select, "--from", "run5000", "--gamma", "high"), "not numbers"),
         ((*select, "--gamma", "2"), "of which structures?"),

@@ -1,0 +1,272 @@
+"""Choose atoms of large frames that a potential does not know, and make of each a cell that can be labelled."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.errors import DataError, InputError, RunError
+from gst_jobflow.selection.clusters import Cluster, Frame, centres, part_seam, seam_problem
+from gst_jobflow.selection.grade import gammas
+from gst_jobflow.selection.seam import relax_seam
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.selection.frames import Found
+    from gst_jobflow.selection.pick import Rows
+    from gst_jobflow.settings import Settings
+    from gst_jobflow.store import Results
+
+MOST_OF_A_FRAME = 200
+"""Atoms of one frame that are looked at, those of the largest grade."""
+GAMMA_TOLERANCE = 1e-6
+"""Relative: how far the grade of the centre may be from what it was in the frame. It is computed anew in the cell."""
+_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How cells are cut.
+
+    Attributes
+    ----------
+    window
+        Grades of the atoms that are looked at; no atom of the cell may be above the upper one.
+    radius_A
+        Around an atom, what stays as it was. None: the potential's cutoff, which is the least.
+    floor_A
+        Smallest distance at a seam; None: 0.8 of the sum of the covalent radii.
+    """
+
+    window: tuple[float, float]
+    max_atoms: int
+    radius_A: float | None = None
+    floor_A: float | None = None
+
+    def radius(self, potential: Potential) -> float:
+        """The radius, which is not below the cutoff of `potential`.
+
+        Raises
+        ------
+        InputError
+            It is.
+        """
+        if self.radius_A is not None and self.radius_A < potential.cutoff_A:
+            raise InputError(
+                f"a radius of {self.radius_A:g} Å is below the potential's cutoff of {potential.cutoff_A:g} Å",
+                "atoms between them would not be those that the potential extrapolates on",
+            )
+        return self.radius_A or potential.cutoff_A
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An atom of a frame and the cell around it.
+
+    Attributes
+    ----------
+    structure_id, step
+        Of the frame: that of a stored structure, or the step of a trajectory.
+    atom
+        Its place in the frame, from 0.
+    gamma
+        In the frame, and in the cell to `GAMMA_TOLERANCE`.
+    max_gamma
+        Of all atoms of the cell, when its seam is relaxed.
+    gain
+        As :class:`gst_jobflow.selection.choice.Chosen`, of this atom alone.
+    """
+
+    name: str
+    structure_id: str | None
+    step: int | None
+    atom: int
+    gamma: float
+    cluster: Cluster
+    max_gamma: float = 0.0
+    gain: float = 0.0
+
+
+def find_centres(
+    engine: LammpsEngine, files: PotentialFiles, frames: Iterable[Found], cut: Cut, radius_A: float
+) -> Iterator[Candidate]:
+    """Grade frames one by one, on all ranks of `engine`, and cut the cells around what extrapolates.
+
+    Raises
+    ------
+    InputError
+        A frame is no larger than what is labelled whole, or as :meth:`Frame.cut`.
+    """
+    for found in frames:
+        if len(found.atoms) <= cut.max_atoms:
+            raise InputError(
+                f"{found.name} has {len(found.atoms)} atoms: cells of up to {cut.max_atoms} are labelled whole",
+                "leave --cluster out, or say -w 'n_atoms>…'",
+            )
+        with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
+            gamma = gammas(engine, files, [found.atoms], Path(name), ranks=engine.ranks)[0]
+        frame = Frame(found.atoms)
+        for atom in centres(found.atoms, gamma, cut.window, radius_A, MOST_OF_A_FRAME):
+            cluster = frame.cut(atom, radius_A, cut.max_atoms, cut.floor_A)
+            name = f"{found.name} atom {atom}"
+            yield Candidate(name, found.structure_id, found.step, atom, float(gamma[atom]), cluster)
+
+
+def choose_clusters(
+    results: Results,
+    settings: Settings,
+    potential: Potential,
+    frames: Iterable[Found],
+    cut: Cut,
+    number: int,
+    cores: int = 1,
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Choose up to `number` atoms by greedy D-optimality and relax the seams of their cells.
+
+    Where a cell comes out unsound, the choice is made again without it.
+
+    Returns
+    -------
+    tuple
+        The chosen in order, and of cells that were dropped, by name, why.
+
+    Raises
+    ------
+    InputError
+        No atom of any frame has a grade within the limits, or as :func:`find_centres`.
+    """
+    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.programs import lammps_engine
+    from gst_jobflow.selection.pick import pick
+
+    engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)
+    with tempfile.TemporaryDirectory(prefix="gst_clusters_") as name:
+        files = potential_files(results, potential, Path(name))
+        left = list(find_centres(engine, files, frames, cut, radius_A))
+        if not left:
+            low, high = cut.window
+            raise InputError(f"no atom has gamma in {low:g}..{high:g}", "gst structures gamma shows what there is")
+        rows = dict(zip((each.name for each in left), _of_centres(settings, files, left), strict=True))
+        sound: dict[str, Candidate] = {}
+        dropped: dict[str, str] = {}
+        while True:
+            places = pick([rows[each.name] for each in left], number)
+            new = [left[place] for place, _ in places if left[place].name not in sound]
+            if not places:
+                name, why = next(iter(dropped.items()))
+                raise InputError(f"all {len(dropped)} cells are unsound; {name}: {why}", "set --floor or --max-atoms")
+            if not new:
+                return [replace(sound[left[place].name], gain=gain) for place, gain in places], dropped
+            finished = finish(engine, files, new, cut, radius_A, Path(name), cores)
+            sound.update({each.name: each for each in finished if isinstance(each, Candidate)})
+            dropped.update({each.name: why for each, why in zip(new, finished, strict=True) if isinstance(why, str)})
+            left = [each for each in left if each.name not in dropped]
+
+
+def _of_centres(settings: Settings, files: PotentialFiles, candidates: Sequence[Candidate]) -> list[Rows]:
+    """The coordinates of the centres in the active set, for :func:`pick`; a few cells in memory at a time."""
+    from gst_jobflow.selection.projections import coordinates
+
+    rows: list[Rows] = []
+    for start in range(0, len(candidates), _AT_ONCE):
+        part = [each.cluster.atoms for each in candidates[start : start + _AT_ONCE]]
+        for atoms, of_one in zip(part, coordinates(settings, files, part), strict=True):
+            # the centre is the first atom, so the first of its element
+            element = atoms[0].symbol
+            rows.append({element: of_one[element][:1].copy()})
+    return rows
+
+
+def finish(
+    engine: LammpsEngine,
+    files: PotentialFiles,
+    candidates: Sequence[Candidate],
+    cut: Cut,
+    radius_A: float,
+    directory: Path,
+    at_once: int = 1,
+) -> list[Candidate | str]:
+    """Relax the seams of cells and look at what came out; of an unsound one, what is wrong."""
+
+    def relaxed(candidate: Candidate) -> Candidate | str:
+        try:
+            with tempfile.TemporaryDirectory(dir=directory) as name:
+                cluster = relax_seam(engine, files, candidate.cluster, radius_A, Path(name))
+            # a potential that extrapolates may have pulled two atoms together
+            cluster = part_seam(cluster, cut.floor_A)
+        except (RunError, DataError) as err:
+            return f"its seam cannot be relaxed: {err.message}"
+        return seam_problem(cluster, radius_A, cut.floor_A) or replace(candidate, cluster=cluster)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        tried = list(pool.map(relaxed, candidates))
+    good = [each for each in tried if isinstance(each, Candidate)]
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        grades = gammas(engine, files, [each.cluster.atoms for each in good], Path(name) / "gamma", at_once)
+    graded = {each.name: _graded(each, gamma, cut.window[1]) for each, gamma in zip(good, grades, strict=True)}
+    return [each if isinstance(each, str) else graded[each.name] for each in tried]
+
+
+def _graded(candidate: Candidate, gamma: np.ndarray, most: float) -> Candidate | str:
+    if not np.isclose(gamma[0], candidate.gamma, rtol=GAMMA_TOLERANCE, atol=0):
+        return f"gamma of its centre is {gamma[0]:.6g} in the cell and {candidate.gamma:.6g} in the frame"
+    if gamma.max() > most:
+        return f"an atom of its cell has gamma {gamma.max():.3g}"
+    return replace(candidate, max_gamma=float(gamma.max()))
+
+
+def cluster_candidates(
+    results: Results,
+    potential: Potential,
+    chosen: Sequence[Candidate],
+    trajectory: Trajectory | None,
+    radius_A: float,
+    tags: list[str],
+    iteration: int,
+    config_type: ConfigType | None = None,
+) -> list[Structure]:
+    """Make the documents of chosen cells, in the group of their trajectory or structure.
+
+    `config_type` None: as :func:`gst_jobflow.selection.choice.candidates`; of a stored structure, its own.
+    """
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.selection.choice import kind_of_frames
+    from gst_jobflow.selection.frames import start_of
+    from gst_jobflow.store.atoms import structure_document
+
+    documents = []
+    for each in chosen:
+        parent = start_of(results, trajectory) if trajectory else results.get(Structure, str(each.structure_id))
+        kind = config_type or (kind_of_frames(results, trajectory, parent) if trajectory else parent.config_type)
+        documents.append(
+            structure_document(
+                each.cluster.atoms,
+                kind,
+                source={
+                    "builder": "cluster",
+                    "trajectory_id": trajectory.id if trajectory else None,
+                    "step": each.step,
+                    "atom": each.atom,
+                    "potential_id": potential.id,
+                    "gamma": each.gamma,
+                    "max_gamma": each.max_gamma,
+                    "gain": each.gain,
+                    "radius_A": radius_A,
+                    "n_held": each.cluster.n_core,
+                    "n_deleted": each.cluster.n_deleted,
+                },
+                parents=[parent.id],
+                group=parent.group,
+                iteration=iteration,
+                tags=tags,
+            )
+        )
+    return documents

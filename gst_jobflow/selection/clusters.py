@@ -1,0 +1,203 @@
+"""Cells small enough for labels, cut around one atom of a large frame.
+
+What the potential sees of the atom is kept as it is; the rest of the cell only has to be sound where its faces meet.
+The procedure is that of Hodapp and Shapeev, Mach. Learn.: Sci. Technol. 1, 045005 (2020), and of Lysogorskiy et al.,
+Phys. Rev. Mater. 7, 043801 (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
+
+SHELL_A = 0.5
+"""Atoms up to this far beyond the radius are held, too: those that move stay clear of the centre's surroundings."""
+GAP_A = 3.0
+"""At least so much of the cell lies between what is held and its image: a contact fits in, and something that moves."""
+_EDGE_STEPS_A = np.arange(0.0, 3.01, 0.25)
+_FLOOR_OF_RADII = 0.8
+_COINCIDENT = 0.7
+"""Of the floor. Below, one of the two atoms is taken out; above, they are pushed apart."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A periodic cell around one atom.
+
+    Attributes
+    ----------
+    atoms
+        The centre first, in the middle of the cell; then the others of the core.
+    n_core
+        Atoms that are where they were in the frame, relative to the centre.
+    n_deleted
+        Atoms that were taken out at the seam, since another one sat there.
+    """
+
+    atoms: Atoms
+    n_core: int
+    n_deleted: int
+
+
+def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistances:
+    """The smallest distances that are allowed at a seam: `floor_A`, or 0.8 of the sum of the covalent radii."""
+    from ase.data import atomic_numbers, covalent_radii
+
+    listed = list(species)
+    names = sorted(set(listed))
+    pairs: Mapping[str, float] = {
+        f"{one}-{other}": _FLOOR_OF_RADII * sum(covalent_radii[atomic_numbers[name]] for name in (one, other))
+        for one in names
+        for other in names
+    }
+    return PairDistances(listed, {} if floor_A else pairs, floor_A or 1.0)
+
+
+def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_A: float, most: int) -> list[int]:
+    """The atoms whose grade is in `window`, the largest first, none within `apart_A` of one before it.
+
+    Parameters
+    ----------
+    gamma
+        Of each atom, shape (n_atoms,).
+    most
+        Not more than these.
+    """
+    from matscipy.neighbours import neighbour_list
+
+    low, high = window
+    inside = np.flatnonzero((gamma >= low) & (gamma <= high))
+    inside = inside[np.argsort(-gamma[inside], kind="stable")]
+    i, j = neighbour_list("ij", positions=atoms.positions[inside], cell=atoms.cell.array, pbc=[True] * 3,
+                          cutoff=apart_A)  # fmt: skip
+    starts = np.searchsorted(i, np.arange(len(inside) + 1))
+    free = np.ones(len(inside), bool)
+    chosen: list[int] = []
+    for place in range(len(inside)):
+        if len(chosen) == most:
+            break
+        if free[place]:
+            chosen.append(int(inside[place]))
+            free[j[starts[place] : starts[place + 1]]] = False
+    return chosen
+
+
+class Frame:
+    """A large periodic frame to cut cells from."""
+
+    def __init__(self, atoms: Atoms) -> None:
+        self.atoms = atoms
+        self.cell = atoms.cell.array
+        self.fractional = atoms.positions @ np.linalg.inv(self.cell)
+        self.heights_A = 1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
+
+    def cut(self, centre: int, radius_A: float, max_atoms: int, floor_A: float | None = None) -> Cluster:
+        """Cut the cell around an atom whose faces fit best, and part the atoms that are too close at its seam.
+
+        Its vectors are along those of the frame, so that a direction in which the frame is no wider than the cell
+        keeps its own period. Of widths up to 3 Å above the smallest, it has the one with the fewest contacts below the
+        floor.
+
+        Parameters
+        ----------
+        radius_A
+            All atoms within it of the centre stay where they are.
+        floor_A
+            As for :func:`floors`.
+
+        Raises
+        ------
+        InputError
+            The smallest cell has more than `max_atoms` atoms.
+        """
+        smallest_A, held_A = 2 * (radius_A + SHELL_A) + GAP_A, radius_A + SHELL_A
+        # in -1/2 ... 1/2, the upper end not included
+        offset = (self.fractional - self.fractional[centre] + 0.5) % 1.0 - 0.5
+        near = np.flatnonzero((np.abs(offset) <= (smallest_A + _EDGE_STEPS_A[-1]) / self.heights_A / 2).all(axis=1))
+        places = near[np.argsort(near != centre, kind="stable")]
+        tried = []
+        for more_A in _EDGE_STEPS_A:
+            cell = self._cell(places, offset[places], smallest_A + more_A, held_A)
+            if len(cell.atoms) > max_atoms:
+                break
+            tried.append((len(close_pairs(cell.atoms, floors(cell.atoms.symbols, floor_A))[0]), len(tried), cell))
+        if not tried:
+            raise InputError(
+                f"the cell around atom {centre} has {len(cell.atoms)} atoms, {smallest_A:.3g} Å wide for a radius of "
+                f"{radius_A:g} Å",
+                f"--max-atoms {10 * (len(cell.atoms) // 10 + 1)}, or a potential of shorter cutoff",
+            )
+        return part_seam(min(tried)[2], floor_A)
+
+    def _cell(self, places: np.ndarray, offset: np.ndarray, width_A: float, held_A: float) -> Cluster:
+        """The part of the frame that is `width_A` wide around the first of `places`, made periodic, its core first."""
+        share = np.minimum(1.0, width_A / self.heights_A)
+        inside = ((offset >= -share / 2) & (offset < share / 2)).all(axis=1)
+        apart = offset[inside] @ self.cell
+        beyond = np.linalg.norm(apart, axis=1) > held_A
+        order = np.argsort(beyond, kind="stable")
+        cell = share[:, None] * self.cell
+        numbers = self.atoms.numbers[places[inside][order]]
+        atoms = Atoms(numbers, positions=apart[order] + cell.sum(axis=0) / 2, cell=cell, pbc=True)
+        return Cluster(atoms, int((~beyond).sum()), 0)
+
+
+def part_seam(cluster: Cluster, floor_A: float | None = None) -> Cluster:
+    """Take out atoms that sit on another one beyond the core, and push the others apart up to the floor."""
+    atoms, deleted = cluster.atoms.copy(), cluster.n_deleted
+    while (worst := _coincident(atoms, cluster, floor_A)) is not None:
+        del atoms[worst]
+        deleted += 1
+    movable = np.arange(len(atoms)) >= cluster.n_core
+    push_apart(atoms, floors(atoms.symbols, floor_A), movable)
+    return Cluster(atoms, cluster.n_core, deleted)
+
+
+def _coincident(atoms: Atoms, cluster: Cluster, floor_A: float | None) -> int | None:
+    """The atom beyond the core that sits on most others; of equals one of the element that there is too much of."""
+    first, second = close_pairs(atoms, floors(atoms.symbols, floor_A).scaled(_COINCIDENT))
+    free = (first >= cluster.n_core) | (second >= cluster.n_core)
+    ends = np.concatenate([first[free], second[free]])
+    ends = ends[ends >= cluster.n_core]
+    if not len(ends):
+        return None
+    counts = np.bincount(ends, minlength=len(atoms))
+    share = {symbol: (atoms.symbols == symbol).mean() - (cluster.atoms.symbols == symbol).mean()
+             for symbol in set(atoms.symbols)}  # fmt: skip
+    return max(np.flatnonzero(counts).tolist(), key=lambda place: (counts[place], share[atoms.symbols[place]], place))
+
+
+def seam_problem(cluster: Cluster, radius_A: float, floor_A: float | None = None) -> str:
+    """What is wrong with a cell: a contact below the floor that involves a moved atom, or one that came too near.
+
+    Empty where nothing is.
+    """
+    atoms = cluster.atoms
+    first, second = close_pairs(atoms, floors(atoms.symbols, floor_A))
+    if bad := int(((first >= cluster.n_core) | (second >= cluster.n_core)).sum()):
+        return f"{bad} contacts at the seam are below the floor"
+    near = atoms.get_distances(0, range(cluster.n_core, len(atoms)), mic=True) if len(atoms) > cluster.n_core else []
+    if np.min(near, initial=np.inf) <= radius_A:
+        return "an atom of the seam moved into the surroundings of the centre"
+    return ""
+
+
+def with_positions(cluster: Cluster, positions: np.ndarray) -> Cluster:
+    """The same cell with the atoms beyond the core at new places, (n_atoms, 3) in Å.
+
+    Raises
+    ------
+    DataError
+        A place is not finite.
+    """
+    if not np.isfinite(positions).all():
+        raise DataError("a position is not finite", "the seam cannot be relaxed with this potential")
+    atoms = cluster.atoms.copy()
+    atoms.positions[cluster.n_core :] = positions[cluster.n_core :]
+    return Cluster(atoms, cluster.n_core, cluster.n_deleted)
