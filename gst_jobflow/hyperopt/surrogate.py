@@ -2,25 +2,33 @@
 
 scikit-learn's Gaussian process with a Matérn 5/2 kernel, a length scale for each field and a little noise. The loss
 goes through a Box-Cox transformation first: errors of fits spread over decades, and without it one bad corner of the
-space sets the scale.
+space sets the scale. scikit-learn finds the hyperparameters; with those, closed forms give all the rest.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.hyperopt.gaussian import Posterior, log_expected_improvement, log_gain_slope
 from gst_jobflow.hyperopt.space import Point, Space
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 _CANDIDATES = 1024
 _NEAR_THE_BEST = 64
 _NEAR = 0.05
 _STARTS = 6
+_STEPS = 30
+_RESTARTS = 1
 
 
 class Surrogate:
@@ -38,17 +46,23 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         self.space = space
-        self._rows = encode(space, points)
+        rows = encode(space, points)
         self._transform = _Transform(losses)
-        self._values = self._transform.forward(losses)
-        self._best = float(self._values.min())
-        process = GaussianProcessRegressor(_kernel(self._rows.shape[1]), n_restarts_optimizer=2, random_state=seed)
+        values = self._transform.forward(losses)
+        self._best = float(values.min())
+        process = GaussianProcessRegressor(_kernel(rows.shape[1]), n_restarts_optimizer=_RESTARTS, random_state=seed)
         with _quiet():
-            self._process = process.fit(self._rows, self._values)
+            process.fit(rows, values)
+            kernel = process.kernel_
+            self._log_likelihood = float(process.log_marginal_likelihood_value_)
+            scales = np.atleast_1d(kernel.k1.k2.length_scale)
+            amplitude, noise = float(kernel.k1.k1.constant_value), float(kernel.k2.noise_level)
+            self._posterior = Posterior(amplitude, noise, scales, rows, values)
 
     def predict(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the transformed loss, each of shape (n,)."""
-        return self._predict(encode(self.space, points))
+        with _quiet():
+            return self._posterior.predict(encode(self.space, points))
 
     def expected_loss(self, points: Sequence[Point]) -> np.ndarray:
         """The loss that is expected at points (the median of its distribution), shape (n,)."""
@@ -59,15 +73,9 @@ class Surrogate:
 
         So the next proposal lies elsewhere. Kernel and best loss stay as they are.
         """
-        from sklearn.gaussian_process import GaussianProcessRegressor
-
-        for point in points:
-            expected, _ = self.predict([point])
-            self._rows = np.vstack([self._rows, encode(self.space, [point])])
-            self._values = np.append(self._values, expected)
-            with _quiet():
-                process = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
-                self._process = process.fit(self._rows, self._values)
+        if points:
+            # what is expected of the second does not change with the first: that was taken to be as expected
+            self._posterior = self._posterior.knowing(encode(self.space, points), self.predict(points)[0])
 
     def best_point(self, seen: Sequence[Point], seed: int) -> Point | None:
         """The point of the largest expected improvement that is not among `seen`; None where all were.
@@ -75,21 +83,21 @@ class Surrogate:
         It is looked for among points spread over the space and around the best ones, and from the best of those
         uphill.
         """
-        points = [self.space.at(unit) for unit in [*_spread(self.space, seed), *self._around_the_best(seed)]]
-        rows = encode(self.space, points)
-        best_first = np.argsort(-self._log_gain(rows), kind="stable")
-        climbed = [self._climb(rows[place]) for place in best_first[:_STARTS]]
-        ordered = [self.space.at(decode_units(self.space, row)) for row in climbed]
-        ordered = [point for point in ordered if not _is_in(point, seen)]
-        # behind them the best that was not climbed from, in case all of those were tried
-        ordered += [point for place in best_first if not _is_in(point := points[place], seen)][:1]
-        if not ordered:
-            return None
-        return ordered[int(np.argmax(self._log_gain(encode(self.space, ordered))))]
+        with _quiet():
+            rows = encode_units(self.space, np.vstack([_spread(self.space, seed), self._around_the_best(seed)]))
+            best_first = np.argsort(-self._log_gain(rows), kind="stable")
+            climbed = (self._climb(rows[place]) for place in best_first[:_STARTS])
+            ordered = [point for row in climbed if not _is_in(point := self._point(row), seen)]
+            # behind them the best that was not climbed from, in case all of those were tried
+            others = (self._point(rows[place]) for place in best_first)
+            ordered += itertools.islice((point for point in others if not _is_in(point, seen)), 1)
+            if not ordered:
+                return None
+            return ordered[int(np.argmax(self._log_gain(encode(self.space, ordered))))]
 
     def length_scales(self) -> dict[str, float]:
         """Length scale of each field in widths of its range: a long one says that the field matters little."""
-        scales = np.atleast_1d(self._process.kernel_.k1.k2.length_scale)
+        scales = self._posterior.length_scales
         found, place = {}, 0
         for name in self.space.names:
             width = _columns(self.space, name)
@@ -101,31 +109,27 @@ class Surrogate:
         """What the Gaussian process is, in numbers: with points, losses and seed it is rebuilt."""
         return {
             "kernel": "constant * Matern 5/2 + white noise",
-            "log_likelihood": float(self._process.log_marginal_likelihood_value_),
-            "amplitude": float(self._process.kernel_.k1.k1.constant_value),
-            "noise": float(self._process.kernel_.k2.noise_level),
+            "log_likelihood": self._log_likelihood,
+            "amplitude": self._posterior.amplitude,
+            "noise": self._posterior.noise,
             "length_scales": [self.length_scales()[name] for name in self.space.names],
             "box_cox_lambda": self._transform.power,
         }
 
-    def _predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with _quiet():
-            mean, deviation = self._process.predict(rows, return_std=True)
-        return mean, np.maximum(deviation, 1e-9)
-
     def _log_gain(self, rows: np.ndarray) -> np.ndarray:
-        mean, deviation = self._predict(rows)
-        return log_expected_improvement(mean, deviation, self._best)
+        return log_expected_improvement(*self._posterior.predict(rows), self._best)
+
+    def _point(self, row: np.ndarray) -> Point:
+        return self.space.at(decode_units(self.space, row))
 
     def _around_the_best(self, seed: int) -> np.ndarray:
+        """Points around the best, as numbers between 0 and 1, shape (n, fields)."""
         random = np.random.default_rng(seed)
-        order = np.argsort(self._values[: len(self._transform.losses)], kind="stable")[:4]
-        centres = np.repeat(self._units[order], _NEAR_THE_BEST, axis=0)
+        known = slice(len(self._transform.losses))
+        order = np.argsort(self._posterior.values[known], kind="stable")[:4]
+        best = np.array([decode_units(self.space, row) for row in self._posterior.rows[order]])
+        centres = np.repeat(best, _NEAR_THE_BEST, axis=0)
         return np.clip(centres + random.normal(scale=_NEAR, size=centres.shape), 0.0, 1.0)
-
-    @property
-    def _units(self) -> np.ndarray:
-        return np.array([decode_units(self.space, row) for row in self._rows])
 
     def _climb(self, row: np.ndarray) -> np.ndarray:
         """Go uphill from an encoded point in the fields that are continuous, the others fixed."""
@@ -134,20 +138,17 @@ class Surrogate:
         free = _continuous_columns(self.space)
         if not free:
             return row
-        steps = 1e-6 * np.eye(len(row))[free]
+        moved = row.copy()
 
-        def slope(values: np.ndarray) -> tuple[float, np.ndarray]:
-            moved = row.copy()
+        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
             moved[free] = values
-            # the point and a step from it in each field, by one call
-            gains = self._log_gain(np.vstack([moved, moved + steps]))
-            return -gains[0], -(gains[1:] - gains[0]) / 1e-6
+            gain, slope = log_gain_slope(self._posterior, moved, self._best)
+            return -gain, -slope[free]
 
         bounds = [(0.0, 1.0)] * len(free)
-        ended = minimize(slope, row[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
-        climbed = row.copy()
-        climbed[free] = ended.x
-        return climbed
+        ended = minimize(loss, row[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS})
+        moved[free] = ended.x
+        return moved
 
 
 class _Transform:
@@ -181,23 +182,23 @@ class _Transform:
         return np.where(np.isfinite(found), found, self.losses.max())
 
 
-def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """Logarithm of the expected improvement below `best`; also where the improvement itself underflows.
-
-    For u = (best - mean) / deviation it is log(deviation) + log(pdf(u) + u cdf(u)); far below zero the second term
-    tends to log(pdf(u) / u^2).
-    """
-    from scipy.stats import norm
-
-    u = (best - mean) / deviation
-    near = np.maximum(norm.pdf(u) + u * norm.cdf(u), 1e-300)
-    far = norm.logpdf(u) - 2.0 * np.log(np.maximum(np.abs(u), 1.0))
-    return np.where(u > -6.0, np.log(near), far) + np.log(deviation)
-
-
 def encode(space: Space, points: Sequence[Point]) -> np.ndarray:
     """Points as rows of numbers between 0 and 1, shape (n, columns): a column a choice, one for another field."""
     return np.array([[x for name in space.names for x in _encoded(space, name, point[name])] for point in points])
+
+
+def encode_units(space: Space, units: np.ndarray) -> np.ndarray:
+    """`encode` of the points at numbers between 0 and 1 of each range, shape (n, fields)."""
+    columns = []
+    for field, unit in zip(space.fields, units.T, strict=True):
+        if field.choices is not None:
+            n = len(field.choices)
+            columns.append(np.eye(n)[np.minimum((unit * n).astype(int), n - 1)])
+        elif field.is_continuous:
+            columns.append(unit[:, None])
+        else:
+            columns.append(np.array([[field.unit(field.at(u))] for u in unit]))
+    return np.hstack(columns)
 
 
 def decode_units(space: Space, row: np.ndarray) -> np.ndarray:
@@ -265,8 +266,15 @@ def _quiet() -> Iterator[None]:
 
     A field without effect does that. Threads would cost more than these small matrices, and add up in other orders.
     """
-    from threadpoolctl import threadpool_limits
-
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings(), _libraries().limit(limits=1):
         warnings.simplefilter("ignore")
         yield
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of linear algebra; to find them takes milliseconds."""
+    import scipy.linalg  # noqa: F401  a library of its own
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
