@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Submitting and packing: a labelling study of many structures as a workflow, and what a task and a firework cost.
+"""Submitting, packing, idling: what a study costs to submit, a task and a firework to run, a launcher to keep waiting.
 
 `--size full` submits 100,000 structures, runs 10,000 packed tasks and 1,000 independent fireworks through plain
-`rlaunch`, and the same number by jobflow and FireWorks alone, against a real mongod.
+`rlaunch`, and the same number by jobflow and FireWorks alone, against a real mongod; and watches idle launchers, on a
+private SLURM where it is installed.
 """
 
 from __future__ import annotations
@@ -11,29 +12,37 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _common import Row, as_markdown, machine, versions
+from _idle import idle_rows
 from bench_db import gst, new_project
 
+from gst_jobflow.launch.firetask import PROJECT_KEY, record_all
 from gst_jobflow.launch.workflow import MAX_FIREWORKS
 from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
+    from jobflow import Job
     from pymongo.database import Database
 
 SUBMITTED = {"small": 5_000, "full": 100_000}
 TASKS = {"small": (20, 500), "full": (100, 10_000)}
 PLAIN = {"small": 20, "full": 200}
 INDEPENDENT = {"small": 20, "full": 1_000}
-PARTS = ("submission", "packing", "independent")
+BLOCK = 20
+"""Fireworks of one kind that run one after the other before as many of the other kind."""
+IDLE_S = {"small": 10.0, "full": 60.0}
+PARTS = ("submission", "packing", "independent", "idle")
 SUBMIT_S, DOCUMENT_MB, TASK_MS, GROWTH, OVERHEAD = 30.0, 1.0, 5.0, 1.2, 1.1
 _BATCH = 5_000
 
@@ -119,30 +128,64 @@ def task_ms(project: Project, ids: list[str]) -> float:
     return 1e3 * (attempt["ended_at"] - attempt["started_at"]).total_seconds() / len(ids)
 
 
-def plain_ms(project: Project, number: int, *, one_workflow: bool, ours: bool = False) -> float:
-    """Wall time a firework, ms: jobs that do nothing, in one workflow or in one each; by FireWorks alone or as ours."""
-    from fireworks import Workflow
-    from jobflow import Flow, Job
+def trivial_jobs(number: int) -> list[Job]:
+    """Jobs that do nothing."""
+    from jobflow import Job
+
+    return [Job(len, function_args=("nothing",)) for _ in range(number)]
+
+
+def plain_ms(project: Project, number: int) -> float:
+    """Wall time a firework, ms: jobs that do nothing, in one workflow, by jobflow and FireWorks alone."""
+    from jobflow import Flow
     from jobflow.managers.fireworks import flow_to_workflow
 
-    from gst_jobflow.launch.firetask import record_all
     from gst_jobflow.store.connect import launchpad
 
-    jobs = [Job(len, function_args=("nothing",)) for _ in range(number)]
-    flows: list[Any] = [Flow(jobs)] if one_workflow else jobs
-    workflows: list[Workflow] = [flow_to_workflow(flow) for flow in flows]
-    for workflow in workflows if ours else ():
-        record_all(workflow, project.root)
-    launchpad(project).bulk_add_wfs(workflows)
+    launchpad(project).add_wf(flow_to_workflow(Flow(trivial_jobs(number))))
     took = launch_s(project)
     completed(project, number)
     return 1e3 * took / number
 
 
+def independent_ms(project: Project, number: int) -> tuple[list[float], list[float]]:
+    """Wall time of each firework, ms, of jobflow and FireWorks alone and of ours, in workflows of one job each.
+
+    One `rlaunch` runs both, in blocks by turns, so that whatever else this machine does meets both alike. A firework
+    takes from its start to that of the next one.
+    """
+    from jobflow.managers.fireworks import flow_to_workflow
+
+    from gst_jobflow.store.connect import launchpad
+
+    workflows = [flow_to_workflow(job) for job in trivial_jobs(2 * number)]
+    for place, workflow in enumerate(workflows):
+        workflow.fws[0].spec["_priority"] = -place
+        if place // BLOCK % 2:
+            record_all(workflow, project.root)
+    launchpad(project).bulk_add_wfs(workflows)
+    launch_s(project)
+    database = Results.open(project).database
+    ours = set(database["fireworks"].distinct("fw_id", {f"spec.{PROJECT_KEY}": {"$exists": True}}))
+    launches = sorted((*_times(launch), launch["fw_id"]) for launch in database["launches"].find())
+    ends = [began for began, *_ in launches[1:]] + [launches[-1][1]]
+    took: tuple[list[float], list[float]] = ([], [])
+    for (began, _, fw_id), end in zip(launches, ends, strict=True):
+        took[fw_id in ours].append(1e3 * (end - began).total_seconds())
+    completed(project, 2 * number)
+    return took
+
+
+def _times(launch: dict[str, Any]) -> tuple[datetime, datetime]:
+    """When a launch began and ended."""
+    moments = {entry["state"]: datetime.fromisoformat(entry["created_on"]) for entry in launch["state_history"]}
+    return moments["RUNNING"], moments["COMPLETED"]
+
+
 def packing_rows(project: Project, sizes: tuple[int, int], plain: int) -> Iterator[Row]:
     """What a task costs in a small and in a large chunk, and as a firework each."""
     few, many = (task_ms(project, add_structures(project, size)[:size]) for size in sizes)
-    alone = plain_ms(project, plain, one_workflow=True)
+    alone = plain_ms(project, plain)
     baseline = f"jobflow and FireWorks, {plain:,} jobs in one workflow"
     yield Row(f"packed task, {sizes[1]:,} in one job", many, "ms", baseline, alone, limit=TASK_MS)
     yield Row(f"packed task, {sizes[1]:,} over {sizes[0]:,}", many / few, "times", limit=GROWTH)
@@ -150,10 +193,11 @@ def packing_rows(project: Project, sizes: tuple[int, int], plain: int) -> Iterat
 
 def independent_rows(project: Project, number: int) -> Iterator[Row]:
     """What recording an attempt and finding the project add to a firework."""
-    theirs = plain_ms(project, number, one_workflow=False)
-    ours = plain_ms(project, number, one_workflow=False, ours=True)
-    name = f"firework, {number:,} workflows of one"
-    yield Row(name, ours, "ms", "jobflow and FireWorks", theirs, limit=OVERHEAD * theirs)
+    theirs, ours = independent_ms(project, number)
+    for how, value in (("mean", statistics.mean), ("median", statistics.median)):
+        name = f"firework, {number:,} workflows of one, {how}"
+        limit = OVERHEAD * value(theirs) if how == "mean" else None
+        yield Row(name, value(ours), "ms", "jobflow and FireWorks, by turns", value(theirs), limit=limit)
 
 
 def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
@@ -176,6 +220,8 @@ def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
             yield from packing_rows(project, TASKS[size], PLAIN[size])
         if "independent" in parts:
             yield from independent_rows(project, INDEPENDENT[size])
+        if "idle" in parts:
+            yield from idle_rows(project, IDLE_S[size])
     finally:
         server.down()
 
