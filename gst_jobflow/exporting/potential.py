@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
-from gst_jobflow.errors import DataError
+from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.exporting.readme import markdown_table
 from gst_jobflow.exporting.targets import check_target, finish, part_of
 from gst_jobflow.store.artifacts import sha256_of
 
 if TYPE_CHECKING:
+    from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.store import Results
 
 README = "README.md"
@@ -27,6 +28,35 @@ def is_potential_folder(folder: Path) -> bool:
         return (folder / README).read_text(encoding="utf-8").startswith(_MARK)
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def read_potential(path: Path) -> PotentialFiles:
+    """Return the files of a potential, for runs without a database.
+
+    Parameters
+    ----------
+    path
+        A folder as `export_potential` writes it, or a ``.yace`` file; ``.yaml`` and ``.asi`` of the same name count.
+
+    Raises
+    ------
+    InputError
+        There is none, or there are several.
+    """
+    from gst_jobflow.dynamics.deck import PotentialFiles
+    from gst_jobflow.dynamics.engine import yace_elements
+
+    path = Path(path)
+    found = sorted(path.glob("*.yace")) if path.is_dir() else [path]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise InputError(f"{path} has to hold one .yace file: {names}", "give a folder of gst export potential")
+    beside = {ending: found[0].with_suffix(f".{ending}") for ending in ("yaml", "asi")}
+    return PotentialFiles(
+        yace=str(found[0]),
+        elements=yace_elements(found[0]),
+        **{ending: str(file) for ending, file in beside.items() if file.is_file()},
+    )
 
 
 def export_potential(results: Results, potential: Potential, target: Path, *, force: bool = False) -> list[str]:

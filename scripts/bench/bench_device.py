@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""How fast device cells are made and their dumps are read.
+"""How fast device cells are made, moved and read.
 
 build
     Cell with tiled barrier, written as LAMMPS data, against ASE repeating a crystal of as many atoms and writing it.
     Each runs in a process of its own, whose largest memory Linux tells.
 dump
     A frame as our decks write it, against ``ase.io.read``.
+md
+    A pulse by our decks against a bare NVE deck of the same cell, and gamma against none. Needs ``--potential``.
 
 The barrier is a hard-sphere block that is made beforehand, outside the times: in a study it comes from a melt-quench.
 """
@@ -27,11 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _common import Row, as_markdown, machine, versions
+from _device_md import md_rows
 
 if TYPE_CHECKING:
     from gst_jobflow.structures.device import CrossPointSpec, MushroomSpec
 
-PARTS = ("build", "dump")
+PARTS = ("build", "dump", "md")
 SIZES = ("small", "full")
 ELEMENTS = ("Ge", "Sb", "Te")
 CELLS: dict[str, dict[str, tuple[int, int, int]]] = {
@@ -181,11 +184,29 @@ def one(what: str, arguments: list[str]) -> dict[str, float]:
     return build(arguments[0], (nx, ny, nz), Path(arguments[2]))
 
 
+def parts_of(options: argparse.Namespace) -> list[str]:
+    """What is measured; molecular dynamics only with a potential."""
+    if options.potential is not None or options.part:
+        if "md" in (options.part or PARTS) and options.potential is None:
+            raise SystemExit("part md needs a potential: --potential FOLDER")
+        return list(options.part or PARTS)
+    print("part md is left out: it needs --potential FOLDER", file=sys.stderr)
+    return [part for part in PARTS if part != "md"]
+
+
+def rows_of(part: str, size: str, folder: Path, potential: Path | None) -> list[Row]:
+    if part == "md":
+        assert potential is not None  # parts_of sees to it
+        return list(md_rows(size, folder, potential))
+    return list((build_rows if part == "build" else dump_rows)(size, folder))
+
+
 def main() -> None:
     """Measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small", help="small ends within two minutes")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
+    parser.add_argument("--potential", type=Path, help="of part md: a .yace file or a folder of gst export potential")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print for programs")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
@@ -197,8 +218,8 @@ def main() -> None:
     about = {"machine": machine(), "versions": versions(("gst_jobflow", "ase", "numpy"))}
     try:
         rows: list[Row] = []
-        for part in options.part or PARTS:
-            rows += build_rows(options.size, folder) if part == "build" else dump_rows(options.size, folder)
+        for part in parts_of(options):
+            rows += rows_of(part, options.size, folder, options.potential)
         result = {**about, "rows": [row.as_dict() for row in rows]}
         print(json.dumps(result, indent=2) if options.json else as_markdown(result))
     finally:

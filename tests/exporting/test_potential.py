@@ -8,7 +8,7 @@ import pytest
 
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.exporting.potential import export_potential
+from gst_jobflow.exporting.potential import export_potential, read_potential
 from gst_jobflow.exporting.targets import finish, part_of
 from gst_jobflow.store import Results
 from tests.report import synthetic
@@ -81,3 +81,22 @@ def test_names_of_files_stay_in_the_folder(project: Project, tmp_path: Path) -> 
     named = potential.model_copy(update={"name": "../../evil; rm", "files": []})
     assert all("/" not in name and " " not in name for name in export_potential(results, named, tmp_path / "p"))
     results.database.client.close()
+
+
+def test_a_folder_is_read_without_a_database(tmp_path: Path) -> None:
+    (tmp_path / "GST_1.yace").write_text("elements: [Ge, Te]\n")
+    for name in ("GST_1.yaml", "input.yaml", "other.asi"):
+        (tmp_path / name).write_text("")
+    found = read_potential(tmp_path)
+    assert (found.yace, found.elements) == (str(tmp_path / "GST_1.yace"), ["Ge", "Te"])
+    # files of other names are not the potential's
+    assert (found.yaml, found.asi) == (str(tmp_path / "GST_1.yaml"), None)
+    assert read_potential(tmp_path / "GST_1.yace") == found
+    (tmp_path / "b.yace").write_text("elements: [Ge, Te]\n")
+    with pytest.raises(InputError, match=r"one \.yace file: GST_1\.yace, b\.yace"):
+        read_potential(tmp_path)
+    with pytest.raises(InputError, match="cannot read the potential"):
+        read_potential(tmp_path / "no.yace")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"one \.yace file: none"):
+        read_potential(tmp_path / "empty")
