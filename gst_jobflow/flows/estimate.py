@@ -21,14 +21,16 @@ from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import InputError
 from gst_jobflow.flows.branch import check_state, geometry_of_state
 from gst_jobflow.flows.cycle import CycleMaker
+from gst_jobflow.flows.device_cell import melt_quench_stages
 from gst_jobflow.flows.heating import Geometry, geometry_of_spec
 from gst_jobflow.flows.operations import stages_of
+from gst_jobflow.flows.programme import CyclePlan
 from gst_jobflow.labelling.cost import CostModel, cost_model
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.resources import QUEUE_KEY
 from gst_jobflow.store import Results
-from gst_jobflow.structures.device import device_counts
+from gst_jobflow.structures.device import barrier_spec, device_counts
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -63,6 +65,35 @@ class Speed:
     core_us: float
     frame_bytes: float | None
     basis: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """Molecular dynamics that one job has to do."""
+
+    name: str
+    n_atoms: int
+    n_steps: int
+
+    def core_hours(self, core_us: float) -> float:
+        """What it takes at so many core microseconds for an atom and step."""
+        return self.n_atoms * self.n_steps * core_us * 1e-6 / 3600
+
+
+def work_of(plan: CyclePlan) -> list[Work]:
+    """Return what a programme with a cell has to compute: the barrier's melt-quench, then each operation.
+
+    Raises
+    ------
+    InputError
+        The programme has no cell, or an operation does not fit it.
+    """
+    if plan.cell is None:
+        raise InputError(f"programme '{plan.name}' has no cell", "give one that makes its cell")
+    barrier = Protocol(name="melt_quench", stages=plan.barrier or melt_quench_stages())
+    cell = _Cell(geometry_of_spec(plan.cell), sum(device_counts(plan.cell).values()), "")
+    runs = [(barrier, barrier_spec(plan.cell).n_atoms), *(run[:2] for run in _planned(plan, cell))]
+    return [Work(protocol.name, n_atoms, protocol.total_steps) for protocol, n_atoms in runs]
 
 
 def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
@@ -136,9 +167,13 @@ def _operations(maker: CycleMaker, cell: _Cell) -> Iterator[tuple[Protocol, int,
     """What the jobs after the cell run, in their order: all operations of each replica."""
     assert maker.plan is not None  # its flow could not have been made
     for _ in range(maker.replicas):
-        for planned in maker.plan.planned():
-            stages = stages_of(planned.operation, cell.geometry)
-            yield Protocol(name=planned.operation.kind, stages=stages), cell.n_atoms, maker.plan.output
+        yield from _planned(maker.plan, cell)
+
+
+def _planned(plan: CyclePlan, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
+    for planned in plan.planned():
+        stages = stages_of(planned.operation, cell.geometry)
+        yield Protocol(name=planned.operation.kind, stages=stages), cell.n_atoms, plan.output
 
 
 def _of_run(
@@ -158,7 +193,7 @@ def _of_run(
     if speed is None:
         basis = "no run of molecular dynamics has been measured here: run a short one first"
         return Cost(job.name, work, cores, disk_GB=disk_GB, basis=basis)
-    core_hours = n_atoms * protocol.total_steps * speed.core_us * 1e-6 / 3600
+    core_hours = Work(job.name, n_atoms, protocol.total_steps).core_hours(speed.core_us)
     wall_h = core_hours / cores
     return Cost(job.name, work, cores, core_hours, wall_h, _segments(job, project, wall_h), disk_GB, speed.basis)
 

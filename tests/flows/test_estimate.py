@@ -12,9 +12,9 @@ from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Anneal, Relax
 from gst_jobflow.errors import InputError
 from gst_jobflow.flows.cycle import CycleMaker
-from gst_jobflow.flows.estimate import check_budget, estimate, measured_speed
+from gst_jobflow.flows.estimate import check_budget, estimate, measured_speed, work_of
 from gst_jobflow.flows.operations import Reset, Set
-from gst_jobflow.flows.programme import CyclePlan
+from gst_jobflow.flows.programme import CyclePlan, load_programme
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.resources import Resources, ask
 from gst_jobflow.store import Results
@@ -93,6 +93,19 @@ def test_a_cycle_is_estimated_by_its_operations(project: Project) -> None:
         barrier.core_hours,
         *[reset.core_hours, crystallise.core_hours] * 3,
     ]
+
+
+def test_the_papers_cycle_is_the_papers_work() -> None:
+    barrier, *operations = work_of(load_programme("cross-point"))
+    assert [work.name for work in operations] == ["HOLD", "RESET", "SET", "RESET"]
+    assert {work.n_atoms for work in operations} == {532_980} and barrier.n_atoms <= 4500
+    # 10 + 40 ps, 20 ns, 40 + 30 ps of 2 fs
+    assert [work.n_steps for work in operations[1:]] == [25_000, 10_000_000, 35_000]
+    # the paper's 770,000 core hours are 1,930 atom-steps a second and core, and ours hold 20 ps more
+    hours = sum(work.core_hours(1e6 / 1930) for work in operations)
+    assert hours == pytest.approx(770_000, rel=0.01)
+    with pytest.raises(InputError, match="has no cell"):
+        work_of(CyclePlan(operations=[Set(temperature_K=600, duration_ps=100)]))
 
 
 def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -> None:
