@@ -35,7 +35,8 @@ def main(frames: str, cores: str, results: str) -> None:
 
     # the largest first, so that no core waits long for the last one
     structures = sorted(read(frames, ":"), key=len, reverse=True)
-    with multiprocessing.get_context("spawn").Pool(int(cores)) as pool:
+    # a session each, as our calculators have: Linux shares processors between sessions, not processes
+    with multiprocessing.get_context("spawn").Pool(int(cores), os.setsid) as pool:
         done = list(pool.imap(label, structures, chunksize=1))
     Path(results).write_text(json.dumps(done))
 
