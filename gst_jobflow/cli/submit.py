@@ -10,12 +10,10 @@ import typer
 
 from gst_jobflow.cli import submit_aimd
 from gst_jobflow.cli.common import open_project, parse_assignments, say
+from gst_jobflow.cli.submit_flow import Estimate, Yes, choose_asked, submit_flow
 
 if TYPE_CHECKING:
-    from jobflow import Flow, Job
-
     from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.flows.estimate import Cost
     from gst_jobflow.labelling.backend import LabelBackend
     from gst_jobflow.settings import Project
 
@@ -45,12 +43,7 @@ Functional = Annotated[
     str | None, typer.Option(help="Of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
 ]
 
-Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
-
 app.command("aimd")(submit_aimd.command)
-_SHOWN = 12
-_asked: list[str] = []
 
 
 @app.callback()
@@ -63,48 +56,7 @@ def _options(
         ),
     ] = None,
 ) -> None:
-    _asked[:] = ask or []
-
-
-def _submit(flow: Flow | Job, project: Project, what: str, *, only_estimate: bool = False, yes: bool = True) -> None:
-    """Submit a flow and say so; or say what it would cost, and refuse what passes the budget."""
-    from gst_jobflow.launch.resources import ask_by_category, parse_asked
-    from gst_jobflow.launch.workflow import submit
-
-    ask_by_category(flow, parse_asked(_asked))
-    budget = project.settings.launch.budget_core_hours
-    if only_estimate or (budget is not None and not yes):
-        from gst_jobflow.flows.estimate import check_budget, estimate
-
-        costs = estimate(flow, project)
-        if only_estimate:
-            _show(costs)
-        if not yes:
-            check_budget(costs, budget)
-    if not only_estimate:
-        submit(flow, project)
-        say(f"submitted {what}; next: gst launch")
-
-
-def _show(costs: list[Cost]) -> None:
-    from gst_jobflow.cli.common import print_table
-
-    def number(value: float | None) -> str:
-        return "unknown" if value is None else f"{value:,.3g}"
-
-    rows = [
-        (cost.name, cost.work, cost.cores, number(cost.core_hours), number(cost.wall_h), cost.segments or "unknown",
-         number(cost.disk_GB), cost.basis)
-        for cost in costs[:_SHOWN]
-    ]  # fmt: skip
-    if len(costs) > _SHOWN:
-        rows.append((f"… and {len(costs) - _SHOWN} more", "", "", "", "", "", "", ""))
-    known = [cost.core_hours for cost in costs if cost.core_hours is not None]
-    disk = [cost.disk_GB for cost in costs if cost.disk_GB is not None]
-    segments = sum(cost.segments or 0 for cost in costs)
-    missing = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
-    rows.append(("total", "", "", number(sum(known)), "", segments, number(sum(disk)), missing))
-    print_table(rows, ["job", "work", "cores", "core hours", "wall h", "segments", "disk GB", "from"])
+    choose_asked(ask or [])
 
 
 @app.command()
@@ -146,7 +98,7 @@ def label(
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
     what = f"{len(found)} structures in {len(jobs)} jobs"
-    _submit(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
+    submit_flow(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
 
 
 def _backend(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:
@@ -193,7 +145,7 @@ def dataset(
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
     maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
     what = f"dataset {name} of {number} structures labelled by {fingerprint}"
-    _submit(maker.make([], fingerprint, where or []), project, what)
+    submit_flow(maker.make([], fingerprint, where or []), project, what)
 
 
 @app.command()
@@ -251,7 +203,7 @@ def fit(
     )
     flow = maker.make(found.id, None if start is None else start.id)
     fits = f"{ensemble} fits" if ensemble > 1 else "fit"
-    _submit(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
+    submit_flow(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
 
 
 @app.command()
@@ -288,7 +240,7 @@ def hyperopt(
     else:
         fit_of = partial(_fit_config, fit, config)
         flow, what = prepare(results, dataset_id, preset, space, fit_of, asked, name)
-    _submit(flow, project, what)
+    submit_flow(flow, project, what)
 
 
 @app.command()
@@ -319,7 +271,7 @@ def ablation(
     values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
     base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
     flow = AblationMaker(study_name=name, config=base, vary=varied(vary)).make(found.id)
-    _submit(flow, project, f"{len(flow.jobs) - 1} fits to dataset {found.name}")
+    submit_flow(flow, project, f"{len(flow.jobs) - 1} fits to dataset {found.name}")
 
 
 @app.command("melt-quench")
@@ -353,7 +305,7 @@ def melt_quench(
         checked(Quench, {"start_K": melt, "end_K": 300.0, "duration_ps": quench_ps}),
     ]
     flow = MeltQuenchMaker(start=start, stages=stages, seed=seed).make(potential)
-    _submit(flow, project, f"melt-quench of {atoms} atoms of {formula}", only_estimate=estimate, yes=yes)
+    submit_flow(flow, project, f"melt-quench of {atoms} atoms of {formula}", only_estimate=estimate, yes=yes)
 
 
 @app.command()
@@ -402,7 +354,7 @@ def cycle(
     prepared = prepare_cycle(project, results, maker, device, potential, state)
     for pulse in prepared.pulses:
         say(pulse)
-    _submit(prepared.flow, project, prepared.what, only_estimate=estimate, yes=yes)
+    submit_flow(prepared.flow, project, prepared.what, only_estimate=estimate, yes=yes)
 
 
 def _that_knows(project: Project, which: str, formula: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import open_project, parse_assignments
+from gst_jobflow.cli.submit_flow import Estimate, Yes, submit_flow
 
 if TYPE_CHECKING:
     from gst_jobflow.flows.aimd import AimdMaker
@@ -18,7 +19,9 @@ SCHEMES = ("born-oppenheimer", "car-parrinello")
 
 def command(
     formula: Annotated[str | None, typer.Argument(help="A random start of this composition, e.g. Ge1Sb2Te4.")] = None,
-    structure: Annotated[str | None, typer.Option(help="Id of a structure to start from instead.")] = None,
+    structure: Annotated[
+        str | None, typer.Option(help="Id of a structure to start from instead, or its beginning.")
+    ] = None,
     stage: Annotated[
         list[str] | None,
         typer.Option(help="Kelvin:ps, e.g. 1200:5, or a ramp 1200-300:10 (repeatable, in order). Default: 1200:2."),
@@ -40,12 +43,13 @@ def command(
         typer.Option("--option", help="A field of CP2K's settings, e.g. cutoff_Ry=150 (repeatable)."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag the frames (repeatable).")] = None,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Molecular dynamics with CP2K (NVT); frames become structures and labels of the method that moved them.
 
     Example: gst submit aimd Ge1Sb2Te4 -n 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
-    from gst_jobflow.cli.submit import _submit
     from gst_jobflow.errors import InputError
     from gst_jobflow.flows.aimd import AimdMaker
     from gst_jobflow.labelling.choose import backend_of
@@ -57,8 +61,9 @@ def command(
     project = open_project()
     backend: Any = backend_of("cp2k", project, parse_assignments(option or [], "--option"))
     maker = AimdMaker(backend=backend, spec=spec, tags=tag or [])
-    what = _start(maker, project, formula, structure, (atoms, density, seed))
-    _submit(maker.make(structure), project, f"{maker.spec.total_steps:,} steps of {what}")
+    structure, what = _start(maker, project, formula, structure, (atoms, density, seed))
+    steps = f"{maker.spec.total_steps:,} steps of {what}"
+    submit_flow(maker.make(structure), project, steps, only_estimate=estimate, yes=yes)
 
 
 def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
@@ -75,18 +80,21 @@ def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
 
 def _start(
     maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float, int]
-) -> str:
-    """Check what it begins from, so that a job need not; return it in words."""
+) -> tuple[str | None, str]:
+    """Check what it begins from, so that a job need not; return its id, if it has one already, and it in words."""
     from gst_jobflow.flows.aimd import random_start
     from gst_jobflow.labelling.cp2k_md import check_dynamics
     from gst_jobflow.store import Results
     from gst_jobflow.store.atoms import load_atoms
+    from gst_jobflow.store.lineage import locate
     from gst_jobflow.structures.hard_sphere import generate
 
     backend: Cp2kBackend = maker.backend
     check_dynamics(backend.settings, maker.spec.dynamics)
     if structure is not None:
-        found = load_atoms(Results.open(project), structure)
+        results = Results.open(project)
+        structure = locate(results.database, structure, "structures")[1]
+        found = load_atoms(results, structure)
         words = f"structure {structure}"
     else:
         assert formula is not None  # the caller sees to it
@@ -94,7 +102,7 @@ def _start(
         maker.start = random_start(formula, n_atoms, density, seed)
         found, words = generate(maker.start), f"{n_atoms} atoms of {formula}"
     backend.check(found)
-    return words
+    return structure, words
 
 
 def _stage(text: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class _Stage(StrictModel):
 
 
 class _Timed(_Stage):
-    duration_ps: float = Field(gt=0)
+    duration_ps: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Relax(_Stage):

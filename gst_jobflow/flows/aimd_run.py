@@ -64,7 +64,7 @@ class AimdSpec(StrictModel):
 
     stages: list[AimdStage] = Field(min_length=1)
     dynamics: Dynamics = Field(default_factory=BornOppenheimer)
-    timestep_fs: float = Field(2.0, gt=0)
+    timestep_fs: float = Field(2.0, gt=0, allow_inf_nan=False)
     every: int = Field(10, ge=1)
     ramp_step_K: float = Field(50.0, gt=0)
     seed: int = Field(1, ge=1)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.categories import category_of
 from gst_jobflow.deadline import walltime_s
-from gst_jobflow.documents import Trajectory
+from gst_jobflow.documents import Structure, Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import forecast_bytes
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import InputError
+from gst_jobflow.flows.aimd import AimdMaker
 from gst_jobflow.flows.branch import check_state, geometry_of_state
 from gst_jobflow.flows.cycle import CycleMaker
 from gst_jobflow.flows.device_cell import melt_quench_stages
@@ -26,6 +27,7 @@ from gst_jobflow.flows.heating import Geometry, geometry_of_spec
 from gst_jobflow.flows.operations import stages_of
 from gst_jobflow.flows.programme import CyclePlan
 from gst_jobflow.labelling.cost import CostModel, cost_model
+from gst_jobflow.labelling.cp2k_md import md_method
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.resources import QUEUE_KEY
@@ -115,6 +117,8 @@ def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
             costs.append(_of_run(job, project, results, protocol, maker.start.n_atoms, maker.output))
         elif isinstance(maker, LabelMaker):
             costs.append(_of_labels(job, project, results, known))
+        elif isinstance(maker, AimdMaker):
+            costs.append(_of_dynamics(job, project, results))
         elif cell := _cell(job, results):
             operations, potential_id = _operations(job.function_args[0], cell), cell.potential_id
         elif category_of(job) == "md" and (operation := next(operations, None)):
@@ -216,6 +220,25 @@ def _of_labels(job: Job, project: Project, results: Results, known: dict[str, Co
     wall_h = total_s / max(1, cores // needed) / 3600
     basis = f"{model.n_measured} labels of this method, of {model.mean_atoms:.0f} atoms on average"
     return Cost(job.name, work, cores, total_s * needed / 3600, wall_h, _segments(job, project, wall_h), None, basis)
+
+
+def _of_dynamics(job: Job, project: Project, results: Results) -> Cost:
+    """Molecular dynamics from first principles: its steps, by those of the same method that were measured here."""
+    maker, cores = job.maker, _cores(job, project)
+    structure_id = next(iter((*job.function_args, *job.function_kwargs.values())), None)
+    n_atoms = results.get(Structure, structure_id).n_atoms if structure_id else maker.start.n_atoms
+    steps = maker.spec.total_steps
+    work = f"{n_atoms:,} atoms × {steps:,} steps"
+    method = md_method(maker.backend, maker.spec.dynamics)
+    # a single point of the same method begins from nothing, a step from the one before
+    model = cost_model(results.database, maker.backend, method, {"config_type": "aimd"})
+    if model.one_atom_s is None:
+        basis = "no dynamics of this method has been run here: run a short one first"
+        return Cost(job.name, work, cores, basis=basis)
+    needed = min(maker.backend.cores or cores, cores)
+    wall_h = steps * float(model.costs([n_atoms])[0]) / 3600
+    basis = f"{model.n_measured} steps of this method, of {model.mean_atoms:.0f} atoms on average"
+    return Cost(job.name, work, cores, wall_h * needed, wall_h, _segments(job, project, wall_h), None, basis)
 
 
 def measured_speed(results: Results, potential_id: str, project: Project) -> Speed | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.labelling.backend import LabelBackend
+    from gst_jobflow.labelling.method import Method
 
 _NEWEST = 400
 _FEWEST = 8
@@ -39,10 +40,21 @@ class CostModel:
         return (self.one_atom_s or 1.0) * np.asarray(n_atoms, dtype=float) ** self.exponent
 
 
-def cost_model(database: Database, backend: LabelBackend) -> CostModel:
-    """Return the cost of a backend's labels, from the newest converged ones of its method."""
+def cost_model(
+    database: Database, backend: LabelBackend, method: Method | None = None, where: dict[str, Any] | None = None
+) -> CostModel:
+    """Return the cost of a backend's labels, from the newest converged ones of a method.
+
+    Parameters
+    ----------
+    method
+        None: the backend's own.
+    where
+        Which labels count; None: all of the method.
+    """
+    fingerprint = (method or backend.method()).fingerprint()
     pipeline: list[dict[str, Any]] = [
-        {"$match": {"fingerprint": backend.method().fingerprint(), "state": "converged", "wall_s": {"$gt": 0}}},
+        {"$match": {**(where or {}), "fingerprint": fingerprint, "state": "converged", "wall_s": {"$gt": 0}}},
         {"$sort": {"created_at": -1}},
         {"$limit": _NEWEST},
         {"$project": {"_id": 0, "n_atoms": 1, "wall_s": 1}},
