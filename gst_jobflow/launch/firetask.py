@@ -149,7 +149,8 @@ def _opened(root: Path) -> Project:
     from gst_jobflow.settings import ENV_PREFIX, PROJECT_FILE, find_project
 
     found = (root / PROJECT_FILE).stat()
-    variables = sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX))
+    names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
+    variables = [(name, os.environ[name]) for name in names]
     key = (root, found.st_ino, found.st_size, found.st_mtime_ns, *variables)
     if key not in _projects:
         project = find_project(root)

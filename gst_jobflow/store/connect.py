@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -220,8 +222,12 @@ class Kept:
     where: Connection
     database: Database
     job_store: JobStore
+    asked_at: float = -math.inf
+    """When the server was last asked for its version, s of `time.monotonic`."""
 
 
+ASKED_AGAIN_S = 1.0
+"""How long an answer of the server holds for the jobs of a process: one that began so much earlier works on, too."""
 _kept: list[Kept] = []
 """The one of this process, if any."""
 
@@ -230,8 +236,8 @@ def kept(project: Project) -> Kept:
     """Return the database of `connect` and the job store, through clients that this process keeps open.
 
     For jobs that one process runs one after another: to connect costs more than all that a short one asks. The server
-    is asked each time whether it answers and has our version; where it is, and who we are there, is read anew. Nobody
-    closes these clients.
+    is asked whether it answers and has our version, unless it was within `ASKED_AGAIN_S`; where it is, and who we are
+    there, is read anew each time. Nobody closes these clients.
 
     Raises
     ------
@@ -242,11 +248,13 @@ def kept(project: Project) -> Kept:
     # a client does not survive a fork
     if not _kept or (_kept[0].pid, _kept[0].where) != (os.getpid(), where):
         _kept[:] = [Kept(os.getpid(), where, open_database(where), _job_store_of(where))]
-    try:
-        _require_current(_kept[0].database)
-    except BaseException:
-        _kept.clear()
-        raise
+    if time.monotonic() - _kept[0].asked_at > ASKED_AGAIN_S:
+        try:
+            _require_current(_kept[0].database)
+        except BaseException:
+            _kept.clear()
+            raise
+        _kept[0].asked_at = time.monotonic()
     return _kept[0]
 
 

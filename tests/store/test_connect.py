@@ -55,7 +55,20 @@ def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project
 
 
 @mongo
-def test_kept_clients_are_given_up_where_they_do_not_work_and_made_anew(project):
+def test_the_server_is_asked_for_its_version_once_a_second(project, monkeypatch):
+    asked = []
+    monkeypatch.setattr("gst_jobflow.store.connect._kept", [])
+    monkeypatch.setattr("gst_jobflow.store.connect._require_current", asked.append)
+    monkeypatch.setattr("gst_jobflow.store.connect.ASKED_AGAIN_S", 3600.0)
+    first = kept(project)
+    assert kept(project) is first and asked == [first.database]
+    first.asked_at -= 3601.0
+    assert kept(project) is first and asked == [first.database, first.database]
+
+
+@mongo
+def test_kept_clients_are_given_up_where_they_do_not_work_and_made_anew(project, monkeypatch):
+    monkeypatch.setattr("gst_jobflow.store.connect.ASKED_AGAIN_S", -1.0)
     first = kept(project)
     # another version came while the process ran
     version = {"_id": "schema"}
