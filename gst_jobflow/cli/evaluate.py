@@ -77,7 +77,7 @@ def command(
     typer.echo(target)
 
 
-def _labels(results: Any, potentials: list[Any], dataset: str | None, split: str, where: list[str] | None) -> Any:
+def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:
     from gst_jobflow.documents import Dataset
     from gst_jobflow.errors import InputError
     from gst_jobflow.evaluation.labels import of_dataset, of_query
@@ -89,7 +89,7 @@ def _labels(results: Any, potentials: list[Any], dataset: str | None, split: str
         if len(ids) != 1 or None in ids:
             raise InputError("on which labels?", "give --dataset or --where: these potentials do not share a dataset")
         return of_dataset(results, results.get(Dataset, next(iter(ids))), split)
-    from gst_jobflow.datasets.describe import find_dataset
+    from gst_jobflow.datasets.change import find_dataset
 
     return of_dataset(results, find_dataset(results, dataset), split)
 

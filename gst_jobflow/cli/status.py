@@ -21,6 +21,8 @@ def command(
     ] = False,
 ) -> None:
     """Show what runs, waits and failed, and what to do about failures. Exit code 1 if something failed."""
+    from rich.console import Console
+
     from gst_jobflow.cli.searches import searches
     from gst_jobflow.launch.status import status
     from gst_jobflow.store.connect import connect
@@ -34,7 +36,7 @@ def command(
             print_json(report)
         else:
             if watch:
-                typer.clear()
+                Console().clear()
                 typer.echo(f"{datetime.now():%H:%M:%S}")
             _print(report)
         if not watch:

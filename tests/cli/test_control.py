@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +44,21 @@ def test_pause_resume_and_cancel_say_what_they_did(project: Project) -> None:
     assert "nothing that it could be done to" in gst(project, "resume")
     assert len(data(project, "resume", *map(str, ids.values()))) == 2
     assert data(project, "status")["counts"] == {"READY": 2}
+
+
+def test_status_is_shown_again_until_ctrl_c(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = add(1, 1)
+    submit(Flow([first]), project)
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gst_jobflow.cli.status.time", SimpleNamespace(sleep=wait))
+    shown = gst(project, "status", "--watch", code=130)
+    assert len(waits) == 3 and shown.count("next: gst launch") == 3
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,20 @@ def test_by_hand(run, results: Results, project: Project):  # noqa: F811
     study = next(results.find(Study, {"name": "both"}))
     one, other = study.table[:2]
     assert one["force_rmse_meV_per_A"] == pytest.approx(other["force_rmse_meV_per_A"])
+    for named in (dataset.id, dataset.name):
+        done = gst(*command, "mine", "theirs", "--dataset", named, "--split", "all", "--no-speed", "--json")
+        assert done.returncode == 0, done.stderr
+        assert [row["potential_id"] for row in json.loads(done.stdout)["rows"][:2]] == [
+            mine.id,
+            study.table[1]["potential_id"],
+        ]
     # a zero that is fitted to the labels leaves no larger errors
     assert other["energy_rmse_meV_per_atom"] <= one["energy_rmse_meV_per_atom"]
     assert "imported" in study.plan["evaluators"][study.table[1]["potential_id"]]
     for words, said in (
         (["mine", "--split", "tset"], "did you mean 'test'"),
         (["theirs"], "on which labels"),
+        (["mine", "--dataset", "none"], "no dataset"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
         (["nobody"], "no potential 'nobody'"),
     ):
