@@ -7,8 +7,9 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-DISK_FULL = "disk_full"
+DISK_FULL: Literal["disk_full"] = "disk_full"
 """Class of failure of a run that met a full disk; it passes."""
 FIX = "make room (df -h, the quota of your file system); then it runs again by itself: gst recover, gst launch"
 

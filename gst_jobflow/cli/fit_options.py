@@ -77,13 +77,13 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
 
     from gst_jobflow.errors import InputError
 
-    found = {}
+    found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")
         try:
-            found[field] = yaml.safe_load(f"[{values}]") if sign and field and values else None
+            found[field] = yaml.safe_load(f"[{values}]") if sign and field and values else []
         except yaml.YAMLError:
-            found[field] = None
+            found[field] = []
         if not found[field]:
             raise InputError(f"--vary {text}: not FIELD=VALUES", "for example --vary loss.kappa=0.1,0.4")
     return found

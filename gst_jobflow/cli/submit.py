@@ -94,7 +94,7 @@ def label(
         raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
-    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
+    jobs: list[Flow | Job] = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
     what = f"{len(found)} structures in {len(jobs)} jobs"
@@ -292,14 +292,14 @@ def melt_quench(
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… -n 252 --melt-ps 10 --quench-ps 30
     """
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
-    from gst_jobflow.dynamics.stages import Anneal, Quench, Relax
+    from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
     from gst_jobflow.strict import checked
     from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     project = open_project()
     potential = _that_knows(project, potential, formula)
-    stages = [
+    stages: list[Stage] = [
         Relax(),
         checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
         checked(Quench, {"start_K": melt, "end_K": 300.0, "duration_ps": quench_ps}),

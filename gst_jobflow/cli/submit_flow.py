@@ -68,7 +68,7 @@ def _show(costs: list[Cost]) -> None:
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:,.3g}"
 
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (cost.name, cost.work, cost.cores, number(cost.core_hours), number(cost.wall_h), cost.segments or "unknown",
          number(cost.disk_GB), cost.basis)
         for cost in costs[:_SHOWN]

@@ -161,7 +161,7 @@ def store_dataset(results: Results, members: Members, **fields: Any) -> Made:
     """
     file, identity = write_members(results.artifacts, members)
     dataset = Dataset(
-        _id=derive_id("dataset", identity, fields["config_type_weights"], fields["reference_energies_eV"]),
+        id=derive_id("dataset", identity, fields["config_type_weights"], fields["reference_energies_eV"]),
         elements=members.elements(),
         n_members=len(members),
         n_atoms=int(members.n_atoms.sum()),

@@ -8,6 +8,7 @@ step of a restart file have not been made in it.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -269,7 +270,7 @@ def _balance(tuning: Tuning) -> list[str]:
 
 
 def _groups(spec: DeckSpec) -> list[str]:
-    groups = spec.groups or {"mobile": None}
+    groups: Mapping[str, Group | None] = spec.groups or {"mobile": None}
     lines = []
     for name, group in groups.items():
         if spec.start_kind == "restart":

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -94,8 +94,7 @@ def iter_frames(path: Path, every: int = 1) -> Iterator[Frame]:
     path = Path(path)
     if not path.exists():
         raise DataError(f"there is no dump {path}", "check output.dump_every of the run")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:
+    with _open(path) as file:
         count = 0
         try:
             while (head := _read_head(file, path)) is not None:
@@ -168,6 +167,10 @@ class _Head:
     origin: NDArray
     n_atoms: int
     columns: list[str]
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _read_head(file: IO[bytes], path: Path) -> _Head | None:

@@ -172,7 +172,7 @@ def record(
     uuid = job_uuid()
     trajectory = Trajectory(
         # a run that stopped or failed and was continued later is another document than the finished one
-        _id=derive_id("trajectory", uuid or str(result.directory), protocol.name, _outcome(result)),
+        id=derive_id("trajectory", uuid or str(result.directory), protocol.name, _outcome(result)),
         name=protocol.name,
         protocol=protocol.name,
         stages=[stage.model_dump(mode="json") for stage in protocol.stages],

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,7 @@ from gst_jobflow.dynamics.dump import Frame, iter_chain, join_frames
 from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, restart_step, secure
+from gst_jobflow.dynamics.series import ProfileFrame, Table
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.watch import Watch, watched
 from gst_jobflow.errors import DataError, InputError, RunError
@@ -68,6 +69,9 @@ class RunOptions(StrictModel):
     timeout_s: float | None = Field(None, gt=0)
 
 
+Status = Literal["finished", "stopped", "failed"]
+
+
 @dataclass(frozen=True)
 class Segment:
     """One execution of LAMMPS within a protocol."""
@@ -88,16 +92,16 @@ class Segment:
 class ProtocolResult:
     """What a protocol left behind; tables are joined over its segments."""
 
-    status: Literal["finished", "stopped", "failed"]
+    status: Status
     failure_class: FailureClass
     error_line: str
     directory: Path
     elements: list[str]
     segments: list[Segment]
-    series: series.Table
-    kicks: series.Table
-    layers: series.Table
-    profiles: list[series.ProfileFrame]
+    series: Table
+    kicks: Table
+    layers: Table
+    profiles: list[ProfileFrame]
     #: why it was ended before its planned time; empty where it was not
     ended_by: str = ""
 
@@ -316,7 +320,9 @@ def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
         return None
     last, starts = segments[-1], [segment.start_step for segment in segments]
     folders = [segment.directory for segment in segments]
-    status = "finished" if last.complete else "stopped" if last.failure_class in ("walltime", "killed") else "failed"
+    status: Status = (
+        "finished" if last.complete else "stopped" if last.failure_class in ("walltime", "killed") else "failed"
+    )
     ended = Path(directory) / ENDED_FILE
     return ProtocolResult(
         status=status,
@@ -461,7 +467,7 @@ def _segment_folders(directory: Path) -> list[Path]:
 
 
 def _read_segment(folder: Path) -> Segment:
-    held = json.loads((folder / SEGMENT_FILE).read_text())
+    held: dict[str, Any] = json.loads((folder / SEGMENT_FILE).read_text())
     # a segment whose end was never written was killed together with the process that ran it
     killed = {"failure_class": "killed", "error_line": "killed with the process that ran it", "host": ""}
     held = {**killed, "wall_s": _seconds_written(folder), "us_per_atom_step": None, "lammps_version": "", **held}
@@ -475,10 +481,11 @@ def _read_segment(folder: Path) -> Segment:
         "lammps_version",
         "host",
     )
+    kept: dict[str, Any] = {name: held.get(name) for name in names}
     return Segment(
         directory=folder,
         complete=not held["failure_class"] and (folder / deck.FINAL_DATA).exists(),
-        **{name: held.get(name) for name in names},
+        **kept,
     )
 
 

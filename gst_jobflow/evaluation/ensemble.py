@@ -142,7 +142,7 @@ def ensemble_study(name: str, dataset_id: str, potentials: Sequence[Potential], 
         )
     rows.append({"potential": "mean of all", "seed": None, **found})
     return Study(
-        _id=derive_id("ensemble", dataset_id, [potential.id for potential in potentials]),
+        id=derive_id("ensemble", dataset_id, [potential.id for potential in potentials]),
         name=name,
         kind="ensemble",
         state="finished",

@@ -166,7 +166,7 @@ def _study(
         ],
     }
     return Study(
-        _id=derive_id("evaluation", plan, rows),
+        id=derive_id("evaluation", plan, rows),
         name=name,
         kind="evaluation",
         state="finished",

@@ -68,12 +68,13 @@ def fold(basis: ACEBBasisSet, frame: pd.DataFrame, kappa: float, threads: int) -
     each add up to 1 and follow the column `w_factor`.
     """
     norms = weight_norms(frame)
-    folded = None
+    folded: np.ndarray | None = None
     for part, dataset in blocks(basis, frame, threads):
         weight_E, weight_F = weights(part, norms)
         scale = np.sqrt(np.concatenate([(1 - kappa) * weight_E, kappa * np.repeat(weight_F, 3)]))
         rows = np.column_stack([dataset.get_design_matrix(), dataset.get_target_vector()]) * scale[:, None]
-        folded = np.linalg.qr(rows if folded is None else np.vstack([folded, rows]), mode="r")
+        folded = np.asarray(np.linalg.qr(rows if folded is None else np.vstack([folded, rows]), mode="r"))
+    assert folded is not None  # a fit has a training set
     n_functions = folded.shape[1] - 1
     return folded[:n_functions, :n_functions], folded[:n_functions, n_functions]
 

@@ -195,7 +195,7 @@ def potential_document(
     config = maker.config.model_dump(mode="json")
     ending = how_it_ended(files.directory)
     return Potential(
-        _id=derive_id("potential", dataset.id, parent_id, config, stored["yace"].sha256),
+        id=derive_id("potential", dataset.id, parent_id, config, stored["yace"].sha256),
         name=maker.potential_name,
         dataset_id=dataset.id,
         parent_id=parent_id,

@@ -251,7 +251,7 @@ def _make_active_set(runner: PacemakerRunner, directory: Path) -> None:
     It cannot be where the atoms that are left are fewer than the functions, or the data do not fit into memory at
     once: then pace_activeset takes batches, and refuses to choose among the atoms.
     """
-    command = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
+    command: list[str | Path] = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
     try:
         _run(runner, command, directory, "pace_activeset.out", None)
     except RunError as error:

@@ -118,7 +118,7 @@ def collect_ablation(study_id: str, name: str, plan: dict[str, Any], rows: list[
     members = [Member(collection="potentials", id=row["potential_id"], role="fit") for row in rows]
     members.append(Member(collection="datasets", id=plan["dataset_id"], role="dataset"))
     study = Study(
-        _id=study_id, name=name, kind="ablation", state="finished", plan=plan, members=members, table=table,
+        id=study_id, name=name, kind="ablation", state="finished", plan=plan, members=members, table=table,
         finished_at=now(),
     )  # fmt: skip
     results.add(study)

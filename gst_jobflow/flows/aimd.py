@@ -178,7 +178,7 @@ def _label(record: Record, structure: Structure, method: Method, maker: AimdMake
             "max_force_eV_A": math.sqrt(float((computed.forces_eV_A**2).sum(axis=1).max())),
         }
     return Label(
-        _id=Label.id_for(structure.id, method.fingerprint()),
+        id=Label.id_for(structure.id, method.fingerprint()),
         structure_id=structure.id,
         fingerprint=method.fingerprint(),
         method=method.model_dump(mode="json"),
@@ -203,7 +203,7 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
     wall_s = sum(segment.wall_s for segment in run.segments)
     notes = [f"{frames.unconverged} frames did not converge"] if frames.unconverged else []
     return Trajectory(
-        _id=derive_id("trajectory", uuid or str(run.segments[0].directory.parent), "aimd", run.status),
+        id=derive_id("trajectory", uuid or str(run.segments[0].directory.parent), "aimd", run.status),
         name=maker.name,
         protocol="aimd",
         stages=[stage.model_dump(mode="json") for stage in run.spec.stages],

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -340,7 +340,7 @@ def _energies(path: Path) -> list[list[float]]:
     return rows
 
 
-def _note(folder: Path) -> dict[str, object]:
+def _note(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / SEGMENT_FILE).read_text()))
     except (OSError, ValueError):  # we were killed before it was written

@@ -152,7 +152,7 @@ def _plan_cycles(
     operations = [_planned(planned, geometry) for planned in maker.plan.planned()]
     for replica, cycle_id in enumerate(cycle_ids):
         cycle = Cycle(
-            _id=cycle_id,
+            id=cycle_id,
             name=maker.name if len(cycle_ids) == 1 else f"{maker.name} {replica + 1}",
             operations=operations,
             seed=maker.seed + replica * _SEEDS_APART,
@@ -247,10 +247,10 @@ def _watch(results: Results, cycle: Cycle, operation: Operation, settings: Cycle
     if any(stage["kind"] not in ("anneal", "hold") for stage in operation.stages):
         return None  # a pulse, a cooling or a minimisation is run whole
     watches: list[Watch] = []
-    wanted = operation.asked.get("until_crystalline") if operation.kind == "SET" else None
+    wanted = Set(**operation.asked).until_crystalline if operation.kind == "SET" else None
     if wanted is not None:
         mobile, elements = cycle.groups["mobile"], results.get(Potential, cycle.potential_id).elements
-        watches.append(CrystallineWatch(Set(**operation.asked).until_crystalline, (mobile[0], mobile[1]), elements))
+        watches.append(CrystallineWatch(wanted, (mobile[0], mobile[1]), elements))
     if settings.stop.core_hours is not None:
         watches.append(BudgetWatch(settings.stop.core_hours, hours))
     return any_of(watches)

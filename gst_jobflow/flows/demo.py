@@ -67,7 +67,7 @@ class DemoMaker(Maker):
     def study(self) -> Study:
         """The study's document before anything ran."""
         plan = self.plan.model_dump(mode="json", exclude_none=True)
-        return Study(_id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
+        return Study(id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
 
     def make(self, backend: LabelBackend) -> Flow:
         """Flow of all steps; every job records what it made.
@@ -97,9 +97,8 @@ class DemoMaker(Maker):
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         programme = CyclePlan(cell=plan.cell, barrier=plan.barrier, operations=plan.operations, output=plan.output)
-        cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(
-            fit.output["potential_id"]
-        )
+        potential: Any = fit.output["potential_id"]  # of the fit that is to come
+        cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(potential)
         page = finish_study(
             self.study_id,
             {

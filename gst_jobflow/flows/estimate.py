@@ -163,7 +163,8 @@ def _cell(job: Job, results: Results) -> _Cell | None:
     plan = job.function_args[0].plan
     if job.function.__name__ == "begin_from":
         run, before = check_state(results, job.function_args[2], None)
-        return _Cell(geometry_of_state(results, run, before), run.n_atoms, run.potential_id)
+        return _Cell(geometry_of_state(results, run, before), run.n_atoms, str(run.potential_id))
+    assert plan is not None and plan.cell is not None  # its flow could not have been made
     return _Cell(geometry_of_spec(plan.cell), sum(device_counts(plan.cell).values()), job.function_args[3])
 
 
@@ -203,6 +204,7 @@ def _of_run(
 
 
 def _of_labels(job: Job, project: Project, results: Results, known: dict[str, CostModel]) -> Cost:
+    assert isinstance(job.maker, LabelMaker)
     maker, ids = job.maker, (*job.function_args, *job.function_kwargs.values())[0]
     cores = _cores(job, project)
     needed = min(getattr(maker.backend, "cores", None) or cores, cores)

@@ -56,7 +56,7 @@ class FitFlowMaker(Maker):
             raise InputError("the linear solver goes on from nothing", "fit with another kappa instead of an upfit")
         if self.ensemble < 2:
             jobs = self._stages(self.potential_name, self.config, self.tags, dataset_id, parent_id)
-            return Flow(jobs, output=jobs[-1].output, name=f"fit {self.potential_name}")
+            return Flow([*jobs], output=jobs[-1].output, name=f"fit {self.potential_name}")
         tag = f"ensemble:{uuid.uuid4().hex[:12]}"
         jobs, members = [], []
         for number in range(self.ensemble):

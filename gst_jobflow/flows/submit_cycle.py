@@ -81,7 +81,7 @@ def prepare_cycle(
         check_potential(plan.cell, results.get(Potential, potential))
         geometry = geometry_of_spec(plan.cell)
         flow, first = maker.make(potential), "barrier, cell"
-    _check_gamma(plan, results.get(Potential, potential))
+    _check_gamma(plan, results.get(Potential, str(potential)))
     _check_disk(project, plan, geometry, n_atoms, maker.replicas)
     number = len(plan.planned()) * maker.replicas
     return Prepared(flow, f"{len(list(flow.iterflow()))} jobs: {first} and {number} operations", pulses(plan, geometry))

@@ -63,7 +63,7 @@ class HyperoptMaker(Maker):
             "dataset_id": dataset_id,
         }
         return Study(
-            _id=self.study_id, name=self.name, kind="hyperopt", plan=plan, table=table.waiting_rows(self.plan.n_fits)
+            id=self.study_id, name=self.name, kind="hyperopt", plan=plan, table=table.waiting_rows(self.plan.n_fits)
         )
 
     def make(self, done: Collection[int] = ()) -> Flow:

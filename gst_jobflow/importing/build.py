@@ -153,7 +153,7 @@ def _method(record: Record, options: ImportOptions) -> tuple[str, dict[str, Any]
 def _label(record: Record, structure: Structure, computed: Computed, options: ImportOptions) -> Label:
     fingerprint, method = _method(record, options)
     return Label(
-        _id=Label.id_for(structure.id, fingerprint),
+        id=Label.id_for(structure.id, fingerprint),
         structure_id=structure.id,
         fingerprint=fingerprint,
         method=method,

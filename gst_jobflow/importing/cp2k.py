@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -139,8 +139,9 @@ def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterato
                     yield Record(named, index, problem=bad, group=group, step=frame.step)
                 else:
                     warning = NO_OUTPUT if output is None else ""
-                    found = {"method": method, "no_method": why, "group": group, "warning": warning}
-                    yield Record(named, index, atoms, step=frame.step, **found)
+                    yield Record(
+                        named, index, atoms, method=method, no_method=why, group=group, warning=warning, step=frame.step
+                    )
                 index += 1
             if _next_frame(force_stream, _forces_of(positions)) is not None:
                 raise DataError(f"{_forces_of(positions).name} has more steps than {positions.name}")
@@ -295,7 +296,7 @@ def _single_point(file: Path, output: _Output) -> Record:
     if "SCF run converged in" not in text:
         raise DataError("the output does not say that the SCF converged")
     try:
-        results = {"free_energy": read_energy(text)}
+        results: dict[str, Any] = {"free_energy": read_energy(text)}
         forces = _printed(file, output.project, "forces", text, "ATOMIC FORCES in [a.u.]")
         if forces:
             results["forces"] = read_forces(forces, len(atoms))

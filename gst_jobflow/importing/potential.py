@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def import_potential(
         if (path := getattr(given, ending)) is not None
     }
     potential = Potential(
-        _id=derive_id("imported potential", sorted((ending, ref.sha256) for ending, ref in stored.items())),
+        id=derive_id("imported potential", sorted((ending, ref.sha256) for ending, ref in stored.items())),
         name=given.name,
         elements=list(summary.elements),
         n_densities=summary.n_densities,
@@ -168,7 +169,7 @@ def _check_active_set(asi: Path, summary: PotentialSummary) -> None:
         )
 
 
-def _words(shapes: dict[str, tuple[int, ...]]) -> str:
+def _words(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
 
 
@@ -212,7 +213,7 @@ def _yace_loader() -> Any:
     """A loader that takes lists as keys, as the pairs of elements of a `.yace` are written."""
     import yaml
 
-    class YaceLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    class YaceLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml may not be there
         pass
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:

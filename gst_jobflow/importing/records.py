@@ -127,7 +127,7 @@ def _stress(atoms: Atoms, found: dict[str, Any]) -> list[float] | None:
         stresses.append(
             _voigt(-_numbers(found["virial"], "virial", (3, 3)) / volume_A3(atoms.cell.array.tolist()), "virial")
         )
-    if len(stresses) == 2 and not np.allclose(*stresses, rtol=1e-3, atol=1e-5):
+    if len(stresses) == 2 and not np.allclose(stresses[0], stresses[1], rtol=1e-3, atol=1e-5):
         raise DataError("stress and virial disagree: the stress is -virial/volume")
     return stresses[0].tolist() if stresses else None
 

@@ -154,7 +154,7 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
         energy = element.find("energy/i[@name='e_fr_energy']")
         if energy is None:
             raise DataError("no e_fr_energy")
-        results = {"free_energy": _float(energy.text, "e_fr_energy")}
+        results: dict[str, Any] = {"free_energy": _float(energy.text, "e_fr_energy")}
         results["forces"] = _rows(element.find("varray[@name='forces']"), "forces")
         stress = element.find("varray[@name='stress']")
         if stress is not None:

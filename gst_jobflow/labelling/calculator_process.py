@@ -253,8 +253,8 @@ def _serve(requests: IO[bytes], replies: int) -> None:
             kept = None
         sys.stdout.flush()
         sys.stderr.flush()
-        with os.fdopen(os.dup(replies), "wb") as stream:
-            stream.write(json.dumps(content).encode() + b"\n")
+        with os.fdopen(os.dup(replies), "wb") as answers:
+            answers.write(json.dumps(content).encode() + b"\n")
 
 
 if __name__ == "__main__":

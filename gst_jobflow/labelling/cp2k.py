@@ -124,7 +124,7 @@ class Cp2kSettings(StrictModel):
         found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
         if "program" not in fields and found is None:
             raise MissingProgramError(f"no CP2K on PATH (looked for {', '.join(PROGRAMS)})", FIX)
-        program = fields.setdefault("program", found)
+        program = str(fields.setdefault("program", found))
         beside = Path(shutil.which(program) or program).parent / "mpirun"
         if beside.exists():
             fields.setdefault("launcher", f"{shlex.quote(str(beside))} -np {{ranks}}")

@@ -252,7 +252,7 @@ def slots(backend: LabelBackend) -> list[set[int] | None]:
     allotted = cores()
     number = max(1, allotted // needed) if needed else 1
     mine = sorted(os.sched_getaffinity(0))
-    if number == 1 or len(mine) != allotted or not os.environ.get("SLURM_JOB_ID"):
+    if not needed or number == 1 or len(mine) != allotted or not os.environ.get("SLURM_JOB_ID"):
         return [None] * number
     return [set(mine[place * needed : (place + 1) * needed]) for place in range(number)]
 
@@ -304,7 +304,7 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
             "stress_eV_A3": None if raw.stress_eV_A3 is None else [float(x) for x in raw.stress_eV_A3],
         }
     return Label(
-        _id=Label.id_for(structure.id, fingerprint),
+        id=Label.id_for(structure.id, fingerprint),
         structure_id=structure.id,
         fingerprint=fingerprint,
         method=method.model_dump(mode="json"),

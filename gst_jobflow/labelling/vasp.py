@@ -8,7 +8,7 @@ import shutil
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -195,7 +195,7 @@ def set_generator(settings: VaspSettings) -> StaticSetGenerator:
         return StaticSetGenerator(
             user_incar_settings=incar_updates(settings),
             user_potcar_settings=dict(settings.potcars),
-            user_potcar_functional=settings.potcar_functional,
+            user_potcar_functional=cast("Any", settings.potcar_functional),  # of a set that atomate2 may not list
             sort_structure=False,
             auto_ispin=False,
         )
@@ -381,7 +381,7 @@ def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
         warnings.simplefilter("ignore")
         try:
             inputs = set_generator(settings).get_input_set(structure)
-            potcar = inputs.potcar
+            potcar: Any = inputs.potcar
         except (ValueError, OSError) as error:
             raise MissingProgramError(f"no POTCAR: {str(error).splitlines()[0]}", POTCAR_FIX) from error
         for single in potcar:

@@ -219,7 +219,7 @@ def refuse_handlers(handlers: list[ErrorHandler]) -> None:
             why = REFUSED_HANDLERS.get(name, "unknown things")
             raise InputError(f"{name} may change {why}", "labels run with the handlers of label_handlers() only")
         if name == "VaspErrorHandler":
-            extra = set(handler.errors_subset_to_catch) - set(ALLOWED_ERRORS)
+            extra = set(handler.errors_subset_to_catch) - set(ALLOWED_ERRORS)  # type: ignore[attr-defined]
             if extra:
                 worst = sorted(extra & set(REFUSED_ERRORS) or extra)
                 why = REFUSED_ERRORS.get(worst[0], "unknown things")

@@ -64,7 +64,7 @@ def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, wo
     process = psutil.Process()
     started = now()
     attempt = Attempt(
-        _id=derive_id("attempt", job_uuid, socket.gethostname(), process.pid, started.isoformat()),
+        id=derive_id("attempt", job_uuid, socket.gethostname(), process.pid, started.isoformat()),
         job_uuid=job_uuid,
         job_name=job_name,
         fw_id=fw_id,

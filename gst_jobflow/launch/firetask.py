@@ -41,7 +41,7 @@ class RecordedJobFiretask(JobFiretask):
     jobflow's default would be a store in memory, whose content is gone when the process ends.
     """
 
-    required_params = ("job",)
+    required_params = ("job",)  # type: ignore[assignment]  # one where jobflow has two
     optional_params = ("store",)
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
@@ -75,7 +75,7 @@ def _ask_the_same(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
     asked = fw_spec.get(QUEUE_KEY)
     for firework in workflow.fws if asked else ():
         if any(task["job"].uuid == uuid for task in firework.tasks if isinstance(task, JobFiretask)):
-            firework.spec[QUEUE_KEY] = dict(asked)
+            firework.spec[QUEUE_KEY] = dict(asked or {})
 
 
 def _when_it_answers(project: Project) -> Kept:

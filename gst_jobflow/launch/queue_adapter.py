@@ -59,15 +59,19 @@ class ReportingAdapter(CommonAdapter):
                 start_new_session=True,
             )
         except OSError as err:
-            return self._refused(None, f"{command[0]} does not start: {err.strerror}")
+            self._refused(None, f"{command[0]} does not start: {err.strerror}")
+            return None
         except subprocess.TimeoutExpired:
-            return self._refused(None, f"{command[0]} did not answer within {_WAIT_S:g} s")
+            self._refused(None, f"{command[0]} did not answer within {_WAIT_S:g} s")
+            return None
         if done.returncode != 0:
-            return self._refused(done.returncode, " ".join(done.stderr.split()) or "it printed nothing")
+            self._refused(done.returncode, " ".join(done.stderr.split()) or "it printed nothing")
+            return None
         try:
             return self._parse_jobid(done.stdout)
         except RuntimeError:
-            return self._refused(0, f"no job id in what it printed: {done.stdout.strip()[:200]}")
+            self._refused(0, f"no job id in what it printed: {done.stdout.strip()[:200]}")
+            return None
 
     def _refused(self, returncode: int | None, message: str) -> None:
         type(self).last_refusal = Refusal(returncode, message[:500])

@@ -474,7 +474,7 @@ def _never_began(results: Results, lost: _Lost, firework: dict[str, Any], reason
     job = tasks[0].get("job") or {}
     uuid = job.get("uuid") or f"firework-{lost.fw_id}"
     return Attempt(
-        _id=derive_id("attempt", uuid, launch_id, lost.job_id or ""),
+        id=derive_id("attempt", uuid, launch_id, lost.job_id or ""),
         job_uuid=uuid,
         job_name=firework.get("name") or "firework",
         fw_id=lost.fw_id,

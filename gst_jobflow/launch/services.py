@@ -304,7 +304,8 @@ class LocalMongod:
             network = ["--bind_ip", str(path), "--unixSocketPrefix", private]
             self._fork(program, [*network, "--filePermissions", "0700"])
             try:
-                with MongoClient(f"mongodb://{quote_plus(str(path))}", serverSelectionTimeoutMS=10_000) as client:
+                client: MongoClient = MongoClient(f"mongodb://{quote_plus(str(path))}", serverSelectionTimeoutMS=10_000)
+                with client:
                     _set_users(client, credentials)
             finally:
                 self._end_process()

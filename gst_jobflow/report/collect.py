@@ -349,8 +349,8 @@ def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) 
                 if found["state"] != "converged":
                     rows.reasons[found.get("failure_class", ""), found.get("reason", "")] += 1
                 fingerprint = found["fingerprint"]
-                if fingerprint not in rows.methods:
-                    rows.methods[fingerprint] = collection.find_one({"_id": found["_id"]}, {"method": 1})["method"]
+                if fingerprint not in rows.methods and (one := collection.find_one(found["_id"], {"method": 1})):
+                    rows.methods[fingerprint] = one["method"]
 
 
 def _attempts(results: Results, where: dict[str, Any]) -> Attempts:

@@ -78,7 +78,7 @@ def _residuals(
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
     for name in ordered_types(types.tolist()):
         chosen = _thinned(np.flatnonzero(types == name))
-        style = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
+        style: dict[str, Any] = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
         colour = palette.config_type(name)
         axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=_readable(name), **style)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])

@@ -28,7 +28,7 @@ WIDE_IN = 9.4
 _POINTS_SHOWN = 20_000
 # operations shorter than this share of the longest get more room than a common time axis would give them
 _SAME_SCALE = 5.0
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
@@ -213,7 +213,7 @@ def _histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str
     axes = figure.subplots()
     low, high = values[finite].min(), values[finite].max()
     margin = max(0.05 * (high - low), 0.02 * abs(high), 1e-6)
-    bins = np.linspace(low - margin, high + margin, 31)
+    bins = np.linspace(low - margin, high + margin, 31).tolist()
     names = ordered_types(types[finite].tolist())
     axes.hist(
         [values[finite & (types == name)] for name in names],
@@ -359,7 +359,11 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
     durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
     comparable = durations.max() / durations.min() <= _SAME_SCALE
     widths = durations / durations.max() if comparable else (durations / durations.max()) ** 0.3
-    figure.get_layout_engine().set(wspace=0.0, w_pad=0.02)
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)  # as _canvas made it
+    layout.set(wspace=0.0, w_pad=0.02)
     widths = np.maximum(widths, 0.25)
     grid = figure.subplots(rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=widths)
     ticks = np.maximum(1, np.round(4 * widths / widths.max())).astype(int)
@@ -619,21 +623,21 @@ def dome_sizes(data: CycleData) -> bytes | None:
 @_styled
 def pulse_energies(data: CycleData) -> bytes | None:
     """Energy added by the kicks of each pulse, summed up, against what was asked."""
-    pulses = [(name, run) for name, run in data.steps if run.kicks and run.asked_energy_eV]
+    pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
     if not pulses:
         return None
     figure = _canvas(*PANEL_IN)
     axes = figure.subplots()
-    for place, (name, run) in enumerate(pulses):
+    for place, (name, run, asked_eV) in enumerate(pulses):
         time = np.array([kick.time_ps for kick in run.kicks])
         added = np.cumsum([kick.added_eV for kick in run.kicks])
         time, added = np.append(time[0], time), np.append(0.0, added)
         style = ("-", "--", ":", "-.")[place % 4]
         axes.step(time - time[0], added, where="post", ls=style, color=palette.operation(run.protocol), label=name)
-        axes.axhline(run.asked_energy_eV, color="#5B6470", lw=0.8, ls=":")
+        axes.axhline(asked_eV, color="#5B6470", lw=0.8, ls=":")
         axes.annotate(
             f"{name} asked",
-            (1, run.asked_energy_eV),
+            (1, asked_eV),
             (-2, 3),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",

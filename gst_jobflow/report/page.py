@@ -276,11 +276,11 @@ def _rmse(data: StudyData) -> Table | None:
     total = ["all"]
     for split in splits:
         number = sum(errors.n_structures for errors in by_type[split].values())
-        errors = potential.rmse[split]
+        mean = potential.rmse[split]
         total += [
             f"{number:,}" if number else "–",
-            f"{errors.energy_meV_per_atom:.2f}",
-            f"{errors.force_meV_per_A:.1f}",
+            f"{mean.energy_meV_per_atom:.2f}",
+            f"{mean.force_meV_per_A:.1f}",
         ]
     rows.append(total)
     columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
@@ -472,8 +472,9 @@ def _seeds(data: StudyData) -> Table:
 def _versions(data: StudyData, version: str) -> Table:
     """Each program once; two versions of one program side by side."""
     found: dict[str, dict[str, None]] = {"gst_jobflow (this page)": {version: None}}
-    for each in [*data.potentials, *(run for _, run in _all_runs(data))]:
-        for program, number in each.versions.items():
+    made = [*(each.versions for each in data.potentials), *(run.versions for _, run in _all_runs(data))]
+    for versions in made:
+        for program, number in versions.items():
             found.setdefault(program, {})[number] = None
     for method in data.labels.methods.values():
         if method.get("version"):

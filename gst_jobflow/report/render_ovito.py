@@ -23,8 +23,10 @@ def main(folder: Path) -> None:
 
     with np.load(folder / SCENE_FILE) as scene:
         for index in range(int(scene["n_cells"])):
-            parts = [scene[f"{name}_{index}"] for name in ("positions", "box", "colours", "radii")]
-            _render(*parts, folder / f"{index}.png")
+            positions, box, colours, radii = (
+                scene[f"{name}_{index}"] for name in ("positions", "box", "colours", "radii")
+            )
+            _render(positions, box, colours, radii, folder / f"{index}.png")
     (folder / "version").write_text(f"OVITO {ovito.version_string}")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gst_jobflow.report import words
 from gst_jobflow.report.elements import Table, figure_of
-from gst_jobflow.report.figures import PANEL_IN, _canvas, _legend_below, _png, _styled
+from gst_jobflow.report.figures import PANEL_IN, _canvas, _legend_below, _png, _styled, _ticks
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Study
@@ -81,7 +82,7 @@ def _best(study: Study, plan: SearchPlan) -> Table:
     return Table(columns, rows, frozenset(range(1, len(columns))))
 
 
-def _numbers(row: dict[str, Any]) -> list[str]:
+def _numbers(row: Mapping[str, Any]) -> list[str]:
     return [words.number(row.get(key)) for key in ("loss", "energy_meV_per_atom", "force_meV_per_A")]
 
 
@@ -148,7 +149,7 @@ def convergence(study: Study, plan: SearchPlan) -> bytes | None:
     if max(losses) > 10 * min(losses):
         axes.set_yscale("log")
     axes.set(xlabel="fit", ylabel="loss", title="Convergence")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(_ticks(9, integer=True))
     _legend_below(figure, axes)
     return _png(figure)
 

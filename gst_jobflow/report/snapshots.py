@@ -210,11 +210,11 @@ def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
 
 def write_scene(cells: Sequence[Cell], file: Path) -> None:
     """Write what the rendering process reads."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for index, cell in enumerate(cells):
         arrays |= {f"positions_{index}": cell.positions_A, f"box_{index}": cell.box_A}
         arrays |= {f"colours_{index}": cell.colours, f"radii_{index}": cell.radii_A}
-    np.savez(file, n_cells=len(cells), **arrays)
+    np.savez(file, n_cells=len(cells), **arrays)  # type: ignore[arg-type]  # numpy adds a keyword of its own
 
 
 def frame_A(cell_box_A: np.ndarray) -> tuple[float, float, float, float]:

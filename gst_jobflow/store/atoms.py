@@ -44,7 +44,7 @@ def structure_document(
         fields["positions"] = pack(atoms.positions)
     id = content_hash(atoms)
     return Structure(
-        _id=id,
+        id=id,
         group=group or (parents[0] if parents else id),
         config_type=config_type,
         iteration=iteration,

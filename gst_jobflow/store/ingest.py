@@ -154,7 +154,8 @@ class _Ingest:
     def _put_labels(self, file: Path, batch: list[manifest.Line]) -> None:
         from gst_jobflow.store.results import put_labels
 
-        labels = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
+        entries = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
+        labels = [document for document in entries if isinstance(document, Label)]
         if len({label.id for label in labels}) < len(labels):
             # a label that is tried again in one manifest: the order of its lines counts
             self._apply(file, batch)

@@ -110,7 +110,7 @@ class Query:
 
     def count(self, database: Database, at_most: int = 0) -> int:
         """How many documents match; with `at_most` the count ends there, for a million take their time."""
-        limit = {"limit": at_most} if at_most else {}
+        limit: dict[str, Any] = {"limit": at_most} if at_most else {}
         return database[self.model.collection].count_documents(self.where, **limit)
 
     def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Cursor[dict[str, Any]]:
@@ -339,35 +339,93 @@ def summarise(
 
 @overload
 def find(
-    where: Project | Results, what: type[DocumentT], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: type[DocumentT],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[DocumentT]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["structures"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["structures"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Structure]: ...
 @overload
-def find(where: Project | Results, what: Literal["labels"], conditions: str = "", /, **how: Any) -> Iterator[Label]: ...
+def find(
+    where: Project | Results,
+    what: Literal["labels"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
+) -> Iterator[Label]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["datasets"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["datasets"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Dataset]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["potentials"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["potentials"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Potential]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["studies"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["studies"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Study]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["trajectories"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["trajectories"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Trajectory]: ...
 @overload
-def find(where: Project | Results, what: Literal["cycles"], conditions: str = "", /, **how: Any) -> Iterator[Cycle]: ...
+def find(
+    where: Project | Results,
+    what: Literal["cycles"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
+) -> Iterator[Cycle]: ...
 @overload
 def find(
-    where: Project | Results, what: Literal["attempts"], conditions: str = "", /, **how: Any
+    where: Project | Results,
+    what: Literal["attempts"],
+    conditions: str = "",
+    /,
+    *,
+    sort: str | None = None,
+    limit: int = 0,
 ) -> Iterator[Attempt]: ...
 def find(
     where: Project | Results,
@@ -377,7 +435,7 @@ def find(
     *,
     sort: str | None = None,
     limit: int = 0,
-) -> Iterator[Document]:
+) -> Iterator[Any]:
     """Stream typed documents: `find(project, "structures", "composition=Ge2Sb2Te5 dmin<2.4")`.
 
     Parameters
