@@ -561,7 +561,8 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
     aspect = float(first.z_A[-1] / first.x_A[-1])
     figure = _canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    image, heated = None, None
+    image: Any = None
+    heated = None
     for place, axes in enumerate(grid.flat):
         if place >= len(maps):
             axes.set_visible(False)

@@ -121,9 +121,9 @@ class Frame:
         offset = (self.fractional - self.fractional[centre] + 0.5) % 1.0 - 0.5
         near = np.flatnonzero((np.abs(offset) <= (smallest_A + _EDGE_STEPS_A[-1]) / self.heights_A / 2).all(axis=1))
         places = near[np.argsort(near != centre, kind="stable")]
-        tried = []
+        tried: list[tuple[int, int, Cluster]] = []
         for more_A in _EDGE_STEPS_A:
-            cell = self._cell(places, offset[places], smallest_A + more_A, held_A)
+            cell = self._cell(places, offset[places], float(smallest_A + more_A), held_A)
             if len(cell.atoms) > max_atoms:
                 break
             tried.append((len(close_pairs(cell.atoms, floors(cell.atoms.symbols, floor_A))[0]), len(tried), cell))
