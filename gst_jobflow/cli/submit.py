@@ -94,11 +94,11 @@ def label(
         raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
-    jobs: list[Flow | Job] = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
+    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
     what = f"{len(found)} structures in {len(jobs)} jobs"
-    submit_flow(Flow(jobs, name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
+    submit_flow(Flow([*jobs], name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
 
 
 def _backend(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:

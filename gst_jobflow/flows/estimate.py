@@ -226,7 +226,8 @@ def _of_labels(job: Job, project: Project, results: Results, known: dict[str, Co
 
 def _of_dynamics(job: Job, project: Project, results: Results) -> Cost:
     """Molecular dynamics from first principles: its steps, by those of the same method that were measured here."""
-    maker, cores = job.maker, _cores(job, project)
+    maker: Any = job.maker
+    cores = _cores(job, project)
     structure_id = next(iter((*job.function_args, *job.function_kwargs.values())), None)
     n_atoms = results.get(Structure, structure_id).n_atoms if structure_id else maker.start.n_atoms
     steps = maker.spec.total_steps
