@@ -62,7 +62,7 @@ def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
     assert wrong.returncode == 1 and not wrong.stdout
     pair = "-".join(sorted(material.symbols[:2]))
     assert f"the barrier's own atoms overlap: {pair} 0.30 Å apart" in wrong.stderr
-    assert "relax or quench it" in wrong.stderr and len(wrong.stderr.strip().splitlines()) == 2
+    assert "relax it in its own periodic cell" in wrong.stderr and len(wrong.stderr.strip().splitlines()) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["amorphous.xyz"]
 
 

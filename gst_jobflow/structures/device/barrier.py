@@ -198,7 +198,8 @@ def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) 
     raise InputError(
         f"the barrier's own atoms overlap: {'-'.join(closest.elements)} {closest.distance_A:.2f} Å apart {where}, "
         f"{floor_A:g} Å is the least",
-        "relax or quench it in its own periodic cell, give other material, or hard-sphere for a look",
+        "relax it in its own periodic cell, or give other material; a potential that made it lacks short distances "
+        "among its training data",
     )
 
 
