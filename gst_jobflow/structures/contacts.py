@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows
+from gst_jobflow.structures.lattice import volume_A3
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # push_apart gives up when the energy falls by less than 2 % in 150 steps: jammed
 _STALL_STEPS = 150
 _STALL_SHARE = 0.98
-# up to here looking at all pairs is faster than sorting atoms into cells
-_ALL_PAIRS_ATOMS = 300
-# of larger cells single precision says little
-_LARGEST_EDGES_A = 1e4
+# closest contacts in units of the mean spacing: 0.7 to 0.85 in liquids and random structures, above 0.9 in crystals;
+# pairs within a cutoff cost more than a second search
+_FIRST_CUTOFF = 0.75
+_LONGER = 1.2
 
 
 class PairDistances:
@@ -101,66 +101,14 @@ def min_distance(atoms: Atoms) -> float:
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
         raise DataError("no atoms, or positions that are not finite: there is no smallest distance")
-    if 1 < len(atoms) <= _ALL_PAIRS_ATOMS and atoms.pbc.all():
-        closest_A = _all_pairs_distance(atoms.positions, atoms.cell.array)
-        if closest_A is not None:
-            return closest_A
     has_pairs = len(atoms) > 1 or atoms.pbc.any()
-    # the mean spacing is near the answer in dense cells; a cell mostly empty needs a few more rounds
-    cutoff_A = (abs(_volume_A3(atoms)) / len(atoms)) ** (1 / 3)
+    cutoff_A = _FIRST_CUTOFF * (_volume_A3(atoms) / len(atoms)) ** (1 / 3)
     while has_pairs:
         distances_A = _neighbours("d", atoms, cutoff_A)
         if len(distances_A):
             return float(distances_A.min())
-        cutoff_A *= 1.5
+        cutoff_A *= _LONGER
     return math.inf
-
-
-def _all_pairs_distance(positions: np.ndarray, cell: np.ndarray) -> float | None:
-    """Return the smallest distance in Å over all pairs at their nearest images, or None where that may not be it.
-
-    Rounding a pair's fractional coordinates to within ± 1/2 gives its nearest image if that is closer than half the
-    cell's smallest height; and no atom is closer to its own image than that height. A first pass in single precision
-    leaves few pairs for the second.
-    """
-    edges_A = float(np.sqrt((cell * cell).sum(axis=1)).sum())
-    if not 0 < edges_A < _LARGEST_EDGES_A:
-        return None
-    rows = reciprocal_rows(cell.tolist())
-    if rows is None:
-        return None
-    half_height_A = 0.49 / max(lengths_A(rows))
-    inverse = np.array(rows).T
-    first, second = _near_pairs(positions @ inverse, cell, 4e-6 * edges_A**2)
-    apart = positions[second] - positions[first]
-    apart -= np.rint(apart @ inverse) @ cell
-    closest_A = math.sqrt(float((apart * apart).sum(axis=1).min()))
-    return closest_A if closest_A < half_height_A else None
-
-
-def _near_pairs(fractional: np.ndarray, cell: np.ndarray, within_A2: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs whose squared distance is the smallest one, or larger by no more than `within_A2`.
-
-    The error of single precision is below 0.5e-6 of the squared sum of the cell's edges.
-    """
-    n_atoms = len(fractional)
-    doubled = np.empty((3, 2 * n_atoms), np.float32)
-    doubled[:, :n_atoms] = doubled[:, n_atoms:] = (fractional - np.floor(fractional)).T
-    # row k - 1, column i: from atom i to atom i + k, counted around; half the rows hold every pair
-    rows, (axis_step, step) = n_atoms // 2, doubled.strides
-    ahead = np.lib.stride_tricks.as_strided(
-        doubled[:, 1:], (3, rows, n_atoms), (axis_step, step, step), writeable=False
-    )
-    apart = ahead - doubled[:, None, :n_atoms]
-    apart -= np.rint(apart)
-    vectors_A = cell.T.astype(np.float32) @ apart.reshape(3, -1)
-    vectors_A *= vectors_A
-    squared_A2, second, third = vectors_A
-    squared_A2 += second
-    squared_A2 += third
-    near = np.flatnonzero(squared_A2 <= squared_A2.min() + within_A2)
-    first = near % n_atoms
-    return first, (first + near // n_atoms + 1) % n_atoms
 
 
 def closest_pair(atoms: Atoms, within_A: float) -> float:
@@ -322,8 +270,9 @@ class _Overlaps:
 
 def _volume_A3(atoms: Atoms) -> float:
     """Return the cell's volume, or that of the atoms' bounding box where the cell does not span one."""
-    if atoms.cell.rank == 3:
-        return atoms.cell.volume
+    cell_A3 = volume_A3(atoms.cell.array.tolist())
+    if cell_A3:
+        return cell_A3
     extent = np.ptp(atoms.positions, axis=0) + 1.0
     return float(extent.prod())
 
@@ -336,8 +285,10 @@ def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types
     from matscipy.neighbours import neighbour_list
 
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
-    # directions without a vector (molecules, slabs) get one; it is not periodic, so its length plays no role
-    cell = atoms.cell.complete().array
+    cell = atoms.cell.array
+    if not all(map(any, cell.tolist())):
+        # directions without a vector (molecules, slabs) get one; it is not periodic, so its length plays no role
+        cell = atoms.cell.complete().array
     return neighbour_list(
         quantities, positions=atoms.positions, cell=cell, pbc=atoms.pbc, numbers=numbers, cutoff=cutoff
     )

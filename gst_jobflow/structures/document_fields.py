@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ _PER_A = 1e8
 # atoms this near below the far face are counted to the near one; more than rounding on the grid can move an atom off a
 # face in a skewed cell (0.87e-8 Å), and no whole number of grid steps, where atoms of an earlier rounding may sit
 _FACE_A = 2.5e-8
+# the frames of a trajectory have the same atoms; of larger ones the composition is no part of the cost
+_REMEMBERED_ATOMS = 10_000
 _AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
@@ -41,28 +43,31 @@ def describe(atoms: Atoms) -> dict[str, Any]:
         For no atoms or non-finite positions or cell.
     """
     _check_finite(atoms)
-    present = np.bincount(atoms.numbers)
-    counts = {_symbols()[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
-    elements = sorted(counts)
     closest_A = min_distance(atoms)
     cell_A3 = volume_A3(atoms.cell.array.tolist()) if atoms.pbc.all() else 0.0
     mass = float(atoms.get_masses().sum())
+    composition = _composition if len(atoms) <= _REMEMBERED_ATOMS else _composition.__wrapped__
+    formula, shares = composition(atoms.numbers.astype(np.int64, copy=False).tobytes())
     return {
-        "formula": reduced_formula(counts),
-        "composition": {element: counts[element] / len(atoms) for element in elements},
+        "formula": formula,
+        "composition": dict(shares),
         "n_atoms": len(atoms),
-        "elements": elements,
+        "elements": [element for element, _ in shares],
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
         "density_g_cm3": mass / cell_A3 * _AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
         "volume_per_atom_A3": cell_A3 / len(atoms) if cell_A3 else None,
     }
 
 
-@cache
-def _symbols() -> list[str]:
+@lru_cache(maxsize=8)
+def _composition(numbers: bytes) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """Return the reduced formula and each element's share, in alphabetical order, of packed atomic numbers (int64)."""
     from ase.data import chemical_symbols
 
-    return chemical_symbols
+    present = np.bincount(np.frombuffer(numbers, np.int64))
+    counts = {chemical_symbols[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
+    n_atoms = sum(counts.values())
+    return reduced_formula(counts), tuple((element, counts[element] / n_atoms) for element in sorted(counts))
 
 
 def content_hash(atoms: Atoms) -> str:
@@ -109,31 +114,49 @@ def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     _check_finite(atoms)
     cell = atoms.cell.array
     # rows x, y, z: adjacent numbers are read faster
+    axes, reciprocal, faces = _periodic_directions(atoms)
     wrapped = atoms.positions.T.copy()
-    for axis, reciprocal in _reciprocal_rows(atoms):
-        # summed term by term: matrix products may use fused operations that differ between machines
-        fraction = wrapped[0] * reciprocal[0] + wrapped[1] * reciprocal[1] + wrapped[2] * reciprocal[2]
-        height_A = 1 / math.sqrt(sum(float(x) ** 2 for x in reciprocal))
-        shift = np.floor(fraction + _FACE_A / height_A)
-        if shift.any():
-            for k in range(3):
-                wrapped[k] -= shift * cell[axis, k]
+    # most structures lie in their cell already: all directions are looked at together, and then nothing is left to do
+    if axes and _outside(_fractions(wrapped, reciprocal, faces)):
+        for row, axis in enumerate(axes):
+            fraction = _fractions(wrapped, reciprocal[row : row + 1], faces[row : row + 1])[0]
+            if _outside(fraction):
+                wrapped -= np.floor(fraction) * cell[axis][:, None]
     return np.rint(cell * _PER_A).astype(np.int64), np.rint(wrapped * _PER_A).astype(np.int64).T
 
 
-def _reciprocal_rows(atoms: Atoms) -> list[tuple[int, list[float]]]:
-    """Return (axis, reciprocal vector in 1/Å) of each periodic direction."""
-    periodic = [axis for axis in range(3) if atoms.pbc[axis]]
-    if not periodic:
-        return []
-    if any(not atoms.cell.array[axis].any() for axis in periodic):
+def _fractions(positions: np.ndarray, reciprocal: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return how far positions, shape (3, n_atoms), lie along each direction, shape (directions, n_atoms).
+
+    Summed term by term: matrix products may use fused operations that differ between machines.
+    """
+    fractions = reciprocal[:, :1] * positions[0]
+    fractions += reciprocal[:, 1:2] * positions[1]
+    fractions += reciprocal[:, 2:] * positions[2]
+    fractions += faces
+    return fractions
+
+
+def _outside(fractions: np.ndarray) -> bool:
+    return bool(fractions.min() < 0 or fractions.max() >= 1)
+
+
+def _periodic_directions(atoms: Atoms) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Return the periodic axes, their reciprocal vectors in 1/Å, (k, 3), and `_FACE_A` as a fraction of each, (k, 1)."""
+    axes = [axis for axis, periodic in enumerate(atoms.pbc.tolist()) if periodic]
+    if not axes:
+        return [], np.empty((0, 3)), np.empty((0, 1))
+    rows = atoms.cell.array.tolist()
+    if not all(any(rows[axis]) for axis in axes):
         raise DataError("a periodic direction has no cell vector", "set the cell, or pbc to False")
-    spanned = len(periodic) == 3 or atoms.cell.rank == 3
-    rows = (atoms.cell if spanned else atoms.cell.complete()).array.tolist()
+    if not all(map(any, rows)):
+        rows = atoms.cell.complete().array.tolist()
     reciprocal = reciprocal_rows(rows)
     if reciprocal is None:
         raise DataError("the cell vectors are not independent", "set a cell that spans a volume")
-    return [(axis, reciprocal[axis]) for axis in periodic]
+    chosen = [reciprocal[axis] for axis in axes]
+    heights_A = [1 / math.sqrt(sum(x**2 for x in row)) for row in chosen]
+    return axes, np.array(chosen), np.array([[_FACE_A / height_A] for height_A in heights_A])
 
 
 def _check_finite(atoms: Atoms) -> None:
