@@ -9,6 +9,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 from pydantic import ValidationError
 
 from gst_jobflow.documents import ConfigType, Label, Structure, pack
@@ -164,7 +165,7 @@ def _label(record: Record, structure: Structure, computed: Computed, options: Im
         energy_eV=computed.energy_eV,
         energy_per_atom_eV=computed.energy_eV / structure.n_atoms,
         forces=pack(computed.forces_eV_A),
-        max_force_eV_A=math.sqrt(float((computed.forces_eV_A**2).sum(axis=1).max())),
+        max_force_eV_A=math.sqrt(np.einsum("ij,ij->i", computed.forces_eV_A, computed.forces_eV_A).max()),
         stress_eV_A3=computed.stress_eV_A3,
         wall_s=0.0,  # what it took is not known
     )

@@ -12,7 +12,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -210,8 +210,17 @@ def read_comment(line: str) -> dict[str, Any]:
         elif key.lower() != "uid" and _REALS.fullmatch(text):
             info[key] = _real_value(key, text)
         else:
-            info |= key_val_str_to_dict(f'{key}="{text}"')
+            # an array of one frame is not that of the next
+            info |= {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in _read(key, text)}
     return info
+
+
+@lru_cache(maxsize=256)
+def _read(key: str, text: str) -> list[tuple[str, Any]]:
+    """What ASE makes of `key="text"`; `pbc="T T T"` stands in every frame."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    return list(key_val_str_to_dict(f'{key}="{text}"').items())
 
 
 def _real_value(key: str, text: str) -> Any:

@@ -124,19 +124,21 @@ def _stress(atoms: Atoms, found: dict[str, Any]) -> list[float] | None:
     if found.get("stress") is not None:
         stresses.append(_voigt(_numbers(found["stress"], "stress", (6,), (3, 3)), "stress"))
     if found.get("virial") is not None:
-        stresses.append(
-            _voigt(-_numbers(found["virial"], "virial", (3, 3)) / volume_A3(atoms.cell.array.tolist()), "virial")
-        )
+        cell_A3 = volume_A3(atoms.cell.array.tolist())
+        stresses.append([-x / cell_A3 for x in _voigt(_numbers(found["virial"], "virial", (3, 3)), "virial", cell_A3)])
     if len(stresses) == 2 and not np.allclose(stresses[0], stresses[1], rtol=1e-3, atol=1e-5):
         raise DataError("stress and virial disagree: the stress is -virial/volume")
-    return stresses[0].tolist() if stresses else None
+    return stresses[0] if stresses else None
 
 
-def _voigt(tensor: np.ndarray, name: str) -> np.ndarray:
-    """xx, yy, zz, yz, xz, xy of a symmetric tensor."""
+def _voigt(tensor: np.ndarray, name: str, unit: float = 1.0) -> list[float]:
+    """xx, yy, zz, yz, xz, xy of a symmetric tensor; `unit` is what 1 eV/Å³ is in it."""
     if tensor.shape == (6,):
-        return tensor
+        return tensor.tolist()
+    rows = tensor.tolist()
+    off_diagonal = [(rows[i][j], rows[j][i]) for i, j in ((1, 2), (0, 2), (0, 1))]
     # files hold few digits, but a tensor off by more than this was not symmetric to begin with
-    if np.abs(tensor - tensor.T).max() > 0.01 * np.abs(tensor).max() + 1e-6:
+    largest = max(abs(x) for row in rows for x in row)
+    if max(abs(a - b) for a, b in off_diagonal) > 0.01 * largest + 1e-6 * unit:
         raise DataError(f"{name} is not symmetric")
-    return ((tensor + tensor.T) / 2)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    return [rows[0][0], rows[1][1], rows[2][2], *((a + b) / 2 for a, b in off_diagonal)]

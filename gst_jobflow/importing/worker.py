@@ -6,6 +6,7 @@ each chunk with the list of its outcomes. It ends when the input ends.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -18,6 +19,9 @@ from typing import BinaryIO
 from gst_jobflow.importing.extxyz import parse_frame
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, outcome_of
+
+_GC_THRESHOLD = 50_000
+"""Objects; Python's own is 700."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ def serve(source: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Serve the parent; whatever libraries print goes to standard error, not among the answers."""
+    # what was imported stays; of records only errors make cycles, and to look for them often takes a tenth of the time
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         serve(sys.stdin.buffer, answers)

@@ -29,6 +29,7 @@ from gst_jobflow.documents import (
     unpack,
 )
 from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
 
@@ -327,7 +328,9 @@ def summarise(
         pipeline.append({"$limit": query.limit})
 
     def rows() -> Iterator[dict[str, Any]]:
-        for found in database[model.collection].aggregate(pipeline):
+        stored = database[model.collection]
+        counts = None if chosen or query.limit else by_index(stored, model, query.where, path)
+        for found in stored.aggregate(pipeline) if counts is None else counts:
             measured = {
                 name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
                 for place, name in enumerate(chosen)

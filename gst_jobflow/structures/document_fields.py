@@ -142,7 +142,7 @@ def _outside(fractions: np.ndarray) -> bool:
 
 
 def _periodic_directions(atoms: Atoms) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Return the periodic axes, their reciprocal vectors in 1/Å, (k, 3), and `_FACE_A` as a fraction of each, (k, 1)."""
+    """Return the k periodic axes, reciprocal vectors (k, 3) in 1/Å, and what part of each `_FACE_A` is, (k, 1)."""
     axes = [axis for axis, periodic in enumerate(atoms.pbc.tolist()) if periodic]
     if not axes:
         return [], np.empty((0, 3)), np.empty((0, 1))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.errors import InputError
-from gst_jobflow.store import Results, find, prefixes
+from gst_jobflow.store import Results, counts, find, prefixes
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.query import COLUMNS, NUMBERS, Query, field_path, frames, make_query, pick, summarise
 from tests.documents.test_documents import label, structure
@@ -286,6 +286,70 @@ def test_groups_are_counted_and_measured_by_the_server(project: Project) -> None
     for group, numbers in (("colour", None), ("formula", ["tags"]), ("$where", None), ("formula", ["$n_atoms"])):
         with pytest.raises(InputError):
             summarise(results.database, query, group, numbers)
+
+
+def failed_labels(classes: list[str]) -> list[Label]:
+    return [
+        label(
+            _id=number_id(n), structure_id=number_id(n), state="failed", failure_class=name, energy_eV=None, forces=None
+        )
+        for n, name in enumerate(classes)
+    ]
+
+
+@pytest.mark.mongo
+def test_why_labels_failed_is_counted_on_the_index_without_reading_a_label(project: Project, monkeypatch) -> None:
+    results = Results.open(project)
+    converged = [label(_id=number_id(n), structure_id=number_id(n)) for n in range(100, 110)]
+    results.put_labels([*failed_labels(["memory"] * 5 + ["walltime"] * 7 + ["(none) $where"] * 5), *converged])
+    query, asked = (
+        next(query for query in documented_queries() if "state" in query.where and "fingerprint" not in query.where),
+        [],
+    )
+    plain = type(results.database["labels"]).aggregate
+    monkeypatch.setattr(
+        type(results.database["labels"]), "aggregate", lambda self, steps: asked.append(steps) or plain(self, steps)
+    )
+    rows = list(summarise(results.database, query, "failure_class", []))
+    assert [(row["group"], row["count"]) for row in rows] == [("walltime", 7), ("(none) $where", 5), ("memory", 5)]
+    for steps in asked:
+        command = {"aggregate": "labels", "pipeline": steps, "cursor": {}}
+        stages = stages_of(results.database.command("explain", command, verbosity="queryPlanner"))
+        assert stages & {"COUNT_SCAN", "DISTINCT_SCAN"} and not stages & {"FETCH", "COLLSCAN", "IXSCAN"}, steps
+    assert len(asked) == 2
+    monkeypatch.setattr(counts, "MOST_VALUES", 2)
+    assert list(summarise(results.database, query, "failure_class", [])) == rows
+    assert len(asked) == 4  # looked up, found to be many, and grouped
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [("state=failed", "failure_class"), ("state=quarantined", "failure_class"), ("fingerprint=x:1 state=failed", "id")],
+)
+def test_what_is_counted_on_an_index_is_what_is_counted_one_by_one(project: Project, words: str, group: str) -> None:
+    results = Results.open(project)
+    results.put_labels(failed_labels(["memory"] * 3 + ["walltime"] * 2))
+    query = make_query("labels", [words])
+    by_one = list(summarise(results.database, Query(query.model, query.where, query.sort, 1000), group, []))
+    assert list(summarise(results.database, query, group, [])) == by_one
+
+
+@pytest.mark.parametrize(
+    ("collection", "words", "path"),
+    [
+        ("labels", "", "state"),  # no condition
+        ("labels", "state=failed,quarantined", "failure_class"),  # not one value
+        ("labels", "state!=converged", "failure_class"),
+        ("labels", "state=failed", "host"),  # not in the index
+        ("labels", "fingerprint=x:1", "config_type"),  # not next in the index
+        ("structures", "tags=a", "created_at"),  # a list
+        ("structures", "parents=a parents=b", "group"),
+    ],
+)
+def test_what_no_index_counts_is_left_to_the_server(collection: str, words: str, path: str) -> None:
+    query = make_query(collection, [words])
+    assert counts.by_index(None, query.model, query.where, path) is None
 
 
 @pytest.mark.mongo
