@@ -1,4 +1,4 @@
-"""`gst structures`: make, import, grade and choose structures."""
+"""`gst structures`: make, import, grade, choose and sample structures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli import device, structures_gamma, structures_import
+from gst_jobflow.cli import device, structures_gamma, structures_import, structures_sample
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
 app.command("select")(structures_gamma.select)
+app.command("sample")(structures_sample.command)
 app.add_typer(device.app, name="device")
 
 Output = Annotated[

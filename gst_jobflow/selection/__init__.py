@@ -1,1 +1,1 @@
-"""Where a potential extrapolates, and which of those structures are worth a label."""
+"""Where a potential extrapolates, which of those structures are worth a label, and which frames are independent."""

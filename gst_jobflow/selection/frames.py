@@ -156,3 +156,45 @@ def start_of(results: Results, trajectory: Trajectory) -> Structure:
     if trajectory.start_structure_id is None:
         raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
     return results.get(Structure, trajectory.start_structure_id)
+
+
+def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
+    """The frames of dynamics from first principles that are stored structures, each step once; without the start.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    from gst_jobflow.structures.document_fields import content_hash
+
+    by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
+    stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})
+    # a step whose electrons did not converge is no structure
+    known = sorted(((*by_id[each["_id"]], each["_id"]) for each in stored), key=lambda each: each[0])
+    if not known:
+        raise InputError(f"trajectory {trajectory.id} has no frames that are stored", "gst structures import its files")
+    return [Found(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
+
+
+def _steps_of_cp2k(results: Results, trajectory: Trajectory) -> Iterator[tuple[int, Atoms]]:
+    """Steps and atoms of what the segments of CP2K wrote, where a later one does not replace it."""
+    from gst_jobflow.importing.cp2k import read_cp2k
+    from gst_jobflow.importing.options import ImportOptions
+    from gst_jobflow.labelling import cp2k_md
+
+    number = -1
+    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
+        for ref in trajectory.files:
+            # each segment's files begin with its input
+            number += ref.name == cp2k_md.INPUT
+            folder = Path(name) / str(max(0, number))
+            folder.mkdir(exist_ok=True)
+            results.artifacts.fetch(ref, folder)
+        for folder in sorted(Path(name).iterdir(), key=lambda each: int(each.name)):
+            place = int(folder.name)
+            last = trajectory.segments[place].last_step if place < len(trajectory.segments) else trajectory.n_steps
+            path = folder / cp2k_md.POSITIONS
+            for record in read_cp2k(path, ImportOptions()) if path.exists() else ():
+                if record.atoms is not None and record.step and record.step <= last:
+                    yield record.step, record.atoms

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from tests.dynamics.conftest import ELEMENTS, soft_crystal
 from tests.dynamics.test_maker import stored
+from tests.selection.conftest import Gst
 
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.deck import PotentialFiles
@@ -26,24 +25,6 @@ if TYPE_CHECKING:
     from gst_jobflow.settings import Project
 
 pytestmark = [pytest.mark.mongo, pytest.mark.lammps]
-Gst = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def gst(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gst:
-    """`gst(*words)` gives exit code, stdout and stderr of `gst structures`, run in this process."""
-    from gst_jobflow.cli.main import main
-
-    monkeypatch.setenv("GST_PROJECT", str(project.root))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gst", "-p", str(project.root), "structures", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return run
 
 
 def compressed(scale: float, seed: int = 0) -> Atoms:

@@ -1,0 +1,155 @@
+"""`gst structures sample`: independent frames of trajectories as structures."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.selection.sample import Pick, Sampled
+
+_FEW = 10
+"""Independent values below which a correlation time is a guess."""
+
+
+def command(
+    sources: Annotated[
+        list[str],
+        typer.Option("--from", help="Trajectory by id or name, cycle, or CYCLE:N for its N-th operation (repeatable)."),
+    ],
+    every_ps: Annotated[float | None, typer.Option("--every-ps", min=1e-3, help="Time between frames.")] = None,
+    decorrelated: Annotated[
+        bool, typer.Option("--decorrelated", help="As far apart as the energy is correlated; the default.")
+    ] = False,
+    number: Annotated[int | None, typer.Option("--number", "-N", "-n", min=1, help="How many, at most.")] = None,
+    after_ps: Annotated[float, typer.Option(min=0, help="Nothing before this time of each trajectory.")] = 0.0,
+    temperature_range: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="Only frames at these temperatures, K, e.g. 600:1200.")
+    ] = None,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label and refused.")] = 300,
+    config_type: Annotated[
+        str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
+    ] = None,
+    iteration: IterationOption = 0,
+    tag: TagOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Frames of dynamics that are independent of each other, as structures to label.
+
+    In each stage frames are as far apart as the potential energy is correlated. Frames from first principles are
+    structures with labels already, and get the tags.
+
+    Example: gst structures sample --from melt_quench -n 30 --tag iter-2 --iteration 2
+    """
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.importing.options import known_config_type
+    from gst_jobflow.selection.sample import Request, documents, find_runs, sample
+    from gst_jobflow.store import Results
+
+    if every_ps is not None and decorrelated:
+        raise InputError("how far apart?", "either --every-ps X or --decorrelated")
+    request = Request(every_ps, after_ps, _limits(temperature_range), number)
+    kind = known_config_type(config_type) if config_type else None
+    results = Results.open(open_project())
+    runs = {run.id: run for which in sources for run in find_runs(results, which)}
+    stages = sample(results, list(runs.values()), request, max_atoms)
+    picks = [pick for stage in stages for pick in stage.picks]
+    made = documents(results, picks, tag or [], iteration, kind)
+    new = 0 if dry_run else results.add_many(made)[0]
+    if as_json:
+        rows = [_row(pick, document) for pick, document in zip(picks, made, strict=True)]
+        print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
+        return
+    for document in made:
+        typer.echo(document.id)
+    for stage in stages:
+        say(_line(stage, request.every_ps))
+    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(made) - new} known before"
+    say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {what}")
+
+
+def _limits(text: str | None) -> tuple[float, float]:
+    from gst_jobflow.errors import InputError
+
+    low, _, high = (text or "0").partition(":")
+    try:
+        limits = float(low or 0), float(high or math.inf)
+    except ValueError as err:
+        raise InputError(f"--temperature-range {text}: not numbers", "MIN:MAX in K, e.g. 600:1200") from err
+    if not 0 <= limits[0] < limits[1]:
+        raise InputError(f"--temperature-range {text}: the range is empty", "MIN:MAX in K, e.g. 600:1200")
+    return limits
+
+
+def _line(sampled: Sampled, every_ps: float | None) -> str:
+    """One line of what became of a stage."""
+    known, stage = sampled.estimate, sampled.stage
+    name = f"{sampled.run.name} {sampled.run.id[:8]} stage {stage.number} ({stage.kind})"
+    if not sampled.frames:
+        return f"{name}: no frame is within the limits"
+    if known.spacing_ps is None:
+        told = [known.reason]
+    else:
+        told = [f"energies are correlated over {known.spacing_ps:.3g} ps"]
+        if stage.is_constant:
+            told.append(f"equilibrated after {known.start_ps - stage.begin_ps:.3g} ps")
+        if known.n_independent < _FEW:
+            told.append(f"by {known.n_independent:.1f} independent values only")
+        if every_ps is not None and every_ps < known.spacing_ps:
+            told.append("frames are closer than that")
+    asked_ps = every_ps or known.spacing_ps
+    if asked_ps and sampled.frames_every_ps and sampled.frames_every_ps > asked_ps:
+        told.append(f"stored every {sampled.frames_every_ps:.3g} ps")
+    told.append(f"{len(sampled.picks)} of {sampled.frames} frames{_temperatures(sampled.picks)}")
+    moved = [pick.moved_A for pick in sampled.picks if pick.moved_A is not None]
+    if moved:
+        told.append(f"atoms moved by {sum(moved) / len(moved):.2g} Å from one to the next")
+    if sampled.is_solid:
+        told.append(f"a solid that vibrates: {sampled.moved_A:.2g} Å from first to last")
+    return f"{name}: {', '.join(told)}"
+
+
+def _temperatures(picks: Sequence[Pick]) -> str:
+    known = [pick.temperature_K for pick in picks if pick.temperature_K is not None]
+    if not known:
+        return ""
+    low, high = round(min(known)), round(max(known))
+    return f" at {low} K" if low == high else f" at {low}–{high} K"
+
+
+def _row(pick: Pick, document: Structure) -> dict[str, Any]:
+    return {
+        "structure_id": document.id,
+        "trajectory_id": pick.run.id,
+        "stage": pick.stage.number,
+        "step": pick.found.step,
+        "time_ps": pick.time_ps,
+        "temperature_K": pick.temperature_K,
+        "moved_A": pick.moved_A,
+    }
+
+
+def _stage_row(sampled: Sampled) -> dict[str, Any]:
+    return {
+        "trajectory_id": sampled.run.id,
+        "stage": sampled.stage.number,
+        "kind": sampled.stage.kind,
+        "begin_ps": sampled.stage.begin_ps,
+        "end_ps": sampled.stage.end_ps,
+        "decorrelation_ps": sampled.estimate.spacing_ps,
+        "equilibrated_from_ps": sampled.estimate.start_ps,
+        "n_independent": sampled.estimate.n_independent,
+        "reason": sampled.estimate.reason,
+        "n_frames": sampled.frames,
+        "n_chosen": len(sampled.picks),
+        "first_to_last_A": sampled.moved_A,
+        "is_solid": sampled.is_solid,
+    }

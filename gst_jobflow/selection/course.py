@@ -1,0 +1,177 @@
+"""Energy and temperature in the course of a trajectory by stages, and how far apart its frames are independent."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gst_jobflow.errors import DataError
+from gst_jobflow.selection.decorrelation import detrended, equilibrated, smooth, statistical_inefficiency
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Trajectory
+    from gst_jobflow.store import Results
+
+ROUNDING_PS = 1e-6
+"""Times that differ by less are the same."""
+# how temperature and energy change in a stage, as a polynomial of time; other kinds are pulses and coolings
+_DEGREES = {"anneal": 0, "hold": 0, "quench": 1}
+_TEMPERATURE_DEGREE, _ENERGY_DEGREE = 3, 3
+
+
+@dataclass(frozen=True)
+class Course:
+    """Series of a trajectory.
+
+    Attributes
+    ----------
+    time_ps, potential_eV, temperature_K
+        Shape (N,), times from its start, rising.
+    """
+
+    time_ps: NDArray
+    potential_eV: NDArray
+    temperature_K: NDArray
+
+    def between(self, begin_ps: float, end_ps: float) -> Course:
+        """The part after `begin_ps`, up to `end_ps`."""
+        inside = (self.time_ps > begin_ps + ROUNDING_PS) & (self.time_ps < end_ps + ROUNDING_PS)
+        return Course(self.time_ps[inside], self.potential_eV[inside], self.temperature_K[inside])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a trajectory, counted from 1, and when it was; it may have been cut short."""
+
+    number: int
+    kind: str
+    begin_ps: float
+    end_ps: float
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether conditions are constant, so that it comes to an equilibrium."""
+        return _DEGREES.get(self.kind) == 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How far apart frames of a stage are independent.
+
+    Attributes
+    ----------
+    spacing_ps
+        Statistical inefficiency of the potential energy, as a time; None where it cannot be told, for the `reason`.
+    start_ps
+        From when on the stage is equilibrated; its begin where conditions change all the time.
+    n_independent
+        Independent values of the energy from there on.
+    """
+
+    spacing_ps: float | None
+    start_ps: float
+    n_independent: float = 0.0
+    reason: str = ""
+
+
+def stages_of(trajectory: Trajectory) -> list[Stage]:
+    """The stages that take time, as far as they ran; all of a trajectory that says nothing of stages is one."""
+    stages, begin = [], 0.0
+    given: list[dict[str, Any]] = trajectory.stages or [{"kind": "run", "duration_ps": trajectory.duration_ps}]
+    for number, stage in enumerate(given, 1):
+        end = begin + float(stage.get("duration_ps", 0.0))
+        if end > begin and begin < trajectory.duration_ps:
+            stages.append(Stage(number, str(stage.get("kind", "run")), begin, min(end, trajectory.duration_ps)))
+        begin = end
+    return stages
+
+
+def course_of(results: Results, trajectory: Trajectory) -> Course:
+    """The series of a trajectory: the whole one of its files, or else the thinned one of its document.
+
+    A thinned series errs to the large side: frames can then be told independent no closer than its rows.
+    """
+    whole = _written(results, trajectory)
+    if whole is not None:
+        return whole
+    names = ("time_ps", "potential_eV", "temperature_K")
+    return _course(*(np.asarray(trajectory.thermo.get(name, []), dtype=float) for name in names))
+
+
+def estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
+    """How far apart frames of a stage are independent, by the potential energy from `begin_ps` on.
+
+    At constant conditions the part that is not equilibrated is left out. Where temperature or density change all the
+    time, the energy is taken less a cubic polynomial: its drift is no correlation.
+    """
+    part = course.between(begin_ps, stage.end_ps)
+    try:
+        times, energies = _evenly(part)
+        step_ps = float(times[1] - times[0])
+        if stage.is_constant:
+            found = equilibrated(energies)
+            start_ps = float(times[found.start])
+            return Estimate(found.inefficiency * step_ps, start_ps, found.n_independent)
+        # a constant is told by its own value; what rounding leaves of it looks like noise
+        statistical_inefficiency(energies)
+        inefficiency = statistical_inefficiency(detrended(energies, _ENERGY_DEGREE))
+        return Estimate(inefficiency * step_ps, begin_ps, len(energies) / inefficiency)
+    except DataError as error:
+        return Estimate(None, begin_ps, reason=f"potential energy: {error.message}")
+
+
+def temperature_of(course: Course, stage: Stage, start_ps: float) -> Callable[[float], float] | None:
+    """The temperature of a stage as a function of time, K, without its fluctuations; None where none was measured.
+
+    It is the mean where it is held, and a polynomial of time else.
+    """
+    part = course.between(start_ps, stage.end_ps)
+    if not len(part.time_ps):
+        return None
+    fitted = smooth(part.time_ps, part.temperature_K, _DEGREES.get(stage.kind, _TEMPERATURE_DEGREE))
+    return lambda time_ps: float(fitted(time_ps))
+
+
+def _evenly(course: Course) -> tuple[NDArray, NDArray]:
+    """Times and energies on an even grid: rows at the ends of stages and segments lie between others."""
+    from gst_jobflow.selection.decorrelation import FEWEST_VALUES
+
+    if len(course.time_ps) < FEWEST_VALUES:
+        raise DataError(
+            f"{len(course.time_ps)} values are too few to tell their correlation", "write the series more often"
+        )
+    spacing = float(np.median(np.diff(course.time_ps)))
+    number = int((course.time_ps[-1] - course.time_ps[0]) / spacing + 1e-6) + 1
+    times = course.time_ps[0] + spacing * np.arange(number)
+    return times, np.interp(times, course.time_ps, course.potential_eV)
+
+
+def _written(results: Results, trajectory: Trajectory) -> Course | None:
+    """The series that the segments of a run by LAMMPS wrote; None where none is among its files."""
+    from gst_jobflow.dynamics.deck import SERIES_FILE
+    from gst_jobflow.dynamics.series import join_segments, read_series
+
+    tables = []
+    with tempfile.TemporaryDirectory(prefix="gst_series_") as name:
+        for place, file in enumerate(each for each in trajectory.files if each.name == SERIES_FILE):
+            folder = Path(name) / str(place)
+            folder.mkdir()
+            tables.append(read_series(results.artifacts.fetch(file, folder)))
+    tables = [table for table in tables if len(table["step"])]
+    if not tables:
+        return None
+    joined = join_segments(tables, [int(table["step"][0]) for table in tables], keep_start=True)
+    return _course(joined["step"] * trajectory.timestep_fs * 1e-3, joined["pe_eV"], joined["temp_K"])
+
+
+def _course(time_ps: NDArray, potential_eV: NDArray, temperature_K: NDArray) -> Course:
+    """A course without rows that are not finite, and with one row of each time: a kick writes two."""
+    finite = np.isfinite(time_ps) & np.isfinite(potential_eV) & np.isfinite(temperature_K)
+    times, first = np.unique(time_ps[finite], return_index=True)
+    return Course(times, potential_eV[finite][first], temperature_K[finite][first])

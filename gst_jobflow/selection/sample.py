@@ -1,0 +1,340 @@
+"""Frames of trajectories that are independent of each other, as structures to label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.selection.choice import kind_of_frames
+from gst_jobflow.selection.course import (
+    ROUNDING_PS,
+    Estimate,
+    Stage,
+    course_of,
+    estimate,
+    stages_of,
+    temperature_of,
+)
+from gst_jobflow.selection.frames import Found, aimd_frames, find_trajectory, iter_trajectory, start_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.documents import ConfigType, Structure, Trajectory
+    from gst_jobflow.store import Results
+
+_BROKEN = ("blow_up", "lost_atoms", "nan")
+_VIBRATION = 0.2
+"""Largest mean displacement of a solid between two independent moments, in units of (V / N)^(1/3): atoms of a solid are
+within some 15 % of their distance from their places (Lindemann), and two moments differ by √2 of that."""
+_LONG_PS = 1.0
+"""Time in which atoms of a liquid move further: 1.5 Å, where they diffuse by 4e-5 cm²/s."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which frames are wanted.
+
+    Attributes
+    ----------
+    every_ps
+        Time between frames; None: as long as the energy is correlated, after equilibration.
+    after_ps
+        Nothing before, from the start of each trajectory.
+    temperature_K
+        Lowest and highest.
+    number
+        At most so many, evenly over the stages of all trajectories, and over the time of each stage; None: all.
+    """
+
+    every_ps: float | None = None
+    after_ps: float = 0.0
+    temperature_K: tuple[float, float] = (0.0, math.inf)
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A frame that was chosen.
+
+    Attributes
+    ----------
+    temperature_K
+        Of its stage at that time, without fluctuations; None where none was measured.
+    moved_A
+        Mean displacement of the atoms since the frame chosen before it in the same trajectory; None for the first.
+    """
+
+    run: Trajectory
+    stage: Stage
+    found: Found
+    time_ps: float
+    temperature_K: float | None
+    moved_A: float | None = None
+
+
+@dataclass
+class Sampled:
+    """What became of a stage.
+
+    Attributes
+    ----------
+    frames
+        Stored frames within the limits of time and temperature.
+    moved_A
+        Mean displacement from the first to the last of them; None where there are fewer than two.
+    is_solid
+        Whether that is no more than atoms vibrate by.
+    picks
+        Chosen frames, in the order of time.
+    """
+
+    run: Trajectory
+    stage: Stage
+    estimate: Estimate
+    frames: int = 0
+    frames_every_ps: float | None = None
+    moved_A: float | None = None
+    is_solid: bool = False
+    picks: list[Pick] = field(default_factory=list)
+
+
+def find_runs(results: Results, which: str) -> list[Trajectory]:
+    """Trajectories by id or name, or those of a device cycle: all of its operations, or ``CYCLE:N``, from 1.
+
+    Raises
+    ------
+    InputError
+        There is none, or it broke.
+    """
+    runs = _of_cycle(results, which) or [find_trajectory(results, which)]
+    for run in runs:
+        if run.failure_class in _BROKEN:
+            raise InputError(
+                f"trajectory {run.id} ended as {run.failure_class}: its last frames are none of this material",
+                "gst structures select --gamma MIN:MAX chooses among them",
+            )
+    return runs
+
+
+def sample(
+    results: Results, runs: Sequence[Trajectory], request: Request, most_atoms: int | None = None
+) -> list[Sampled]:
+    """Choose frames of trajectories; in each, one after the other so far apart that they are independent.
+
+    Raises
+    ------
+    InputError
+        A cell is too large, a trajectory has no frames, or none fits.
+    """
+    stages = [stage for run in runs for stage in _sample(results, run, request, most_atoms)]
+    if not any(stage.picks for stage in stages):
+        raise InputError("no frame to choose", _why_none(stages, request))
+    if request.number is not None:
+        for stage, number in zip(stages, shares([len(each.picks) for each in stages], request.number), strict=True):
+            stage.picks = evenly(stage.picks, number)
+    for run in runs:
+        _measure([stage for stage in stages if stage.run.id == run.id])
+    return stages
+
+
+def documents(
+    results: Results,
+    picks: Sequence[Pick],
+    tags: list[str],
+    iteration: int = 0,
+    config_type: ConfigType | None = None,
+) -> list[Structure]:
+    """Make the documents of chosen frames; frames from first principles are stored already, and gain the tags.
+
+    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
+    the trajectory's last structure, or else of its start.
+    """
+    starts: dict[str, tuple[Structure, ConfigType]] = {}
+    made = []
+    for pick in picks:
+        if pick.found.structure_id is not None:
+            made.append(_stored(results, pick.found.structure_id, tags))
+            continue
+        if pick.run.id not in starts:
+            start = start_of(results, pick.run)
+            starts[pick.run.id] = start, config_type or kind_of_frames(results, pick.run, start)
+        made.append(_document(results, pick, *starts[pick.run.id], tags, iteration))
+    return made
+
+
+def shares(counts: Sequence[int], number: int) -> list[int]:
+    """Deal `number` out to parts that hold `counts`: as evenly as they can take it, first ones first."""
+    dealt = [0] * len(counts)
+    while sum(dealt) < min(number, sum(counts)):
+        open_to_more = [place for place, count in enumerate(counts) if dealt[place] < count]
+        for place in open_to_more[: number - sum(dealt)]:
+            dealt[place] += 1
+    return dealt
+
+
+def evenly(picks: Sequence[Pick], number: int) -> list[Pick]:
+    """Of a sequence, `number` evenly over it: the middles of as many equal parts."""
+    places = ((np.arange(number) + 0.5) * len(picks) / max(1, number)).astype(int)
+    return [picks[place] for place in places]
+
+
+def apart(times_ps: Sequence[float], spacing_ps: float, last_ps: float = -math.inf) -> list[int]:
+    """Places of times, each at least `spacing_ps` after the one before; the first one after `last_ps`."""
+    places = []
+    for place, time_ps in enumerate(times_ps):
+        if time_ps - last_ps >= spacing_ps - ROUNDING_PS:
+            places.append(place)
+            last_ps = time_ps
+    return places
+
+
+def mean_displacement_A(before: Atoms, after: Atoms) -> float:
+    """Mean displacement of atoms between two frames, Å, of their nearest images, less that of all together.
+
+    Atoms that moved by more than half of the cell are further away than this says.
+    """
+    from ase.geometry import find_mic
+
+    shifts, _ = find_mic(after.positions - before.positions, after.cell, pbc=True)
+    return float(np.linalg.norm(shifts - shifts.mean(axis=0), axis=1).mean())
+
+
+def _of_cycle(results: Results, which: str) -> list[Trajectory]:
+    from gst_jobflow.documents import Cycle, Trajectory
+
+    collection, (name, _, number) = results.database["cycles"], which.rpartition(":")
+    for text, operation in ((which, None), (name, number)):
+        found = collection.find_one({"_id": text}, {"_id": 1})
+        found = found or collection.find_one({"name": text}, {"_id": 1}, sort=[("created_at", -1)])
+        if not text or found is None:
+            continue
+        operations = results.get(Cycle, found["_id"]).operations
+        if operation is not None:
+            if not operation.isdigit() or not 0 < int(operation) <= len(operations):
+                raise InputError(f"cycle {text} has no operation '{operation}'", f"1 to {len(operations)}")
+            operations = [operations[int(operation) - 1]]
+        ids = [each.trajectory_id for each in operations if each.trajectory_id]
+        if not ids:
+            raise InputError(f"no operation of {which} has run", f"gst query cycles -w name={text}")
+        return list(results.get_many(Trajectory, ids))
+    return []
+
+
+def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int | None) -> list[Sampled]:
+    """The stages of one trajectory with all frames that are far enough apart."""
+    if most_atoms is not None and run.n_atoms > most_atoms:
+        raise InputError(
+            f"trajectory {run.id} has {run.n_atoms} atoms: whole cells are taken up to {most_atoms}",
+            "gst structures select --cluster cuts cells out of larger ones; or set --max-atoms",
+        )
+    course = course_of(results, run)
+    read = iter_trajectory if run.potential_id is not None else aimd_frames
+    # the start is a structure already
+    frames = [found for found in read(results, run) if found.step]
+    sampled, last_ps = [], -math.inf
+    for stage in stages_of(run):
+        begin_ps = max(stage.begin_ps, request.after_ps)
+        known = estimate(course, stage, begin_ps)
+        start_ps = begin_ps if request.every_ps else known.start_ps
+        inside = _inside(run, stage, frames, start_ps, temperature_of(course, stage, start_ps), request)
+        spacing_ps = request.every_ps or known.spacing_ps
+        each = Sampled(run, stage, known, len(inside))
+        sampled.append(each)
+        if not inside:
+            continue
+        times = [pick.time_ps for pick in inside]
+        each.frames_every_ps = float(np.diff(times).mean()) if len(times) > 1 else None
+        each.moved_A, each.is_solid = _is_solid(inside[0], inside[-1])
+        if spacing_ps is not None:
+            each.picks = [inside[place] for place in apart(times, spacing_ps, last_ps)]
+            last_ps = each.picks[-1].time_ps if each.picks else last_ps
+    return sampled
+
+
+def _is_solid(first: Pick, last: Pick) -> tuple[float | None, bool]:
+    """How far atoms moved between two frames, Å, and whether that is no more than those of a solid do."""
+    if first is last:
+        return None, False
+    atoms = first.found.atoms
+    moved_A = mean_displacement_A(atoms, last.found.atoms)
+    near = moved_A < _VIBRATION * (atoms.cell.volume / len(atoms)) ** (1 / 3)
+    return moved_A, bool(near and last.time_ps - first.time_ps > _LONG_PS)
+
+
+def _inside(
+    run: Trajectory,
+    stage: Stage,
+    frames: Sequence[Found],
+    start_ps: float,
+    temperature: Callable[[float], float] | None,
+    request: Request,
+) -> list[Pick]:
+    """Frames of a stage from `start_ps` on whose temperature is within the limits."""
+    low, high = request.temperature_K
+    picks = []
+    for found in frames:
+        time_ps = (found.step or 0) * run.timestep_fs * 1e-3
+        if not stage.begin_ps + ROUNDING_PS < time_ps < stage.end_ps + ROUNDING_PS or time_ps < start_ps - ROUNDING_PS:
+            continue
+        here_K = temperature(time_ps) if temperature else None
+        # without a measured temperature, only what asks for none
+        if (here_K is None and (low, high) == (0.0, math.inf)) or (here_K is not None and low <= here_K <= high):
+            picks.append(Pick(run, stage, found, time_ps, here_K))
+    return picks
+
+
+def _measure(stages: Sequence[Sampled]) -> None:
+    """Tell of each pick of a trajectory how far atoms moved since the one before."""
+    before: Pick | None = None
+    for stage in stages:
+        for place, pick in enumerate(stage.picks):
+            if before is not None:
+                moved_A = mean_displacement_A(before.found.atoms, pick.found.atoms)
+                stage.picks[place] = replace(pick, moved_A=moved_A)
+            before = pick
+
+
+def _why_none(stages: Sequence[Sampled], request: Request) -> str:
+    if not any(stage.frames for stage in stages):
+        return "no frame is within --after-ps and --temperature-range, after equilibration"
+    reasons = {stage.estimate.reason for stage in stages if stage.frames and stage.estimate.reason}
+    return f"{'; '.join(sorted(reasons))}: say how far apart, --every-ps X"
+
+
+def _stored(results: Results, structure_id: str, tags: list[str]) -> Structure:
+    from gst_jobflow.documents import Structure
+
+    return results.get(Structure, structure_id).model_copy(update={"tags": tags})
+
+
+def _document(
+    results: Results, pick: Pick, start: Structure, config_type: ConfigType, tags: list[str], iteration: int
+) -> Structure:
+    from gst_jobflow.store.atoms import structure_document
+
+    source = {
+        "builder": "sample",
+        "trajectory_id": pick.run.id,
+        "step": pick.found.step,
+        "time_ps": round(pick.time_ps, 6),
+        "stage": pick.stage.number,
+        "potential_id": pick.run.potential_id,
+    }
+    if pick.temperature_K is not None:
+        source["temperature_K"] = round(pick.temperature_K, 1)
+    return structure_document(
+        pick.found.atoms,
+        config_type,
+        source=source,
+        parents=[start.id],
+        group=start.group,
+        iteration=iteration,
+        tags=tags,
+        artifacts=results.artifacts,
+    )
