@@ -1,8 +1,7 @@
 """A Gaussian process of the loss over a space, and the point where it expects the largest improvement.
 
-scikit-learn's Gaussian process with a Matérn 5/2 kernel, a length scale for each field and a little noise. The loss
-goes through a Box-Cox transformation first: errors of fits spread over decades, and without it one bad corner of the
-space sets the scale. scikit-learn finds the hyperparameters; with those, closed forms give all the rest.
+Its kernel is a Matérn 5/2 with a length scale for each field and a little noise. The loss goes through a Box-Cox
+transformation first: errors of fits spread over decades, and without it one bad corner of the space sets the scale.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.hyperopt.gaussian import Posterior, log_expected_improvement, log_gain_slope
+from gst_jobflow.hyperopt.gaussian import log_expected_improvement, log_gain_slope
+from gst_jobflow.hyperopt.likelihood import most_likely
 from gst_jobflow.hyperopt.space import Point, Space
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _NEAR_THE_BEST = 64
 _NEAR = 0.05
 _STARTS = 6
 _STEPS = 30
-_RESTARTS = 1
 
 
 class Surrogate:
@@ -43,21 +42,13 @@ class Surrogate:
     """
 
     def __init__(self, space: Space, points: Sequence[Point], losses: Sequence[float], seed: int) -> None:
-        from sklearn.gaussian_process import GaussianProcessRegressor
-
         self.space = space
         rows = encode(space, points)
         self._transform = _Transform(losses)
         values = self._transform.forward(losses)
         self._best = float(values.min())
-        process = GaussianProcessRegressor(_kernel(rows.shape[1]), n_restarts_optimizer=_RESTARTS, random_state=seed)
         with _quiet():
-            process.fit(rows, values)
-            kernel = process.kernel_
-            self._log_likelihood = float(process.log_marginal_likelihood_value_)
-            scales = np.atleast_1d(kernel.k1.k2.length_scale)
-            amplitude, noise = float(kernel.k1.k1.constant_value), float(kernel.k2.noise_level)
-            self._posterior = Posterior(amplitude, noise, scales, rows, values)
+            self._posterior, self._log_likelihood = most_likely(rows, values, seed)
 
     def predict(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the transformed loss, each of shape (n,)."""
@@ -232,14 +223,6 @@ def _continuous_columns(space: Space) -> list[int]:
     return columns
 
 
-def _kernel(n_columns: int) -> Any:
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    # length scales in widths of a range: shorter ones than a tenth cannot be told from noise with tens of points
-    shape = Matern(np.full(n_columns, 0.5), length_scale_bounds=(0.1, 10.0), nu=2.5)
-    return ConstantKernel(1.0, (0.05, 20.0)) * shape + WhiteKernel(1e-4, (1e-6, 0.1))
-
-
 def _spread(space: Space, seed: int) -> np.ndarray:
     from scipy.stats import qmc
 
@@ -262,9 +245,9 @@ def same_point(one: Point, other: Point) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """On one thread, and without the warnings of a length scale that ends at its bound.
+    """On one thread, and without the warnings of a loss that the transformation does nothing to.
 
-    A field without effect does that. Threads would cost more than these small matrices, and add up in other orders.
+    Threads would cost more than these small matrices, and add up in other orders.
     """
     with warnings.catch_warnings(), _libraries().limit(limits=1):
         warnings.simplefilter("ignore")

@@ -166,7 +166,7 @@ def orchestration_rows(project: Project, folder: Path, iterations: int) -> Itera
     yield Row("of it neither pacemaker's nor its converters'", wall_s - programs_s, "s")
 
 
-def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
+def measure(folder: Path, size: str, parts: list[str], iterations: int) -> Iterator[Row]:
     """Start a database, where a part needs one, measure, and stop it."""
     if "search" in parts:
         yield from search_rows(size)
@@ -180,7 +180,7 @@ def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
         if "dataset" in parts:
             yield from dataset_rows(project, folder, STRUCTURES[size])
         if "orchestration" in parts:
-            yield from orchestration_rows(project, folder, ITERATIONS[size])
+            yield from orchestration_rows(project, folder, iterations)
     finally:
         gst(project, "db", "down")
 
@@ -190,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=STRUCTURES, default="small")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
+    parser.add_argument("--iterations", type=int, help="of the fit of the part orchestration")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print for programs")
     options = parser.parse_args()
@@ -205,7 +206,9 @@ def main() -> None:
             "scikit-learn",
             "scikit-optimize",
         )
-        rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS))]
+        iterations = options.iterations or ITERATIONS[options.size]
+        measured = measure(folder, options.size, options.part or list(PARTS), iterations)
+        rows = [row.as_dict() for row in measured]
         result = {"machine": machine(), "versions": versions(packages), "rows": rows}
         print(json.dumps(result, indent=2) if options.json else as_markdown(result))
     finally:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gst_jobflow.hyperopt.gaussian import Posterior, log_expected_improvement, log_gain_slope
+from gst_jobflow.hyperopt.likelihood import log_likelihood, most_likely
 
 
 @pytest.fixture
@@ -16,16 +17,42 @@ def posterior() -> Posterior:
 
 
 def test_mean_and_deviation_are_those_of_scikit_learn(posterior: Posterior) -> None:
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    kernel = ConstantKernel(2.5) * Matern([0.4, 0.9, 3.0], nu=2.5) + WhiteKernel(1e-3)
-    theirs = GaussianProcessRegressor(kernel, optimizer=None).fit(posterior.rows, posterior.values)
+    gaussian_process = pytest.importorskip("sklearn.gaussian_process")
+    kernels = gaussian_process.kernels
+    kernel = kernels.ConstantKernel(2.5) * kernels.Matern([0.4, 0.9, 3.0], nu=2.5) + kernels.WhiteKernel(1e-3)
+    process = gaussian_process.GaussianProcessRegressor(kernel, optimizer=None)
+    theirs = process.fit(posterior.rows, posterior.values)
     rows = np.vstack([np.random.default_rng(2).random((20, 3)), posterior.rows[:2]])
     mean, deviation = theirs.predict(rows, return_std=True)
     ours = posterior.predict(rows)
     # scikit-learn adds 1e-10 to the diagonal
     assert ours[0] == pytest.approx(mean, abs=1e-6) and ours[1] == pytest.approx(deviation, abs=1e-6)
+    squares = (posterior.rows[:, None] - posterior.rows[None]) ** 2
+    value, _ = log_likelihood(np.log([2.5, 1e-3, 0.4, 0.9, 3.0]), squares, posterior.values)
+    assert value == pytest.approx(theirs.log_marginal_likelihood_value_, abs=1e-5)
+
+
+def test_the_slope_of_the_likelihood_is_that_of_differences(posterior: Posterior) -> None:
+    squares = (posterior.rows[:, None] - posterior.rows[None]) ** 2
+    logs = np.log([2.5, 1e-2, 0.4, 0.9, 3.0])
+    _, slope = log_likelihood(logs, squares, posterior.values)
+    values = [
+        [log_likelihood(logs + sign * 1e-5 * step, squares, posterior.values)[0] for sign in (1, -1)]
+        for step in np.eye(5)
+    ]
+    assert slope == pytest.approx(np.subtract(*np.transpose(values)) / 2e-5, rel=1e-5, abs=1e-6)
+
+
+def test_the_most_likely_process_is_the_same_from_other_seeds_and_no_less_likely_than_others(
+    posterior: Posterior,
+) -> None:
+    squares = (posterior.rows[:, None] - posterior.rows[None]) ** 2
+    found = [most_likely(posterior.rows, posterior.values, seed) for seed in (1, 2)]
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
+    for lengths in ([0.3, 0.3, 0.3], [1.0, 1.0, 1.0], [0.5, 2.0, 9.0]):
+        for amplitude in (0.1, 1.0, 10.0):
+            other, _ = log_likelihood(np.log([amplitude, 1e-4, *lengths]), squares, posterior.values)
+            assert other <= found[0][1]
 
 
 def test_a_value_as_expected_changes_no_expectation_but_its_doubt(posterior: Posterior) -> None:
