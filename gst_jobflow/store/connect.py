@@ -219,11 +219,17 @@ class Kept:
     """Database and job store of a project, through clients that stay open."""
 
     pid: int
+    project: Project
     where: Connection
     database: Database
     job_store: JobStore
     asked_at: float = -math.inf
     """When the server was last asked for its version, s of `time.monotonic`."""
+
+    def serves(self, project: Project) -> bool:
+        """Whether the server of this project answered to this process just now."""
+        just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
+        return just_now and self.pid == os.getpid() and self.project is project
 
 
 ASKED_AGAIN_S = 1.0
@@ -236,25 +242,26 @@ def kept(project: Project) -> Kept:
     """Return the database of `connect` and the job store, through clients that this process keeps open.
 
     For jobs that one process runs one after another: to connect costs more than all that a short one asks. The server
-    is asked whether it answers and has our version, unless it was within `ASKED_AGAIN_S`; where it is, and who we are
-    there, is read anew each time. Nobody closes these clients.
+    is asked whether it answers and has our version, and it is read anew where it is and who we are there, unless that
+    was done within `ASKED_AGAIN_S`. Nobody closes these clients.
 
     Raises
     ------
     DatabaseError
         As `connect`; the clients are then given up.
     """
+    if _kept and _kept[0].serves(project):
+        return _kept[0]
     where = connection(project)
     # a client does not survive a fork
     if not _kept or (_kept[0].pid, _kept[0].where) != (os.getpid(), where):
-        _kept[:] = [Kept(os.getpid(), where, open_database(where), _job_store_of(where))]
-    if time.monotonic() - _kept[0].asked_at > ASKED_AGAIN_S:
-        try:
-            _require_current(_kept[0].database)
-        except BaseException:
-            _kept.clear()
-            raise
-        _kept[0].asked_at = time.monotonic()
+        _kept[:] = [Kept(os.getpid(), project, where, open_database(where), _job_store_of(where))]
+    try:
+        _require_current(_kept[0].database)
+    except BaseException:
+        _kept.clear()
+        raise
+    _kept[0].project, _kept[0].asked_at = project, time.monotonic()
     return _kept[0]
 
 
