@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gst_jobflow.store.artifacts import ArtifactStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
-    """A record's documents, or why there are none.
+    """A record's documents, or why there are none; without slots, which make pickling slow.
 
     Parameters
     ----------

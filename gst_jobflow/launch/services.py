@@ -59,6 +59,10 @@ _ANSWER_S = 30.0
 _STOP_S = 60.0
 _PORTS_TRIED = 200
 _LOG_KEPT_BYTES = 10_000_000
+# An import inserts all over its indexes. From 5 % of changed pages in the cache on, WiredTiger would write them one by
+# one, and again after the next insert, which at size is a good part of the server's work. So they stay until the
+# checkpoint, which comes every minute; what was acknowledged is in the journal before.
+_EVICTION = "eviction_dirty_target=40,eviction_dirty_trigger=60"
 
 
 @dataclass
@@ -330,6 +334,7 @@ class LocalMongod:
         command = [
             *(str(program), "--dbpath", str(self.data), *network),
             *("--wiredTigerCacheSizeGB", str(self.project.settings.mongo.cache_gb)),
+            *("--wiredTigerEngineConfigString", _EVICTION),
             *("--logpath", str(self.log_file), "--logappend"),
             *("--pidfilepath", str(self.pid_file), "--fork"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),

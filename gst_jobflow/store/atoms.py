@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
-from gst_jobflow.structures.document_fields import content_hash, describe
+from gst_jobflow.structures.document_fields import identified
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,7 +32,7 @@ def structure_document(
 
     `group` is what a split of train and test must not part; None: its first parent or, without one, itself.
     """
-    fields: dict[str, Any] = describe(atoms)
+    id, fields = identified(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
             raise ValueError(f"{len(atoms)} atoms need an artifact store")
@@ -42,7 +42,6 @@ def structure_document(
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
         fields["positions"] = pack(atoms.positions)
-    id = content_hash(atoms)
     return Structure(
         id=id,
         group=group or (parents[0] if parents else id),

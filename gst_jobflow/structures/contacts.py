@@ -101,6 +101,11 @@ def min_distance(atoms: Atoms) -> float:
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
         raise DataError("no atoms, or positions that are not finite: there is no smallest distance")
+    return smallest_distance(atoms)
+
+
+def smallest_distance(atoms: Atoms) -> float:
+    """Return `min_distance` of atoms that were checked: there is one, and all positions are finite."""
     has_pairs = len(atoms) > 1 or atoms.pbc.any()
     cutoff_A = _FIRST_CUTOFF * (_volume_A3(atoms) / len(atoms)) ** (1 / 3)
     while has_pairs:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gst_jobflow.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
-from gst_jobflow.structures.contacts import min_distance
+from gst_jobflow.structures.contacts import smallest_distance
 from gst_jobflow.structures.lattice import reciprocal_rows, volume_A3
 
 if TYPE_CHECKING:
@@ -43,7 +43,17 @@ def describe(atoms: Atoms) -> dict[str, Any]:
         For no atoms or non-finite positions or cell.
     """
     _check_finite(atoms)
-    closest_A = min_distance(atoms)
+    return _described(atoms)
+
+
+def identified(atoms: Atoms) -> tuple[str, dict[str, Any]]:
+    """Return `content_hash` and `describe` of a structure, which is checked once for both; raises as they do."""
+    _check_finite(atoms)
+    return _hashed(atoms), _described(atoms)
+
+
+def _described(atoms: Atoms) -> dict[str, Any]:
+    closest_A = smallest_distance(atoms)
     cell_A3 = volume_A3(atoms.cell.array.tolist()) if atoms.pbc.all() else 0.0
     mass = float(atoms.get_masses().sum())
     composition = _composition if len(atoms) <= _REMEMBERED_ATOMS else _composition.__wrapped__
@@ -90,6 +100,11 @@ def content_hash(atoms: Atoms) -> str:
     Only elementwise IEEE operations are used, no linear algebra library, and the bytes are little-endian 64-bit
     integers, so the id is the same on every platform.
     """
+    _check_finite(atoms)
+    return _hashed(atoms)
+
+
+def _hashed(atoms: Atoms) -> str:
     cell, positions = _grid(atoms)
     parts = (atoms.numbers, cell, positions, atoms.pbc)
     return hashlib.sha256(b"".join(part.astype("<i8").tobytes() for part in parts)).hexdigest()[:32]
@@ -100,6 +115,7 @@ def canonical(atoms: Atoms) -> Atoms:
 
     Files with eight decimals then keep it exactly, and its id. Other arrays and info are kept.
     """
+    _check_finite(atoms)
     cell, positions = _grid(atoms)
     copy = atoms.copy()
     copy.set_constraint()
@@ -111,7 +127,6 @@ def canonical(atoms: Atoms) -> Atoms:
 
 def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Return cell, shape (3, 3), and wrapped positions, shape (n_atoms, 3), as whole numbers of 1e-8 Å, int64."""
-    _check_finite(atoms)
     cell = atoms.cell.array
     # rows x, y, z: adjacent numbers are read faster
     axes, reciprocal, faces = _periodic_directions(atoms)
