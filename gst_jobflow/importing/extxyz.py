@@ -12,6 +12,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from copy import copy
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -210,8 +211,8 @@ def read_comment(line: str) -> dict[str, Any]:
         elif key.lower() != "uid" and _REALS.fullmatch(text):
             info[key] = _real_value(key, text)
         else:
-            # an array of one frame is not that of the next
-            info |= {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in _read(key, text)}
+            # a list or array of one frame is not that of the next
+            info |= {name: copy(value) for name, value in _read(key, text)}
     return info
 
 

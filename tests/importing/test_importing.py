@@ -21,7 +21,7 @@ from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.importing.checks import EnergyWatch
-from gst_jobflow.importing.extxyz import parse_frame
+from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.options import ImportOptions, config_type_map
 from gst_jobflow.importing.records import computed_of
@@ -460,3 +460,9 @@ def test_atoms_come_back_as_the_file_has_them(results, tmp_path, seed, n, shift)
     assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
     label = results.get(Label, Label.id_for(structure.id, "vasp:0123456789abcdef"))
     assert np.allclose(unpack(label.forces, 3), forces, atol=1e-8, rtol=0)
+
+
+def test_what_many_comments_say_is_read_once_and_not_shared_between_frames() -> None:
+    first, again = (read_comment('pbc="T T F" sites="1 2 3"') for _ in range(2))
+    first["pbc"][0], first["sites"][0] = False, 7
+    assert list(again["pbc"]) == [True, True, False] and list(again["sites"]) == [1, 2, 3]

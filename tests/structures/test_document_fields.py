@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gst_jobflow.errors import DataError
 from gst_jobflow.structures.crystals import trigonal
-from gst_jobflow.structures.document_fields import canonical, content_hash, describe
+from gst_jobflow.structures.document_fields import canonical, content_hash, describe, identified
 
 
 def random_atoms(seed, on_faces=True):
@@ -29,6 +29,14 @@ def far_from_ties(atoms):
 
 
 seeds = st.integers(0, 10**6)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds)
+def test_id_and_numbers_together_are_those_of_each_alone(seed):
+    atoms = random_atoms(seed)
+    atoms.positions += np.random.default_rng(seed).integers(-1, 2, (8, 3)) @ atoms.cell.array
+    assert identified(atoms) == (content_hash(atoms), describe(atoms))
 
 
 @settings(deadline=None)
@@ -142,7 +150,7 @@ def test_what_is_not_defined_is_none():
     assert (fields["min_distance_A"], fields["density_g_cm3"], fields["volume_per_atom_A3"]) == (None, None, None)
 
 
-@pytest.mark.parametrize("function", [describe, content_hash, canonical])
+@pytest.mark.parametrize("function", [describe, content_hash, canonical, identified])
 def test_broken_structures_are_refused(function):
     with pytest.raises(DataError, match="without atoms"):
         function(Atoms(cell=[1, 1, 1]))
@@ -153,3 +161,12 @@ def test_broken_structures_are_refused(function):
             function(Atoms("Te", pbc=True))
         with pytest.raises(DataError, match="not independent"):
             function(Atoms("Te", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]], pbc=True))
+
+
+def test_compositions_that_are_remembered_are_nobodys_to_change(monkeypatch):
+    first, again = (describe(Atoms("Ge2Te2", positions=3.0 * np.eye(4, 3), cell=[6] * 3, pbc=True)) for _ in range(2))
+    first["composition"]["Ge"] = 1.0
+    first["elements"].append("Sb")
+    assert again["composition"] == {"Ge": 0.5, "Te": 0.5} and again["elements"] == ["Ge", "Te"]
+    monkeypatch.setattr("gst_jobflow.structures.document_fields._REMEMBERED_ATOMS", 1)
+    assert describe(Atoms("Ge2Te2", positions=3.0 * np.eye(4, 3), cell=[6] * 3, pbc=True)) == again
