@@ -21,7 +21,7 @@ def command(
     where: Annotated[
         list[str] | None, typer.Option("--where", "-w", help="Labels instead, as in gst query labels.")
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them in LAMMPS, on one rank.")] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them, on one rank.")] = True,
     name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME.html in the project.")
@@ -59,7 +59,7 @@ def command(
     columns = ("energy_rmse_meV_per_atom", "energy_max_meV_per_atom", "force_rmse_meV_per_A", "force_max_meV_per_A")
     rows = [
         [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in columns),
-         _short(row.get("us_per_atom_step"))]
+         _short(row.get("us_per_atom_step")), row.get("timed_by", "")]
         for row in study.table
     ]  # fmt: skip
     heads = [
@@ -72,6 +72,7 @@ def command(
         "F RMSE meV/Å",
         "F max",
         "µs/atom/step",
+        "by",
     ]
     print_table(rows, heads)
     typer.echo(target)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.documents import Potential
     from gst_jobflow.fitting.config import FitConfig
+    from gst_jobflow.fitting.grace import GraceConfig
 
 _DEFAULT_PRESET = "small"
 _WIDTH = 110
@@ -57,6 +58,56 @@ def fit_config(
     return checked(FitConfig, merged, file or ("--option" if options else ""))
 
 
+MODELS = ("ace", "grace")
+
+
+def is_grace(
+    model: str,
+    preset: str | None,
+    solver: str | None,
+    parent: str | None,
+    first_guess: bool,
+    upfit: float | None,
+    ensemble: int,
+) -> bool:
+    """Whether a fit is of GRACE/FS, for which the options of an ACE fit have no meaning.
+
+    Raises
+    ------
+    InputError
+        An unknown model, or an option that is of ACE fits only.
+    """
+    from gst_jobflow.errors import InputError, nearest
+
+    if model not in MODELS:
+        raise InputError(f"no model '{model}'", nearest(model, MODELS))
+    given = {
+        "--preset": preset is not None,
+        "--solver": solver is not None,
+        "--parent": parent is not None,
+        "--first-guess": first_guess,
+        "--upfit": upfit is not None,
+        "--ensemble": ensemble > 1,
+    }
+    if model == "grace" and (ace_only := [option for option, is_given in given.items() if is_given]):
+        raise InputError(
+            f"{', '.join(ace_only)}: of ACE fits only", "gst submit fit --model grace --show-config prints its fields"
+        )
+    return model == "grace"
+
+
+def grace_config(
+    elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
+) -> GraceConfig:
+    """As :func:`fit_config`, of a GRACE/FS fit."""
+    from gst_jobflow.fitting.grace import GraceConfig
+    from gst_jobflow.strict import checked
+
+    content, file = values
+    merged = _merged(_merged(GraceConfig(elements=elements).model_dump(), content), options)
+    return checked(GraceConfig, merged, file or ("--option" if options else ""))
+
+
 def _merged(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for key, value in over.items():
@@ -89,7 +140,7 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def as_commented_yaml(config: FitConfig) -> str:
+def as_commented_yaml(config: FitConfig | GraceConfig) -> str:
     """A configuration as YAML that `--config` takes, each field with what it means."""
     return "\n".join(_lines(config, "")) + "\n"
 

@@ -157,6 +157,7 @@ def fit(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")] = None,
     option: FitOption = None,
+    model: Annotated[str, typer.Option(help="ace, or grace: GRACE/FS by gracemaker, with fields of its own.")] = "ace",
     solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
     parent: Annotated[str | None, typer.Option(help="Id of a potential to go on from.")] = None,
     first_guess: Annotated[bool, typer.Option("--first-guess", help="Go on from a linear fit, made first.")] = False,
@@ -166,12 +167,13 @@ def fit(
     ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
 ) -> None:
-    """Fit an ACE potential to a dataset with pacemaker.
+    """Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.
 
     Examples: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE --upfit 0.1; gst submit fit 4f0c… --solver linear;
-    gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml
+    gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
+    fit 4f0c… --model grace --name GST-GRACE
     """
-    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config
+    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, is_grace
     from gst_jobflow.documents import Dataset, Potential
     from gst_jobflow.errors import InputError
     from gst_jobflow.flows.fit import FitFlowMaker
@@ -180,6 +182,9 @@ def fit(
 
     values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
     options = parse_assignments(option or [], "--option")
+    if is_grace(model, preset, solver, parent, first_guess, upfit, ensemble):
+        _fit_grace(dataset_id, name, values, options, show_config)
+        return
     if show_config and dataset_id is None and parent is None:
         typer.echo(as_commented_yaml(fit_config(GST, preset, None, values, options, solver)), nl=False)
         return
@@ -204,6 +209,41 @@ def fit(
     flow = maker.make(found.id, None if start is None else start.id)
     fits = f"{ensemble} fits" if ensemble > 1 else "fit"
     submit_flow(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
+
+
+def _fit_grace(
+    dataset_id: str | None,
+    name: str,
+    values: tuple[dict[str, Any], str],
+    options: dict[str, Any],
+    show_config: bool,
+) -> None:
+    """Fit a GRACE/FS potential; without a dataset only its fields can be shown."""
+    from jobflow import Flow
+
+    from gst_jobflow.cli.fit_options import as_commented_yaml, grace_config
+    from gst_jobflow.documents import Dataset
+    from gst_jobflow.errors import InputError
+    from gst_jobflow.fitting.grace_maker import GraceFitMaker
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.lineage import locate
+
+    if dataset_id is None:
+        if not show_config:
+            raise InputError("fit to which dataset?", "gst query datasets lists ids; gst dataset create makes one")
+        typer.echo(as_commented_yaml(grace_config(GST, values, options)), nl=False)
+        return
+    project = open_project()
+    results = Results.open(project)
+    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    chosen = grace_config(tuple(found.elements), values, options)
+    if show_config:
+        typer.echo(as_commented_yaml(chosen), nl=False)
+        return
+    job = GraceFitMaker(potential_name=name, config=chosen).make(found.id)
+    job.name = f"fit {name}"
+    flow = Flow([job], output=job.output, name=f"fit {name}")
+    submit_flow(flow, project, f"GRACE/FS fit {name} to dataset {found.name} ({found.counts['train']} labels)")
 
 
 @app.command()

@@ -29,11 +29,12 @@ class RmseOfType(Rmse):
 class PotentialFiles(Part):
     """The files of a potential: pacemaker's, LAMMPS's, and the active set of the extrapolation grade.
 
-    An imported potential may have only what LAMMPS reads. The active set belongs to the `.yaml`.
+    An imported potential may have only what LAMMPS reads. The active set belongs to the `.yaml`. Of GRACE/FS there is
+    one file, `yaml`.
     """
 
     yaml: ArtifactRef | None = None
-    yace: ArtifactRef
+    yace: ArtifactRef | None = None
     asi: ArtifactRef | None = None
 
 
@@ -50,7 +51,7 @@ class LammpsCheck(Part):
 
 
 class Speed(Part):
-    """What molecular dynamics with the potential costs, measured in LAMMPS."""
+    """What molecular dynamics with the potential costs, measured in LAMMPS or, where that cannot, by pyace in ASE."""
 
     us_per_atom_step: float = Field(gt=0, description="Wall time by atoms and steps, µs")
     ranks: int = Field(ge=1)
@@ -59,11 +60,11 @@ class Speed(Part):
     n_steps: int = Field(ge=1)
     pair_style: str
     processor: str
-    version: str = Field("", description="Of LAMMPS")
+    version: str = Field("", description="Of LAMMPS, or of pyace")
 
 
 class Potential(Document):
-    """An ACE potential: what it was fitted to, how, how well, and its files."""
+    """An ACE or GRACE/FS potential: what it was fitted to, how, how well, and its files."""
 
     collection: ClassVar[str] = "potentials"
     indexes: ClassVar[tuple[Index, ...]] = (
@@ -77,6 +78,7 @@ class Potential(Document):
     )
 
     name: str
+    kind: Literal["ace", "grace/fs"] = "ace"
     dataset_id: str | None = Field(None, description="None for an imported potential")
     parent_id: str | None = Field(None, description="The potential that an upfit started from")
     elements: list[str]

@@ -120,7 +120,18 @@ def run_recorded(
 
 
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    """The files of a potential, linked into `directory`."""
+    """The files of a potential that LAMMPS runs, linked into `directory`.
+
+    Raises
+    ------
+    InputError
+        It is of another kind.
+    """
+    if potential.kind != "ace":
+        raise InputError(
+            f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
+            "take an ACE potential; gst evaluate compares the two",
+        )
     refs = potential.artifacts
     found = {"yace": refs.yace, "yaml": refs.yaml, "asi": refs.asi}
     paths = {name: str(results.artifacts.fetch(ref, directory)) for name, ref in found.items() if ref is not None}

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
-from gst_jobflow.evaluation.predict import predict
-from gst_jobflow.evaluation.speed import measure
+from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
+from gst_jobflow.evaluation.speed import measure, measure_in_python
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import ArtifactRef
@@ -42,7 +42,8 @@ def evaluate(
     Parameters
     ----------
     with_speed
-        Time all of them in LAMMPS on one rank here and now, so that the numbers compare; else what the fits measured.
+        Time all of them here and now in LAMMPS on one rank or, where it cannot run one of them, all by pyace in ASE, so
+        that the numbers compare; else what the fits measured.
     tell
         Called with a line of what is done.
 
@@ -62,10 +63,11 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     files: list[ArtifactRef] = []
     evaluators: dict[str, str] = {}
+    in_lammps = all(potential.kind == "ace" for potential in potentials)
     for potential in potentials:
         tell(f"{potential.name}: {len(chosen.atoms)} structures, {int(chosen.n_atoms.sum()):,} atoms")
         found, data, evaluators[potential.id] = _evaluate_one(results, settings, potential, chosen, cores)
-        speed = _speed(results, settings, potential, tell) if with_speed else potential.speed
+        speed = _speed(results, settings, potential, tell, in_lammps) if with_speed else potential.speed
         head = {"potential": potential.name, "potential_id": potential.id}
         rows += [{**head, **row, **(_speed_columns(speed) if row["group"] == "all" else {})} for row in found]
         files.append(results.artifacts.put_bytes(data, f"{DATA_PREFIX}{potential.id}.npz"))
@@ -80,7 +82,7 @@ def _evaluate_one(
 ) -> tuple[list[dict[str, Any]], bytes, str]:
     """Rows of errors, the data of the figures, and what evaluated it."""
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
-        predicted = predict(settings, _files(results, potential, Path(folder)), chosen.atoms, cores)
+        predicted = _predict(results, settings, potential, chosen, cores, Path(folder))
     references, source = _references(results, potential, chosen, predicted.energies_eV)
     reference = (chosen.energies_eV - zero_of(chosen, references)) / chosen.n_atoms
     energy = predicted.energies_eV / chosen.n_atoms
@@ -104,6 +106,25 @@ def _evaluate_one(
     return group_rows(chosen, residuals), stream.getvalue(), f"{predicted.evaluator}; energy zero: {source}"
 
 
+def _predict(
+    results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int, folder: Path
+) -> Predicted:
+    if potential.kind == "ace":
+        return predict(settings, _files(results, potential, folder), chosen.atoms, cores)
+    from gst_jobflow.programs import pacemaker_runner
+
+    file = _file_of_pyace(results, potential, folder)
+    return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
+
+
+def _file_of_pyace(results: Results, potential: Potential, folder: Path) -> Path:
+    """What pyace reads of a potential, linked into `folder`: it knows a kind of file by its name."""
+    ref = potential.artifacts.yace if potential.kind == "ace" else potential.artifacts.yaml
+    if ref is None:
+        raise DataError(f"potential {potential.id} has lost its file", "gst db check")
+    return results.artifacts.fetch(ref, folder)
+
+
 def _references(
     results: Results, potential: Potential, chosen: EvaluationSet, predicted_eV: np.ndarray
 ) -> tuple[dict[str, float], str]:
@@ -119,9 +140,15 @@ def _files(results: Results, potential: Potential, directory: Path) -> Potential
     return potential_files(results, potential, directory)
 
 
-def _speed(results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None]) -> Speed | None:
-    from gst_jobflow.programs import lammps_engine
+def _speed(
+    results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
+) -> Speed | None:
+    from gst_jobflow.programs import lammps_engine, pacemaker_runner
 
+    if not in_lammps:
+        with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:
+            file = _file_of_pyace(results, potential, Path(name))
+            return measure_in_python(pacemaker_runner(settings).python, file, potential.elements, potential.kind)
     try:
         engine = lammps_engine(settings, n_ranks=1)
     except MissingProgramError as err:
@@ -134,7 +161,12 @@ def _speed(results: Results, settings: Settings, potential: Potential, tell: Cal
 def _speed_columns(speed: Speed | None) -> dict[str, Any]:
     if speed is None:
         return {"us_per_atom_step": None}
-    return {"us_per_atom_step": speed.us_per_atom_step, "ranks": speed.ranks, "speed_atoms": speed.n_atoms}
+    return {
+        "us_per_atom_step": speed.us_per_atom_step,
+        "ranks": speed.ranks,
+        "speed_atoms": speed.n_atoms,
+        "timed_by": "pyace in ASE" if speed.pair_style.endswith("pyace in ASE") else "LAMMPS",
+    }
 
 
 def _study(
@@ -158,6 +190,7 @@ def _study(
             {
                 "name": each.name,
                 "id": each.id,
+                "kind": each.kind,
                 "n_densities": each.n_densities,
                 "n_functions": each.n_functions,
                 "cutoff_A": each.cutoff_A,

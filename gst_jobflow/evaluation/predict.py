@@ -56,13 +56,24 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     except MissingProgramError:
         found = _by_lammps(settings, potential, structures)
     else:
-        found = _by_pyace(python, potential.yace, structures, cores)
+        found = by_pyace(python, potential.yace, structures, cores)
+    return _checked(found)
+
+
+def _checked(found: Predicted) -> Predicted:
     if not (np.isfinite(found.energies_eV).all() and np.isfinite(found.forces_eV_A).all()):
         raise RunError(f"{found.evaluator} predicts numbers that are not finite", "the potential is broken", "nan")
     return found
 
 
-def _by_pyace(python: Path, yace: str, structures: Sequence[Atoms], cores: int) -> Predicted:
+def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, kind: str = "ace") -> Predicted:
+    """As :func:`predict`, by the pyace of a Python.
+
+    Parameters
+    ----------
+    file, kind
+        A `.yace` of ``ace``, or a `.yaml` of ``grace/fs``.
+    """
     # dealt out in turn: parts then cost about the same
     parts = [list(range(start, len(structures), cores)) for start in range(min(cores, len(structures)))]
     energies = np.empty(len(structures))
@@ -71,17 +82,19 @@ def _by_pyace(python: Path, yace: str, structures: Sequence[Atoms], cores: int) 
 
         def part(number: int) -> tuple[np.ndarray, np.ndarray]:
             chosen = [structures[place] for place in parts[number]]
-            return _run_part(python, yace, chosen, Path(folder) / str(number))
+            return _run_part(python, file, kind, chosen, Path(folder) / str(number))
 
         for places, (found_E, found_F) in zip(parts, pool.map(part, range(len(parts))), strict=True):
             energies[places] = found_E
             ends = np.cumsum([len(structures[place]) for place in places])
             for place, of_one in zip(places, np.split(found_F, ends[:-1]), strict=True):
                 forces[place] = of_one
-    return Predicted(energies, np.concatenate(forces), "pyace")
+    return _checked(Predicted(energies, np.concatenate(forces), "pyace"))
 
 
-def _run_part(python: Path, yace: str, structures: Sequence[Atoms], folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _run_part(
+    python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
     from gst_jobflow.processes import run_program
 
     folder.mkdir()
@@ -93,7 +106,7 @@ def _run_part(python: Path, yace: str, structures: Sequence[Atoms], folder: Path
         pbc=np.stack([atoms.pbc for atoms in structures]),
         n_atoms=np.array([len(atoms) for atoms in structures]),
     )
-    command = [str(python), str(PROGRAM), str(Path(yace).resolve()), "in.npz", "out.npz"]
+    command = [str(python), str(PROGRAM), kind, str(Path(file).resolve()), "in.npz", "out.npz"]
     ended = run_program(command, folder, output="predict.out")
     if ended.returncode != 0:
         lines = (folder / "predict.out").read_text(errors="replace").strip().splitlines()

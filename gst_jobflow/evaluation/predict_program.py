@@ -1,6 +1,7 @@
-"""Energies and forces of structures by pyace: `python predict_program.py POTENTIAL IN.npz OUT.npz`.
+"""Energies and forces of structures by pyace: `python predict_program.py KIND POTENTIAL IN.npz OUT.npz`.
 
 A program of its own, run by the Python that has pacemaker's package; it needs nothing else of this project.
+KIND is ace (`.yace`) or grace/fs (`.yaml`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import sys
 import numpy as np
 from ase import Atoms
 from pyace import PyACECalculator
+from pyace.asecalc import PyGRACEFSCalculator
 
 
-def main(potential: str, source: str, target: str) -> None:
+def main(kind: str, potential: str, source: str, target: str) -> None:
     """Read `numbers`, `positions`, `cells`, `pbc`, `n_atoms`; write `energies` (eV) and `forces` (eV/Å)."""
     with np.load(source, allow_pickle=False) as arrays:
         given = {name: arrays[name] for name in arrays.files}
-    calculator = PyACECalculator(potential)
+    calculator = PyGRACEFSCalculator(potential) if kind == "grace/fs" else PyACECalculator(potential)
     ends = np.cumsum(given["n_atoms"])
     energies, forces = np.empty(len(ends)), np.empty((len(given["numbers"]), 3))
     for place, (end, count) in enumerate(zip(ends, given["n_atoms"], strict=True)):

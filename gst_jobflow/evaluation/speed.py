@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import tempfile
@@ -9,7 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gst_jobflow.documents import Speed
+from gst_jobflow.errors import RunError
+from gst_jobflow.processes import run_program
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
 
+PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0
 """Between sites of the cell: that of rock-salt GST, so the number of neighbours is that of the material."""
 CELLS = {
@@ -68,6 +74,38 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
         pair_style="pace recursive",
         processor=processor(),
         version=cost.version,
+    )
+
+
+def measure_in_python(python: Path, file: Path, elements: Sequence[str], kind: str, seconds: float = 0.5) -> Speed:
+    """Time the same cell by pyace in ASE, one thread: what LAMMPS has no pair style for, and what is compared to it.
+
+    The evaluators are compiled, but neighbours are listed anew at every step; so LAMMPS is quicker.
+
+    Raises
+    ------
+    RunError
+        The program fails.
+    """
+    atoms = speed_cell(elements)
+    with tempfile.TemporaryDirectory(prefix="gst_speed_") as name:
+        folder = Path(name)
+        np.savez(folder / "in.npz", numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array)
+        command = [str(python), str(PROGRAM), kind, str(Path(file).resolve()), "in.npz", "out.json", str(seconds)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        ended = run_program(command, folder, output="speed.out", environment=environment)
+        if ended.returncode != 0:
+            lines = (folder / "speed.out").read_text(errors="replace").strip().splitlines()
+            raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
+        found = json.loads((folder / "out.json").read_text())
+    return Speed(
+        us_per_atom_step=found["us_per_atom_step"],
+        ranks=1,
+        n_atoms=len(atoms),
+        formula=atoms.get_chemical_formula(mode="hill"),
+        n_steps=found["n_steps"],
+        pair_style=f"{kind}, pyace in ASE",
+        processor=processor(),
     )
 
 

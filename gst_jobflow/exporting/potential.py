@@ -120,7 +120,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
     if potential.seed is not None:
         rows.append(("seed", potential.seed))
     parts = [
-        f"{_MARK}\n# {potential.name}: an ACE potential for {' '.join(potential.elements)}",
+        f"{_MARK}\n# {potential.name}: a potential ({potential.kind}) for {' '.join(potential.elements)}",
         markdown_table(("", ""), rows),
         _errors(potential),
         _dataset(results, potential),
@@ -175,6 +175,15 @@ def _settings(potential: Potential) -> str:
 
 def _usage(potential: Potential) -> str:
     stem, elements = _stem(potential), " ".join(potential.elements)
+    if potential.kind == "grace/fs":
+        return (
+            "## Use\n\n"
+            "Python, with the package python-ace:\n\n"
+            "```python\nfrom pyace.asecalc import PyGRACEFSCalculator\n\n"
+            f"atoms.calc = PyGRACEFSCalculator({stem + '.yaml'!r})\n```\n\n"
+            "LAMMPS, where it has `pair_style grace/fs`:\n\n"
+            f"```\npair_style   grace/fs\npair_coeff   * * {stem}.yaml {elements}\n```"
+        )
     lines = [
         "## Use in LAMMPS",
         "With the package ML-PACE; the elements stand in the order of the atom types of your data file.",

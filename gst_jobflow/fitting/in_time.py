@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gst_jobflow.deadline import stopped_in_time
 from gst_jobflow.errors import RunError
@@ -14,13 +14,14 @@ from gst_jobflow.processes import end_programs_in
 
 if TYPE_CHECKING:
     from gst_jobflow.deadline import Deadline
-    from gst_jobflow.fitting.run import FitFiles
+
+Files = TypeVar("Files")
 
 
-def fit_in_time(fit: Callable[[], FitFiles], directory: Path, deadline: Deadline | None) -> FitFiles | None:
+def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | None) -> Files | None:
     """Run `fit`; None where it was ended before it was done, and has iterations to go on from.
 
-    pacemaker writes its potential at each iteration, so it may be ended at any time.
+    pacemaker writes its potential at each iteration, gracemaker at each tenth, so they may be ended at any time.
 
     Parameters
     ----------

@@ -129,7 +129,10 @@ def _yaml_of(results: Results, potential_id: str) -> Path:
     InputError
         The potential was imported without it.
     """
-    ref = results.get(Potential, potential_id).artifacts.yaml
+    potential = results.get(Potential, potential_id)
+    if potential.kind != "ace":
+        raise InputError(f"potential {potential_id} is {potential.kind}, not ACE", "go on from an ACE potential")
+    ref = potential.artifacts.yaml
     if ref is None:
         raise InputError(
             f"potential {potential_id} has no .yaml to go on from: it was imported without",
@@ -204,7 +207,7 @@ def potential_document(
         n_functions=summary.n_functions,
         n_parameters=summary.n_parameters,
         cutoff_A=summary.cutoff_A,
-        **_errors(metrics),
+        **errors_of(metrics),
         **tried,
         converged=ending.converged,
         stop_reason=ending.reason,
@@ -213,13 +216,14 @@ def potential_document(
         config=config,
         cost=Cost.of(files.wall_s, runner.threads),
         seed=maker.config.seed,
-        versions=_versions(),
+        versions=versions(),
         tags=maker.tags,
         job_uuid=job_uuid(),
     )
 
 
-def _errors(metrics: FitMetrics) -> dict[str, Any]:
+def errors_of(metrics: FitMetrics) -> dict[str, Any]:
+    """Fields of a potential that say how far it is off."""
     return {
         "rmse": {split: Rmse(**errors.model_dump()) for split, errors in metrics.rmse.items()},
         "rmse_by_config_type": {
@@ -231,7 +235,8 @@ def _errors(metrics: FitMetrics) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python and of what fits."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gst_jobflow.fitting.files import (
     CONTINUED_FILE,
+    GRACE_REQUEST_FILE,
     INPUT_FILE,
     LINEAR_DONE_FILE,
     LINEAR_PROGRESS_FILE,
@@ -32,6 +33,10 @@ def progress(directory: Path) -> dict[str, Any]:
         iterations are done; an upper bound at first, since TensorFlow's tracing counts as iterations). Numbers are
         None as long as there are none.
     """
+    if (directory / GRACE_REQUEST_FILE).is_file():
+        from gst_jobflow.fitting.grace import grace_progress
+
+        return grace_progress(directory)
     before = iterations_before(directory)
     rows = {
         "train": read_metric_rows(directory / "metrics.txt"),

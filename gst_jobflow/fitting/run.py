@@ -170,9 +170,9 @@ def run_fit(
     """
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    _check_elements(config, [*train, *(test or ())])
+    check_elements(config.elements, [*train, *(test or ())])
     train = weighted(train, config.weights, config.seed)
-    _check_elements_are_trained(train, test)
+    check_elements_are_trained(train, test)
     check_active_set_possible(config, train)
     request = _request(config, train, test, reference_energies, initial_potential)
     start, done, spent_s = initial_potential, 0, 0.0
@@ -279,17 +279,20 @@ def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructu
             )
 
 
-def _check_elements(config: FitConfig, items: Sequence[LabelledStructure]) -> None:
+def check_elements(elements: Sequence[str], items: Sequence[LabelledStructure]) -> None:
+    """Refuse labels with elements that the potential is not for."""
     for item in items:
-        foreign = sorted(set(item.atoms.get_chemical_symbols()) - set(config.elements))
+        foreign = sorted(set(item.atoms.get_chemical_symbols()) - set(elements))
         if foreign:
             raise DataError(
-                f"label {item.label_id} holds {', '.join(foreign)}, the potential is of {', '.join(config.elements)}",
+                f"label {item.label_id} holds {', '.join(foreign)}, the potential is of {', '.join(elements)}",
                 "add the element to the fit, or leave the structure out",
             )
 
 
-def _check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequence[LabelledStructure] | None) -> None:
+def check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequence[LabelledStructure] | None) -> None:
+    """Refuse an empty training set, and a test set with an element that the training set lacks."""
+
     def elements(items: Sequence[LabelledStructure]) -> set[str]:
         return {symbol for item in items for symbol in set(item.atoms.get_chemical_symbols())}
 

@@ -1,0 +1,158 @@
+"""Run gracemaker: a fit, and its continuation after a kill."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gst_jobflow.datasets.read import LabelledStructure
+from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.fitting import grace
+from gst_jobflow.fitting.config import to_yaml
+from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, INPUT_FILE, TRAIN_FILE
+from gst_jobflow.fitting.frame import to_dataframe, weighted, write_pckl
+from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.run import PacemakerRunner, check_elements, check_elements_are_trained
+from gst_jobflow.processes import run_program
+
+
+@dataclass(frozen=True)
+class GraceFiles:
+    """Where the results of a fit are; `output` is all that gracemaker printed, `wall_s` of all its runs."""
+
+    directory: Path
+    model: Path
+    output: str
+    wall_s: float
+
+
+def gracemaker(runner: PacemakerRunner) -> Path:
+    """The program; tensorpotential brings it along, beside pacemaker.
+
+    Raises
+    ------
+    MissingProgramError
+        It is not there.
+    """
+    program = runner.pacemaker.parent / "gracemaker"
+    if not program.is_file():
+        raise MissingProgramError(f"there is no gracemaker in {program.parent}", "run scripts/install_pacemaker")
+    return program
+
+
+def run_grace(
+    runner: PacemakerRunner,
+    config: GraceConfig,
+    train: Sequence[LabelledStructure],
+    test: Sequence[LabelledStructure],
+    reference_energies: Mapping[str, float],
+    directory: Path,
+) -> GraceFiles:
+    """Fit in `directory`; where an interrupted run of the same fit is, go on from its last checkpoint.
+
+    BFGS begins with a fresh Hessian then, so the path differs from an uninterrupted fit's.
+
+    Raises
+    ------
+    DataError
+        A label is unfit.
+    InputError
+        Another fit is in the directory.
+    RunError
+        gracemaker fails.
+    """
+    program = gracemaker(runner)
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    check_elements(config.elements, [*train, *test])
+    train = weighted(train, config.weights, config.seed)
+    check_elements_are_trained(train, test)
+    done_file, model = directory / grace.DONE_FILE, grace.folder(directory, config.seed) / "FS_model.yaml"
+    before, spent_s = _interrupted(directory, config, [item.label_id for item in train])
+    if not done_file.is_file():
+        write_pckl(grace.with_weights(to_dataframe(train, reference_energies)), directory / TRAIN_FILE)
+        left = max(1, config.maxiter - before)
+        (directory / INPUT_FILE).write_text(to_yaml(grace.render_input(config, left)))
+        _write_request(directory, config, train, before, spent_s)
+        begin = time.monotonic()
+        command = [str(program), "-sf", *(["-rl"] if before else []), INPUT_FILE]
+        _run(runner, command, directory, config.gpu)
+        if not model.is_file():
+            raise RunError(
+                f"gracemaker wrote no {model.name}", f"see {directory / grace.OUTPUT_FILE}", "missing_output"
+            )
+        spent_s += time.monotonic() - begin
+        done_file.write_text(json.dumps({"wall_s": spent_s}))
+    output = (directory / grace.OUTPUT_FILE).read_text(errors="replace")
+    return GraceFiles(directory, model, output, float(json.loads(done_file.read_text())["wall_s"]))
+
+
+def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tuple[int, float]:
+    """Iterations of earlier runs that can be gone on from, and the seconds that these took."""
+    path = directory / GRACE_REQUEST_FILE
+    if not path.is_file():
+        return 0, 0.0
+    request = json.loads(path.read_text())
+    if request["config"] != config.model_dump(mode="json") or request["names"] != names:
+        raise InputError(f"another fit is in {directory}", "fit in an empty directory")
+    rows = grace.read_rows(directory, config.seed)
+    written = grace.folder(directory, config.seed) / "checkpoints" / "checkpoint.index"
+    if not rows or not written.is_file():
+        return 0, float(request["wall_s_before"])
+    last = int(rows[-1]["epoch"]) // grace.CHECKPOINT_EVERY * grace.CHECKPOINT_EVERY
+    return last, float(request["wall_s_before"]) + max(0.0, written.stat().st_mtime - path.stat().st_mtime)
+
+
+def _write_request(
+    directory: Path, config: GraceConfig, train: Sequence[LabelledStructure], before: int, spent_s: float
+) -> None:
+    content: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "names": [item.label_id for item in train],
+        "iterations_before": before,
+        "wall_s_before": spent_s,
+    }
+    temporary = directory / f".{GRACE_REQUEST_FILE}"
+    temporary.write_text(json.dumps(content))
+    temporary.replace(directory / GRACE_REQUEST_FILE)
+
+
+def _run(runner: PacemakerRunner, command: list[str], directory: Path, gpu: str | None) -> None:
+    ended = run_program(
+        command,
+        directory,
+        output=grace.OUTPUT_FILE,
+        wall_limit_s=runner.timeout_s,
+        environment=runner.environment(gpu),
+    )
+    if ended.returncode != 0:
+        lines = (directory / grace.OUTPUT_FILE).read_text(errors="replace").strip().splitlines() or ["no output"]
+        failure = "timeout" if ended.timed_out else "killed" if ended.returncode < 0 else "crash"
+        raise RunError(f"gracemaker failed: {lines[-1][:300]}", f"see {directory / grace.OUTPUT_FILE}", failure)
+
+
+def check_export(rows: Sequence[Mapping[str, float]], energy_meV: float, force_meV: float, asked: int) -> None:
+    """Compare the exported potential's training errors with gracemaker's last row.
+
+    Where the optimiser ended early it may have tried one step too far, and the row says nothing of the potential.
+
+    Raises
+    ------
+    DataError
+        They differ by more than 1 %.
+    """
+    if not rows or int(rows[-1]["epoch"]) < asked:
+        return
+    for what, mine, theirs in (
+        ("energy RMSE, meV/atom", energy_meV, 1e3 * rows[-1]["rmse/depa"]),
+        ("force RMSE, meV/Å", force_meV, 1e3 * rows[-1]["rmse/f_comp"]),
+    ):
+        if abs(mine - theirs) > 0.01 * theirs:
+            raise DataError(
+                f"train {what}: the exported potential gives {mine:.4g}, gracemaker's table {theirs:.4g}",
+                "the files are of different runs: fit again in an empty directory",
+            )

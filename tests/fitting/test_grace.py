@@ -1,0 +1,210 @@
+"""GRACE/FS by gracemaker: settings, what it wrote, a real fit that is continued, and both kinds in one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gst_jobflow.errors import DataError, InputError, RunError
+from gst_jobflow.fitting import grace
+from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
+from gst_jobflow.fitting.frame import to_dataframe
+from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.grace_run import check_export, gracemaker, run_grace
+from gst_jobflow.fitting.progress import progress
+from gst_jobflow.fitting.run import PacemakerRunner
+from gst_jobflow.strict import checked
+from tests.cli.test_main import gst
+from tests.flows.conftest import results, run  # noqa: F401
+
+from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
+from .stored import teacher_dataset
+
+if TYPE_CHECKING:
+    from gst_jobflow.fitting.grace_run import GraceFiles
+    from gst_jobflow.settings import Project
+    from gst_jobflow.store import Results
+
+TINY = GraceConfig(
+    elements=("Sb", "Te"), rcut_A=5.0, n_densities=1, lmax=(1, 1), n_rad_max=(4, 2), n_rad_base=6, embedding_size=2,
+    maxiter=14, jit=False, gpu=None,
+)  # fmt: skip
+TRAIN, TEST = labelled_by_teacher(20, seed=1), labelled_by_teacher(6, seed=2)
+
+
+def test_the_input_holds_every_field_and_no_test_set() -> None:
+    config = GraceConfig(n_densities=2, kappa=0.3, rcut_A=7.0, seed=5, optimizer="L-BFGS-B")
+    content = grace.render_input(config, 120)
+    assert content["data"] == {"filename": "train.pckl.gzip"}
+    assert content["cutoff"] == 7.0 and content["seed"] == 5 and content["potential"]["elements"] == ["Ge", "Sb", "Te"]
+    assert content["potential"]["kwargs"]["fs_parameters"] == [[1.0, 1.0], [1.0, 0.5]]
+    assert content["potential"]["kwargs"]["max_order"] == 3
+    loss = content["fit"]["loss"]
+    assert loss["energy"]["weight"] == pytest.approx(0.7) and loss["forces"]["weight"] == 0.3
+    assert content["fit"]["maxiter"] == 120 and content["fit"]["optimizer"] == "L-BFGS-B"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"lmax": (3, 2)}, "lmax has 2 orders and n_rad_max 3"),
+        ({"n_rad_max": (4, 8, 2)}, "must not grow"),
+        ({"kappa": 1.2}, "kappa"),
+        ({"elements": ("Ge", "Xx")}, "unknown element 'Xx'"),
+        ({"rcut": 6.0}, "did you mean 'rcut_A'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        checked(GraceConfig, {**GraceConfig().model_dump(), **fields}, "")
+    assert said in f"{raised.value.message} {raised.value.fix}"
+
+
+def test_weights_are_of_structures_whatever_their_size() -> None:
+    frame = grace.with_weights(to_dataframe(TRAIN[:4], ATOM_ENERGY_EV))
+    assert frame["energy_weight"].tolist() == [item.weight for item in TRAIN[:4]]
+    for item, weights in zip(TRAIN[:4], frame["force_weight"], strict=True):
+        assert weights.shape == (len(item.atoms), 1)
+        assert 3 * weights.sum() == pytest.approx(item.weight)
+
+
+def test_progress_and_the_iteration_to_go_on_from(tmp_path: Path) -> None:
+    from gst_jobflow.fitting.grace_run import _interrupted
+
+    request = {"config": TINY.model_dump(mode="json"), "names": ["a"], "iterations_before": 0, "wall_s_before": 5.0}
+    (tmp_path / GRACE_REQUEST_FILE).write_text(json.dumps(request))
+    assert progress(tmp_path)["stage"] == "preparing"
+    made = grace.folder(tmp_path, TINY.seed)
+    (made / "checkpoints").mkdir(parents=True)
+    row = {"total_loss/train": 0.5, "rmse/depa": 0.02, "rmse/f_comp": 0.3}
+    lines = [f"- {json.dumps({**row, 'epoch': epoch})}" for epoch in range(1, 13)]
+    # the last line is still being written
+    (made / "train_metrics.yaml").write_text("\n".join([*lines, '- {"total_lo']))
+    now = progress(tmp_path)
+    assert (now["stage"], now["iteration"], now["max_iterations"]) == ("fitting", 12, 14)
+    assert now["rmse"]["train"] == {"energy_meV_per_atom": 20.0, "force_meV_per_A": 300.0}
+    assert _interrupted(tmp_path, TINY, ["a"]) == (0, 5.0)
+    (made / "checkpoints" / "checkpoint.index").touch()
+    assert _interrupted(tmp_path, TINY, ["a"])[0] == 10
+    with pytest.raises(InputError, match="another fit"):
+        _interrupted(tmp_path, TINY, ["b"])
+
+
+def test_an_export_that_predicts_something_else_is_refused() -> None:
+    rows = [{"epoch": 14, "rmse/depa": 0.02, "rmse/f_comp": 0.3}]
+    check_export(rows, 20.1, 299.0, 14)
+    with pytest.raises(DataError, match="the exported potential gives 25"):
+        check_export(rows, 25.0, 300.0, 14)
+    # it ended early: the row may be of a step that was not taken
+    check_export(rows, 25.0, 300.0, 300)
+
+
+def test_how_it_ended_is_said() -> None:
+    said = "I - BFGS optimization results: success={}, message={}\n"
+    assert grace.how_it_ended(said.format("True", "Optimization terminated successfully."), 9)[0] is True
+    assert grace.how_it_ended(said.format("False", "Maximum number of iterations has been exceeded."), 9) == (
+        False,
+        "all 9 iterations were used",
+    )
+    assert grace.how_it_ended("", 9) == (None, "not known")
+
+
+def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("elements: [Sb]\n")
+    with pytest.raises(DataError, match=r"no GRACE/FS potential"):
+        grace.summarise(tmp_path / "x.yaml")
+
+
+@pytest.fixture(scope="module")
+def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
+    """Ten iterations, and then four that go on from them, as after a kill."""
+    runner = PacemakerRunner.discover()
+    gracemaker(runner)
+    directory = tmp_path_factory.mktemp("grace")
+    first = TINY.model_copy(update={"maxiter": 10})
+    run_grace(runner, first, TRAIN, TEST, ATOM_ENERGY_EV, directory)
+    (directory / grace.DONE_FILE).unlink()
+    request = json.loads((directory / GRACE_REQUEST_FILE).read_text())
+    request["config"] = TINY.model_dump(mode="json")
+    (directory / GRACE_REQUEST_FILE).write_text(json.dumps(request))
+    return run_grace(runner, TINY, TRAIN, TEST, ATOM_ENERGY_EV, directory)
+
+
+@pytest.mark.slow
+@pytest.mark.pacemaker
+def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
+    from gst_jobflow.fitting.grace_maker import predict_splits
+    from gst_jobflow.fitting.parse import evaluate
+    from gst_jobflow.settings import Settings
+
+    rows = grace.read_rows(grace_fit.directory, TINY.seed)
+    assert [row["epoch"] for row in rows] == list(range(1, 15))
+    losses = [row["total_loss/train"] for row in rows]
+    assert losses[13] < losses[9] < losses[0]
+    assert progress(grace_fit.directory)["stage"] == "finished"
+    summary = grace.summarise(grace_fit.model, grace_fit.output)
+    assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
+    assert summary.n_parameters > summary.n_functions > 0
+    predictions = predict_splits(Settings(), grace_fit, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
+    errors = evaluate(predictions).rmse
+    check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
+    assert len(predictions["test"].names) == len(TEST)
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.pacemaker
+def test_both_kinds_stand_in_one_table(
+    run,  # noqa: F811
+    results: Results,  # noqa: F811
+    project: Project,
+    grace_fit: GraceFiles,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gst_jobflow.documents import Potential
+    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.fitting import grace_run
+    from gst_jobflow.fitting.grace_maker import GraceFitMaker
+    from gst_jobflow.fitting.maker import PacemakerFitMaker
+
+    dataset = teacher_dataset(results)
+    monkeypatch.setattr(grace_run, "run_grace", lambda *given, **more: grace_fit)
+    many = TINY.model_copy(update={"maxiter": 300})
+    made = run(GraceFitMaker(potential_name="grace", config=many).make(dataset.id))["fit"]
+    stored = results.get(Potential, made["potential_id"])
+    assert stored.kind == "grace/fs" and stored.artifacts.yace is None and stored.dataset_id == dataset.id
+    assert stored.speed is not None and stored.speed.pair_style == "grace/fs, pyace in ASE"
+    assert stored.lammps_check is not None and "grace/fs" in stored.lammps_check.reason
+    linear = tiny_config(n_densities=1, maxiter=1).as_linear()
+    run(PacemakerFitMaker(potential_name="ace", config=linear, measure_speed=False).make(dataset.id))
+    done = gst("-p", str(project.root), "evaluate", "ace", "grace", "--json")
+    assert done.returncode == 0, done.stderr
+    ace, other = json.loads(done.stdout)["rows"][:2]
+    assert ace["timed_by"] == other["timed_by"] == "pyace in ASE"
+    assert ace["us_per_atom_step"] > 0 and ace["speed_atoms"] == other["speed_atoms"]
+    assert other["energy_rmse_meV_per_atom"] == pytest.approx(stored.rmse["test"].energy_meV_per_atom, rel=1e-9)
+    assert other["force_rmse_meV_per_A"] == pytest.approx(stored.rmse["test"].force_meV_per_A, rel=1e-9)
+    # what needs LAMMPS or an ACE says so
+    with pytest.raises(InputError, match="LAMMPS here has no pair style"):
+        potential_files(results, stored, Path())
+    done = gst("-p", str(project.root), "report", "potential", "grace")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.pacemaker
+def test_a_program_that_fails_is_told(tmp_path: Path) -> None:
+    runner = PacemakerRunner.discover()
+    broken = tmp_path / "bin"
+    broken.mkdir()
+    for name in ("pacemaker", "gracemaker"):
+        (broken / name).write_text("#!/bin/sh\necho out of luck\nexit 3\n")
+        (broken / name).chmod(0o755)
+    runner = runner.model_copy(update={"pacemaker": broken / "pacemaker"})
+    with pytest.raises(RunError, match="gracemaker failed: out of luck"):
+        run_grace(runner, TINY, TRAIN, TEST, ATOM_ENERGY_EV, tmp_path / "fit")
+    only_test = labelled_by_teacher(3, seed=3, elements=("Ge",))
+    with pytest.raises(DataError, match="holds Ge"):
+        run_grace(runner, TINY, TRAIN, only_test, ATOM_ENERGY_EV, tmp_path / "other")
