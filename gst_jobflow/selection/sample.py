@@ -228,15 +228,7 @@ def _of_cycle(results: Results, which: str) -> list[Trajectory]:
 
 def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int | None) -> list[Sampled]:
     """The stages of one trajectory with all frames that are far enough apart."""
-    if most_atoms is not None and run.n_atoms > most_atoms:
-        raise InputError(
-            f"trajectory {run.id} has {run.n_atoms} atoms: whole cells are taken up to {most_atoms}",
-            "gst structures select --cluster cuts cells out of larger ones; or set --max-atoms",
-        )
-    course = course_of(results, run)
-    read = iter_trajectory if run.potential_id is not None else aimd_frames
-    # the start is a structure already
-    frames = [found for found in read(results, run) if found.step]
+    frames, course = _frames(results, run, most_atoms), course_of(results, run)
     sampled, last_ps = [], -math.inf
     for stage in stages_of(run):
         begin_ps = max(stage.begin_ps, request.after_ps)
@@ -255,6 +247,17 @@ def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int
             each.picks = [inside[place] for place in apart(times, spacing_ps, last_ps)]
             last_ps = each.picks[-1].time_ps if each.picks else last_ps
     return sampled
+
+
+def _frames(results: Results, run: Trajectory, most_atoms: int | None) -> list[Found]:
+    """The frames of a trajectory without its start, which is a structure already."""
+    if most_atoms is not None and run.n_atoms > most_atoms:
+        raise InputError(
+            f"trajectory {run.id} has {run.n_atoms} atoms: whole cells are taken up to {most_atoms}",
+            "gst structures select --cluster cuts cells out of larger ones; or set --max-atoms",
+        )
+    read = iter_trajectory if run.potential_id is not None else aimd_frames
+    return [found for found in read(results, run) if found.step]
 
 
 def _is_solid(first: Pick, last: Pick) -> tuple[float | None, bool]:
