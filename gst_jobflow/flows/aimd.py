@@ -14,16 +14,18 @@ from jobflow import Maker, job
 from gst_jobflow.categories import in_category
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory, derive_id, pack
 from gst_jobflow.dynamics.maker import thinned
-from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
-from gst_jobflow.labelling.cp2k_md import md_method
+from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store.context import job_uuid
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from gst_jobflow.importing.records import Record
     from gst_jobflow.store import Results
 
@@ -126,9 +128,10 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
 
     The first frame is the start itself.
     """
-    from gst_jobflow.store.atoms import structure_document
+    from gst_jobflow.store.atoms import atoms_of, structure_document
 
     stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
+    as_read = _as_read(maker, atoms_of(start, results.artifacts))
     series = run.series()
     wall_s = dict(zip(series["step"].astype(int).tolist(), series["wall_s"].tolist(), strict=True))
     documents, labels = [], []
@@ -149,7 +152,8 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
                 artifacts=results.artifacts,
             )
             documents.append(structure)
-        labels.append(_label(record, structure, method, maker, wall_s.get(record.step or 0, 0.0)))
+        doubt = _another_method(record, as_read)
+        labels.append(_label(record, structure, method, maker, wall_s.get(record.step or 0, 0.0), doubt))
         stored.structure_ids.append(structure.id)
         stored.last_step = record.step or 0
     results.add_many(documents)
@@ -159,16 +163,45 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
     return stored
 
 
-def _label(record: Record, structure: Structure, method: Method, maker: AimdMaker, wall_s: float) -> Label:
+def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
+    """Return the method as it is read from the input that the settings give; None where no input tells it.
+
+    It need not be the method itself: an input does not tell the settings of elements that are not there, nor by which
+    rules empty orbitals and k-points were counted.
+    """
+    from gst_jobflow.importing.cp2k_input import input_method, parse_input
+
+    spec, settings = maker.spec, maker.backend.settings
+    part = MdPart(temperature_K=300, steps=1, timestep_fs=spec.timestep_fs, every=spec.every, seed=spec.seed)
+    text = md_input(atoms, settings, spec.dynamics, part)
+    try:
+        return input_method(parse_input(text), cp2k_version(settings.program), atoms)
+    except DataError:
+        return None
+
+
+def _another_method(record: Record, as_read: Method | None) -> tuple[str, str] | None:
+    """What is wrong with a frame whose files tell another method than the settings give; None where nothing is."""
+    if record.method is None or as_read is None or record.method.fingerprint() == as_read.fingerprint():
+        return None
+    return "wrong_method", f"another method ran than was asked: {record.method.fingerprint()}"
+
+
+def _label(
+    record: Record,
+    structure: Structure,
+    method: Method,
+    maker: AimdMaker,
+    wall_s: float,
+    doubt: tuple[str, str] | None,
+) -> Label:
     from gst_jobflow.importing.records import computed_of
 
     assert record.atoms is not None  # the caller sees to it
     computed = computed_of(record.atoms)
     assert computed is not None  # CP2K writes energy and forces of every frame
     raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A)
-    doubt = next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None)
-    if record.method is not None and record.method.fingerprint() != method.fingerprint():
-        doubt = ("wrong_method", f"another method ran than was asked: {record.method.fingerprint()}")
+    doubt = doubt or next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None)
     numbers: dict[str, Any] = {}
     if doubt is None:
         numbers = {

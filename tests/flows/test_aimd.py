@@ -48,6 +48,7 @@ class WritesWhatCp2kWrites:
         self.steps_let: list[int] = []
         self.unconverged: set[int] = set()
         self.returncode = 0
+        self.changed: tuple[str, str] = ("", "")
         (data_dir / "GTH_POTENTIALS").touch()
         monkeypatch.setattr(aimd_run, "run_cp2k", self)
         for module in (cp2k, cp2k_md, aimd_run):
@@ -56,6 +57,7 @@ class WritesWhatCp2kWrites:
     def __call__(self, settings, directory: Path, input_name: str, output: str, wall_limit_s) -> Finished:
         text = (directory / input_name).read_text()
         self.inputs.append(text)
+        (directory / input_name).write_text(text.replace(*self.changed))
         steps, every = int(re.search(r"STEPS (\d+)", text)[1]), int(re.search(r"MD (\d+)", text)[1])
         restart = re.search(r"RESTART_FILE_NAME (\S+)", text)
         begin = int(re.search(r"\d+", (directory / restart[1]).read_text())[0]) if restart else 0
@@ -211,6 +213,35 @@ def test_frames_of_car_parrinello_are_no_labels_of_the_converged_method(program,
     assert output["labels"] == 6 and output["unconverged"] == 0
     assert output["fingerprint"] == md_method(backend, dynamics, "2023.1").fingerprint()
     assert output["fingerprint"] != backend.method_of("2023.1").fingerprint()
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize(
+    "untold",
+    [
+        {"kinds": {"Ge": {"potential": "GTH-PBE-q4"}, "Te": {"potential": "GTH-PBE-q6"}}},
+        {"added_orbitals": 0.5},
+        {"k_spacing_per_A": 50.0},
+        {"k_spacing_per_A": 0.9},
+    ],
+)
+def test_what_an_input_does_not_tell_of_a_method_makes_no_label_doubtful(program, backend, project, job_of, untold):
+    start = stored_start(project)
+    values = {**backend.settings.model_dump(), **untold}
+    backend = Cp2kBackend(settings=Cp2kSettings(**values))
+    assert job_of(AimdMaker(backend, SPEC), start.id)["labels"] == 6
+    labels = list(Results.open(project).find(Label, {}))
+    assert {label.fingerprint for label in labels} == {backend.method_of("2023.1").fingerprint()}
+
+
+@pytest.mark.mongo
+def test_frames_of_another_method_than_was_asked_are_quarantined(program, backend, project, job_of):
+    start = stored_start(project)
+    program.changed = ("CUTOFF 200.0", "CUTOFF 150.0")
+    assert job_of(AimdMaker(backend, SPEC), start.id)["labels"] == 0
+    labels = list(Results.open(project).find(Label, {}))
+    assert {(label.state, label.failure_class) for label in labels} == {("quarantined", "wrong_method")}
+    assert all(label.energy_eV is None for label in labels)
 
 
 @pytest.mark.mongo

@@ -18,6 +18,7 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
+from tests.slurm import test_queue
 from tests.slurm.test_queue import launch
 
 # SLURM knows whole minutes only
@@ -77,7 +78,11 @@ def stored_start(results: Results) -> Structure:
     return start
 
 
-def test_dynamics_that_the_walltime_cuts_goes_on_in_another_job(paced: Project, tmp_path: Path) -> None:
+def test_dynamics_that_the_walltime_cuts_goes_on_in_another_job(
+    paced: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a job for every half minute of CP2K, and on a busy machine those are many
+    monkeypatch.setattr(test_queue, "LIMIT_S", 600.0)
     results = Results.open(paced)
     start = stored_start(results)
     gst(paced, "submit", "--ask", "walltime=00:01:00", "aimd", "--structure", start.id, "--tag", "melt",
