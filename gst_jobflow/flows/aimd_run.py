@@ -316,15 +316,31 @@ def _lead_s(folder: Path) -> float:
 
 
 def _newest_state(folder: Path) -> tuple[Path, int] | None:
-    """Return the newest whole restart file of a segment and the step of its state; None where there is none."""
-    for name in cp2k_md.RESTARTS:
-        path = folder / name
-        text = path.read_text(errors="replace") if path.exists() else ""
-        step = re.search(r"^\s*STEP_START_VAL\s+(\d+)\s*$", text, re.MULTILINE)
-        # FORCE_EVAL is the last section that CP2K writes
-        if step and re.search(r"^\s*&END FORCE_EVAL\s*$", text, re.MULTILINE):
-            return path, int(step[1])
-    return None
+    """Return the restart file that a segment is continued from and the step of its state; None where there is none.
+
+    The newest whole one whose step the output tells of: whether the electrons of a step converged stands there, and
+    a run that is killed has written its restart file before that. Where the output tells of none, the newest whole one.
+    """
+    states = [(path, step) for name in cp2k_md.RESTARTS if (step := _state_of(path := folder / name)) is not None]
+    told = _told_step(folder)
+    return next((state for state in states if state[1] <= told), states[0] if states else None)
+
+
+def _state_of(path: Path) -> int | None:
+    """Return the step of a restart file; None where it is not there or not whole."""
+    text = path.read_text(errors="replace") if path.exists() else ""
+    step = re.search(r"^\s*STEP_START_VAL\s+(\d+)\s*$", text, re.MULTILINE)
+    # FORCE_EVAL is the last section that CP2K writes
+    whole = re.search(r"^\s*&END FORCE_EVAL\s*$", text, re.MULTILINE)
+    return int(step[1]) if step and whole else None
+
+
+def _told_step(folder: Path) -> int:
+    """Return the last step that the output of a segment tells of; 0 where it tells of none."""
+    path = folder / cp2k_md.OUTPUT
+    text = path.read_text(errors="replace") if path.exists() else ""
+    steps = re.findall(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", text, re.MULTILINE | re.IGNORECASE)
+    return int(steps[-1]) if steps else 0
 
 
 def _energies(path: Path) -> list[list[float]]:

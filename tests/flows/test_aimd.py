@@ -131,6 +131,21 @@ def test_what_was_cut_off_goes_on_where_it_was_and_no_step_comes_twice(program, 
     assert run.series()["step"].tolist() == list(range(11))
 
 
+def test_a_step_that_the_output_does_not_tell_of_is_made_again_and_its_frame_is_not_lost(program, backend, tmp_path):
+    program.steps_let = [4]
+    first = run_aimd(backend, SPEC, gete(), tmp_path / "run")
+    # a kill between restart file and output: frame 4 is there, whether its electrons converged is not
+    folder = first.segments[0].directory
+    (folder / "aimd-1.restart.bak-1").write_text(" STEP_START_VAL 3\n &END FORCE_EVAL\n")
+    output = folder / "aimd.out"
+    output.write_text(output.read_text().replace(" MD| Step number 4\n", ""))
+    assert collect(tmp_path / "run", SPEC).reached_step == 3
+    run = run_aimd(backend, SPEC, gete(), tmp_path / "run")
+    assert run.status == "finished" and "../segment_000/aimd-1.restart.bak-1" in program.inputs[1]
+    assert [(record.step, record.problem) for record in run.records()] == [(step, "") for step in (0, 2, 4, 6, 8, 10)]
+    assert run.series()["step"].tolist() == list(range(11))
+
+
 def test_nothing_begins_when_the_time_is_over(program, backend, tmp_path):
     run = run_aimd(backend, SPEC, gete(), tmp_path / "run", Deadline(time.time() + 1, 100))
     assert run.status == "stopped" and run.reached_step == 0 and not program.inputs
