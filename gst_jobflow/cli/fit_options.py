@@ -42,6 +42,8 @@ def fit_config(
     from gst_jobflow.fitting.config import PRESETS, FitConfig
     from gst_jobflow.strict import checked
 
+    if parent is not None and parent.kind != "ace":
+        raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
     if preset is None and parent is not None and parent.config:
         base = checked(FitConfig, parent.config, f"settings of potential {parent.id}")
     elif (preset or _DEFAULT_PRESET) in PRESETS:

@@ -400,6 +400,7 @@ def cycle(
 def _that_knows(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
     from gst_jobflow.documents import Potential
+    from gst_jobflow.dynamics.maker import check_kind
     from gst_jobflow.errors import InputError
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
@@ -407,6 +408,7 @@ def _that_knows(project: Project, which: str, formula: str) -> str:
 
     results = Results.open(project)
     known = results.get(Potential, locate(results.database, which, "potentials")[1])
+    check_kind(known)
     if missing := set(parse_formula(formula)) - set(known.elements):
         raise InputError(
             f"potential {known.id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",

@@ -119,6 +119,21 @@ def run_recorded(
     return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline, watch=watch)
 
 
+def check_kind(potential: Potential) -> None:
+    """Refuse a potential that dynamics cannot be made with.
+
+    Raises
+    ------
+    InputError
+        LAMMPS has no pair style for its kind.
+    """
+    if potential.kind != "ace":
+        raise InputError(
+            f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
+            "take an ACE potential; gst evaluate compares the two",
+        )
+
+
 def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
     """The files of a potential that LAMMPS runs, linked into `directory`.
 
@@ -127,11 +142,7 @@ def potential_files(results: Results, potential: Potential, directory: Path) -> 
     InputError
         It is of another kind.
     """
-    if potential.kind != "ace":
-        raise InputError(
-            f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
-            "take an ACE potential; gst evaluate compares the two",
-        )
+    check_kind(potential)
     refs = potential.artifacts
     found = {"yace": refs.yace, "yaml": refs.yaml, "asi": refs.asi}
     paths = {name: str(results.artifacts.fetch(ref, directory)) for name, ref in found.items() if ref is not None}

@@ -103,9 +103,11 @@ def make_cell(
 
 
 def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -> None:
-    """Refuse a potential that lacks an element of the cell, or whose cutoff the cell is too small for."""
+    """Refuse a potential of another kind, that lacks an element of the cell, or whose cutoff is too long for it."""
+    from gst_jobflow.dynamics.maker import check_kind
     from gst_jobflow.structures.device import device_counts
 
+    check_kind(potential)
     if missing := set(device_counts(spec)) - set(potential.elements):
         raise InputError(
             f"potential {potential.id} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",

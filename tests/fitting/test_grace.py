@@ -118,6 +118,25 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
         grace.summarise(tmp_path / "x.yaml")
 
 
+def test_what_is_for_ace_alone_says_so_before_it_begins() -> None:
+    from gst_jobflow.cli.fit_options import fit_config, is_grace
+    from gst_jobflow.documents import Potential, PotentialFiles
+    from gst_jobflow.dynamics.maker import check_kind
+
+    stored = Potential(
+        id="g", name="g", kind="grace/fs", elements=["Sb", "Te"], n_densities=1, n_functions=9, cutoff_A=5.0,
+        artifacts=PotentialFiles(), config=TINY.model_dump(mode="json"),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="LAMMPS here has no pair style"):
+        check_kind(stored)
+    with pytest.raises(InputError, match="is grace/fs, not ACE"):
+        fit_config(("Sb", "Te"), parent=stored)
+    with pytest.raises(InputError, match="--preset, --upfit: of ACE fits only"):
+        is_grace("grace", "small", None, None, False, 0.1, 1)
+    with pytest.raises(InputError, match="no model 'grce'"):
+        is_grace("grce", None, None, None, False, None, 1)
+
+
 @pytest.fixture(scope="module")
 def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
     """Ten iterations, and then four that go on from them, as after a kill."""
