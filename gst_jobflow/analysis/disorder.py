@@ -88,8 +88,12 @@ def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A)
 
 
 def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
-    """Return the largest patch of squares with less than `least_order` of their atoms crystal-like."""
-    patches = _patches(np.nan_to_num(order.fraction, nan=1.0) < least_order)
+    """Return the largest patch of squares with less than `least_order` of their atoms crystal-like.
+
+    The lowest and the highest squares are taken to be as those next to them: the planes beside a barrier match no
+    crystal, in a perfect cell either.
+    """
+    patches = _patches(np.nan_to_num(_without_faces(order.fraction), nan=1.0) < least_order)
     sizes = np.bincount(patches.ravel(), weights=order.counts.ravel())
     sizes[0] = 0
     if not sizes.any():
@@ -102,6 +106,15 @@ def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
         height_A=dz * int(inside.any(axis=0).sum()),
         diameter_A=float(np.sqrt(8.0 * dx * dz * inside.sum() / np.pi)),
     )
+
+
+def _without_faces(fraction: NDArray) -> NDArray:
+    rows = np.flatnonzero(np.isfinite(fraction).any(axis=0))
+    if len(rows) < 3:
+        return fraction
+    inner = fraction.copy()
+    inner[:, rows[0]], inner[:, rows[-1]] = fraction[:, rows[1]], fraction[:, rows[-2]]
+    return inner
 
 
 def _patches(where: NDArray) -> NDArray:

@@ -43,6 +43,20 @@ def test_the_largest_of_several_counts_and_single_atoms_do_not() -> None:
     assert found.diameter_A == pytest.approx(48.0, abs=4)
 
 
+def test_planes_beside_a_barrier_belong_to_no_dome() -> None:
+    atoms = crystal()
+    mask = half_disc(atoms, 60.0, 30.0) & (atoms.positions[:, 2] > 5.0)
+    found = largest_region(order_map(atoms, mask, np.arange(len(atoms))))
+    assert found.width_A == pytest.approx(60.0, abs=12) and found.diameter_A == pytest.approx(60.0, abs=4)
+    assert largest_region(order_map(atoms, atoms.positions[:, 2] > 5.0, np.arange(len(atoms)))).n_atoms == 0
+
+
+def test_a_cell_that_is_molten_throughout_is_one_region() -> None:
+    atoms = crystal()
+    found = largest_region(order_map(atoms, np.zeros(len(atoms), bool), np.arange(len(atoms))))
+    assert found.n_atoms == len(atoms)
+
+
 def test_a_crystal_has_no_disordered_region() -> None:
     atoms = crystal()
     assert largest_region(order_map(atoms, np.ones(len(atoms), bool), np.arange(len(atoms)))).n_atoms == 0
