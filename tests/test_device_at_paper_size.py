@@ -62,4 +62,6 @@ def test_wrong_input_is_one_line(tmp_path: Path, potential: str, options: list[s
 def test_wrong_numbers_are_wrong_usage(tmp_path: Path, potential: str) -> None:
     wrong = run("--potential", potential, "--folder", str(tmp_path), "--scale", "-1")
     assert wrong.returncode == 2 and "no positive number" in wrong.stderr
+    nowhere = run("--potential", potential, "--folder", "/proc/no/where")
+    assert nowhere.returncode == 1 and "cannot be made" in nowhere.stderr and "Traceback" not in nowhere.stderr
     assert run("--help").returncode == 0

@@ -31,6 +31,8 @@ import numpy as np
 from _common import Row, as_markdown, machine, versions
 from _device_md import md_rows
 
+from gst_jobflow.errors import GstError
+
 if TYPE_CHECKING:
     from gst_jobflow.structures.device import CrossPointSpec, MushroomSpec
 
@@ -222,6 +224,8 @@ def main() -> None:
             rows += rows_of(part, options.size, folder, options.potential)
         result = {**about, "rows": [row.as_dict() for row in rows]}
         print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+    except GstError as error:
+        raise SystemExit(f"error: {error.message}\n  → {error.fix}") from error
     finally:
         shutil.rmtree(folder)
 
