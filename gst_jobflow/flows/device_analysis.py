@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 BIN_A = 5.0
 METHOD = "polyhedral template matching of the Te sublattice (fcc or hcp)"
-# a bin with less than one atom on average has no temperature
-_FEWEST = 1.0
+# single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, are no
+# slice of it with a temperature of its own: a bin needs one atom on average, and this share of the median bin
+_FEWEST, _LEAST_SHARE = 1.0, 0.2
 # of the largest disordered region, as `analysis.disorder.Region` has them
 _SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
 
@@ -66,9 +67,9 @@ def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, A
     during = [frame for frame in profiles if any(first < frame.step <= last for first, last in spans)]
     if not during:
         return {}
-    tops = [float(np.where(frame.count >= _FEWEST, frame.temperature_K, 0.0).max()) for frame in during]
+    tops = [float(np.where(_filled(frame), frame.temperature_K, 0.0).max()) for frame in during]
     hottest, end = during[int(np.argmax(tops))], during[-1]
-    full = end.count >= _FEWEST
+    full = _filled(end)
     if int(full.sum()) < 2:
         return {}
     z, temperature, atoms = end.z_A[full], end.temperature_K[full], end.count[full]
@@ -76,12 +77,18 @@ def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, A
     slope = np.polyfit(z, temperature, 1, w=np.sqrt(atoms))[0]
     return {
         "peak_K": max(tops),
-        "peak_z_A": float(hottest.z_A[int(np.argmax(np.where(hottest.count >= _FEWEST, hottest.temperature_K, 0.0)))]),
+        "peak_z_A": float(hottest.z_A[int(np.argmax(np.where(_filled(hottest), hottest.temperature_K, 0.0)))]),
         "peak_time_ps": float(hottest.step * protocol.timestep_fs * 1e-3),
         "bottom_K": float(np.average(temperature[:fifth], weights=atoms[:fifth])),
         "top_K": float(np.average(temperature[-fifth:], weights=atoms[-fifth:])),
         "gradient_K_per_nm": float(10.0 * slope),
     }
+
+
+def _filled(frame: ProfileFrame) -> np.ndarray:
+    """Mask of the bins that have a temperature, shape (bins,)."""
+    some = frame.count[frame.count >= _FEWEST]
+    return frame.count >= max(_FEWEST, _LEAST_SHARE * float(np.median(some)) if len(some) else _FEWEST)
 
 
 def drift(series: Table, n_mobile: int) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def _temperatures(profiles: list[ProfileFrame], timestep_ps: float, most: int) -
     return {
         "time_ps": [float(profile.step * timestep_ps) for profile in chosen],
         "z_A": chosen[0].z_A.tolist() if chosen else [],
-        "temperature_K": [_plain(np.where(p.count >= _FEWEST, p.temperature_K, np.nan)) for p in chosen],
+        "temperature_K": [_plain(np.where(_filled(p), p.temperature_K, np.nan)) for p in chosen],
     }
 
 
