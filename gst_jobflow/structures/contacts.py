@@ -122,6 +122,18 @@ def closest_pair(atoms: Atoms, within_A: float) -> float:
     return float(d.min(initial=within_A))
 
 
+def closest_indices(atoms: Atoms, within_A: float) -> tuple[float, int, int] | None:
+    """Return the distance in Å of the closest two atoms and their indices; None where no two are as close as that.
+
+    An atom that is close to its own image is a pair with itself.
+    """
+    i, j, d = _neighbours("ijd", atoms, within_A)
+    if len(d) == 0:
+        return None
+    at = int(d.argmin())
+    return float(d[at]), int(i[at]), int(j[at])
+
+
 @dataclass(frozen=True)
 class Contact:
     """Two atoms that are near each other.
