@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from gst_jobflow.launch.configs import write_configs
-from gst_jobflow.launch.services import LocalMongod, make_credentials
 from gst_jobflow.settings import Project
-from gst_jobflow.store.migrate import migrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _private_project import private_project
+
 from tests.slurm.conftest import Slurm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,33 +32,9 @@ def open_project(folder: Path, settings: str, nodes: int, stack: contextlib.Exit
     stack
         Ends what was started.
     """
-    for name in [name for name in os.environ if name.startswith("GST_")]:
-        del os.environ[name]
-    root = folder / "project"
-    if not (root / "gst.yaml").exists():
-        root.mkdir()
-        (root / "gst.yaml").write_text(settings.replace("{port}", str(_free_port())))
-    project = Project(root)
-    if not project.private_dir.exists():
-        project.private_dir.mkdir(mode=0o700)
-        make_credentials(project)
-    stack.callback(LocalMongod(project).down)
-    LocalMongod(project).up()
-    migrate(project)
-    write_configs(project)
+    project = private_project(folder / "project", settings, stack)
     stack.callback(subprocess.run, [ROOT / "scripts" / "stop_slurm", "--dir", folder / "slurm"], check=False)
     slurm = Slurm(folder / "slurm", nodes)
     slurm.start()
     os.environ["SLURM_CONF"] = str(folder / "slurm" / "slurm.conf")
     return project, slurm
-
-
-def gst(project: Project, *words: str) -> list[str]:
-    """A command line of the `gst` beside this Python."""
-    return [str(Path(sys.executable).with_name("gst")), "--project", str(project.root), *words]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

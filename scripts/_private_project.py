@@ -1,0 +1,54 @@
+"""A project of its own with its own mongod below a scratch folder; for scripts that show or try something."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.services import LocalMongod, make_credentials
+from gst_jobflow.settings import Project
+from gst_jobflow.store.migrate import migrate
+
+
+def private_project(root: Path, settings: str, stack: contextlib.ExitStack) -> Project:
+    """Make a project and start its database, or start that of an earlier call with the same folder.
+
+    Settings of the caller's environment (`GST_…`) are taken out of it: they would reach into the project.
+
+    Parameters
+    ----------
+    settings
+        Text of a new project's `gst.yaml`, with `{port}` for the port of its mongod.
+    stack
+        Ends what was started.
+    """
+    for name in [name for name in os.environ if name.startswith("GST_")]:
+        del os.environ[name]
+    if not (root / "gst.yaml").exists():
+        root.mkdir()
+        (root / "gst.yaml").write_text(settings.replace("{port}", str(free_port())))
+    project = Project(root)
+    if not project.private_dir.exists():
+        project.private_dir.mkdir(mode=0o700)
+        make_credentials(project)
+    stack.callback(LocalMongod(project).down)
+    LocalMongod(project).up()
+    migrate(project)
+    write_configs(project)
+    return project
+
+
+def gst(project: Project, *words: str) -> list[str]:
+    """A command line of the `gst` beside this Python."""
+    return [str(Path(sys.executable).with_name("gst")), "--project", str(project.root), *words]
+
+
+def free_port() -> int:
+    """A port of this computer that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
