@@ -50,18 +50,28 @@ def cost_model(
     method
         None: the backend's own.
     where
-        Which labels count; None: all of the method.
+        Which labels count; None: those of single points. A step of dynamics begins from the orbitals of the one
+        before, so frames count only where there is nothing else of the method.
     """
     fingerprint = (method or backend.method()).fingerprint()
+    exponent = getattr(backend, "cost_exponent", 2.0)
+    for counted in ({"config_type": {"$ne": "aimd"}}, {}) if where is None else (where,):
+        sizes, walls_s = _newest(database, {**counted, "fingerprint": fingerprint})
+        if len(sizes):
+            break
+    return fitted(sizes, walls_s, exponent)
+
+
+def _newest(database: Database, where: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of atoms and wall times (s) of the newest labels that converged."""
     pipeline: list[dict[str, Any]] = [
-        {"$match": {**(where or {}), "fingerprint": fingerprint, "state": "converged", "wall_s": {"$gt": 0}}},
+        {"$match": {**where, "state": "converged", "wall_s": {"$gt": 0}}},
         {"$sort": {"created_at": -1}},
         {"$limit": _NEWEST},
         {"$project": {"_id": 0, "n_atoms": 1, "wall_s": 1}},
     ]
     found = list(database["labels"].aggregate(pipeline))
-    sizes, walls_s = ([row[key] for row in found] for key in ("n_atoms", "wall_s"))
-    return fitted(np.array(sizes, dtype=float), np.array(walls_s), getattr(backend, "cost_exponent", 2.0))
+    return np.array([row["n_atoms"] for row in found], dtype=float), np.array([row["wall_s"] for row in found])
 
 
 def fitted(n_atoms: np.ndarray, walls_s: np.ndarray, exponent: float) -> CostModel:

@@ -17,7 +17,7 @@ from gst_jobflow.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
-from gst_jobflow.labelling.cost import CostModel, fitted
+from gst_jobflow.labelling.cost import CostModel, cost_model, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.launch.attempts import failure_class
@@ -225,6 +225,19 @@ def test_cost_is_learned_from_labels_of_different_sizes() -> None:
     alike = fitted(np.full(20, 30.0), np.full(20, 9.0), 2.0)
     assert (alike.exponent, alike.costs([60])[0]) == (2.0, pytest.approx(36.0))
     assert fitted(np.array([]), np.array([]), 2.0) == CostModel(2.0)
+
+
+def test_steps_of_dynamics_do_not_tell_what_a_single_point_costs(run: Any, results: Results) -> None:  # noqa: F811
+    backend, ids = Stand(), add_structures(results, [2, 3, 4])
+    run(LabelMaker(backend).make(ids))
+    labels = results.database["labels"]
+    labels.update_many({}, {"$set": {"wall_s": 10.0, "n_atoms": 10}})
+    labels.update_one({"structure_id": ids[0]}, {"$set": {"wall_s": 1.0, "config_type": "aimd"}})
+    known = cost_model(results.database, backend)
+    assert (known.n_measured, known.costs([10])[0]) == (2, pytest.approx(10.0))
+    assert cost_model(results.database, backend, where={"config_type": "aimd"}).costs([10])[0] == pytest.approx(1.0)
+    labels.delete_many({"config_type": {"$ne": "aimd"}})
+    assert cost_model(results.database, backend).n_measured == 1, "better than nothing"
 
 
 @pytest.mark.parametrize("does", ["full disk", "program says full"])
