@@ -111,7 +111,7 @@ def test_by_hand(run, results: Results, project: Project):  # noqa: F811
     for words, said in (
         (["mine", "--split", "tset"], "did you mean 'test'"),
         (["theirs"], "on which labels"),
-        (["mine", "--dataset", "none"], "no dataset"),
+        (["mine", "--dataset", "nothing"], "no document"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
         (["nobody"], "no potential 'nobody'"),
     ):
