@@ -11,7 +11,6 @@ from jobflow import Maker, job
 
 from gst_jobflow.categories import in_category
 from gst_jobflow.documents import Cost, Dataset, LammpsCheck, Potential, PotentialFiles, derive_id
-from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.grace import GraceConfig
 
 if TYPE_CHECKING:
@@ -51,18 +50,14 @@ class GraceFitMaker(Maker):
         from gst_jobflow.datasets.read import load_split
         from gst_jobflow.fitting.grace_run import run_grace
         from gst_jobflow.fitting.in_time import fit_in_time
+        from gst_jobflow.fitting.maker import dataset_with
         from gst_jobflow.programs import pacemaker_runner
         from gst_jobflow.settings import find_project
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
         results, settings = job_results(), find_project().settings
         deadline = job_deadline(settings)
-        dataset = results.get(Dataset, dataset_id)
-        if missing := set(self.config.elements) - set(dataset.elements):
-            raise InputError(
-                f"the fit is for {', '.join(self.config.elements)}, dataset {dataset_id} has no {', '.join(missing)}",
-                "label structures with it, or leave the element out of the fit",
-            )
+        dataset = dataset_with(results, dataset_id, self.config.elements)
         runner = pacemaker_runner(settings)
         directory = work_directory(results, "fit")
         train, test = (load_split(results, dataset, split) for split in ("train", "test"))

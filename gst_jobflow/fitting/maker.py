@@ -88,12 +88,7 @@ class PacemakerFitMaker(Maker):
 
         results, settings = job_results(), find_project().settings
         deadline = job_deadline(settings)
-        dataset = results.get(Dataset, dataset_id)
-        if missing := set(self.config.elements) - set(dataset.elements):
-            raise InputError(
-                f"the fit is for {', '.join(self.config.elements)}, dataset {dataset_id} has no {', '.join(missing)}",
-                "label structures with it, or leave the element out of the fit",
-            )
+        dataset = dataset_with(results, dataset_id, self.config.elements)
         runner = pacemaker_runner(settings)
         directory = work_directory(results, "fit")
         parent = None if parent_id is None else _yaml_of(results, parent_id)
@@ -119,6 +114,23 @@ class PacemakerFitMaker(Maker):
             "potential_id": potential.id,
             "rmse": {split: rmse.model_dump() for split, rmse in potential.rmse.items()},
         }
+
+
+def dataset_with(results: Results, dataset_id: str, elements: Sequence[str]) -> Dataset:
+    """The dataset of a fit.
+
+    Raises
+    ------
+    InputError
+        It lacks an element of the fit.
+    """
+    dataset = results.get(Dataset, dataset_id)
+    if missing := sorted(set(elements) - set(dataset.elements)):
+        raise InputError(
+            f"the fit is for {', '.join(elements)}, dataset {dataset_id} has no {', '.join(missing)}",
+            "label structures with it, or leave the element out of the fit",
+        )
+    return dataset
 
 
 def _yaml_of(results: Results, potential_id: str) -> Path:
