@@ -88,7 +88,7 @@ def same_results(project: Project, folder: Path) -> None:
         raise SystemExit(f"{len(ours)} labels and {len(by_hand)} by hand do not agree: {apart:.3g} eV")
 
 
-def label_rows(folder: Path, size: str) -> Iterator[Row]:
+def label_rows(folder: Path, size: str, n_atoms: int | None) -> Iterator[Row]:
     """Orchestration against by hand, in turns."""
     from ase.io import write
 
@@ -97,6 +97,7 @@ def label_rows(folder: Path, size: str) -> Iterator[Row]:
     from gst_jobflow.store.atoms import atoms_of, structure_document
 
     number, sizes = LABELS[size]
+    sizes = (n_atoms,) if n_atoms else sizes
     cores = len(os.sched_getaffinity(0))
     project = new_project(folder / "project")
     server = LocalMongod(project)
@@ -231,10 +232,10 @@ def vasprun_rows(folder: Path, size: str) -> Iterator[Row]:
     yield Row(name, ours, "s", "pymatgen, all of it", whole, limit)
 
 
-def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
+def measure(folder: Path, size: str, parts: list[str], n_atoms: int | None) -> Iterator[Row]:
     """The rows of `parts`."""
     if "labels" in parts:
-        yield from label_rows(folder, size)
+        yield from label_rows(folder, size, n_atoms)
     if "vasprun" in parts:
         yield from vasprun_rows(folder, size)
 
@@ -244,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=LABELS, default="small")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
+    parser.add_argument("--atoms", type=int, help="of each cell of the part labels")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print for programs")
     options = parser.parse_args()
@@ -252,7 +254,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     try:
         packages = ("gst_jobflow", "jobflow", "fireworks", "tblite", "pymatgen", "custodian", "ase")
-        rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS))]
+        rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS), options.atoms)]
         result: dict[str, Any] = {"machine": machine(), "versions": versions(packages), "rows": rows}
         print(json.dumps(result, indent=2) if options.json else as_markdown(result))
     finally:
