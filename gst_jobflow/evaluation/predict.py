@@ -54,10 +54,8 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     try:
         python = pacemaker_runner(settings).python
     except MissingProgramError:
-        found = _by_lammps(settings, potential, structures)
-    else:
-        found = by_pyace(python, potential.yace, structures, cores)
-    return _checked(found)
+        return _checked(_by_lammps(settings, potential, structures))
+    return by_pyace(python, potential.yace, structures, cores)
 
 
 def _checked(found: Predicted) -> Predicted:

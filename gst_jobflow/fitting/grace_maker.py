@@ -90,13 +90,13 @@ def predict_splits(
     from gst_jobflow.fitting.parse import Predictions
     from gst_jobflow.programs import pacemaker_runner
 
+    python = pacemaker_runner(settings).python
     found = {}
     for split, items in splits.items():
         if not items:
             continue
         n_atoms = np.array([len(item.atoms) for item in items])
         free = np.array([sum(references[symbol] for symbol in item.atoms.symbols) for item in items])
-        python = pacemaker_runner(settings).python
         predicted = by_pyace(python, str(files.model), [item.atoms for item in items], cores, "grace/fs")
         found[split] = Predictions(
             names=np.array([item.label_id for item in items]),

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gst_jobflow.errors import DataError
-from gst_jobflow.selection.decorrelation import detrended, equilibrated, smooth, statistical_inefficiency
+from gst_jobflow.selection.decorrelation import (
+    FEWEST_VALUES,
+    detrended,
+    equilibrated,
+    smooth,
+    statistical_inefficiency,
+)
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Trajectory
@@ -140,8 +146,6 @@ def temperature_of(course: Course, stage: Stage, start_ps: float) -> Callable[[f
 
 def _evenly(course: Course) -> tuple[NDArray, NDArray]:
     """Times and energies on an even grid: rows at the ends of stages and segments lie between others."""
-    from gst_jobflow.selection.decorrelation import FEWEST_VALUES
-
     if len(course.time_ps) < FEWEST_VALUES:
         raise DataError(
             f"{len(course.time_ps)} values are too few to tell their correlation", "write the series more often"
