@@ -36,7 +36,7 @@ class AimdMaker(Maker):
     """NVT dynamics with CP2K; its frames become structures, and labels of the method that moved them.
 
     Frames of one run are one group, which no split parts. A step whose electrons did not converge gives a structure
-    without label. Before the walltime CP2K stops after a step, and a continuation goes on from its restart file.
+    without label. Before the walltime CP2K is stopped, and a continuation goes on from the last step.
 
     Attributes
     ----------

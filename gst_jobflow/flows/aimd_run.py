@@ -6,9 +6,12 @@ the newest whole restart file of those before. CP2K counts steps through all of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -33,10 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPEC_FILE, SEGMENT_FILE, EXIT_FILE = "aimd.json", "segment.json", "EXIT_MD"
+SPEC_FILE, SEGMENT_FILE = "aimd.json", "segment.json"
 AimdStage = Annotated[Anneal | Quench | Hold, Field(discriminator="kind")]
-# CP2K looks for its exit file every 20 s at most, and between steps
-_LOOKS_S, _LEAD_STEPS = 20.0, 2.0
 _LEAST_S = 5.0
 # a run in which this share of the steps did not converge is no dynamics of these electrons
 _MOST_BAD, _FEWEST_BAD = 0.1, 3
@@ -271,25 +272,44 @@ def _run_segment(
     (folder / cp2k_md.INPUT).write_text(md_input(atoms, backend.settings, spec.dynamics, part))
     note: dict[str, object] = {"first_step": begin, "host": socket.gethostname()}
     (folder / SEGMENT_FILE).write_text(json.dumps(note))
-    earlier = folders[-1] if folders else folder
+    ending = _Ending()
     left_s = None if deadline is None else max(1.0, deadline.left_s())
-    asked = threading.Event()
-
-    def ask() -> None:
-        asked.set()
-        (folder / EXIT_FILE).touch()
-
-    with stopped_in_time(deadline, ask, lambda: max(_lead_s(folder), _lead_s(earlier))):
-        ended = run_cp2k(backend.settings, folder, cp2k_md.INPUT, cp2k_md.OUTPUT, left_s)
+    with stopped_in_time(deadline, ending.ask):
+        ended = run_cp2k(backend.settings, folder, cp2k_md.INPUT, cp2k_md.OUTPUT, left_s, started=ending.started)
     note["wall_s"] = ended.wall_s
     text = (folder / cp2k_md.OUTPUT).read_text(errors="replace")
-    if not ended.timed_out and ended.returncode != 0:
+    stopped = ended.timed_out or ending.asked.is_set()
+    if not stopped and ended.returncode != 0:
         note |= {"failure_class": "crash", "reason": f"CP2K ended with {ended.returncode}: {abort_reason(text)}"}
     elif isinstance(spec.dynamics, BornOppenheimer) and (reason := _too_often_bad(folder, text)):
         note |= {"failure_class": "not_converged", "reason": reason}
     (folder / SEGMENT_FILE).write_text(json.dumps(note))
     logger.info("%s from step %d: %.0f s", folder.name, begin, ended.wall_s)
-    return asked.is_set() or ended.timed_out
+    return stopped
+
+
+class _Ending:
+    """Ends CP2K when it is asked to: what it has not finished of a step is lost, every step before it is on disk.
+
+    Its exit file would let it finish the step, but it looks for all exit files together, every 20 s: in nearly every
+    case that is within the self-consistency, which heeds other ones than the dynamics
+    (``cp_external_control.F`` of CP2K).
+    """
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self._group: int | None = None
+
+    def started(self, group: int) -> None:
+        self._group = group
+        if self.asked.is_set():
+            self.ask()
+
+    def ask(self) -> None:
+        self.asked.set()
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._group, signal.SIGTERM)
 
 
 def _next_part(spec: AimdSpec, begin: int) -> tuple[float, int]:
@@ -306,13 +326,6 @@ def _too_often_bad(folder: Path, text: str) -> str:
     if bad >= _FEWEST_BAD and bad > _MOST_BAD * steps:
         return f"the SCF did not converge in {bad} of {steps} steps"
     return ""
-
-
-def _lead_s(folder: Path) -> float:
-    """How long before the end to ask CP2K to stop: it looks every 20 s, and ends its step first."""
-    rows = _energies(folder / cp2k_md.ENERGIES)
-    longest = max((row[6] for row in rows[-20:]), default=0.0)
-    return _LOOKS_S + _LEAD_STEPS * longest
 
 
 def _newest_state(folder: Path) -> tuple[Path, int] | None:

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -446,9 +446,14 @@ def check_data(settings: Cp2kSettings) -> Path:
 
 
 def run_cp2k(
-    settings: Cp2kSettings, directory: Path, input_name: str, output: str, wall_limit_s: float | None
+    settings: Cp2kSettings,
+    directory: Path,
+    input_name: str,
+    output: str,
+    wall_limit_s: float | None,
+    started: Callable[[int], None] | None = None,
 ) -> Finished:
-    """Run CP2K on an input in `directory`.
+    """Run CP2K on an input in `directory`; see `run_program` for the limit and for `started`.
 
     Raises
     ------
@@ -466,6 +471,7 @@ def run_cp2k(
             environment={**os.environ, **_environment(settings.threads), "CP2K_DATA_DIR": data},
             # mpirun passes it to its ranks; SIGKILL would orphan them
             death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
+            started=started,
         )
     except FileNotFoundError as error:
         raise MissingProgramError(f"CP2K does not start: {error}", FIX) from error

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
-from gst_jobflow.deadline import Deadline
+from gst_jobflow.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.documents import Label, Structure, Trajectory
 from gst_jobflow.dynamics.stages import Anneal, Quench
 from gst_jobflow.errors import InputError, RunError
@@ -54,7 +56,7 @@ class WritesWhatCp2kWrites:
         for module in (cp2k, cp2k_md, aimd_run):
             monkeypatch.setattr(module, "cp2k_version", lambda program: "2023.1")
 
-    def __call__(self, settings, directory: Path, input_name: str, output: str, wall_limit_s) -> Finished:
+    def __call__(self, settings, directory: Path, input_name: str, output: str, wall_limit_s, started) -> Finished:
         text = (directory / input_name).read_text()
         self.inputs.append(text)
         (directory / input_name).write_text(text.replace(*self.changed))
@@ -293,3 +295,26 @@ def test_cp2k_itself(dynamics, tmp_path):
     np.testing.assert_allclose(records[0].atoms.positions, atoms.positions, atol=1e-9)
     assert np.abs(records[3].atoms.positions - atoms.positions).max() > 1e-4
     assert collect(tmp_path / "run", spec).status == "finished"
+
+
+@pytest.mark.cp2k
+@needs_cp2k
+def test_cp2k_that_is_asked_to_stop_stops_at_once_and_goes_on_from_its_last_step(tmp_path):
+    loose = {"cutoff_Ry": 80, "relative_cutoff_Ry": 20, "eps_default": 1e-8, "eps_scf": 1e-4, "gamma_min_A": 3}
+    backend = Cp2kBackend(settings=Cp2kSettings.discover(**loose))
+    spec = AimdSpec(stages=[Anneal(temperature_K=600, duration_ps=0.04)], every=1)
+
+    def ask() -> None:
+        while not aimd_run.last_energies(tmp_path / "run").get("time_ps", 0) > 0:
+            time.sleep(0.05)
+        os.kill(os.getpid(), STOP_SIGNAL)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        first = run_aimd(backend, spec, gete(), tmp_path / "run")
+        asking.result()
+    assert first.status == "stopped" and 0 < first.reached_step < spec.total_steps
+
+    run = run_aimd(backend, spec, gete(), tmp_path / "run")
+    assert run.status == "finished"
+    assert run.series()["step"].tolist() == list(range(spec.total_steps + 1))
