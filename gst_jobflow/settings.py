@@ -7,11 +7,12 @@ FireWorks reads, and `.gst/` (mode 0700) with secrets and the state of local ser
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -253,12 +254,15 @@ def find_project(start: Path | None = None, overrides: dict[str, Any] | None = N
 
 def known_variables() -> set[str]:
     """Names of all environment variables that are settings."""
-    names = {PROJECT_VARIABLE, CORES_VARIABLE, WORKERS_VARIABLE}
-    for name, field in Settings.model_fields.items():
-        names.add(f"{ENV_PREFIX}{name}".upper())
+    return {PROJECT_VARIABLE, CORES_VARIABLE, WORKERS_VARIABLE, *_variables(Settings, ENV_PREFIX)}
+
+
+def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield the variables of a model and of all within it."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}".upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel):
-            names.update(f"{ENV_PREFIX}{name}__{sub}".upper() for sub in field.annotation.model_fields)
-    return names
+            yield from _variables(field.annotation, f"{prefix}{name}__")
 
 
 def _refuse_misspelt_variables() -> None:

@@ -70,5 +70,15 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     assert "secret" not in repr(Project(tmp_path).settings)
 
 
+def test_what_a_category_asks_can_be_a_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GST_QUEUE__FITS__RANKS", "2")
+    monkeypatch.setenv("GST_QUEUE__MD__QOS", "high")
+    queue = Project(folder).settings.queue
+    assert (queue.fits.ranks, queue.md.qos) == (2, "high")
+    monkeypatch.setenv("GST_QUEUE__FITS__RANK", "2")
+    with pytest.raises(InputError, match="GST_QUEUE__FITS__RANKS"):
+        Project(folder)
+
+
 def test_every_setting_has_a_variable() -> None:
     assert {"GST_PROJECT", "GST_PROFILE", "GST_MONGO__URI", "GST_VASP__POTCAR_DIR"} <= known_variables()
