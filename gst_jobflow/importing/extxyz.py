@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from copy import copy
 from functools import cache, lru_cache
@@ -22,6 +21,7 @@ import numpy as np
 import orjson
 
 from gst_jobflow.errors import DataError
+from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
 from gst_jobflow.importing.records import Record
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ def cut_frames(file: Path) -> Iterator[bytes | Record]:
     """Yield the text of each frame; where the file cannot be read on, a record with the problem is the last."""
     index = 0
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as raw:
+        with open_bytes(file) as raw:
             # a gzip file's own readline is slow
-            stream = cast(BinaryIO, io.BufferedReader(raw) if file.suffix == ".gz" else raw)  # type: ignore[arg-type]
+            stream = cast(BinaryIO, io.BufferedReader(raw) if isinstance(raw, gzip.GzipFile) else raw)  # type: ignore[arg-type]
             while (frame := _next_frame(stream)) is not None:
                 yield frame
                 index += 1
     except DataError as err:
         yield Record(file, index, problem=err.message)
-    except (EOFError, OSError, zlib.error) as err:
+    except CANNOT_READ_ON as err:
         yield Record(file, index, problem=f"the file cannot be read on: {err}")
 
 

@@ -181,6 +181,13 @@ def test_truncated(results, tmp_path):
     assert counts(results) == (1, 1)
 
 
+@pytest.mark.parametrize(("name", "packed"), [("gap.xyz", True), ("gap.xyz.gz", False)])
+def test_gzip_is_told_by_the_content_not_by_the_name(tmp_path, name, packed):
+    text = "".join(gap_frame(seed) for seed in range(3)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if packed else text)
+    assert [(record.index, record.problem) for record in read_records(tmp_path / name)] == [(0, ""), (1, ""), (2, "")]
+
+
 @pytest.mark.mongo
 def test_truncated_gzip_and_lost_frame(results, tmp_path):
     packed = gzip.compress("".join(gap_frame(seed) for seed in range(50)).encode())
