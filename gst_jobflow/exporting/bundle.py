@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -337,25 +338,25 @@ def _write_tar(
     progress: Progress | None,
 ) -> None:
     """Members in the order in which an import needs them; no times and no owners."""
-    with file.open("wb") as raw:
-        out: Any = ThreadedGzip(raw, _TAR_LEVEL) if kind == "tar.gz" else raw
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for name in (MANIFEST, CHECKSUMS, README, CITATION):
-                if (folder / name).is_file():
-                    content = (folder / name).read_bytes()
-                    _add(tar, name, BytesIO(content), len(content))
-            for done, (digest, size) in enumerate(_kept(manifest, selection), 1):
-                with artifacts.open(digest) as source:
-                    hashed = _Hashed(source, digest)
-                    _add(tar, f"files/{digest[:2]}/{digest[2:]}", hashed, size)
-                    hashed.check()
-                if progress:
-                    progress("files", done, manifest.files.count)
-            for name, part in manifest.collections.items():
-                with (folder / "documents" / f"{name}.jsonl.gz").open("rb") as packed:
-                    _add(tar, f"documents/{name}.jsonl.gz", packed, part.size_bytes)
-        if out is not raw:
-            out.close()
+    with (
+        file.open("wb") as raw,
+        ThreadedGzip(raw, _TAR_LEVEL) if kind == "tar.gz" else nullcontext(raw) as out,
+        tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in (MANIFEST, CHECKSUMS, README, CITATION):
+            if (folder / name).is_file():
+                content = (folder / name).read_bytes()
+                _add(tar, name, BytesIO(content), len(content))
+        for done, (digest, size) in enumerate(_kept(manifest, selection), 1):
+            with artifacts.open(digest) as source:
+                hashed = _Hashed(source, digest)
+                _add(tar, f"files/{digest[:2]}/{digest[2:]}", hashed, size)
+                hashed.check()
+            if progress:
+                progress("files", done, manifest.files.count)
+        for name, part in manifest.collections.items():
+            with (folder / "documents" / f"{name}.jsonl.gz").open("rb") as packed:
+                _add(tar, f"documents/{name}.jsonl.gz", packed, part.size_bytes)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: Any, size: int) -> None:

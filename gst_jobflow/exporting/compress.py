@@ -37,7 +37,7 @@ class ThreadedGzip(io.RawIOBase):
         self._buffer = bytearray()
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_WAITING_CHUNKS)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._work, name="gzip", daemon=True)
         self._thread.start()
 
     def writable(self) -> bool:
@@ -78,5 +78,5 @@ class ThreadedGzip(io.RawIOBase):
             return
         try:
             self._raw.write(packer.flush() if chunk is None else packer.compress(chunk))
-        except BaseException as err:
+        except BaseException as err:  # whatever it is: this thread must live to empty the queue, and `close` raises it
             self._error = err

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset
@@ -103,12 +104,10 @@ def export_dataset(
 
 def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
     written = 0
-    with file.open("wb") as raw:
-        stream: IO[bytes] | ThreadedGzip = ThreadedGzip(raw, _GZIP_LEVEL) if file.suffix == ".gz" else raw
+    with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL) if file.suffix == ".gz" else nullcontext(raw) as stream:
         for row in rows:
             stream.write(extxyz_frame(row, dataset.fingerprint).encode())
             written += 1
-        stream.close()
     return written
 
 

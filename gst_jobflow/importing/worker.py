@@ -54,7 +54,7 @@ def serve(source: BinaryIO, answers: BinaryIO) -> None:
         answer: list[Outcome] | str
         try:
             answer = chunk.outcomes(options)
-        except Exception:
+        except Exception:  # whatever it is, the parent can tell it, and where; a worker that ends cannot
             answer = traceback.format_exc()
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,7 @@ def test_a_corrupt_file_never_gets_into_a_bundle(study: Results, tmp_path: Path,
         with pytest.raises(DataError, match=r"corrupt|shorter"):
             write_bundle(study, "all", None, tmp_path / name)
         assert not (tmp_path / name).exists() and [p for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+        assert "gzip" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_a_flipped_byte_anywhere_changes_nothing(study: Results, tmp_path: Path) -> None:

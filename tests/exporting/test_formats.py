@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     assert (tmp_path / "there.xyz").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["d.extxyz", "d.pckl.gzip"])
+@pytest.mark.parametrize("name", ["d.extxyz", "d.extxyz.gz", "d.pckl.gzip"])
 @pytest.mark.parametrize(
     ("collection", "change", "said"),
     [
@@ -171,6 +172,7 @@ def test_a_dataset_that_is_not_whole_is_not_written(
     with pytest.raises(DataError, match=said):
         export_dataset(training, dataset(training), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    assert "gzip" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_force_replaces_a_file_and_a_failure_keeps_it(training: Results, tmp_path: Path) -> None:
