@@ -103,6 +103,8 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
     if set(status(results.database, fw_ids)["counts"]) != {"COMPLETED"}:
         _check_programs(project)
         _go_on(project, results, fw_ids, workers)
+        # jobs that ran may have added others
+        fw_ids = _workflow_ids(results, study)
     report = status(results.database, fw_ids)
     if report["failures"]:
         rows = [[bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]]

@@ -80,4 +80,4 @@ def _with_workers(project: Project, workers: int | None) -> bool:
     progress = Progress(database, fw_ids, detail)
     with Workers(project, workers or default_workers(project)) as running:
         wait(running, project.settings.launch.poll_s, progress.tick, say)
-    return bool(status(database, fw_ids)["failures"])
+    return bool(status(database, progress.fw_ids)["failures"])

@@ -26,19 +26,22 @@ class Progress:
     database
         The project's database.
     fw_ids
-        The fireworks to watch.
+        The fireworks to watch; those that running jobs add to their workflows are watched, too.
     detail
         What a running job is at.
     """
 
     def __init__(self, database: Database, fw_ids: list[int], detail: Detail) -> None:
         self.database, self.fw_ids, self.detail = database, fw_ids, detail
+        # FireWorks counts up
+        self._newest = max(self._nodes(), default=0)
         self._states: dict[int, str] = {}
         self._last_line = 0.0
         self._on_terminal = sys.stderr.isatty()
 
     def tick(self) -> None:
         """Look once, and print what is new."""
+        self.fw_ids = sorted({*self.fw_ids, *(fw_id for fw_id in self._nodes() if fw_id > self._newest)})
         where = {"fw_id": {"$in": self.fw_ids}}
         fireworks = list(self.database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
         done = sum(firework["state"] == "COMPLETED" for firework in fireworks)
@@ -49,6 +52,11 @@ class Progress:
             self._states[firework["fw_id"]] = firework["state"]
         running = [firework for firework in fireworks if firework["state"] == "RUNNING"]
         self._show_running(running, done, len(fireworks))
+
+    def _nodes(self) -> list[int]:
+        """All fireworks of the workflows that are watched."""
+        workflows = self.database["workflows"].find({"nodes": {"$in": self.fw_ids}}, {"nodes": 1})
+        return [fw_id for workflow in workflows for fw_id in workflow["nodes"]]
 
     def _ended(self, firework: dict[str, Any]) -> str:
         attempt = self._attempt(firework["fw_id"])

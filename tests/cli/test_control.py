@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from gst_jobflow.cli.main import app
 from gst_jobflow.errors import InputError
 from gst_jobflow.launch.workflow import submit
-from tests.launch.test_launching import add
+from tests.launch.test_launching import add, grow_badly
 
 if TYPE_CHECKING:
     from gst_jobflow.settings import Project
@@ -59,6 +60,14 @@ def test_status_is_shown_again_until_ctrl_c(project: Project, monkeypatch: pytes
     monkeypatch.setattr("gst_jobflow.cli.status.time", SimpleNamespace(sleep=wait))
     shown = gst(project, "status", "--watch", code=130)
     assert len(waits) == 3 and shown.count("next: gst launch") == 3
+
+
+def test_launch_tells_of_the_failure_of_a_job_that_was_added_meanwhile(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    submit(grow_badly(), project)
+    gst(project, "--set", "launch.poll_s=0.5", "launch", "-n", "1", code=1)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,11 @@ def grow(n: int) -> Response:
 
 
 @job
+def grow_badly() -> Response:
+    return Response(replace=Flow([fail("run")]))
+
+
+@job
 def sleep_once(marker: str, seconds: float) -> str:
     """Sleep the first time; end at once when run again."""
     file = Path(marker)
