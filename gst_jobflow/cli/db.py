@@ -144,7 +144,7 @@ def _repair(project: Project) -> list[str]:
     database.client.close()
     if lost:
         done += [f"attempt {finding.id}: marked lost" for finding in lost]
-        done += [f"firework {item.fw_id} ({item.name}): ready to run again" for item in recover(project)]
+        done += [f"firework {item.fw_id} {item}" for item in recover(project)]
     return done
 
 

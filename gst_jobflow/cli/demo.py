@@ -169,7 +169,7 @@ def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int |
     from gst_jobflow.launch.workers import Workers, default_workers, wait
 
     for item in recover(project, failed=True):
-        say(f"goes on: {item.name} ({item.reason})")
+        say(str(item))
     progress = Progress(results.database, fw_ids, detail)
     with Workers(project, workers or default_workers(project)) as running:
         wait(running, project.settings.launch.poll_s, progress.tick, say)

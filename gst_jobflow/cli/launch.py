@@ -71,7 +71,7 @@ def _with_workers(project: Project, workers: int | None) -> bool:
 
     database = connect(project)
     for item in recover(project):
-        say(f"runs again: {item.name} ({item.reason})")
+        say(str(item))
     open_states = {"state": {"$in": ["READY", "WAITING", "RUNNING", "RESERVED"]}}
     fw_ids = [firework["fw_id"] for firework in database["fireworks"].find(open_states, {"fw_id": 1})]
     if not fw_ids:

@@ -22,9 +22,16 @@ def command(
 
     found = recover(open_project(), failed=failed, dry_run=dry_run)
     if as_json:
-        print_json([{"firework_id": item.fw_id, "name": item.name, "reason": item.reason} for item in found])
+        print_json(
+            [
+                {"firework_id": item.fw_id, "name": item.name, "reason": item.reason, "again": item.again}
+                for item in found
+            ]
+        )
     elif found:
         print_table([[item.fw_id, item.name, item.reason] for item in found], ["id", "name", "reason"])
-        typer.echo("nothing was changed (--dry-run)" if dry_run else "ready to run again: gst launch")
+        again = sum(item.again for item in found)
+        said = f"{again} ready to run again: gst launch" if again else "nothing runs again: gst recover --failed"
+        typer.echo("nothing was changed (--dry-run)" if dry_run else said)
     else:
         typer.echo("nothing to recover")

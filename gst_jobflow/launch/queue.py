@@ -165,7 +165,7 @@ class QueueLauncher:
 
         found = recover(self.project)
         for item in found:
-            self._tell(f"{'runs again' if item.again else 'FAILED'}: {item.name} ({item.reason})")
+            self._tell(str(item))
         return any(item.again for item in found)
 
     def _submit_one(self, pad: LaunchPad, category: str) -> bool:

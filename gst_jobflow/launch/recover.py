@@ -68,6 +68,9 @@ class Recovered:
     memory: str | None = None
     """What it asks for now, where it ran out of memory."""
 
+    def __str__(self) -> str:
+        return f"{'runs again' if self.again else 'FAILED'}: {self.name} ({self.reason})"
+
 
 @dataclass(frozen=True)
 class _Lost:

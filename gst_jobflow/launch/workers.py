@@ -83,8 +83,11 @@ class Workers:
                     f"see {self._log(index)}; then run the same command again",
                     "worker",
                 )
-            back = ", ".join(item.name for item in recover(self.project)) or "nothing"
-            told.append(f"worker {index + 1} ended with code {process.returncode}: {last}; runs again: {back}")
+            words = (
+                f"worker {index + 1} ended with code {process.returncode}: {last}",
+                *map(str, recover(self.project)),
+            )
+            told.append("; ".join(words))
             self.processes[index] = self._start(index)
         return told
 

@@ -8,12 +8,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fireworks import FWorker
 from jobflow import Flow
 from typer.testing import CliRunner
 
 from gst_jobflow.cli.main import app
 from gst_jobflow.errors import InputError
+from gst_jobflow.launch.attempts import _begin
 from gst_jobflow.launch.workflow import submit
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add, grow_badly
 
 if TYPE_CHECKING:
@@ -68,6 +72,22 @@ def test_launch_tells_of_the_failure_of_a_job_that_was_added_meanwhile(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     submit(grow_badly(), project)
     gst(project, "--set", "launch.poll_s=0.5", "launch", "-n", "1", code=1)
+
+
+def test_what_is_given_up_is_not_said_to_run_again(project: Project) -> None:
+    project.file.write_text(project.file.read_text() + "queue: {max_losses: 2}\n")
+    (fw_id,) = submit(add(1, 1), project).values()
+    pad = launchpad(project)
+    for again in (True, False):
+        pad.checkout_fw(FWorker(), str(project.root), fw_id)
+        _begin(Results.open(project), "u", "add", fw_id, "", 1)
+        # a process that is not there
+        connect(project)["attempts"].update_many({"state": "running"}, {"$set": {"pid": 2**22 + 1}})
+        (found,) = data(project, "recover", "--dry-run")
+        assert found["again"] is again
+        said = gst(project, "recover")
+        assert ("gst launch" in said) is again and ("given up" in said) is not again
+    gst(project, "status", code=1)
 
 
 @pytest.mark.parametrize(
