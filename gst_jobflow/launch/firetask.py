@@ -19,6 +19,8 @@ from gst_jobflow.errors import DatabaseError, RunError
 from gst_jobflow.launch.resources import QUEUE_KEY
 
 if TYPE_CHECKING:
+    from fireworks import LaunchPad
+
     from gst_jobflow.settings import Project
     from gst_jobflow.store import Results
     from gst_jobflow.store.connect import Kept
@@ -52,7 +54,7 @@ class RecordedJobFiretask(JobFiretask):
         from gst_jobflow.launch.workers import share_cores
         from gst_jobflow.store import ArtifactStore, Results
 
-        project = _project_of(fw_spec)
+        project = _project_of(fw_spec, getattr(self, "launchpad", None))
         os.environ.update(project.environment())
         kept = _when_it_answers(project)
         SETTINGS.JOB_STORE = kept.job_store
@@ -128,15 +130,19 @@ def _ingest_earlier(results: Results, job_uuid: str) -> int:
     return len(earlier)
 
 
-def _project_of(fw_spec: dict[str, Any]) -> Project:
-    from gst_jobflow.settings import PROJECT_FILE, find_project
+def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
+    from gst_jobflow.settings import PROJECT_FILE, PROJECT_VARIABLE, find_project
+    from gst_jobflow.store.connect import is_launchpad_of
 
     recorded_at = fw_spec.get(PROJECT_KEY)
     # the firework's own project first: two projects may share an external launchpad. Its secrets may be those of
     # another user of this machine: who works here then has a project of their own on the same database
     root = Path(recorded_at) if recorded_at else None
     if root and os.access(root / PROJECT_FILE, os.R_OK) and os.access(root / ".gst", os.X_OK):
-        return _opened(root)
+        project = _opened(root)
+        # a restored project holds fireworks of the one that was saved, which may still be there
+        if pad is None or os.environ.get(PROJECT_VARIABLE) == str(root) or is_launchpad_of(project, pad):
+            return project
     return find_project()
 
 

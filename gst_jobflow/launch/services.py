@@ -34,6 +34,7 @@ from gst_jobflow.store.connect import (
     connection,
     credentials_file,
     external_uri,
+    hosts_of,
     listens,
     open_database,
     read_credentials,
@@ -186,7 +187,7 @@ class LocalMongod:
             return ServiceStatus(False, "", external, pid=pid, problem=err.message, fix=err.fix)
         status = ServiceStatus(False, where.shown, external, pid=pid, port=where.port or None)
         if external:
-            status.host = where.shown.rpartition("@")[2].rpartition("://")[2].partition("/")[0]
+            status.host = hosts_of(where.full_uri)
         try:
             database = open_database(where)
         except DatabaseError as err:

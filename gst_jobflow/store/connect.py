@@ -349,6 +349,18 @@ def launchpad(project: Project) -> LaunchPad:
     )
 
 
+def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:
+    """Whether a launchpad is in the project's database, as far as names of hosts tell; nobody is asked."""
+    try:
+        where = connection(project)
+    except DatabaseError:
+        return False
+    if where.uri is not None:
+        return pad.name == where.database and pad.uri_mode and hosts_of(pad.host) == hosts_of(where.uri)
+    # the port may be another server's by now
+    return (pad.name, pad.port, pad.password) == (where.database, where.port, where.password)
+
+
 def job_store(project: Project) -> JobStore:
     """Return jobflow's store of job outputs in the project's database, not yet connected.
 
@@ -406,6 +418,11 @@ def redacted_uri(uri: str) -> str:
         + (f"/{database}" if database or kept else "")
         + (f"?{'&'.join(kept)}" if kept else "")
     )
+
+
+def hosts_of(uri: str) -> str:
+    """Hosts and ports of a URI."""
+    return redacted_uri(uri).rpartition("@")[2].rpartition("://")[2].partition("/")[0].partition("?")[0]
 
 
 def denied(err: Exception) -> DatabaseError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,6 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fireworks import FWorker
@@ -20,15 +20,16 @@ from pymongo.errors import AutoReconnect
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
+from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, share_cores, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
+from gst_jobflow.settings import Project
 from gst_jobflow.store import Results, ingest
+from gst_jobflow.store.backup import backup, restore
 from gst_jobflow.store.connect import connect, credentials_file, job_store, launchpad
-
-if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
 
@@ -92,6 +93,25 @@ def test_outputs_go_to_the_projects_store_and_references_resolve(project: Projec
     ]
     assert {attempt.fw_id for attempt in attempts} == set(ids.values())
     assert status(connect(project))["counts"] == {"COMPLETED": 2}
+
+
+def test_jobs_of_a_restored_copy_do_not_write_into_the_first_project(
+    project: Project, mongo_project: Project, tmp_path: Path
+) -> None:
+    submit(grow(4), project)
+    backup(project, tmp_path / "b.tar")
+    name = f"{connect(project).name}_copy"
+    LocalMongod(mongo_project).allow_database(name)
+    shutil.copytree(project.root, tmp_path / "copy", symlinks=True)
+    file = tmp_path / "copy" / "gst.yaml"
+    file.write_text(file.read_text().replace(connect(project).name, name))
+    copy = Project(file.parent)
+    restore(copy, tmp_path / "b.tar")
+    write_configs(copy)
+    run_all(copy)
+    assert [attempt.state for attempt in Results.open(copy).find(Attempt, {})] == ["finished"] * 2
+    assert list(Results.open(project).find(Attempt, {})) == []
+    connect(copy).client.drop_database(name)
 
 
 def test_additions_at_run_time_are_recorded_too(project: Project) -> None:

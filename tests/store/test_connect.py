@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gst_jobflow.errors import DatabaseError
+from gst_jobflow.settings import Project
 from gst_jobflow.store.connect import (
     Connection,
     connect,
     connection,
     credentials_file,
+    is_launchpad_of,
     job_store,
     kept,
     launchpad,
@@ -41,6 +44,23 @@ def test_launchpad_and_job_store_share_the_database(project):
         store.update({"uuid": "a", "index": 1, "output": {"x": 2}})
         assert store.get_output("a") == {"x": 2}
     assert connect(project)["outputs"].count_documents({}) == 1
+    assert is_launchpad_of(project, pad)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "same"),
+    [
+        ("mongodb://ann:other@one:27017,two/gst?replicaSet=r&authSource=gst", "gst", True),
+        ("mongodb://mira:secret@one:27017,two?tls=true", "other", False),
+        ("mongodb://mira:secret@three/gst", "gst", False),
+    ],
+)
+def test_accounts_of_one_external_server_share_its_launchpad(tmp_path, uri, name, same):
+    (tmp_path / "gst.yaml").write_text("mongo: {uri: 'mongodb://mira:secret@one:27017,two/gst'}\n")
+    pad = SimpleNamespace(host=uri, name=name, uri_mode=True)
+    assert is_launchpad_of(Project(tmp_path), pad) is same
+    own = SimpleNamespace(host="127.0.0.1", port=27017, name=name, password="", uri_mode=False)
+    assert not is_launchpad_of(Project(tmp_path), own)
 
 
 @mongo
