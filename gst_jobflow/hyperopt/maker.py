@@ -15,7 +15,7 @@ from gst_jobflow.errors import GstError, InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.hyperopt import table
-from gst_jobflow.hyperopt.plan import SearchPlan, point_of
+from gst_jobflow.hyperopt.plan import Ending, SearchPlan, point_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row, front, trial_uuid
 from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.strict import checked
@@ -188,7 +188,7 @@ def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> S
 
 
 def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
-    """Let a search that ended or was cancelled go on, up to `n_fits` fits.
+    """Let a search that ended or was cancelled go on, up to `n_fits` fits; an end that it came to no longer holds.
 
     Raises
     ------
@@ -206,8 +206,12 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     rows = table.waiting_rows(n_fits)
     for row in kept:
         rows[row["trial"]] = row
-    plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), "n_fits": n_fits})
-    values = {"table": rows, "plan.n_fits": plan.n_fits, "state": "running", "outcome": {}, "finished_at": None}
+    changes: dict[str, Any] = {"n_fits": n_fits}
+    if any(row["state"] == "left out" for row in study.table):
+        changes["ending"] = Ending().model_dump(mode="json", exclude_none=True)
+    plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), **changes})
+    values = {"table": rows, "state": "running", "outcome": {}, "finished_at": None}
+    values |= {f"plan.{key}": value for key, value in changes.items()}
     results.update("studies", study.id, values)
     return plan
 
@@ -261,7 +265,8 @@ def found(study: Study) -> dict[str, Any]:
     content: dict[str, Any] = {
         "n_finished": sum(row["state"] == "finished" for row in rows),
         "n_failed": sum(row["state"] == "failed" for row in rows),
-        "ended_by": next((row["reason"] for row in rows if row["state"] == "left out"), "number of fits"),
+        # where fits were under way, one after a row that was left out may have gone on
+        "ended_by": rows[-1]["reason"] if rows[-1]["state"] == "left out" else "number of fits",
     }
     if best is not None:
         content |= {"best_trial": best["trial"], "best_loss": best["loss"], "best_potential_id": best["potential_id"]}

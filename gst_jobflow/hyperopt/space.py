@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.config import FS_PARAMETERS, FitConfig
 from gst_jobflow.strict import StrictModel, checked
 
 if TYPE_CHECKING:
@@ -185,6 +185,10 @@ def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
         The fit does not take them together; the message says why.
     """
     content = _content(fit)
+    number = point.get("embedding.n_densities")
+    if fit.embedding.fs_parameters is None and isinstance(number, int) and number in FS_PARAMETERS:
+        # the published exponents are those of so many densities
+        content["embedding"]["fs_parameters"] = FS_PARAMETERS[number]
     for name, value in point.items():
         _put(content, name, value)
     return checked(FitConfig, content, ", ".join(f"{name} = {_short(value)}" for name, value in point.items()))
@@ -227,7 +231,10 @@ def _put(content: dict[str, Any], name: str, value: Any) -> None:
         if isinstance(place[step], tuple):
             place[step] = list(place[step])
         place = place[step]
-    place[steps[-1]] = value
+    try:
+        place[steps[-1]] = value
+    except IndexError as error:
+        raise InputError(f"a fit of these values has no {name}", "leave one of the fields out") from error
 
 
 def _short(value: Any) -> str:

@@ -64,7 +64,8 @@ def propose(plan: SearchPlan, rows: Sequence[Row], trial: int) -> Point:
 
 
 def known_points(plan: SearchPlan, rows: Sequence[Row], trial: int) -> list[Known]:
-    """The points of trials that have ended, with what the surrogate learns of them."""
+    """The points of trials that have ended, with what the surrogate learns of them; one that was left out has none."""
+    rows = [row for row in rows if row["state"] != "left out"]
     losses = scalars(plan, rows, trial)
     return [Known(point_of(plan.space, row["values"]), loss) for row, loss in zip(rows, losses, strict=True)]
 

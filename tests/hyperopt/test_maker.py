@@ -147,3 +147,18 @@ def test_it_ends_early(
     study = results.get(Study, maker.study_id)
     assert study.state == "finished" and study.outcome["ended_by"] == reason
     assert study.table[-1]["state"] == "left out" and len(fits) < 12
+
+
+def test_a_search_that_ended_early_goes_on_when_it_is_asked_to(
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+) -> None:
+    maker = stored(results, dataset, n_fits=8, ending={"target": 1e6})
+    run(maker.make())
+    study = results.get(Study, maker.study_id)
+    done = [row["trial"] for row in study.table if row["state"] == "finished"]
+    assert len(done) < 8
+    maker.plan = reopen(results, study, 8)
+    run(maker.make(done=done))
+    study = results.get(Study, maker.study_id)
+    assert [row["state"] for row in study.table] == ["finished"] * 8
+    assert study.outcome["ended_by"] == "number of fits"

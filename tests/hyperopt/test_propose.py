@@ -155,6 +155,27 @@ def test_it_ends_at_a_target_and_without_progress_by_what_the_trial_knows() -> N
     assert [table.why_ended(patient, rows, trial) for trial in (3, 4, 5)] == ["", "", "no progress"]
 
 
+def test_a_fit_that_was_under_way_when_another_was_left_out_may_let_the_search_go_on() -> None:
+    plan = SearchPlan(
+        space=MIXED,
+        n_fits=12,
+        n_start=3,
+        at_once=2,
+        ending={"patience": 2},  # type: ignore[arg-type]
+    )
+    rows: list[dict[str, Any]] = []
+    for trial in range(6):
+        point = table.propose(plan, rows, trial)
+        values = [point[name] for name in MIXED.names]
+        rows.append({"trial": trial, "state": "finished", "values": values, "loss": 5.0})
+    assert table.why_ended(plan, rows, 6) == "no progress"
+    rows[5]["loss"] = 1.0
+    rows += [{"trial": 6, "state": "left out", "reason": "no progress"}, {"trial": 7, "state": "waiting"}]
+    for trial in (7, 8):
+        assert table.why_ended(plan, rows, trial) == ""
+        assert set(table.propose(plan, rows, trial)) == set(MIXED.names)
+
+
 def test_the_front_is_what_no_other_beats_in_both() -> None:
     rows = [row(0, 5.0, 10.0), row(1, 4.0, 20.0), row(2, 6.0, 15.0), row(3, 4.0, 30.0), row(4, 9.0, 5.0)]
     assert front(rows) == [4, 0, 1]

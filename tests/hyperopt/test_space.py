@@ -41,6 +41,14 @@ def test_exponents_that_the_fit_leaves_to_the_default_can_be_searched() -> None:
     assert config_of(base, {"embedding.fs_parameters[5]": 0.4}).embedding.fs_parameters == (1, 1, 1, 0.5, 1, 0.4)
 
 
+def test_the_number_of_densities_can_be_searched_and_brings_its_own_exponents() -> None:
+    base = FitConfig.small()
+    space(embedding__n_densities={"choices": [1, 2, 3]}).check(base)
+    assert config_of(base, {"embedding.n_densities": 1}).embedding.pairs() == (1, 1)
+    with pytest.raises(InputError, match=r"fs_parameters\[5\]"):
+        config_of(base, {"embedding.fs_parameters[5]": 0.4, "embedding.n_densities": 2})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
