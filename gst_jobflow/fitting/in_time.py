@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gst_jobflow.deadline import stopped_in_time
 from gst_jobflow.errors import RunError
@@ -38,7 +38,7 @@ def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | 
         It was ended before one more iteration (class ``no_progress``), or it failed.
     """
     asked = threading.Event()
-    before = progress(directory)["iteration"] or 0
+    before = _come_to(progress(directory))
 
     def ask() -> None:
         asked.set()
@@ -51,10 +51,15 @@ def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | 
         if not asked.is_set():
             raise
         now = progress(directory)
-        if now["stage"] in ("waiting", "preparing", "fitting") and (now["iteration"] or 0) <= before:
+        if now["stage"] in ("waiting", "preparing", "fitting") and _come_to(now) <= before:
             raise RunError(
-                f"not one iteration came to its end before the walltime (iteration {before})",
+                f"not one iteration came to its end before the walltime (iteration {before[1]})",
                 "ask for a longer walltime (fits.walltime), more threads or a GPU, or make the fit smaller",
                 "no_progress",
             ) from error
         return None
+
+
+def _come_to(now: dict[str, Any]) -> tuple[int, int]:
+    """How far a fit is: functions, for a ladder counts its iterations on each rung, and iterations."""
+    return now["n_functions"] or 0, now["iteration"] or 0

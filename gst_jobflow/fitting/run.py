@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from gst_jobflow.fitting.files import (
     TRAIN_FILE,
 )
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted, write_pckl
-from gst_jobflow.fitting.parse import load_yaml, read_metric_rows
+from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
 from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
 from gst_jobflow.fitting.start import check_start, start_text
 from gst_jobflow.processes import run_program
@@ -52,6 +52,9 @@ _PRODUCTS = (
     LINEAR_PROGRESS_FILE,
     LINEAR_DONE_FILE,
 )
+
+# all functions that the potential is to have
+_TARGET_FILE = "target_potential.yaml"
 
 _FAILURES = (
     # (words in the output, class, what to do)
@@ -153,7 +156,8 @@ def run_fit(
     ----------
     initial_potential
         The `.yaml` of a finished potential to start from (upfit). All its coefficients go on being fitted; with
-        `ladder_step` it is grown instead. A linear one may start a fit of more densities: its own is the first.
+        `ladder_step` it is grown, if it has fewer functions. A linear one may start a fit of more densities: its own
+        is the first.
     continue_from
         Directory of an interrupted run of the same fit (may be `directory` itself). Goes on from its last iteration
         with the iterations that are left. BFGS begins with a fresh Hessian, so the path differs from an
@@ -186,20 +190,24 @@ def run_fit(
         start = interrupted or initial_potential
     if start is not None:
         check_start(start, config)
+    has_ladder = config.optimizer.ladder_step is not None
+    climbs = has_ladder and (start is None or not _has_all_functions(start, config, continue_from))
+    if climbs:
+        # each rung has all iterations: those of the rung that was cut off are not taken from the others
+        done = 0
     # the start is written before the old files go, so that a kill in between loses no iteration
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
         _write(directory / START_FILE, start_text(start, config))
     _clean(directory)
-    left = config.model_copy(
-        update={"optimizer": config.optimizer.model_copy(update={"maxiter": max(1, config.optimizer.maxiter - done)})}
-    )
+    steps = {"maxiter": max(1, config.optimizer.maxiter - done)} | ({} if climbs else {"ladder_step": None})
+    left = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=steps)})
     _write_inputs(left, train, test, reference_energies, directory)
     _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
     _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
     begin = time.monotonic()
-    _run(runner, _command(runner, config, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
+    _run(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
     if isinstance(config.radial.repulsion, CoreRepulsion):
         potential = directory / POTENTIAL_FILE
         _write(potential, with_core(potential.read_text(), config.radial.repulsion))
@@ -366,14 +374,9 @@ def _last_iteration(directory: Path) -> tuple[Path | None, int]:
     None, 0 where the run did not get to its first iteration. A file that a kill left half-written is passed over.
     """
     rows = read_metric_rows(directory / "metrics.txt")
-    candidates = sorted(directory.glob("interim_potential_[0-9]*.yaml"), key=lambda path: -path.stat().st_mtime_ns)
+    candidates = _newest_first(directory.glob("interim_potential_[0-9]*.yaml"))
     for path in candidates:
-        try:
-            whole = _same_shape(load_yaml(path), load_yaml(_shape_file(directory)))
-        except DataError as error:
-            logger.warning("passed over %s: %s", path, error)
-            continue
-        if whole:
+        if any(_is_of(path, shape) for shape in _shape_files(directory)):
             done = int(rows[-1]["iter_num"]) if rows else 0
             return path, iterations_before(directory) + done
         logger.warning("passed over %s: it is cut off", path)
@@ -382,10 +385,38 @@ def _last_iteration(directory: Path) -> tuple[Path | None, int]:
     return (start if start.is_file() else None), iterations_before(directory)
 
 
-def _shape_file(directory: Path) -> Path:
-    """Return the file with all functions that the interim potential must have; the ladder's present rung if any."""
+def _shape_files(directory: Path) -> list[Path]:
+    """Return files one of which has all functions of the interim potential: of a ladder its rung, and the one below.
+
+    A rung is there some time before its first iteration.
+    """
     rung = directory / "current_extended_potential.yaml"
-    return rung if rung.is_file() else directory / "target_potential.yaml"
+    below = directory.glob("interim_potential_ladder_step_*.yaml")
+    return [rung if rung.is_file() else directory / _TARGET_FILE, *_newest_first(below)[:1]]
+
+
+def _newest_first(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: -path.stat().st_mtime_ns)
+
+
+def _is_of(path: Path, shape: Path) -> bool:
+    """Tell whether a potential is whole, by one of the same functions."""
+    try:
+        return _same_shape(load_yaml(path), load_yaml(shape))
+    except DataError as error:
+        logger.warning("cannot compare %s with %s: %s", path, shape, error)
+        return False
+
+
+def _has_all_functions(start: Path, config: FitConfig, interrupted: Path | None) -> bool:
+    """Tell whether a ladder would find nothing to add to a start: pacemaker then ends without fitting anything."""
+    if interrupted is not None and (interrupted / _TARGET_FILE).is_file():
+        return _same_shape(load_yaml(start), load_yaml(interrupted / _TARGET_FILE))
+    n_elements = len(config.elements)
+    n_blocks = n_elements * 2 ** (n_elements - 1)
+    # pacemaker gives each block as many
+    most = config.functions.number_of_functions_per_element * n_elements // n_blocks * n_blocks
+    return count_functions(start).n_functions >= most
 
 
 def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -63,6 +63,13 @@ def test_without_one_more_iteration_it_is_an_error(tmp_path: Path) -> None:
     assert caught.value.failure_class == "no_progress"
 
 
+def test_a_higher_rung_of_a_ladder_is_progress(tmp_path: Path) -> None:
+    folder, run = fit(tmp_path, f"{ROWS}; sleep 600")
+    folder.mkdir()
+    (folder / "metrics.txt").write_text(f"{HEAD}\n1 1.0 0.1 0.1 2\n5 0.9 0.1 0.1 2\n9 0.9 0.1 0.1 2\n9 0.9 0.1 0.1 2\n")
+    assert fit_in_time(run, folder, OverAt(time.time() + 3600.0, 1.0, folder / "metrics.txt")) is None
+
+
 def test_a_fit_that_fails_by_itself_has_failed(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, "echo 'MemoryError: no room' >&2; exit 1")
     with pytest.raises(RunError) as caught:

@@ -17,8 +17,8 @@ import yaml
 
 from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.progress import progress
-from gst_jobflow.fitting.run import PacemakerRunner, diagnose, run_fit
+from gst_jobflow.fitting.progress import iterations_before, progress
+from gst_jobflow.fitting.run import PacemakerRunner, _last_iteration, diagnose, run_fit
 from gst_jobflow.fitting.start import without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -240,7 +240,9 @@ CUT_IN_A_LINE = WHOLE[:-12]
 CUT_AFTER_A_LINE = WHOLE[: WHOLE.rindex("  - ")]
 
 
-def interrupted(tmp_path: Path, interim: str | None, iterations: int = 3, **optimizer) -> tuple[Path, list[str], dict]:
+def interrupted(
+    tmp_path: Path, interim: str | None, iterations: int = 3, target: str = IN_ANOTHER_ORDER, **optimizer
+) -> tuple[Path, list[str], dict]:
     """Interrupt a fit of five iterations, continue it, and return directory, pacemaker's arguments and its input."""
     directory = tmp_path / "fit"
     runner = fake_runner(tmp_path, 'echo "$@" > arguments; exit 1')
@@ -251,7 +253,9 @@ def interrupted(tmp_path: Path, interim: str | None, iterations: int = 3, **opti
         run_fit(*given)
     if interim is not None:
         (directory / "interim_potential_0.yaml").write_text(interim)
-        (directory / "target_potential.yaml").write_text(IN_ANOTHER_ORDER)
+        (directory / "target_potential.yaml").write_text(target)
+        if target is not IN_ANOTHER_ORDER:
+            (directory / "current_extended_potential.yaml").write_text(IN_ANOTHER_ORDER)
         rows = "".join(f"{i} 1.0\n" for i in range(iterations + 1))
         (directory / "metrics.txt").write_text("iter_num loss\n" + rows)
     with pytest.raises(RunError):
@@ -292,9 +296,55 @@ def test_without_a_whole_potential_of_an_iteration_the_fit_begins_anew(tmp_path,
     assert not (directory / "start_potential.yaml").exists()
 
 
-def test_a_ladder_is_climbed_on_from_its_rung(tmp_path):
-    _, arguments, _ = interrupted(tmp_path, WHOLE, ladder_step=4)
+# the same potential with one function more
+LARGER = IN_ANOTHER_ORDER.replace(
+    "Sb, ndensityi: 2, rcutij: 5, nbody: [", "Sb, ndensityi: 2, rcutij: 5, nbody: [{c: [0, 0]}, "
+)
+
+
+def test_a_ladder_is_climbed_on_from_its_rung_with_all_iterations_on_those_above(tmp_path):
+    directory, arguments, content = interrupted(tmp_path, WHOLE, target=LARGER, ladder_step=4)
     assert arguments == ["input.yaml", "-ip", "start_potential.yaml"]
+    assert (content["fit"]["ladder_step"], content["fit"]["maxiter"]) == (4, 5)
+    assert iterations_before(directory) == 0
+
+
+def test_a_ladder_killed_before_the_first_iteration_of_a_rung_goes_on_from_the_one_below(tmp_path):
+    directory = tmp_path / "fit"
+    directory.mkdir()
+    (directory / "interim_potential_0.yaml").write_text(WHOLE)
+    (directory / "interim_potential_ladder_step_0.yaml").write_text(IN_ANOTHER_ORDER)
+    (directory / "current_extended_potential.yaml").write_text(LARGER)
+    found, _ = _last_iteration(directory)
+    assert found == directory / "interim_potential_0.yaml"
+    found.write_text(CUT_AFTER_A_LINE)
+    assert _last_iteration(directory) == (None, 0)
+
+
+def test_the_last_rung_of_a_ladder_goes_on_without_one(tmp_path):
+    """pacemaker would find no function to add, and fit nothing."""
+    _, arguments, content = interrupted(tmp_path, WHOLE, ladder_step=4)
+    assert arguments == ["input.yaml", "-p", "start_potential.yaml"]
+    assert "ladder_step" not in content["fit"]
+    assert content["fit"]["maxiter"] == 5 - 3
+
+
+@pytest.mark.parametrize(("functions", "option"), [(4, "-p"), (10, "-ip")])
+def test_a_finished_potential_is_fitted_on_and_a_smaller_one_grown(tmp_path, functions, option):
+    parent = tmp_path / "parent.yaml"
+    parent.write_text(WHOLE)
+    runner = fake_runner(tmp_path, 'echo "$@" > arguments; exit 1')
+    config = tiny_config(2, 5)
+    config = config.model_copy(
+        update={
+            "optimizer": config.optimizer.model_copy(update={"ladder_step": 4}),
+            "functions": config.functions.model_copy(update={"number_of_functions_per_element": functions // 2}),
+        }
+    )
+    directory, train = tmp_path / "fit", labelled_by_teacher(20, 1)
+    with pytest.raises(RunError):
+        run_fit(runner, config, train, None, ATOM_ENERGY_EV, directory, initial_potential=parent)
+    assert (directory / "arguments").read_text().split()[1] == option
 
 
 @pytest.mark.parametrize(
