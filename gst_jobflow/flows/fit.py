@@ -52,8 +52,11 @@ class FitFlowMaker(Maker):
             raise InputError(
                 "a first guess is for a fit by pacemaker that has no parent", "leave --first-guess or the other out"
             )
-        if self.upfit_kappa is not None and self.config.solver == "linear":
-            raise InputError("the linear solver goes on from nothing", "fit with another kappa instead of an upfit")
+        if self.config.solver == "linear" and not (self.upfit_kappa is None and parent_id is None):
+            raise InputError(
+                "the linear solver goes on from nothing",
+                "fit with another kappa instead of an upfit, or go on by --solver pacemaker",
+            )
         if self.ensemble < 2:
             jobs = self._stages(self.potential_name, self.config, self.tags, dataset_id, parent_id)
             return Flow([*jobs], output=jobs[-1].output, name=f"fit {self.potential_name}")

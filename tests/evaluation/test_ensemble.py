@@ -62,6 +62,11 @@ def test_what_contradicts_itself_is_refused(maker, said):
         maker.make("d")
 
 
+def test_a_linear_fit_with_a_parent_is_refused_before_it_is_submitted():
+    with pytest.raises(InputError, match="goes on from nothing"):
+        FitFlowMaker(config=FitConfig.linear()).make("dataset", "potential")
+
+
 @pytest.mark.mongo
 @pytest.mark.pacemaker
 def test_an_ensemble_of_linear_fits(run: Callable[..., Any], results: Results):  # noqa: F811
