@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self, TypeVar
 
@@ -70,3 +71,12 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(": ".join(part for part in (where, key, message) if part), "mend this value") from err
+
+
+def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with those of `over` in their place; what `over` does not name stays, at every depth."""
+    found = dict(values)
+    for key, value in over.items():
+        below = found.get(key)
+        found[key] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return found

@@ -40,7 +40,7 @@ def fit_config(
     """
     from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.fitting.config import PRESETS, FitConfig
-    from gst_jobflow.strict import checked
+    from gst_jobflow.strict import checked, merged
 
     if parent is not None and parent.kind != "ace":
         raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
@@ -51,13 +51,12 @@ def fit_config(
     else:
         raise InputError(f"no preset '{preset}'", nearest(str(preset), PRESETS))
     content, file = values
-    merged = _merged(base.model_dump(), content)
-    merged = _merged(merged, options or {})
+    found = merged(merged(base.model_dump(), content), options or {})
     if solver == "linear":
-        merged = _merged(merged, {"solver": "linear", "embedding": {"n_densities": 1, "fs_parameters": None}})
+        found = merged(found, {"solver": "linear", "embedding": {"n_densities": 1, "fs_parameters": None}})
     elif solver is not None:
-        merged["solver"] = solver
-    return checked(FitConfig, merged, file or ("--option" if options else ""))
+        found["solver"] = solver
+    return checked(FitConfig, found, file or ("--option" if options else ""))
 
 
 MODELS = ("ace", "grace")
@@ -103,19 +102,11 @@ def grace_config(
 ) -> GraceConfig:
     """As :func:`fit_config`, of a GRACE/FS fit."""
     from gst_jobflow.fitting.grace import GraceConfig
-    from gst_jobflow.strict import checked
+    from gst_jobflow.strict import checked, merged
 
     content, file = values
-    merged = _merged(_merged(GraceConfig(elements=elements).model_dump(), content), options)
-    return checked(GraceConfig, merged, file or ("--option" if options else ""))
-
-
-def _merged(values: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(values)
-    for key, value in over.items():
-        below = found.get(key)
-        found[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, dict) else value
-    return found
+    found = merged(merged(GraceConfig(elements=elements).model_dump(), content), options)
+    return checked(GraceConfig, found, file or ("--option" if options else ""))
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:

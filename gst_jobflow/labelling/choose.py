@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.strict import checked
+from gst_jobflow.strict import checked, merged
 
 if TYPE_CHECKING:
-    from gst_jobflow.labelling.backend import LabelBackend
+    from gst_jobflow.labelling.backend import BackendModel, LabelBackend
     from gst_jobflow.settings import Project
 
+BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
+# fields that every backend has beside its settings
+_OF_ALL = ("floor_A", "bounds")
 
 
 def backend_of(name: str, project: Project, options: dict[str, Any] | None = None) -> LabelBackend:
@@ -25,6 +28,7 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
         Says how programs are run.
     options
         Fields of the backend's settings over their defaults: what they change of the physics is another fingerprint.
+        Of every backend also `floor_A` and `bounds`.
 
     Raises
     ------
@@ -58,13 +62,13 @@ def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
 def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     import inspect
 
-    from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+    from gst_jobflow.labelling.ase_calculator import GFN1_FREE_ATOM_EV, AseBackend, tblite_backend
 
-    known = {*inspect.signature(tblite_backend).parameters, "isolate", "wall_limit_s", "threads", "floor_A"} - {
-        "fields"
-    }
+    known = {*inspect.signature(tblite_backend).parameters, *_OF_ALL, "isolate", "wall_limit_s", "threads"} - {"fields"}
     if unknown := sorted(set(options) - known):
         raise InputError(f"tblite has no option '{unknown[0]}'", nearest(unknown[0], known))
+    if "bounds" in options and options.get("parametrisation", "GFN1-xTB") == "GFN1-xTB":
+        options = merged({"bounds": {"free_atom_eV": GFN1_FREE_ATOM_EV}}, options)
     # made once more by the model, which checks types and bounds
     return checked(AseBackend, tblite_backend(**options).model_dump(), "tblite")
 
@@ -80,8 +84,7 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
         fields["launcher"] = wanted.mpi_command
     if wanted.data_dir:
         fields["data_dir"] = str(wanted.data_dir)
-    found = Cp2kSettings.discover(**fields).model_dump()
-    return Cp2kBackend(settings=checked(Cp2kSettings, {**found, **options}, "cp2k"))
+    return _with_options(Cp2kBackend(settings=Cp2kSettings.discover(**fields)), options, "cp2k")
 
 
 def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
@@ -89,4 +92,10 @@ def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
 
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
-    return VaspBackend(settings=checked(VaspSettings, {**fields, **options}, "vasp"))
+    return _with_options(VaspBackend(settings=VaspSettings(**fields)), options, "vasp")
+
+
+def _with_options(backend: BackendT, options: dict[str, Any], where: str) -> BackendT:
+    own = {key: options[key] for key in _OF_ALL if key in options}
+    settings = {key: value for key, value in options.items() if key not in own}
+    return checked(type(backend), merged(backend.model_dump(), {**own, "settings": settings}), where)

@@ -13,7 +13,8 @@ from gst_jobflow.settings import Project
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Project:
-    (tmp_path / "gst.yaml").write_text("vasp: {command: srun vasp_std}\n")
+    # its version is not asked for, so it need not be there
+    (tmp_path / "gst.yaml").write_text("vasp: {command: srun vasp_std}\ncp2k: {command: cp2k.psmp}\n")
     return Project(tmp_path)
 
 
@@ -48,3 +49,21 @@ def test_another_functional_is_one_option(plain: Project) -> None:
 def test_what_does_not_fit_is_named(plain: Project, name: str, options: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words):
         backend_of(name, plain, options)
+
+
+@pytest.mark.parametrize("name", ["vasp", "cp2k", "tblite"])
+def test_the_floor_and_the_bounds_that_errors_name_can_be_set_and_keep_the_rest(plain: Project, name: str) -> None:
+    before = backend_of(name, plain)
+    options = {"floor_A": 0.5, "bounds": {"max_force_eV_A": 90, "free_atom_eV": {"In": -50.0}}}
+    found = backend_of(name, plain, options)
+    assert (found.floor_A, found.bounds.max_force_eV_A) == (0.5, 90)
+    assert found.bounds.free_atom_eV == {**before.bounds.free_atom_eV, "In": -50.0}
+
+
+def test_an_element_more_leaves_those_that_are_known(plain: Project) -> None:
+    indium = backend_of("cp2k", plain, {"kinds": {"In": {"potential": "GTH-PBE-q13"}}})
+    assert indium.known_elements() == ["Ge", "In", "Sb", "Te"]
+    wide = backend_of("cp2k", plain, {"kinds": {"Te": {"basis": "TZVP-MOLOPT-SR-GTH"}}})
+    assert wide.settings.kinds["Te"].potential == "GTH-PBE-q6"
+    vasp = backend_of("vasp", plain, {"potcars": {"In": "In_d"}, "potcar_titles": {"In": "PAW_PBE In_d 06Sep2000"}})
+    assert vasp.known_elements() == ["Ge", "In", "Sb", "Te"]
