@@ -102,7 +102,7 @@ class Bounds(StrictModel):
         if missing:
             raise InputError(
                 f"no free-atom energy for {', '.join(missing)} to bound the label by",
-                "add it to bounds.free_atom_eV of the label backend",
+                f"give it in eV: --option bounds.free_atom_eV.{missing[0]}=…",
             )
         return sum(self.free_atom_eV[symbol] for symbol in symbols)
 
@@ -187,7 +187,7 @@ class BackendModel(StrictModel):
             distance, i, j = closest
             raise InputError(
                 f"atoms {i} and {j} are {distance:.3f} Å apart, less than {self.floor_A} Å",
-                "make the structure with larger minimum distances, or lower floor_A",
+                "make the structure with larger minimum distances, or lower the floor: --option floor_A=…",
             )
 
 

@@ -498,11 +498,11 @@ def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
     started = re.findall(r"Total number of message passing processes\s+(\d+)", text)
     if started and (len(started) > 1 or int(started[0]) != ranks):
         return "crash", f"CP2K started {len(started)} times with {started[0]} ranks: the launcher is of another MPI"
-    if returncode != 0:
-        return "crash", f"CP2K ended with status {returncode}: {abort_reason(text)}"
-    # it exits 0 with energy and forces when the self-consistency ran out of steps
+    # where the self-consistency ran out of steps, 2023.1 exits 0 with energy and forces, and newer ones abort
     if "SCF run NOT converged" in text:
         return "not_converged", "CP2K: SCF run NOT converged"
+    if returncode != 0:
+        return "crash", f"CP2K ended with status {returncode}: {abort_reason(text)}"
     if "SCF run converged in" not in text:
         return "missing_output", "CP2K's output does not say that the SCF converged"
     return None

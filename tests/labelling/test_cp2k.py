@@ -121,6 +121,8 @@ def test_stress_is_read_in_voigt_order_with_the_sign_of_ase():
         ("", 1, "crash", "no output"),
         ("*** [ABORT] ***\n* |  Unknown basis set <X>  *\n" + "*" * 30, 1, "crash", "Unknown basis set"),
         ("SCF run NOT converged\nENERGY| Total", 0, "not_converged", "NOT converged"),
+        # CP2K of 2024 and later ends by that
+        ("* [ABORT] *\n* SCF run NOT converged. To continue the calculation *\n" + "*" * 30, 1, "not_converged", "NOT"),
         ("ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]: -1.0", 0, "missing_output", "does not say"),
         ("GLOBAL| Total number of message passing processes 1\n" * 2, 0, "crash", "another MPI"),
     ],
