@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
+from gst_jobflow.labelling.calculators import KNOWN
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.weights import hash_of, source_hash
 
@@ -44,6 +45,9 @@ GFN1_FREE_ATOM_EV = {
     "Te": -100.0026,
     "Bi": -56.7056,
 }
+
+_TBLITE = "tblite.ase:TBLite"
+_WELL_KNOWN = {_TBLITE, *(known.path for known in KNOWN.values())}
 
 
 class AseBackend(BackendModel):
@@ -118,12 +122,16 @@ class AseBackend(BackendModel):
     def method(self) -> Method:
         """Return name, version of the package, calculator and parameters; of weights their SHA-256.
 
+        Of calculators that we do not know the module is in it: others may have one of the same name and version.
+
         Raises
         ------
         MissingProgramError
             The package or a file of weights is not there.
         """
-        parameters = {"calculator": self.calculator.partition(":")[2], **self.parameters}
+        known = not self.package or self.calculator in _WELL_KNOWN
+        calculator = self.calculator.partition(":")[2] if known else self.calculator
+        parameters = {"calculator": calculator, **self.parameters}
         for keyword, path in self.weights.items():
             parameters[keyword] = {"sha256": hash_of(Path(path))}
         if self.package:
@@ -240,7 +248,7 @@ def tblite_backend(
         fields["bounds"] = Bounds(free_atom_eV=GFN1_FREE_ATOM_EV)
     return AseBackend(
         name="tblite",
-        calculator="tblite.ase:TBLite",
+        calculator=_TBLITE,
         package="tblite",
         parameters={
             "method": parametrisation,

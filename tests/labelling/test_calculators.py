@@ -19,6 +19,7 @@ from ase.calculators.emt import EMT
 
 from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling import calculator_process, calculators
+from gst_jobflow.labelling.ase_calculator import AseBackend
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.calculators import calculator_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -89,6 +90,14 @@ def test_an_element_that_the_calculator_lacks_fails_one_label(project: Project, 
     label = checked(backend, bulk("GeTe", "rocksalt", a=6.0), tmp_path / "a")
     assert (label.failure_class, "Ge" in label.reason) == ("crash", True)
     assert checked(backend, copper, tmp_path / "b").converged
+
+
+def test_calculators_of_one_name_in_two_modules_or_packages_are_two_methods() -> None:
+    one, other, another = (
+        AseBackend(name="pbe", calculator=path, package=package).method().fingerprint()
+        for path, package in (("lab.pbe:model", "ase"), ("lab.scan:model", "ase"), ("theirs.pbe:model", "ase"))
+    )
+    assert len({one, other, another}) == 3
 
 
 def test_weights_are_their_contents_wherever_they_lie(module: str, tmp_path: Path) -> None:
