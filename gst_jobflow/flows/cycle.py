@@ -190,7 +190,7 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
     results = job_results()
     cycle = results.get(Cycle, cycle_id)
     operation, before = cycle.operations[index], _run_before(results, cycle, index)
-    hours, steps = spent(results, cycle_id)
+    hours, steps = spent(results, cycle_id, index)
     if reason := _unneeded(cycle, index) or over_budget(settings.stop, hours, steps):
         _note(results, cycle, index, {"state": "skipped", "ended_by": reason})
         return _output(cycle_id, before)

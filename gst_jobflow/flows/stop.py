@@ -82,14 +82,20 @@ def any_of(watches: Sequence[Watch]) -> Watch | None:
     return look
 
 
-def spent(results: Results, cycle_id: str) -> tuple[float, int]:
-    """Return the core hours and steps of the operations of a cycle that have run."""
-    runs = results.database["trajectories"].find({"cycle_id": cycle_id}, {"cost.core_hours": 1, "n_steps": 1})
-    hours, steps = 0.0, 0
-    for run in runs:
-        hours += (run.get("cost") or {}).get("core_hours", 0.0)
-        steps += run["n_steps"]
-    return hours, steps
+def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
+    """Return the core hours and steps of the operations of a cycle before operation `index`, from 0.
+
+    One that failed and went on has two documents; the later one holds all of its segments.
+    """
+    where = {"cycle_id": cycle_id, "operation_index": {"$lt": index}}
+    fields = {"operation_index": 1, "cost.core_hours": 1, "n_steps": 1}
+    hours: dict[int, float] = {}
+    steps: dict[int, int] = {}
+    for run in results.database["trajectories"].find(where, fields):
+        of = run["operation_index"]
+        hours[of] = max(hours.get(of, 0.0), (run.get("cost") or {}).get("core_hours", 0.0))
+        steps[of] = max(steps.get(of, 0), run["n_steps"])
+    return sum(hours.values()), sum(steps.values())
 
 
 def over_budget(limits: StopLimits, hours: float, steps: int) -> str:
