@@ -135,6 +135,9 @@ class CyclePlan(CycleSettings):
 
     @model_validator(mode="after")
     def _looks_at_what_it_waits_for(self) -> CyclePlan:
+        early = any(isinstance(one.operation, Set) and one.operation.until_crystalline for one in self.planned())
+        if (early or self.stop.core_hours) and not self.output.restart_every:
+            raise ValueError("until_crystalline and core_hours need output.restart_every: a run ends early only there")
         for one in self.planned():
             waits = one.until is not None or (isinstance(one.operation, Set) and one.operation.until_crystalline)
             if waits and not self.output.dump_every:
