@@ -129,9 +129,13 @@ def _references(
     results: Results, potential: Potential, chosen: EvaluationSet, predicted_eV: np.ndarray
 ) -> tuple[dict[str, float], str]:
     """Energies of free atoms that the potential leaves out, and where they are from."""
+    why = "since the potential was imported"
     if potential.dataset_id is not None:
-        return results.get(Dataset, potential.dataset_id).reference_energies_eV, "of its dataset"
-    return fitted_zero(chosen, predicted_eV), "fitted to these labels, since the potential was imported"
+        dataset = results.get(Dataset, potential.dataset_id)
+        if dataset.fingerprint == chosen.fingerprint:
+            return dataset.reference_energies_eV, "of its dataset"
+        why = "which are of another method than those of its dataset"
+    return fitted_zero(chosen, predicted_eV), f"fitted to these labels, {why}"
 
 
 def _files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:

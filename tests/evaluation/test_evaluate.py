@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from ase import Atoms
 from gst_jobflow.documents import Potential, Study
 from gst_jobflow.errors import InputError
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
+from gst_jobflow.evaluation.evaluate import _references
 from gst_jobflow.evaluation.labels import EvaluationSet, of_query
 from gst_jobflow.evaluation.speed import speed_cell
 from gst_jobflow.fitting.maker import PacemakerFitMaker
@@ -67,6 +69,23 @@ def test_the_zero_of_energy_of_an_imported_potential_is_fitted():
     zero = fitted_zero(chosen, predicted)
     assert zero == pytest.approx({"Sb": 1.5, "Te": 2.5})
     np.testing.assert_allclose(zero_of(chosen, zero) + predicted, chosen.energies_eV, atol=1e-12)
+
+
+def test_the_zero_of_energy_is_not_that_of_another_method():
+    """Total energies of two methods are off by tens of eV an atom, which says nothing of a potential."""
+    chosen, references = a_set(), {"Sb": -100.0, "Te": -200.0}
+    counts = np.array([[atoms.get_chemical_symbols().count(e) for e in ("Sb", "Te")] for atoms in chosen.atoms])
+    predicted = -counts @ [1.5, 2.5]
+    potential = SimpleNamespace(dataset_id="d")
+
+    def zero(fingerprint: str) -> tuple[dict[str, float], str]:
+        found = SimpleNamespace(fingerprint=fingerprint, reference_energies_eV=references)
+        return _references(SimpleNamespace(get=lambda *_: found), potential, chosen, predicted)
+
+    assert zero(chosen.fingerprint) == (references, "of its dataset")
+    fitted, why = zero("vasp:another")
+    assert fitted == pytest.approx({"Sb": 1.5, "Te": 2.5})
+    assert "another method" in why
 
 
 @pytest.mark.parametrize(("elements", "number"), [(["Ge", "Sb", "Te"], 448), (["Sb", "Te"], 427), (["Si"], 512)])
