@@ -43,6 +43,8 @@ SERIES_COLUMNS = (
 SERIES_FILE, KICKS_FILE, PROFILE_FILE, LAYERS_FILE = "series.csv", "kicks.csv", "profile.dat", "layers.csv"
 FINAL_DATA, FINAL_RESTART, STOPPED_RESTART = "final.data", "final.restart", "stopped.restart"
 RESTART_GENERATIONS = ("restart.a", "restart.b")
+#: restart files that are written in each relaxation
+_RELAX_RESTARTS = 10
 #: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
 FINISHED_WORD, STOPPED_WORD, ERROR_WORD = "GST-FINISHED", "GST-STOPPED", "GST-ERROR"
 GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
@@ -138,6 +140,8 @@ class DeckSpec(StrictModel):
     start_step: int = Field(0, ge=0)
     #: a restart of another protocol: its step counter is set to zero
     new_clock: bool = False
+    #: a restart of within a relaxation, which counted its iterations as steps: the counter is put back
+    relaxing: bool = False
     groups: dict[str, Group] = Field(default_factory=dict)
     #: draw velocities at this temperature; never on a continuation
     create_velocities_K: float | None = Field(None, gt=0)
@@ -203,16 +207,16 @@ def render_deck(spec: DeckSpec) -> str:
     ]
     frozen_dof = any(group.frozen for group in spec.groups.values())
     for index, (stage, span) in enumerate(zip(spec.protocol.stages, spec.protocol.boundaries(), strict=True), start=1):
-        if _still_to_do(stage, span, spec.start_step if spec.continues else None):
+        if not spec.continues or _still_to_do(spec, stage, span[1]):
             lines += ["", f"# stage {index}: {stage.kind}", *_stage(spec, stage, index, span, frozen_dof)]
     return "\n".join([*lines, "", *_ending(spec)]) + "\n"
 
 
-def _still_to_do(stage: Stage, span: tuple[int, int], start_step: int | None) -> bool:
-    if start_step is None or span[1] > start_step:
-        return True
+def _still_to_do(spec: DeckSpec, stage: Stage, last: int) -> bool:
+    if last != spec.start_step:
+        return last > spec.start_step
     # at its own last step a cooling stage still owes its last kick, and a relaxation all of itself
-    return span[1] == start_step and (stage.acts_at_end or isinstance(stage, Relax))
+    return isinstance(stage, Relax) or (stage.acts_at_end and not spec.relaxing)
 
 
 def _header(spec: DeckSpec) -> list[str]:
@@ -234,6 +238,8 @@ def _start(spec: DeckSpec) -> list[str]:
     lines = [f"read_restart {path}"]
     if spec.new_clock:
         return [*lines, "reset_timestep 0"]
+    if spec.relaxing:
+        return [*lines, f"reset_timestep {spec.start_step}"]
     wrong = f"print '{ERROR_WORD} bad_input: the restart file is of step $(step), not {spec.start_step}'"
     return [*lines, f'if "$(step) != {spec.start_step}" then "{wrong}" "quit 3"']
 
@@ -364,7 +370,7 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], froz
     first, last = span
     head = [*pulse.kick_variables(stage.group, 0 if frozen else 3), f"variable s_stage equal {index}"]
     if isinstance(stage, Relax):
-        return [*head, *_relax(stage, first)]
+        return [*head, *_relax(spec, stage, first)]
     body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(spec, last, span)
     fixes = _integrator(spec, stage, index)
     outputs, closing = _outputs(spec, stage, index)
@@ -372,14 +378,18 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], froz
     return [*head, *fixes, *outputs, *body, *unfix, *closing]
 
 
-def _relax(stage: Relax, first: int) -> list[str]:
+def _relax(spec: DeckSpec, stage: Relax, first: int) -> list[str]:
     # a minimiser counts its iterations as steps; the clock of the protocol is put back
+    every = max(1, stage.max_iterations // _RELAX_RESTARTS)
+    restart = f"restart {every} {' '.join(relaxing_files(first))}" if spec.output.restart_every else "restart 0"
     return [
         "min_style cg",
+        restart,
         f"minimize {stage.energy_tolerance:.6g} {stage.force_tolerance_eV_A:.6g} "
         f"{stage.max_iterations} {10 * stage.max_iterations}",
+        "restart 0",
         f"reset_timestep {first}",
-        'if "$(is_timeout()) > 0" then "jump SELF stopped_early"',
+        f'if "$(is_timeout()) > 0" then "write_restart {relaxing_files(first)[0]}" "jump SELF stopped_relaxing"',
     ]
 
 
@@ -422,6 +432,11 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
         lines.append(f"restart {out.restart_every} {' '.join(RESTART_GENERATIONS)}")
         closing.append("restart 0")
     return [*lines, *halts], closing
+
+
+def relaxing_files(first: int | str) -> tuple[str, str]:
+    """Return the names of the restart files of a relaxation that began at step `first` of the protocol."""
+    return f"relaxing_{first}.a", f"relaxing_{first}.b"
 
 
 def dump_file(stage_index: int) -> str:
@@ -524,6 +539,7 @@ def _ending(spec: DeckSpec) -> list[str]:
         "quit 0",
         "label stopped_early",
         f"write_restart {STOPPED_RESTART}",
+        "label stopped_relaxing",
         f'print "{STOPPED_WORD} step $(step)"',
         "quit 0",
     ]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from gst_jobflow.dynamics.deck import Output
-from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.dynamics.stages import Protocol, Relax
 from gst_jobflow.errors import InputError
 
 # Bytes of an atom, measured on a melt of 10,400 atoms: a gzipped frame of id, type, x, y, z with 4 decimals takes 12.6,
@@ -52,6 +52,8 @@ def forecast_bytes(
     per_atom = (
         _COPIES * frames * (measured or frame_bytes(output)) + _STATE_BYTES + _COPIES * (_DATA_BYTES + _RESTART_BYTES)
     )
+    # each relaxation keeps two restart files of its own
+    per_atom += 2 * _RESTART_BYTES * sum(isinstance(stage, Relax) for stage in protocol.stages)
     return n_atoms * per_atom + _TABLES_BYTES_PER_STEP * steps
 
 

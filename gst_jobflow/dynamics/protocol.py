@@ -32,7 +32,7 @@ from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.dump import Frame, iter_chain, join_frames
 from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
-from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, restart_step, secure
+from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, relaxing_from, restart_step, secure
 from gst_jobflow.dynamics.series import ProfileFrame, Table
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.watch import Watch, watched
@@ -561,7 +561,8 @@ def _screen(folder: Path) -> str:
 
 
 def _restarts(folder: Path) -> list[Path]:
-    return [folder / name for name in (deck.STOPPED_RESTART, *deck.RESTART_GENERATIONS)]
+    relaxing = [path for pattern in deck.relaxing_files("*") for path in sorted(folder.glob(pattern))]
+    return [folder / name for name in (deck.STOPPED_RESTART, *deck.RESTART_GENERATIONS)] + relaxing
 
 
 def _limited(spec: DeckSpec, deadline: Deadline | None) -> DeckSpec:
@@ -604,6 +605,7 @@ def _continued(first: DeckSpec, segments: list[Path]) -> DeckSpec:
             "start_kind": "restart",
             "start_step": step,
             "new_clock": False,
+            "relaxing": relaxing_from(path) is not None,
             "create_velocities_K": None,
         }
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -52,9 +53,20 @@ def _find_step(head: bytes, at: int) -> int | None:
         return None
 
 
+def relaxing_from(path: Path) -> int | None:
+    """Return the step at which the relaxation began in which a restart file was written; None of other files."""
+    found = re.fullmatch(r"relaxing_(\d+)\.[ab]", path.name)
+    return int(found[1]) if found else None
+
+
 def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
-    """Return the whole restart file with the latest step, and that step; None if there is no whole one."""
-    found = [(step, path) for path in paths if (step := restart_step(path)) is not None]
+    """Return the whole restart file with the latest step, and that step; None if there is no whole one.
+
+    A file of within a relaxation is of the step at which that began: its own counts iterations.
+    """
+    steps = [(restart_step(path), path) for path in paths]
+    found = [(step if (began := relaxing_from(path)) is None else began, path) for step, path in steps
+             if step is not None]  # fmt: skip
     if not found:
         return None
     step, path = max(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime))

@@ -53,6 +53,18 @@ def test_stages_stand_in_their_order_with_their_ensembles():
     assert "langevin" not in blocks[3]
 
 
+def test_a_relaxation_goes_on_from_its_own_restart_file_at_the_step_where_it_began():
+    stages = [Pulse(energy_eV=10, duration_ps=2), Cool(end_K=300, duration_ps=2), Relax(max_iterations=500), STAGES[1]]
+    given = {"protocol": Protocol(name="p", stages=stages)}
+    assert "restart 50 relaxing_2000.a relaxing_2000.b" in render_deck(_spec(**given))
+    text = _restart(2000, relaxing=True, **given)
+    # its own step counts iterations
+    assert "read_restart r\nreset_timestep 2000\n" in text and "the restart file is of step" not in text
+    # the cooling before it is over, its last kick included
+    assert [block.split("\n")[0] for block in text.split("# stage ")[1:]] == ["3: relax", "4: anneal"]
+    assert "2: cool" in _restart(2000, **given)
+
+
 def test_a_continuation_gives_the_potential_again_and_never_draws_velocities():
     text = _restart(2500)
     assert "read_restart r" in text

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -318,6 +320,47 @@ def test_walltime_stops_are_continued_until_the_end(engine, tiny_potential, tmp_
     assert again.segments[1].start_step > 0
     assert again.energies_eV(2)[1] == pytest.approx(30.0, rel=1e-8)
     assert again.series["step"][-1] == 10_100
+
+
+def test_a_relaxation_that_is_killed_goes_on_from_its_last_restart_file(engine, tiny_potential, tmp_path):
+    # no minimum is near enough for 60 iterations: a restart file each six of them
+    relax = Relax(energy_tolerance=0, force_tolerance_eV_A=0, max_iterations=60)
+    protocol = _cycle(relax, Hold(temperature_K=300, duration_ps=0.04, ensemble="nve"))
+    atoms, files = soft_crystal((4, 4, 4)), [tmp_path / "segment_000" / f"relaxing_0.{end}" for end in "ab"]
+
+    def kill(group: int) -> None:
+        def look() -> None:
+            end = time.monotonic() + 120
+            while not all(restart_step(file) for file in files) and time.monotonic() < end:
+                time.sleep(0.002)
+            os.killpg(group, signal.SIGKILL)
+
+        threading.Thread(target=look, daemon=True).start()
+
+    run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, _options(), started=kill)
+    assert (run.status, run.failure_class, run.reached_step) == ("stopped", "killed", 0)
+    run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, _options()).require_success()
+    assert run.segments[1].start_step == 0 and run.reached_step == 20
+    first, second = (_relaxed_eV(segment.directory) for segment in run.segments)
+    assert first[0] > second[0] > second[-1]
+
+
+def test_a_relaxation_that_the_walltime_stops_goes_on_from_where_it_was(engine, tiny_potential, tmp_path):
+    # of so many atoms no machine finds the minimum within the second
+    relax = Relax(energy_tolerance=0, force_tolerance_eV_A=0, max_iterations=100_000)
+    protocol, atoms, options = _cycle(relax), soft_crystal((8, 8, 8)), _options(limits=Limits(walltime_s=1))
+    for _ in range(2):
+        run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, options)
+        assert run.goes_on
+    first, second = (_relaxed_eV(segment.directory) for segment in run.segments)
+    assert second[0] == pytest.approx(first[-1], rel=1e-9) and first[-1] < first[0]
+
+
+def _relaxed_eV(folder: Path) -> list[float]:
+    """Potential energies of the minimisation in a log, first to last."""
+    told = (folder / "log.lammps").read_text().partition("\nminimize ")[2].partition("Loop time")[0]
+    rows = [row.split() for row in told.splitlines()]
+    return [float(row[2]) for row in rows if len(row) == 7 and row[0].isdigit()]
 
 
 def test_frozen_atoms_stay_and_take_no_energy(engine, tiny_potential, tmp_path):
