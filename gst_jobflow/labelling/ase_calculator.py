@@ -148,8 +148,10 @@ class AseBackend(BackendModel):
 
         Raises
         ------
+        InputError
+            The calculator does not take these keyword arguments.
         MissingProgramError
-            The calculator cannot be imported.
+            It cannot be imported, or not be made.
         """
         method = self.method()
         start = time.monotonic()
@@ -157,7 +159,7 @@ class AseBackend(BackendModel):
         if self.isolate:
             label = self._isolated(request, Path(directory), method.fingerprint())
         else:
-            label = self._label(answer(request))
+            label = self._label(answer(request)[0])
         label.wall_s = time.monotonic() - start
         label.method_seen = method
         return label
@@ -192,6 +194,13 @@ class AseBackend(BackendModel):
     def _label(self, content: dict[str, Any]) -> RawLabel:
         if "missing" in content:
             raise self._missing(content["missing"])
+        if "keywords" in content:
+            raise InputError(f"calculator {self.calculator}: {content['keywords']}", "correct --option parameters.…")
+        if "unmade" in content:
+            raise MissingProgramError(
+                f"calculator {self.calculator} cannot be made here: {content['unmade']}",
+                "see that what it loads is where all nodes see it; then gst recover --failed",
+            )
         if "error" in content:
             unconverged = re.search(self.not_converged, content["error"], re.IGNORECASE)
             return failed("not_converged" if unconverged else "crash", f"{self.name}: {content['error']}")

@@ -183,32 +183,64 @@ def ask(spec: Spec, request: dict[str, Any], directory: Path, wall_limit_s: floa
         return reply
 
 
-def answer(request: dict[str, Any], calculator: Calculator | None = None) -> dict[str, Any]:
-    """Return energy, forces and stress of a request, or the error of the calculator in one line.
+def answer(request: dict[str, Any], kept: Calculator | None = None) -> tuple[dict[str, Any], Calculator | None]:
+    """Return energy, forces and stress of a request, or what was wrong; and the calculator to keep for the next one.
 
     Parameters
     ----------
     request
-        `calculator` and `keywords` as in `Spec`; `numbers`, `positions` (Å), `cell` (Å) and `pbc`.
-    calculator
-        One that was made before; None: it is made of the request.
+        `calculator`, `keywords` and `reuse` as in `Spec`; `numbers`, `positions` (Å), `cell` (Å) and `pbc`.
+    kept
+        A calculator that was made before; None: it is made of the request.
+
+    Returns
+    -------
+    dict
+        Or, in one line, `missing` (it is not there), `keywords` (they do not fit it), `unmade` (it cannot be made here:
+        this says nothing of the structure), `error` (of the calculation).
     """
+    try:
+        calculator = make(request["calculator"], request["keywords"]) if kept is None else kept
+    except MemoryError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return {_what_is_wrong(error): _line(error)}, None
+    keep = calculator if request["reuse"] else None
+    try:
+        return _computed(request, calculator), keep
+    except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
+        # what calculators raise for a failed calculation
+        return {"error": _line(error)}, keep
+    except ImportError as error:
+        # some import what they need when they compute
+        return {"missing": _line(error)}, None
+    except MemoryError:
+        raise
+    except Exception as error:
+        # others wrote the calculator, and it may raise anything: the label fails, and the next one gets a new one
+        traceback.print_exc()
+        return {"error": _line(error)}, None
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, ImportError | AttributeError):
+        return "missing"
+    return "keywords" if isinstance(error, TypeError) else "unmade"
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _computed(request: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
     from ase import Atoms
 
-    if calculator is None:
-        try:
-            calculator = make(request["calculator"], request["keywords"])
-        except (ImportError, AttributeError) as error:
-            return {"missing": f"{type(error).__name__}: {error}"}
     atoms = Atoms(numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"])
     atoms.calc = calculator
-    try:
-        energy = atoms.get_potential_energy(force_consistent=_has("free_energy", calculator))
-        forces = atoms.get_forces().tolist()
-        stress = atoms.get_stress().tolist() if atoms.pbc.all() and _has("stress", calculator) else None
-    except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
-        # what calculators raise for a failed calculation; anything else is a fault of ours or a crash
-        return {"error": f"{type(error).__name__}: {error}"}
+    energy = atoms.get_potential_energy(force_consistent=_has("free_energy", calculator))
+    forces = atoms.get_forces().tolist()
+    stress = atoms.get_stress().tolist() if atoms.pbc.all() and _has("stress", calculator) else None
     return {"energy": float(energy), "forces": forces, "stress": stress}
 
 
@@ -240,17 +272,7 @@ def _serve(requests: IO[bytes], replies: int) -> None:
         for stream in (1, 2):
             os.dup2(log, stream)
         os.close(log)
-        try:
-            if kept is None and request["reuse"]:
-                kept = make(request["calculator"], request["keywords"])
-            content = answer(request, kept)
-        except (ImportError, AttributeError) as error:
-            content = {"missing": f"{type(error).__name__}: {error}"}
-        except Exception as error:
-            # a calculator may raise anything; the label fails, and the process lives on for the next one
-            traceback.print_exc()
-            content = {"error": f"{type(error).__name__}: {error}"}
-            kept = None
+        content, kept = answer(request, kept)
         sys.stdout.flush()
         sys.stderr.flush()
         with os.fdopen(os.dup(replies), "wb") as answers:

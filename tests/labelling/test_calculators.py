@@ -92,6 +92,29 @@ def test_an_element_that_the_calculator_lacks_fails_one_label(project: Project, 
     assert checked(backend, copper, tmp_path / "b").converged
 
 
+@pytest.mark.parametrize("fields", [{}, {"reuse": False}, {"isolate": False}])
+@pytest.mark.parametrize(
+    ("parameters", "error", "words"),
+    [
+        ({"modle": 1}, InputError, "unexpected keyword argument 'modle'"),
+        ({"model": "of-the-web"}, MissingProgramError, "FileNotFoundError.*of-the-web"),
+    ],
+)
+def test_a_calculator_that_cannot_be_made_is_no_failed_label(
+    module: str,
+    copper: Atoms,
+    tmp_path: Path,
+    parameters: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    fields: dict[str, Any],
+) -> None:
+    """It would fail for every structure, and says nothing of any."""
+    backend = calculator_backend(module, {"parameters": parameters, **fields})
+    with pytest.raises(error, match=words):
+        checked(backend, copper, tmp_path / "run")
+
+
 def test_calculators_of_one_name_in_two_modules_or_packages_are_two_methods() -> None:
     one, other, another = (
         AseBackend(name="pbe", calculator=path, package=package).method().fingerprint()
