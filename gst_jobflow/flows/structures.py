@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jobflow import Maker, job
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gst_jobflow.strict import StrictModel
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,13 +30,26 @@ class CrystalSpec(StrictModel):
     lattice_A: float | None = Field(None, gt=0, description="Rock-salt lattice constant; none: the builder's default")
     primitive: bool = Field(False, description="Trigonal phases on the small rhombohedral cell, not the orthogonal one")
     disorder: bool = Field(False, description="Mixed cations in the trigonal phases")
-    volume_scales: tuple[float, ...] = Field((1.0,), description="Volume relative to the reference cell")
-    rattles_A: tuple[float, ...] = Field((0.0,), description="Standard deviation of random displacements, Å")
+    volume_scales: tuple[Positive, ...] = Field((1.0,), description="Volume relative to the reference cell")
+    rattles_A: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (0.0,), description="Standard deviation of random displacements, Å"
+    )
     n_each: int = Field(1, ge=1, description="Structures for each volume and rattle")
     min_distances_A: dict[str, float] = Field(
         default_factory=dict, description="By pair, {'Ge-Te': 2.5}: rattled atoms that come closer are pushed apart"
     )
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> CrystalSpec:
+        if self.kind == "trigonal" and self.lattice_A is not None:
+            raise ValueError("lattice_A is of rock-salt: strain a trigonal phase by its volume")
+        for name in ("primitive", "disorder"):
+            if self.kind == "rocksalt" and getattr(self, name):
+                raise ValueError(f"{name} is of the trigonal phases: leave it out")
+        if self.primitive and self.disorder:
+            raise ValueError("disorder needs the orthogonal cell: leave primitive out")
+        return self
 
 
 @dataclass

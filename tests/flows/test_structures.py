@@ -1,0 +1,28 @@
+"""Families of crystals: what is asked for and has no meaning is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gst_jobflow.errors import InputError
+from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.strict import checked
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("trigonal", {"lattice_A": 6.0}, "lattice_A is of rock-salt"),
+        ("trigonal", {"primitive": True, "disorder": True}, "disorder"),
+        ("rocksalt", {"primitive": True}, "primitive is of the trigonal phases"),
+        ("rocksalt", {"disorder": True}, "disorder is of the trigonal phases"),
+        ("rocksalt", {"volume_scales": (1.0, 0.0)}, "volume_scales.1"),
+        ("rocksalt", {"volume_scales": (-1.0,)}, "volume_scales.0"),
+        ("rocksalt", {"rattles_A": (-0.1,)}, "rattles_A.0"),
+    ],
+)
+def test_what_would_be_ignored_or_make_no_cell_is_refused(kind: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        checked(CrystalSpec, {"kind": kind, "formula": "Ge1Sb2Te4", **values})
