@@ -54,6 +54,15 @@ class MeltQuenchMaker(Maker):
     output: Output = field(default_factory=Output)
     tags: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Refuse stages that the job could not run."""
+        if self.stages:
+            self._protocol()
+            _first_temperature(self.stages)
+
+    def _protocol(self) -> Protocol:
+        return Protocol(name="melt_quench", stages=self.stages, seed=self.seed)
+
     @job
     def make(self, potential_id: str) -> dict[str, Any]:
         """Run it.
@@ -75,7 +84,7 @@ class MeltQuenchMaker(Maker):
         source = {"builder": "hard_sphere", "spec": self.start.model_dump(mode="json", exclude_none=True)}
         first = structure_document(atoms, "hard_sphere", source=source, tags=[*self.tags, "melt-quench start"])
         results.add(first)
-        protocol = Protocol(name="melt_quench", stages=self.stages, seed=self.seed)
+        protocol = self._protocol()
         options = RunOptions(create_velocities_K=_first_temperature(self.stages), output=self.output)
         result = run_recorded(results, potential_id, atoms, protocol, options)
         if result.goes_on:

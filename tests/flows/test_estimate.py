@@ -61,7 +61,7 @@ def test_a_run_costs_atoms_times_steps_times_what_was_measured(project: Project,
     assert cost.segments == 1 and "3 runs of this potential" in cost.basis
     # 20 bytes an atom and frame, 101 frames
     # frames twice: as written, and as stored; and some kB an atom of states
-    assert cost.disk_GB == pytest.approx(1000 * (2 * 101 * 20 + 1048) / 1e9, rel=0.05)
+    assert cost.disk_GB == pytest.approx(1000 * (2 * 101 * 20 + 1224) / 1e9, rel=0.05)
 
 
 def test_segments_follow_from_the_walltime(project: Project, monkeypatch: Any) -> None:

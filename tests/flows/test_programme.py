@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gst_jobflow.errors import InputError
+from gst_jobflow.flows.cycle import CycleMaker
 from gst_jobflow.flows.heating import geometry_of_spec, heated
 from gst_jobflow.flows.operations import energy_eV, profile_of
 from gst_jobflow.flows.programme import CyclePlan, Until, load_programme, scaled, shipped
@@ -102,6 +103,21 @@ def test_what_is_no_programme_is_refused_in_one_line(changes: dict[str, Any], me
     with pytest.raises(InputError, match=message) as refused:
         plan(**changes)
     assert str(refused.value).startswith("programme.yaml") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("barrier", "message"),
+    [
+        ([{"kind": "anneal", "temperature_K": 600, "duration_ps": 0.0005}], "not a whole number of steps"),
+        ([{"kind": "relax"}], "no stage has a temperature"),
+    ],
+)
+def test_a_barrier_that_cannot_be_made_is_refused_before_anything_is_submitted(
+    barrier: list[dict[str, Any]], message: str
+) -> None:
+    cell = CrossPointSpec(repeat=(2, 2, 2), barrier_thickness_A=10.0)
+    with pytest.raises(InputError, match=message):
+        CycleMaker(plan=plan(cell=cell.model_dump(), barrier=barrier)).make("potential")
 
 
 def test_an_unknown_programme_is_answered_by_the_nearest(tmp_path: Path) -> None:
