@@ -210,7 +210,7 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     if any(row["state"] == "left out" for row in study.table):
         changes["ending"] = Ending().model_dump(mode="json", exclude_none=True)
     plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), **changes})
-    values = {"table": rows, "state": "running", "outcome": {}, "finished_at": None}
+    values: dict[str, Any] = {"table": rows, "state": "running", "outcome": {}, "finished_at": None}
     values |= {f"plan.{key}": value for key, value in changes.items()}
     results.update("studies", study.id, values)
     return plan
