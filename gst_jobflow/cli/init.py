@@ -84,7 +84,7 @@ class Profile(StrEnum):
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project; made if it is not there.")],
-    profile: Annotated[Profile, typer.Option(help="Where the work runs.")] = Profile.laptop,
+    profile: Annotated[Profile | None, typer.Option(help="Where the work runs; none: laptop.")] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of its database, where several projects share one MongoDB; none: the URI's, else gst."),
@@ -111,19 +111,37 @@ def command(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", "choose another folder")
     uri = _external_uri(mongo_uri_file)
+    shared = artifacts_dir and artifacts_dir.expanduser().absolute()
     if exists:
         project = Project(folder)
+        _refuse_other_settings(project, profile, name, shared)
         written = _configure(project, uri)
     else:
-        shared = artifacts_dir and artifacts_dir.expanduser().absolute()
         if shared and not shared.is_dir():
             if shared.exists():
                 raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
             say(f"note: {shared} is not there (yet): the folder that the owner of the database keeps files in?")
-        project, written = make_project(folder, profile.value, name or _database_of(uri) or "gst", uri, shared)
+        chosen = profile or Profile.laptop
+        project, written = make_project(folder, chosen.value, name or _database_of(uri) or "gst", uri, shared)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
+
+
+def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:
+    """Refuse options that an existing project would not heed: its settings say something else."""
+    from gst_jobflow.errors import InputError
+
+    for option, wanted, key, said in (
+        ("--profile", profile, "profile", project.settings.profile),
+        ("--name", name, "mongo.database", project.settings.mongo.database),
+        ("--artifacts-dir", artifacts_dir, "artifacts_dir", project.artifacts_dir),
+    ):
+        if wanted not in (None, said):
+            raise InputError(
+                f"{option} {wanted}: the settings of this project say {said}",
+                f"set {key} in {project.file}, then: gst init DIR --force",
+            )
 
 
 def _database_of(uri: str | None) -> str | None:

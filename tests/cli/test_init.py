@@ -62,6 +62,21 @@ def test_existing_project_is_not_overwritten(tmp_path):
     assert "port: 30123" in (tmp_path / "fw_configs" / "my_launchpad.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "key"),
+    [
+        ("--profile", "slurm", "profile"),
+        ("--name", "other", "mongo.database"),
+        ("--artifacts-dir", ".", "artifacts_dir"),
+    ],
+)
+def test_what_the_settings_of_a_project_say_is_not_ignored(tmp_path, option, value, key):
+    gst("init", tmp_path)
+    done = gst("init", tmp_path, "--force", option, value)
+    assert isinstance(done.exception, InputError) and key in done.exception.fix
+    assert gst("init", tmp_path, "--force", "--profile", "laptop", "--name", "gst").exit_code == 0
+
+
 def test_external_uri_stays_out_of_the_settings(tmp_path, monkeypatch):
     uri = "mongodb://me:hidden@db.example.org:27017/?authSource=admin"
     file = tmp_path / "uri"
