@@ -97,7 +97,7 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
         for launch in pad.launches.find({"fw_id": fw_id, "state": "RUNNING"}, {"launch_id": 1}):
             pad.mark_fizzled(launch["launch_id"])
         pad.defuse_fw(fw_id)
-        words = [_stop_run(results, attempt) for attempt in running]
+        words = [_stop_run(results, pad, attempt) for attempt in running]
         slurm.cancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
@@ -139,14 +139,17 @@ def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
     return jobs
 
 
-def _stop_run(results: Results, attempt: Attempt) -> str:
+def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
     """End the process of an attempt, and say so in it; a worker goes on with other work."""
-    if attempt.slurm_job_id:
-        slurm.cancel([attempt.slurm_job_id])
-        words = f"SLURM job {attempt.slurm_job_id} cancelled"
-    elif attempt.host == socket.gethostname() and process_lives(attempt):
+    job_id = attempt.slurm_job_id
+    # one without a reservation may be somebody's allocation, in which workers run
+    reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
+    if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):
         os.kill(attempt.pid, CANCEL_SIGNAL)
         words = f"process {attempt.pid} told to stop"
+    elif job_id:
+        slurm.cancel([job_id])
+        words = f"SLURM job {job_id} cancelled"
     else:
         return f"its process {attempt.pid} on {attempt.host} cannot be reached from here"
     end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {getpass.getuser()}"}

@@ -12,6 +12,7 @@ from jobflow import Flow
 
 from gst_jobflow.documents import Attempt
 from gst_jobflow.errors import InputError
+from gst_jobflow.launch import slurm
 from gst_jobflow.launch.control import cancel, pause, resume
 from gst_jobflow.launch.logs import attempts_of, logs, tail
 from gst_jobflow.launch.recover import recover
@@ -82,6 +83,22 @@ def test_a_cancelled_run_ends_and_its_worker_goes_on_with_other_work(project: Pr
     resume(project, [ids[sleeping.uuid]])
     run_all(project)
     assert counts(project) == {"COMPLETED": 2}
+
+
+def test_a_cancelled_run_does_not_take_the_allocation_of_its_worker_along(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, cancelled = tmp_path / "marker", []
+    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
+    # as in a shell of salloc
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    ids = submit(sleep_once(str(marker), 600.0), project)
+    with Workers(project, 1) as workers:
+        until(lambda: marker.exists() and marker.read_text())
+        (item,) = cancel(project, list(ids.values()))
+        assert "told to stop" in item.what and cancelled == []
+        wait(workers, 0.2, lambda: None)
+    assert Results.open(project).database["attempts"].find_one({})["failure_class"] == "cancelled"
 
 
 def test_what_waits_is_cancelled_without_a_process(project: Project) -> None:
