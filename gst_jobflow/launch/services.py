@@ -231,7 +231,7 @@ class LocalMongod:
         if "--auth" not in words:
             # the server of `_set_passwords`, left by an `up` that was killed
             return False
-        self._record({**read_state(self.project), "port": int(_option(words, "--port") or 0)})
+        self._record(pid, {**read_state(self.project), "port": int(_option(words, "--port") or 0)})
         deadline = time.monotonic() + _ANSWER_S
         while is_alive(pid) and time.monotonic() < deadline:
             try:
@@ -281,12 +281,11 @@ class LocalMongod:
             self._notes.append(f"port {state['port']} is taken: the database is now on {LOOPBACK}:{port}")
         elif port != wanted:
             self._notes.append(f"port {wanted} is taken: the database is on {LOOPBACK}:{port}")
-        self._record({**state, "port": port, "asked_port": asked})
+        self._record(int(self.pid_file.read_text()), {**state, "port": port, "asked_port": asked})
         self.allow_database(self.project.settings.mongo.database)
         self._notes.append(f"started on {LOOPBACK}:{port}")
 
-    def _record(self, state: dict[str, Any]) -> None:
-        pid = int(self.pid_file.read_text())
+    def _record(self, pid: int, state: dict[str, Any]) -> None:
         process = {"pid": pid, "started_at": psutil.Process(pid).create_time(), "host": socket.gethostname()}
         _write_private(state_file(self.project), {**state, **process})
 

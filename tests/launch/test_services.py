@@ -205,6 +205,7 @@ def test_lost_credentials_and_lost_state_are_mended(fresh):
     pid = server.up().pid
     connect(fresh, any_version=True)["things"].insert_one({"_id": 1})
     state_file(fresh).unlink()
+    LocalMongod(fresh).pid_file.unlink()
     assert server.up().pid == pid, "our server is known by its data folder"
     credentials_file(fresh).unlink()
     with pytest.raises(DatabaseError, match="credentials"):
