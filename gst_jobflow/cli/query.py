@@ -60,6 +60,7 @@ def command(
     rmse.test.force_meV_per_A; gst query labels --group-by config_type --stats; gst query labels -w
     "fingerprint=tblite:1" -f extxyz -o labels.xyz
     """
+    from gst_jobflow.errors import InputError
     from gst_jobflow.exporting.targets import check_target
     from gst_jobflow.store import Results
     from gst_jobflow.store.query import COLUMNS, field_path, make_query, summarise
@@ -72,6 +73,8 @@ def command(
     for name in chosen:
         field_path(query.model, name)
     _check_together(form, group_by, stats or stats_of is not None, chosen, sort)
+    if count and (group_by or output is not None):
+        raise InputError("--count prints one number", "leave --group-by and --output out, or --count")
     if output is not None:
         check_target(output.absolute(), force)
     results = Results.open(open_project())

@@ -70,6 +70,8 @@ def test_groups_are_shown(project: Project) -> None:
     [
         (["structures", "--format", "cvs"], "did you mean 'csv'"),
         (["structures", "--json", "--format", "csv"], "contradict"),
+        (["structures", "--count", "--group-by", "config_type"], "one number"),
+        (["structures", "--count", "--output", "n.csv"], "one number"),
         (["structures", "--fields", "formla"], "did you mean 'formula'"),
         (["structures", "--stats"], "needs groups"),
         (["structures", "--group-by", "formula", "-f", "extxyz"], "no atoms"),
