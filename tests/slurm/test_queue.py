@@ -302,6 +302,7 @@ def test_the_launcher_survives_a_restart_of_the_database(
         until(lambda: any(line == "double: done" for line in lines))
         stop.set()
         thread.join(LIMIT_S)
+        assert not thread.is_alive(), "it ends when it is told to"
     finally:
         stop.set()
         slurm.cancel_all()
