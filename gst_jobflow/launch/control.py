@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 WAITING = ("READY", "WAITING", "RESERVED")
-ENDED = ("COMPLETED", "FIZZLED", "DEFUSED", "ARCHIVED")
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         jobs = _unreserve(pad, firework["fw_id"])
-        pad.pause_fw(firework["fw_id"])
+        what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just begun, and goes on"
         slurm.cancel(jobs)
-        return "paused" + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
+        return what + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
 
     return _each(project, fw_ids, WAITING, hold)
 
@@ -121,7 +120,9 @@ def _each(
     if missing := sorted(set(fw_ids or ()) - {firework["fw_id"] for firework in found}):
         raise InputError(f"there is no job {missing[0]}", "gst status shows ids; lpad get_fws lists all")
     changed = []
-    for firework in found:
+    for listed in found:
+        # many take a while, and jobs begin and end meanwhile
+        firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
         if firework["state"] in states:
             changed.append(Changed(firework["fw_id"], firework["name"], change(results, pad, firework)))
         elif fw_ids is not None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fireworks import FWAction, FWorker, LaunchPad
 from jobflow import Flow
 
 from gst_jobflow.documents import Attempt
 from gst_jobflow.errors import InputError
-from gst_jobflow.launch import slurm
-from gst_jobflow.launch.control import cancel, pause, resume
+from gst_jobflow.launch import control, slurm
+from gst_jobflow.launch.control import Changed, cancel, pause, resume
 from gst_jobflow.launch.logs import attempts_of, logs, tail
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
@@ -108,6 +109,25 @@ def test_what_waits_is_cancelled_without_a_process(project: Project) -> None:
     assert [item.what for item in cancel(project, [fw_id])] == ["is DEFUSED: left as it is"]
     with pytest.raises(InputError, match="no job 999"):
         cancel(project, [999])
+
+
+@pytest.mark.parametrize(("change", "state"), [(cancel, "COMPLETED"), (pause, "RUNNING")])
+def test_what_moves_on_meanwhile_is_left_as_it_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[..., list[Changed]], state: str
+) -> None:
+    first, second = sorted(submit(Flow([add(1, 1), add(2, 2)]), project).values())
+    unreserve = control._unreserve
+
+    def beside(pad: LaunchPad, fw_id: int) -> list[str]:
+        if fw_id == first:
+            _, launch_id = pad.checkout_fw(FWorker(), str(project.root), second)
+            if state == "COMPLETED":
+                pad.complete_launch(launch_id, FWAction(), state)
+        return unreserve(pad, fw_id)
+
+    monkeypatch.setattr(control, "_unreserve", beside)
+    assert [item.fw_id for item in change(project)] == [first]
+    assert connect(project)["fireworks"].find_one({"fw_id": second})["state"] == state
 
 
 def test_logs_show_the_end_of_the_newest_files(project: Project, tmp_path: Path) -> None:
