@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
+
+if TYPE_CHECKING:
+    from gst_jobflow.launch.logs import Log
 
 
 def command(
@@ -17,7 +20,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show how each attempt of a job ended, and the end of what the last one printed."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.errors import DataError, InputError
     from gst_jobflow.flows.details import detail
     from gst_jobflow.launch.logs import attempts_of, logs
     from gst_jobflow.store.connect import connect
@@ -26,7 +29,12 @@ def command(
     if attempt is not None and attempt > len(found):
         raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")
     chosen = found[(attempt or len(found)) - 1]
-    shown = logs(Path(chosen["directory"]), lines)
+    shown, gone = [], None
+    try:
+        shown = logs(Path(chosen["directory"]), lines)
+    except DataError as err:
+        # what the database knows is shown all the same
+        gone = err
     at = detail(chosen["job_name"], Path(chosen["directory"])) if chosen["state"] == "running" else ""
     if as_json:
         fields = ("number", "state", "host", "slurm_job_id", "failure_class", "reason", "directory")
@@ -37,12 +45,18 @@ def command(
                 "logs": [{"file": log.file, "lines": log.lines} for log in shown],
             }
         )
-        return
+    else:
+        _tell(found, chosen["directory"], at, shown)
+    if gone is not None:
+        raise gone
+
+
+def _tell(found: list[dict[str, Any]], directory: str, at: str, shown: list[Log]) -> None:
     for each in found:
         where = each["host"] + (f", SLURM job {each['slurm_job_id']}" if each.get("slurm_job_id") else "")
         why = f": {each['failure_class']}: {each['reason']}" if each.get("reason") else ""
         typer.echo(f"attempt {each['number']} on {where} {each['state']}{why}")
-    typer.echo(f"in {chosen['directory']}" + (f": {at}" if at else ""))
+    typer.echo(f"in {directory}" + (f": {at}" if at else ""))
     for log in shown:
-        typer.echo(f"\n== {log.file.relative_to(chosen['directory'])}")
+        typer.echo(f"\n== {log.file.relative_to(directory)}")
         typer.echo("\n".join(log.lines))

@@ -13,7 +13,7 @@ from jobflow import Flow
 from typer.testing import CliRunner
 
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError
+from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.launch.attempts import _begin
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
@@ -88,6 +88,17 @@ def test_what_is_given_up_is_not_said_to_run_again(project: Project) -> None:
         said = gst(project, "recover")
         assert ("gst launch" in said) is again and ("given up" in said) is not again
     gst(project, "status", code=1)
+
+
+def test_how_attempts_ended_is_shown_where_their_folders_are_not(project: Project) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    _begin(Results.open(project), "u", "add", fw_id, "", 1)
+    change = {"state": "failed", "failure_class": "crash", "reason": "it fell", "directory": "/gone"}
+    connect(project)["attempts"].update_one({}, {"$set": change})
+    for words in ([], ["--json"]):
+        done = CliRunner().invoke(app, ["-p", str(project.root), "logs", str(fw_id), *words])
+        assert isinstance(done.exception, DataError) and "/gone is not here" in str(done.exception)
+        assert "it fell" in done.stdout
 
 
 @pytest.mark.parametrize(
