@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireworks import FWAction, explicit_serialize
+from fireworks.core import rocket
 from jobflow.managers.fireworks import JobFiretask
 
 from gst_jobflow.categories import category_of
@@ -33,6 +34,20 @@ CANCEL_SIGNAL = signal.SIGUSR2
 """Ends the job that a worker runs, not the worker."""
 CATEGORY_KEY = "_category"
 """Where FireWorks looks in a spec for the kind of work that a worker may choose by."""
+
+
+_ping = rocket.do_ping
+
+
+def _ping_on(pad: LaunchPad, launch_id: int) -> None:
+    """FireWorks' ping, which is its last where the database is away: the run would then be taken for lost."""
+    from pymongo.errors import PyMongoError
+
+    with suppress(PyMongoError):
+        _ping(pad, launch_id)
+
+
+rocket.do_ping = _ping_on
 
 
 @explicit_serialize

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 SILENT_HOST_S = 300.0
 """A launch on another host is lost after this long without a ping (our FW_config pings every 10 s)."""
 UNRECORDED_GRACE_S = 20.0
-"""A firework that has been RUNNING this long without an attempt was killed before it could record one."""
+"""A firework of this host that has been RUNNING this long without an attempt or a ping was killed before it could
+record one."""
 RESERVING_GRACE_S = 60.0
 """A reservation without a SLURM job is one of a launcher that was killed, after this long."""
 _LOCK_HELD_S = 10.0
@@ -265,7 +266,8 @@ def _unrecorded(results: Results, firework: dict[str, Any], queue: _Queue) -> _L
     if job_id and queue.known:
         end = queue.end_of(job_id)
         return _Lost(fw_id, *end, job_id=job_id, untold_launch_id=untold) if end else None
-    if launch.get("host") != socket.gethostname() and _ping_s(launch, since) < SILENT_HOST_S:
+    here = launch.get("host") == socket.gethostname()
+    if _ping_s(launch, since) < (UNRECORDED_GRACE_S if here else SILENT_HOST_S):
         return None
     return _Lost(fw_id, "running by the launchpad, but nobody runs it", untold_launch_id=untold)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, current_thread
 
 import pytest
 from fireworks import FWorker
@@ -265,6 +266,8 @@ def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
     results = Results.open(project, spool_dir=tmp_path)
     long_ago = (now() - timedelta(hours=1)).isoformat()
     results.database["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"updated_on": long_ago}})
+    times = {"state_history.0.created_on": long_ago, "state_history.0.updated_on": long_ago}
+    results.database["launches"].update_one({"fw_id": fw_id}, {"$set": times})
     if case != "killed before it wrote":
         _begin(results, "u", "add", fw_id, "here", 1)
     results.database["attempts"].delete_many({})
@@ -275,6 +278,38 @@ def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
     assert (attempt.pid == os.getpid()) == (case != "killed before it wrote")
     assert ("nobody runs it" in attempt.reason) == (case == "killed before it wrote")
     assert status(results.database)["counts"] == {"RUNNING" if case == "lives" else "READY": 1}
+
+
+@pytest.mark.parametrize(("silent_s", "lost"), [(5, False), (60, True)])
+def test_a_run_that_takes_long_to_begin_is_left_alone_while_it_gives_signs_of_life(
+    project: Project, tmp_path: Path, silent_s: float, lost: bool
+) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    launchpad(project).checkout_fw(FWorker("here"), str(tmp_path), fw_id)
+    database = connect(project)
+    began = (now() - timedelta(minutes=5)).isoformat()
+    ping = (now() - timedelta(seconds=silent_s)).isoformat()
+    database["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"updated_on": began}})
+    times = {"state_history.0.created_on": began, "state_history.0.updated_on": ping}
+    database["launches"].update_one({"fw_id": fw_id}, {"$set": times})
+    assert bool(recover(project)) is lost
+
+
+def test_a_sign_of_life_that_the_database_does_not_take_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fireworks.core import rocket
+
+    pings, stop = [], Event()
+
+    class Away:
+        def ping_launch(self, launch_id: int) -> None:
+            pings.append(launch_id)
+            if len(pings) == 3:
+                stop.set()
+            raise AutoReconnect("it is being started anew")
+
+    monkeypatch.setattr(rocket, "PING_TIME_SECS", 0.01)
+    rocket.ping_launch(Away(), 7, stop, current_thread())
+    assert pings == [7, 7, 7]
 
 
 def test_an_attempt_of_another_host_is_not_judged(project: Project) -> None:
