@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gst_jobflow.categories import CATEGORIES
 from gst_jobflow.disk import DISK_FULL, FIX, has_room, says_full
 from gst_jobflow.documents import Attempt, derive_id, now
-from gst_jobflow.errors import GstError
+from gst_jobflow.errors import DatabaseError, GstError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.configs import CLUSTERS, resources
@@ -86,6 +86,8 @@ class _Lost:
     job_id: str | None = None
     reserved: bool = False
     """It is reserved, and there is no launch that says for what."""
+    fizzled: bool = False
+    """FireWorks could not note that it began, and called it failed without ending its launch."""
     finished: bool = False
     """The launch has ended, and only FireWorks' record of the workflow does not say so."""
     untold_launch_id: int | None = None
@@ -142,13 +144,18 @@ def _one_at_a_time(project: Project) -> Iterator[None]:
 
 def _put_in_forgotten(results: Results) -> None:
     """Put in the attempts that a killed server forgot, from the manifests of launches that run without one."""
+    for launch in results.database["launches"].find({"state": "RUNNING"}):
+        if not _is_told(results, launch):
+            _put_in(results, Path(launch["launch_dir"]))
+
+
+def _put_in(results: Results, folder: Path) -> None:
+    """Put in what a job left in its folder, if that can be seen from here."""
     from gst_jobflow.store import ingest
     from gst_jobflow.store.manifest import MANIFEST_NAME
 
-    for launch in results.database["launches"].find({"state": "RUNNING"}):
-        folder = Path(launch["launch_dir"])
-        if not _is_told(results, launch) and (folder / MANIFEST_NAME).is_file():
-            ingest(results, [folder])
+    if (folder / MANIFEST_NAME).is_file():
+        ingest(results, [folder])
 
 
 def _is_told(results: Results, launch: dict[str, Any]) -> bool:
@@ -174,7 +181,20 @@ def _found(results: Results) -> list[_Lost]:
     lost = [found for attempt in running if (found := _of_attempt(results, attempt, queue))]
     lost += [found for firework in fireworks if (found := _unrecorded(results, firework, queue))]
     lost += [found for launch in reserved if (found := _of_reservation(results, launch, queue))]
-    return lost + _half_reserved(results)
+    return lost + _half_begun(results, queue) + _half_reserved(results)
+
+
+def _half_begun(results: Results, queue: _Queue) -> list[_Lost]:
+    """Fireworks that failed while their launch was made.
+
+    Where the database goes away just then and comes back, FireWorks (`LaunchPad._refresh_wf`) fizzles the firework,
+    its worker ends, and the launch says for ever that it runs.
+    """
+    database = results.database
+    begun = [launch["launch_id"] for launch in database["launches"].find({"state": {"$in": ["RUNNING", "RESERVED"]}})]
+    fizzled = database["fireworks"].find({"state": "FIZZLED", "launches": {"$in": begun}})
+    found = (_unrecorded(results, firework, queue) for firework in fizzled)
+    return [replace(lost, fizzled=True) for lost in found if lost and not lost.finished]
 
 
 def _half_reserved(results: Results) -> list[_Lost]:
@@ -386,7 +406,8 @@ def _traceback(launch: dict[str, Any]) -> str:
 def _class_of(launch: dict[str, Any]) -> str:
     """The class of failure of a launch, by the traceback that FireWorks noted."""
     said = _traceback(launch)
-    return DISK_FULL if says_full(said) else "database" if "pymongo.errors" in said else "unexpected"
+    away = "pymongo.errors" in said or f"{DatabaseError.__module__}.{DatabaseError.__name__}" in said
+    return DISK_FULL if says_full(said) else "database" if away else "unexpected"
 
 
 def _without_attempt(
@@ -410,9 +431,9 @@ def _without_attempt(
 def _settle(results: Results, pad: LaunchPad, project: Project, lost: _Lost, dry_run: bool) -> Recovered | None:
     """Look again, and put a firework back or give it up; None where it has moved on meanwhile."""
     firework = results.database["fireworks"].find_one({"fw_id": lost.fw_id}, {"name": 1, "state": 1, "spec": 1})
-    if lost.attempt_id and results.get(Attempt, lost.attempt_id).state != "running":
+    if lost.attempt_id and not _still_runs(results, lost.attempt_id, dry_run):
         return None
-    expected = "RESERVED" if lost.launch_id is not None or lost.reserved else "RUNNING"
+    expected = "RESERVED" if lost.launch_id is not None or lost.reserved else "FIZZLED" if lost.fizzled else "RUNNING"
     moved_on = firework is None or firework["state"] != expected
     if moved_on and lost.attempt_id is None:
         return None
@@ -431,6 +452,13 @@ def _settle(results: Results, pad: LaunchPad, project: Project, lost: _Lost, dry
         if not moved_on:
             _act(results, pad, lost, again)
     return None if moved_on or firework is None else Recovered(lost.fw_id, firework["name"], reason, again)
+
+
+def _still_runs(results: Results, attempt_id: str, dry_run: bool) -> bool:
+    """Whether an attempt says so still, also after its end was looked for in its folder: the database may be behind."""
+    if results.get(Attempt, attempt_id).state == "running" and not dry_run:
+        _put_in(results, Path(results.get(Attempt, attempt_id).directory))
+    return results.get(Attempt, attempt_id).state == "running"
 
 
 def _may_run_again(results: Results, lost: _Lost, limits: QueueSettings) -> bool:
@@ -517,8 +545,8 @@ def _act(results: Results, pad: LaunchPad, lost: _Lost, again: bool) -> None:
 
 def _rerun(results: Results, pad: LaunchPad, fw_id: int) -> None:
     _release_lock(results, pad, fw_id)
-    launches = pad.launches.find({"fw_id": fw_id, "state": "RUNNING"}, {"launch_id": 1})
-    for launch in launches:  # else the record of the old launch says RUNNING for ever
+    launches = pad.launches.find({"fw_id": fw_id, "state": {"$in": ["RUNNING", "RESERVED"]}}, {"launch_id": 1})
+    for launch in launches:  # else the record of the old launch says so for ever
         pad.mark_fizzled(launch["launch_id"])
     pad.rerun_fw(fw_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from fireworks import FWAction, FWorker
 from jobflow import Flow
+from pymongo.errors import AutoReconnect
 
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.errors import RunError
@@ -18,7 +20,7 @@ from gst_jobflow.launch.slurm import QueueJob
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.settings import Project
-from gst_jobflow.store import Results
+from gst_jobflow.store import Results, manifest
 from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add
 
@@ -294,19 +296,59 @@ def test_a_failure_before_an_attempt_is_recorded_has_one(
     assert connect(project)["attempts"].count_documents({}) == 1
 
 
-def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_again(project: Project, queue) -> None:
+@pytest.mark.parametrize("error", ["pymongo.errors.ServerSelectionTimeoutError", "gst_jobflow.errors.DatabaseError"])
+def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_again(
+    project: Project, queue, error: str
+) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     database = connect(project)
     pad = launchpad(project)
     pad.rerun_fw(fw_id)
     _, launch_id = pad.checkout_fw(FWorker("here"), str(project.root), fw_id)
-    said = "Traceback …\npymongo.errors.ServerSelectionTimeoutError: 127.0.0.1: Connection refused"
+    said = f"Traceback …\n{error}: 127.0.0.1: Connection refused"
     pad.complete_launch(launch_id, FWAction(stored_data={"_exception": {"_stacktrace": said}}, exit=True), "FIZZLED")
     running = the_attempt_before(fw_id, 0).model_copy(update={"started_at": now(), "failure_class": "killed"})
     Results.open(project).add(running)
     assert status(database)["counts"] == {"FIZZLED": 1}
     assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
     assert status(database)["counts"] == {"READY": 1}
+
+
+def test_the_end_of_an_attempt_that_only_its_folder_tells_is_put_in(project: Project, queue, tmp_path: Path) -> None:
+    fw_id = running(project, directory=str(tmp_path))
+    database = connect(project)
+    pad = launchpad(project)
+    end = {"state": "failed", "failure_class": "database", "reason": "it went away", "ended_at": now().isoformat()}
+    manifest.append(tmp_path, manifest.Update("attempts", f"a{fw_id}", end))
+    pad.mark_fizzled(database["launches"].find_one({"fw_id": fw_id})["launch_id"])
+    assert the_attempt(project).state == "running" and recover(project, dry_run=True) == []
+    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert (the_attempt(project).state, the_attempt(project).reason) == ("failed", "it went away")
+    assert status(database)["counts"] == {"READY": 1}
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "RESERVED"])
+def test_what_fireworks_fizzled_when_the_database_went_away_at_its_begin_runs_again(
+    project: Project, queue, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    submit(add(1, 1), project)
+    pad, database = launchpad(project), connect(project)
+
+    def gone(*_: object) -> None:
+        raise AutoReconnect("connection closed")
+
+    with monkeypatch.context() as away, pytest.raises(RuntimeError, match="connection closed"):
+        away.setattr(pad, "get_wf_by_fw_id_lzyfw", gone)
+        pad.checkout_fw(FWorker("here"), str(project.root), state=state)
+    assert status(database)["counts"] == {"FIZZLED": 1}
+    assert recover(project) == [], "a moment may pass between both writes of a worker"
+
+    database["fireworks"].update_many({}, {"$set": {"updated_on": (now() - LONG_AGO).isoformat()}})
+    database["launches"].update_many({}, {"$set": {"host": socket.gethostname()}})
+    (item,) = recover(project)
+    assert item.again and status(database)["counts"] == {"READY": 1}
+    assert recover(project) == []
+    assert database["launches"].count_documents({"state": state}) == 0
 
 
 def test_squeue_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
