@@ -42,7 +42,8 @@ def check_in_lammps(
     Parameters
     ----------
     items
-        The structures of one split, in any order; those that a core put in after the fit reaches are passed over.
+        The structures of one split, in any order; passed over are those that the fit left out, and those that a core
+        put in after the fit reaches.
     predictions
         What the fit predicted for them, by label id.
 
@@ -56,7 +57,8 @@ def check_in_lammps(
     from gst_jobflow.dynamics.engine import LOG_FILE
     from gst_jobflow.dynamics.single_point import single_points
 
-    chosen = _choose(items, _reach_of_core_A(files.yaml))
+    predicted = set(predictions.names.tolist())
+    chosen = _choose([item for item in items if item.label_id in predicted], _reach_of_core_A(files.yaml))
     if not chosen:
         reason = "in each structure atoms are inside the core, which was put in after the fit"
         return LammpsCheck(state="not_checked", reason=reason)

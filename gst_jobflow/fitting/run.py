@@ -184,6 +184,7 @@ def run_fit(
         continue_from = Path(continue_from).resolve()
         _check_same_fit(continue_from, request)
         if continue_from == directory and fit_is_finished(directory, has_test=bool(test)):
+            _put_core(config, directory)
             return convert(runner, directory, wall_s=_seconds_spent(directory))
         spent_s = _seconds_spent(continue_from)
         interrupted, done = _last_iteration(continue_from)
@@ -208,9 +209,7 @@ def run_fit(
     _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
     begin = time.monotonic()
     _run(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
-    if isinstance(config.radial.repulsion, CoreRepulsion):
-        potential = directory / POTENTIAL_FILE
-        _write(potential, with_core(potential.read_text(), config.radial.repulsion))
+    _put_core(config, directory)
     return convert(runner, directory, wall_s=spent_s + time.monotonic() - begin)
 
 
@@ -311,6 +310,13 @@ def check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequenc
             f"{', '.join(only_tested)} is in the test set but not in the training set",
             "make the dataset with another seed of the split, or label more structures with it",
         )
+
+
+def _put_core(config: FitConfig, directory: Path) -> None:
+    """Give the finished fit in `directory` the core that was asked for, in place of pacemaker's."""
+    potential = directory / POTENTIAL_FILE
+    if isinstance(config.radial.repulsion, CoreRepulsion) and potential.is_file():
+        _write(potential, with_core(potential.read_text(), config.radial.repulsion))
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:

@@ -198,6 +198,9 @@ def test_lammps_with_other_coefficients_is_a_mismatch(linear_fit, tmp_path):
     predictions = read_predictions(linear_fit.directory)["test"]
     items = labelled_by_teacher(6, seed=2)
     assert check_in_lammps(engine, linear_fit, items, predictions).state == "passed"
+    # a config type of weight 0 has no predictions among those of the training set
+    beside = labelled_by_teacher(12, seed=9)
+    assert check_in_lammps(engine, linear_fit, [*beside, *items], predictions).n_structures == 5
     other = tmp_path / "other"
     shutil.copytree(linear_fit.directory, other)
     changed = fit(other, LINEAR.model_copy(update={"loss": LossConfig(kappa=0.9)}))

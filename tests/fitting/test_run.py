@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
-from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.config import CoreRepulsion, FitConfig
 from gst_jobflow.fitting.progress import iterations_before, progress
 from gst_jobflow.fitting.run import PacemakerRunner, _last_iteration, diagnose, run_fit
 from gst_jobflow.fitting.start import without_fit_cycles
@@ -271,6 +271,21 @@ def test_an_interrupted_fit_goes_on_with_the_iterations_that_are_left(tmp_path):
     assert "_fit_cycles" not in (directory / "start_potential.yaml").read_text()
     assert not (directory / "interim_potential_0.yaml").exists()
     assert progress(directory)["max_iterations"] == 5
+
+
+def test_a_fit_killed_between_its_end_and_its_core_still_gets_the_core_that_was_asked(tmp_path):
+    directory, train = tmp_path / "fit", labelled_by_teacher(20, 1)
+    # stands in for pacemaker that is killed when it has written its last file, and for the conversions
+    body = f"""case "$*" in input.yaml) mkdir -p report; touch report/train_E-dE-nn.png
+    printf '{WHOLE}\n    r_in: 1.5\n    delta_in: 0.1\n' > output_potential.yaml; exit 1;; esac
+    echo x > output_potential.yace; echo x > output_potential.asi"""
+    config = tiny_config(2, 5)
+    config = config.model_copy(update={"radial": config.radial.model_copy(update={"repulsion": CoreRepulsion()})})
+    given = (fake_runner(tmp_path, body), config, train, None, ATOM_ENERGY_EV, directory)
+    with pytest.raises(RunError):
+        run_fit(*given)
+    files = run_fit(*given, continue_from=directory)
+    assert "r_in: 2.4" in files.yaml.read_text() and "delta_in: 0.8" in files.yaml.read_text()
 
 
 def test_killed_twice_before_the_first_new_iteration_nothing_is_lost(tmp_path):
