@@ -192,7 +192,7 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
     operation, before = cycle.operations[index], _run_before(results, cycle, index)
     hours, steps = spent(results, cycle_id, index)
     if reason := _unneeded(cycle, index) or over_budget(settings.stop, hours, steps):
-        _note(results, cycle, index, {"state": "skipped", "ended_by": reason})
+        _note(results, cycle, index, {"state": "skipped", "ended_by": reason, "duration_ps": 0.0})
         return _output(cycle_id, before)
     protocol = Protocol(name=operation.kind, stages=operation.stages, seed=seed)
     groups = {name: Group(ranges=[(ids[0], ids[1])], frozen=name == "barrier") for name, ids in cycle.groups.items()}
@@ -299,6 +299,8 @@ def _came_of(trajectory: Trajectory) -> dict[str, Any]:
     return {
         "state": trajectory.state,
         "trajectory_id": trajectory.id,
+        # as it was: it may have ended before its planned time
+        "duration_ps": trajectory.duration_ps,
         "added_energy_eV": trajectory.added_energy_eV,
         "max_temperature_K": trajectory.max_temperature_K,
         "final_temperature_K": trajectory.final_temperature_K,

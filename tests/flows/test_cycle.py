@@ -167,6 +167,7 @@ def test_a_set_ends_when_enough_is_crystal_like(project: Project, results: Resul
     assert "crystal-like fraction" in cycle.operations[1].ended_by
     run_of = results.get(Trajectory, str(cycle.operations[1].trajectory_id))
     assert run_of.ended_by == cycle.operations[1].ended_by and run_of.duration_ps < 1e4
+    assert cycle.operations[1].duration_ps == run_of.duration_ps
 
 
 @pytest.mark.slow
