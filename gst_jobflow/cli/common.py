@@ -34,6 +34,24 @@ def choose_project(folder: Path | None, assignments: Sequence[str]) -> None:
     _chosen["overrides"] = parse_assignments(assignments)
 
 
+def parse_yaml(text: str) -> Any:
+    """Read YAML in which 1e-6 and 1.5e6 are numbers, as people mean it: to YAML 1.1 they are words.
+
+    Raises yaml.YAMLError.
+    """
+    import re
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+    return yaml.load(text, Loader)
+
+
 def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml
@@ -52,7 +70,7 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
             if not isinstance(target, dict):
                 raise InputError(f"{option} {assignment}: '{parent}' was given a value before", "set one or the other")
         try:
-            target[leaf] = yaml.safe_load(value)
+            target[leaf] = parse_yaml(value)
         except yaml.YAMLError as err:
             raise InputError(
                 f"{option} {assignment}: the value is not YAML", f"quote it, for example {option} 'a.b=[1, 2]'"

@@ -119,13 +119,14 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     """
     import yaml
 
+    from gst_jobflow.cli.common import parse_yaml
     from gst_jobflow.errors import InputError
 
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")
         try:
-            found[field] = yaml.safe_load(f"[{values}]") if sign and field and values else []
+            found[field] = parse_yaml(f"[{values}]") if sign and field and values else []
         except yaml.YAMLError:
             found[field] = []
         if not found[field]:

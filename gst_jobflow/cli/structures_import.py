@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, progress_line, say
+from gst_jobflow.cli.common import (
+    IterationOption,
+    JsonOption,
+    TagOption,
+    open_project,
+    parse_yaml,
+    print_json,
+    progress_line,
+    say,
+)
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.outcome import Outcome
@@ -125,7 +134,7 @@ def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
         method = Method(code="imported", parameters={"name": name})
     else:
         try:
-            values = yaml.safe_load(file.read_text())  # type: ignore[union-attr]
+            values = parse_yaml(file.read_text())  # type: ignore[union-attr]
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
             raise InputError(f"--method {file} cannot be read: {err}", "a YAML file") from err
         if not isinstance(values, dict):

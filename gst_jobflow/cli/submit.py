@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.cli import submit_aimd
-from gst_jobflow.cli.common import open_project, parse_assignments, say
+from gst_jobflow.cli.common import open_project, parse_assignments, parse_yaml, say
 from gst_jobflow.cli.submit_flow import Estimate, Yes, choose_asked, submit_flow
 
 if TYPE_CHECKING:
@@ -429,7 +429,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     from gst_jobflow.errors import InputError
 
     try:
-        content = yaml.safe_load(file.read_text())
+        content = parse_yaml(file.read_text())
     except OSError as err:
         raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
     except yaml.YAMLError as err:

@@ -13,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 from gst_jobflow.cli.common import parse_assignments
+from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.main import app
 from gst_jobflow.errors import InputError
 
@@ -131,6 +132,9 @@ def test_structures_go_to_a_file_without_a_project(tmp_path: Path) -> None:
 
 def test_assignments_nest_and_are_typed() -> None:
     assert parse_assignments(["lammps.ranks=4", "mongo.uri=null"]) == {"lammps": {"ranks": 4}, "mongo": {"uri": None}}
+    # words to YAML 1.1
+    assert parse_assignments(["accuracy=1e-3", "list=[2.5E4, 1e-8x]"]) == {"accuracy": 1e-3, "list": [2.5e4, "1e-8x"]}
+    assert varied(["loss.L2_coeffs=1e-8,1e-6"]) == {"loss.L2_coeffs": [1e-8, 1e-6]}
     with pytest.raises(InputError):
         parse_assignments(["lammps.ranks"])
 
