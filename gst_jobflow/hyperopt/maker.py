@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 # failures that the next trial would meet as well, or that somebody wanted
-_OF_THE_PLACE = ("missing_program", "database", "cancelled", "interrupted", "walltime")
+_OF_THE_PLACE = ("missing_program", "database", "disk_full", "cancelled", "interrupted", "walltime", "no_progress")
 # a second start may help where memory or the machine failed; recovery gives it
 _ONCE_MORE = ("killed", "out_of_memory")
 
@@ -166,10 +166,10 @@ def _cost(plan: SearchPlan, potential: Potential) -> float | None:
 
 def _failed(results: Results, error: GstError) -> dict[str, Any]:
     """The row of a fit that failed; raises the error again where it is not the fit's fault or may pass."""
-    from gst_jobflow.launch.attempts import failure_class
+    from gst_jobflow.launch.attempts import failure_class_here
     from gst_jobflow.store.context import job_uuid
 
-    kind = failure_class(error)
+    kind = failure_class_here(error)
     if kind in _OF_THE_PLACE:
         raise error
     before = {"job_uuid": job_uuid(), "failure_class": kind}

@@ -47,9 +47,7 @@ def recorded(
     try:
         yield attempt
     except BaseException as err:
-        kind = failure_class(err)
-        if kind in _PERHAPS_THE_DISK and not has_room(Path.cwd()):
-            kind = DISK_FULL
+        kind = failure_class_here(err)
         end = {"state": "failed", "failure_class": kind, "reason": _one_line(err)}
         if kind == DISK_FULL:
             end["fix"] = FIX
@@ -110,6 +108,12 @@ def failure_class(err: BaseException) -> str:
             return name
     # the driver's own errors, where they come through jobflow's store
     return "database" if type(err).__module__.split(".")[0] == "pymongo" else "unexpected"
+
+
+def failure_class_here(err: BaseException) -> str:
+    """As :func:`failure_class` of an error in the current directory, where the disk may be what was behind it."""
+    kind = failure_class(err)
+    return DISK_FULL if kind in _PERHAPS_THE_DISK and not has_room(Path.cwd()) else kind
 
 
 def _one_line(err: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gst_jobflow.documents import Dataset, Study
-from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.errors import GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.maker import HyperoptMaker, reopen
@@ -64,22 +64,29 @@ def test_a_fit_that_fails_is_a_row_and_the_search_goes_on(
     assert study.state == "finished" and study.outcome["n_failed"] == len(failed)
 
 
-def test_a_program_that_is_missing_stops_the_search_instead_of_failing_every_fit(
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingProgramError("pacemaker is not installed", "run scripts/install_pacemaker"),
+        RunError("pacemaker failed: OSError: [Errno 28] No space left on device", "", "crash"),
+    ],
+)
+def test_what_the_next_fit_would_meet_too_stops_the_search_instead_of_failing_every_fit(
     results: Results,
     dataset: Dataset,
     fits: list[FitConfig],
     run: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
+    error: GstError,
 ) -> None:
-    from gst_jobflow.errors import MissingProgramError
     from gst_jobflow.fitting.maker import PacemakerFitMaker
 
     def make(self: Any, dataset_id: str, parent_id: str | None = None) -> None:
-        raise MissingProgramError("pacemaker is not installed", "run scripts/install_pacemaker")
+        raise error
 
     monkeypatch.setattr(PacemakerFitMaker.make, "original", make)
     maker = stored(results, dataset)
-    with pytest.raises(MissingProgramError):
+    with pytest.raises(type(error)):
         run(maker.make())
     assert results.get(Study, maker.study_id).table[0]["state"] == "running"
 
