@@ -182,7 +182,8 @@ class Cool(_Timed):
     ends when it is at `end_K`, if it is the last one of its protocol, and else stays there.
 
     With `slices` each part of the cell is cooled from its own temperature, and what is colder than `end_K` is left
-    alone; without them all velocities are scaled by one factor, which cools what was never heated, too.
+    alone (at a rate it is kept at `end_K`, as all that has come there); without them all velocities are scaled by one
+    factor, which cools what was never heated, too.
     """
 
     kind: Literal["cool"] = "cool"
