@@ -193,7 +193,10 @@ class OptimizerConfig(StrictModel):
     optimizer: Literal["BFGS", "L-BFGS-B"] = "BFGS"
     maxiter: int = Field(2000, ge=1)
     ladder_step: int | None = Field(
-        None, ge=1, description="grow the basis by this many functions at a time; all at once when left out"
+        None,
+        ge=1,
+        description="grow the basis by this many functions of each group of elements at a time (n elements have "
+        "n * 2^(n - 1) groups); all at once when left out",
     )
     ladder_type: Literal["power_order", "body_order"] = "power_order"
     min_relative_train_loss_per_iter: float | None = Field(
