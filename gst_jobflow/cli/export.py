@@ -113,6 +113,7 @@ def potential(
     """
     from gst_jobflow.documents import Potential
     from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.exporting.bundle import kind_of_target
     from gst_jobflow.exporting.potential import export_potential, potential_files
 
     said = _citation(title, authors, licence, doi, citation, description)
@@ -122,6 +123,8 @@ def potential(
     if form != "files":
         raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
     _no_words(said, allow_missing)
+    if kind_of_target(output) != "folder":
+        raise InputError(f"{output.name}: these files go into a folder", "name one with -o, or add --format bundle")
     results = _results()
     document = results.get(Potential, _found(results, "potentials", id))
     if dry_run:

@@ -64,6 +64,7 @@ def test_files_of_a_dataset_and_a_potential(project: Project, tmp_path: Path) ->
         (["export", "dataset", "abcdef", "-o", "d", "-f", "bundle", "--split", "test"], "whole dataset"),
         (["export", "dataset", "abcdef", "-o", "d.xyz", "--licence", "CC0-1.0"], "--licence is for bundles"),
         (["export", "potential", "abcdef", "-o", "d", "-f", "file"], "did you mean 'files'"),
+        (["export", "potential", "abcdef", "-o", "d.tar.gz"], "go into a folder"),
         (["export", "all", "-o", "x.zip"], "folder, .tar or .tar.gz"),
         (["import", "bundle", "nowhere", "--dry-run"], "no bundle nowhere"),
         (["import", "bundle", ".", "--dry-run"], "no manifest.json"),
