@@ -143,6 +143,8 @@ def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
 def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
     """End the process of an attempt, and say so in it; a worker goes on with other work."""
     job_id = attempt.slurm_job_id
+    if results.get(Attempt, attempt.id).state != "running":  # its worker may be at another by now
+        return "it has just ended"
     # one without a reservation may be somebody's allocation, in which workers run
     reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
     if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):

@@ -14,6 +14,7 @@ from jobflow import Flow
 from gst_jobflow.documents import Attempt
 from gst_jobflow.errors import InputError
 from gst_jobflow.launch import control, slurm
+from gst_jobflow.launch.attempts import _begin
 from gst_jobflow.launch.control import Changed, cancel, pause, resume
 from gst_jobflow.launch.logs import attempts_of, logs, tail
 from gst_jobflow.launch.recover import recover
@@ -22,7 +23,7 @@ from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect
+from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add, sleep_once
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
@@ -128,6 +129,26 @@ def test_what_moves_on_meanwhile_is_left_as_it_is(
     monkeypatch.setattr(control, "_unreserve", beside)
     assert [item.fw_id for item in change(project)] == [first]
     assert connect(project)["fireworks"].find_one({"fw_id": second})["state"] == state
+
+
+def test_a_run_that_ends_while_it_is_cancelled_does_not_take_the_next_of_its_worker_along(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fw_id,) = submit(add(1, 1), project).values()
+    results, killed = Results.open(project), []
+    launchpad(project).checkout_fw(FWorker(), str(project.root), fw_id)
+    begun = _begin(results, "u", "add", fw_id, "", 1)
+    defuse = LaunchPad.defuse_fw
+
+    def beside(pad: LaunchPad, fw_id: int) -> None:
+        defuse(pad, fw_id)
+        results.update("attempts", begun.id, {"state": "finished"})
+
+    monkeypatch.setattr(LaunchPad, "defuse_fw", beside)
+    monkeypatch.setattr(control.os, "kill", lambda *words: killed.append(words))
+    (item,) = cancel(project)
+    assert killed == [] and "has just ended" in item.what
+    assert results.get(Attempt, begun.id).state == "finished"
 
 
 def test_logs_show_the_end_of_the_newest_files(project: Project, tmp_path: Path) -> None:
