@@ -247,7 +247,8 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
 
 
 def _declared_atoms(file: Path) -> int | None:
-    match = re.search(r"^\s*(\d+)\s+atoms\b", first_bytes(file).decode(errors="replace"), re.MULTILINE)
+    _title, _, head = first_bytes(file).decode(errors="replace").partition("\n")
+    match = re.search(r"^\s*(\d+)\s+atoms\b", head, re.MULTILINE)
     return int(match[1]) if match else None
 
 

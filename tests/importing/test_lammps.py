@@ -216,6 +216,8 @@ def test_data_files_of_others(tmp_path):
         file.write_text(data_text(atoms, **keys))
         check_files([file], options)
         assert same(next(read_records(file, options)).atoms, atoms), keys
+    file.write_text(data_text(atoms).replace("title", "999 atoms and more"))
+    assert same(next(read_records(file, MAP)).atoms, atoms), "a title is no count"
     file.write_text(data_text(atoms))
     with pytest.raises(InputError, match="--type-map"):
         check_files([file], PLAIN)
