@@ -118,7 +118,7 @@ def _begin(results: Results, study: Study, trial: int) -> Study:
     """Say in the study what a trial tries; or that it is left out, or that its values do not fit together."""
     plan = plan_of(study)
     if reason := table.why_ended(plan, study.table, trial):
-        return _write(results, study, trial, {"trial": trial, "state": "left out", "reason": reason})
+        return _write(_unspooled(results), study, trial, {"trial": trial, "state": "left out", "reason": reason})
     point = table.propose(plan, study.table, trial)
     row = {
         "trial": trial,
@@ -187,6 +187,13 @@ def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> S
     return study.model_copy(update={"table": rows})
 
 
+def _unspooled(results: Results) -> Results:
+    """Results whose updates are in no manifest: an end that is put in again later would end a search that goes on."""
+    from gst_jobflow.store import Results
+
+    return Results(results.database, results.artifacts)
+
+
 def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     """Let a search that ended or was cancelled go on, up to `n_fits` fits; an end that it came to no longer holds.
 
@@ -237,6 +244,7 @@ def finish(results: Results, study: Study) -> dict[str, Any]:
     from gst_jobflow.report.page import build_study_page
     from gst_jobflow.settings import find_project
 
+    results = _unspooled(results)
     best, outcome = best_row(study.table), found(study)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gst_jobflow.errors import GstError, InputError, MissingProgramError, RunErr
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.maker import HyperoptMaker, reopen
-from gst_jobflow.store import Results
+from gst_jobflow.store import Results, ingest
 from tests.hyperopt.conftest import plan
 
 pytestmark = pytest.mark.mongo
@@ -157,7 +158,7 @@ def test_it_ends_early(
 
 
 def test_a_search_that_ended_early_goes_on_when_it_is_asked_to(
-    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
+    results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None], tmp_path: Path
 ) -> None:
     maker = stored(results, dataset, n_fits=8, ending={"target": 1e6})
     run(maker.make())
@@ -165,6 +166,10 @@ def test_a_search_that_ended_early_goes_on_when_it_is_asked_to(
     done = [row["trial"] for row in study.table if row["state"] == "finished"]
     assert len(done) < 8
     maker.plan = reopen(results, study, 8)
+    # what the jobs of its first end left on disk is put in again before theirs run again, and by gst ingest
+    assert ingest(results, [tmp_path / "jobs"])["entries"]
+    study = results.get(Study, maker.study_id)
+    assert study.state == "running" and "left out" not in {row["state"] for row in study.table}
     run(maker.make(done=done))
     study = results.get(Study, maker.study_id)
     assert [row["state"] for row in study.table] == ["finished"] * 8
