@@ -62,15 +62,19 @@ def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
 def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     import inspect
 
-    from gst_jobflow.labelling.ase_calculator import GFN1_FREE_ATOM_EV, AseBackend, tblite_backend
+    from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+    from gst_jobflow.labelling.backend import Bounds
 
-    known = {*inspect.signature(tblite_backend).parameters, *_OF_ALL, "isolate", "wall_limit_s", "threads"} - {"fields"}
+    of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
+    known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
     if unknown := sorted(set(options) - known):
         raise InputError(f"tblite has no option '{unknown[0]}'", nearest(unknown[0], known))
-    if "bounds" in options and options.get("parametrisation", "GFN1-xTB") == "GFN1-xTB":
-        options = merged({"bounds": {"free_atom_eV": GFN1_FREE_ATOM_EV}}, options)
+    keywords = {key: value for key, value in options.items() if key in of_tblite}
+    if "bounds" in options and keywords.get("parametrisation", "GFN1-xTB") != "GFN1-xTB":
+        keywords["bounds"] = checked(Bounds, options["bounds"], "tblite")
+    fields = {key: value for key, value in options.items() if key not in of_tblite}
     # made once more by the model, which checks types and bounds
-    return checked(AseBackend, tblite_backend(**options).model_dump(), "tblite")
+    return checked(AseBackend, merged(tblite_backend(**keywords).model_dump(), fields), "tblite")
 
 
 def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
@@ -88,11 +92,11 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings
+    from gst_jobflow.labelling.vasp import VaspBackend
 
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
-    return _with_options(VaspBackend(settings=VaspSettings(**fields)), options, "vasp")
+    return _with_options(VaspBackend(), {**fields, **options}, "vasp")
 
 
 def _with_options(backend: BackendT, options: dict[str, Any], where: str) -> BackendT:

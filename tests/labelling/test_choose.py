@@ -31,6 +31,14 @@ def test_another_functional_is_one_option(plain: Project) -> None:
     assert pbe.method().fingerprint() != pbesol.method().fingerprint()
 
 
+def test_cores_belong_to_a_command_that_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / "gst.yaml").write_text("vasp: {command: 'srun --exact -n {cores} vasp_std'}\n")
+    backend = backend_of("vasp", Project(tmp_path), {"cores": 8})
+    assert backend.settings.full_command == "srun --exact -n 8 vasp_std"
+    with pytest.raises(InputError, match="set them, e.g. cores=8"):
+        backend_of("vasp", Project(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
@@ -40,6 +48,8 @@ def test_another_functional_is_one_option(plain: Project) -> None:
         ("vasp", {"encut_eV": -1}, "encut_eV"),
         ("vasp", {"functional": "LDA"}, "functional.*PBEsol"),
         ("tblite", {"functional": "PBE"}, "no option 'functional'"),
+        ("tblite", {"threads": 0}, "tblite: threads"),
+        ("tblite", {"bounds": {"lower_eV": 1}}, "did you mean 'lower_eV_per_atom'"),
         ("ase", {}, "which calculator.*mace"),
         ("ase", {"calculator": "mase"}, "did you mean 'mace'.*package.module:Name"),
         ("ase", {"calculator": "ase.calculators.emt:EMT", "model": 1}, "parameters.model"),
@@ -67,3 +77,10 @@ def test_an_element_more_leaves_those_that_are_known(plain: Project) -> None:
     assert wide.settings.kinds["Te"].potential == "GTH-PBE-q6"
     vasp = backend_of("vasp", plain, {"potcars": {"In": "In_d"}, "potcar_titles": {"In": "PAW_PBE In_d 06Sep2000"}})
     assert vasp.known_elements() == ["Ge", "In", "Sb", "Te"]
+
+
+def test_another_parametrisation_needs_bounds_of_its_own(plain: Project) -> None:
+    with pytest.raises(InputError, match="no free-atom energies for GFN2-xTB"):
+        backend_of("tblite", plain, {"parametrisation": "GFN2-xTB"})
+    found = backend_of("tblite", plain, {"parametrisation": "GFN2-xTB", "bounds": {"free_atom_eV": {"Te": -90.0}}})
+    assert found.bounds.free_atom_eV == {"Te": -90.0}
