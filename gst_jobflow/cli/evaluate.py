@@ -38,7 +38,7 @@ def command(
     from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.evaluation.evaluate import evaluate
     from gst_jobflow.programs import cores
-    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.report.page import build_study_page, check_place
     from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
 
@@ -50,6 +50,8 @@ def command(
     results = Results.open(project)
     chosen = [results.get(Potential, find(results.database, "potential", which)["_id"]) for which in potentials]
     labels = _labels(results, chosen, dataset, split, where)
+    if output is not None:
+        check_place(output)
     study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
     target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
     build_study_page(results, study.id, target)

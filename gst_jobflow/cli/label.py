@@ -45,14 +45,17 @@ def report(
     """
     from gst_jobflow.report.label_data import collect_labels
     from gst_jobflow.report.label_page import as_dict, build_label_page, error_rows, state_rows
+    from gst_jobflow.report.page import check_place
     from gst_jobflow.store import Results
 
     project = open_project()
+    target = output or project.root / "reports" / "labels.html"
+    check_place(target)
     with progress_line() as line:
         data = collect_labels(
             Results.open(project), where or [], fingerprint or [], reference, near_duplicates, progress=line
         )
-    page = build_label_page(data, output or project.root / "reports" / "labels.html")
+    page = build_label_page(data, target)
     if as_json:
         print_json({**as_dict(data), "page": page})
         return

@@ -42,7 +42,7 @@ def potential(which: Which, output: Output = None) -> None:
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
-    from gst_jobflow.report.page import PAGES
+    from gst_jobflow.report.page import PAGES, check_place
     from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
 
@@ -50,6 +50,7 @@ def _report(kind: str, which: str, output: Path | None) -> None:
     results = Results.open(project)
     found = find(results.database, kind, which)
     target = output or project.root / "reports" / f"{file_name(found['name'], found['_id'])}.html"
+    check_place(target)
     typer.echo(PAGES[kind](results, found["_id"], target))
 
 

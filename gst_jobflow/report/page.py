@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.errors import InputError
 from gst_jobflow.report import figures, palette, search, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
 from gst_jobflow.report.elements import Figure, Table
@@ -62,9 +63,25 @@ def build_potential_page(results: Results, potential_id: str, target: Path) -> P
     return write_page(render(results, collect_potential(results, potential_id)), target)
 
 
+def check_place(target: Path) -> None:
+    """Make the folder of a page, and refuse what cannot be its place before anything is computed for it.
+
+    Raises
+    ------
+    InputError
+        A folder has that name, or a file is where its folder should be.
+    """
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, and a page is to be written", "name a file in it with -o")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as err:
+        raise InputError(f"{target.parent} cannot be a folder: a file is in the way", "name another with -o") from err
+
+
 def write_page(html: str, target: Path) -> Path:
     """Write the whole page or nothing: a reader never sees half of one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    check_place(target)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

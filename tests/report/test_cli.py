@@ -48,6 +48,17 @@ def test_output_is_taken(with_study, tmp_path) -> None:
 
 
 @pytest.mark.mongo
+@pytest.mark.parametrize("place", ["", "file/page.html"])
+def test_what_cannot_be_the_place_of_a_page_is_refused_and_left_alone(with_study, tmp_path, place: str) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "file").write_text("mine")
+    result = invoke("study", synthetic.STUDY_ID, "--output", str(folder / place))
+    assert isinstance(result.exception, InputError), result.exception
+    assert [path.name for path in folder.iterdir()] == ["file"] and (folder / "file").read_text() == "mine"
+
+
+@pytest.mark.mongo
 def test_unknown_id_names_what_there_is(with_study) -> None:
     result = invoke("study", "nothing")
     assert isinstance(result.exception, InputError)
