@@ -115,6 +115,12 @@ def main() -> None:
         place = f"{err.filename}: " if err.filename else ""
         complain(f"{place}{err.strerror}", "make room or grant access there, then run this again")
         sys.exit(1)
+    except OverflowError as err:
+        # an option whose number is stored or asked for; no column of ours comes near
+        if debug or "8-byte ints" not in str(err):
+            raise
+        complain("a whole number is larger than MongoDB holds", f"give one up to {2**63 - 1}")
+        sys.exit(1)
     except Exception as err:
         # the driver's own text may hold the URI, and its traceback tells a user nothing
         if debug or not type(err).__module__.startswith("pymongo"):

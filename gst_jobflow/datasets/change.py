@@ -116,13 +116,15 @@ def fraction_datasets(
     trained = members.counts_by_config_type()["train"]
     if not set(kinds) & set(trained):
         raise InputError(f"no training structure is of {', '.join(kinds)}", f"there are {', '.join(sorted(trained))}")
-    made = []
     for share in keep:
         if not 0 <= share <= 1:
             raise InputError(f"a share of {share:g}", "shares are between 0 and 1, e.g. 1,0.5,0.25,0")
+    # shares are nested: where the smallest leaves something, all do, and none is stored before that is known
+    if len(keep) and thin(members, kinds, min(keep), seed)[0].test.all():
+        raise InputError("nothing would be left to train on", f"{', '.join(kinds)} is all that there is")
+    made = []
+    for share in keep:
         kept, gone = thin(members, kinds, share, seed)
-        if kept.test.all():
-            raise InputError("nothing would be left to train on", f"{', '.join(kinds)} is all that there is")
         selection = {"fraction_of": list(kinds), "keep": share, "seed": seed, "left_out": gone}
         label = f"{name or dataset.name} {100 * share:g} %"
         made.append(_store(results, dataset, kept, label, selection=dataset.selection | selection))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.errors import nearest
 from gst_jobflow.strict import StrictModel
 
 RANDOM_TYPES = ("hard_sphere", "rss")
@@ -43,9 +44,17 @@ class DatasetSpec(StrictModel):
 
     @field_validator("reference_energies")
     @classmethod
-    def _finite(cls, energies: dict[str, float] | str) -> dict[str, float] | str:
-        if isinstance(energies, dict) and not all(math.isfinite(energy) for energy in energies.values()):
+    def _of_elements(cls, energies: dict[str, float] | str) -> dict[str, float] | str:
+        if isinstance(energies, str):
+            return energies
+        if not all(math.isfinite(energy) for energy in energies.values()):
             raise ValueError("an energy is not a finite number")
+        from ase.data import chemical_symbols
+
+        known = chemical_symbols[1:]  # the first is X, a dummy
+        if unknown := [symbol for symbol in energies if symbol not in known]:
+            # it would be part of the dataset's id, and mean nothing
+            raise ValueError(f"unknown element '{unknown[0]}': {nearest(unknown[0], known)}")
         return energies
 
 

@@ -84,6 +84,16 @@ def test_fractions_share_test_set_and_references(results: Results, dataset: Data
 
 
 @pytest.mark.mongo
+@pytest.mark.parametrize(("kinds", "keep"), [(["rss"], [0.5, 2.0]), (["rss", "crystal", "aimd"], [0.5, 0.0])])
+def test_a_share_that_cannot_be_stores_none_of_those_before_it(
+    results: Results, dataset: Dataset, kinds: list[str], keep: list[float]
+) -> None:
+    with pytest.raises(InputError):
+        fraction_datasets(results, dataset.id, keep, kinds)
+    assert results.database["datasets"].count_documents({}) == 1
+
+
+@pytest.mark.mongo
 def test_weights_change_and_nothing_else(results: Results, dataset: Dataset) -> None:
     made = reweight(results, dataset.id, {"rss": 0.5})
     assert made.new and made.dataset.config_type_weights == {"aimd": 2.0, "rss": 0.5}

@@ -116,6 +116,8 @@ def test_wrong_weights_and_references_are_refused(results: Results) -> None:
         DatasetSpec(config_type_weights={"crystal": 0.0})
     with pytest.raises(ValueError, match="not a finite number"):
         DatasetSpec(reference_energies={"Ge": float("nan")})
+    with pytest.raises(ValueError, match="unknown element 'te'"):
+        DatasetSpec(reference_energies={"Ge": 1.0, "Te": 1.0, "te": 2.0})
     with pytest.raises(DataError, match="no reference energy for Te"):
         make(results, reference_energies={"Ge": 1.0})
 
