@@ -31,6 +31,7 @@ from gst_jobflow.labelling.cp2k_md import md_method
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.resources import QUEUE_KEY
+from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.structures.device import barrier_spec, device_counts
 
@@ -105,12 +106,11 @@ def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
     relaxations are left out, and a fit has no estimate.
     """
     results = Results.open(project)
-    jobs = [job for job, _ in flow.iterflow()] if hasattr(flow, "iterflow") else [flow]
     operations: Iterator[tuple[Protocol, int, Output]] = iter(())
     potential_id = ""
     known: dict[str, CostModel] = {}
     costs = []
-    for job in jobs:
+    for job in jobs_of(flow):
         maker = job.maker
         if isinstance(maker, MeltQuenchMaker) and maker.start is not None:
             protocol = Protocol(name="melt_quench", stages=maker.stages, seed=maker.seed)

@@ -15,6 +15,7 @@ from gst_jobflow.flows.cycle import CycleMaker
 from gst_jobflow.flows.device_cell import check_potential
 from gst_jobflow.flows.heating import Geometry, geometry_of_spec, heated, temperature_K
 from gst_jobflow.flows.operations import Reset, profile_of, stages_of
+from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.structures.device import device_counts
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def prepare_cycle(
     _check_gamma(plan, results.get(Potential, str(potential)))
     _check_disk(project, plan, geometry, n_atoms, maker.replicas)
     number = len(plan.planned()) * maker.replicas
-    return Prepared(flow, f"{len(list(flow.iterflow()))} jobs: {first} and {number} operations", pulses(plan, geometry))
+    return Prepared(flow, f"{len(jobs_of(flow))} jobs: {first} and {number} operations", pulses(plan, geometry))
 
 
 def pulses(plan: CyclePlan, geometry: Geometry) -> list[str]:

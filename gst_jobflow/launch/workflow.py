@@ -18,6 +18,16 @@ MAX_FIREWORKS = 500
 """FireWorks' cost of a launch grows with the size of its workflow (0.04 s + 56 µs a firework): pack work instead."""
 
 
+def jobs_of(flow: Flow | Job) -> list[Job]:
+    """All jobs of a flow, those that others need before these."""
+    if not hasattr(flow, "iterflow"):
+        return [flow]
+    with warnings.catch_warnings():
+        # jobs that do not depend on each other need no order
+        warnings.filterwarnings("ignore", message="Some jobs are not connected")
+        return [job for job, _ in flow.iterflow()]
+
+
 def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
     """Convert a flow; no store, and so no password, goes into the specs.
 

@@ -45,6 +45,13 @@ def melt(n_atoms: int = 1000, ps: float = 100.0, dump_every: int = 500) -> Any:
     return MeltQuenchMaker(start=start, stages=stages, output=Output(dump_every=dump_every)).make("p")
 
 
+@pytest.mark.filterwarnings("error:Some jobs are not connected")
+def test_jobs_that_do_not_depend_on_each_other_are_no_reason_to_warn(project: Project) -> None:
+    from jobflow import Flow
+
+    assert len(estimate(Flow([melt(), melt()]), project)) == 2
+
+
 def test_a_run_costs_atoms_times_steps_times_what_was_measured(project: Project, monkeypatch: Any) -> None:
     results = Results.open(project)
     monkeypatch.setenv("GST_CORES", "2")
