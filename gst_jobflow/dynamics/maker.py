@@ -17,6 +17,7 @@ from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protoc
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.strict import checked
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -61,7 +62,7 @@ class MeltQuenchMaker(Maker):
             _first_temperature(self.stages)
 
     def _protocol(self) -> Protocol:
-        return Protocol(name="melt_quench", stages=self.stages, seed=self.seed)
+        return checked(Protocol, {"name": "melt_quench", "stages": self.stages, "seed": self.seed}, self.name)
 
     @job
     def make(self, potential_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.documents.base import ConfigType
 from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.strict import StrictModel, checked
 
 # (prefactor, exponent) of each atomic property. 1, 2 and 3 are those of the ablation of the paper (linear, linear +
 # square root, and a square on top); the fourth has no published setting and is an exponent between the others.
@@ -344,14 +344,14 @@ class FitConfig(StrictModel):
         Raises
         ------
         InputError
-            If `kappa` is not smaller than it is now.
+            If `kappa` is not smaller than it is now, or below 0.
         """
         if kappa >= self.loss.kappa:
             raise InputError(
                 f"an upfit with kappa = {kappa} would not put more weight on energies than kappa = {self.loss.kappa}",
                 "give a smaller kappa",
             )
-        loss = LossConfig(**{**self.loss.model_dump(), "kappa": kappa})
+        loss = checked(LossConfig, {**self.loss.model_dump(), "kappa": kappa}, "upfit")
         return self.model_copy(update={"loss": loss})
 
 

@@ -157,3 +157,5 @@ def test_upfit_puts_more_weight_on_energy_and_changes_nothing_else():
     assert upfit.model_dump(exclude={"loss"}) == config.model_dump(exclude={"loss"})
     with pytest.raises(InputError, match="more weight on energies"):
         config.upfit(0.9)
+    with pytest.raises(InputError, match=r"kappa: .* greater than or equal to 0"):
+        config.upfit(-0.1)

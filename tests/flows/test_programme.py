@@ -120,6 +120,12 @@ def test_a_barrier_that_cannot_be_made_is_refused_before_anything_is_submitted(
         CycleMaker(plan=plan(cell=cell.model_dump(), barrier=barrier)).make("potential")
 
 
+def test_a_seed_that_is_none_for_lammps_is_refused_in_one_line() -> None:
+    cell = CrossPointSpec(repeat=(2, 2, 2), barrier_thickness_A=10.0)
+    with pytest.raises(InputError, match=r"seed: .* 2147483647"):
+        CycleMaker(plan=plan(cell=cell.model_dump()), seed=2**31).make("potential")
+
+
 def test_an_unknown_programme_is_answered_by_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'mushroom-small'"):
         load_programme("mushroom-smal")
