@@ -31,7 +31,7 @@ class CrystalSpec(StrictModel):
     primitive: bool = Field(False, description="Trigonal phases on the small rhombohedral cell, not the orthogonal one")
     disorder: bool = Field(False, description="Mixed cations in the trigonal phases")
     volume_scales: tuple[Positive, ...] = Field((1.0,), description="Volume relative to the reference cell")
-    rattles_A: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+    rattles_A: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         (0.0,), description="Standard deviation of random displacements, Å"
     )
     n_each: int = Field(1, ge=1, description="Structures for each volume and rattle")

@@ -21,6 +21,7 @@ from gst_jobflow.strict import checked
         ("rocksalt", {"volume_scales": (1.0, 0.0)}, "volume_scales.1"),
         ("rocksalt", {"volume_scales": (-1.0,)}, "volume_scales.0"),
         ("rocksalt", {"rattles_A": (-0.1,)}, "rattles_A.0"),
+        ("rocksalt", {"rattles_A": (float("inf"),)}, "rattles_A.0"),
     ],
 )
 def test_what_would_be_ignored_or_make_no_cell_is_refused(kind: str, values: dict[str, Any], message: str) -> None:
