@@ -216,6 +216,8 @@ def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settin
     _refuse_misspelt_variables()
     try:
         content = yaml.safe_load(file.read_text()) or {}
+    except UnicodeDecodeError as err:
+        raise InputError(f"{file} is not text", "mend the file") from err
     except yaml.YAMLError as err:
         raise InputError(f"{file} is not valid YAML: {str(err).splitlines()[0]}", "mend the file") from err
     unknown = [key for key in content if key not in Settings.model_fields] if isinstance(content, dict) else []

@@ -78,6 +78,14 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
     return nested
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that nothing could be found by."""
+    from gst_jobflow.errors import InputError
+
+    if not name.strip():
+        raise InputError("the name is empty", "give one to find it by")
+
+
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Read `2x2x2`."""
     from gst_jobflow.errors import InputError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
 
 if TYPE_CHECKING:
     from gst_jobflow.datasets import Made
@@ -72,6 +72,7 @@ def create(
     from gst_jobflow.store import Results
     from gst_jobflow.strict import checked
 
+    check_name(name)
     energies: Any = reference_energies
     if reference_energies not in ("least-squares", "free-atoms"):
         energies = _numbers(reference_energies, "--reference-energies", "Ge=-4.1,Sb=-3.9; or least-squares, free-atoms")

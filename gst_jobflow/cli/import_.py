@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.export import disk_in_words
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def potential(
     from gst_jobflow.programs import lammps_engine
     from gst_jobflow.store import Results
 
+    check_name(name)
     project = open_project()
     try:
         engine = lammps_engine(project.settings)

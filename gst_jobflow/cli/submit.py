@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.cli import submit_aimd
-from gst_jobflow.cli.common import open_project, parse_assignments, parse_yaml, say
+from gst_jobflow.cli.common import check_name, open_project, parse_assignments, parse_yaml, say
 from gst_jobflow.cli.submit_flow import Estimate, Yes, choose_asked, submit_flow
 
 if TYPE_CHECKING:
@@ -136,14 +136,18 @@ def dataset(
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
+    check_name(name)
     project = open_project()
     if (backend is None) == (fingerprint is None):
         raise InputError("whose labels?", "give either --backend or --fingerprint")
     if backend is not None:
         fingerprint = _backend(project, backend, functional, option).method().fingerprint()
+    weights = _weights(weight or [])
     number = make_query("structures", where or []).count(connect(project))
+    if not number:
+        raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
     split = SplitSpec(test_fraction=test_fraction, seed=seed)
-    maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=_weights(weight or []))
+    maker = DatasetMaker(dataset_name=name, split=split, config_type_weights=weights)
     what = f"dataset {name} of {number} structures labelled by {fingerprint}"
     submit_flow(maker.make([], fingerprint, where or []), project, what)
 
@@ -180,6 +184,7 @@ def fit(
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
 
+    check_name(name)
     values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
     options = parse_assignments(option or [], "--option")
     if is_grace(model, preset, solver, parent, first_guess, upfit, ensemble):
@@ -334,9 +339,11 @@ def melt_quench(
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
     from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
     from gst_jobflow.strict import checked
+    from gst_jobflow.structures.composition import atom_counts
     from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
+    atom_counts(formula, atoms, start.rounding)
     project = open_project()
     potential = _that_knows(project, potential, formula)
     stages: list[Stage] = [
@@ -432,6 +439,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         content = parse_yaml(file.read_text())
     except OSError as err:
         raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
+    except UnicodeDecodeError as err:
+        raise InputError(f"{file} is not text", "name a YAML file") from err
     except yaml.YAMLError as err:
         raise InputError(f"{file} is not YAML: {str(err).splitlines()[0]}", "mend the file") from err
     if not isinstance(content, dict):
@@ -440,13 +449,19 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _weights(assignments: list[str]) -> dict[str, float]:
-    from gst_jobflow.errors import InputError
+    from typing import get_args
 
-    weights = {}
+    from gst_jobflow.datasets.spec import positive_weights
+    from gst_jobflow.documents import ConfigType
+    from gst_jobflow.errors import InputError, nearest
+
+    weights: dict[str, float] = {}
     for text in assignments:
         kind, _, value = text.partition("=")
+        if kind not in get_args(ConfigType):
+            raise InputError(f"--weight {text}: no config_type '{kind}'", nearest(kind, get_args(ConfigType)))
         try:
-            weights[kind] = float(value)
+            weights |= positive_weights({kind: float(value)})
         except ValueError as err:
-            raise InputError(f"--weight {text}", "write config_type=number, e.g. crystal=2") from err
+            raise InputError(f"--weight {text}: {err}", "write config_type=number, e.g. crystal=2") from err
     return weights

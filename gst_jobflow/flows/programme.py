@@ -203,7 +203,10 @@ def load_programme(name_or_file: str) -> CyclePlan:
         file = Path(name_or_file)
         if not file.is_file():
             raise InputError(f"no programme or file '{name_or_file}'", nearest(name_or_file, known))
-        text = file.read_text()
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError as err:
+            raise InputError(f"{file} is not text", "name a YAML file") from err
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as err:

@@ -79,6 +79,7 @@ def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
         (("create", "d", "--fingerprint", "x"), "there are labels of cp2k:1, tblite:1"),
         (("create", "d", "--method-name", "PBE"), "there are labels of cp2k:1, tblite:1"),
         ((*cp2k, "--method-name", "y"), "the same thing twice"),
+        (("create", "", "--fingerprint", "cp2k:1"), "the name is empty"),
         ((*cp2k, "--weights", "crystl=1"), "did you mean 'crystal'?"),
         ((*cp2k, "--weights", "crystal"), "write each name once"),
         ((*cp2k, "--weights", "crystal=-1"), "not a positive number"),

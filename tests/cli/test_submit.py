@@ -71,6 +71,27 @@ def test_structures_are_dealt_out_by_twenties(project: Project) -> None:
     assert fireworks(project) == 3
 
 
+def test_a_dataset_or_melt_that_cannot_be_is_not_submitted(project: Project, potential: None) -> None:
+    dataset = ("dataset", "d", "--fingerprint", "tblite:1")
+    melt = MELT[1:-2]
+    with pytest.raises(InputError, match="no structure matches"):
+        gst(project, "submit", *dataset)
+    Results.open(project).add(structure(_id=number_id(1)))
+    for words, said in (
+        ((*dataset, "--weight", "crystal=-1"), "not a positive number"),
+        ((*dataset, "--weight", "crystl=1"), "did you mean 'crystal'"),
+        ((*dataset, "--weight", "crystal"), "config_type=number"),
+        (("dataset", "", *dataset[2:]), "the name is empty"),
+        ((*melt, "-n", "15"), "cannot have exactly"),
+    ):
+        with pytest.raises(InputError) as error:
+            gst(project, "submit", *words)
+        assert said in f"{error.value.message} {error.value.fix}"
+    assert fireworks(project) == 0
+    gst(project, "submit", *dataset, "--weight", "crystal=2")
+    assert fireworks(project) == 1
+
+
 def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_path: Path) -> None:
     dataset = teacher_dataset(Results.open(project), number=12)
     gst(project, "submit", "fit", dataset.id[:8], "--solver", "linear", "--name", "quick")
@@ -83,11 +104,15 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
     assert "kappa: 0.2" in file.read_text() and "elements: [Sb, Te]" in file.read_text()
     gst(project, "submit", "ablation", dataset.id, "--config", str(file), "--vary", "loss.kappa=0.1,0.3")
     assert fireworks(project) == 8 + 3
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\x89\x00")
     for words, said in (
         (("fit", dataset.id, "--option", "loss.kapa=1"), "did you mean 'kappa'"),
         (("fit", dataset.id, "--upfit", "0.7"), "smaller kappa"),
         (("fit", dataset.id, "--preset", "smal"), "did you mean 'small'"),
         (("fit",), "to which dataset"),
+        (("fit", dataset.id, "--name", " "), "the name is empty"),
+        (("fit", dataset.id, "--config", str(binary)), "is not text"),
         (("ablation", dataset.id, "--vary", "loss.kappa"), "not FIELD=VALUES"),
     ):
         with pytest.raises(InputError, match=said):

@@ -133,5 +133,8 @@ def test_an_unknown_programme_is_answered_by_the_nearest(tmp_path: Path) -> None
     broken.write_text("operations: [")
     with pytest.raises(InputError, match="is not YAML"):
         load_programme(str(broken))
+    broken.write_bytes(b"\x89\x00")
+    with pytest.raises(InputError, match="is not text"):
+        load_programme(str(broken))
     with pytest.raises(InputError, match="cannot be scaled"):
         scaled(plan(), 0.5)
