@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.launch.resources import WALLTIME, Resources
+from gst_jobflow.launch.resources import WALLTIME, Resources, quoted
 from gst_jobflow.strict import StrictModel
 
 PROJECT_FILE = "gst.yaml"
@@ -120,6 +120,7 @@ class LaunchSettings(StrictModel):
         pattern=WALLTIME,
         description="Longest time of one local job, 'HH:MM:SS': longer runs stop and go on as another; none: no limit",
     )
+    _quoted = field_validator("walltime", mode="before")(quoted)
     budget_core_hours: float | None = Field(
         None, gt=0, description="What one gst submit may cost without --yes, core hours; none: no limit"
     )

@@ -34,6 +34,8 @@ def test_command_line_over_environment_over_file_over_default(folder: Path, monk
         ("- a list", ("not a mapping",)),
         ("mongo: [", ("not valid YAML",)),
         ("profile: laptob", ("profile", "laptop")),
+        ("launch: {walltime: 24:00:00}", ("launch.walltime", "in quotes")),
+        ("queue: {md: {walltime: 24:00:00}}", ("queue.md.walltime", "in quotes")),
     ],
 )
 def test_a_wrong_file_is_one_line_that_names_the_key(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:

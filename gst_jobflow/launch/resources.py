@@ -39,6 +39,13 @@ _NAMES = {
 _EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
 
 
+def quoted(value: Any) -> Any:
+    """Refuse the number in base 60 that YAML makes of 24:00:00."""
+    if isinstance(value, int):
+        raise ValueError("write it in quotes, as '24:00:00'")
+    return value
+
+
 class Resources(StrictModel):
     """What one job asks of the queue; None: as the next more general settings say."""
 
@@ -54,13 +61,7 @@ class Resources(StrictModel):
     qos: str | None = Field(None, pattern=_WORD, description="Quality of service")
     constraint: str | None = Field(None, pattern=_WORD, description="Features that nodes must have")
 
-    @field_validator("walltime", mode="before")
-    @classmethod
-    def _no_number(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            # YAML reads 24:00:00 as a number in base 60
-            raise ValueError("write it in quotes, as '24:00:00'")
-        return value
+    _quoted = field_validator("walltime", mode="before")(quoted)
 
     def over(self, general: Resources) -> Resources:
         """Return these with what they leave open taken from `general`."""
