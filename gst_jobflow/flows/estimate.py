@@ -21,7 +21,7 @@ from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.errors import InputError
 from gst_jobflow.flows.aimd import AimdMaker
 from gst_jobflow.flows.branch import check_state, geometry_of_state
-from gst_jobflow.flows.cycle import CycleMaker
+from gst_jobflow.flows.cycle import CycleMaker, run_operation
 from gst_jobflow.flows.device_cell import melt_quench_stages
 from gst_jobflow.flows.heating import Geometry, geometry_of_spec
 from gst_jobflow.flows.operations import stages_of
@@ -106,7 +106,7 @@ def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
     relaxations are left out, and a fit has no estimate.
     """
     results = Results.open(project)
-    operations: Iterator[tuple[Protocol, int, Output]] = iter(())
+    operations: list[tuple[Protocol, int, Output]] = []
     potential_id = ""
     known: dict[str, CostModel] = {}
     costs = []
@@ -120,9 +120,11 @@ def estimate(flow: Flow | Job, project: Project) -> list[Cost]:
         elif isinstance(maker, AimdMaker):
             costs.append(_of_dynamics(job, project, results))
         elif cell := _cell(job, results):
-            operations, potential_id = _operations(job.function_args[0], cell), cell.potential_id
-        elif category_of(job) == "md" and (operation := next(operations, None)):
-            costs.append(_of_run(job, project, results, *operation, potential_id))
+            # the jobs after it run them, in an order that mixes replicas
+            operations, potential_id = list(_planned(job.function_args[0].plan, cell)), cell.potential_id
+        elif operations and job.function.__name__ == run_operation.__name__:
+            protocol, n_atoms, output = operations[job.function_args[1]]
+            costs.append(_of_run(job, project, results, protocol, n_atoms, output, potential_id))
         elif category_of(job) in ("fits", "md", "labels"):
             costs.append(Cost(job.name, "", _cores(job, project), basis="this kind of job has no estimate"))
     return costs
@@ -166,13 +168,6 @@ def _cell(job: Job, results: Results) -> _Cell | None:
         return _Cell(geometry_of_state(results, run, before), run.n_atoms, str(run.potential_id))
     assert plan is not None and plan.cell is not None  # its flow could not have been made
     return _Cell(geometry_of_spec(plan.cell), sum(device_counts(plan.cell).values()), job.function_args[3])
-
-
-def _operations(maker: CycleMaker, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
-    """What the jobs after the cell run, in their order: all operations of each replica."""
-    assert maker.plan is not None  # its flow could not have been made
-    for _ in range(maker.replicas):
-        yield from _planned(maker.plan, cell)
 
 
 def _planned(plan: CyclePlan, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
