@@ -223,7 +223,9 @@ def project_folder(asked: Asked) -> Found:
                 pass
         except OSError as err:
             raise InputError(f"{existing} cannot be written: {err.strerror}", "free it, or set another folder") from err
-    secret = [file for file in project.private_dir.glob("*") if file.is_file() and file.stat().st_mode & 0o077]
+    # the locks of gst recover and gst launch --queue are empty
+    held = [file for file in project.private_dir.glob("*") if file.is_file() and file.suffix != ".lock"]
+    secret = [file for file in held if file.stat().st_mode & 0o077]
     if secret:
         raise InputError(f"others may read {secret[0]}", f"chmod 600 {secret[0]}")
     if not (project.fw_configs_dir / "my_launchpad.yaml").is_file():

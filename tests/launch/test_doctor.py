@@ -71,6 +71,13 @@ def test_database_checks_pass_on_a_prepared_project(project):
         doctor.reachable_from_nodes(asked(project, "slurm"))
 
 
+def test_locks_of_other_commands_are_no_secrets(new_project, tmp_path):
+    project = new_project(tmp_path / "p")
+    for name in ("recover.lock", "queue.lock"):
+        (project.private_dir / name).touch(0o644)
+    assert doctor.project_folder(asked(project)).what
+
+
 def test_secret_that_others_may_read(new_project, tmp_path):
     project = new_project(tmp_path / "p")
     (project.private_dir / "credentials.json").chmod(0o644)
