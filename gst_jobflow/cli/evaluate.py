@@ -50,8 +50,8 @@ def command(
     results = Results.open(project)
     chosen = [results.get(Potential, find(results.database, "potential", which)["_id"]) for which in potentials]
     labels = _labels(results, chosen, dataset, split, where)
-    if output is not None:
-        check_place(output)
+    # an evaluation is kept although its page cannot be: what cannot be is said before
+    check_place(output or project.root / "reports" / "evaluation.html")
     study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
     target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
     build_study_page(results, study.id, target)

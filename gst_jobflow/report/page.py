@@ -69,7 +69,7 @@ def check_place(target: Path) -> None:
     Raises
     ------
     InputError
-        A folder has that name, or a file is where its folder should be.
+        A folder has that name, a file is where its folder should be, or nothing can be written there.
     """
     if target.is_dir():
         raise InputError(f"{target} is a folder, and a page is to be written", "name a file in it with -o")
@@ -77,6 +77,8 @@ def check_place(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as err:
         raise InputError(f"{target.parent} cannot be a folder: a file is in the way", "name another with -o") from err
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"the folder {target.parent} cannot be written to", "name another with -o")
 
 
 def write_page(html: str, target: Path) -> Path:

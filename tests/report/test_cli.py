@@ -58,6 +58,13 @@ def test_what_cannot_be_the_place_of_a_page_is_refused_and_left_alone(with_study
     assert [path.name for path in folder.iterdir()] == ["file"] and (folder / "file").read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.os, "access", lambda folder, wanted: folder != tmp_path / "locked")
+    page.check_place(tmp_path / "a" / "b.html")
+    with pytest.raises(InputError, match="locked cannot be written to"):
+        page.check_place(tmp_path / "locked" / "b.html")
+
+
 @pytest.mark.mongo
 def test_unknown_id_names_what_there_is(with_study) -> None:
     result = invoke("study", "nothing")
