@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def make_old(store: ArtifactStore, digest: str, days: float = 30) -> None:
             store.backend._files.update_one(where, {"$set": {field: _time(then)}})
     else:
         for path in (store.path_of(digest), store.root / ".trash" / digest):
-            if path.exists():
+            with suppress(FileNotFoundError):
                 os.utime(path, (then, then))
 
 
