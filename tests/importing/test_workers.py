@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import psutil
@@ -133,7 +134,12 @@ def test_workers_die_with_the_importer(mixed, tmp_path, ending):
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "gst_jobflow.importing.worker" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "gst_jobflow.importing.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def alive(process: psutil.Process) -> bool:

@@ -343,8 +343,11 @@ def test_what_fireworks_fizzled_when_the_database_went_away_at_its_begin_runs_ag
     assert status(database)["counts"] == {"FIZZLED": 1}
     assert recover(project) == [], "a moment may pass between both writes of a worker"
 
-    database["fireworks"].update_many({}, {"$set": {"updated_on": (now() - LONG_AGO).isoformat()}})
-    database["launches"].update_many({}, {"$set": {"host": socket.gethostname()}})
+    long_ago = (now() - LONG_AGO).isoformat()
+    database["fireworks"].update_many({}, {"$set": {"updated_on": long_ago}})
+    (launch,) = database["launches"].find()
+    history = [{**entry, "created_on": long_ago, "updated_on": long_ago} for entry in launch["state_history"]]
+    database["launches"].update_one({}, {"$set": {"host": socket.gethostname(), "state_history": history}})
     (item,) = recover(project)
     assert item.again and status(database)["counts"] == {"READY": 1}
     assert recover(project) == []

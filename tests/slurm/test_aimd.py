@@ -11,7 +11,8 @@ from ase.build import bulk
 
 from gst_jobflow.documents import Attempt, Label, Structure, Trajectory, unpack
 from gst_jobflow.errors import MissingProgramError
-from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
+from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.labelling.cp2k import Cp2kSettings
 from gst_jobflow.launch.status import status
 from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
@@ -105,7 +106,7 @@ def test_dynamics_that_the_walltime_cuts_goes_on_in_another_job(
     assert set(labels) == {start.id, *(frame.id for frame in frames)}
     assert {(label.state, label.fingerprint) for label in labels.values()} == {("converged", run.fingerprint)}
 
-    backend = Cp2kBackend(settings=Cp2kSettings.discover(**QUICK))
+    backend = backend_of("cp2k", held, QUICK)
     assert backend.method().fingerprint() == run.fingerprint, "Born–Oppenheimer frames are labels of single points"
     last = max(frames, key=lambda frame: frame.source["step"])
     single = backend.compute(load_atoms(results, last.id), tmp_path / "single")
