@@ -202,8 +202,10 @@ def _study(
             for each in potentials
         ],
     }
+    # the same evaluation under a name of its own is another study: else it could not be found by that name
+    named = [name] if name != chosen.name else []
     return Study(
-        id=derive_id("evaluation", plan, rows),
+        id=derive_id("evaluation", plan, rows, *named),
         name=name,
         kind="evaluation",
         state="finished",

@@ -14,7 +14,7 @@ from ase import Atoms
 from gst_jobflow.documents import Potential, Study
 from gst_jobflow.errors import InputError
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
-from gst_jobflow.evaluation.evaluate import _references
+from gst_jobflow.evaluation.evaluate import _references, _study
 from gst_jobflow.evaluation.labels import EvaluationSet, of_query
 from gst_jobflow.evaluation.speed import speed_cell
 from gst_jobflow.fitting.maker import PacemakerFitMaker
@@ -60,6 +60,13 @@ def test_errors_are_those_of_the_structures_of_each_group():
     assert by["all", ""]["force_rmse_meV_per_A"] == pytest.approx(np.sqrt((15 + 5 * 16) / 20))
     for kind in ("config_type", "composition", "iteration", "min_distance_A"):
         assert sum(row["n_structures"] for row in rows if row["group"] == kind) == 20
+
+
+def test_the_same_evaluation_is_found_by_each_name_that_it_is_given():
+    chosen = a_set()
+    unnamed, again, named, other = (_study(name, [], chosen, [], [], {}) for name in ("s", "s", "mine", "other"))
+    assert unnamed.id == again.id
+    assert len({unnamed.id, named.id, other.id}) == 3
 
 
 def test_the_zero_of_energy_of_an_imported_potential_is_fitted():
