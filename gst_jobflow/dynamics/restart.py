@@ -64,9 +64,11 @@ def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
 
     A file of within a relaxation is of the step at which that began: its own counts iterations.
     """
-    steps = [(restart_step(path), path) for path in paths]
-    found = [(step if (began := relaxing_from(path)) is None else began, path) for step, path in steps
-             if step is not None]  # fmt: skip
+    found = []
+    for path in paths:
+        step, began = restart_step(path), relaxing_from(path)
+        if step is not None:
+            found.append((step if began is None else began, path))
     if not found:
         return None
     step, path = max(found, key=lambda pair: (pair[0], pair[1].stat().st_mtime))
