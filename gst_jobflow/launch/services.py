@@ -57,6 +57,7 @@ APP_ROLES = ("readWrite", "dbAdmin")
 
 _START_S = 120.0
 _ANSWER_S = 30.0
+_LET_GO_S = 5.0
 _STOP_S = 60.0
 _PORTS_TRIED = 200
 _LOG_KEPT_BYTES = 10_000_000
@@ -330,7 +331,18 @@ class LocalMongod:
         raise DatabaseError(f"no free port from {wanted} to {wanted + _PORTS_TRIED}", "set mongo.port in gst.yaml")
 
     def _fork(self, program: Path, network: list[str]) -> None:
-        """Start mongod in the background; returns when it accepts connections."""
+        """Start mongod in the background; returns when it accepts connections.
+
+        One that was killed may hold its files for a moment after its process is seen no more.
+        """
+        deadline = time.monotonic() + _LET_GO_S
+        while reason := self._fork_once(program, network):
+            if "DBPathInUse" not in reason or time.monotonic() > deadline:
+                raise DatabaseError(f"mongod did not start: {reason}", f"see {self.log_file}")
+            time.sleep(0.2)
+
+    def _fork_once(self, program: Path, network: list[str]) -> str:
+        """Return why mongod did not start; empty where it did."""
         command = [
             *(str(program), "--dbpath", str(self.data), *network),
             *("--wiredTigerCacheSizeGB", str(self.project.settings.mongo.cache_gb)),
@@ -360,9 +372,7 @@ class LocalMongod:
             raise DatabaseError(f"mongod did not start within {_START_S:g} s", f"see {self.log_file}") from None
         except OSError as err:
             raise DatabaseError(f"mongod cannot be run: {program}: {err.strerror}", "set mongo.mongod") from err
-        if done.returncode != 0:
-            reason = last_problem(self.log_file) or _last_line(said)
-            raise DatabaseError(f"mongod did not start: {reason}", f"see {self.log_file}")
+        return "" if done.returncode == 0 else last_problem(self.log_file) or _last_line(said)
 
     def _shorten_log(self) -> None:
         if self.log_file.is_file() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:

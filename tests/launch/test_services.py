@@ -270,6 +270,37 @@ def test_start_that_fails_says_why(fresh):
     assert len(caught.value.message) > len("mongod did not start: ") and "\n" not in caught.value.message
 
 
+_HOLD = """\
+import fcntl, sys, time
+file = open(sys.argv[1], "r+")
+fcntl.flock(file, fcntl.LOCK_EX)
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@mongo
+@pytest.mark.parametrize(("seconds", "starts"), [(1.5, True), (60.0, False)])
+def test_a_server_that_was_killed_is_waited_for_until_it_lets_go_of_its_files(fresh, monkeypatch, seconds, starts):
+    monkeypatch.setattr("gst_jobflow.launch.services._LET_GO_S", 20.0 if starts else 0.0)
+    server = LocalMongod(fresh)
+    server.up()
+    server.down()
+    lock = server.data / "mongod.lock"
+    holder = [sys.executable, "-c", _HOLD, str(lock), str(seconds)]
+    with subprocess.Popen(holder, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout.readline() == "held\n"
+        if starts:
+            assert server.up().running
+        else:
+            with pytest.raises(DatabaseError, match="DBPathInUse"):
+                server.up()
+        held.kill()
+    assert "DBPathInUse" in server.log_file.read_text()
+    server.down()
+
+
 @mongo
 def test_external_server_is_only_looked_at(mongo_project, new_project, tmp_path):
     app, port = read_credentials(mongo_project)["app"], read_state(mongo_project)["port"]
