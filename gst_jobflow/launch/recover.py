@@ -191,7 +191,7 @@ def _half_begun(results: Results, queue: _Queue) -> list[_Lost]:
     its worker ends, and the launch says for ever that it runs.
     """
     database = results.database
-    begun = [launch["launch_id"] for launch in database["launches"].find({"state": {"$in": ["RUNNING", "RESERVED"]}})]
+    begun = database["launches"].distinct("launch_id", {"state": {"$in": ["RUNNING", "RESERVED"]}})
     fizzled = database["fireworks"].find({"state": "FIZZLED", "launches": {"$in": begun}})
     found = (_unrecorded(results, firework, queue) for firework in fizzled)
     return [replace(lost, fizzled=True) for lost in found if lost and not lost.finished]
@@ -456,9 +456,11 @@ def _settle(results: Results, pad: LaunchPad, project: Project, lost: _Lost, dry
 
 def _still_runs(results: Results, attempt_id: str, dry_run: bool) -> bool:
     """Whether an attempt says so still, also after its end was looked for in its folder: the database may be behind."""
-    if results.get(Attempt, attempt_id).state == "running" and not dry_run:
-        _put_in(results, Path(results.get(Attempt, attempt_id).directory))
-    return results.get(Attempt, attempt_id).state == "running"
+    attempt = results.get(Attempt, attempt_id)
+    if attempt.state == "running" and not dry_run:
+        _put_in(results, Path(attempt.directory))
+        attempt = results.get(Attempt, attempt_id)
+    return attempt.state == "running"
 
 
 def _may_run_again(results: Results, lost: _Lost, limits: QueueSettings) -> bool:
