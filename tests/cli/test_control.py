@@ -72,6 +72,9 @@ def test_launch_tells_of_the_failure_of_a_job_that_was_added_meanwhile(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     submit(grow_badly(), project)
     gst(project, "--set", "launch.poll_s=0.5", "launch", "-n", "1", code=1)
+    # not the launch itself: the one job that was submitted ended well, and the one that it added did not
+    states = connect(project)["fireworks"].find({}, {"state": 1}).sort("fw_id", 1)
+    assert [firework["state"] for firework in states] == ["COMPLETED", "FIZZLED"]
 
 
 def test_what_is_given_up_is_not_said_to_run_again(project: Project) -> None:
