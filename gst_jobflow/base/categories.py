@@ -1,4 +1,4 @@
-"""The kinds of work that want different machines: workers, queues and resources are chosen by them."""
+"""Define categories of work; each has its own workers, queue and resources."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Literal, TypeVar, get_args
 
 Category = Literal["labels", "fits", "md", "analysis"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-"""labels: many small CPU jobs; fits: a GPU or one node; md: many nodes; analysis and all that is short: one core."""
+"""labels: many small CPU jobs; fits: a GPU or one node; md: many nodes; analysis and other short work: one core."""
 
 _ATTRIBUTE = "gst_category"
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 
 def in_category(category: Category) -> Callable[[_Decorated], _Decorated]:
-    """Decorate a Maker, or a function below jobflow's `@job`: its jobs are of this kind."""
+    """Put the jobs of a Maker, or of a function below jobflow's `@job`, into a category."""
 
     def mark(decorated: _Decorated) -> _Decorated:
         setattr(decorated, _ATTRIBUTE, category)
@@ -24,7 +24,7 @@ def in_category(category: Category) -> Callable[[_Decorated], _Decorated]:
 
 
 def category_of(job: Any) -> Category | None:
-    """Return the kind of a jobflow Job: as it was marked, else analysis for ours; None for those of other packages."""
+    """Return the category of a jobflow Job; unmarked jobs of this package count as analysis, foreign ones as None."""
     origin = type(job.maker) if job.maker is not None else job.function
     marked = getattr(origin, _ATTRIBUTE, None)
     if marked is not None:

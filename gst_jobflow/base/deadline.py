@@ -1,6 +1,6 @@
-"""When the running job has to end, and who may ask it to stop earlier.
+"""Know when the running job must end, and stop it in an orderly way before that.
 
-A job that knows its end stops in order before it, and goes on in a continuation: nothing is cut off by the queue.
+A stopped job goes on in a continuation, so the queue never cuts work off.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 STOP_SIGNAL = signal.SIGUSR1
-"""Asks the running job to stop in order and go on in a continuation."""
+"""Signal that asks the running job to stop in an orderly way and to go on in a continuation."""
 _MOST_MARGIN_S = 120.0
 _MARGIN_SHARE = 0.1
-# the queue ends a job this long after its end at most (KillWait); a SIGTERM within it is that of the walltime
+# SLURM kills a job at most this long after its end (KillWait), so a SIGTERM within it means the walltime
 _OF_THE_QUEUE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a job ends: `end` by the queue, `stop` for our programs; both s since the epoch.
+    """The end of a job: `end` by the queue, `stop` for the programs it runs; both s since the epoch.
 
-    What lies between is for collecting, storing and checking in: a tenth of the allocation, at most two minutes.
+    The time between serves to collect and store results and to check the job in: a tenth of the allocation, at most
+    two minutes.
     """
 
     end: float
@@ -40,25 +41,25 @@ class Deadline:
         return self.end - min(_MOST_MARGIN_S, _MARGIN_SHARE * self.length_s)
 
     def left_s(self) -> float:
-        """Time that programs have left, s; negative when it is over."""
+        """Return the time left for programs, s; negative once it is over."""
         return self.stop - time.time()
 
     def is_near(self) -> bool:
-        """Whether a SIGTERM that comes now is that of the walltime."""
+        """Whether a SIGTERM received now means the end of the walltime."""
         return time.time() > min(self.stop, self.end - _OF_THE_QUEUE_S)
 
 
 def job_deadline(began: float, walltime: str | None, environment: Mapping[str, str] = os.environ) -> Deadline | None:
-    """Return when the running job has to end; None where nothing limits it.
+    """Return when the running job must end, or None if nothing limits it.
 
     Parameters
     ----------
     began
-        When the job began, s since the epoch.
+        Start of the job, s since the epoch.
     walltime
-        The setting ``launch.walltime`` for jobs outside of a queue, ``HH:MM:SS`` or ``D-HH:MM:SS``.
+        The setting ``launch.walltime`` for jobs outside a queue, ``HH:MM:SS`` or ``D-HH:MM:SS``.
     environment
-        A SLURM job's own end wins.
+        Variables; a SLURM job's own end wins.
     """
     if environment.get("SLURM_JOB_ID"):
         found = _slurm_end(environment)
@@ -81,14 +82,14 @@ def walltime_s(text: str) -> float:
 def _slurm_end(environment: Mapping[str, str]) -> float | None:
     if given := environment.get("SLURM_JOB_END_TIME"):
         return float(given)
-    # versions before 22.05 do not tell; what is left, as D-HH:MM:SS, MM:SS or UNLIMITED
+    # SLURM before 22.05 sets no variable; squeue prints the time left as D-HH:MM:SS, MM:SS or UNLIMITED
     command = ["squeue", "--noheader", "--format=%L", f"--jobs={environment['SLURM_JOB_ID']}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
         clock = answer if answer.count(":") == 2 else f"0:{answer}"
         return time.time() + walltime_s(clock)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        logger.warning("SLURM does not say when this job ends (%s): it cannot stop in time", error)
+        logger.warning("SLURM does not report when this job ends (%s), so the job cannot stop in time", error)
         return None
 
 
@@ -96,19 +97,19 @@ def _slurm_end(environment: Mapping[str, str]) -> float | None:
 def stopped_in_time(
     deadline: Deadline | None, ask: Callable[[], None], lead_s: Callable[[], float] = lambda: 0.0
 ) -> Iterator[None]:
-    """Call `ask` when what runs inside should come to its end: time is short, or a signal says so.
+    """Call `ask` when the body should come to an end, because time is short or a signal arrived.
 
-    SIGUSR1 asks for it at any time. SIGTERM does so where the walltime is near; at any other time it means what it
-    always means (the end of this process), but `ask` is called first, so that a program that is quick may save itself.
+    SIGUSR1 asks at any time. SIGTERM asks when the walltime is near. At any other time SIGTERM ends this process as
+    usual, but `ask` is called first so that a quick program can save its state.
 
     Parameters
     ----------
     deadline
         None: only signals ask.
     ask
-        Is called once or more, also from another thread; must be quick.
+        Called once or more, possibly from another thread; must return quickly.
     lead_s
-        How long before ``deadline.stop`` to ask, s; looked at every second.
+        How long before ``deadline.stop`` to ask, s; evaluated every second.
     """
     over = threading.Event()
 
@@ -127,7 +128,7 @@ def stopped_in_time(
     watcher = threading.Thread(target=watch, name="deadline", daemon=True)
     before: dict[signal.Signals, object] = {}
     if threading.current_thread() is threading.main_thread():
-        # handlers are of the main thread only; elsewhere the clock still works
+        # only the main thread may install handlers; elsewhere the clock still works
         before[STOP_SIGNAL] = signal.signal(STOP_SIGNAL, lambda *_: ask())
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, on_term)
     watcher.start()

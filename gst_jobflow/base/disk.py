@@ -1,4 +1,4 @@
-"""A full disk or quota: known by its error, by what programs print, and by trying to write."""
+"""Recognise a full disk or quota from an error, from a program's output, or by a test write."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 DISK_FULL: Literal["disk_full"] = "disk_full"
-"""Class of failure of a run that met a full disk; it passes."""
-FIX = "make room (df -h, the quota of your file system); then it runs again by itself: gst recover, gst launch"
+"""Failure class of a run that met a full disk; the run may be repeated."""
+FIX = "free some space (see df -h and your quota), then: gst recover, gst launch"
 
 _ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = re.compile("|".join(re.escape(os.strerror(number)) for number in _ERRORS), re.I)
@@ -19,7 +19,7 @@ _TRIED_BYTES = 1 << 20
 
 
 def is_full(err: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is that of a full disk or quota."""
+    """Whether an error or one of its causes reports a full disk or quota."""
     while err is not None:
         if isinstance(err, OSError) and err.errno in _ERRORS:
             return True
@@ -28,15 +28,15 @@ def is_full(err: BaseException | None) -> bool:
 
 
 def says_full(text: str) -> bool:
-    """Whether what a program printed says that the disk or quota is full."""
+    """Whether a program's output reports a full disk or quota."""
     return _WORDS.search(text) is not None
 
 
 def has_room(folder: Path) -> bool:
-    """Whether a megabyte can be written in `folder`; where that fails for another reason, nothing is known: True."""
+    """Whether a megabyte can be written in `folder`; True also if the attempt fails for another reason."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            # what can be compressed would take no room
+            # random bytes, since a compressing file system would store zeros in no space
             file.write(os.urandom(_TRIED_BYTES))
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Errors that users see: one line on what was wrong, one on the way out."""
+"""Define the errors that users see: what is wrong, and the way out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class GstError(Exception):
     Parameters
     ----------
     message
-        What was wrong and where, in one line.
+        What is wrong and where, in one line.
     fix
-        What the user does about it: a command, or what to change. Empty only where nothing can be done.
+        What the user can do: a command, or what to change. Empty only where nothing helps.
     """
 
     def __init__(self, message: str, fix: str = "") -> None:
@@ -27,11 +27,11 @@ class GstError(Exception):
 
 
 class InputError(GstError):
-    """The user asked for something that cannot be (composition, density, unknown key, ...)."""
+    """Invalid user input, such as an unknown key or an impossible composition."""
 
 
 class MissingProgramError(GstError):
-    """A program or package that this step needs is not there."""
+    """A program or package that this step needs is missing."""
 
 
 class DatabaseError(GstError):
@@ -39,15 +39,15 @@ class DatabaseError(GstError):
 
 
 class DataError(GstError):
-    """Stored or computed data is missing, contradictory or out of bounds; nothing was written."""
+    """Stored or computed data is missing, contradictory or out of bounds. Nothing was written."""
 
 
 class NoDocumentError(DataError):
-    """A document that is to be changed is not there, or not yet."""
+    """A document to change does not exist, or not yet."""
 
 
 class RunError(GstError):
-    """A program that we ran failed. `failure_class` names how (see docs/errors.md)."""
+    """A program failed; `failure_class` names how (see docs/errors.md)."""
 
     def __init__(self, message: str, fix: str = "", failure_class: str = "unknown") -> None:
         super().__init__(message, fix)
@@ -55,7 +55,7 @@ class RunError(GstError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a "did you mean" hint for `word`, or the known words when nothing is near."""
+    """Return "did you mean …" with the word nearest to `word`, or all known words if none is near."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.55)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Starting and ending programs: children die with us, groups are ended, a pid alone is no identity."""
+"""Start and end programs: children die with their parent, groups end as a whole, and a pid alone is no identity."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pathlib import Path
 import psutil
 
 _PR_SET_PDEATHSIG = 1
-# pids are reused; two starts of the same pid differ by more than this
+# the kernel reuses pids; two starts of the same pid differ by more than this
 _SAME_START_S = 2.0
 _POLL_S = 0.05
 _EXEC_S = 0.5
-# loaded here, since a child may not load libraries between fork and exec
+# loaded early, since a child may not load libraries between fork and exec
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
     """Return a `preexec_fn` for `subprocess.Popen`: the child gets `ending` when its parent ends.
 
-    It holds even where the parent is ended by SIGKILL. The kernel watches the *thread* that started the child,
-    so start long runs from a thread that lives as long as they do. Programs that the child starts are not
-    covered: give it its own session and end it by `end_group`.
+    This works even if SIGKILL ends the parent. The kernel watches the *thread* that started the child, so start long
+    runs from a thread that outlives them. Grandchildren are not covered: give the child its own session and end it by
+    `end_group`.
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
     parent = os.getpid()
@@ -43,16 +43,16 @@ def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], Non
 
 
 def is_alive(pid: int | None, started_at: float | None = None, marker: str | None = None) -> bool:
-    """Whether `pid` runs (zombies do not) and is the process that is meant.
+    """Whether `pid` is running (zombies are not) and is the expected process.
 
     Parameters
     ----------
     pid
-        Process id; none is not alive.
+        Process id; None counts as dead.
     started_at
-        Create time in s since the epoch, as `psutil.Process.create_time` gives it.
+        Creation time, s since the epoch, as given by `psutil.Process.create_time`.
     marker
-        Text that must be one of the words of its command line, or be part of one.
+        Text that must occur in one of the words of its command line.
     """
     if not pid or pid <= 0:
         return False
@@ -66,12 +66,12 @@ def is_alive(pid: int | None, started_at: float | None = None, marker: str | Non
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
-        # somebody else's process: it lives, but it is ours only if nothing more was asked
+        # another user's process is alive, but its command line cannot be checked
         return marker is None
 
 
 def _command_line(process: psutil.Process) -> list[str]:
-    """Return the words of a command line; they are missing for a moment after `Popen` has returned."""
+    """Return the words of a command line; the kernel shows none for a moment after `Popen` returns."""
     deadline = time.monotonic() + _EXEC_S
     while not (words := process.cmdline()) and time.monotonic() < deadline:
         time.sleep(_POLL_S / 10)
@@ -89,14 +89,12 @@ def members(pgid: int) -> Iterator[int]:
 
 
 def end_group(pgid: int, grace_s: float = 5.0) -> bool:
-    """End process group `pgid`: SIGTERM, and SIGKILL for what is left after `grace_s`.
-
-    Returns whether anything was there to end.
+    """End process group `pgid` by SIGTERM, then by SIGKILL after `grace_s`; return whether it had members.
 
     Raises
     ------
     ValueError
-        `pgid` is our own group or no group: a mistake that would end us.
+        `pgid` is our own group or none; ending it would end this process.
     """
     if pgid <= 1 or pgid == os.getpgrp():
         raise ValueError(f"process group {pgid} is not one of a child in its own group")
@@ -113,7 +111,7 @@ def end_group(pgid: int, grace_s: float = 5.0) -> bool:
 
 
 def end_programs_in(directories: Iterable[Path]) -> None:
-    """End the programs that this process started and that work inside one of `directories`, each with its group."""
+    """End the process groups of our children that work inside one of `directories`."""
     folders = [Path(directory).resolve() for directory in directories]
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
@@ -133,7 +131,7 @@ def _gone(pgid: int, wait_s: float) -> bool:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended: exit status (negative: minus the signal), and whether the wall limit ended it."""
+    """The end of a program: exit status (minus the signal number if negative), and whether the wall limit ended it."""
 
     returncode: int
     timed_out: bool
@@ -150,21 +148,20 @@ def run_program(
     death_signal: signal.Signals = signal.SIGKILL,
     started: Callable[[int], None] | None = None,
 ) -> Finished:
-    """Run `command` in `directory` to its end, stdout and stderr into the file `output` there.
+    """Run `command` in `directory` to its end, with stdout and stderr written to the file `output` there.
 
-    Whatever ends us (an exception, a signal, SIGKILL) ends the program; what is left of its group when it has ended
-    is ended too.
+    The program ends with us, whether by an exception, a signal or SIGKILL. Leftovers of its process group end with it.
 
     Parameters
     ----------
     wall_limit_s
-        After it the whole process group gets SIGTERM and, five seconds later, SIGKILL.
+        Limit after which the process group gets SIGTERM and, five seconds later, SIGKILL.
     environment
-        The whole environment; None: ours.
+        The complete environment; None: inherit ours.
     death_signal
-        What the program gets when we die. SIGTERM for mpirun, which passes it to its ranks.
+        Signal that the program gets when we die; SIGTERM for mpirun, which passes it to its ranks.
     started
-        Called with the process id, which is also its group.
+        Called with the process id, which is also the process group.
 
     Raises
     ------

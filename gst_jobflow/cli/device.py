@@ -277,7 +277,7 @@ class _Request:
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
         from gst_jobflow.devices.cell.files import layer_dicts, write_device
         from gst_jobflow.devices.cell.replicate import write_replicated
-        from gst_jobflow.dynamics.device_restart import write_restart
+        from gst_jobflow.devices.restart import write_restart
 
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:

@@ -33,8 +33,8 @@ def command(
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
+    from gst_jobflow.base.cores import cores
     from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.base.programs import cores
     from gst_jobflow.cli.report import find
     from gst_jobflow.documents import Potential
     from gst_jobflow.evaluation.evaluate import evaluate

@@ -56,7 +56,7 @@ def potential(
     Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
     """
     from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.importing.potential import PotentialImport, import_potential
     from gst_jobflow.store import Results
 

@@ -42,7 +42,7 @@ def gamma(
     Examples: gst structures gamma --potential GST-ACE -w tags=iter-1; gst structures gamma --potential GST-ACE --from
     melt_quench --every 10
     """
-    from gst_jobflow.base.programs import cores
+    from gst_jobflow.base.cores import cores
     from gst_jobflow.selection.choice import grade
     from gst_jobflow.store import Results
 
@@ -112,8 +112,8 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
     """
+    from gst_jobflow.base.cores import cores
     from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.programs import cores
     from gst_jobflow.importing.options import known_config_type
     from gst_jobflow.selection.choice import candidates, choose, grade
     from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates

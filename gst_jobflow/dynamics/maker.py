@@ -112,8 +112,8 @@ def run_recorded(
     DataError
         This is a continuation, and what it continues cannot be seen from here.
     """
-    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.base.settings import find_project
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.store.context import is_continuation, job_deadline, work_directory
 
     settings = find_project().settings

@@ -49,7 +49,7 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     RunError
         The program fails, or predicts what is not finite (class ``nan``).
     """
-    from gst_jobflow.base.programs import pacemaker_runner
+    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 
     try:
         python = pacemaker_runner(settings).python
@@ -114,7 +114,7 @@ def _run_part(
 
 
 def _by_lammps(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]) -> Predicted:
-    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.dynamics.single_point import single_points
 
     with tempfile.TemporaryDirectory(prefix="gst_predict_") as folder:

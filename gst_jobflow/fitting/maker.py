@@ -79,9 +79,9 @@ class PacemakerFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
-        from gst_jobflow.base.programs import pacemaker_runner
         from gst_jobflow.base.settings import find_project
         from gst_jobflow.datasets.read import load_split
+        from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
         from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.run import run_fit
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
@@ -165,8 +165,8 @@ def try_in_lammps(
     RunError
         LAMMPS predicts something else (class ``mismatch``).
     """
-    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.dynamics.deck import PotentialFiles as Files
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.evaluation.speed import measure
     from gst_jobflow.fitting.lammps_check import check_in_lammps
     from gst_jobflow.fitting.parse import count_functions, read_predictions

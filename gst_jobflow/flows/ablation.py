@@ -145,8 +145,8 @@ def _speed(results: Results, potential: Potential) -> Speed | None:
     from pathlib import Path
 
     from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.base.settings import find_project
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.dynamics.maker import potential_files
     from gst_jobflow.evaluation.speed import measure
 

@@ -279,7 +279,7 @@ def _asked(job: Job, project: Project) -> dict[str, Any]:
 
 
 def _cores(job: Job, project: Project) -> int:
-    from gst_jobflow.base.programs import cores
+    from gst_jobflow.base.cores import cores
 
     asked = _asked(job, project)
     if not asked:

@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import die_with_parent
-from gst_jobflow.base.programs import cores
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS
 from gst_jobflow.importing.extxyz import cut_frames, parse_frame
 from gst_jobflow.importing.formats import format_of, read_records

@@ -19,11 +19,11 @@ import numpy as np
 from jobflow import CURRENT_JOB, Maker, job
 
 from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import stopped_in_time
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.base.processes import end_programs_in
-from gst_jobflow.base.programs import cores
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
 from gst_jobflow.labelling.cost import dealt

@@ -352,7 +352,7 @@ def lammps(asked: Asked) -> Found:
 
 def pacemaker(asked: Asked) -> Found:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.base.programs import pacemaker_runner
+    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
@@ -515,7 +515,7 @@ _PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_fro
 
 
 def _engine(asked: Asked) -> LammpsEngine:
-    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
 
     return lammps_engine(asked.settings)
 

@@ -146,7 +146,7 @@ def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
 
 def look_around() -> dict[str, Any]:
     """What a job sees on its node: the project, its database, its cores."""
-    from gst_jobflow.base.programs import cores
+    from gst_jobflow.base.cores import cores
     from gst_jobflow.base.settings import find_project
     from gst_jobflow.store.connect import connect
 

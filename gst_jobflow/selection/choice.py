@@ -50,7 +50,7 @@ def grade(
     MissingProgramError
         There is no LAMMPS.
     """
-    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.dynamics.maker import potential_files
 
     engine = lammps_engine(settings, n_ranks=1)

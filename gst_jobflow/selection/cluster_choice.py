@@ -143,7 +143,7 @@ def choose_clusters(
     InputError
         No atom of any frame has a grade within the limits, or as :func:`find_centres`.
     """
-    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.dynamics.find_lammps import lammps_engine
     from gst_jobflow.dynamics.maker import potential_files
     from gst_jobflow.selection.pick import pick
 

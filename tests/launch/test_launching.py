@@ -332,7 +332,7 @@ def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> Non
 def test_local_workers_share_the_cores(
     project: Project, monkeypatch: pytest.MonkeyPatch, ready: int, beside: int, expected: int
 ) -> None:
-    from gst_jobflow.base.programs import cores
+    from gst_jobflow.base.cores import cores
 
     monkeypatch.setenv("GST_CORES", "1")  # so that it is put back
     monkeypatch.setenv("GST_WORKERS", "4")

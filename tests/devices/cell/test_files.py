@@ -233,7 +233,7 @@ def test_a_column_is_an_equal_share_of_its_cell():
 @pytest.mark.lammps
 def test_lammps_replicates_a_column_with_its_groups(tmp_path):
     from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.dynamics.device_restart import write_restart
+    from gst_jobflow.devices.restart import write_restart
     from gst_jobflow.dynamics.engine import LammpsEngine
 
     try:
@@ -265,7 +265,7 @@ def test_lammps_replicates_a_column_with_its_groups(tmp_path):
 @pytest.mark.lammps
 def test_a_restart_file_of_a_written_cell_knows_its_groups(tmp_path):
     from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.dynamics.device_restart import write_restart
+    from gst_jobflow.devices.restart import write_restart
     from gst_jobflow.dynamics.engine import LammpsEngine
 
     try:

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from gst_jobflow.base.cores import cores, ranks
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.programs import cores, ranks
 
 ALL = len(os.sched_getaffinity(0))
 
