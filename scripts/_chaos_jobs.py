@@ -8,7 +8,7 @@ from typing import Any
 from _chaos_calculator import note
 from jobflow import Flow, Response, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
 
 
 @job

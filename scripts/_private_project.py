@@ -8,10 +8,10 @@ import socket
 import sys
 from pathlib import Path
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.services import LocalMongod, make_credentials
-from gst_jobflow.settings import Project
-from gst_jobflow.store.migrate import migrate
+from gst_jobflow.store.schema.migrate import migrate
 
 
 def private_project(root: Path, settings: str, stack: contextlib.ExitStack) -> Project:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gst_jobflow.settings import Project
+from gst_jobflow.base.settings import Project
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _private_project import private_project

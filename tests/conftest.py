@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 def _free_port() -> int:
@@ -26,9 +26,9 @@ def _free_port() -> int:
 
 def _make_project(root: Path, settings: str = "") -> Project:
     """Make a project as `gst init` does, on a port that no default uses."""
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import make_credentials
-    from gst_jobflow.settings import Project
 
     root.mkdir(parents=True, exist_ok=True)
     (root / "gst.yaml").write_text(settings or f"mongo: {{port: {_free_port()}, cache_gb: 0.25}}\n")
@@ -146,11 +146,11 @@ def project(
     """
     import json
 
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.settings import Project
     from gst_jobflow.store.connect import connect, credentials_file, read_state, state_file
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
 
     root = tmp_path / "project"
     root.mkdir()

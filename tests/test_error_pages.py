@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from gst_jobflow.disk import DISK_FULL
+from gst_jobflow.base.disk import DISK_FULL
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.labelling.backend import FAILURE_CLASSES
 from gst_jobflow.launch.slurm import ENDED

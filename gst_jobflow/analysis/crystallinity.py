@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, InputError, MissingProgramError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 
 if TYPE_CHECKING:
     from ase import Atoms

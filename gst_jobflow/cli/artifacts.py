@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.base.settings import Project
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check, clean up and move the files that documents name.")
 
@@ -34,8 +34,8 @@ class Place(StrEnum):
 
 
 def _open() -> tuple[Project, Database, ArtifactStore]:
-    from gst_jobflow.store.artifacts import ArtifactStore
     from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
     project = open_project()
     database = connect(project)
@@ -50,7 +50,7 @@ def seconds(text: str) -> float:
     InputError
         It is none.
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
@@ -90,7 +90,7 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-    from gst_jobflow.store.references import References, look
+    from gst_jobflow.store.files.references import References, look
 
     with References() as references:
         look(project, database, references)
@@ -169,7 +169,7 @@ def gc(
 
     They go to the trash first, and a later run deletes them from there if nobody has missed them.
     """
-    from gst_jobflow.store.garbage import collect
+    from gst_jobflow.store.files.garbage import collect
 
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
@@ -206,7 +206,7 @@ def move(
 
     Killed, it goes on where it was when it is run again. Refused while fireworks run.
     """
-    from gst_jobflow.store.move_files import move as move_all
+    from gst_jobflow.store.files.move import move as move_all
 
     project, database, _ = _open()
     done = move_all(project, database, to.value, remove=remove)

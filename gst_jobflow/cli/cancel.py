@@ -16,7 +16,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Stop jobs that run, and keep those that wait from running; what they wrote stays. gst resume ID takes it back."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.launch.control import cancel
 
     if bool(job_ids) == everything:

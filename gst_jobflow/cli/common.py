@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
 TagOption = Annotated[
@@ -56,7 +56,7 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml
 
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     nested: dict[str, Any] = {}
     for assignment in assignments:
@@ -80,7 +80,7 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
 
 def check_name(name: str) -> None:
     """Refuse a name that nothing could be found by."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     if not name.strip():
         raise InputError("the name is empty", "give one to find it by")
@@ -88,7 +88,7 @@ def check_name(name: str) -> None:
 
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Read `2x2x2`."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
@@ -98,7 +98,7 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
 
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
-    from gst_jobflow.settings import PROJECT_FILE, PROJECT_VARIABLE
+    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
 
     if _chosen["project"] is not None:
         return _chosen["project"]
@@ -120,7 +120,7 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
-    from gst_jobflow.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
+    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
 
     project = find_project(folder or _chosen["project"], _chosen["overrides"])
     os.environ[PROJECT_VARIABLE] = str(project.root)

@@ -68,9 +68,9 @@ def create(
 
     Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
     """
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.datasets import DatasetSpec, create_dataset, find_dataset
     from gst_jobflow.store import Results
-    from gst_jobflow.strict import checked
 
     check_name(name)
     energies: Any = reference_energies
@@ -116,10 +116,10 @@ def split(
 
     Example: gst dataset split iter-1 --test-where config_type=aimd
     """
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.datasets import SplitSpec, find_dataset, split_by_query, split_dataset, split_in_folds
-    from gst_jobflow.errors import InputError
     from gst_jobflow.store import Results
-    from gst_jobflow.strict import checked
 
     if sum(way is not None for way in (test_fraction, test_where, kfold)) != 1:
         raise InputError("how is it to be split?", "give one of --test-fraction, --test-where and --kfold")
@@ -174,9 +174,9 @@ def fractions(
     """
     from typing import get_args
 
+    from gst_jobflow.base.errors import InputError, nearest
     from gst_jobflow.datasets import find_dataset, fraction_datasets
     from gst_jobflow.documents import ConfigType
-    from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.store import Results
 
     kinds = [kind.strip() for kind in of.split(",")]
@@ -319,8 +319,8 @@ def duplicates(
 
 def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
     """The method that was asked for, or the only one that there is."""
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.datasets.select import fingerprints
-    from gst_jobflow.errors import InputError
     from gst_jobflow.labelling.method import Method
 
     if given is not None and name is not None:
@@ -342,7 +342,7 @@ def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
 
 def _numbers(text: str, option: str, example: str) -> dict[str, float]:
     """`a=1,b=2` as numbers; twice the same name is refused."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     numbers: dict[str, float] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):

@@ -15,9 +15,9 @@ from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from gst_jobflow.archive.backup import BackupManifest
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.services import ServiceStatus
-    from gst_jobflow.settings import Project
-    from gst_jobflow.store.backup import BackupManifest
     from gst_jobflow.store.check import Finding
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
     if not no_migrate:
-        from gst_jobflow.store.migrate import migrate as apply
+        from gst_jobflow.store.schema.migrate import migrate as apply
 
         changed = apply(project, tell=say)
         if changed:
@@ -75,7 +75,7 @@ def migrate(as_json: JsonOption = False) -> None:
 
     Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
     """
-    from gst_jobflow.store.migrate import migrate as apply
+    from gst_jobflow.store.schema.migrate import migrate as apply
 
     project = open_project()
     with _explained(project):
@@ -115,7 +115,7 @@ def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a way out."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.errors import DataError
+    from gst_jobflow.base.errors import DataError
     from gst_jobflow.store.connect import connection, explain
 
     try:
@@ -181,7 +181,7 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
-    from gst_jobflow.store.backup import backup as write
+    from gst_jobflow.archive.backup import backup as write
 
     project = open_project()
     with _explained(project):
@@ -203,8 +203,8 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup into this project's database and files; it is checked before anything is touched."""
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.store.backup import restore as read
+    from gst_jobflow.archive.backup import restore as read
+    from gst_jobflow.base.errors import InputError
 
     project = open_project()
 

@@ -10,8 +10,8 @@ import typer
 from gst_jobflow.cli.common import chosen_project, open_project, print_table, say
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.documents import Study
-    from gst_jobflow.settings import Project
     from gst_jobflow.store import Results
 
 
@@ -38,7 +38,7 @@ def command(
     Real programs, on this machine, results in the project's MongoDB. Killed or interrupted, the same command goes on
     where it was. Labels by tblite show the plumbing, not the physics of GST.
     """
-    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.base.errors import InputError, nearest
 
     for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
         if value is not None and value not in known:
@@ -56,7 +56,7 @@ def _prepare(directory: Path | None) -> Project:
     """Project folder and running database; made where they are not."""
     from gst_jobflow.cli.init import make_project
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
 
     if directory is None:
         directory = chosen_project() or Path("demo")
@@ -115,7 +115,7 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
 
 def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
     """Refuse to go on with a demo that is another than the one asked for."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     for option, wanted in (("labels", labels), ("size", size)):
         if wanted is not None and study.plan.get(option) != wanted:
@@ -156,7 +156,7 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
 
 def _check_programs(project: Project) -> None:
     """Find LAMMPS and pacemaker before minutes are spent on labels."""
-    from gst_jobflow.programs import lammps_engine, pacemaker_runner
+    from gst_jobflow.base.programs import lammps_engine, pacemaker_runner
 
     lammps_engine(project.settings)
     pacemaker_runner(project.settings)

@@ -23,7 +23,7 @@ from gst_jobflow.cli.common import (
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.structures.device import CrossPointSpec, MushroomSpec
+    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
 
 app = typer.Typer(
     no_args_is_help=True, help="Device cells with a frozen amorphous barrier; by default the paper's, atom by atom."
@@ -98,8 +98,8 @@ def cross_point(
 
     Example: gst structures device cross-point --repeat 12x7x4 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.strict import checked
-    from gst_jobflow.structures.device import CrossPointSpec
+    from gst_jobflow.base.strict import checked
+    from gst_jobflow.devices.cell import CrossPointSpec
 
     values = {
         "formula": formula,
@@ -161,8 +161,8 @@ def mushroom(
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.strict import checked
-    from gst_jobflow.structures.device import MushroomSpec
+    from gst_jobflow.base.strict import checked
+    from gst_jobflow.devices.cell import MushroomSpec
 
     values = {
         "formula": formula,
@@ -207,7 +207,7 @@ class _Request:
 
     def carry_out(self) -> None:
         """Submit the melt-quench, or make the cell now."""
-        from gst_jobflow.errors import InputError
+        from gst_jobflow.base.errors import InputError
 
         self._check()
         if self.potential is not None:
@@ -218,8 +218,8 @@ class _Request:
                 "what is the barrier made of?",
                 "--potential ID melts and quenches it, --barrier takes a file, a structure id or hard-sphere",
             )
-        from gst_jobflow.structures.device import check_cutoff
-        from gst_jobflow.structures.device.source import HARD_SPHERE, HARD_SPHERE_WARNING
+        from gst_jobflow.devices.cell import check_cutoff
+        from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING
 
         check_cutoff(self.spec, self.cutoff_A)
         if self.output is not None:
@@ -235,7 +235,7 @@ class _Request:
             _show(made)
 
     def _check(self) -> None:
-        from gst_jobflow.errors import InputError, nearest
+        from gst_jobflow.base.errors import InputError, nearest
 
         if self.format not in ("data", "replicate"):
             raise InputError(f"no format '{self.format}'", nearest(self.format, ["data", "replicate"]))
@@ -252,17 +252,17 @@ class _Request:
             )
 
     def _check_room(self, output: Path) -> None:
-        from gst_jobflow.structures.device import device_counts
-        from gst_jobflow.structures.device.files import check_room
-        from gst_jobflow.structures.device.replicate import column_of
+        from gst_jobflow.devices.cell import device_counts
+        from gst_jobflow.devices.cell.files import check_room
+        from gst_jobflow.devices.cell.replicate import column_of
 
         spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
         """The amorphous material, and what it is in words."""
-        from gst_jobflow.structures.device.replicate import column_of
-        from gst_jobflow.structures.device.source import HARD_SPHERE, hard_sphere_barrier, read_barrier
+        from gst_jobflow.devices.cell.replicate import column_of
+        from gst_jobflow.devices.cell.source import HARD_SPHERE, hard_sphere_barrier, read_barrier
 
         if barrier == HARD_SPHERE:
             spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
@@ -275,9 +275,9 @@ class _Request:
         return [element.strip() for element in self.elements.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
+        from gst_jobflow.devices.cell.files import layer_dicts, write_device
+        from gst_jobflow.devices.cell.replicate import write_replicated
         from gst_jobflow.dynamics.device_restart import write_restart
-        from gst_jobflow.structures.device.files import layer_dicts, write_device
-        from gst_jobflow.structures.device.replicate import write_replicated
 
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:
@@ -301,10 +301,10 @@ class _Request:
         }
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
-        from gst_jobflow.flows.device_cell import check_stored, store_cell
+        from gst_jobflow.devices.cell import build_device
+        from gst_jobflow.devices.cell.files import layer_dicts
+        from gst_jobflow.devices.cell_maker import check_stored, store_cell
         from gst_jobflow.store import Results
-        from gst_jobflow.structures.device import build_device
-        from gst_jobflow.structures.device.files import layer_dicts
 
         check_stored(self.spec)
         results = Results.open(open_project())
@@ -319,12 +319,12 @@ class _Request:
         }
 
     def _submit(self, which: str) -> None:
+        from gst_jobflow.devices.cell import barrier_tiling, device_counts
+        from gst_jobflow.devices.cell_maker import DeviceCellMaker, check_potential, check_stored
         from gst_jobflow.documents import Potential
-        from gst_jobflow.flows.device_cell import DeviceCellMaker, check_potential, check_stored
         from gst_jobflow.launch.workflow import submit
         from gst_jobflow.store import Results
         from gst_jobflow.store.lineage import locate
-        from gst_jobflow.structures.device import barrier_tiling, device_counts
 
         project = open_project()
         results = Results.open(project)
@@ -351,7 +351,7 @@ class _Request:
 
 
 def _from_database(barrier: str) -> Atoms:
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.store import Results
     from gst_jobflow.store.atoms import load_atoms
 
@@ -364,8 +364,8 @@ def _from_database(barrier: str) -> Atoms:
 
 
 def _stages(text: str) -> Any:
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.flows.device_cell import melt_quench_stages
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.devices.cell_maker import melt_quench_stages
 
     try:
         melt_K, melt_ps, quench_ps = (float(part) for part in text.split(","))
@@ -391,8 +391,8 @@ def _sized(barrier_thickness: float | None, repeat: str | None) -> dict[str, Any
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:
     """The specification with as many cells as come nearest to a size in nm."""
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.structures.device.crystal import motif_of
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.devices.cell.crystal import motif_of
 
     if size is None:
         return spec

@@ -11,8 +11,8 @@ import typer
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.doctor import Check
-    from gst_jobflow.settings import Project
 
 
 class Profile(StrEnum):
@@ -46,7 +46,7 @@ def command(
 
 def _project() -> Project | None:
     """Return the project if we are in one; a broken one is an error, none is not."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     try:
         return open_project()

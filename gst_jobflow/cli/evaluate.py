@@ -33,11 +33,11 @@ def command(
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
+    from gst_jobflow.base.errors import InputError, nearest
+    from gst_jobflow.base.programs import cores
     from gst_jobflow.cli.report import find
     from gst_jobflow.documents import Potential
-    from gst_jobflow.errors import InputError, nearest
     from gst_jobflow.evaluation.evaluate import evaluate
-    from gst_jobflow.programs import cores
     from gst_jobflow.report.page import build_study_page, check_place
     from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
@@ -81,8 +81,8 @@ def command(
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.errors import InputError
     from gst_jobflow.evaluation.labels import of_dataset, of_query
 
     if where:

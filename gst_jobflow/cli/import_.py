@@ -12,7 +12,7 @@ from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_j
 from gst_jobflow.cli.export import disk_in_words
 
 if TYPE_CHECKING:
-    from gst_jobflow.exporting.read_bundle import BundleReport
+    from gst_jobflow.archive.read_bundle import BundleReport
 
 app = typer.Typer(no_args_is_help=True, help="Put bundles and potentials in; for structures: gst structures import.")
 
@@ -27,7 +27,7 @@ def bundle(
 
     Exits 1 when a label was refused because the database has one of another energy.
     """
-    from gst_jobflow.exporting.read_bundle import import_bundle
+    from gst_jobflow.archive.read_bundle import import_bundle
     from gst_jobflow.store import Results
 
     results = None if dry_run else Results.open(open_project())
@@ -55,9 +55,9 @@ def potential(
 
     Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
     """
-    from gst_jobflow.errors import MissingProgramError
+    from gst_jobflow.base.errors import MissingProgramError
+    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.importing.potential import PotentialImport, import_potential
-    from gst_jobflow.programs import lammps_engine
     from gst_jobflow.store import Results
 
     check_name(name)

@@ -57,7 +57,7 @@ def _manifest_name() -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.base.errors import InputError, nearest
 
     if folder.is_dir():
         return

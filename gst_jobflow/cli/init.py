@@ -12,7 +12,7 @@ import typer
 from gst_jobflow.cli.common import say
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 _SETTINGS = """\
 # Settings of this project. Every key is optional; unknown keys are refused.
@@ -99,8 +99,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="In an existing project: write fw_configs/ anew.")] = False,
 ) -> None:
     """Make a project: a folder with settings, private state, and what FireWorks reads."""
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.settings import PROJECT_FILE, Project
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.settings import PROJECT_FILE, Project
 
     folder = folder.expanduser().absolute()
     exists = (folder / PROJECT_FILE).exists()
@@ -130,7 +130,7 @@ def command(
 
 def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:
     """Refuse options that an existing project would not heed: its settings say something else."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     for option, wanted, key, said in (
         ("--profile", profile, "profile", project.settings.profile),
@@ -154,7 +154,7 @@ def make_project(
     folder: Path, profile: str, database: str, uri: str | None = None, artifacts_dir: Path | None = None
 ) -> tuple[Project, list[Path]]:
     """Make a project where there is none, and say which configs were written; `uri` is of an external MongoDB."""
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
     _make(folder, profile, database, artifacts_dir)
     project = Project(folder)
@@ -165,8 +165,8 @@ def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None)
     import json
     import re
 
-    from gst_jobflow.errors import InputError
-    from gst_jobflow.settings import PROJECT_FILE
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.settings import PROJECT_FILE
 
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,38}", database):
         raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
@@ -205,7 +205,7 @@ def _configure(project: Project, uri: str | None) -> list[Path]:
 
 def _external_uri(file: Path | None) -> str | None:
     """Return the URI that the user gives by file or variable; what is no MongoDB URI is refused, unseen."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     if file is not None:
         try:

@@ -9,7 +9,7 @@ import typer
 from gst_jobflow.cli.common import open_project, say
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand. With
     --queue, each job of ours becomes a SLURM job, with the resources of its category; nothing is computed here.
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     if queue and workers is not None:
         raise InputError("--workers are local, --queue has none", "use --max-queued to bound the queue")

@@ -20,7 +20,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show how each attempt of a job ended, and the end of what the last one printed."""
-    from gst_jobflow.errors import DataError, InputError
+    from gst_jobflow.base.errors import DataError, InputError
     from gst_jobflow.flows.details import detail
     from gst_jobflow.launch.logs import attempts_of, logs
     from gst_jobflow.store.connect import connect

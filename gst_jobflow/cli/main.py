@@ -95,7 +95,7 @@ _OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 def main() -> None:
     """Run `gst`; known errors become one line on stderr and exit code 1 (2 for wrong usage)."""
-    from gst_jobflow.errors import GstError
+    from gst_jobflow.base.errors import GstError
 
     debug = os.environ.get("GST_DEBUG_TRACEBACK")
     try:

@@ -60,7 +60,7 @@ def command(
     rmse.test.force_meV_per_A; gst query labels --group-by config_type --stats; gst query labels -w
     "fingerprint=tblite:1" -f extxyz -o labels.xyz
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.exporting.targets import check_target
     from gst_jobflow.store import Results
     from gst_jobflow.store.query import COLUMNS, field_path, make_query, summarise
@@ -94,7 +94,7 @@ def command(
 
 
 def _format(form: str | None, as_json: bool) -> str:
-    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.base.errors import InputError, nearest
 
     if form is not None and form not in FORMATS:
         raise InputError(f"no format '{form}'", nearest(form, FORMATS))
@@ -108,7 +108,7 @@ def _names(text: str | None) -> list[str]:
 
 
 def _check_together(form: str, group_by: str | None, stats: bool, fields: list[str], sort: str | None) -> None:
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     if stats and not group_by:
         raise InputError("--stats needs groups", "for example --group-by config_type --stats")
@@ -126,7 +126,7 @@ def _stream(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     part = output.with_name(f".{output.name}.part")
     try:

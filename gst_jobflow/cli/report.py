@@ -62,7 +62,7 @@ def find(database: Database, kind: str, which: str) -> dict[str, str]:
     InputError
         There is none; the error names some that there are.
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     collection = _COLLECTIONS[kind]
     fields = {"name": 1}

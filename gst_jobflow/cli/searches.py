@@ -55,8 +55,8 @@ def prepare(
     InputError
         What is asked for cannot be.
     """
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.errors import InputError
     from gst_jobflow.hyperopt.maker import HyperoptMaker, check_dataset
     from gst_jobflow.store.lineage import locate
 
@@ -74,10 +74,10 @@ def prepare(
 
 
 def _plan(preset: str | None, file: Path | None, fit: FitConfig, asked: Asked) -> tuple[SearchPlan, FitConfig]:
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.cli.submit import _read_yaml
-    from gst_jobflow.errors import InputError
     from gst_jobflow.hyperopt import plan as plans
-    from gst_jobflow.strict import checked
 
     if file is not None:
         content = _read_yaml(file)
@@ -100,8 +100,8 @@ def go_on(results: Results, study_id: str, asked: Asked, others: Sequence[Any]) 
     InputError
         More than its number of fits is to be changed, or there is nothing to do.
     """
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Study
-    from gst_jobflow.errors import InputError
     from gst_jobflow.hyperopt.maker import HyperoptMaker, base_fit, reopen
     from gst_jobflow.hyperopt.rows import ENDED
 

@@ -89,7 +89,7 @@ def crystal(
 def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
     pairs: dict[str, float] = {}
@@ -120,7 +120,7 @@ def _spec(
 
 
 def _checked(model: Any, values: dict[str, Any]) -> Any:
-    from gst_jobflow.strict import checked
+    from gst_jobflow.base.strict import checked
 
     return checked(model, values)
 
@@ -154,7 +154,7 @@ def _deliver(
 def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
     from ase.io import write
 
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     images = []
     for atoms, source in family:

@@ -42,7 +42,7 @@ def gamma(
     Examples: gst structures gamma --potential GST-ACE -w tags=iter-1; gst structures gamma --potential GST-ACE --from
     melt_quench --every 10
     """
-    from gst_jobflow.programs import cores
+    from gst_jobflow.base.programs import cores
     from gst_jobflow.selection.choice import grade
     from gst_jobflow.store import Results
 
@@ -112,9 +112,9 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.programs import cores
     from gst_jobflow.importing.options import known_config_type
-    from gst_jobflow.programs import cores
     from gst_jobflow.selection.choice import candidates, choose, grade
     from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates
     from gst_jobflow.store import Results
@@ -160,9 +160,9 @@ def select(
 
 
 def _potential(results: Results, which: str) -> Any:
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.cli.report import find
     from gst_jobflow.documents import Potential
-    from gst_jobflow.errors import InputError
 
     found = results.get(Potential, find(results.database, "potential", which)["_id"])
     if found.artifacts.yaml is None or found.artifacts.asi is None:
@@ -179,7 +179,7 @@ def _found(
     max_atoms: int | None = None,
 ) -> tuple[list[Found], Trajectory | None]:
     """The structures that were asked for, in one of the ways; and the trajectory that they are frames of."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.selection import frames
 
     if bool(files) + (where is not None) + (trajectory is not None) != 1:
@@ -250,7 +250,7 @@ def _say_clusters(
 
 
 def _window(text: str) -> tuple[float, float]:
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     low, _, high = text.partition(":")
     try:

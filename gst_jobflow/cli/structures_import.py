@@ -85,12 +85,12 @@ def command(
     """
     from dataclasses import asdict
 
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.importing.formats import known_format
     from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
     from gst_jobflow.importing.options import type_map as read_type_map
     from gst_jobflow.importing.run import import_files
     from gst_jobflow.store import Results
-    from gst_jobflow.strict import checked
 
     values: dict[str, Any] = {
         **_method_values(method, method_name),
@@ -122,9 +122,9 @@ def command(
 def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
     import yaml
 
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.labelling.method import Method
-    from gst_jobflow.strict import checked
 
     if file is not None and name is not None:
         raise InputError("--method and --method-name say the same thing twice", "give one of them")

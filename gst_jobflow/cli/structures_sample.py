@@ -49,7 +49,7 @@ def command(
 
     Example: gst structures sample --from melt_quench -n 30 --tag iter-2 --iteration 2
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.importing.options import known_config_type
     from gst_jobflow.selection.sample import Request, documents, find_runs, sample
     from gst_jobflow.store import Results
@@ -77,7 +77,7 @@ def command(
 
 
 def _limits(text: str | None) -> tuple[float, float]:
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     low, _, high = (text or "0").partition(":")
     try:

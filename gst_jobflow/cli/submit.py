@@ -13,9 +13,9 @@ from gst_jobflow.cli.common import check_name, open_project, parse_assignments, 
 from gst_jobflow.cli.submit_flow import Estimate, Yes, choose_asked, submit_flow
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.fitting.config import FitConfig
     from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.settings import Project
 
 app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
 
@@ -79,7 +79,7 @@ def label(
     """
     from jobflow import Flow
 
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.labelling.cost import cost_model
     from gst_jobflow.labelling.maker import LabelMaker, chunks
     from gst_jobflow.store.connect import connect
@@ -130,9 +130,9 @@ def dataset(
 
     Example: gst submit dataset iter-0 --backend cp2k -w tags=iter-0 --weight crystal=2
     """
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.datasets.maker import DatasetMaker
     from gst_jobflow.datasets.split import SplitSpec
-    from gst_jobflow.errors import InputError
     from gst_jobflow.store.connect import connect
     from gst_jobflow.store.query import make_query
 
@@ -177,9 +177,9 @@ def fit(
     gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
     fit 4f0c… --model grace --name GST-GRACE
     """
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, is_grace
     from gst_jobflow.documents import Dataset, Potential
-    from gst_jobflow.errors import InputError
     from gst_jobflow.flows.fit import FitFlowMaker
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
@@ -226,9 +226,9 @@ def _fit_grace(
     """Fit a GRACE/FS potential; without a dataset only its fields can be shown."""
     from jobflow import Flow
 
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.cli.fit_options import as_commented_yaml, grace_config
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.errors import InputError
     from gst_jobflow.fitting.grace_maker import GraceFitMaker
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
@@ -336,9 +336,9 @@ def melt_quench(
 
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… -n 252 --melt-ps 10 --quench-ps 30
     """
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
     from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
-    from gst_jobflow.strict import checked
     from gst_jobflow.structures.composition import atom_counts
     from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -379,10 +379,10 @@ def cycle(
 
     Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
     """
-    from gst_jobflow.errors import InputError, nearest
-    from gst_jobflow.flows.cycle import CycleMaker
-    from gst_jobflow.flows.programme import load_programme, scaled
-    from gst_jobflow.flows.submit_cycle import prepare_cycle
+    from gst_jobflow.base.errors import InputError, nearest
+    from gst_jobflow.devices.cycle import CycleMaker
+    from gst_jobflow.devices.programme import load_programme, scaled
+    from gst_jobflow.devices.submit import prepare_cycle
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
 
@@ -406,9 +406,9 @@ def cycle(
 
 def _that_knows(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Potential
     from gst_jobflow.dynamics.maker import check_kind
-    from gst_jobflow.errors import InputError
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
     from gst_jobflow.structures.composition import parse_formula
@@ -433,7 +433,7 @@ def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> Fi
 def _read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     try:
         content = parse_yaml(file.read_text())
@@ -451,9 +451,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 def _weights(assignments: list[str]) -> dict[str, float]:
     from typing import get_args
 
+    from gst_jobflow.base.errors import InputError, nearest
     from gst_jobflow.datasets.spec import positive_weights
     from gst_jobflow.documents import ConfigType
-    from gst_jobflow.errors import InputError, nearest
 
     weights: dict[str, float] = {}
     for text in assignments:

@@ -10,9 +10,9 @@ from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.submit_flow import Estimate, Yes, submit_flow
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.flows.aimd import AimdMaker
     from gst_jobflow.labelling.cp2k import Cp2kBackend
-    from gst_jobflow.settings import Project
 
 SCHEMES = ("born-oppenheimer", "car-parrinello")
 
@@ -50,7 +50,7 @@ def command(
 
     Example: gst submit aimd Ge1Sb2Te4 -n 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
     from gst_jobflow.flows.aimd import AimdMaker
     from gst_jobflow.labelling.choose import backend_of
 
@@ -67,10 +67,10 @@ def command(
 
 
 def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
-    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.base.errors import InputError, nearest
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.flows.aimd_run import AimdSpec
     from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello
-    from gst_jobflow.strict import checked
 
     if scheme not in SCHEMES:
         raise InputError(f"no scheme '{scheme}'", nearest(scheme, SCHEMES))
@@ -107,7 +107,7 @@ def _start(
 
 def _stage(text: str) -> dict[str, Any]:
     """Read 1200:5 or 1200-300:10."""
-    from gst_jobflow.errors import InputError
+    from gst_jobflow.base.errors import InputError
 
     temperatures, _, duration = text.partition(":")
     begin, ramp, end = temperatures.partition("-")

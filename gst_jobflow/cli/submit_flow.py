@@ -12,8 +12,8 @@ from gst_jobflow.cli.common import print_table, say
 if TYPE_CHECKING:
     from jobflow import Flow, Job
 
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.flows.estimate import Cost
-    from gst_jobflow.settings import Project
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
@@ -46,7 +46,7 @@ def submit_flow(
     InputError
         It would cost more than `launch.budget_core_hours`, or nobody knows.
     """
-    from gst_jobflow.launch.resources import ask_by_category, parse_asked
+    from gst_jobflow.base.resources import ask_by_category, parse_asked
     from gst_jobflow.launch.workflow import submit
 
     ask_by_category(flow, parse_asked(_asked))

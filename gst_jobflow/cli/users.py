@@ -10,7 +10,7 @@ import typer
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 app = typer.Typer(
     no_args_is_help=True,

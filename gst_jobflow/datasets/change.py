@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.create import SPLIT_RULE, Made, checked_weights, store_dataset
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.datasets.members import load_members
@@ -13,7 +14,6 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

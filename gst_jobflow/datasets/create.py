@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, nearest
 from gst_jobflow.datasets import references
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.fractions import thin
@@ -17,7 +18,6 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset, derive_id
-from gst_jobflow.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Structure
-from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

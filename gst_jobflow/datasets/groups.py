@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.table import places_in, texts_of
-from gst_jobflow.errors import DataError
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names
 from gst_jobflow.datasets.table import Members, Words, ids_of, joined, texts_of
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Structure
-from gst_jobflow.errors import DataError
 
 if TYPE_CHECKING:
     from gst_jobflow.store import ArtifactStore, Results

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import Members, Words, ids_of, joined, places_in, texts_of
 from gst_jobflow.documents import Label
-from gst_jobflow.errors import DataError
 from gst_jobflow.store.query import make_query
 
 if TYPE_CHECKING:

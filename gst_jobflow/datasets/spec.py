@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from gst_jobflow.base.errors import nearest
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.datasets.split import SplitSpec
-from gst_jobflow.errors import nearest
-from gst_jobflow.strict import StrictModel
 
 RANDOM_TYPES = ("hard_sphere", "rss")
 """Config types of structures that were made at random; ablations take shares of them."""

@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 from pydantic import Field
 
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.datasets.table import Members
-from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.strict import StrictModel
 
 
 class SplitSpec(StrictModel):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel
 
 SCHEMA_VERSION = 2
 """Version of all collections together; a database with a newer one is refused."""

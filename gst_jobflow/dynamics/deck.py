@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import pulse
 from gst_jobflow.dynamics.stages import (
     Anneal,
@@ -26,7 +27,6 @@ from gst_jobflow.dynamics.stages import (
     kick_count,
     steps_in,
 )
-from gst_jobflow.strict import StrictModel
 
 SERIES_COLUMNS = (
     "stage",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from gst_jobflow.devices.cell.files import DeviceFiles
+from gst_jobflow.devices.cell.replicate import Replicated, data_restart_commands
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.log import FINISHED_WORD
-from gst_jobflow.structures.device.files import DeviceFiles
-from gst_jobflow.structures.device.replicate import Replicated, data_restart_commands
 
 
 def write_restart(cell: DeviceFiles | Replicated, restart: Path, engine: LammpsEngine | None = None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Protocol, Relax
-from gst_jobflow.errors import InputError
 
 # Bytes of an atom, measured on a melt of 10,400 atoms: a gzipped frame of id, type, x, y, z with 4 decimals takes 12.6,
 # each further column of such numbers 3.4, a decimal more 0.6 in each; image flags 0.2 each. A binary restart file takes

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms

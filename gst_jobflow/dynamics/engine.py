@@ -18,11 +18,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
+from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.log import FailureClass, LoopTime
-from gst_jobflow.errors import InputError, MissingProgramError, RunError
-from gst_jobflow.processes import run_program
-from gst_jobflow.strict import StrictModel
 
 logger = logging.getLogger(__name__)
 

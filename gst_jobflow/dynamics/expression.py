@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from gst_jobflow.disk import DISK_FULL, says_full
+from gst_jobflow.base.disk import DISK_FULL, says_full
 from gst_jobflow.dynamics.deck import BLOW_UP_HALT_ID, ERROR_WORD, FINISHED_WORD, GAMMA_HALT_ID, STOPPED_WORD
 
 FailureClass = Literal[

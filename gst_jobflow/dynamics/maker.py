@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Maker, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory, derive_id
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.watch import Watch
-from gst_jobflow.errors import DataError, InputError
-from gst_jobflow.strict import checked
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -112,8 +112,8 @@ def run_recorded(
     DataError
         This is a continuation, and what it continues cannot be seen from here.
     """
-    from gst_jobflow.programs import lammps_engine
-    from gst_jobflow.settings import find_project
+    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.base.settings import find_project
     from gst_jobflow.store.context import is_continuation, job_deadline, work_directory
 
     settings = find_project().settings

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from gst_jobflow.deadline import Deadline, stopped_in_time
-from gst_jobflow.disk import FIX, says_full
+from gst_jobflow.base.deadline import Deadline, stopped_in_time
+from gst_jobflow.base.disk import FIX, says_full
+from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import deck, series
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning
@@ -36,8 +38,6 @@ from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, relaxing
 from gst_jobflow.dynamics.series import ProfileFrame, Table
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.watch import Watch, watched
-from gst_jobflow.errors import DataError, InputError, RunError
-from gst_jobflow.strict import StrictModel
 from gst_jobflow.structures.lammps_data import read_data, write_data
 
 if TYPE_CHECKING:

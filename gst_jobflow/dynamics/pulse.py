@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics import expression
 from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Profile, Pulse, Slices, kick_count, steps_in
-from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

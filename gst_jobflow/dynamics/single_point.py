@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import Frame, iter_frames
 from gst_jobflow.dynamics.log import FINISHED_WORD, loop_time
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.structures.lammps_data import write_data
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import expression
-from gst_jobflow.errors import InputError
-from gst_jobflow.strict import StrictModel
 
 #: The paper integrates everything with 2 fs and adds the energy of a pulse every 2 ps (its Methods).
 TIMESTEP_FS = 2.0

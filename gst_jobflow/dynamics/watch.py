@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gst_jobflow.base.errors import GstError
 from gst_jobflow.dynamics.dump import Frame, iter_frames
-from gst_jobflow.errors import GstError
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Maker, job
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Member, Potential, Study, derive_id, now
-from gst_jobflow.errors import DataError
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

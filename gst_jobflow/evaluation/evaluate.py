@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
-from gst_jobflow.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
 from gst_jobflow.evaluation.speed import measure, measure_in_python
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.documents import ArtifactRef
     from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 DATA_PREFIX = "evaluation-"
@@ -111,7 +111,7 @@ def _predict(
 ) -> Predicted:
     if potential.kind == "ace":
         return predict(settings, _files(results, potential, folder), chosen.atoms, cores)
-    from gst_jobflow.programs import pacemaker_runner
+    from gst_jobflow.base.programs import pacemaker_runner
 
     file = _file_of_pyace(results, potential, folder)
     return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
@@ -147,7 +147,7 @@ def _files(results: Results, potential: Potential, directory: Path) -> Potential
 def _speed(
     results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
 ) -> Speed | None:
-    from gst_jobflow.programs import lammps_engine, pacemaker_runner
+    from gst_jobflow.base.programs import lammps_engine, pacemaker_runner
 
     if not in_lammps:
         with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
-from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

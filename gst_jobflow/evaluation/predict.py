@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import MissingProgramError, RunError
+from gst_jobflow.base.errors import MissingProgramError, RunError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.settings import Settings
 
 PROGRAM = Path(__file__).with_name("predict_program.py")
 
@@ -49,7 +49,7 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     RunError
         The program fails, or predicts what is not finite (class ``nan``).
     """
-    from gst_jobflow.programs import pacemaker_runner
+    from gst_jobflow.base.programs import pacemaker_runner
 
     try:
         python = pacemaker_runner(settings).python
@@ -93,7 +93,7 @@ def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, k
 def _run_part(
     python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    from gst_jobflow.processes import run_program
+    from gst_jobflow.base.processes import run_program
 
     folder.mkdir()
     np.savez(
@@ -114,8 +114,8 @@ def _run_part(
 
 
 def _by_lammps(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]) -> Predicted:
+    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.dynamics.single_point import single_points
-    from gst_jobflow.programs import lammps_engine
 
     with tempfile.TemporaryDirectory(prefix="gst_predict_") as folder:
         points = single_points(lammps_engine(settings, n_ranks=1), potential, structures, Path(folder))

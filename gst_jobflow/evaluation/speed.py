@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Speed
-from gst_jobflow.errors import RunError
-from gst_jobflow.processes import run_program
 
 if TYPE_CHECKING:
     from ase import Atoms

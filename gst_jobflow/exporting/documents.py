@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Document
-from gst_jobflow.errors import DataError
 
 _FIX = "another program made this bundle; ask who gave it to you"
 LONGEST_LINE = 64 << 20

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset
-from gst_jobflow.errors import DataError, InputError, nearest
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.members import Row, read_rows
 from gst_jobflow.exporting.targets import check_target, finish, part_of

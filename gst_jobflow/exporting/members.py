@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Structure, unpack
-from gst_jobflow.errors import DataError
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 
 
 def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:

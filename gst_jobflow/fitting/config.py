@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.documents.base import ConfigType
-from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.strict import StrictModel, checked
 
 # (prefactor, exponent) of each atomic property. 1, 2 and 3 are those of the ablation of the paper (linear, linear +
 # square root, and a square on top); the fourth has no published setting and is an exponent between the others.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.read import LabelledStructure
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.fitting.config import FS_PARAMETERS, FitConfig, WeightsConfig
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, TRAIN_FILE
 from gst_jobflow.fitting.parse import PotentialSummary
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     import pandas as pd

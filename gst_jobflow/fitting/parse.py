@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from gst_jobflow.errors import DataError
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.strict import StrictModel
 
 SPLITS = ("train", "test")
 PARITY_FILE = "parity.npz"

@@ -18,7 +18,9 @@ from typing import Any
 
 from pydantic import Field
 
-from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.fitting.config import CoreRepulsion, FitConfig, render_input, to_yaml
 from gst_jobflow.fitting.files import (
     CONTINUED_FILE,
@@ -36,8 +38,6 @@ from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted,
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
 from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
 from gst_jobflow.fitting.start import check_start, start_text
-from gst_jobflow.processes import run_program
-from gst_jobflow.strict import StrictModel
 
 logger = logging.getLogger(__name__)
 

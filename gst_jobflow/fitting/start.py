@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig
 from gst_jobflow.fitting.parse import count_functions
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Maker, job
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Member, Potential, Study, now
-from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
-from gst_jobflow.strict import checked
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Speed
@@ -144,11 +144,11 @@ def _speed(results: Results, potential: Potential) -> Speed | None:
     import tempfile
     from pathlib import Path
 
+    from gst_jobflow.base.errors import MissingProgramError
+    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.base.settings import find_project
     from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.errors import MissingProgramError
     from gst_jobflow.evaluation.speed import measure
-    from gst_jobflow.programs import lammps_engine
-    from gst_jobflow.settings import find_project
 
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)

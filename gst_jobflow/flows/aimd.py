@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Maker, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory, derive_id, pack
 from gst_jobflow.dynamics.maker import thinned
-from gst_jobflow.errors import DataError, InputError, RunError
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
@@ -69,7 +69,7 @@ class AimdMaker(Maker):
         RunError
             CP2K failed, or not one step came to its end before the walltime.
         """
-        from gst_jobflow.settings import find_project
+        from gst_jobflow.base.settings import find_project
         from gst_jobflow.store.atoms import load_atoms
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
@@ -297,7 +297,7 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
     InputError
         The atoms do not make up the composition.
     """
-    from gst_jobflow.strict import checked
+    from gst_jobflow.base.strict import checked
 
     pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}

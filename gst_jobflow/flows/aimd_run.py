@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from gst_jobflow.deadline import Deadline, stopped_in_time
+from gst_jobflow.base.deadline import Deadline, stopped_in_time
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, steps_in
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling import cp2k_md
 from gst_jobflow.labelling.cp2k import HARTREE_EV, Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     from ase import Atoms

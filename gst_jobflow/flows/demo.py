@@ -11,22 +11,22 @@ from typing import Any, Literal
 from jobflow import Flow, Job, Maker, job
 from pydantic import Field
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.datasets.maker import DatasetMaker
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.devices.cell import CrossPointSpec
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.operations import OperationSpec
+from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.documents import Study, now
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
-from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
-from gst_jobflow.flows.cycle import CycleMaker
-from gst_jobflow.flows.operations import OperationSpec
-from gst_jobflow.flows.programme import CyclePlan
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.maker import LabelMaker
-from gst_jobflow.strict import StrictModel
-from gst_jobflow.structures.device import CrossPointSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
@@ -139,8 +139,8 @@ def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]
     members
         Role to (collection, id).
     """
+    from gst_jobflow.base.settings import find_project
     from gst_jobflow.report.page import build_study_page
-    from gst_jobflow.settings import find_project
     from gst_jobflow.store.context import job_results
 
     results = job_results()

@@ -11,34 +11,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.categories import category_of
-from gst_jobflow.deadline import walltime_s
+from gst_jobflow.base.categories import category_of
+from gst_jobflow.base.deadline import walltime_s
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.devices.branch import check_state, geometry_of_state
+from gst_jobflow.devices.cell import barrier_spec, device_counts
+from gst_jobflow.devices.cell_maker import melt_quench_stages
+from gst_jobflow.devices.cycle import CycleMaker, run_operation
+from gst_jobflow.devices.heating import Geometry, geometry_of_spec
+from gst_jobflow.devices.operations import stages_of
+from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.documents import Structure, Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import forecast_bytes
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Protocol
-from gst_jobflow.errors import InputError
 from gst_jobflow.flows.aimd import AimdMaker
-from gst_jobflow.flows.branch import check_state, geometry_of_state
-from gst_jobflow.flows.cycle import CycleMaker, run_operation
-from gst_jobflow.flows.device_cell import melt_quench_stages
-from gst_jobflow.flows.heating import Geometry, geometry_of_spec
-from gst_jobflow.flows.operations import stages_of
-from gst_jobflow.flows.programme import CyclePlan
 from gst_jobflow.labelling.cost import CostModel, cost_model
 from gst_jobflow.labelling.cp2k_md import md_method
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import CLUSTERS, resources
-from gst_jobflow.launch.resources import QUEUE_KEY
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
-from gst_jobflow.structures.device import barrier_spec, device_counts
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 _NEWEST = 40
 """Runs that a speed is taken from."""
@@ -279,7 +279,7 @@ def _asked(job: Job, project: Project) -> dict[str, Any]:
 
 
 def _cores(job: Job, project: Project) -> int:
-    from gst_jobflow.programs import cores
+    from gst_jobflow.base.programs import cores
 
     asked = _asked(job, project)
     if not asked:

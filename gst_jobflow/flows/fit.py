@@ -8,7 +8,7 @@ from typing import Any
 
 from jobflow import Flow, Job, Maker
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.evaluation.ensemble import EnsembleMaker
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.devices.cell import CrossPointSpec
+from gst_jobflow.devices.operations import Reset, Rest, Set
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax
-from gst_jobflow.errors import InputError, nearest
 from gst_jobflow.fitting.config import (
     BackendConfig,
     CoreRepulsion,
@@ -25,14 +27,12 @@ from gst_jobflow.fitting.config import (
 )
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
-from gst_jobflow.flows.operations import Reset, Rest, Set
 from gst_jobflow.flows.structures import CrystalSpec
-from gst_jobflow.structures.device import CrossPointSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.settings import Project
 
 Distances = tuple[float, float, float]
 

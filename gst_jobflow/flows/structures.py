@@ -10,7 +10,7 @@ import numpy as np
 from jobflow import Maker, job
 from pydantic import Field, model_validator
 
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Job, Maker, Response, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.errors import GstError, InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Dataset, Potential, Study, now
-from gst_jobflow.errors import GstError, InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import Ending, SearchPlan, point_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row, front, trial_uuid
 from gst_jobflow.hyperopt.space import config_of
-from gst_jobflow.strict import checked
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -240,9 +240,9 @@ def trial_config(study: Study, trial: int) -> FitConfig:
 
 def finish(results: Results, study: Study) -> dict[str, Any]:
     """Write what a search found: the best, the front, the surrogate, the members; and its page."""
+    from gst_jobflow.base.settings import find_project
     from gst_jobflow.flows.demo import page_of
     from gst_jobflow.report.page import build_study_page
-    from gst_jobflow.settings import find_project
 
     results = _unspooled(results)
     best, outcome = best_row(study.table), found(study)

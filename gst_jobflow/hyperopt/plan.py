@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt.propose import StartKind
 from gst_jobflow.hyperopt.space import Space
-from gst_jobflow.strict import StrictModel
 
 MOST_FITS = 400
 """A search is one workflow with a firework for each fit, and FireWorks' cost of a launch grows with its size."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.fitting.config import FS_PARAMETERS, FitConfig
-from gst_jobflow.strict import StrictModel, checked
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic import ValidationError
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ConfigType, Label, Structure, pack
 from gst_jobflow.documents.base import derive_id
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.importing.checks import check_atoms
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.records import computed_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.importing.options import ImportOptions
     from gst_jobflow.importing.records import Computed, Record
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 
 def build(record: Record, options: ImportOptions, artifacts: ArtifactStore | None) -> tuple[Structure, Label | None]:

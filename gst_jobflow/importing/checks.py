@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import unpack
-from gst_jobflow.errors import DataError
 from gst_jobflow.structures.lattice import lengths_A, volume_A3
 
 if TYPE_CHECKING:

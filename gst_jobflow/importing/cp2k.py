@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.cp2k_input import Section, input_atoms, input_cell, input_method, parse_input
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
 from gst_jobflow.importing.records import Record

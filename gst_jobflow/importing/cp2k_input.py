@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import orjson
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
 from gst_jobflow.importing.records import Record
 

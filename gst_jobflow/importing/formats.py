@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.importing.ase_db import read_ase_db
 from gst_jobflow.importing.cp2k import check_cp2k, read_cp2k
 from gst_jobflow.importing.extxyz import read_extxyz

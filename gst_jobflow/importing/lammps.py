@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import box_of
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
 from gst_jobflow.importing.records import Record
 from gst_jobflow.structures.document_fields import content_hash

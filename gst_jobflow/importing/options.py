@@ -8,9 +8,9 @@ from typing import Any, get_args
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import ConfigType
-from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.strict import StrictModel
 
 
 class ImportOptions(StrictModel):

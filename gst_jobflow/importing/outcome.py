@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.build import build
 from gst_jobflow.importing.records import unread_label
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.importing.options import ImportOptions
     from gst_jobflow.importing.records import Record
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential, PotentialFiles, derive_id
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.fitting.parse import PotentialSummary, count_functions
 
 if TYPE_CHECKING:

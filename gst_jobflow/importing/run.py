@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.importing.checks import EnergyWatch, UnitWatch
 from gst_jobflow.importing.formats import check_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome
 from gst_jobflow.importing.workers import outcomes
-from gst_jobflow.store.artifacts import ArtifactStore
+from gst_jobflow.store.files.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from gst_jobflow.store.results import Results

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, Pieces, open_bytes, open_text
 from gst_jobflow.importing.records import Record
 from gst_jobflow.structures.document_fields import content_hash

@@ -14,19 +14,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.processes import die_with_parent
+from gst_jobflow.base.programs import cores
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS
-from gst_jobflow.errors import RunError
 from gst_jobflow.importing.extxyz import cut_frames, parse_frame
 from gst_jobflow.importing.formats import format_of, read_records
 from gst_jobflow.importing.outcome import Outcome, outcome_of
 from gst_jobflow.importing.records import Record
 from gst_jobflow.importing.worker import Chunk
-from gst_jobflow.processes import die_with_parent
-from gst_jobflow.programs import cores
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 _CHUNK_FRAMES = 64
 _CHUNK_BYTES = 1 << 19

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.calculators import KNOWN

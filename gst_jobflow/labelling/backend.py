@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from pydantic import Field
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gst_jobflow.processes import die_with_parent, end_group
+from gst_jobflow.base.processes import die_with_parent, end_group
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 
 if TYPE_CHECKING:
     from gst_jobflow.labelling.ase_calculator import AseBackend
@@ -80,8 +80,8 @@ def calculator_backend(calculator: str, options: dict[str, Any], where: str = "a
     MissingProgramError
         Its module is not installed, or a file is not there.
     """
+    from gst_jobflow.base.strict import checked
     from gst_jobflow.labelling.ase_calculator import AseBackend
-    from gst_jobflow.strict import checked
 
     if unknown := sorted(set(options) - {"parameters", "options", *_FIELDS}):
         raise InputError(

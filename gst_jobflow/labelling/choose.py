@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gst_jobflow.errors import InputError, nearest
-from gst_jobflow.strict import checked, merged
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked, merged
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.labelling.backend import BackendModel, LabelBackend
-    from gst_jobflow.settings import Project
 
 BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.processes import Finished, run_program
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.processes import Finished, run_program
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, check_kinds, cp2k_version, dft_lines, subsys_lines
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import CURRENT_JOB, Maker, job
 
-from gst_jobflow.categories import in_category
-from gst_jobflow.deadline import stopped_in_time
-from gst_jobflow.disk import DISK_FULL, FIX, has_room, is_full, says_full
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.deadline import stopped_in_time
+from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
+from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
+from gst_jobflow.base.processes import end_programs_in
+from gst_jobflow.base.programs import cores
 from gst_jobflow.documents import Label, Structure, pack
-from gst_jobflow.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
 from gst_jobflow.labelling.cost import dealt
-from gst_jobflow.processes import end_programs_in
-from gst_jobflow.programs import cores
 
 if TYPE_CHECKING:
-    from gst_jobflow.deadline import Deadline
+    from gst_jobflow.base.deadline import Deadline
     from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class LabelMaker(Maker):
         RunError
             Not one calculation came to its end before the walltime.
         """
-        from gst_jobflow.settings import find_project
+        from gst_jobflow.base.settings import find_project
         from gst_jobflow.store.context import continuation, job_deadline, job_results
 
         chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from gst_jobflow.errors import InputError
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 
 # 2**53: beyond it not every integer is a float, so larger integers keep their own text
 _EXACT_FLOAT = 9007199254740992

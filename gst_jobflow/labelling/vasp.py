@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from pydantic import Field, model_validator
 
-from gst_jobflow.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.strict import StrictModel
 
 if TYPE_CHECKING:
     from ase import Atoms

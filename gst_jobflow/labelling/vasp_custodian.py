@@ -27,9 +27,9 @@ from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from pymatgen.io.vasp.inputs import Incar, Poscar
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.processes import die_with_parent, end_group
 from gst_jobflow.labelling.vasp import PATH_KEYS
-from gst_jobflow.processes import die_with_parent, end_group
 
 logger = logging.getLogger(__name__)
 

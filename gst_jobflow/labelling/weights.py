@@ -7,7 +7,7 @@ import importlib.util
 from functools import lru_cache
 from pathlib import Path
 
-from gst_jobflow.errors import MissingProgramError
+from gst_jobflow.base.errors import MissingProgramError
 
 _BLOCK = 1 << 20
 

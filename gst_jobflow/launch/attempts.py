@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gst_jobflow.disk import DISK_FULL, FIX, has_room, is_full, says_full
-from gst_jobflow.documents import Attempt, derive_id, now
-from gst_jobflow.errors import (
+from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
+from gst_jobflow.base.errors import (
     DatabaseError,
     DataError,
     GstError,
@@ -22,7 +21,8 @@ from gst_jobflow.errors import (
     NoDocumentError,
     RunError,
 )
-from gst_jobflow.processes import is_alive
+from gst_jobflow.base.processes import is_alive
+from gst_jobflow.documents import Attempt, derive_id, now
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gst_jobflow.categories import CATEGORIES
-from gst_jobflow.errors import InputError
-from gst_jobflow.launch.resources import Resources
-from gst_jobflow.settings import PROJECT_VARIABLE
+from gst_jobflow.base.categories import CATEGORIES
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import Resources
+from gst_jobflow.base.settings import PROJECT_VARIABLE
 from gst_jobflow.store.connect import AUTH_SOURCE, LOOPBACK, Connection, connection, job_store_arguments
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 CONFIG_FILES = ("my_launchpad.yaml", "my_fworker.yaml", "my_qadapter.yaml", "FW_config.yaml", "jobflow.yaml")
 SECRET_FILES = ("my_launchpad.yaml", "jobflow.yaml")

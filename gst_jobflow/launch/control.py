@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Attempt, now
-from gst_jobflow.errors import InputError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.firetask import CANCEL_SIGNAL
@@ -19,7 +19,7 @@ from gst_jobflow.launch.recover import reservation_of
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.store import Results
 
 WAITING = ("READY", "WAITING", "RESERVED")

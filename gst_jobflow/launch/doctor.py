@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gst_jobflow.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.processes import die_with_parent, end_group
 from gst_jobflow.launch.configs import CLUSTERS
-from gst_jobflow.processes import die_with_parent, end_group
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project, Settings
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.settings import Project, Settings
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def checks(
     list of Check
         In the order of the table.
     """
-    from gst_jobflow.settings import Settings
+    from gst_jobflow.base.settings import Settings
 
     settings = project.settings if project else Settings()
     asked = Asked(project, settings, profile or settings.profile)
@@ -352,7 +352,7 @@ def lammps(asked: Asked) -> Found:
 
 def pacemaker(asked: Asked) -> Found:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.programs import pacemaker_runner
+    from gst_jobflow.base.programs import pacemaker_runner
 
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
@@ -515,7 +515,7 @@ _PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_fro
 
 
 def _engine(asked: Asked) -> LammpsEngine:
-    from gst_jobflow.programs import lammps_engine
+    from gst_jobflow.base.programs import lammps_engine
 
     return lammps_engine(asked.settings)
 

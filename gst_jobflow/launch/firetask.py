@@ -15,14 +15,14 @@ from fireworks import FWAction, explicit_serialize
 from fireworks.core import rocket
 from jobflow.managers.fireworks import JobFiretask
 
-from gst_jobflow.categories import category_of
-from gst_jobflow.errors import DatabaseError, RunError
-from gst_jobflow.launch.resources import QUEUE_KEY
+from gst_jobflow.base.categories import category_of
+from gst_jobflow.base.errors import DatabaseError, RunError
+from gst_jobflow.base.resources import QUEUE_KEY
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.store import Results
     from gst_jobflow.store.connect import Kept
 
@@ -146,7 +146,7 @@ def _ingest_earlier(results: Results, job_uuid: str) -> int:
 
 
 def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
-    from gst_jobflow.settings import PROJECT_FILE, PROJECT_VARIABLE, find_project
+    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE, find_project
     from gst_jobflow.store.connect import is_launchpad_of
 
     recorded_at = fw_spec.get(PROJECT_KEY)
@@ -167,7 +167,7 @@ _projects: dict[tuple[Any, ...], Project] = {}
 
 def _opened(root: Path) -> Project:
     """Open a project; its settings are read again only where they may have changed since the last job."""
-    from gst_jobflow.settings import ENV_PREFIX, PROJECT_FILE, find_project
+    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, find_project
 
     found = (root / PROJECT_FILE).stat()
     names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gst_jobflow.categories import CATEGORIES
-from gst_jobflow.errors import DatabaseError, InputError, MissingProgramError
+from gst_jobflow.base.categories import CATEGORIES
+from gst_jobflow.base.errors import DatabaseError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
 
 if TYPE_CHECKING:
     from fireworks import FWorker, LaunchPad
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 OTHER = "other"
 """Jobs without a category of ours: they go by `my_qadapter.yaml` as it is."""

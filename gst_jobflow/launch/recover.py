@@ -18,21 +18,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.categories import CATEGORIES
-from gst_jobflow.disk import DISK_FULL, FIX, has_room, says_full
+from gst_jobflow.base.categories import CATEGORIES
+from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, says_full
+from gst_jobflow.base.errors import DatabaseError, GstError
+from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.documents import Attempt, derive_id, now
-from gst_jobflow.errors import DatabaseError, GstError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.firetask import CATEGORY_KEY
-from gst_jobflow.launch.resources import QUEUE_KEY
 from gst_jobflow.launch.slurm import QueueJob
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
-    from gst_jobflow.settings import Project, QueueSettings
+    from gst_jobflow.base.settings import Project, QueueSettings
     from gst_jobflow.store import Results
 
 SILENT_HOST_S = 300.0

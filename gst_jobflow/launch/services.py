@@ -26,8 +26,8 @@ from urllib.parse import quote_plus
 
 import psutil
 
-from gst_jobflow.errors import DatabaseError, MissingProgramError
-from gst_jobflow.processes import is_alive
+from gst_jobflow.base.errors import DatabaseError, MissingProgramError
+from gst_jobflow.base.processes import is_alive
 from gst_jobflow.store.connect import (
     LOOPBACK,
     Connection,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 log = logging.getLogger(__name__)
 

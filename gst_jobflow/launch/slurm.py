@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gst_jobflow.errors import MissingProgramError, RunError
+from gst_jobflow.base.errors import MissingProgramError, RunError
 
 ENDED = {
     "BOOT_FAIL": "node",

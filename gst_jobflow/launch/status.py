@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.errors import GstError
+from gst_jobflow.base.errors import GstError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.slurm import QueueJob
 

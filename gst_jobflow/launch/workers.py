@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gst_jobflow.errors import RunError
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.processes import die_with_parent, end_group
+from gst_jobflow.base.settings import CORES_VARIABLE, WORKERS_VARIABLE
 from gst_jobflow.launch.configs import environment as project_environment
-from gst_jobflow.processes import die_with_parent, end_group
-from gst_jobflow.settings import CORES_VARIABLE, WORKERS_VARIABLE
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 MOST_RESTARTS = 3

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.launch.firetask import record_all
 
 if TYPE_CHECKING:
     from fireworks import Workflow
     from jobflow import Flow, Job
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 MAX_FIREWORKS = 500
 """FireWorks' cost of a launch grows with the size of its workflow (0.04 s + 56 µs a firework): pack work instead."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
-from gst_jobflow.errors import DataError, GstError
 from gst_jobflow.hyperopt.rows import best_row, trial_uuid
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.references import least_squares
 from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
 from gst_jobflow.documents import unpack
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.store.query import make_query
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.report import figures, palette, search, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
 from gst_jobflow.report.elements import Figure, Table

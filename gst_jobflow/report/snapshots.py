@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, GstError
+from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.report import palette
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Pictures and OVITO's version, or what was wrong."""
     from importlib.util import find_spec
 
-    from gst_jobflow.processes import run_program
+    from gst_jobflow.base.processes import run_program
 
     if find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.selection.frames import Found, start_of
 from gst_jobflow.selection.grade import Grade, gammas
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
-    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 
@@ -50,8 +50,8 @@ def grade(
     MissingProgramError
         There is no LAMMPS.
     """
+    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.programs import lammps_engine
 
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, InputError, RunError
+from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.selection.clusters import Cluster, Frame, centres, part_seam, seam_problem
 from gst_jobflow.selection.grade import gammas
 from gst_jobflow.selection.seam import relax_seam
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.selection.frames import Found
     from gst_jobflow.selection.pick import Rows
-    from gst_jobflow.settings import Settings
     from gst_jobflow.store import Results
 
 MOST_OF_A_FRAME = 200
@@ -143,8 +143,8 @@ def choose_clusters(
     InputError
         No atom of any frame has a grade within the limits, or as :func:`find_centres`.
     """
+    from gst_jobflow.base.programs import lammps_engine
     from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.programs import lammps_engine
     from gst_jobflow.selection.pick import pick
 
     engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)

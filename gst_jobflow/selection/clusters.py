@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
 
 SHELL_A = 0.5

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 
 FEWEST_VALUES = 20
 """Of a series that anything is said about."""

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Potential, Structure, Trajectory
-from gst_jobflow.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms

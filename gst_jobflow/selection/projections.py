@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.base.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.settings import Settings
 
 PROGRAM = Path(__file__).with_name("projections_program.py")
 
@@ -37,8 +37,8 @@ def coordinates(
     RunError
         The program fails.
     """
-    from gst_jobflow.processes import run_program
-    from gst_jobflow.programs import pacemaker_runner
+    from gst_jobflow.base.processes import run_program
+    from gst_jobflow.base.programs import pacemaker_runner
 
     if not (potential.yaml and potential.asi):
         raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")

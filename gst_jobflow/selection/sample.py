@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.course import (
     ROUNDING_PS,

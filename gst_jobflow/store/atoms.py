@@ -13,7 +13,7 @@ from gst_jobflow.structures.document_fields import identified
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore
     from gst_jobflow.store.results import Results
 
 

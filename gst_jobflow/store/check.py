@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
-from gst_jobflow.processes import is_alive
-from gst_jobflow.store.artifacts import ArtifactStore
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION
-from gst_jobflow.store.gridfs_files import GridFsFiles
-from gst_jobflow.store.migrate import load_schema, migrate
-from gst_jobflow.store.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.files.gridfs_files import GridFsFiles
+from gst_jobflow.store.schema.migrate import load_schema, migrate
+from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from gst_jobflow.errors import DatabaseError
+from gst_jobflow.base.errors import DatabaseError
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 LOOPBACK = "127.0.0.1"
 AUTH_SOURCE = "admin"
@@ -268,7 +268,7 @@ def kept(project: Project) -> Kept:
 def _require_current(database: Database) -> None:
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.store.versions import require_current
+    from gst_jobflow.store.schema.versions import require_current
 
     try:
         require_current(database)

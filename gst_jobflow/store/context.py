@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobflow import Job
 
-    from gst_jobflow.deadline import Deadline
-    from gst_jobflow.settings import Settings
+    from gst_jobflow.base.deadline import Deadline
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.store.results import Results
 
 
 def job_results() -> Results:
     """Results for a job: what it writes goes to a manifest in its launch directory (the current one) first."""
-    from gst_jobflow.settings import find_project
+    from gst_jobflow.base.settings import find_project
     from gst_jobflow.store.results import Results
 
     return Results.open(find_project(), spool_dir=Path.cwd())
@@ -88,6 +88,6 @@ def is_continuation() -> bool:
 
 def job_deadline(settings: Settings) -> Deadline | None:
     """When the running job has to end: by its SLURM job, else by the setting ``launch.walltime``."""
-    from gst_jobflow import deadline
+    from gst_jobflow.base import deadline
 
     return deadline.job_deadline(time.time(), settings.launch.walltime)

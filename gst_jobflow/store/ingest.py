@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
-from gst_jobflow.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.store import manifest
 from gst_jobflow.store.results import apply, insert_each
 

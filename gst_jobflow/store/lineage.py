@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef
-from gst_jobflow.errors import DataError, InputError, nearest
 from gst_jobflow.store.query import COLUMNS, pick
 from gst_jobflow.store.results import collection_of, public
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.store.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore
     from gst_jobflow.store.results import Results
 
 SHORTEST_PREFIX = 6

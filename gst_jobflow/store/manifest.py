@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Document
-from gst_jobflow.errors import DataError
-from gst_jobflow.store.migrations import upgrade_document
+from gst_jobflow.store.schema.migrations import upgrade_document
 
 MANIFEST_NAME = "gst_manifest.jsonl"
 TORN = b" #torn\n"

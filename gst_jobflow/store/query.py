@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 from pydantic import BaseModel
 
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import (
     Attempt,
     Cycle,
@@ -28,7 +29,6 @@ from gst_jobflow.documents import (
     Trajectory,
     unpack,
 )
-from gst_jobflow.errors import InputError, nearest
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pymongo.cursor import Cursor
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 

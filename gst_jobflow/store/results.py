@@ -7,19 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from gst_jobflow.disk import is_full
+from gst_jobflow.base.disk import is_full
+from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
-from gst_jobflow.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.store import manifest
-from gst_jobflow.store.artifacts import ArtifactStore
 from gst_jobflow.store.connect import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
+from gst_jobflow.store.files.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 logger = logging.getLogger(__name__)
 DocumentT = TypeVar("DocumentT", bound=Document)
@@ -509,7 +509,7 @@ def collection_of(name: str) -> type[Document]:
     InputError
         There is no such collection.
     """
-    from gst_jobflow.errors import InputError, nearest
+    from gst_jobflow.base.errors import InputError, nearest
 
     if name not in DOCUMENTS:
         raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote_plus
 
-from gst_jobflow.errors import DatabaseError, InputError, nearest
+from gst_jobflow.base.errors import DatabaseError, InputError, nearest
 from gst_jobflow.store.connect import (
     LOOPBACK,
     Connection,
@@ -35,7 +35,7 @@ from gst_jobflow.store.connect import (
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)

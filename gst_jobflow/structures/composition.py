@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal
 
-from gst_jobflow.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, nearest
 
 Rounding = Literal["exact", "nearest"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import smallest_distance
 from gst_jobflow.structures.lattice import reciprocal_rows, volume_A3

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.errors import InputError
-from gst_jobflow.strict import StrictModel
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.structures.composition import Rounding, atom_counts, parse_formula
 from gst_jobflow.structures.contacts import (
     PairDistances,

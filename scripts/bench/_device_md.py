@@ -88,9 +88,9 @@ class Bench:
 
     def ours(self, steps: int, gamma_every: int = 0) -> Times:
         """A pulse, as the operation of a cycle runs it."""
+        from gst_jobflow.devices.programme import CycleSettings
         from gst_jobflow.dynamics.deck import Output
         from gst_jobflow.dynamics.protocol import run_protocol
-        from gst_jobflow.flows.programme import CycleSettings
 
         settings = CycleSettings(output=Output(gamma_every=gamma_every))
         options = settings.run_options(groups=self.groups)
@@ -104,10 +104,10 @@ class Bench:
         )
 
     def _pulse(self, steps: int) -> Protocol:
+        from gst_jobflow.devices.heating import geometry_of_atoms
+        from gst_jobflow.devices.operations import Reset, stages_of
         from gst_jobflow.dynamics.protocol import read_data_file
         from gst_jobflow.dynamics.stages import TIMESTEP_FS, Protocol, Pulse
-        from gst_jobflow.flows.heating import geometry_of_atoms
-        from gst_jobflow.flows.operations import Reset, stages_of
 
         first, last = self.groups["mobile"].ranges[0]
         geometry = geometry_of_atoms(read_data_file(self.start, self.potential.elements), (first, last), False)
@@ -129,13 +129,13 @@ def timed(run: Callable[[], float]) -> Times:
 
 def prepared(size: str, potential_path: Path, folder: Path) -> Bench:
     """Build a cross-point cell with a hard-sphere barrier, relax it a little, and heat it to 600 K."""
+    from gst_jobflow.devices.cell import CrossPointSpec, build_device
+    from gst_jobflow.devices.cell.source import hard_sphere_barrier
     from gst_jobflow.dynamics.deck import Group
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.dynamics.protocol import RunOptions, run_protocol
     from gst_jobflow.dynamics.stages import Anneal, Protocol, Relax
     from gst_jobflow.exporting.potential import read_potential
-    from gst_jobflow.structures.device import CrossPointSpec, build_device
-    from gst_jobflow.structures.device.source import hard_sphere_barrier
 
     engine, potential = LammpsEngine.discover(), read_potential(potential_path)
     formula = "Ge1Sb2Te4" if "Ge" in potential.elements else "Sb2Te3"

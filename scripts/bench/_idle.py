@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 from _common import Row
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store.connect import connect, read_state
 
 SCRIPTS = Path(__file__).resolve().parents[1]

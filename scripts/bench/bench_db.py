@@ -31,6 +31,7 @@ import psutil
 from _common import Row, as_markdown, machine, versions
 from _synthetic import write_synthetic
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import (
     ArtifactRef,
     Cycle,
@@ -43,7 +44,6 @@ from gst_jobflow.documents import (
     Trajectory,
     derive_id,
 )
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.query import make_query, summarise
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, reduced_formula

@@ -31,10 +31,10 @@ import numpy as np
 from _common import Row, as_markdown, machine, versions
 from _device_md import md_rows
 
-from gst_jobflow.errors import GstError
+from gst_jobflow.base.errors import GstError
 
 if TYPE_CHECKING:
-    from gst_jobflow.structures.device import CrossPointSpec, MushroomSpec
+    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
 
 PARTS = ("build", "dump", "md")
 SIZES = ("small", "full")
@@ -55,7 +55,7 @@ REPEATS = {"small": 3, "full": 3}
 
 
 def spec_of(kind: str, repeat: tuple[int, int, int]) -> CrossPointSpec | MushroomSpec:
-    from gst_jobflow.structures.device import CrossPointSpec, MushroomSpec
+    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
 
     if kind == "cross-point":
         return CrossPointSpec.paper(repeat=repeat)
@@ -66,8 +66,8 @@ def build(kind: str, repeat: tuple[int, int, int], folder: Path) -> dict[str, fl
     """Make and write a cell; the time of it, and the largest memory of this process."""
     from ase.io import read
 
-    from gst_jobflow.structures.device import device_counts
-    from gst_jobflow.structures.device.files import write_device
+    from gst_jobflow.devices.cell import device_counts
+    from gst_jobflow.devices.cell.files import write_device
 
     spec = spec_of(kind, repeat)
     barrier = read(folder / f"{kind}.xyz")
@@ -107,7 +107,7 @@ def alone(what: str, *arguments: Any) -> dict[str, float]:
 def build_rows(size: str, folder: Path) -> Iterator[Row]:
     from ase.io import write
 
-    from gst_jobflow.structures.device.source import hard_sphere_barrier
+    from gst_jobflow.devices.cell.source import hard_sphere_barrier
 
     per_atom_us = 0.0
     for kind, repeat in CELLS[size].items():

@@ -24,7 +24,7 @@ from _search import search_rows
 from _synthetic import _frame
 from bench_db import _resident_MB, gst, new_project
 
-from gst_jobflow.settings import Project
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
 
@@ -42,7 +42,7 @@ from pathlib import Path
 from gst_jobflow.datasets import load_split
 from gst_jobflow.documents import Dataset
 from gst_jobflow.fitting.frame import to_dataframe, write_pckl
-from gst_jobflow.settings import find_project
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.store import Results
 results = Results.open(find_project())
 dataset = results.get(Dataset, sys.argv[1])

@@ -86,11 +86,11 @@ def has_extxyz() -> bool:
 @contextmanager
 def server(root: Path) -> Iterator[tuple[Results, int]]:
     """A project with a mongod of its own: its results, and the server's pid."""
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod, make_credentials
-    from gst_jobflow.settings import Project
     from gst_jobflow.store.connect import read_state
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
 
     root.mkdir()
     with socket.socket() as probe:

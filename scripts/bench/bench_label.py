@@ -26,8 +26,8 @@ from bench_db import gst, new_project
 from by_hand_labels import KEYWORDS
 from in_turns import Arm, Used, in_turns
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import environment
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:

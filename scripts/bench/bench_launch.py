@@ -26,9 +26,9 @@ from _common import Row, as_markdown, machine, versions
 from _idle import idle_rows
 from bench_db import gst, new_project
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.firetask import PROJECT_KEY, record_all
 from gst_jobflow.launch.workflow import MAX_FIREWORKS
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:

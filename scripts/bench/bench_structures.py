@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from _common import Row, main, seconds
 
+from gst_jobflow.devices.cell import CrossPointSpec, barrier_spec, build_device
 from gst_jobflow.structures.crystals import trigonal
-from gst_jobflow.structures.device import CrossPointSpec, barrier_spec, build_device
 from gst_jobflow.structures.document_fields import content_hash
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate, min_distance
 from gst_jobflow.structures.lammps_data import write_data

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.spacegroup import crystal
 
 from gst_jobflow.analysis.crystallinity import crystal_profile, crystallinity
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 
 pytest.importorskip("ovito")
 

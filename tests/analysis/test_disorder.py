@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from gst_jobflow.analysis.disorder import largest_region, order_map
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 
 
 def crystal() -> Atoms:

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from gst_jobflow.analysis.distributions import radial_distribution
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 
 
 def test_an_ideal_gas_has_no_structure():

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from gst_jobflow.analysis.profiles import density_profile, mean_profile, temperature_profile
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 
 
 def test_two_temperatures_are_seen_where_they_are():

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.artifacts import seconds
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import Results
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from fireworks import FWorker
 from jobflow import Flow
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.launch.attempts import _begin
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
@@ -21,7 +21,7 @@ from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add, grow_badly
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

@@ -13,7 +13,7 @@ from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 Gst = Callable[..., tuple[int, str, str]]

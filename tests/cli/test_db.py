@@ -7,9 +7,9 @@ import socket
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import SCHEMA_VERSION, Attempt, now
-from gst_jobflow.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import read_credentials
 from tests.documents.test_documents import label, structure
@@ -135,7 +135,7 @@ def test_errors_of_driver_and_disk_are_one_line(gst, project, tmp_path, monkeypa
     monkeypatch.setattr("gst_jobflow.store.check.check", fail(AutoReconnect("mongodb://user:secret@host")))
     gone = gst(project, "db", "check").exception
     assert isinstance(gone, DatabaseError) and gone.fix and "secret" not in str(gone)
-    monkeypatch.setattr("gst_jobflow.store.backup._write", fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr("gst_jobflow.archive.backup._write", fail(OSError(28, "No space left on device")))
     full = gst(project, "db", "backup", str(tmp_path / "b.tar")).exception
     assert isinstance(full, DataError) and "No space left" in str(full)
     assert not list(tmp_path.glob("*.tar")) and not list(tmp_path.glob(".gst-*"))

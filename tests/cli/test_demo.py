@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.launch.status import status
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 ONLY = ("demo", "--size", "tiny", "--submit-only")
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from ase.io import write
 
+from gst_jobflow.devices.cell import MushroomSpec
+from gst_jobflow.devices.cell.source import hard_sphere_barrier
 from gst_jobflow.documents import ArtifactRef, Potential, Structure
 from gst_jobflow.documents.potential import PotentialFiles
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of, structure_document
 from gst_jobflow.store.connect import connect
-from gst_jobflow.structures.device import MushroomSpec
-from gst_jobflow.structures.device.source import hard_sphere_barrier
 from gst_jobflow.structures.lammps_data import read_data
 from tests.cli.test_main import gst
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 MUSHROOM = ("structures", "device", "mushroom", "--repeat", "6x4x6", "--barrier-thickness", "12")
 

@@ -6,8 +6,8 @@ import os
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import MissingProgramError
 from gst_jobflow.launch import doctor
 from gst_jobflow.launch.doctor import ALL, Entry, Found
 

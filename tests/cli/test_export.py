@@ -14,7 +14,7 @@ from tests.report import synthetic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.mark.mongo

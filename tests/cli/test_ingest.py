@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import manifest
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError
-from gst_jobflow.settings import Project
 from gst_jobflow.store.connect import connection, credentials_file, uri_file
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.main import get_command
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import parse_assignments
 from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 GST = [sys.executable, "-c", "from gst_jobflow.cli.main import main; main()"]
 

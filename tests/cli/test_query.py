@@ -16,7 +16,7 @@ from tests.store.test_query import add_structures, number_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.mark.mongo

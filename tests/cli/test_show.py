@@ -13,7 +13,7 @@ from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.mark.mongo

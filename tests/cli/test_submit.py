@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Potential
 from gst_jobflow.documents.potential import PotentialFiles
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
@@ -21,7 +21,7 @@ from tests.fitting.stored import teacher_dataset
 from tests.flows.test_estimate import add_run
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "-n", "1000")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.main import app
-from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, md_method
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.connect import connect

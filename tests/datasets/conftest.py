@@ -14,7 +14,7 @@ from gst_jobflow.store import Results
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.fixture

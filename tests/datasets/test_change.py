@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import (
     DatasetSpec,
     SplitSpec,
@@ -25,7 +26,6 @@ from gst_jobflow.datasets import (
 from gst_jobflow.datasets.diff import BOTH, MOVED, ONLY_FIRST, ONLY_SECOND
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.documents import Dataset
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels, members_of
 

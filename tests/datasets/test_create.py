@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import DatasetSpec, SplitSpec, create_dataset, load_members, load_split, read_members
 from gst_jobflow.datasets import create as create_module
 from gst_jobflow.documents import Dataset, Label
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels, number_id
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.duplicates import NEIGHBOURS, REACH_A, _match, _summary, environments, near_duplicates
 from gst_jobflow.datasets.select import select
 from gst_jobflow.documents import Label
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from tests.datasets.conftest import add_labels

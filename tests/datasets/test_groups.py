@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import ids_of
-from gst_jobflow.errors import DataError
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels, number_id
 

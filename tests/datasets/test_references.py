@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.references import free_atoms, least_squares
-from gst_jobflow.errors import DataError
 from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from tests.datasets.conftest import add_labels, members_of

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
-from gst_jobflow.errors import DataError, InputError
 from tests.datasets.conftest import members_of
 
 ROWS = st.lists(st.tuples(st.integers(0, 25), st.sampled_from(["aimd", "crystal", "rss"])), min_size=2, max_size=60)

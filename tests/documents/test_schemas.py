@@ -11,11 +11,11 @@ import pytest
 
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.documents.schemas import collection_schema, main, schema_text
-from gst_jobflow.store.migrate import load_schema
+from gst_jobflow.store.schema.migrate import load_schema
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 FOLDER = Path(__file__).parents[2] / "db_schemas"
 

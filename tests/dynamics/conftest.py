@@ -10,9 +10,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import LammpsEngine
-from gst_jobflow.errors import MissingProgramError
 
 ELEMENTS = ["Sb", "Te"]
 

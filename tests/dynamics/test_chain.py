@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gst_jobflow.deadline import Deadline
+from gst_jobflow.base.deadline import Deadline
+from gst_jobflow.base.errors import RunError
 from gst_jobflow.dynamics.deck import RESTART_GENERATIONS, STOP_REQUEST, STOPPED_RESTART, Output
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.restart import restart_step
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.dynamics.stages import Cool, Hold, Protocol, Pulse, Relax
-from gst_jobflow.errors import RunError
 
 from .conftest import soft_crystal
 

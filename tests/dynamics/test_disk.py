@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes, frame_bytes
 from gst_jobflow.dynamics.protocol import RunOptions, n_atoms, run_protocol, write_data_file
 from gst_jobflow.dynamics.stages import Anneal, Protocol
-from gst_jobflow.errors import InputError
 
 from .conftest import ELEMENTS, soft_crystal
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
 from gst_jobflow.dynamics.deck import DeckSpec, Output, render_deck
 from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
 from gst_jobflow.dynamics.protocol import write_data_file
 from gst_jobflow.dynamics.stages import Anneal, Protocol
-from gst_jobflow.errors import InputError, MissingProgramError, RunError
 
 from .conftest import ELEMENTS, soft_crystal
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.expression import evaluate, parse, to_lammps
 from gst_jobflow.dynamics.stages import Expression
-from gst_jobflow.errors import InputError
 
 POSITIONS, EDGES = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([10.0, 20.0, 30.0])
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from gst_jobflow.base.settings import Project
+from gst_jobflow.devices.cell import CrossPointSpec, device_counts
+from gst_jobflow.devices.cell_maker import DeviceCellMaker, melt_quench_stages
 from gst_jobflow.documents import Attempt, Potential, Structure, Trajectory
 from gst_jobflow.documents.potential import PotentialFiles as StoredFiles
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Hold, Relax
-from gst_jobflow.flows.device_cell import DeviceCellMaker, melt_quench_stages
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.connect import connect
-from gst_jobflow.structures.device import CrossPointSpec, device_counts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.lammps_data import read_data
 from tests.dynamics.conftest import held_back

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import units
 
+from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.dynamics.deck import Group, Limits, Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import RunOptions, collect, read_data_file, run_protocol, write_data_file
 from gst_jobflow.dynamics.pulse import profile_weights
@@ -32,7 +33,6 @@ from gst_jobflow.dynamics.stages import (
     Uniform,
 )
 from gst_jobflow.dynamics.watch import newest_frame
-from gst_jobflow.errors import DataError, InputError, RunError
 
 from .conftest import ELEMENTS, soft_crystal
 

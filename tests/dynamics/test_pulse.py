@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.pulse import (
     cool_target_K,
     kick_energy_eV,
@@ -18,7 +19,6 @@ from gst_jobflow.dynamics.pulse import (
     profile_weights,
 )
 from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Pulse, Uniform
-from gst_jobflow.errors import InputError
 
 PROFILES = st.one_of(
     st.just(Uniform()),

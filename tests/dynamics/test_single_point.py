@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.single_point import measure_speed, single_points
-from gst_jobflow.errors import InputError
 
 from .conftest import soft_crystal
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.stages import Anneal, Cool, LinearZ, Protocol, Pulse, Quench, Relax, kick_count
-from gst_jobflow.errors import InputError
 
 
 def test_boundaries_count_steps_from_the_start_and_relax_takes_none():

@@ -7,11 +7,11 @@ import gzip
 import numpy as np
 import pytest
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.dynamics.deck import SERIES_COLUMNS
 from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 from gst_jobflow.dynamics.restart import newest_restart, restart_step
 from gst_jobflow.dynamics.series import join_segments, read_profiles, read_series, valid_until
-from gst_jobflow.errors import DataError
 
 
 def _row(step: int, energy: float = 1.0) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential, Study
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.evaluation.ensemble import MemberPredictions, spread
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.fit import FitFlowMaker

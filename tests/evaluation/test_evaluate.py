@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Potential, Study
-from gst_jobflow.errors import InputError
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.evaluate import _references, _study
 from gst_jobflow.evaluation.labels import EvaluationSet, of_query
@@ -26,7 +26,7 @@ from tests.fitting.stored import teacher_dataset
 from tests.flows.conftest import results, run  # noqa: F401
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 LINEAR = tiny_config(n_densities=1, maxiter=1).as_linear()
 

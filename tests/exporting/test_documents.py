@@ -10,7 +10,7 @@ from bson import json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.exporting.documents import from_line, to_line
 from tests.documents.test_documents import structure
 

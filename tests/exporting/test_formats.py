@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from ase.io import read
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.exporting.formats import export_dataset
 from gst_jobflow.store import Results
 from tests.report import synthetic
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Dataset, Potential
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.exporting.potential import export_potential, read_potential
 from gst_jobflow.exporting.targets import finish, part_of
 from gst_jobflow.store import Results
@@ -16,7 +16,7 @@ from tests.report import synthetic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import LabelledStructure
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.fitting.frame import to_dataframe, write_pckl
 
 REFERENCE = {"Ge": -1.0, "Sb": -2.0, "Te": -3.0}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gst_jobflow.errors import DataError, InputError, RunError
+from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
 from gst_jobflow.fitting.frame import to_dataframe
@@ -16,7 +17,6 @@ from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_run import check_export, gracemaker, run_grace
 from gst_jobflow.fitting.progress import progress
 from gst_jobflow.fitting.run import PacemakerRunner
-from gst_jobflow.strict import checked
 from tests.cli.test_main import gst
 from tests.flows.conftest import results, run  # noqa: F401
 
@@ -24,8 +24,8 @@ from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
 from .stored import teacher_dataset
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.fitting.grace_run import GraceFiles
-    from gst_jobflow.settings import Project
     from gst_jobflow.store import Results
 
 TINY = GraceConfig(
@@ -155,9 +155,9 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.slow
 @pytest.mark.pacemaker
 def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.fitting.grace_maker import predict_splits
     from gst_jobflow.fitting.parse import evaluate
-    from gst_jobflow.settings import Settings
 
     rows = grace.read_rows(grace_fit.directory, TINY.seed)
     assert [row["epoch"] for row in rows] == list(range(1, 15))

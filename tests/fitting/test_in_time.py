@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gst_jobflow.deadline import STOP_SIGNAL, Deadline
-from gst_jobflow.errors import RunError
+from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.base.errors import RunError
 from gst_jobflow.fitting.in_time import fit_in_time
 from gst_jobflow.fitting.progress import progress
 from tests.fitting.test_run import fake_runner, fit_with

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
 from gst_jobflow.fitting.frame import weighted
 from gst_jobflow.fitting.maker import PacemakerFitMaker
@@ -187,8 +187,8 @@ def test_the_job_stores_errors_ending_check_and_speed(run: Callable[..., Any], r
 
 
 def test_lammps_with_other_coefficients_is_a_mismatch(linear_fit, tmp_path):
+    from gst_jobflow.base.errors import MissingProgramError, RunError
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.errors import MissingProgramError, RunError
     from gst_jobflow.fitting.lammps_check import check_in_lammps
 
     try:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.fitting.parse import (
     Predictions,
     check_against_pacemaker,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gst_jobflow.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import CoreRepulsion, FitConfig
 from gst_jobflow.fitting.progress import iterations_before, progress
 from gst_jobflow.fitting.run import PacemakerRunner, _last_iteration, diagnose, run_fit

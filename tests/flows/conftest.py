@@ -13,7 +13,7 @@ from gst_jobflow.store import Results
 if TYPE_CHECKING:
     from jobflow import Flow, Job
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Study
-from gst_jobflow.errors import InputError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.ablation import AblationMaker, combinations
 from gst_jobflow.store import Results

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from gst_jobflow.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.processes import Finished
 from gst_jobflow.documents import Label, Structure, Trajectory
 from gst_jobflow.dynamics.stages import Anneal, Quench
-from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.flows import aimd_run
 from gst_jobflow.flows.aimd import AimdMaker, random_start
 from gst_jobflow.flows.aimd_run import AimdSpec, collect, run_aimd
 from gst_jobflow.labelling import cp2k, cp2k_md
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.cp2k_md import CarParrinello, md_method
-from gst_jobflow.processes import Finished
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.structures.hard_sphere import generate

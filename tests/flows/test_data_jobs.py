@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jobflow import Flow
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import SplitSpec, create_dataset, load_split, read_members
 from gst_jobflow.datasets.maker import DatasetMaker
 from gst_jobflow.documents import Dataset, Label, Structure
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.labelling.ase_calculator import AseBackend
 from gst_jobflow.labelling.maker import LabelMaker

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Cycle, Label, Potential, Structure, Study, Trajectory
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 
 pytestmark = [pytest.mark.mongo, pytest.mark.lammps, pytest.mark.pacemaker, pytest.mark.slow]

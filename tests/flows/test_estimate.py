@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.devices.cell import CrossPointSpec
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.operations import Reset, Set
+from gst_jobflow.devices.programme import CyclePlan, load_programme
 from gst_jobflow.documents import ArtifactRef, Cost, Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Anneal, Relax
-from gst_jobflow.errors import InputError
-from gst_jobflow.flows.cycle import CycleMaker
 from gst_jobflow.flows.estimate import check_budget, estimate, measured_speed, work_of
-from gst_jobflow.flows.operations import Reset, Set
-from gst_jobflow.flows.programme import CyclePlan, load_programme
 from gst_jobflow.labelling.maker import LabelMaker
-from gst_jobflow.launch.resources import Resources, ask
 from gst_jobflow.store import Results
-from gst_jobflow.structures.device import CrossPointSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from tests.datasets.conftest import add_labels
 from tests.flows.test_data_jobs import PAIR_POTENTIAL
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

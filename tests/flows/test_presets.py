@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.flows.demo import DemoMaker, DemoPlan, free_atoms
 from gst_jobflow.flows.presets import SIZES, demo_plan
 from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.structures.contacts import min_distance
-from gst_jobflow.structures.device import device_counts
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.flows.structures import CrystalSpec
-from gst_jobflow.strict import checked
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gst_jobflow.base.errors import RunError
 from gst_jobflow.documents import ArtifactRef, Dataset, Potential, PotentialFiles, Rmse, derive_id
-from gst_jobflow.errors import RunError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 FIELDS = {"loss.kappa": {"low": 0.1, "high": 0.9}, "radial.rcut_A": {"low": 4.0, "high": 8.0}}
 NO_FILE = ArtifactRef(sha256="0" * 64, size_bytes=1, name="potential.yaml")

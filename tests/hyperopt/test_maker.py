@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gst_jobflow.base.errors import GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.documents import Dataset, Study
-from gst_jobflow.errors import GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.maker import HyperoptMaker, reopen

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.fitting.config import FitConfig, RadialConfig
 from gst_jobflow.hyperopt.plan import SearchPlan, preset
 from gst_jobflow.hyperopt.space import Range, Space, config_of

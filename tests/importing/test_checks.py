@@ -17,8 +17,8 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from ase.units import Bohr, Hartree, Rydberg, fs
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
-from gst_jobflow.errors import InputError
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.run import ImportReport, import_files
 from gst_jobflow.store import Results
@@ -188,7 +188,7 @@ def test_a_group_that_comes_too_late_is_told(project, tmp_path):
 
 
 def test_two_rules_of_groups_are_refused():
-    from gst_jobflow.strict import checked
+    from gst_jobflow.base.strict import checked
 
     with pytest.raises(InputError, match="two rules"):
         checked(ImportOptions, {"group_key": "a", "one_group": True})

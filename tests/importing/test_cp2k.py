@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from ase.units import Bohr, GPa, Hartree
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.errors import InputError
 from gst_jobflow.importing.formats import check_files, format_of, read_records
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, computed_of

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Label, Structure, unpack
-from gst_jobflow.errors import DataError, InputError
 from gst_jobflow.importing.checks import EnergyWatch
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses, atomic_numbers
 
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.documents import Structure
-from gst_jobflow.errors import InputError, MissingProgramError
 from gst_jobflow.importing.formats import check_files, format_of, read_records
 from gst_jobflow.importing.options import ImportOptions, type_map
 from gst_jobflow.importing.run import import_files

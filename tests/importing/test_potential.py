@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Potential
-from gst_jobflow.errors import InputError
 from gst_jobflow.importing.potential import PotentialImport, check_files, import_potential, read_yace, try_in_lammps
 from gst_jobflow.store import Results
 from tests.cli.test_main import gst
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.fixture

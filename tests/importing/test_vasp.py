@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.errors import InputError
 from gst_jobflow.importing.formats import format_of, read_records
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, computed_of

@@ -13,12 +13,12 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from gst_jobflow.errors import InputError, RunError
+from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.importing import workers
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.store import Results
-from gst_jobflow.store.artifacts import ArtifactStore
+from gst_jobflow.store.files.artifacts import ArtifactStore
 from tests.importing.test_importing import gap_frame
 
 

@@ -14,7 +14,7 @@ from ase.build import bulk
 from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import Bounds, checked
 

@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import (
     BackendModel,
     Bounds,

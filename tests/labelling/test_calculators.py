@@ -17,13 +17,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.labelling import calculator_process, calculators
 from gst_jobflow.labelling.ase_calculator import AseBackend
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.calculators import calculator_backend
 from gst_jobflow.labelling.choose import backend_of
-from gst_jobflow.settings import Project
 
 EMT_PATH = "ase.calculators.emt:EMT"
 MODEL = """

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.labelling.choose import backend_of
-from gst_jobflow.settings import Project
 
 
 @pytest.fixture

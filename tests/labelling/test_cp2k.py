@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monty.json import MontyDecoder, MontyEncoder
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling import cp2k
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input, k_mesh

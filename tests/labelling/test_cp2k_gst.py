@@ -26,7 +26,7 @@ from gst_jobflow.structures.document_fields import content_hash
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 DATA = Path(__file__).parents[1] / "data" / "cp2k_gst"
 FINGERPRINT = "cp2k:7c9cb7c281dc494a"

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gst_jobflow.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
+from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.cost import CostModel, cost_model, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.launch.attempts import failure_class
-from gst_jobflow.processes import run_program
 from gst_jobflow.store import Results
 from tests.flows.conftest import results, run  # noqa: F401
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.labelling.method import Method
 
 plain = st.recursive(

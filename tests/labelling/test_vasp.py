@@ -19,7 +19,7 @@ from ase.io import read
 from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
-from gst_jobflow.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.vasp import (
     VaspBackend,

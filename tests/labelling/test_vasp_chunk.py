@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gst_jobflow.deadline import Deadline
+from gst_jobflow.base.deadline import Deadline
+from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.documents import Label
-from gst_jobflow.errors import MissingProgramError, RunError
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings
 from gst_jobflow.store import Results

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import (
     CONFIG_FILES,
     JOB_SCRIPT,
@@ -20,7 +21,6 @@ from gst_jobflow.launch.configs import (
     write_configs,
     write_connection_configs,
 )
-from gst_jobflow.settings import Project
 from gst_jobflow.store.connect import Connection, launchpad, read_credentials
 
 PROFILES = ("laptop", "slurm", "archer2")

@@ -11,8 +11,9 @@ import pytest
 from fireworks import FWAction, FWorker, LaunchPad
 from jobflow import Flow
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt
-from gst_jobflow.errors import InputError
 from gst_jobflow.launch import control, slurm
 from gst_jobflow.launch.attempts import _begin
 from gst_jobflow.launch.control import Changed, cancel, pause, resume
@@ -21,7 +22,6 @@ from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add, sleep_once

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from gst_jobflow.errors import GstError, MissingProgramError
+from gst_jobflow.base.errors import GstError, MissingProgramError
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
 from gst_jobflow.launch.doctor import Asked, Check, Entry, Found, can_run, checks, run_check
-from gst_jobflow.settings import Settings
 
 
 def asked(project=None, profile="laptop"):

@@ -18,8 +18,10 @@ from fireworks import FWorker
 from jobflow import Flow, Response, job
 from pymongo.errors import AutoReconnect
 
+from gst_jobflow.archive.backup import backup, restore
+from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
-from gst_jobflow.errors import InputError, RunError
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.recover import recover
@@ -27,9 +29,7 @@ from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, share_cores, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results, ingest
-from gst_jobflow.store.backup import backup, restore
 from gst_jobflow.store.connect import connect, credentials_file, job_store, launchpad
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
@@ -222,7 +222,7 @@ def test_workers_die_with_the_process_that_started_them(project: Project, tmp_pa
     submit(sleep_once(str(marker), 600.0), project)
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from gst_jobflow.settings import Project; from gst_jobflow.launch.workers import Workers\n"
+        "from gst_jobflow.base.settings import Project; from gst_jobflow.launch.workers import Workers\n"
         "with Workers(Project(Path(sys.argv[1])), 1): time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(project.root)], start_new_session=True)
@@ -232,7 +232,7 @@ def test_workers_die_with_the_process_that_started_them(project: Project, tmp_pa
     worker = int(marker.read_text())
     parent.kill()
     parent.wait()
-    from gst_jobflow.processes import is_alive
+    from gst_jobflow.base.processes import is_alive
 
     deadline = time.monotonic() + 10
     while is_alive(worker) and time.monotonic() < deadline:
@@ -332,7 +332,7 @@ def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> Non
 def test_local_workers_share_the_cores(
     project: Project, monkeypatch: pytest.MonkeyPatch, ready: int, beside: int, expected: int
 ) -> None:
-    from gst_jobflow.programs import cores
+    from gst_jobflow.base.programs import cores
 
     monkeypatch.setenv("GST_CORES", "1")  # so that it is put back
     monkeypatch.setenv("GST_WORKERS", "4")

@@ -12,14 +12,14 @@ from fireworks import FWAction, FWorker
 from jobflow import Flow
 from pymongo.errors import AutoReconnect
 
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
-from gst_jobflow.errors import RunError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.slurm import QueueJob
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results, manifest
 from gst_jobflow.store.connect import connect, launchpad
 from tests.launch.test_launching import add
@@ -296,7 +296,9 @@ def test_a_failure_before_an_attempt_is_recorded_has_one(
     assert connect(project)["attempts"].count_documents({}) == 1
 
 
-@pytest.mark.parametrize("error", ["pymongo.errors.ServerSelectionTimeoutError", "gst_jobflow.errors.DatabaseError"])
+@pytest.mark.parametrize(
+    "error", ["pymongo.errors.ServerSelectionTimeoutError", "gst_jobflow.base.errors.DatabaseError"]
+)
 def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_again(
     project: Project, queue, error: str
 ) -> None:

@@ -15,9 +15,9 @@ import pymongo
 import pytest
 from pymongo.errors import OperationFailure
 
-from gst_jobflow.errors import DatabaseError, MissingProgramError
+from gst_jobflow.base.errors import DatabaseError, MissingProgramError
+from gst_jobflow.base.processes import die_with_parent, end_group, is_alive, members
 from gst_jobflow.launch.services import LocalMongod, find_mongod, last_problem
-from gst_jobflow.processes import die_with_parent, end_group, is_alive, members
 from gst_jobflow.store.connect import connect, credentials_file, listens, read_credentials, read_state, state_file
 
 mongo = pytest.mark.mongo
@@ -167,7 +167,7 @@ def test_two_projects_side_by_side(fresh, mongo_project):
 @mongo
 def test_two_ups_at_once_start_one_server(fresh):
     code = (
-        "import sys; from pathlib import Path; from gst_jobflow.settings import Project\n"
+        "import sys; from pathlib import Path; from gst_jobflow.base.settings import Project\n"
         "from gst_jobflow.launch.services import LocalMongod\n"
         "print(LocalMongod(Project(Path(sys.argv[1]))).up().pid)"
     )
@@ -378,7 +378,7 @@ def test_end_group_takes_children_too_and_never_us():
 
 def test_child_dies_with_a_killed_parent():
     code = (
-        "import subprocess, time; from gst_jobflow.processes import die_with_parent\n"
+        "import subprocess, time; from gst_jobflow.base.processes import die_with_parent\n"
         "print(subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent()).pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

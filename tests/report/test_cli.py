@@ -6,8 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import common
-from gst_jobflow.errors import InputError
 from gst_jobflow.report import page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results

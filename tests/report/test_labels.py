@@ -12,9 +12,9 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import common
 from gst_jobflow.documents import Label, pack
-from gst_jobflow.errors import InputError
 from gst_jobflow.report import label_data
 from gst_jobflow.report.label_data import FORCE_EDGES_eV_A, collect_labels, quantile_eV_A
 from gst_jobflow.report.label_page import build_label_page

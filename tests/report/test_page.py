@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Cycle, Dataset, Member, Potential
-from gst_jobflow.errors import DataError
 from gst_jobflow.report import collect, page, snapshots
 from gst_jobflow.report.snapshots import Picture, Snapshots
 from gst_jobflow.store import Results

@@ -70,7 +70,7 @@ def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_ovito_that_cannot_render_is_explained(monkeypatch: pytest.MonkeyPatch, said: str, remark: str) -> None:
-    from gst_jobflow import processes
+    from gst_jobflow.base import processes
 
     pytest.importorskip("ovito")
 

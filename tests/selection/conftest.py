@@ -12,7 +12,7 @@ from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
 from tests.flows.conftest import results, run  # noqa: F401
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 Gst = Callable[..., tuple[int, str, str]]
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import covalent_radii
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.selection.clusters import GAP_A, SHELL_A, Cluster, Frame, centres, part_seam, seam_problem
 
 if TYPE_CHECKING:

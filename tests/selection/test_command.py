@@ -20,9 +20,9 @@ from tests.dynamics.test_maker import stored
 from tests.selection.conftest import Gst
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.settings import Project
 
 pytestmark = [pytest.mark.mongo, pytest.mark.lammps]
 

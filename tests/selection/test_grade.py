@@ -11,10 +11,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.selection.grade import Grade, gammas
 from gst_jobflow.selection.projections import coordinates
-from gst_jobflow.settings import Settings
 
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.deck import PotentialFiles

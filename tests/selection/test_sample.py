@@ -32,9 +32,9 @@ from tests.selection.test_command import dump
 from tests.selection.test_decorrelation import first_order
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.settings import Project
 
 FRAME_STEPS = 20
 

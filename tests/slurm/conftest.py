@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 ROOT = Path(__file__).parents[2]
 NOT_INSTALLED = 3
@@ -97,8 +97,8 @@ def slurm() -> Iterator[Slurm]:
 @pytest.fixture
 def cluster(slurm: Slurm, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project whose jobs run on the test SLURM; what it left in the queue is cancelled."""
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
-    from gst_jobflow.settings import Project
 
     project.file.write_text(project.file.read_text() + _SETTINGS)
     mine = Project(project.root)

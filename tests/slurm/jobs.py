@@ -9,8 +9,8 @@ from typing import Any
 
 from jobflow import Flow, Response, job
 
-from gst_jobflow.categories import in_category
-from gst_jobflow.programs import cores, ranks
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.programs import cores, ranks
 
 VARIABLES = ("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "SLURM_JOB_PARTITION", "SLURM_JOB_ACCOUNT")
 
@@ -32,8 +32,8 @@ def where_md() -> dict[str, Any]:
 @in_category("md")
 def lammps_step() -> dict[str, Any]:
     """A step of LAMMPS on all ranks of this job."""
-    from gst_jobflow.programs import lammps_engine
-    from gst_jobflow.settings import find_project
+    from gst_jobflow.base.programs import lammps_engine
+    from gst_jobflow.base.settings import find_project
 
     engine = lammps_engine(find_project().settings)
     return {"ranks": engine.ranks, "version": engine.smoke_test()}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from gst_jobflow.base.errors import MissingProgramError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Label, Structure, Trajectory, unpack
-from gst_jobflow.errors import MissingProgramError
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.cp2k import Cp2kSettings
 from gst_jobflow.launch.status import status
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.store.connect import connect

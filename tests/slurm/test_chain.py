@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Trajectory
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.engine import DECK_FILE, LammpsEngine
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Hold, Relax
-from gst_jobflow.launch.resources import Resources, ask
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from gst_jobflow.structures.hard_sphere import HardSphereSpec

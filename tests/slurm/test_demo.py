@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Study
 from gst_jobflow.launch.configs import environment
 from gst_jobflow.launch.status import status
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
+from gst_jobflow.base.settings import Project
+from gst_jobflow.base.strict import checked
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.programme import CyclePlan
+from gst_jobflow.devices.submit import prepare_cycle
 from gst_jobflow.documents import Attempt, Cycle, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import DECK_FILE, LammpsEngine
-from gst_jobflow.flows.cycle import CycleMaker
-from gst_jobflow.flows.programme import CyclePlan
-from gst_jobflow.flows.submit_cycle import prepare_cycle
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
-from gst_jobflow.strict import checked
 from tests.dynamics.conftest import engine, held_back, tiny_potential  # noqa: F401
 from tests.slurm.test_queue import launch
 from tests.slurm.test_workflow import stored

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gst_jobflow.errors import RunError
+from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.doctor import CLUSTERS, TABLE, Asked, run_check
 from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
-from gst_jobflow.settings import Project
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.fresh_database]
 
@@ -44,7 +44,7 @@ def test_a_script_that_fails_shows_its_last_line(cluster: Project) -> None:
 
 
 def test_a_full_queue_is_no_error_and_the_job_is_taken_back(cluster: Project) -> None:
-    from gst_jobflow.launch.resources import Resources
+    from gst_jobflow.base.resources import Resources
 
     # more than there ever is at a time: it waits
     blocked = Project(cluster.root)

@@ -16,15 +16,15 @@ from threading import Event
 import pytest
 from jobflow import Flow
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt
-from gst_jobflow.errors import InputError
 from gst_jobflow.launch.configs import environment
 from gst_jobflow.launch.queue import QueueLauncher
 from gst_jobflow.launch.recover import recover
-from gst_jobflow.launch.resources import Resources, ask
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect, job_store, read_credentials
 from tests.slurm.conftest import Slurm
@@ -277,7 +277,7 @@ def test_the_launcher_survives_a_restart_of_the_database(
 ) -> None:
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
     from tests.slurm.conftest import _SETTINGS, ROOT
 
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")

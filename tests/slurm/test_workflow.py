@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from jobflow import Flow
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Label, Potential, Trajectory
 from gst_jobflow.documents.potential import PotentialFiles as StoredFiles
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
@@ -22,7 +23,6 @@ from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.launch.configs import environment
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from gst_jobflow.structures.hard_sphere import HardSphereSpec

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Attempt, Document, Label, derive_id, now
-from gst_jobflow.errors import DatabaseError
 from gst_jobflow.store import Results
 from gst_jobflow.store.check import Finding, _left_out, check, file_fields, mend, references_to_files
 from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

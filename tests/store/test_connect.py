@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gst_jobflow.errors import DatabaseError
-from gst_jobflow.settings import Project
+from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store.connect import (
     Connection,
     connect,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jobflow import Flow, job
 
-from gst_jobflow.categories import in_category
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.resources import QUEUE_KEY, Resources, ask
 from gst_jobflow.documents import Attempt
-from gst_jobflow.launch.resources import QUEUE_KEY, Resources, ask
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
@@ -20,7 +20,7 @@ from gst_jobflow.store.context import continuation, is_continuation, job_results
 from tests.launch.test_launching import add, run_all
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 

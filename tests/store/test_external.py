@@ -11,17 +11,17 @@ import pymongo
 import pytest
 import yaml
 
+from gst_jobflow.archive.backup import backup, restore
+from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.init import make_project
 from gst_jobflow.documents import Structure
-from gst_jobflow.errors import DatabaseError
 from gst_jobflow.importing.run import ImportOptions, import_files
 from gst_jobflow.launch.services import LocalMongod, find_mongod
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
-from gst_jobflow.store.backup import backup, restore
 from gst_jobflow.store.check import check
 from gst_jobflow.store.connect import connect, connection, job_store, launchpad
-from gst_jobflow.store.migrate import migrate
+from gst_jobflow.store.schema.migrate import migrate
 from tests.conftest import _free_port
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]

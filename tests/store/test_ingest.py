@@ -21,7 +21,7 @@ from gst_jobflow.store.ingest import IngestProgress
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 
@@ -88,7 +88,7 @@ def test_four_processes_that_ingest_the_same_at_once_are_as_one(project, results
 
 def one_by_one(results: Results, file: Path) -> int:
     """The reference: every entry by itself, in order; then those whose documents came later."""
-    from gst_jobflow.errors import GstError, NoDocumentError
+    from gst_jobflow.base.errors import GstError, NoDocumentError
     from gst_jobflow.store.results import apply
 
     new, early = 0, []

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import DOCUMENTS, Label, derive_id
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import ENDED_IN, OF_JOB, ORIGINS, REVERSE, Link, beginning, lineage, locate
 from gst_jobflow.store.query import field_path
@@ -17,7 +17,7 @@ from tests.report import synthetic
 from tests.store.test_query import add_structures, assert_uses_index, number_id
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 
 @pytest.fixture

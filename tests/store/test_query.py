@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure, pack
-from gst_jobflow.errors import InputError
 from gst_jobflow.store import Results, counts, find, prefixes
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.query import COLUMNS, NUMBERS, Query, field_path, frames, make_query, pick, summarise
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 TYPES = ("crystal", "hard_sphere", "rss", "aimd")

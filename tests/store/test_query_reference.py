@@ -16,7 +16,7 @@ from gst_jobflow.store.query import ALIASES, make_query
 from tests.documents.test_documents import structure
 
 if TYPE_CHECKING:
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 
@@ -54,8 +54,8 @@ def documents() -> list[Any]:
 @pytest.fixture(scope="module")
 def stored(mongo_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.artifacts import ArtifactStore
     from gst_jobflow.store.connect import connection, open_database
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
     LocalMongod(mongo_project).allow_database("query_reference")
     client = open_database(connection(mongo_project)).client

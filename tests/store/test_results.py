@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import Cycle, Label, Operation, Structure, Study, derive_id
-from gst_jobflow.errors import DatabaseError, DataError
 from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
@@ -20,7 +20,7 @@ from tests.documents.test_documents import label, structure
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.settings import Project
+    from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
 
@@ -174,7 +174,7 @@ def test_the_server_guards_what_python_did_not(results: Results) -> None:
 
 def test_a_database_of_a_newer_version_is_refused(project: Project) -> None:
     from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
 
     assert migrate(project) == []
     connect(project)["gst_meta"].update_one({"_id": "schema"}, {"$set": {"version": 99}})
@@ -184,7 +184,7 @@ def test_a_database_of_a_newer_version_is_refused(project: Project) -> None:
 
 def test_a_changed_validator_and_a_lost_index_are_mended(project: Project) -> None:
     from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.migrate import migrate
+    from gst_jobflow.store.schema.migrate import migrate
 
     database = connect(project)
     database.command("collMod", "labels", validator={})

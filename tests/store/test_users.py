@@ -16,16 +16,16 @@ from jobflow import Flow
 from pymongo.errors import OperationFailure
 from typer.testing import CliRunner
 
+from gst_jobflow.base.errors import DatabaseError, GstError, InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.init import make_project
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import DOCUMENTS, Attempt
-from gst_jobflow.errors import DatabaseError, GstError, InputError
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect, denied, job_store, launchpad, uri_file
-from gst_jobflow.store.migrate import migrate
+from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 from tests.documents.test_documents import label, structure
 from tests.launch.test_launching import add, fail, grow

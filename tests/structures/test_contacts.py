@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matscipy.neighbours import neighbour_list
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
 
 

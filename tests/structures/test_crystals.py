@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, tie_line_units
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import (

@@ -7,7 +7,7 @@ from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gst_jobflow.errors import DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.crystals import trigonal
 from gst_jobflow.structures.document_fields import canonical, content_hash, describe, identified
 

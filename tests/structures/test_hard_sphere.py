@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gst_jobflow.errors import InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate, min_distance
 
 AMU_PER_A3 = 1.66053906660

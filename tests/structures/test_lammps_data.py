@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from gst_jobflow.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.crystals import trigonal
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 from gst_jobflow.structures.lammps_data import read_data, write_data

@@ -1,0 +1,134 @@
+"""What a job asks of a queue: nodes, ranks, threads, GPUs, time, account. From settings and jobs to the job script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from gst_jobflow.base.categories import CATEGORIES, category_of
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel, checked
+
+if TYPE_CHECKING:
+    from jobflow import Flow, Job
+
+QUEUE_KEY = "_queueadapter"
+"""Where FireWorks looks in a firework's spec for what its job asks."""
+
+# what may stand behind `#SBATCH --option=`: no blanks, no quotes, nothing that a shell or SLURM would read on from
+_WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
+WALLTIME = r"^(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d$"
+
+# our names and those of FireWorks' SLURM adapter
+_NAMES = {
+    "nodes": "nodes",
+    "ranks": "ntasks",
+    "ranks_per_node": "ntasks_per_node",
+    "threads": "cpus_per_task",
+    "gpus_per_node": "gpus_per_node",
+    "walltime": "walltime",
+    "memory_GB": "mem",
+    "partition": "queue",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+}
+# one of these takes the place of the other
+_EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
+
+
+def quoted(value: Any) -> Any:
+    """Refuse the number in base 60 that YAML makes of 24:00:00."""
+    if isinstance(value, int):
+        raise ValueError("write it in quotes, as '24:00:00'")
+    return value
+
+
+class Resources(StrictModel):
+    """What one job asks of the queue; None: as the next more general settings say."""
+
+    nodes: int | None = Field(None, ge=1, description="Nodes")
+    ranks: int | None = Field(None, ge=1, description="MPI ranks in all")
+    ranks_per_node: int | None = Field(None, ge=1, description="MPI ranks on each node, instead of ranks")
+    threads: int | None = Field(None, ge=1, description="Cores of each rank")
+    gpus_per_node: int | None = Field(None, ge=0, description="GPUs on each node")
+    walltime: str | None = Field(None, pattern=WALLTIME, description="'HH:MM:SS' or 'D-HH:MM:SS', in quotes")
+    memory_GB: int | None = Field(None, ge=1, description="Memory of each node")
+    partition: str | None = Field(None, pattern=_WORD, description="Partition (queue)")
+    account: str | None = Field(None, pattern=_WORD, description="Account or budget that pays")
+    qos: str | None = Field(None, pattern=_WORD, description="Quality of service")
+    constraint: str | None = Field(None, pattern=_WORD, description="Features that nodes must have")
+
+    _quoted = field_validator("walltime", mode="before")(quoted)
+
+    def over(self, general: Resources) -> Resources:
+        """Return these with what they leave open taken from `general`."""
+        mine, theirs = self.model_dump(exclude_none=True), general.model_dump(exclude_none=True)
+        for name in mine:
+            theirs.pop(_EXCLUSIVE.get(name, ""), None)
+        return Resources(**{**theirs, **mine})
+
+    def queueadapter(self) -> dict[str, Any]:
+        """Return them by the names of FireWorks' queue adapter; a None takes out what would contradict them."""
+        asked = self.model_dump(exclude_none=True)
+        values: dict[str, Any] = {_NAMES[_EXCLUSIVE[name]]: None for name in asked if name in _EXCLUSIVE}
+        for name, value in asked.items():
+            values[_NAMES[name]] = f"{value}G" if name == "memory_GB" else value
+        if values.get("gpus_per_node") == 0:
+            values["gpus_per_node"] = None
+        return values
+
+
+def ask(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
+    """Let jobs of `flow` ask for `resources`, over what the settings of their category say.
+
+    Parameters
+    ----------
+    flow
+        A flow or a job that is not submitted yet.
+    resources
+        What they ask.
+    category
+        Only jobs of this one; None: all.
+    """
+    for job in _jobs(flow):
+        if category not in (None, category_of(job)):
+            continue
+        config = job.config.manager_config
+        config[QUEUE_KEY] = {**config.get(QUEUE_KEY, {}), **resources.queueadapter()}
+
+
+def _jobs(flow: Flow | Job) -> Iterator[Job]:
+    if not hasattr(flow, "jobs"):
+        yield flow
+        return
+    for part in flow.jobs:
+        yield from _jobs(part)
+
+
+def ask_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:
+    """Let jobs ask by category; what is asked under None is for all, and a category's own goes over it."""
+    for category in sorted(asked, key=lambda name: name is not None):
+        ask(flow, asked[category], category)
+
+
+def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str | None, Resources]:
+    """Turn `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
+
+    Raises
+    ------
+    InputError
+        An unknown category or key, or a value that cannot be.
+    """
+    values: dict[str | None, dict[str, str]] = {}
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        category, dot, name = key.rpartition(".")
+        if not sign or not name:
+            raise InputError(f"{option} {assignment}: not KEY=VALUE", f"for example {option} md.nodes=4")
+        if dot and category not in CATEGORIES:
+            raise InputError(f"{option} {assignment}: no category '{category}'", nearest(category, CATEGORIES))
+        values.setdefault(category or None, {})[name] = value
+    return {category: checked(Resources, asked, option) for category, asked in values.items()}

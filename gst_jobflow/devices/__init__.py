@@ -1,0 +1,1 @@
+"""Memory devices: cells, heat pulses, operations, programmes and cycles, and what is computed of each operation."""

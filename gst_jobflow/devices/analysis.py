@@ -1,0 +1,175 @@
+"""What is computed of every device operation: crystal-like fraction, domes, temperature along z, heating, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.devices.programme import AnalysisHooks
+from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.protocol import ProtocolResult
+    from gst_jobflow.dynamics.series import ProfileFrame, Table
+
+BIN_A = 5.0
+METHOD = "polyhedral template matching of the Te sublattice (fcc or hcp)"
+# single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, are no
+# slice of it with a temperature of its own: a bin needs one atom on average, and this share of the median bin
+_FEWEST, _LEAST_SHARE = 1.0, 0.2
+# of the largest disordered region, as `analysis.disorder.Region` has them
+_SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
+
+
+def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
+    """Fields of the trajectory document: `analysis` and the last `crystalline_fraction`.
+
+    Parameters
+    ----------
+    result
+        The finished or failed run.
+    protocol
+        What was run.
+    mobile
+        First and last id of the mobile atoms, counted from 1.
+    hooks
+        What is computed.
+    """
+    group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
+    found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
+    if hooks.crystalline:
+        found |= _order(result, protocol, group, hooks.times)
+    if len(result.layers["step"]):
+        found["layers"] = _layers(result, protocol)
+    if any(isinstance(stage, Pulse) for stage in protocol.stages):
+        found["heating"] = heating(result.profiles, protocol)
+    if protocol.name in ("READ", "HOLD"):
+        found["drift"] = drift(result.series, len(group))
+    fractions = found.get("crystalline", {}).get("fraction")
+    return {"analysis": found, "crystalline_fraction": fractions[-1] if fractions else None}
+
+
+def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, Any]:
+    """The hottest slice of a pulse, and the temperature along z when the pulse ended.
+
+    Returns
+    -------
+    dict
+        `peak_K`, `peak_z_A`, `peak_time_ps`; `bottom_K`, `top_K` (means of the lowest and the highest fifth of the
+        mobile crystal) and `gradient_K_per_nm` (least squares over all slices, each by its atoms); empty where no
+        profile was written during a pulse.
+    """
+    spans = [
+        span for stage, span in zip(protocol.stages, protocol.boundaries(), strict=True) if isinstance(stage, Pulse)
+    ]
+    during = [frame for frame in profiles if any(first < frame.step <= last for first, last in spans)]
+    if not during:
+        return {}
+    tops = [float(np.where(_filled(frame), frame.temperature_K, 0.0).max()) for frame in during]
+    hottest, end = during[int(np.argmax(tops))], during[-1]
+    full = _filled(end)
+    if int(full.sum()) < 2:
+        return {}
+    z, temperature, atoms = end.z_A[full], end.temperature_K[full], end.count[full]
+    fifth = max(1, len(z) // 5)
+    slope = np.polyfit(z, temperature, 1, w=np.sqrt(atoms))[0]
+    return {
+        "peak_K": max(tops),
+        "peak_z_A": float(hottest.z_A[int(np.argmax(np.where(_filled(hottest), hottest.temperature_K, 0.0)))]),
+        "peak_time_ps": float(hottest.step * protocol.timestep_fs * 1e-3),
+        "bottom_K": float(np.average(temperature[:fifth], weights=atoms[:fifth])),
+        "top_K": float(np.average(temperature[-fifth:], weights=atoms[-fifth:])),
+        "gradient_K_per_nm": float(10.0 * slope),
+    }
+
+
+def _filled(frame: ProfileFrame) -> np.ndarray:
+    """Mask of the bins that have a temperature, shape (bins,)."""
+    some = frame.count[frame.count >= _FEWEST]
+    return frame.count >= max(_FEWEST, _LEAST_SHARE * float(np.median(some)) if len(some) else _FEWEST)
+
+
+def drift(series: Table, n_mobile: int) -> dict[str, Any]:
+    """How the potential energy relaxes: its change with each factor of ten in time, over the last factor of ten.
+
+    It is what structural relaxation does to the energy; a resistance is not computed, and none is implied.
+    """
+    time, energy = series["time_ps"] - series["time_ps"][0], series["pe_eV"]
+    late = (time > 0.1 * time[-1]) & np.isfinite(energy) & (time > 0)
+    if int(late.sum()) < 5:
+        return {}
+    slope = np.polyfit(np.log10(time[late]), energy[late], 1)[0]
+    return {
+        "energy_meV_per_atom_per_decade": float(1e3 * slope / n_mobile),
+        "from_ps": float(time[late][0]),
+        "to_ps": float(time[late][-1]),
+    }
+
+
+def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
+    """What each of as many slices of the cell, `height_A` high in all, gained and lost by all kicks, lowest first."""
+    table = result.layers
+    pulses = [number for number, stage in enumerate(protocol.stages, 1) if isinstance(stage, Pulse)]
+    heating_up = np.isin(table["stage"], pulses)
+    return {
+        "low_A": float(table["low_A"][0]),
+        "height_A": float(table["height_A"][0]),
+        "added_eV": table["gained_eV"][heating_up].sum(axis=0).tolist(),
+        "removed_eV": (-table["gained_eV"][~heating_up].sum(axis=0)).tolist(),
+    }
+
+
+def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
+    """Crystal-like fraction over time and along z; of the pulse of a dome also the size of what is disordered."""
+    from gst_jobflow.analysis.crystallinity import crystal_profile, crystallinity
+    from gst_jobflow.analysis.disorder import Region, largest_region, order_map
+
+    times: list[float] = []
+    fractions: list[float] = []
+    by_z: list[list[float | None]] = []
+    centres: np.ndarray = np.array([])
+    regions: list[Region] = []
+    dome = _dome(protocol)
+    # frames are streamed: a first pass counts them, the second looks at few
+    wanted = set(_evenly(sum(1 for _ in result.frames()), most))
+    for number, frame in enumerate(result.frames()):
+        if number not in wanted:
+            continue
+        atoms = frame.to_atoms(result.elements)
+        found = crystallinity(atoms, group)
+        centres, profile, _ = crystal_profile(atoms, found.mask, BIN_A, group)
+        times.append(float(frame.step * protocol.timestep_fs * 1e-3))
+        fractions.append(found.fraction)
+        by_z.append(_plain(profile))
+        if dome is not None:
+            regions.append(largest_region(order_map(atoms, found.mask, group)))
+    series = {"time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
+    order: dict[str, Any] = {"crystalline": {"method": METHOD, **series}}
+    if dome is not None:
+        sizes = {key: [getattr(region, key) for region in regions] for key in _SIZES}
+        order["dome"] = {"asked_diameter_A": dome.diameter_A, "time_ps": times, **sizes}
+    return order
+
+
+def _dome(protocol: Protocol) -> Dome | None:
+    profiles = [stage.profile for stage in protocol.stages if isinstance(stage, Pulse)]
+    return next((profile for profile in profiles if isinstance(profile, Dome)), None)
+
+
+def _temperatures(profiles: list[ProfileFrame], timestep_ps: float, most: int) -> dict[str, Any]:
+    chosen = [profiles[index] for index in _evenly(len(profiles), most)]
+    return {
+        "time_ps": [float(profile.step * timestep_ps) for profile in chosen],
+        "z_A": chosen[0].z_A.tolist() if chosen else [],
+        "temperature_K": [_plain(np.where(_filled(p), p.temperature_K, np.nan)) for p in chosen],
+    }
+
+
+def _evenly(length: int, most: int) -> list[int]:
+    return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(int)).tolist() if length else []
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

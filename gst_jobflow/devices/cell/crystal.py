@@ -1,0 +1,347 @@
+"""The crystal of a device cell as a stack of flat layers, made layer by layer so that memory does not follow size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, is_trigonal
+from gst_jobflow.structures.composition import largest_remainder, tie_line_units
+from gst_jobflow.structures.crystals import ROCKSALT_A, trigonal, trigonal_phase
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+# numpy draws from urns of fewer than this many
+_LARGEST_POOL = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class MotifLayer:
+    """A layer of atoms of one height in the crystal's repeated cell.
+
+    Attributes
+    ----------
+    z_A
+        Height in the cell, Å.
+    xy_A
+        Shape (n, 2), Å.
+    numbers
+        Shape (n,): atomic numbers.
+    pools
+        Shape (n,): number of the pool that the site draws its species from, -1 where it keeps its own.
+    """
+
+    z_A: float
+    xy_A: NDArray
+    numbers: NDArray
+    pools: NDArray
+
+
+@dataclass(frozen=True)
+class LayeredCrystal:
+    """Layers of a crystal between two cuts; the lower cut is at z = 0.
+
+    Attributes
+    ----------
+    motif
+        Layers of one cell from the bottom up, `edges_A` its edges along x, y, z.
+    repeat_xy
+        Cells along x and y.
+    first, last
+        Layers counted over all cells along z; `last` is not included.
+    z_shift_A
+        What brings the lower cut to z = 0.
+    length_A
+        From cut to cut.
+    pools
+        For every pool how many atoms of each atomic number it holds; 0 is a vacancy.
+    seed
+        Of the order in which pools are drawn.
+    """
+
+    motif: list[MotifLayer]
+    edges_A: tuple[float, float, float]
+    repeat_xy: tuple[int, int]
+    first: int
+    last: int
+    z_shift_A: float
+    length_A: float
+    pools: list[dict[int, int]]
+    seed: int
+
+    @property
+    def n_layers(self) -> int:
+        return self.last - self.first
+
+    @property
+    def box_A(self) -> tuple[float, float, float]:
+        """Edges of the part of the cell that the crystal fills."""
+        return (self.edges_A[0] * self.repeat_xy[0], self.edges_A[1] * self.repeat_xy[1], self.length_A)
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Atoms by atomic number."""
+        counts: Counter[int] = Counter()
+        for index, cells in enumerate(self.cells_of_layers()):
+            kept = self.motif[index].pools < 0
+            for number in self.motif[index].numbers[kept]:
+                counts[int(number)] += cells
+        for pool in self.pools:
+            counts.update(pool)
+        return {number: count for number, count in sorted(counts.items()) if number and count}
+
+    @property
+    def n_atoms(self) -> int:
+        return sum(self.counts.values())
+
+    def height_A(self, layer: int) -> float:
+        """Height of a layer above the lower cut, Å; `layer` counts from 0 at the bottom."""
+        cell, index = divmod(self.first + layer, len(self.motif))
+        return self.motif[index].z_A + cell * self.edges_A[2] + self.z_shift_A
+
+    def boundary_A(self, layer: int) -> float:
+        """Lower boundary of a layer, half-way to the one below, Å; that of `n_layers` is the upper cut."""
+        if layer == 0:
+            return 0.0
+        if layer == self.n_layers:
+            return self.length_A
+        return (self.height_A(layer - 1) + self.height_A(layer)) / 2
+
+    def layers(self) -> Iterator[tuple[NDArray, NDArray]]:
+        """Yield (atomic numbers (n,) uint8, positions (n, 3) in Å) layer by layer, along x cell by cell in a layer.
+
+        Pools are drawn without putting back, layer by layer, so every arrangement is as likely as any other and the
+        counts are exact.
+        """
+        left = [np.array(list(pool.values()), dtype=np.int64) for pool in self.pools]
+        species = [np.array(list(pool), dtype=np.uint8) for pool in self.pools]
+        grids = [self._grid(layer.xy_A) for layer in self.motif]
+        cells = self.repeat_xy[0] * self.repeat_xy[1]
+        for layer in range(self.n_layers):
+            index = (self.first + layer) % len(self.motif)
+            numbers = np.tile(self.motif[index].numbers.astype(np.uint8), cells)
+            sites = np.tile(self.motif[index].pools, cells)
+            random = np.random.default_rng([self.seed, layer])
+            for pool in np.unique(sites[sites >= 0]):
+                mine = sites == pool
+                drawn = random.multivariate_hypergeometric(left[pool], int(mine.sum()))
+                left[pool] = left[pool] - drawn
+                numbers[mine] = random.permutation(np.repeat(species[pool], drawn))
+            positions = np.empty((len(numbers), 3))
+            positions[:, :2] = grids[index]
+            positions[:, 2] = self.height_A(layer)
+            filled = numbers != 0
+            yield (numbers, positions) if filled.all() else (numbers[filled], positions[filled])
+
+    def atoms(self) -> Atoms:
+        """All of it as ASE Atoms, in a cell of its own."""
+        from ase import Atoms as PlainAtoms
+
+        numbers, positions = zip(*self.layers(), strict=True)
+        return PlainAtoms(
+            numbers=np.concatenate(numbers).astype(int), positions=np.concatenate(positions), cell=self.box_A, pbc=True
+        )
+
+    def contact_A(self) -> float:
+        """Smallest distance between two atoms; sites of vacancies count as filled, as they have filled likes."""
+        from ase import Atoms as PlainAtoms
+
+        from gst_jobflow.structures.contacts import min_distance
+
+        # one cell and the layer above it have every pair of neighbouring layers
+        n_seen = min(self.n_layers, len(self.motif) + 1)
+        chosen = [self.motif[(self.first + layer) % len(self.motif)].xy_A for layer in range(n_seen)]
+        heights = [np.full((len(xy_A), 1), self.height_A(layer)) for layer, xy_A in enumerate(chosen)]
+        positions = np.hstack([np.concatenate(chosen), np.concatenate(heights)])
+        cell = [*self.edges_A[:2], self.length_A]
+        atoms = PlainAtoms(
+            numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False)
+        )
+        return min_distance(atoms.repeat([min(2, n) for n in self.repeat_xy] + [1]))
+
+    def mass_amu(self) -> float:
+        """Mass of all atoms."""
+        from ase.data import atomic_masses
+
+        return float(sum(atomic_masses[number] * count for number, count in self.counts.items()))
+
+    def cells_of_layers(self) -> list[int]:
+        """How many cells of each layer of the motif there are."""
+        whole, rest = divmod(self.n_layers, len(self.motif))
+        times = [whole + ((index - self.first) % len(self.motif) < rest) for index in range(len(self.motif))]
+        return [number * self.repeat_xy[0] * self.repeat_xy[1] for number in times]
+
+    def _grid(self, xy_A: NDArray) -> NDArray:
+        x = np.arange(self.repeat_xy[0])[:, None, None] * self.edges_A[0] + xy_A[None, None, :, 0]
+        y = np.arange(self.repeat_xy[1])[None, :, None] * self.edges_A[1] + xy_A[None, None, :, 1]
+        return np.stack(np.broadcast_arrays(x, y), axis=-1).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where a crystal may be cut, from the bottom up.
+
+    Attributes
+    ----------
+    layers
+        Number of layers below each cut, from none to all.
+    heights_A
+        Where the cuts are, Å; first and last are one period apart.
+    masses_amu
+        Mass below each cut.
+    """
+
+    layers: NDArray
+    heights_A: NDArray
+    masses_amu: NDArray
+
+
+def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
+    """Return the layers of the crystal's repeated cell, and its edges in Å.
+
+    Sites of cations that change places have pools: 0 those of Ge, 1 those of Sb; rock-salt has pool 0 only.
+    """
+    if is_trigonal(spec):
+        assert isinstance(spec, CrossPointSpec)
+        cell = trigonal(spec.formula, (1, 1, 1))
+        cell.set_cell(cell.cell.array * spec.lattice_scale, scale_atoms=True)
+        edges = cell.cell.lengths()
+        # rounding must not put the atoms of a face on both sides of the cell
+        numbers, positions = cell.numbers, cell.positions % edges
+        positions[edges - positions < 1e-6] = 0.0
+        pools = np.full(len(cell), -1)
+        if spec.disorder:
+            pools[cell.symbols == "Ge"], pools[cell.symbols == "Sb"] = 0, 1
+    else:
+        scale = spec.lattice_scale if isinstance(spec, CrossPointSpec) else 1.0
+        lattice_A = (ROCKSALT_A if isinstance(spec, CrossPointSpec) else spec.lattice_A) * scale
+        anions = np.array([[0, 0, 0.25], [0.5, 0.5, 0.25], [0.5, 0, 0.75], [0, 0.5, 0.75]])
+        cations = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 0.75], [0.5, 0.5, 0.75]])
+        positions = lattice_A * np.concatenate([anions, cations])
+        numbers, pools = np.array([52] * 4 + [0] * 4), np.array([-1] * 4 + [0] * 4)
+        edges = np.full(3, lattice_A)
+    # atoms of a layer share their height exactly but for rounding; layers are more than 1 Å apart
+    order = np.argsort(positions[:, 2], kind="stable")
+    starts = np.flatnonzero(np.diff(positions[order, 2], prepend=-1.0) > 0.1)
+    layers = [
+        MotifLayer(float(positions[members, 2].mean()), positions[members, :2], numbers[members], pools[members])
+        for members in np.split(order, starts[1:])
+    ]
+    return layers, (float(edges[0]), float(edges[1]), float(edges[2]))
+
+
+def cuts_of(spec: CrossPointSpec | MushroomSpec) -> Cuts:
+    """Return where the crystal of a cell may be cut.
+
+    Raises
+    ------
+    InputError
+        If blocks are asked of a phase that has none.
+    """
+    motif, edges_A = motif_of(spec)
+    n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
+    heights = np.concatenate([[layer.z_A for layer in motif] + np.array(edges_A[2] * k) for k in range(spec.repeat[2])])
+    below = (heights[0] + heights[-1] - length_A) / 2
+    boundaries = np.concatenate([[below], (heights[:-1] + heights[1:]) / 2, [below + length_A]])
+    masses = np.concatenate([[0.0], np.cumsum([_layer_mass_amu(spec, layer) for layer in motif] * spec.repeat[2])])
+    chosen = np.arange(n_layers + 1)
+    if is_trigonal(spec) and spec.cut == "block":  # type: ignore[union-attr]
+        name, phase = trigonal_phase(spec.formula)
+        if phase.blocks == 0:
+            raise InputError(f"{name} has no van der Waals blocks to cut between", "use cut 'layer'")
+        chosen = chosen[:: len(motif) // phase.blocks]
+    return Cuts(chosen, boundaries[chosen], masses[chosen] * spec.repeat[0] * spec.repeat[1])
+
+
+def crystal_above(spec: CrossPointSpec | MushroomSpec, n_removed: int, z_cut_A: float) -> LayeredCrystal:
+    """Return the crystal above the lowest `n_removed` layers, cut at `z_cut_A`."""
+    motif, edges_A = motif_of(spec)
+    n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
+    first_below = cuts_of(spec).heights_A[0]
+    bare = LayeredCrystal(
+        motif=motif,
+        edges_A=edges_A,
+        repeat_xy=spec.repeat[:2],
+        first=n_removed,
+        last=n_layers,
+        z_shift_A=-z_cut_A,
+        length_A=float(first_below + length_A - z_cut_A),
+        pools=[],
+        seed=spec.seed,
+    )
+    pools = _pools(spec, bare)
+    if any(sum(pool.values()) >= _LARGEST_POOL for pool in pools):
+        raise InputError(
+            f"more than {_LARGEST_POOL:,} sites to share at random", "make a smaller cell and replicate it in LAMMPS"
+        )
+    return replace(bare, pools=pools)
+
+
+def removed_counts(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> dict[str, int]:
+    """Return the atoms by element of the lowest `n_removed` layers: what a barrier in their place must have."""
+    from ase.data import chemical_symbols
+
+    motif, _ = motif_of(spec)
+    cells = spec.repeat[0] * spec.repeat[1]
+    if not is_trigonal(spec):
+        taken, _ = _shared_cations(spec, n_removed)
+        counts = {"Te": 2 * cells * n_removed, "Ge": taken["Ge"], "Sb": taken["Sb"]}
+    else:
+        found: Counter[str] = Counter()
+        for layer in range(n_removed):
+            for number in motif[layer % len(motif)].numbers:
+                found[chemical_symbols[number]] += cells
+        counts = dict(found)
+    return {element: counts[element] for element in sorted(counts) if counts[element]}
+
+
+def _pools(spec: CrossPointSpec | MushroomSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
+    """What the crystal's pools hold: what the whole cell has less what the barrier takes."""
+    cells = bare.cells_of_layers()
+    sites = [
+        sum(int((layer.pools == pool).sum()) * number for layer, number in zip(bare.motif, cells, strict=True))
+        for pool in range(2)
+    ]
+    if not is_trigonal(spec):
+        _, left = _shared_cations(spec, bare.first)
+        return [{32: left["Ge"], 51: left["Sb"], 0: left["vacancy"]}]
+    if not any(sites):
+        return []
+    _, phase = trigonal_phase(spec.formula)
+    moved = min(sites[0] - round(phase.centre_share * sites[0]), sites[1])
+    return [{32: sites[0] - moved, 51: moved}, {51: sites[1] - moved, 32: moved}]
+
+
+def _shared_cations(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Share the cations and vacancies of rock-salt between the removed layers and those that stay."""
+    n_gete, n_sb2te3 = tie_line_units(spec.formula)
+    ratio = {"Ge": n_gete, "Sb": 2 * n_sb2te3, "vacancy": n_sb2te3}
+    cells = spec.repeat[0] * spec.repeat[1]
+    whole = largest_remainder(ratio, 4 * cells * spec.repeat[2])
+    taken = largest_remainder(ratio, 2 * cells * n_removed)
+    # where few layers stay, rounding may ask for one more of a kind than there is
+    for name in taken:
+        while taken[name] > whole[name]:
+            other = max(taken, key=lambda kind: whole[kind] - taken[kind])
+            taken[name], taken[other] = taken[name] - 1, taken[other] + 1
+    return taken, {name: whole[name] - taken[name] for name in whole}
+
+
+def _layer_mass_amu(spec: CrossPointSpec | MushroomSpec, layer: MotifLayer) -> float:
+    """Mass of a layer in one cell; that of rock-salt on average."""
+    from ase.data import atomic_masses
+
+    if is_trigonal(spec):
+        return float(atomic_masses[layer.numbers].sum())
+    n_gete, n_sb2te3 = tie_line_units(spec.formula)
+    cation = (n_gete * atomic_masses[32] + 2 * n_sb2te3 * atomic_masses[51]) / (n_gete + 3 * n_sb2te3)
+    n_anions = int((layer.pools < 0).sum())
+    return float(n_anions * atomic_masses[52] + (len(layer.pools) - n_anions) * cation)

@@ -1,0 +1,103 @@
+"""Where the barrier of a device cell goes, and what it replaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell.crystal import Cuts, LayeredCrystal, crystal_above, cuts_of, removed_counts
+from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+
+AMU_PER_A3_IN_G_CM3 = 1.66053906660
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """What a cell is made of.
+
+    Attributes
+    ----------
+    crystal
+        The mobile part, its lower cut at z = 0.
+    barrier_counts
+        Atoms that the barrier has and the crystal gave up, by element.
+    barrier_box_A
+        Edges of the barrier in Å.
+    removed_thickness_A
+        What the removed crystal took along z, in Å.
+    """
+
+    crystal: LayeredCrystal
+    barrier_counts: dict[str, int]
+    barrier_box_A: tuple[float, float, float]
+    removed_thickness_A: float
+
+
+def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
+    """Decide which layers of the crystal the barrier replaces; the layers themselves are not made yet.
+
+    Raises
+    ------
+    InputError
+        If the barrier would leave no crystal, or blocks are asked of a phase without them.
+    """
+    cuts = cuts_of(spec)
+    length_A = float(cuts.heights_A[-1] - cuts.heights_A[0])
+    if spec.barrier_thickness_A >= length_A:
+        raise InputError(
+            f"a barrier of {spec.barrier_thickness_A:g} Å does not fit into a cell of {length_A:.1f} Å along z",
+            f"ask for less, or repeat the crystal more than {spec.repeat[2]} times along z",
+        )
+    if len(cuts.layers) < 3:
+        raise InputError(
+            "the crystal has a single block along z: nothing would be left beside the barrier",
+            "repeat it more along z, or use cut 'layer'",
+        )
+    probe = crystal_above(spec, 0, float(cuts.heights_A[0]))
+    area_A2 = probe.box_A[0] * probe.box_A[1]
+    thickness = _thicknesses(cuts, area_A2, spec.barrier_density_g_cm3)
+    # one cut at least is removed and one at least is left
+    chosen = 1 + int(np.argmin(np.abs(thickness[1:-1] - spec.barrier_thickness_A)))
+    n_removed = int(cuts.layers[chosen])
+    return DevicePlan(
+        crystal=crystal_above(spec, n_removed, float(cuts.heights_A[chosen])),
+        barrier_counts=removed_counts(spec, n_removed),
+        barrier_box_A=(probe.box_A[0], probe.box_A[1], float(thickness[chosen])),
+        removed_thickness_A=float(cuts.heights_A[chosen] - cuts.heights_A[0]),
+    )
+
+
+def check_cutoff(spec: CrossPointSpec | MushroomSpec, cutoff_A: float) -> None:
+    """Refuse a cell that is too small for a potential.
+
+    Every edge must hold two cutoffs, so that no atom meets another and its image; and the barrier one, so that the
+    crystal's top does not feel its bottom.
+
+    Raises
+    ------
+    InputError
+        The cell or its barrier is too small.
+    """
+    plan = plan_device(spec)
+    x_A, y_A, z_A = plan.crystal.box_A
+    edges = {"x": x_A, "y": y_A, "z": z_A + plan.barrier_box_A[2]}
+    for axis, edge_A in edges.items():
+        if edge_A < 2 * cutoff_A:
+            raise InputError(
+                f"the cell is {edge_A:.1f} Å along {axis}: less than two cutoffs of {cutoff_A:g} Å",
+                f"repeat the crystal more along {axis}",
+            )
+    if plan.barrier_box_A[2] < cutoff_A:
+        raise InputError(
+            f"a barrier of {plan.barrier_box_A[2]:.1f} Å is thinner than the cutoff of {cutoff_A:g} Å",
+            "ask for a thicker one: the crystal's top would feel its bottom",
+        )
+
+
+def _thicknesses(cuts: Cuts, area_A2: float, density_g_cm3: float | None) -> np.ndarray:
+    """Return how thick, in Å, a barrier is that replaces the crystal below each cut; shape of the cuts."""
+    if density_g_cm3 is None:
+        return cuts.heights_A - cuts.heights_A[0]
+    return cuts.masses_amu / (density_g_cm3 / AMU_PER_A3_IN_G_CM3 * area_A2)

@@ -1,0 +1,184 @@
+"""The seam between crystal and barrier: barrier atoms are moved until none is too close to the crystal."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell.barrier import Slab
+from gst_jobflow.structures.contacts import PairDistances, closest_pair, push_apart, seam_distance
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+_LOG = logging.getLogger(__name__)
+
+# crystal deeper than the contact and this is out of reach of barrier atoms, which move by an Ångström or two
+_CRYSTAL_DEPTH_A = 5.0
+# barrier atoms deeper than this stay where they are, if the contact can be had so
+_MOVABLE_A = 8.0
+# pairs a little further apart than the contact are kept in a list that lives until atoms moved half of this
+_SKIN_A = 0.6
+# shifts below this are rounding
+_MOVED_A = 1e-3
+
+
+@dataclass
+class Faces:
+    """Crystal atoms near the barrier, in its frame: those above its upper face, and those below its lower one.
+
+    Attributes
+    ----------
+    length_A
+        Of the crystal, from its lower to its upper cut.
+    depth_A
+        How far into the crystal atoms are kept.
+    """
+
+    length_A: float
+    depth_A: float
+    _above: list[NDArray] = field(default_factory=list)
+    _below: list[NDArray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, length_A: float, min_contact_A: float) -> Faces:
+        """Faces of a crystal, deep enough for a contact."""
+        return cls(length_A, min_contact_A + _CRYSTAL_DEPTH_A)
+
+    def see(self, positions: NDArray) -> None:
+        """Keep what is near; `positions` (n, 3) in Å count from the crystal's lower cut."""
+        z_A = positions[:, 2]
+        if len(z_A) and z_A.min() < self.depth_A:
+            self._above.append(positions[z_A < self.depth_A])
+        if len(z_A) and z_A.max() > self.length_A - self.depth_A:
+            self._below.append(positions[z_A > self.length_A - self.depth_A])
+
+    def positions(self, thickness_A: float) -> NDArray:
+        """Shape (n, 3) in Å, in the frame of a barrier that reaches from 0 to `thickness_A`."""
+        above = [places + np.array([0, 0, thickness_A]) for places in self._above]
+        below = [places - np.array([0, 0, self.length_A]) for places in self._below]
+        return np.concatenate([*above, *below])
+
+
+@dataclass(frozen=True)
+class Seam:
+    """What keeping the contact took.
+
+    Attributes
+    ----------
+    positions
+        Of the barrier's atoms, shape (n, 3), Å, in the barrier's frame.
+    before_A, after_A
+        Smallest distance between barrier and crystal.
+    inside_A
+        Smallest distance within the barrier, as it is now.
+    n_moved, longest_A
+        How many barrier atoms were moved, and how far.
+    """
+
+    positions: NDArray
+    before_A: float
+    after_A: float
+    inside_A: float
+    n_moved: int
+    longest_A: float
+
+    def report(self) -> dict[str, float]:
+        """Plain numbers for a cell's report."""
+        return {
+            "seam_contact_before_A": self.before_A,
+            "seam_contact_A": self.after_A,
+            "n_moved": self.n_moved,
+            "longest_move_A": self.longest_A,
+        }
+
+
+def keep_contact(slab: Slab, crystal: NDArray, min_contact_A: float) -> Seam:
+    """Move barrier atoms until none is closer to the crystal than `min_contact_A`, nor closer to others than before.
+
+    Parameters
+    ----------
+    slab
+        The barrier.
+    crystal
+        Crystal atoms near it, shape (n, 3), in its frame.
+    min_contact_A
+        What to reach, Å.
+
+    Raises
+    ------
+    InputError
+        It cannot be reached.
+    """
+    moved = slab.positions.copy()
+    inside = _inside_A(slab, moved, min_contact_A)
+    before = after = _contact_A(slab, moved, crystal)
+    depth = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2])
+    for movable_A in (_MOVABLE_A, np.inf):
+        if after >= min_contact_A:
+            break
+        # atoms behind the movable ones hold against them
+        near = depth < movable_A + min_contact_A + 1.0
+        atoms = _joined(slab, moved[near], crystal)
+        is_barrier = np.arange(len(atoms)) < near.sum()
+        movable = is_barrier.copy()
+        movable[: near.sum()] = depth[near] < movable_A
+        push_apart(atoms, _allowed(is_barrier, min_contact_A, inside), movable=movable, skin_A=_SKIN_A)
+        moved[near] = atoms.positions[: near.sum()]
+        after = _contact_A(slab, moved, crystal)
+    if after < min_contact_A:
+        raise InputError(
+            f"barrier and crystal come as near as {after:.2f} Å, and moving barrier atoms does not give "
+            f"{min_contact_A:g} Å",
+            "ask for a smaller min_contact_A or a lower barrier_density_g_cm3",
+        )
+    way_A = np.sqrt(((moved - slab.positions) ** 2).sum(axis=1))
+    n_moved = int((way_A > _MOVED_A).sum())
+    if n_moved:
+        _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", n_moved, way_A.max())
+        inside = _inside_A(slab, moved, min_contact_A)
+    return Seam(moved, before, after, inside, n_moved, float(way_A.max()))
+
+
+def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
+    """Barrier atoms, then crystal atoms, periodic sideways: both faces have their crystal with them."""
+    from ase import Atoms as PlainAtoms
+
+    positions = np.concatenate([barrier, crystal])
+    return PlainAtoms(
+        numbers=np.ones(len(positions), int), positions=positions, cell=slab.box_A, pbc=(True, True, False)
+    )
+
+
+def _contact_A(slab: Slab, barrier: NDArray, crystal: NDArray) -> float:
+    """Smallest distance between barrier and crystal, Å."""
+    depth = np.minimum(barrier[:, 2], slab.box_A[2] - barrier[:, 2])
+    for reach_A in (_CRYSTAL_DEPTH_A, np.inf):
+        near = barrier[depth < reach_A]
+        if len(near) == 0:
+            continue
+        found = seam_distance(_joined(slab, near, crystal), np.arange(len(near) + len(crystal)) < len(near))
+        # what lies deeper than the reach is further away than it
+        if found <= reach_A:
+            return found
+    return np.inf
+
+
+def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
+    """Smallest distance within the barrier, Å; where it is larger than the contact and 1 Å, that."""
+    return closest_pair(_joined(slab, positions, np.empty((0, 3))), contact_A + 1.0)
+
+
+def _allowed(is_barrier: NDArray, contact_A: float, inside_A: float) -> PairDistances:
+    """Return what to keep: `contact_A` across the seam, and inside the barrier no less than it or what is there."""
+    allowed = PairDistances(np.where(is_barrier, "barrier", "crystal").tolist(), {}, contact_A)
+    barrier, crystal = allowed.elements.index("barrier"), allowed.elements.index("crystal")
+    # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
+    allowed.matrix_A[barrier, barrier] = min(contact_A, 0.998 * inside_A)
+    allowed.matrix_A[crystal, crystal] = 0.01
+    return allowed

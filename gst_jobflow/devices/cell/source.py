@@ -1,0 +1,56 @@
+"""Where the amorphous material of a barrier comes from when it is not melted and quenched for the cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.base.errors import GstError, InputError
+from gst_jobflow.devices.cell.barrier import barrier_spec
+from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+HARD_SPHERE = "hard-sphere"
+"""What asks for a barrier of random atoms that are kept apart: for a look at a cell, without a potential."""
+HARD_SPHERE_WARNING = (
+    "the barrier is HARD-SPHERE material: random atoms kept apart, no bonds, no physics; for a look at the cell only"
+)
+
+_DATA_SUFFIXES = (".data", ".lmp", ".lammps")
+
+
+def hard_sphere_barrier(spec: CrossPointSpec | MushroomSpec) -> Atoms:
+    """Make hard-sphere material for a look at a cell; raises InputError where it cannot be packed."""
+    from gst_jobflow.structures.hard_sphere import generate
+
+    return generate(barrier_spec(spec))
+
+
+def read_barrier(path: Path, species_order: Sequence[str]) -> Atoms:
+    """Read the last structure of a file: LAMMPS data (types in `species_order`), or what ASE reads.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or its structure has no cell.
+    """
+    if path.suffix in _DATA_SUFFIXES:
+        from gst_jobflow.structures.lammps_data import read_data
+
+        return read_data(path, species_order)
+    from ase.io import read
+
+    fix = "give extended XYZ, POSCAR, CIF or LAMMPS data (.data) of amorphous material in a periodic cell"
+    try:
+        atoms = read(path, index=-1)
+    except GstError:
+        raise
+    # ASE's readers raise whatever their parsing meets
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as a structure: {error or type(error).__name__}", fix) from error
+    if atoms.cell.rank < 3:  # type: ignore[union-attr]
+        raise InputError(f"{path} has no periodic cell", fix)
+    return atoms  # type: ignore[return-value]

@@ -1,0 +1,156 @@
+"""A device cell without operations: barrier by melt-quench with a potential, then the cell; stored, and as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow, Maker, job
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell import CrossPointSpec, DeviceCell, MushroomSpec, barrier_spec, check_cutoff
+from gst_jobflow.documents import Potential
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.store import Results
+
+STORED_ATOMS = 10_000_000
+"""Larger cells are not put into the database: they are files."""
+
+
+def melt_quench_stages(melt_K: float = 2000.0, melt_ps: float = 10.0, quench_ps: float = 50.0) -> list[Stage]:
+    """Stages that make a barrier: relax the random start, melt, quench to 300 K, hold.
+
+    The reference paper does not say how its slab was made; times are our choice, the rate is about 3e13 K/s.
+    """
+    return [
+        Relax(),
+        Anneal(temperature_K=melt_K, duration_ps=melt_ps),
+        Quench(start_K=melt_K, end_K=300.0, duration_ps=quench_ps),
+        Hold(temperature_K=300.0, duration_ps=2.0),
+    ]
+
+
+@dataclass
+class DeviceCellMaker(Maker):
+    """Make a device cell with a barrier that the potential made.
+
+    Attributes
+    ----------
+    cell
+        What the cell must be like.
+    barrier_stages
+        The melt-quench of the barrier, or of the block that it is tiled of.
+    output
+        LAMMPS data file to write beside the stored structure; an absolute path.
+    seed
+        Velocities and thermostat of the melt-quench.
+    """
+
+    name: str = "device cell"
+    cell: CrossPointSpec | MushroomSpec | None = None
+    barrier_stages: list[Stage] = field(default_factory=melt_quench_stages)
+    output: str | None = None
+    seed: int = 1
+    tags: list[str] = field(default_factory=list)
+
+    def make(self, potential_id: str) -> Flow:
+        """Flow of melt-quench and cell; its output has `structure_id`, `groups` and `report`."""
+        if self.cell is None:
+            raise InputError("no cell to make", "give DeviceCellMaker(cell=MushroomSpec.paper())")
+        barrier = MeltQuenchMaker(
+            name="barrier melt-quench",
+            start=barrier_spec(self.cell),
+            stages=self.barrier_stages,
+            seed=self.seed,
+            tags=self.tags,
+        ).make(potential_id)
+        cell = make_cell(self.cell, potential_id, barrier.output["structure_id"], self.output, self.tags)
+        return Flow([barrier, cell], output=cell.output, name=f"{self.cell.kind} cell")
+
+
+@job(name="device cell")
+def make_cell(
+    spec: CrossPointSpec | MushroomSpec,
+    potential_id: str,
+    barrier_structure_id: str,
+    output: str | None,
+    tags: list[str],
+) -> dict[str, Any]:
+    """Join crystal and barrier; store the cell, write its files."""
+    from gst_jobflow.devices.cell import build_device
+    from gst_jobflow.devices.cell.files import write_device
+    from gst_jobflow.store.atoms import load_atoms
+    from gst_jobflow.store.context import job_results
+
+    results = job_results()
+    potential = results.get(Potential, potential_id)
+    check_potential(spec, potential)
+    barrier, source = load_atoms(results, barrier_structure_id), f"structure {barrier_structure_id}"
+    made: dict[str, Any] = {"structure_id": None, "output": output, "groups": None, "report": None}
+    if output is not None:
+        files = write_device(spec, barrier, Path(output), potential.elements, source)
+        made.update(groups=files.groups, report=files.report)
+    if made["report"] is None or made["report"]["n_atoms"] <= STORED_ATOMS:
+        device = build_device(spec, barrier)
+        structure = store_cell(results, spec, device, [barrier_structure_id], source, tags)
+        made.update(structure_id=structure.id, groups=device.groups, report=device.report)
+    return made
+
+
+def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -> None:
+    """Refuse a potential of another kind, that lacks an element of the cell, or whose cutoff is too long for it."""
+    from gst_jobflow.devices.cell import device_counts
+    from gst_jobflow.dynamics.maker import check_kind
+
+    check_kind(potential)
+    if missing := set(device_counts(spec)) - set(potential.elements):
+        raise InputError(
+            f"potential {potential.id} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
+            "choose a potential of all elements of the cell",
+        )
+    check_cutoff(spec, potential.cutoff_A)
+
+
+def check_stored(spec: CrossPointSpec | MushroomSpec) -> None:
+    """Refuse a cell that is too large for the database."""
+    from gst_jobflow.devices.cell import device_counts
+
+    n_atoms = sum(device_counts(spec).values())
+    if n_atoms > STORED_ATOMS:
+        raise InputError(f"{n_atoms:,} atoms are too many for the database", "write files: --output FILE")
+
+
+def store_cell(
+    results: Results,
+    spec: CrossPointSpec | MushroomSpec,
+    device: DeviceCell,
+    parents: list[str],
+    barrier: str,
+    tags: list[str] | None = None,
+) -> Structure:
+    """Put a cell into the database; its groups, layers and report go with it as its source."""
+    from gst_jobflow.devices.cell.files import layer_dicts
+    from gst_jobflow.store.atoms import structure_document
+
+    structure = structure_document(
+        device.atoms,
+        "device",
+        source={
+            "builder": spec.kind,
+            "spec": spec.model_dump(mode="json"),
+            "groups": {name: list(ids) for name, ids in device.groups.items()},
+            "layers": layer_dicts(device.layers),
+            "report": device.report,
+            "barrier": barrier,
+        },
+        parents=parents,
+        tags=tags,
+        artifacts=results.artifacts,
+    )
+    results.add(structure)
+    return structure

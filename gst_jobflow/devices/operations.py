@@ -1,0 +1,197 @@
+"""Operations of a memory cell, in the words of the device, and the stages of molecular dynamics that they mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, check_energy, heated
+from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K
+from gst_jobflow.dynamics.stages import (
+    KICK_INTERVAL_PS,
+    Anneal,
+    Cool,
+    Dome,
+    Expression,
+    Hold,
+    LinearZ,
+    Profile,
+    Pulse,
+    Relax,
+    Slices,
+    Stage,
+    Uniform,
+)
+
+ROOM_TEMPERATURE_K = 300.0
+# thickness of what is cooled by its own temperature, Å
+_SLICE_A = 20.0
+# cooling at a rate may take this much longer than the energy that was asked needs
+_LONGER = 1.25
+
+
+class Reset(StrictModel):
+    """Amorphise: a pulse of heat, then cooling by taking kinetic energy out.
+
+    The energy is that of the whole pulse, as `energy_pJ` or as `energy_eV_per_atom` of the atoms that are heated: all
+    mobile ones, or those of the dome. The paper's RESET of the cross-point cell gives 0.064 pJ in 10 ps, least at the
+    top, and cools for 40 ps (doi 10.1038/s41467-025-63732-4, Fig. 3).
+    """
+
+    kind: Literal["RESET"] = "RESET"
+    energy_eV_per_atom: float | None = Field(None, description="Mean of the heated atoms")
+    energy_pJ: float | None = Field(None, description="Of the whole pulse")
+    pulse_ps: float = Field(gt=0)
+    every_ps: float = Field(KICK_INTERVAL_PS, gt=0, description="Interval in which energy is added")
+    profile: Literal["linear_z", "uniform", "dome", "expression"] = "linear_z"
+    floor: float = Field(0.0, ge=0, le=1, description="linear_z: share of the largest energy that atoms at the top get")
+    diameter_A: float | None = Field(None, gt=0, description="dome: diameter, above the middle of the bottom electrode")
+    edge_A: float = Field(0.0, ge=0, description="dome: width over which its energy falls to nothing")
+    formula: str | None = Field(None, description="expression: energy per atom in proportion to this of x, y, z in Å")
+    cool_ps: float | None = Field(None, gt=0)
+    cool_rate_K_ps: float | None = Field(None, gt=0, description="Instead of cool_ps")
+    cool_every_ps: float = Field(0.2, gt=0, description="Interval in which energy is taken out while cooling")
+    cool: Literal["local", "uniform"] = Field("local", description="local: each part from its own temperature")
+    end_K: float = Field(ROOM_TEMPERATURE_K, gt=0)
+
+    @model_validator(mode="after")
+    def _says_one_thing_once(self) -> Reset:
+        for one, other in (("energy_eV_per_atom", "energy_pJ"), ("cool_ps", "cool_rate_K_ps")):
+            if (getattr(self, one) is None) == (getattr(self, other) is None):
+                raise ValueError(f"a RESET needs either {one} or {other}")
+        for key, profile in (("diameter_A", "dome"), ("formula", "expression")):
+            if (getattr(self, key) is not None) != (self.profile == profile):
+                raise ValueError(f"{key} belongs to profile '{profile}', which needs it")
+        if self.energy_eV_per_atom is not None:
+            check_energy(self.energy_eV_per_atom, f"{self.energy_eV_per_atom:g} eV/atom")
+        if self.energy_pJ is not None and self.energy_pJ <= 0:
+            check_energy(self.energy_pJ * EV_PER_PJ, f"{self.energy_pJ:g} pJ")
+        if self.formula is not None:
+            Expression(formula=self.formula)
+        return self
+
+
+class Set(StrictModel):
+    """Crystallise: constant temperature by a Langevin thermostat (the paper: 600 K).
+
+    With `until_crystalline` it ends when as large a share of the mobile atoms is crystal-like, or after its duration.
+    """
+
+    kind: Literal["SET"] = "SET"
+    temperature_K: float = Field(gt=0, le=5000)
+    duration_ps: float = Field(gt=0)
+    until_crystalline: float | None = Field(None, gt=0, le=1)
+
+
+class Rest(StrictModel):
+    """Hold at a temperature; `relax` first takes close contacts out, as a freshly built cell needs."""
+
+    kind: Literal["HOLD"] = "HOLD"
+    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
+    duration_ps: float = Field(gt=0)
+    relax: bool = False
+
+
+class Read(StrictModel):
+    """Wait and watch: relaxation and drift of what a cell holds, at constant temperature.
+
+    What is reported is energy and crystal-like fraction against the logarithm of time. A resistance is not computed.
+    """
+
+    kind: Literal["READ"] = "READ"
+    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
+    duration_ps: float = Field(gt=0)
+
+
+Operation = Reset | Set | Rest | Read
+OperationSpec = Annotated[Operation, Field(discriminator="kind")]
+
+
+def profile_of(reset: Reset, geometry: Geometry) -> Profile:
+    """The profile of a RESET in a cell."""
+    bottom, top = geometry.z_range_A
+    if reset.profile == "linear_z":
+        return LinearZ(bottom_A=bottom, top_A=top, floor=reset.floor)
+    if reset.profile == "expression":
+        return Expression(formula=str(reset.formula))
+    if reset.profile == "dome":
+        assert reset.diameter_A is not None  # the model sees to it
+        x, y = (float(edge) / 2 for edge in geometry.edges_A[:2])
+        centre = (x, None if geometry.depth_is_thin else y, bottom)
+        try:
+            return Dome(diameter_A=reset.diameter_A, centre_A=centre, edge_A=reset.edge_A)
+        except ValueError as error:
+            raise InputError(f"edge_A {reset.edge_A:g} is more than the dome's radius", "make it smaller") from error
+    return Uniform()
+
+
+def energy_eV(reset: Reset, geometry: Geometry) -> float:
+    """Energy of the whole pulse, eV.
+
+    Raises
+    ------
+    InputError
+        The profile does not fit the cell, or the energy cannot be meant.
+    """
+    n_heated = heated(profile_of(reset, geometry), geometry).n_atoms
+    if reset.energy_pJ is None:
+        return float(reset.energy_eV_per_atom or 0.0) * n_heated
+    total = reset.energy_pJ * EV_PER_PJ
+    check_energy(total / n_heated, f"{reset.energy_pJ:g} pJ on {n_heated:,} atoms")
+    return total
+
+
+def stages_of(operation: Operation, geometry: Geometry) -> list[Stage]:
+    """Stages of an operation on a cell.
+
+    Raises
+    ------
+    InputError
+        A pulse does not fit the cell.
+    """
+    if isinstance(operation, Reset):
+        return _reset(operation, geometry)
+    if isinstance(operation, Set):
+        return [Anneal(temperature_K=operation.temperature_K, duration_ps=operation.duration_ps)]
+    hold = Hold(temperature_K=operation.temperature_K, duration_ps=operation.duration_ps)
+    return [Relax(), hold] if isinstance(operation, Rest) and operation.relax else [hold]
+
+
+def _reset(reset: Reset, geometry: Geometry) -> list[Stage]:
+    profile, energy = profile_of(reset, geometry), energy_eV(reset, geometry)
+    pulse = Pulse(energy_eV=energy, duration_ps=reset.pulse_ps, profile=profile, every_ps=reset.every_ps)
+    if reset.cool_ps is not None:
+        duration = reset.cool_ps
+    else:
+        # all mobile atoms take part in the heat in the end
+        fall_K = energy / geometry.n_mobile / (3.0 * BOLTZMANN_EV_K)
+        intervals = math.ceil(_LONGER * fall_K / float(reset.cool_rate_K_ps or 1.0) / reset.cool_every_ps) + 10
+        duration = round(intervals * reset.cool_every_ps, 9)
+    return [
+        pulse,
+        Cool(
+            end_K=reset.end_K,
+            duration_ps=duration,
+            rate_K_ps=reset.cool_rate_K_ps,
+            every_ps=reset.cool_every_ps,
+            slices=_slices(profile, geometry) if reset.cool == "local" else None,
+        ),
+    ]
+
+
+def _slices(profile: Profile, geometry: Geometry) -> Slices:
+    """Shells around a dome and beyond it, as far as it is wide; else slices from bottom to top."""
+    if isinstance(profile, Dome):
+        count = min(40, max(2, round(profile.diameter_A / _SLICE_A)))
+        width = profile.diameter_A / count
+        return Slices(by="distance", count=count + 1, centre_A=profile.centre_A, width_A=width)
+    return Slices(by="z", count=min(100, max(1, round(float(geometry.edges_A[2]) / _SLICE_A))))
+
+
+def duration_ps(stages: list[Stage]) -> float:
+    """Simulated time of stages, ps; the longest where a cooling goes at a rate."""
+    return float(sum(getattr(stage, "duration_ps", 0.0) for stage in stages))

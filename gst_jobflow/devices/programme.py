@@ -1,0 +1,270 @@
+"""Programmes of a device cell: cell, barrier, operations in order, and when to stop; as YAML, some of them shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel, checked
+from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
+from gst_jobflow.devices.heating import EV_PER_PJ, geometry_of_spec, heated
+from gst_jobflow.devices.operations import Operation, OperationSpec, Reset, Set, profile_of
+from gst_jobflow.dynamics.deck import Limits, Output, Tuning
+from gst_jobflow.dynamics.protocol import RunOptions
+from gst_jobflow.dynamics.stages import Stage
+
+MOST_OPERATIONS = 200
+"""Each is a firework of one workflow, whose cost grows with their number."""
+
+
+class Until(StrictModel):
+    """What makes the rest of a REPEAT unneeded, looked at when a round is over."""
+
+    crystalline_above: float | None = Field(None, ge=0, le=1)
+    crystalline_below: float | None = Field(None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Until:
+        if (self.crystalline_above is None) == (self.crystalline_below is None):
+            raise ValueError("until needs either crystalline_above or crystalline_below")
+        return self
+
+    def is_met(self, fraction: float) -> bool:
+        """Whether a crystal-like fraction is where it should be."""
+        if self.crystalline_above is not None:
+            return fraction >= self.crystalline_above
+        return fraction <= float(self.crystalline_below or 0.0)
+
+
+class Repeat(StrictModel):
+    """Operations, several times over; each time with more energy, or until the cell is where it should be.
+
+    Iterative RESET is a RESET that is repeated with a growing `energy_factor` until little of the cell is
+    crystal-like; cumulative SET is a short SET that is repeated: both give levels between the two states.
+    """
+
+    kind: Literal["REPEAT"] = "REPEAT"
+    times: int = Field(ge=1, le=MOST_OPERATIONS)
+    operations: list[OperationSpec] = Field(min_length=1)
+    energy_factor: float = Field(1.0, gt=0, le=10, description="Energy of a RESET relative to the round before")
+    until: Until | None = None
+
+
+Step = Annotated[OperationSpec | Repeat, Field(discriminator="kind")]
+
+
+class StopLimits(StrictModel):
+    """When a cycle is given up, or has had enough.
+
+    A temperature or a gamma above its limit is a failure of the operation: what it computes there is not to be trusted.
+    Once the budget is spent, what is left of the cycle is skipped; core hours also end a SET, READ or HOLD in order (a
+    RESET, and a HOLD that relaxes, is run whole).
+    """
+
+    max_temperature_K: float | None = Field(50_000.0, gt=0)
+    max_gamma: float | None = Field(None, gt=0, description="Largest extrapolation grade; needs output.gamma_every")
+    core_hours: float | None = Field(None, gt=0, description="Budget of the operations of one cycle")
+    steps: int | None = Field(None, ge=1, description="Budget of the operations of one cycle")
+
+
+class AnalysisHooks(StrictModel):
+    """What is computed when an operation has ended."""
+
+    times: int = Field(40, ge=2, le=1000, description="Frames that are looked at, evenly over the operation")
+    crystalline: bool = Field(True, description="Crystal-like fraction over time and along z")
+
+
+class CycleSettings(StrictModel):
+    """How the operations of a cycle are run."""
+
+    output: Output = Field(default_factory=Output)
+    stop: StopLimits = Field(default_factory=StopLimits)
+    tuning: Tuning = Field(default_factory=Tuning)
+    analysis: AnalysisHooks = Field(default_factory=AnalysisHooks)
+
+    @model_validator(mode="after")
+    def _gamma_is_looked_at(self) -> CycleSettings:
+        if self.stop.max_gamma and not self.output.gamma_every:
+            raise ValueError("stop.max_gamma needs output.gamma_every: steps between two looks at gamma")
+        return self
+
+    def run_options(self, **more: Any) -> RunOptions:
+        """Options of a run of molecular dynamics."""
+        gamma = self.output.gamma_every > 0
+        return RunOptions(
+            pair_style="extrapolation" if gamma else "recursive",
+            output=self.output,
+            limits=Limits(max_temperature_K=self.stop.max_temperature_K, halt_gamma=self.stop.max_gamma),
+            tuning=self.tuning,
+            **more,
+        )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One operation of a programme, with its repeats written out.
+
+    Attributes
+    ----------
+    operation
+        What to do.
+    until
+        Skip it if a round before met this.
+    rounds_end
+        Places, from 0, of the operations that ended earlier rounds of the same REPEAT.
+    """
+
+    operation: Operation
+    until: Until | None = None
+    rounds_end: tuple[int, ...] = ()
+
+
+class CyclePlan(CycleSettings):
+    """A programme, as people write it in YAML."""
+
+    name: str = Field("device cycle", min_length=1)
+    description: str = ""
+    cell: DeviceSpec | None = Field(None, description="None only where the cycle goes on from a state that there is")
+    barrier: list[Stage] = Field(default_factory=list, description="Melt-quench of the barrier")
+    operations: list[Step] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _looks_at_what_it_waits_for(self) -> CyclePlan:
+        early = any(isinstance(one.operation, Set) and one.operation.until_crystalline for one in self.planned())
+        if (early or self.stop.core_hours) and not self.output.restart_every:
+            raise ValueError("until_crystalline and core_hours need output.restart_every: a run ends early only there")
+        for one in self.planned():
+            waits = one.until is not None or (isinstance(one.operation, Set) and one.operation.until_crystalline)
+            if waits and not self.output.dump_every:
+                raise ValueError("until and until_crystalline need output.dump_every: frames to look at")
+            if one.until is not None and not self.analysis.crystalline:
+                raise ValueError("until needs analysis.crystalline")
+        return self
+
+    @model_validator(mode="after")
+    def _is_not_endless(self) -> CyclePlan:
+        if (number := len(self.planned())) > MOST_OPERATIONS:
+            raise ValueError(f"{number} operations, repeats written out: {MOST_OPERATIONS} at most in one cycle")
+        return self
+
+    @property
+    def settings(self) -> CycleSettings:
+        """The part of it that each operation is run by."""
+        return CycleSettings(output=self.output, stop=self.stop, tuning=self.tuning, analysis=self.analysis)
+
+    def planned(self) -> list[Planned]:
+        """Return the operations in order, repeats written out."""
+        found: list[Planned] = []
+        for step in self.operations:
+            if not isinstance(step, Repeat):
+                found.append(Planned(step))
+                continue
+            ends: list[int] = []
+            for turn in range(step.times):
+                for operation in step.operations:
+                    more = _more_energy(operation, step.energy_factor**turn)
+                    found.append(Planned(more, step.until, tuple(ends)))
+                ends.append(len(found) - 1)
+        return found
+
+
+def _more_energy(operation: Operation, factor: float) -> Operation:
+    if not isinstance(operation, Reset) or factor == 1.0:
+        return operation
+    key = "energy_pJ" if operation.energy_pJ is not None else "energy_eV_per_atom"
+    return Reset(**{**operation.model_dump(exclude_none=True), key: getattr(operation, key) * factor})
+
+
+def shipped() -> list[str]:
+    """Names of the programmes that come with the package."""
+    folder = resources.files("gst_jobflow.devices") / "programmes"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_programme(name_or_file: str) -> CyclePlan:
+    """Read a programme: one of `shipped`, or a YAML file.
+
+    Raises
+    ------
+    InputError
+        There is none, or what it says does not fit; the key is named.
+    """
+    import yaml
+
+    known = shipped()
+    if name_or_file in known:
+        text = (resources.files("gst_jobflow.devices") / "programmes" / f"{name_or_file}.yaml").read_text()
+    else:
+        file = Path(name_or_file)
+        if not file.is_file():
+            raise InputError(f"no programme or file '{name_or_file}'", nearest(name_or_file, known))
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError as err:
+            raise InputError(f"{file} is not text", "name a YAML file") from err
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise InputError(f"{name_or_file} is not YAML: {str(err).splitlines()[0]}", "mend the file") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{name_or_file} is not a mapping", "write 'key: value' lines")
+    return checked(CyclePlan, content, name_or_file)
+
+
+def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
+    """Return a programme for a cell of `factor` times the edges, with the energies per heated atom of the full one.
+
+    Repeats are rounded to whole cells; barrier, electrode and domes shrink in proportion; durations stay.
+
+    Raises
+    ------
+    InputError
+        The programme has no cell, or a formula, whose lengths cannot be told from its other numbers.
+    """
+    if plan.cell is None:
+        raise InputError("a programme without a cell cannot be scaled", "scale the cycle that made the cell")
+    if not 0 < factor <= 10:
+        raise InputError(f"--scale {factor:g}", "give a factor of the edges between 0 and 10")
+    geometry = geometry_of_spec(plan.cell) if _has_pJ(plan) else None
+
+    def operation(one: Operation) -> Operation:
+        if not isinstance(one, Reset):
+            return one
+        if one.formula is not None:
+            raise InputError("a formula of x, y and z cannot be scaled", "write the scaled one into the programme")
+        values = one.model_dump(exclude_none=True)
+        if one.energy_pJ is not None and geometry is not None:
+            n_heated = heated(profile_of(one, geometry), geometry).n_atoms
+            values["energy_eV_per_atom"] = values.pop("energy_pJ") * EV_PER_PJ / n_heated
+        for key in ("diameter_A", "edge_A"):
+            if values.get(key):
+                values[key] *= factor
+        return Reset(**values)
+
+    steps: list[Any] = []
+    for step in plan.operations:
+        if isinstance(step, Repeat):
+            steps.append(step.model_copy(update={"operations": [operation(one) for one in step.operations]}))
+        else:
+            steps.append(operation(step))
+    return plan.model_copy(
+        update={"name": f"{plan.name} × {factor:g}", "cell": _scaled_cell(plan.cell, factor), "operations": steps}
+    )
+
+
+def _scaled_cell(cell: CrossPointSpec | MushroomSpec, factor: float) -> CrossPointSpec | MushroomSpec:
+    values = cell.model_dump(exclude_none=True)
+    values["repeat"] = tuple(max(1, round(factor * number)) for number in cell.repeat)
+    values["barrier_thickness_A"] *= factor
+    if isinstance(cell, MushroomSpec):
+        values["electrode"] = {key: value * factor for key, value in values["electrode"].items()}
+    return type(cell)(**values)
+
+
+def _has_pJ(plan: CyclePlan) -> bool:
+    return any(isinstance(one.operation, Reset) and one.operation.energy_pJ is not None for one in plan.planned())

@@ -1,0 +1,107 @@
+"""When an operation has had enough: looks at it while it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gst_jobflow.devices.look import crystalline_now
+from gst_jobflow.devices.programme import StopLimits
+from gst_jobflow.dynamics.protocol import SEGMENT_FILE
+from gst_jobflow.dynamics.watch import Watch, newest_dump, step_of
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+
+@dataclass
+class CrystallineWatch:
+    """Says when as large a share of the mobile atoms is crystal-like; looks at each new frame once.
+
+    Attributes
+    ----------
+    wanted
+        The share.
+    mobile
+        First and last id, from 1.
+    elements
+        In the order of LAMMPS types.
+    """
+
+    wanted: float
+    mobile: tuple[int, int]
+    elements: Sequence[str]
+    _seen: int = field(default=-1, init=False)
+
+    def __call__(self, folder: Path) -> str:
+        """Look at the newest frame of a running segment."""
+        found = crystalline_now(folder, self._seen, self.mobile, self.elements) if self._is_new(folder) else None
+        if found is None:
+            return ""
+        self._seen, fraction = found
+        if fraction < self.wanted:
+            return ""
+        return f"crystal-like fraction {fraction:.3f} at step {self._seen}, {self.wanted:g} was wanted"
+
+    def _is_new(self, folder: Path) -> bool:
+        path = newest_dump(folder)
+        return path is not None and step_of(path) > self._seen
+
+
+@dataclass(frozen=True)
+class BudgetWatch:
+    """Says when the core hours of a cycle are spent: by operations before, by earlier segments, and by this one."""
+
+    limit_core_hours: float
+    spent_core_hours: float
+
+    def __call__(self, folder: Path) -> str:
+        """Add up what the segments took."""
+        spent = self.spent_core_hours
+        for path in folder.parent.glob(f"segment_*/{SEGMENT_FILE}"):
+            held = json.loads(path.read_text())
+            wall_s = held.get("wall_s")
+            if wall_s is None and path.parent == folder:
+                wall_s = time.time() - path.stat().st_mtime
+            spent += (wall_s or 0.0) * held.get("ranks", 1) / 3600
+        return f"budget of {self.limit_core_hours:g} core hours spent" if spent >= self.limit_core_hours else ""
+
+
+def any_of(watches: Sequence[Watch]) -> Watch | None:
+    """Return one watch of several; None of none."""
+    if not watches:
+        return None
+
+    def look(folder: Path) -> str:
+        return next((reason for watch in watches if (reason := watch(folder))), "")
+
+    return look
+
+
+def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
+    """Return the core hours and steps of the operations of a cycle before operation `index`, from 0.
+
+    One that failed and went on has two documents; the later one holds all of its segments.
+    """
+    where = {"cycle_id": cycle_id, "operation_index": {"$lt": index}}
+    fields = {"operation_index": 1, "cost.core_hours": 1, "n_steps": 1}
+    hours: dict[int, float] = {}
+    steps: dict[int, int] = {}
+    for run in results.database["trajectories"].find(where, fields):
+        of = run["operation_index"]
+        hours[of] = max(hours.get(of, 0.0), (run.get("cost") or {}).get("core_hours", 0.0))
+        steps[of] = max(steps.get(of, 0), run["n_steps"])
+    return sum(hours.values()), sum(steps.values())
+
+
+def over_budget(limits: StopLimits, hours: float, steps: int) -> str:
+    """Say why nothing more may run; empty: it may."""
+    if limits.core_hours is not None and hours >= limits.core_hours:
+        return f"budget of {limits.core_hours:g} core hours spent"
+    if limits.steps is not None and steps >= limits.steps:
+        return f"budget of {limits.steps:,} steps spent"
+    return ""

@@ -1,0 +1,170 @@
+"""Bring the database to this version's documents, collections, validators and indexes; doing it again changes nothing.
+
+The order: the mark that keeps jobs and older programs away, validators (nothing older comes in any more), documents,
+indexes, mark away. Killed anywhere, it is done again from where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gst_jobflow.base.errors import DatabaseError, DataError
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
+from gst_jobflow.store.schema.lock import Lock, locked
+from gst_jobflow.store.schema.preparation import (
+    Change,
+    load_schema,
+    pending_collections,
+    pending_indexes,
+    record_indexes,
+)
+from gst_jobflow.store.schema.upgrade import begin, finish, upgrade_documents
+from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version, read_version, refuse_newer
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from gst_jobflow.base.settings import Project
+
+__all__ = ["apply_schemas", "load_schema", "migrate"]
+
+_WAIT_S = 60.0
+# of MongoDB: double values, and two kinds of an index of the same keys or name
+_INDEX_CONFLICTS = (11000, 85, 86)
+
+Tell = Callable[[str], None]
+
+
+def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S) -> list[str]:
+    """Bring the project's database to this version and prepare launchpad and job store.
+
+    Nothing is written, and no right to write is needed, when all is as it should be.
+
+    Parameters
+    ----------
+    project
+        The project.
+    tell
+        Gets a line now and then while it takes long.
+    wait_s
+        How long to wait for another process that migrates the same database.
+
+    Returns
+    -------
+    list of str
+        What was changed; empty when all was as it should be.
+
+    Raises
+    ------
+    DatabaseError
+        The database is of a newer version than this program, or another process migrates it.
+    DataError
+        A document cannot be brought to this version; what was before it is done.
+    """
+    from gst_jobflow.store.connect import connect
+
+    database = connect(project, any_version=True)
+    try:
+        if not _to_do(database) and not _launchpad_is_bare(database):
+            return []
+        with locked(database, wait_s, tell) as lock:
+            changed = _apply(database, lock, tell)
+            if _launchpad_is_bare(database):
+                changed += _prepare_launchpad(project)
+        return changed
+    finally:
+        database.client.close()
+
+
+def apply_schemas(database: Database) -> list[str]:
+    """Bring one database to this version, without launchpad; what was changed."""
+    if not _to_do(database):
+        return []
+    with locked(database, _WAIT_S) as lock:
+        return _apply(database, lock)
+
+
+def _to_do(database: Database) -> bool:
+    """Whether anything is not as it should be; only reads."""
+    version = read_version(database)
+    refuse_newer(database, version)
+    return _to_upgrade(version) or bool(pending_collections(database) or pending_indexes(database))
+
+
+def _to_upgrade(version: Version) -> bool:
+    return version.number < SCHEMA_VERSION or version.upgrading_from is not None
+
+
+def _apply(database: Database, lock: Lock, tell: Tell | None = None) -> list[str]:
+    version = read_version(database)
+    refuse_newer(database, version)
+    changed: list[str] = []
+    holds_documents = version.number > 0 or any(database[name].find_one({}, {"_id": 1}) for name in DOCUMENTS)
+    if _to_upgrade(version) and holds_documents:
+        _refuse_newer_documents(database)
+        begin(database, version)
+        changed += _do(pending_collections(database), lock)
+        changed += upgrade_documents(database, lock.beat, tell)
+    else:
+        changed += _do(pending_collections(database), lock)
+    pending = pending_indexes(database)
+    record_indexes(database)
+    changed += _do(pending, lock)
+    record_indexes(database)
+    if _to_upgrade(version):
+        if holds_documents:
+            finish(database)
+            changed.append(f"schema version {SCHEMA_VERSION}")
+        else:
+            new = {"$set": {"version": SCHEMA_VERSION}, "$unset": {"upgrading_from": ""}}
+            database[META_COLLECTION].update_one({"_id": SCHEMA}, new, upsert=True)
+    return changed
+
+
+def _do(changes: list[Change], lock: Lock) -> list[str]:
+    from pymongo.errors import OperationFailure
+
+    for change in changes:
+        try:
+            change.apply()
+        except OperationFailure as err:
+            if "index" not in change.text or err.code not in _INDEX_CONFLICTS:
+                raise
+            raise DatabaseError(
+                f"an index cannot be made: {change.text}: {str((err.details or {}).get('errmsg', ''))[:200]}",
+                "an index of this name with other options is dropped by hand; of double documents one is removed",
+            ) from err
+        lock.beat()
+    return [change.text for change in changes]
+
+
+def _refuse_newer_documents(database: Database) -> None:
+    """A document of a newer version says that the recorded version is wrong: nothing is touched then."""
+    for name in DOCUMENTS:
+        newer = database[name].find_one({"schema_version": {"$gt": SCHEMA_VERSION}}, {"schema_version": 1})
+        if newer is not None:
+            raise DataError(
+                f"document '{newer['_id']}' of {name} has schema version {newer['schema_version']}, "
+                f"this program knows {SCHEMA_VERSION}",
+                "upgrade gst_jobflow",
+            )
+
+
+def _launchpad_is_bare(database: Database) -> bool:
+    if database["fw_id_assigner"].find_one() is not None:
+        return False
+    if database["fireworks"].find_one() is not None:
+        raise DatabaseError(
+            f"database '{database.name}' holds fireworks but no id counter",
+            "restore it from a backup of the database",
+        )
+    return True
+
+
+def _prepare_launchpad(project: Project) -> list[str]:
+    """Start FireWorks' id counter and indexes once; never on a launchpad that holds fireworks."""
+    from gst_jobflow.store.connect import launchpad
+
+    launchpad(project).reset("", require_password=False)
+    return ["launchpad: initialised"]

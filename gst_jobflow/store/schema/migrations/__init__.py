@@ -1,0 +1,61 @@
+"""Documents of older versions brought to this one: a module a step, forward only.
+
+A step has `COLLECTIONS` (whose documents change) and `upgrade(collection, document)`, which returns the document as the
+next version has it and touches nothing else: no database, no file. It is used on documents of the database, of backups
+and bundles, and of manifests, where packed arrays are base64 text, so it leaves arrays alone. `schema_version` is set
+here, not in a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.documents import SCHEMA_VERSION
+from gst_jobflow.store.schema.migrations import v1_to_v2
+
+STEPS: dict[int, Any] = {1: v1_to_v2}
+"""The step that leads from a version to the next."""
+
+OLDEST = min(STEPS)
+"""The oldest version that can still be read."""
+
+
+def upgrade_document(collection: str, document: dict[str, Any], from_version: int | None = None) -> dict[str, Any]:
+    """Return a document as this version has it; the one given is not changed.
+
+    Parameters
+    ----------
+    collection
+        Its collection.
+    document
+        With `_id`, from the database or from JSON.
+    from_version
+        Version that it is of; None: what its `schema_version` says.
+
+    Raises
+    ------
+    DataError
+        It is of a newer version, of an unknown one, or not what its version says.
+    """
+    version = document.get("schema_version") if from_version is None else from_version
+    name = f"document '{document.get('_id', '?')}' of {collection}"
+    if not isinstance(version, int) or version < OLDEST:
+        raise DataError(f"{name} has no schema version that this program knows: {version!r}")
+    if version > SCHEMA_VERSION:
+        raise DataError(
+            f"{name} has schema version {version}, this program knows {SCHEMA_VERSION}", "upgrade gst_jobflow"
+        )
+    upgraded = dict(document)
+    for step in range(version, SCHEMA_VERSION):
+        try:
+            upgraded = STEPS[step].upgrade(collection, upgraded)
+        except (KeyError, TypeError, IndexError) as err:
+            what = f"{name} cannot be brought from version {step} to {step + 1}: {type(err).__name__} {err}"
+            raise DataError(what, "mend or remove it by hand, then again") from err
+    return {**upgraded, "schema_version": SCHEMA_VERSION}
+
+
+def changes(collection: str, from_version: int) -> bool:
+    """Whether more than the version changes in the documents of a collection since `from_version`."""
+    return any(collection in STEPS[step].COLLECTIONS for step in range(from_version, SCHEMA_VERSION))

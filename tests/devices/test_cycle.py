@@ -1,0 +1,196 @@
+"""Cycles of device cells: run with a tiny potential, gone on from, refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
+from gst_jobflow.devices.branch import find_state
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.programme import CyclePlan
+from gst_jobflow.devices.submit import prepare_cycle
+from gst_jobflow.documents import Cycle, Potential, Trajectory
+from gst_jobflow.store import Results
+from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
+from tests.dynamics.test_maker import stored
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+
+    Run = Callable[..., dict[str, Any]]
+
+pytestmark = [pytest.mark.mongo, pytest.mark.lammps, pytest.mark.pacemaker]
+
+# the potential is soft: its melt has atoms on top of each other
+CELL = {"kind": "cross-point", "formula": "Sb2Te3", "repeat": [3, 2, 1], "barrier_thickness_A": 10.0,
+        "min_contact_A": 0.001}  # fmt: skip
+BARRIER = [{"kind": "relax"}, {"kind": "anneal", "temperature_K": 300, "duration_ps": 0.04}]
+RESET = {"kind": "RESET", "energy_eV_per_atom": 0.05, "pulse_ps": 0.2, "every_ps": 0.1, "cool_ps": 0.2,
+         "cool_every_ps": 0.1}  # fmt: skip
+HOLD = {"kind": "HOLD", "duration_ps": 0.1, "relax": True}
+READ = {"kind": "READ", "duration_ps": 0.1}
+OUTPUT = {"series_every": 5, "profile_every": 20, "profile_bin_A": 3, "dump_every": 25, "restart_every": 25}
+
+
+def plan(*operations: dict[str, Any], **changes: Any) -> CyclePlan:
+    given = {"name": "test", "cell": CELL, "barrier": BARRIER, "operations": list(operations), "output": OUTPUT}
+    return checked(CyclePlan, given | changes)
+
+
+@pytest.fixture
+def potential(results: Results, engine: object, tiny_potential: Any) -> str:  # noqa: F811
+    return stored(results, tiny_potential)
+
+
+@pytest.fixture
+def cycle(project: Project, results: Results, potential: str, run: Run) -> Cycle:
+    """A cycle whose REPEAT is over after its first round."""
+    again = {"kind": "REPEAT", "times": 2, "energy_factor": 1.5, "until": {"crystalline_below": 1.0},
+             "operations": [RESET, READ]}  # fmt: skip
+    maker = CycleMaker(name="test", plan=plan(HOLD, again, {"kind": "SET", "temperature_K": 400, "duration_ps": 0.1}))
+    run(prepare_cycle(project, results, maker, "cross-point", potential).flow)
+    (found,) = results.find(Cycle, {})
+    return found
+
+
+def test_a_cycle_runs_skips_what_is_not_needed_and_is_gone_on_from(
+    project: Project, results: Results, cycle: Cycle, run: Run
+) -> None:
+    assert [(one.kind, one.state) for one in cycle.operations] == [
+        ("HOLD", "finished"), ("RESET", "finished"), ("READ", "finished"), ("RESET", "skipped"), ("READ", "skipped"),
+        ("SET", "finished"),
+    ]  # fmt: skip
+    assert cycle.state == "finished"
+    assert "after operation 3" in cycle.operations[3].ended_by
+    reset = cycle.operations[1]
+    assert reset.energy_eV_per_atom == pytest.approx(0.05)
+    assert reset.heated_atoms == cycle.groups["mobile"][1]
+    assert reset.added_energy_eV == pytest.approx(reset.asked_energy_eV, rel=1e-6)
+    assert cycle.operations[3].energy_eV_per_atom == pytest.approx(0.075)
+    run_of = results.get(Trajectory, str(reset.trajectory_id))
+    assert run_of.max_drift_A_ps is not None and run_of.max_drift_A_ps < 1e-6
+    layers = run_of.analysis["layers"]
+    assert sum(layers["added_eV"]) == pytest.approx(reset.added_energy_eV, rel=1e-6)
+    assert sum(layers["removed_eV"]) == pytest.approx(run_of.removed_energy_eV, rel=1e-6)
+    assert run_of.analysis["heating"]["peak_K"] > 300
+    set_run = results.get(Trajectory, str(cycle.operations[5].trajectory_id))
+    read_run = results.get(Trajectory, str(cycle.operations[2].trajectory_id))
+    assert set_run.start_structure_id == read_run.final_structure_id, "what was skipped left no state"
+    _goes_on(project, results, cycle, run)
+
+
+def _goes_on(project: Project, results: Results, cycle: Cycle, run: Run) -> None:
+    two = CycleMaker(name="branch", plan=plan(RESET, cell=None), replicas=2)
+    run(prepare_cycle(project, results, two, "cross-point", None, f"{cycle.id}:2").flow)
+    branches = list(results.find(Cycle, {"parent_trajectory_id": cycle.operations[1].trajectory_id}))
+    assert sorted(branch.replica or 0 for branch in branches) == [0, 1]
+    runs = [results.get(Trajectory, str(branch.operations[0].trajectory_id)) for branch in branches]
+    assert runs[0].start_structure_id == runs[1].start_structure_id == branches[0].structure_id
+    assert runs[0].final_structure_id != runs[1].final_structure_id, "replicas differ"
+    assert {branch.seed for branch in branches} == {1, 10_001}
+    # the new branch can be gone on from like any cycle
+    assert find_state(results, branches[0].id).id == branches[0].operations[0].trajectory_id
+    _refusals(project, results, cycle)
+
+
+def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
+    results.add(results.get(Potential, "tiny").model_copy(update={"id": "other"}))
+
+    def refused(message: str, programme: CyclePlan, device: str = "cross-point", **given: Any) -> None:
+        maker = CycleMaker(plan=programme)
+        potential, state = given.get("potential"), given.get("state", cycle.id)
+        with pytest.raises(InputError, match=message):
+            prepare_cycle(project, results, maker, device, potential, state)
+
+    refused("no cycle or trajectory 'nothing'", plan(RESET, cell=None), state="nothing")
+    refused("count from 1 to 6", plan(RESET, cell=None), state=f"{cycle.id}:7")
+    refused(r"operation 4 \(RESET\) .* has not run", plan(RESET, cell=None), state=f"{cycle.id}:4")
+    refused("of potential tiny, not other", plan(RESET, cell=None), potential="other")
+    refused(r"another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
+    refused("of a cross-point cell", plan(RESET, cell=None), device="mushroom")
+    dome = RESET | {"profile": "dome", "diameter_A": 60}
+    refused("reaches out of the cell", plan(dome, cell=None))
+    runs = results.database["trajectories"]
+    of_barrier = runs.find_one({"protocol": "melt_quench"})["_id"]
+    refused("is of no device cell", plan(RESET, cell=None), state=of_barrier)
+    assert results.database["cycles"].count_documents({}) == 3, "nothing was planned"
+
+
+def test_what_cannot_run_is_refused_before_it_is_submitted(
+    project: Project, results: Results, potential: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(message: str, programme: CyclePlan, potential_id: str | None = potential) -> None:
+        with pytest.raises(InputError, match=message):
+            prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential_id)
+
+    refused("with which potential", plan(RESET), None)
+    refused("has no cell", plan(RESET, cell=None))
+    refused("has no Ge", plan(RESET, cell=CELL | {"formula": "Ge1Sb2Te4"}))
+    refused("less than two cutoffs of 5 Å", plan(RESET, cell=CELL | {"repeat": [1, 2, 1]}))
+    refused("does not fit into a cell", plan(RESET, cell=CELL | {"barrier_thickness_A": 100}))
+    refused("is of a mushroom cell", plan(RESET, cell={"kind": "mushroom", "repeat": [8, 3, 8],
+                                                      "barrier_thickness_A": 10, "formula": "Sb2Te3"}))  # fmt: skip
+    pJ = {key: value for key, value in RESET.items() if key != "energy_eV_per_atom"} | {"energy_pJ": 1.0}
+    refused("eV per heated atom, which means", plan(pJ))
+    without = results.get(Potential, potential)
+    bare = without.artifacts.model_copy(update={"asi": None})
+    results.add(without.model_copy(update={"id": "bare", "artifacts": bare}))
+    refused("no active set", plan(RESET, output=OUTPUT | {"gamma_every": 10}), "bare")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**5, 10**5))
+    refused("cycle 'test' will write about", plan(RESET))
+
+
+def test_a_budget_ends_a_cycle_in_order_and_gamma_is_watched(
+    project: Project, results: Results, potential: str, run: Run
+) -> None:
+    programme = plan(HOLD, RESET, READ, stop={"steps": 60}, output=OUTPUT | {"gamma_every": 20})
+    run(prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential).flow)
+    (cycle,) = results.find(Cycle, {})
+    # 50 steps of HOLD are within the budget, the RESET passes it
+    assert [one.state for one in cycle.operations] == ["finished", "finished", "skipped"]
+    assert cycle.operations[2].ended_by == "budget of 60 steps spent" and cycle.state == "finished"
+    assert results.get(Trajectory, str(cycle.operations[1].trajectory_id)).max_gamma > 0
+
+
+def test_a_set_ends_when_enough_is_crystal_like(project: Project, results: Results, potential: str, run: Run) -> None:
+    # it would never end by itself
+    crystallise = {"kind": "SET", "temperature_K": 300, "duration_ps": 1e5, "until_crystalline": 0.01}
+    programme = plan(HOLD, crystallise, cell=CELL | {"repeat": [4, 3, 1]})
+    run(prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential).flow)
+    (cycle,) = results.find(Cycle, {})
+    assert cycle.operations[1].state == "finished"
+    assert "crystal-like fraction" in cycle.operations[1].ended_by
+    run_of = results.get(Trajectory, str(cycle.operations[1].trajectory_id))
+    assert run_of.ended_by == cycle.operations[1].ended_by and run_of.duration_ps < 1e4
+    assert cycle.operations[1].duration_ps == run_of.duration_ps
+
+
+@pytest.mark.slow
+def test_a_larger_dome_of_a_mushroom_cell_is_heated_higher_up(
+    project: Project, results: Results, potential: str, run: Run
+) -> None:
+    cell = {"kind": "mushroom", "formula": "Sb2Te3", "repeat": [8, 2, 7], "barrier_thickness_A": 10.0,
+            "min_contact_A": 0.001}  # fmt: skip
+    dome = RESET | {"profile": "dome", "cool": "uniform"}
+    programme = plan(HOLD, dome | {"diameter_A": 24}, dome | {"diameter_A": 44}, cell=cell)
+    run(prepare_cycle(project, results, CycleMaker(plan=programme), "mushroom", potential).flow)
+    (cycle,) = results.find(Cycle, {})
+    assert cycle.device == "mushroom" and cycle.state == "finished"
+    heights_A, counts = [], []
+    for operation in cycle.operations[1:]:
+        layers = results.get(Trajectory, str(operation.trajectory_id)).analysis["layers"]
+        slice_A = layers["height_A"] / len(layers["added_eV"])
+        # taking the drift out moves some meV between the other slices
+        hot = [number for number, added in enumerate(layers["added_eV"]) if added > 0.05]
+        assert sum(layers["added_eV"]) == pytest.approx(0.05 * operation.heated_atoms, rel=1e-3)
+        heights_A.append(layers["low_A"] + slice_A * (hot[-1] + 1))
+        counts.append(operation.heated_atoms)
+    # half a disc: (44/24)^2 times the atoms, and nothing above its radius
+    assert 2.5 * counts[0] < counts[1] < 4.5 * counts[0]
+    assert heights_A == [pytest.approx(12, abs=6), pytest.approx(22, abs=6)]
+    assert heights_A[0] < heights_A[1]
