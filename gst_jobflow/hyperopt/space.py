@@ -83,7 +83,9 @@ class Range(StrictModel):
         return int(min(max(round(value), low), high))
 
     def unit(self, value: Any) -> float:
-        """Where a value of a range lies, 0..1."""
+        """Return where a value lies in the range, 0..1; for a choice, the middle of its share."""
+        if self.choices is not None:
+            return (self.place(value) + 0.5) / len(self.choices)
         low, high = self._bounds
         unit = math.log(value / low) / math.log(high / low) if "log" in self.scale else (value - low) / (high - low)
         return float(min(max(unit, 0.0), 1.0))
@@ -137,6 +139,10 @@ class Space(StrictModel):
     def at(self, unit: np.ndarray) -> Point:
         """The point at 0..1 of each range, in the order of `names`."""
         return {field.field: field.at(float(u)) for field, u in zip(self.fields, unit, strict=True)}
+
+    def unit(self, point: Point) -> list[float]:
+        """Return where a point lies in each range, 0..1, in the order of `names`."""
+        return [field.unit(point[field.field]) for field in self.fields]
 
     def check(self, fit: FitConfig) -> None:
         """Refuse a space that the fit cannot take: unknown fields, values out of bounds, fields without effect.

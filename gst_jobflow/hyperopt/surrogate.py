@@ -1,145 +1,142 @@
-"""A Gaussian process of the loss over a space, and the point where it expects the largest improvement.
+"""Model the loss over a space by a Gaussian process, and find the point where it promises the most.
 
-Its kernel is a Matérn 5/2 with a length scale for each field and a little noise. The loss goes through a Box-Cox
-transformation first: errors of fits spread over decades, and without it one bad corner of the space sets the scale.
+The process is scikit-learn's, with a Matérn 5/2 kernel, a length scale for each field and a little noise. The loss goes
+through a Box-Cox transformation first: errors of fits spread over decades, and without it one bad corner of the space
+sets the scale.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.hyperopt.gaussian import log_expected_improvement, log_gain_slope
-from gst_jobflow.hyperopt.likelihood import most_likely
-from gst_jobflow.hyperopt.space import Point, Space
+from gst_jobflow.hyperopt.space import Point, Range, Space
 
 if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
+    from sklearn.gaussian_process import GaussianProcessRegressor
 
-_CANDIDATES = 1024
-_NEAR_THE_BEST = 64
-_NEAR = 0.05
-_STARTS = 6
-_STEPS = 30
+# bounds of the amplitude, the noise, and length scales in widths of a range: with tens of points, length scales below a
+# tenth cannot be told from noise
+_AMPLITUDE, _NOISE, _LENGTH = (0.05, 20.0), (1e-6, 0.1), (0.1, 10.0)
+_RESTARTS = 2
+# candidates: spread over the space, then around the best known points, then closer and closer to the most promising
+_SPREAD, _AROUND, _CENTRES = 1024, 64, 6
+_STEPS = (0.05, 0.05, 0.02, 0.01, 0.005, 0.002)
+_SMALLEST = 1e-9
 
 
 class Surrogate:
-    """What is expected of points that were not tried.
+    """A Gaussian process of the loss.
 
     Parameters
     ----------
     points, losses
-        What is known, in the order of the trials; losses are positive.
+        Trials that have ended, in order; losses are positive.
     seed
-        Of the restarts of the likelihood's maximum.
+        Seed of the restarts that maximise the likelihood.
+
+    Examples
+    --------
+    >>> space = Space(fields={"loss.kappa": {"low": 0.1, "high": 0.9}})
+    >>> model = Surrogate(space, [{"loss.kappa": x} for x in (0.1, 0.4, 0.9)], [3.0, 1.0, 4.0], seed=1)
+    >>> sorted(model.best_point([], seed=1))
+    ['loss.kappa']
     """
 
     def __init__(self, space: Space, points: Sequence[Point], losses: Sequence[float], seed: int) -> None:
+        from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
         self.space = space
-        rows = encode(space, points)
+        self._points = list(points)
         self._transform = _Transform(losses)
-        values = self._transform.forward(losses)
-        self._best = float(values.min())
-        with _quiet():
-            self._posterior, self._log_likelihood = most_likely(rows, values, seed)
+        self._values = self._transform.forward(losses)
+        self._best = float(self._values.min())
+        rows = encode(space, points)
+        kernel = ConstantKernel(1.0, _AMPLITUDE) * Matern([0.5] * rows.shape[1], _LENGTH, nu=2.5)
+        self._process = self._fitted(kernel + WhiteKernel(1e-4, _NOISE), rows, self._values, _RESTARTS, seed)
 
     def predict(self, points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the transformed loss, each of shape (n,)."""
-        with _quiet():
-            return self._posterior.predict(encode(self.space, points))
+        """Return mean and standard deviation of the transformed loss at points, each of shape (n,)."""
+        with _reproducible():
+            mean, deviation = self._process.predict(encode(self.space, points), return_std=True)
+        return mean, np.maximum(deviation, _SMALLEST)
 
     def expected_loss(self, points: Sequence[Point]) -> np.ndarray:
-        """The loss that is expected at points (the median of its distribution), shape (n,)."""
+        """Return the median of the loss at points, shape (n,)."""
         return self._transform.back(self.predict(points)[0])
 
     def believe(self, points: Sequence[Point]) -> None:
-        """Take points that are being tried to give what is expected there (Kriging believer, Ginsbourger et al. 2010).
+        """Assume that running trials give what is expected of them (Kriging believer, Ginsbourger et al. 2010).
 
-        So the next proposal lies elsewhere. Kernel and best loss stay as they are.
+        The next proposal then lies elsewhere. Kernel and best loss stay as they are.
         """
         if points:
-            # what is expected of the second does not change with the first: that was taken to be as expected
-            self._posterior = self._posterior.knowing(encode(self.space, points), self.predict(points)[0])
+            self._values = np.append(self._values, self.predict(points)[0])
+            self._points += points
+            self._process = self._fitted(self._process.kernel_, encode(self.space, self._points), self._values)
 
     def best_point(self, seen: Sequence[Point], seed: int) -> Point | None:
-        """The point of the largest expected improvement that is not among `seen`; None where all were.
+        """Return the point of largest expected improvement that is not among `seen`; None where all candidates are.
 
-        It is looked for among points spread over the space and around the best ones, and from the best of those
-        uphill.
+        Candidates are spread over the space and drawn around the best points. Further ones are drawn around the most
+        promising, in smaller and smaller steps.
         """
-        with _quiet():
-            rows = encode_units(self.space, np.vstack([_spread(self.space, seed), self._around_the_best(seed)]))
-            best_first = np.argsort(-self._log_gain(rows), kind="stable")
-            climbed = (self._climb(rows[place]) for place in best_first[:_STARTS])
-            ordered = [point for row in climbed if not _is_in(point := self._point(row), seen)]
-            # behind them the best that was not climbed from, in case all of those were tried
-            others = (self._point(rows[place]) for place in best_first)
-            ordered += itertools.islice((point for point in others if not _is_in(point, seen)), 1)
-            if not ordered:
-                return None
-            return ordered[int(np.argmax(self._log_gain(encode(self.space, ordered))))]
+        random = np.random.default_rng(seed)
+        order = np.argsort(self._values, kind="stable")[:_CENTRES]
+        known = np.array([self.space.unit(self._points[place]) for place in order])
+        units = np.vstack([_spread(self.space, seed), _around(known, _STEPS[0], random)])
+        gains = self._gains(units)
+        for step in _STEPS[1:]:
+            promising = units[np.argsort(-gains, kind="stable")[:_CENTRES]]
+            closer = _around(promising, step, random)
+            units, gains = np.vstack([units, closer]), np.append(gains, self._gains(closer))
+        for place in np.argsort(-gains, kind="stable"):
+            point = self.space.at(units[place])
+            if not any(same_point(point, other) for other in seen):
+                return point
+        return None
 
     def length_scales(self) -> dict[str, float]:
-        """Length scale of each field in widths of its range: a long one says that the field matters little."""
-        scales = self._posterior.length_scales
-        found, place = {}, 0
-        for name in self.space.names:
-            width = _columns(self.space, name)
-            found[name] = float(scales[place : place + width].min())
-            place += width
-        return found
+        """Return the length scale of each field in widths of its range; a long one means that the field matters little.
+
+        A categorical field has one for each choice, of which the shortest counts.
+        """
+        scales = iter(np.atleast_1d(self._process.kernel_.k1.k2.length_scale))
+        return {
+            field.field: float(min(next(scales) for _ in range(1 if field.choices is None else len(field.choices))))
+            for field in self.space.fields
+        }
 
     def describe(self) -> dict[str, Any]:
-        """What the Gaussian process is, in numbers: with points, losses and seed it is rebuilt."""
+        """Return the process in numbers; with the points, losses and seed it can be rebuilt."""
+        kernel = self._process.kernel_
         return {
             "kernel": "constant * Matern 5/2 + white noise",
-            "log_likelihood": self._log_likelihood,
-            "amplitude": self._posterior.amplitude,
-            "noise": self._posterior.noise,
+            "log_likelihood": float(self._process.log_marginal_likelihood_value_),
+            "amplitude": float(kernel.k1.k1.constant_value),
+            "noise": float(kernel.k2.noise_level),
             "length_scales": [self.length_scales()[name] for name in self.space.names],
             "box_cox_lambda": self._transform.power,
         }
 
-    def _log_gain(self, rows: np.ndarray) -> np.ndarray:
-        return log_expected_improvement(*self._posterior.predict(rows), self._best)
+    def _gains(self, units: np.ndarray) -> np.ndarray:
+        return log_expected_improvement(*self.predict([self.space.at(unit) for unit in units]), self._best)
 
-    def _point(self, row: np.ndarray) -> Point:
-        return self.space.at(decode_units(self.space, row))
+    @staticmethod
+    def _fitted(
+        kernel: Any, rows: np.ndarray, values: np.ndarray, restarts: int | None = None, seed: int = 0
+    ) -> GaussianProcessRegressor:
+        """Fit a process; without restarts its kernel stays as it is."""
+        from sklearn.gaussian_process import GaussianProcessRegressor
 
-    def _around_the_best(self, seed: int) -> np.ndarray:
-        """Points around the best, as numbers between 0 and 1, shape (n, fields)."""
-        random = np.random.default_rng(seed)
-        known = slice(len(self._transform.losses))
-        order = np.argsort(self._posterior.values[known], kind="stable")[:4]
-        best = np.array([decode_units(self.space, row) for row in self._posterior.rows[order]])
-        centres = np.repeat(best, _NEAR_THE_BEST, axis=0)
-        return np.clip(centres + random.normal(scale=_NEAR, size=centres.shape), 0.0, 1.0)
-
-    def _climb(self, row: np.ndarray) -> np.ndarray:
-        """Go uphill from an encoded point in the fields that are continuous, the others fixed."""
-        from scipy.optimize import minimize
-
-        free = _continuous_columns(self.space)
-        if not free:
-            return row
-        moved = row.copy()
-
-        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-            moved[free] = values
-            gain, slope = log_gain_slope(self._posterior, moved, self._best)
-            return -gain, -slope[free]
-
-        bounds = [(0.0, 1.0)] * len(free)
-        ended = minimize(loss, row[free], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS})
-        moved[free] = ended.x
-        return moved
+        climb = {"optimizer": None} if restarts is None else {"n_restarts_optimizer": restarts, "random_state": seed}
+        with _reproducible():
+            return GaussianProcessRegressor(kernel, **climb).fit(rows, values)
 
 
 class _Transform:
@@ -151,7 +148,7 @@ class _Transform:
         self.losses = np.asarray(losses, dtype=float)
         self.power = 1.0
         if len(self.losses) > 3 and np.ptp(self.losses) > 1e-12 * self.losses.max():
-            with _quiet():
+            with _reproducible():
                 self.power = float(np.clip(boxcox(self.losses)[1], -2.0, 2.0))
         powered = self._power(self.losses)
         self.mean, self.scale = float(powered.mean()), float(powered.std()) or 1.0
@@ -167,74 +164,49 @@ class _Transform:
     def back(self, values: np.ndarray) -> np.ndarray:
         from scipy.special import inv_boxcox
 
-        # beyond the end that the transformation has for negative powers lies no loss
+        # a negative power has an end, beyond which there is no loss
         with np.errstate(invalid="ignore"):
             found = inv_boxcox(values * self.scale + self.mean, self.power)
         return np.where(np.isfinite(found), found, self.losses.max())
 
 
+def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    """Return the logarithm of the expected improvement below `best`, also where the improvement itself underflows."""
+    from scipy.special import ndtr
+
+    u = (best - mean) / deviation
+    log_pdf = -0.5 * (u**2 + math.log(2.0 * math.pi))
+    near = np.log(np.maximum(np.exp(log_pdf) + u * ndtr(u), 1e-300))
+    # far below, pdf(u) + u cdf(u) tends to pdf(u) / u^2
+    far = log_pdf - 2.0 * np.log(-np.minimum(u, -1.0))
+    return np.where(u > -6.0, near, far) + np.log(deviation)
+
+
 def encode(space: Space, points: Sequence[Point]) -> np.ndarray:
-    """Points as rows of numbers between 0 and 1, shape (n, columns): a column a choice, one for another field."""
-    return np.array([[x for name in space.names for x in _encoded(space, name, point[name])] for point in points])
+    """Return points as rows of numbers between 0 and 1: a column for each choice, and one for each range."""
+    return np.array([[x for field in space.fields for x in _columns(field, point[field.field])] for point in points])
 
 
-def encode_units(space: Space, units: np.ndarray) -> np.ndarray:
-    """`encode` of the points at numbers between 0 and 1 of each range, shape (n, fields)."""
-    columns = []
-    for field, unit in zip(space.fields, units.T, strict=True):
-        if field.choices is not None:
-            n = len(field.choices)
-            columns.append(np.eye(n)[np.minimum((unit * n).astype(int), n - 1)])
-        elif field.is_continuous:
-            columns.append(unit[:, None])
-        else:
-            columns.append(np.array([[field.unit(field.at(u))] for u in unit]))
-    return np.hstack(columns)
-
-
-def decode_units(space: Space, row: np.ndarray) -> np.ndarray:
-    """A row of `encode` as one number between 0 and 1 for each field."""
-    units, place = [], 0
-    for name in space.names:
-        width = _columns(space, name)
-        units.append(row[place] if width == 1 else (int(np.argmax(row[place : place + width])) + 0.5) / width)
-        place += width
-    return np.array(units)
-
-
-def _encoded(space: Space, name: str, value: Any) -> list[float]:
-    field = space[name]
+def _columns(field: Range, value: Any) -> list[float]:
     if field.choices is None:
         return [field.unit(value)]
     place = field.place(value)
     return [float(place == other) for other in range(len(field.choices))]
 
 
-def _columns(space: Space, name: str) -> int:
-    choices = space[name].choices
-    return 1 if choices is None else len(choices)
-
-
-def _continuous_columns(space: Space) -> list[int]:
-    columns, place = [], 0
-    for name in space.names:
-        columns += [place] if space[name].is_continuous else []
-        place += _columns(space, name)
-    return columns
-
-
 def _spread(space: Space, seed: int) -> np.ndarray:
     from scipy.stats import qmc
 
-    return qmc.Sobol(len(space.names), scramble=True, rng=seed).random(_CANDIDATES)
+    return qmc.Sobol(len(space.names), scramble=True, rng=seed).random(_SPREAD)
 
 
-def _is_in(point: Point, seen: Sequence[Point]) -> bool:
-    return any(same_point(point, other) for other in seen)
+def _around(centres: np.ndarray, step: float, random: np.random.Generator) -> np.ndarray:
+    units = np.repeat(centres, _AROUND, axis=0)
+    return np.clip(units + random.normal(scale=step, size=units.shape), 0.0, 1.0)
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Whether two points are one but for rounding."""
+    """Return whether two points differ by no more than rounding."""
     return all(
         math.isclose(one[name], other[name], rel_tol=1e-9)
         if isinstance(one[name], float) and isinstance(other[name], float)
@@ -244,20 +216,11 @@ def same_point(one: Point, other: Point) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """On one thread, and without the warnings of a loss that the transformation does nothing to.
+def _reproducible() -> Iterator[None]:
+    """Compute on one thread: more threads add up in other orders. Silence warnings about bounds that are reached."""
+    import scipy.linalg  # noqa: F401  a library of its own, which has to be there to be limited
+    from threadpoolctl import threadpool_limits
 
-    Threads would cost more than these small matrices, and add up in other orders.
-    """
-    with warnings.catch_warnings(), _libraries().limit(limits=1):
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         yield
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """The libraries of linear algebra; to find them takes milliseconds."""
-    import scipy.linalg  # noqa: F401  a library of its own
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
