@@ -156,8 +156,8 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
 
 def _check_programs(project: Project) -> None:
     """Find LAMMPS and pacemaker before minutes are spent on labels."""
+    from gst_jobflow.base.pacemaker import pacemaker_runner
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 
     lammps_engine(project.settings)
     pacemaker_runner(project.settings)

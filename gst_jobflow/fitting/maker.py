@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gst_jobflow.base.pacemaker import PacemakerRunner
     from gst_jobflow.base.settings import Settings
     from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.parse import FitMetrics
-    from gst_jobflow.fitting.run import FitFiles, PacemakerRunner
+    from gst_jobflow.fitting.run import FitFiles
     from gst_jobflow.store import Results
 
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
@@ -79,9 +80,9 @@ class PacemakerFitMaker(Maker):
         dict
             `potential_id`, `rmse`.
         """
+        from gst_jobflow.base.pacemaker import pacemaker_runner
         from gst_jobflow.base.settings import find_project
         from gst_jobflow.datasets.read import load_split
-        from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
         from gst_jobflow.fitting.in_time import fit_in_time
         from gst_jobflow.fitting.run import run_fit
         from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory

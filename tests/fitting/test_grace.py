@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.strict import checked
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
@@ -16,7 +17,6 @@ from gst_jobflow.fitting.frame import to_dataframe
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_run import check_export, gracemaker, run_grace
 from gst_jobflow.fitting.progress import progress
-from gst_jobflow.fitting.run import PacemakerRunner
 from tests.cli.test_main import gst
 from tests.flows.conftest import results, run  # noqa: F401
 

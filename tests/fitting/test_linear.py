@@ -11,13 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
 from gst_jobflow.fitting.frame import weighted
 from gst_jobflow.fitting.maker import PacemakerFitMaker
 from gst_jobflow.fitting.parse import evaluate_directory, read_predictions
 from gst_jobflow.fitting.progress import how_it_ended, progress
-from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+from gst_jobflow.fitting.run import run_fit
 from gst_jobflow.fitting.start import with_densities
 from gst_jobflow.store import Results
 from tests.flows.conftest import results, run  # noqa: F401
