@@ -140,7 +140,7 @@ def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]
         Role to (collection, id).
     """
     from gst_jobflow.base.settings import find_project
-    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.report.pages.study import build_study_page
     from gst_jobflow.store.context import job_results
 
     results = job_results()

@@ -242,7 +242,7 @@ def finish(results: Results, study: Study) -> dict[str, Any]:
     """Write what a search found: the best, the front, the surrogate, the members; and its page."""
     from gst_jobflow.base.settings import find_project
     from gst_jobflow.flows.demo import page_of
-    from gst_jobflow.report.page import build_study_page
+    from gst_jobflow.report.pages.study import build_study_page
 
     results = _unspooled(results)
     best, outcome = best_row(study.table), found(study)
