@@ -229,7 +229,7 @@ def _fit_grace(
     from gst_jobflow.base.errors import InputError
     from gst_jobflow.cli.fit_options import as_commented_yaml, grace_config
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.fitting.grace_maker import GraceFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
 
@@ -245,7 +245,7 @@ def _fit_grace(
     if show_config:
         typer.echo(as_commented_yaml(chosen), nl=False)
         return
-    job = GraceFitMaker(potential_name=name, config=chosen).make(found.id)
+    job = FitMaker(potential_name=name, config=chosen).make(found.id)
     job.name = f"fit {name}"
     flow = Flow([job], output=job.output, name=f"fit {name}")
     submit_flow(flow, project, f"GRACE/FS fit {name} to dataset {found.name} ({found.counts['train']} labels)")

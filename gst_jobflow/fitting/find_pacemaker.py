@@ -5,7 +5,7 @@ from __future__ import annotations
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.base.settings import Settings
-from gst_jobflow.fitting.run import PacemakerRunner
+from gst_jobflow.fitting.programs import PacemakerRunner
 
 
 def pacemaker_runner(settings: Settings) -> PacemakerRunner:

@@ -17,7 +17,8 @@ from gst_jobflow.fitting.config import to_yaml
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, INPUT_FILE, TRAIN_FILE
 from gst_jobflow.fitting.frame import to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.grace import GraceConfig
-from gst_jobflow.fitting.run import PacemakerRunner, check_elements, check_elements_are_trained
+from gst_jobflow.fitting.programs import PacemakerRunner
+from gst_jobflow.fitting.run import check_elements, check_elements_are_trained
 
 
 @dataclass(frozen=True)

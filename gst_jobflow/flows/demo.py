@@ -23,7 +23,7 @@ from gst_jobflow.documents import Study, now
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.maker import LabelMaker
@@ -95,7 +95,7 @@ class DemoMaker(Maker):
             reference_energies_eV=free_atoms(backend, plan.fit.elements),
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
-        fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
+        fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         programme = CyclePlan(cell=plan.cell, barrier=plan.barrier, operations=plan.operations, output=plan.output)
         potential: Any = fit.output["potential_id"]  # of the fit that is to come
         cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(potential)

@@ -11,7 +11,7 @@ from jobflow import Flow, Job, Maker
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.evaluation.ensemble import EnsembleMaker
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 
 
 @dataclass
@@ -79,7 +79,7 @@ class FitFlowMaker(Maker):
 
         def fit(what: str, config: FitConfig, parent: Any) -> Any:
             potential_name = name if what == "fit" else f"{name}-{what}"
-            maker = PacemakerFitMaker(potential_name=potential_name, config=config, tags=tags)
+            maker = FitMaker(potential_name=potential_name, config=config, tags=tags)
             job = maker.make(dataset_id, parent)
             job.name = f"{what} {name}"
             jobs.append(job)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Potential
-from gst_jobflow.documents.potential import PotentialFiles
+from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
@@ -30,7 +30,7 @@ MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "-n", "1000")
 @pytest.fixture
 def potential(project: Project) -> None:
     file = ArtifactRef(sha256="0" * 64, size_bytes=0, name="potential.yaml")
-    files = PotentialFiles(yaml=file, yace=file)
+    files = PotentialArtifacts(yaml=file, yace=file)
     made = Potential(
         _id="p", name="p", elements=["Ge", "Te"], n_densities=1, n_functions=1, cutoff_A=5.0, artifacts=files
     )

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
 from gst_jobflow.fitting.frame import weighted
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.fitting.parse import evaluate_directory, read_predictions
 from gst_jobflow.fitting.progress import how_it_ended, progress
 from gst_jobflow.fitting.run import PacemakerRunner, run_fit
@@ -177,7 +177,7 @@ def test_a_single_element_is_fitted(tmp_path):
 @pytest.mark.lammps
 def test_the_job_stores_errors_ending_check_and_speed(run: Callable[..., Any], results: Results):  # noqa: F811
     dataset = teacher_dataset(results)
-    made = run(PacemakerFitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
+    made = run(FitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
     stored = results.get(Potential, made["potential_id"])
     assert stored.converged is True and stored.tags == ["look"]
     assert set(stored.mae) == set(stored.max_error) == {"train", "test"}

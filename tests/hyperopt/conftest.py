@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gst_jobflow.base.errors import RunError
-from gst_jobflow.documents import ArtifactRef, Dataset, Potential, PotentialFiles, Rmse, derive_id
+from gst_jobflow.documents import ArtifactRef, Dataset, Potential, PotentialArtifacts, Rmse, derive_id
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.store import Results
@@ -52,12 +52,12 @@ def results(project: Project) -> Results:
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[FitConfig]:
     """Replace pacemaker's fit by the formula; the configurations that were fitted, in their order."""
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
     from gst_jobflow.store.context import job_results, job_uuid
 
     fitted: list[FitConfig] = []
 
-    def make(self: PacemakerFitMaker, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
+    def make(self: FitMaker, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
         fitted.append(self.config)
         if self.config.radial.rcut_A > 8.2:
             raise RunError("the loss is not finite", "read its output", "crash")
@@ -67,12 +67,12 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[FitConfig]:
             _id=derive_id("potential", config), name=self.potential_name, dataset_id=dataset_id,
             elements=list(self.config.elements), n_densities=3, n_functions=100, cutoff_A=self.config.radial.rcut_A,
             rmse={"test": Rmse(energy_meV_per_atom=energy, force_meV_per_A=force)},
-            artifacts=PotentialFiles(yaml=NO_FILE, yace=NO_FILE), config=config, job_uuid=job_uuid(),
+            artifacts=PotentialArtifacts(yaml=NO_FILE, yace=NO_FILE), config=config, job_uuid=job_uuid(),
         )  # fmt: skip
         job_results().add(potential)
         return {"potential_id": potential.id, "rmse": {"test": potential.rmse["test"].model_dump()}}
 
-    monkeypatch.setattr(PacemakerFitMaker.make, "original", make)
+    monkeypatch.setattr(FitMaker.make, "original", make)
     return fitted
 
 

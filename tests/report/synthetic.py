@@ -21,7 +21,7 @@ from gst_jobflow.documents import (
     Member,
     Operation,
     Potential,
-    PotentialFiles,
+    PotentialArtifacts,
     Rmse,
     RmseOfType,
     Study,
@@ -177,7 +177,7 @@ def add_potential(results: Results, dataset: Dataset, rng: np.random.Generator, 
             "test": Rmse(energy_meV_per_atom=18.25, force_meV_per_A=135.5),
         },
         rmse_by_config_type=by_type,
-        artifacts=PotentialFiles(
+        artifacts=PotentialArtifacts(
             yaml=artifacts.put_bytes(b"synthetic yaml", "output_potential.yaml"),
             yace=artifacts.put_bytes(b"synthetic yace", "output_potential.yace"),
         ),

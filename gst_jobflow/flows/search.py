@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Dataset, Potential, Study, now
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import Ending, SearchPlan, point_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row, front, trial_uuid
@@ -142,9 +142,9 @@ def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Respons
         What failed is not the trial's fault.
     """
     plan = plan_of(study)
-    maker = PacemakerFitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
+    maker = FitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
     try:
-        output = PacemakerFitMaker.make.original(maker, study.plan["dataset_id"])  # type: ignore[attr-defined]
+        output = FitMaker.make.original(maker, study.plan["dataset_id"])  # type: ignore[attr-defined]
     except GstError as error:
         return _failed(results, error)
     if isinstance(output, Response):

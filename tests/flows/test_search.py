@@ -80,12 +80,12 @@ def test_what_the_next_fit_would_meet_too_stops_the_search_instead_of_failing_ev
     monkeypatch: pytest.MonkeyPatch,
     error: GstError,
 ) -> None:
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
 
     def make(self: Any, dataset_id: str, parent_id: str | None = None) -> None:
         raise error
 
-    monkeypatch.setattr(PacemakerFitMaker.make, "original", make)
+    monkeypatch.setattr(FitMaker.make, "original", make)
     maker = stored(results, dataset)
     with pytest.raises(type(error)):
         run(maker.make())
