@@ -111,7 +111,7 @@ def _predict(
 ) -> Predicted:
     if potential.kind == "ace":
         return predict(settings, _files(results, potential, folder), chosen.atoms, cores)
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
+    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     file = _file_of_pyace(results, potential, folder)
     return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
@@ -147,8 +147,8 @@ def _files(results: Results, potential: Potential, directory: Path) -> Potential
 def _speed(
     results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
 ) -> Speed | None:
+    from gst_jobflow.base.pacemaker import pacemaker_runner
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 
     if not in_lammps:
         with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:

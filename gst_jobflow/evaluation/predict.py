@@ -49,7 +49,7 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     RunError
         The program fails, or predicts what is not finite (class ``nan``).
     """
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
+    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     try:
         python = pacemaker_runner(settings).python

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gst_jobflow.base.errors import MissingProgramError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.documents import LammpsCheck
 from gst_jobflow.dynamics.deck import PotentialFiles
@@ -18,7 +19,6 @@ from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.engine import FinishedFit, FitData
 from gst_jobflow.fitting.files import REQUEST_FILE
 from gst_jobflow.fitting.lammps_check import check_in_lammps
-from gst_jobflow.fitting.programs import PacemakerRunner
 from gst_jobflow.fitting.progress import how_it_ended
 from gst_jobflow.fitting.run import FitFiles, run_fit
 

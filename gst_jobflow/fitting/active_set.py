@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gst_jobflow.base.errors import DataError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.documents import ActiveSet
 from gst_jobflow.fitting.config import ActiveSetAtoms, FitConfig
 from gst_jobflow.fitting.files import POTENTIAL_FILE, TRAIN_FILE
-from gst_jobflow.fitting.programs import PacemakerRunner, run_pacemaker
+from gst_jobflow.fitting.programs import run_pacemaker
 
 logger = logging.getLogger(__name__)
 

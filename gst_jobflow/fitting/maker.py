@@ -14,6 +14,7 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.settings import Settings, find_project
 from gst_jobflow.datasets.read import load_split
 from gst_jobflow.documents import Cost, Dataset, Potential, PotentialArtifacts, derive_id
@@ -21,7 +22,6 @@ from gst_jobflow.fitting import parse
 from gst_jobflow.fitting.ace_engine import AceEngine
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.engine import FinishedFit, FitData, FitEngine
-from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_engine import GraceEngine
 from gst_jobflow.fitting.in_time import fit_in_time

@@ -1,19 +1,14 @@
-"""The programs of pacemaker: what they may use, running one, and what its failure means."""
+"""Run a program of pacemaker, and say why it failed."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
 from gst_jobflow.base.errors import MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.processes import run_program
-from gst_jobflow.base.strict import StrictModel
 
 _FAILURES = (
     # (words in the output, class, what to do)
@@ -28,61 +23,6 @@ _FAILURES = (
     (r"GPU ind \d+ is requested", "bad_input", "set gpu to 'auto', None or the index of a GPU that exists"),
     (r"Insufficient atomic environments|singular matrix|LinAlgError", "bad_input", "more data or fewer functions"),
 )
-
-
-class PacemakerRunner(StrictModel):
-    """The programs of pacemaker and what they may use."""
-
-    pacemaker: Path
-    pace_yaml2yace: Path
-    pace_activeset: Path
-    threads: int = Field(1, ge=1)
-    timeout_s: float | None = Field(None, gt=0, description="for the fit, in seconds; no limit when left out")
-
-    @classmethod
-    def discover(cls, threads: int = 1, timeout_s: float | None = None) -> PacemakerRunner:
-        """Return a runner with the programs next to this Python, or else on PATH.
-
-        Raises
-        ------
-        MissingProgramError
-            If one of them is in neither place.
-        """
-        found = {name: _find_program(name) for name in ("pacemaker", "pace_yaml2yace", "pace_activeset")}
-        return cls(**found, threads=threads, timeout_s=timeout_s)
-
-    @property
-    def python(self) -> Path:
-        """The Python that pacemaker runs in."""
-        beside = self.pacemaker.parent / "python"
-        return beside if beside.is_file() else Path(sys.executable)
-
-    def environment(self, gpu: str | int | None = "auto") -> dict[str, str]:
-        """Return the environment of the programs: thread counts, quiet TensorFlow, no surprises from the user's."""
-        count = str(self.threads)
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": count,
-            "OPENBLAS_NUM_THREADS": count,
-            "TF_NUM_INTRAOP_THREADS": count,
-            "TF_NUM_INTEROP_THREADS": count,
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            "TF_USE_LEGACY_KERAS": "1",
-            "MPLBACKEND": "Agg",
-        }
-        # pacemaker would look for the dataset there
-        environment.pop("PACEMAKERDATAPATH", None)
-        if gpu is None:
-            environment["CUDA_VISIBLE_DEVICES"] = "-1"
-        return environment
-
-
-def _find_program(name: str) -> Path:
-    beside = Path(sys.executable).parent / name
-    found = beside if beside.is_file() else shutil.which(name)
-    if not found:
-        raise MissingProgramError(f"{name} is not installed", "run scripts/install_pacemaker")
-    return Path(found)
 
 
 def run_pacemaker(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.active_set import check_active_set_possible, make_active_set
 from gst_jobflow.fitting.config import ActiveSetAtoms, CoreRepulsion, FitConfig, render_input, to_yaml
 from gst_jobflow.fitting.files import (
@@ -30,7 +31,7 @@ from gst_jobflow.fitting.files import (
 )
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
-from gst_jobflow.fitting.programs import PacemakerRunner, run_pacemaker
+from gst_jobflow.fitting.programs import run_pacemaker
 from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
 from gst_jobflow.fitting.start import check_start, start_text
 

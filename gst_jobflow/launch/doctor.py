@@ -352,7 +352,7 @@ def lammps(asked: Asked) -> Found:
 
 def pacemaker(asked: Asked) -> Found:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
+    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"

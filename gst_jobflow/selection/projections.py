@@ -37,8 +37,8 @@ def coordinates(
     RunError
         The program fails.
     """
+    from gst_jobflow.base.pacemaker import pacemaker_runner
     from gst_jobflow.base.processes import run_program
-    from gst_jobflow.fitting.find_pacemaker import pacemaker_runner
 
     if not (potential.yaml and potential.asi):
         raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")

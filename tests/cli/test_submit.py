@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
-MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "-n", "1000")
+MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "--atoms", "1000")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_dataset_or_melt_that_cannot_be_is_not_submitted(project: Project, pot
         ((*dataset, "--weight", "crystl=1"), "did you mean 'crystal'"),
         ((*dataset, "--weight", "crystal"), "config_type=number"),
         (("dataset", "", *dataset[2:]), "the name is empty"),
-        ((*melt, "-n", "15"), "cannot have exactly"),
+        ((*melt, "--atoms", "15"), "cannot have exactly"),
     ):
         with pytest.raises(InputError) as error:
             gst(project, "submit", *words)
@@ -110,7 +110,7 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
         (("fit", dataset.id, "--option", "loss.kapa=1"), "did you mean 'kappa'"),
         (("fit", dataset.id, "--upfit", "0.7"), "smaller kappa"),
         (("fit", dataset.id, "--preset", "smal"), "did you mean 'small'"),
-        (("fit",), "to which dataset"),
+        (("fit",), "no dataset to fit to"),
         (("fit", dataset.id, "--name", " "), "the name is empty"),
         (("fit", dataset.id, "--config", str(binary)), "is not text"),
         (("ablation", dataset.id, "--vary", "loss.kappa"), "not FIELD=VALUES"),

@@ -69,7 +69,8 @@ def tiny_fit(tmp_path_factory) -> TinyFit:
     # looked for, not imported: TensorFlow would stay in this process
     if importlib.util.find_spec("tensorpotential") is None:
         pytest.skip("pacemaker's tensorpot evaluator is not installed")
-    from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+    from gst_jobflow.base.pacemaker import PacemakerRunner
+    from gst_jobflow.fitting.run import run_fit
 
     directory = tmp_path_factory.mktemp("fit")
     config = tiny_config(n_densities=3, maxiter=8)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.strict import checked
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
@@ -16,7 +17,6 @@ from gst_jobflow.fitting.frame import to_dataframe
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_run import check_export, gracemaker, run_grace
 from gst_jobflow.fitting.progress import progress
-from gst_jobflow.fitting.run import PacemakerRunner
 from tests.cli.test_main import gst
 from tests.flows.conftest import results, run  # noqa: F401
 
@@ -155,9 +155,10 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.slow
 @pytest.mark.pacemaker
 def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
-    from gst_jobflow.base.settings import Settings
     from gst_jobflow.fitting.grace_engine import predict_splits
     from gst_jobflow.fitting.parse import evaluate
+
+    python = PacemakerRunner.discover().python
 
     rows = grace.read_rows(grace_fit.directory, TINY.seed)
     assert [row["epoch"] for row in rows] == list(range(1, 15))
@@ -167,7 +168,7 @@ def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -
     summary = grace.summarise(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
     assert summary.n_parameters > summary.n_functions > 0
-    predictions = predict_splits(Settings(), grace_fit, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
+    predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
     errors = evaluate(predictions).rmse
     check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
@@ -185,11 +186,11 @@ def test_both_kinds_stand_in_one_table(
 ) -> None:
     from gst_jobflow.documents import Potential
     from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.fitting import grace_run
+    from gst_jobflow.fitting import grace_engine
     from gst_jobflow.fitting.maker import FitMaker
 
     dataset = teacher_dataset(results)
-    monkeypatch.setattr(grace_run, "run_grace", lambda *given, **more: grace_fit)
+    monkeypatch.setattr(grace_engine, "run_grace", lambda *given, **more: grace_fit)
     many = TINY.model_copy(update={"maxiter": 300})
     made = run(FitMaker(potential_name="grace", config=many).make(dataset.id))["fit"]
     stored = results.get(Potential, made["potential_id"])

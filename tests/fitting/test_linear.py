@@ -11,13 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
 from gst_jobflow.fitting.frame import weighted
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.fitting.parse import evaluate_directory, read_predictions
 from gst_jobflow.fitting.progress import how_it_ended, progress
-from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+from gst_jobflow.fitting.run import run_fit
 from gst_jobflow.fitting.start import with_densities
 from gst_jobflow.store import Results
 from tests.flows.conftest import results, run  # noqa: F401
@@ -105,7 +106,7 @@ def test_more_densities_go_on_from_it(linear_fit, tmp_path):
     before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
     # from nothing two iterations leave it 20 times as high; penalties on radial functions come on top
     assert after < before * 1.001
-    with pytest.raises(InputError, match="goes on from nothing"):
+    with pytest.raises(InputError, match="cannot start from another"):
         fit(tmp_path / "again", LINEAR, initial_potential=linear_fit.yaml)
 
 

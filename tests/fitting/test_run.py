@@ -16,9 +16,11 @@ import pytest
 import yaml
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.config import CoreRepulsion, FitConfig
+from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
-from gst_jobflow.fitting.run import PacemakerRunner, _last_iteration, diagnose, run_fit
+from gst_jobflow.fitting.run import _last_iteration, run_fit
 from gst_jobflow.fitting.start import without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -128,7 +130,8 @@ _FIT_IN_CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from gst_jobflow.fitting.run import PacemakerRunner, run_fit
+from gst_jobflow.base.pacemaker import PacemakerRunner
+from gst_jobflow.fitting.run import run_fit
 from tests.fitting.conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
 run_fit(PacemakerRunner.discover(), tiny_config(1, 4000), labelled_by_teacher(20, 1), labelled_by_teacher(4, 2),
         ATOM_ENERGY_EV, Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""Find pacemaker and its tools, and set the environment that they run in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import MissingProgramError
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.base.strict import StrictModel
+
+_PROGRAMS = ("pacemaker", "pace_yaml2yace", "pace_activeset")
+
+
+class PacemakerRunner(StrictModel):
+    """The programs of pacemaker, their threads and their time limit."""
+
+    pacemaker: Path
+    pace_yaml2yace: Path
+    pace_activeset: Path
+    threads: int = Field(1, ge=1)
+    timeout_s: float | None = Field(None, gt=0, description="Limit of a fit, s; default: none")
+
+    @classmethod
+    def discover(cls, threads: int = 1, timeout_s: float | None = None) -> PacemakerRunner:
+        """Return a runner with the programs next to this Python, or else on PATH.
+
+        Raises
+        ------
+        MissingProgramError
+            A program is in neither place.
+        """
+        found = {name: _find_program(name) for name in _PROGRAMS}
+        return cls(**found, threads=threads, timeout_s=timeout_s)
+
+    @property
+    def python(self) -> Path:
+        """The Python of pacemaker's environment."""
+        beside = self.pacemaker.parent / "python"
+        return beside if beside.is_file() else Path(sys.executable)
+
+    def environment(self, gpu: str | int | None = "auto") -> dict[str, str]:
+        """Return the environment of the programs: thread counts, quiet TensorFlow, no variables that redirect data."""
+        count = str(self.threads)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": count,
+            "OPENBLAS_NUM_THREADS": count,
+            "TF_NUM_INTRAOP_THREADS": count,
+            "TF_NUM_INTEROP_THREADS": count,
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_USE_LEGACY_KERAS": "1",
+            "MPLBACKEND": "Agg",
+        }
+        # pacemaker would look for the dataset in this folder
+        environment.pop("PACEMAKERDATAPATH", None)
+        if gpu is None:
+            environment["CUDA_VISIBLE_DEVICES"] = "-1"
+        return environment
+
+
+def pacemaker_runner(settings: Settings) -> PacemakerRunner:
+    """Return pacemaker and its tools as the settings name them or as found.
+
+    Raises
+    ------
+    MissingProgramError
+        A program is missing.
+    """
+    wanted = settings.pacemaker
+    threads = wanted.threads or cores()
+    if wanted.bin_dir is None:
+        return PacemakerRunner.discover(threads=threads)
+    programs = {name: wanted.bin_dir / name for name in _PROGRAMS}
+    if missing := [str(path) for path in programs.values() if not path.is_file()]:
+        raise MissingProgramError(f"{missing[0]} does not exist", "correct the setting pacemaker.bin_dir")
+    return PacemakerRunner(**programs, threads=threads)
+
+
+def _find_program(name: str) -> Path:
+    beside = Path(sys.executable).parent / name
+    found = beside if beside.is_file() else shutil.which(name)
+    if not found:
+        raise MissingProgramError(f"{name} is not installed", "run scripts/install_pacemaker")
+    return Path(found)
