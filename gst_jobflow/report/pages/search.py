@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def section(study: Study) -> dict[str, Any]:
     """What the template shows of a search."""
     from gst_jobflow.hyperopt.effects import effects
-    from gst_jobflow.hyperopt.maker import plan_of
+    from gst_jobflow.hyperopt.plan import plan_of
 
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
