@@ -54,6 +54,31 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, Loader)
 
 
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the mapping in a user's YAML file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not YAML, or holds no mapping.
+    """
+    import yaml
+
+    from gst_jobflow.base.errors import InputError
+
+    try:
+        content = parse_yaml(file.read_text())
+    except OSError as err:
+        raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
+    except UnicodeDecodeError as err:
+        raise InputError(f"{file} is not text", "name a YAML file") from err
+    except yaml.YAMLError as err:
+        raise InputError(f"{file} is not YAML: {str(err).splitlines()[0]}", "correct the file") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not a mapping", "write 'key: value' lines")
+    return content
+
+
 def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml

@@ -26,6 +26,8 @@ FS_PARAMETERS: dict[int, tuple[float, ...]] = {
     4: (1, 1, 1, 0.5, 1, 2, 1, 0.75),
 }
 
+ActiveSetAtoms = Literal["well_fitted", "all"]
+
 # pacemaker refuses a label further away than this and then silently refits the reference energies itself.
 ENERGY_CORRECTED_RANGE_EV = (-20.0, 250.0)
 
@@ -242,6 +244,12 @@ class FitConfig(StrictModel):
     )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
+    active_set: ActiveSetAtoms = Field(
+        "well_fitted",
+        description="atoms that the extrapolation grade is measured against; well_fitted leaves out those whose force "
+        "error is an outlier of their element (above Q3 + 1.5 IQR, pacemaker's default), so the training set itself "
+        "may have grades far above 1; all takes every atom of the training set",
+    )
     seed: int = Field(
         42,
         ge=0,

@@ -19,7 +19,9 @@ def check_start(path: Path, config: FitConfig) -> None:
         It is not. A linear potential fits any number of densities whose first is linear.
     """
     if config.solver == "linear":
-        raise InputError("the linear solver goes on from nothing", "leave the parent out, or set solver to pacemaker")
+        raise InputError(
+            "the linear solver cannot start from another potential", "leave out the parent, or set solver to pacemaker"
+        )
     found = count_functions(path)
     wanted = {
         "elements": (found.elements, config.elements),

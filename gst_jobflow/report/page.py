@@ -22,7 +22,7 @@ from gst_jobflow.report.evaluation import evaluation_section
 from gst_jobflow.report.snapshots import Snapshots, cycle_snapshots
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import ArtifactRef, Trajectory
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
     from gst_jobflow.store import Results
 
 _RUNS_DRAWN = 6
@@ -243,7 +243,7 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
     facts = [
         ("Elements", ", ".join(potential.elements)),
         ("Densities P", str(potential.n_densities)),
-        ("Functions", words.number(potential.n_functions)),
+        ("Functions", _functions(potential)),
         ("Parameters", words.number(potential.n_parameters)),
         ("Cutoff", f"{potential.cutoff_A:g} Å"),
     ]
@@ -254,11 +254,30 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
             f"{element} {energy:.3f}".replace("-", "−") for element, energy in dataset.reference_energies_eV.items()
         )
         facts.append(("Reference energies", f"{energies} eV ({dataset.reference_energies_source})"))
+    if potential.active_set is not None:
+        facts.append(("Extrapolation grade", _grades(potential.active_set)))
     if potential.cost is not None:
         facts.append(
             ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
         )
     return facts
+
+
+def _functions(potential: Potential) -> str:
+    """Return the number of functions, and what the fit asked for where that is more."""
+    per_element = potential.config.get("functions", {}).get("number_of_functions_per_element", 0)
+    asked = per_element * len(potential.elements)
+    if asked <= potential.n_functions:
+        return words.number(potential.n_functions)
+    return f"{potential.n_functions:,} of {asked:,} asked for, which groups of elements share evenly; some have fewer"
+
+
+def _grades(active_set: ActiveSet) -> str:
+    chosen = "all atoms" if active_set.atoms == "all" else "the well fitted atoms"
+    return (
+        f"active set of {chosen} of the training set, on which gamma is at most {active_set.max_gamma:.3g} "
+        f"({100 * active_set.share_above_1:.2g} % of its {active_set.n_atoms:,} atoms above 1)"
+    )
 
 
 def _rmse(data: StudyData) -> Table | None:

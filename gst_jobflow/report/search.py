@@ -22,7 +22,7 @@ _START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
 def section(study: Study) -> dict[str, Any]:
     """What the template shows of a search."""
     from gst_jobflow.hyperopt.effects import effects
-    from gst_jobflow.hyperopt.maker import plan_of
+    from gst_jobflow.hyperopt.plan import plan_of
 
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)

@@ -17,9 +17,11 @@ import yaml
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
+from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import CoreRepulsion, FitConfig
+from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
-from gst_jobflow.fitting.run import _last_iteration, diagnose, run_fit
+from gst_jobflow.fitting.run import _last_iteration, run_fit
 from gst_jobflow.fitting.start import without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -210,6 +212,9 @@ def test_too_few_well_fitted_atoms_give_the_active_set_of_all(tiny_fit, tmp_path
     files = convert(real.model_copy(update={"pace_activeset": choosy}), directory)
     with np.load(files.asi) as active_set:
         assert sorted(active_set.files) == ["Sb", "Te"]
+    graded = grade_training_set(real, directory)
+    assert graded.atoms == "all" and "Insufficient atomic environments" in graded.reason
+    assert graded.max_gamma < 1.02
 
 
 def fake_program(path: Path, body: str) -> Path:
