@@ -128,10 +128,11 @@ def _explained(project: Project) -> Iterator[None]:
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
     from gst_jobflow.launch.recover import recover
-    from gst_jobflow.store.check import check_attempts, mend
+    from gst_jobflow.store.check import check_attempts
     from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.schema.migrate import migrate as apply
 
-    done = mend(project)
+    done = apply(project)
     database = connect(project)
     lost = list(check_attempts(database))
     database.client.close()

@@ -73,7 +73,7 @@ class RecordedJobFiretask(JobFiretask):
         os.environ.update(project.environment())
         kept = _when_it_answers(project)
         SETTINGS.JOB_STORE = kept.job_store
-        results = Results(kept.database, ArtifactStore.of(project, kept.database), Path.cwd())
+        results = Results(kept.database, ArtifactStore(project.artifacts_dir), Path.cwd())
         job = self["job"]
         number = _ingest_earlier(results, job.uuid) + 1
         share_cores(results.database)

@@ -17,7 +17,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         part.write_text("half")
         assert file.read_text() == "old" and part.parent == tmp_path and part.name.endswith("a.txt")
         raise RuntimeError
-    assert file.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    assert file.read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize(("mode", "seen"), [(None, 0o640), (0o600, 0o600), (0o444, 0o444)])
