@@ -8,8 +8,10 @@ import pytest
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Cycle, Dataset, Member, Potential
-from gst_jobflow.report import collect, page, snapshots
-from gst_jobflow.report.snapshots import Picture, Snapshots
+from gst_jobflow.report import collect
+from gst_jobflow.report.figures import snapshots
+from gst_jobflow.report.figures.snapshots import Picture, Snapshots
+from gst_jobflow.report.pages import study as page
 from gst_jobflow.store import Results
 
 from . import synthetic
