@@ -166,7 +166,7 @@ class Results:
         return new, known
 
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-        """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
+        """Put labels in as one batch: a converged label replaces a failed one, and of two failures the newest stays.
 
         Returns
         -------
@@ -411,7 +411,7 @@ def _contradiction(label: Label | EncodedLabel, known_eV: float | None) -> DataE
 
 @denials()
 def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-    """Insert labels; a converged one takes the place of a failed one, never the other way round."""
+    """Insert labels; one that is there gives way unless it converged: to a converged one, or to a newer failure."""
     collection = database[Label.collection]
     there = _states(collection, [label.id for label in labels])
     # what is there already is compared, not sent: doing an import again is cheap
@@ -422,7 +422,7 @@ def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tu
     giving_way = [
         place
         for place in sorted({*range(len(labels))} - {*absent} | {*lost})
-        if labels[place].state == "converged" and there.get(labels[place].id, ("", None))[0] != "converged"
+        if there.get(labels[place].id, ("", None))[0] != "converged"
     ]
     replaced, late = _replace_labels(collection, labels, giving_way)
     there |= _states(collection, [labels[place].id for place in late])
@@ -455,19 +455,20 @@ def _insert_labels(
 def _replace_labels(
     collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
 ) -> tuple[int, list[int]]:
-    """Put converged labels at `places` over failed ones; how many, and the places where a converged one was first."""
+    """Put labels at `places` over failed ones; how many, and the places where a converged or newer one was first."""
     from pymongo import ReplaceOne
     from pymongo.errors import BulkWriteError
 
     if not places:
         return 0, []
-    writes: list[Any] = [
-        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        ReplaceOne(
-            {"_id": labels[place].id, "state": {"$ne": "converged"}}, cast(Any, labels[place].to_mongo()), upsert=True
-        )
-        for place in places
-    ]
+    writes: list[Any] = []
+    for place in places:
+        document = cast(Any, labels[place].to_mongo())
+        # matches a failed label of this id and replaces it, or inserts; a converged or newer one is a duplicate key
+        gives_way: dict[str, Any] = {"_id": labels[place].id, "state": {"$ne": "converged"}}
+        if labels[place].state != "converged":
+            gives_way["created_at"] = {"$lt": document["created_at"]}
+        writes.append(ReplaceOne(gives_way, document, upsert=True))
     try:
         done = collection.bulk_write(writes, ordered=False)
         return done.upserted_count + done.modified_count, []
