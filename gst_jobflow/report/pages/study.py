@@ -244,7 +244,7 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
     assert potential is not None  # _fit asked
     facts = [
         ("Elements", ", ".join(potential.elements)),
-        ("Densities P", str(potential.n_densities)),
+        ("Densities P", _densities(potential)),
         ("Functions", _functions(potential)),
         ("Parameters", words.number(potential.n_parameters)),
         ("Cutoff", f"{potential.cutoff_A:g} Å"),
@@ -263,6 +263,13 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
             ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
         )
     return facts
+
+
+def _densities(potential: Potential) -> str:
+    """Return the number of densities, with their exponents where the fit says them."""
+    pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
+    exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
+    return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
 
 
 def _functions(potential: Potential) -> str:
