@@ -33,10 +33,11 @@ def command(
         bool, typer.Option("--submit-only", help="Run nothing here: gst launch --queue or qlaunch does, on nodes.")
     ] = False,
 ) -> None:
-    """Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page.
+    """Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.
 
-    Real programs, on this machine, results in the project's MongoDB. Killed or interrupted, the same command goes on
-    where it was. Labels by tblite show the plumbing, not the physics of GST.
+    Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page. The
+    programs are real, run on this machine, and put results into the project's MongoDB. After a kill or interrupt the
+    same command continues. Labels by tblite show the plumbing, not the physics of GST.
     """
     from gst_jobflow.base.errors import InputError, nearest
 

@@ -28,7 +28,7 @@ def command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Errors of potentials by config type, composition, iteration and closest contact, and speed: a table and a page.
+    """Measure errors and speed of potentials: a table and a page, by config type, composition and more.
 
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "formula=Sb2Te3 fingerprint=cp2k:1f…"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make structures (hard-sphere random ones, crystals, device cells), import them, choose what to label.",
+    help="Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
 )
 app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import open_project, parse_assignments
-from gst_jobflow.cli.submit_flow import Estimate, Yes, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -46,7 +46,7 @@ def command(
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Molecular dynamics with CP2K (NVT); frames become structures and labels of the method that moved them.
+    """Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.
 
     Example: gst submit aimd Ge1Sb2Te4 --atoms 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
