@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, find_project
+
 if TYPE_CHECKING:
     from gst_jobflow.base.resources import Resources
     from gst_jobflow.base.settings import Project
@@ -79,8 +82,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     import yaml
 
-    from gst_jobflow.base.errors import InputError
-
     try:
         content = parse_yaml(file.read_text())
     except OSError as err:
@@ -97,8 +98,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml
-
-    from gst_jobflow.base.errors import InputError
 
     nested: dict[str, Any] = {}
     for assignment in assignments:
@@ -122,7 +121,6 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
 
 def check_name(name: str) -> None:
     """Refuse a name that nothing could be found by."""
-    from gst_jobflow.base.errors import InputError
 
     if not name.strip():
         raise InputError("the name is empty", "give one to find it by")
@@ -130,7 +128,6 @@ def check_name(name: str) -> None:
 
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Read `2x2x2`."""
-    from gst_jobflow.base.errors import InputError
 
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
@@ -140,7 +137,6 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
 
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
-    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
 
     if (folder := chosen().project) is not None:
         return folder
@@ -162,7 +158,6 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
-    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
 
     choice = chosen()
     project = find_project(folder or choice.project, choice.overrides)

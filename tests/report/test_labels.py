@@ -185,7 +185,6 @@ def test_failed_labels_alone_make_a_page(project: Any, tmp_path: Any) -> None:
 @pytest.fixture
 def invoke(results: Results, project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("GST_PROJECT", str(project.root))
-    monkeypatch.setenv("GST_PROJECT", str(project.root))
     yield lambda *arguments: CliRunner().invoke(command.app, arguments)
 
 

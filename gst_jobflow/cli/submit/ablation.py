@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import open_project, parse_assignments
+from gst_jobflow.cli.fit_options import fit_config, varied
 from gst_jobflow.cli.submit.options import (
     ConfigFile,
     FitOption,
@@ -14,6 +15,10 @@ from gst_jobflow.cli.submit.options import (
     read_config,
 )
 from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.documents import Dataset
+from gst_jobflow.flows.ablation import AblationMaker
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     pass
@@ -34,11 +39,6 @@ def command(
     Example: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3 --vary
     functions.number_of_functions_per_element=100,300,1000
     """
-    from gst_jobflow.cli.fit_options import fit_config, varied
-    from gst_jobflow.documents import Dataset
-    from gst_jobflow.flows.ablation import AblationMaker
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import locate
 
     project = open_project()
     results = Results.open(project)

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.programme import load_programme, scaled
+from gst_jobflow.devices.submit import prepare_cycle
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     pass
@@ -36,12 +42,6 @@ def command(
 
     Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
     """
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.devices.cycle import CycleMaker
-    from gst_jobflow.devices.programme import load_programme, scaled
-    from gst_jobflow.devices.submit import prepare_cycle
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import locate
 
     if device not in ("cross-point", "mushroom"):
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import check_name, open_project, parse_assignments
+from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
 from gst_jobflow.cli.submit.options import (
     ConfigFile,
     FitOption,
     read_config,
 )
 from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.flows.fit import FitFlowMaker
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import Potential
     from gst_jobflow.fitting.config import FitConfig
     from gst_jobflow.fitting.grace import GraceConfig
 
@@ -53,12 +58,6 @@ def command(
     gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
     fit 4f0c… --model grace --name GST-GRACE
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
-    from gst_jobflow.documents import Dataset, Potential
-    from gst_jobflow.flows.fit import FitFlowMaker
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import locate
 
     check_name(name)
     values = read_config(config)

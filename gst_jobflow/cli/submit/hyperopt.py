@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.fit_options import fit_config
+from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
 from gst_jobflow.cli.submit.options import (
     read_config,
 )
 from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from gst_jobflow.fitting.config import FitConfig
@@ -40,8 +43,6 @@ def command(
 
     Example: gst submit hyperopt 4f0c… --preset xpot-gst --at-once 4
     """
-    from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
-    from gst_jobflow.store import Results
 
     project = open_project()
     results = Results.open(project)
@@ -55,6 +56,5 @@ def command(
 
 
 def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
-    from gst_jobflow.cli.fit_options import fit_config
 
     return fit_config(elements, preset, values=read_config(file))

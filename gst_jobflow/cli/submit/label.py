@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.submit.options import (
     Backend,
@@ -15,6 +16,10 @@ from gst_jobflow.cli.submit.options import (
     labeller,
 )
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.labelling.cost import cost_model
+from gst_jobflow.labelling.maker import LabelMaker, chunks
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.query import make_query
 
 if TYPE_CHECKING:
     pass
@@ -38,12 +43,6 @@ def command(
     Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
     """
     from jobflow import Flow
-
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.labelling.cost import cost_model
-    from gst_jobflow.labelling.maker import LabelMaker, chunks
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.query import make_query
 
     project = open_project()
     chosen = labeller(project, backend, functional, option)

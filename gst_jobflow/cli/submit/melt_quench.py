@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.documents import Potential
+from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
+from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
+from gst_jobflow.structures.composition import atom_counts, parse_formula
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -29,11 +38,6 @@ def command(
 
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… --atoms 252 --melt-ps 10 --quench-ps 30
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.dynamics.maker import MeltQuenchMaker
-    from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
-    from gst_jobflow.structures.composition import atom_counts
-    from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     atom_counts(formula, atoms, start.rounding)
@@ -50,12 +54,6 @@ def command(
 
 def _that_knows(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Potential
-    from gst_jobflow.dynamics.maker import check_kind
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import locate
-    from gst_jobflow.structures.composition import parse_formula
 
     results = Results.open(project)
     known = results.get(Potential, locate(results.database, which, "potentials")[1])

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.resources import ask_by_category
 from gst_jobflow.cli.common import chosen, print_table, say
+from gst_jobflow.launch.workflow import submit
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -39,8 +41,6 @@ def submit_flow(
     InputError
         It would cost more than `launch.budget_core_hours`, or nobody knows.
     """
-    from gst_jobflow.base.resources import ask_by_category
-    from gst_jobflow.launch.workflow import submit
 
     ask_by_category(flow, chosen().resources)
     budget = project.settings.launch.budget_core_hours
