@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, find_project
 
 if TYPE_CHECKING:
@@ -244,3 +244,18 @@ def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int]
                 bars.update(task, description=escape(what), completed=done, total=total or None)
 
         yield show
+
+
+@contextmanager
+def disk_in_words() -> Iterator[None]:
+    """Turn a full disk or a folder without access into one line that names the way out."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough
+        raise
+    except OSError as err:
+        place = f"{err.filename}: " if err.filename else ""
+        raise DataError(
+            f"{place}{err.strerror or err}; what was there before is unchanged",
+            "free space or grant access there, then run this again",
+        ) from err

@@ -10,8 +10,16 @@ import typer
 
 from gst_jobflow.archive.read_bundle import import_bundle
 from gst_jobflow.base.errors import MissingProgramError
-from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
-from gst_jobflow.cli.export import disk_in_words
+from gst_jobflow.cli.common import (
+    JsonOption,
+    check_name,
+    disk_in_words,
+    open_project,
+    print_json,
+    print_table,
+    progress_line,
+    say,
+)
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results

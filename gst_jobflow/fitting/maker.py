@@ -112,7 +112,7 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
     if files is None:
         return None
     finished = engine.finish(files, data, measure_speed=maker.measure_speed)
-    potential = _document(results, maker, dataset, parent_id, engine, finished)
+    potential = _document(results, maker, dataset, parent_id, engine.runner.threads, finished)
     results.add(potential)
     return potential
 
@@ -173,7 +173,7 @@ def _document(
     maker: FitMaker,
     dataset: Dataset,
     parent_id: str | None,
-    engine: FitEngine[Any],
+    threads: int,
     finished: FinishedFit,
 ) -> Potential:
     """Store the files of a finished fit and build its document, with errors from the predictions."""
@@ -181,11 +181,13 @@ def _document(
     parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
     stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}
     config = maker.config.model_dump(mode="json")
-    first = ("potential", dataset.id, parent_id) if engine.kind == "ace" else (f"{engine.kind} potential", dataset.id)
+    first = (
+        ("potential", dataset.id, parent_id) if finished.kind == "ace" else (f"{finished.kind} potential", dataset.id)
+    )
     return Potential(
         id=derive_id(*first, config, next(iter(stored.values())).sha256),
         name=maker.potential_name,
-        kind=engine.kind,
+        kind=finished.kind,
         dataset_id=dataset.id,
         parent_id=parent_id,
         elements=list(summary.elements),
@@ -203,7 +205,7 @@ def _document(
         artifacts=PotentialArtifacts(**stored),
         files=[results.artifacts.put(path) for path in (finished.input_file, parity)],
         config=config,
-        cost=Cost.of(finished.wall_s, engine.threads),
+        cost=Cost.of(finished.wall_s, threads),
         seed=maker.config.seed,
         versions=versions(),
         tags=maker.tags,

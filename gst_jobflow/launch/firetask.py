@@ -56,7 +56,7 @@ class RecordedJobFiretask(JobFiretask):
         os.environ.update(project.environment())
         connection = _wait_for_database(project)
         SETTINGS.JOB_STORE = connection.job_store
-        results = Results(connection.database, ArtifactStore.of(project, connection.database), Path.cwd())
+        results = Results(connection.database, ArtifactStore(project.artifacts_dir), Path.cwd())
         job = self["job"]
         number = _ingest_earlier(results, job.uuid) + 1
         share_cores(results.database)

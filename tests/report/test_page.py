@@ -149,7 +149,7 @@ def test_page_of_a_potential(results: Results, tmp_path: Path) -> None:
     # its dataset: 62 members, no device cells
     assert "62 structures of" in html
     assert "Parity plot of energies" in html
-    assert "180 of 210 asked for" in html
+    assert "180 of 210 asked for" in html and "3, exponents 1, 0.5, 0.75" in html
     assert "gamma is at most 93.4 (1.2 % of its 5,000 atoms above 1)" in html
     assert 'id="cycle"' not in html
 

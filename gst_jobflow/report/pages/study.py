@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow import __version__
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
@@ -87,18 +86,7 @@ def check_place(target: Path) -> None:
 def write_page(html: str, target: Path) -> Path:
     """Write the whole page or nothing: a reader never sees half of one."""
     check_place(target)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(html)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    write_text(target, html, mode=0o644)
     return target
 
 
@@ -256,7 +244,7 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
     assert potential is not None  # _fit asked
     facts = [
         ("Elements", ", ".join(potential.elements)),
-        ("Densities P", str(potential.n_densities)),
+        ("Densities P", _densities(potential)),
         ("Functions", _functions(potential)),
         ("Parameters", words.number(potential.n_parameters)),
         ("Cutoff", f"{potential.cutoff_A:g} Å"),
@@ -275,6 +263,13 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
             ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
         )
     return facts
+
+
+def _densities(potential: Potential) -> str:
+    """Return the number of densities, with their exponents where the fit says them."""
+    pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
+    exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
+    return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
 
 
 def _functions(potential: Potential) -> str:
