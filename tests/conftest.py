@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gst_jobflow.base.settings import Project
+from gst_jobflow.cli.common import choose
+
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.cli.common import choose
-from gst_jobflow.base.settings import Project
 
 
 def _free_port() -> int:
@@ -27,7 +27,6 @@ def _free_port() -> int:
 
 def _make_project(root: Path, settings: str = "") -> Project:
     """Make a project as `gst init` does, on a port that no default uses."""
-    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import make_credentials
 
@@ -148,7 +147,6 @@ def project(
     """
     import json
 
-    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
     from gst_jobflow.store.connect import connect, credentials_file, read_state, state_file
