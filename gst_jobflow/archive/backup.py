@@ -30,7 +30,6 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.check import all_files
 from gst_jobflow.store.files.artifacts import ArtifactStore, hash_of, sha256_of
-from gst_jobflow.store.files.gridfs_files import COLLECTIONS as FILE_COLLECTIONS
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.schema.preparation import INDEX_OPTIONS
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK
@@ -136,7 +135,7 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".gst-backup-") as scratch:
             manifest = _collect(database, Path(scratch), while_running)
             with closing(_hashes(Path(scratch))) as hashes:
-                artifacts = ArtifactStore.of(project, database)
+                artifacts = ArtifactStore(project.artifacts_dir)
                 manifest.files = _survey(database, artifacts, hashes) if files else FilesDump(included=False)
                 _refuse_running(database, while_running)
                 _write(target, Path(scratch), manifest, artifacts, hashes)
@@ -160,7 +159,7 @@ def _refuse_running(database: Database, while_running: bool) -> None:
 def _collect(database: Database, scratch: Path, while_running: bool) -> BackupManifest:
     """Dump every collection into `scratch`."""
     names = [info["name"] for info in database.list_collections() if info.get("type", "collection") == "collection"]
-    names = sorted((n for n in names if _holds_documents(n)), key=lambda n: (n in DOCUMENTS, _place(n), n))
+    names = sorted((n for n in names if not n.startswith("system.")), key=lambda n: (n in DOCUMENTS, _place(n), n))
     version = (database[META_COLLECTION].find_one({"_id": "schema"}) or {}).get("version", SCHEMA_VERSION)
     return BackupManifest(
         schema_version=version,
@@ -396,7 +395,7 @@ def restore(
             )
         if held and confirm is not None:
             confirm(held)
-        _restore(database, ArtifactStore.of(project, database), file, manifest)
+        _restore(database, ArtifactStore(project.artifacts_dir), file, manifest)
         migrate(project)
         database[META_COLLECTION].delete_one({"_id": RESTORE_MARK})
     finally:
@@ -411,12 +410,7 @@ def documents_held(database: Database) -> int:
 
 
 def _plain_collections(database: Database) -> list[str]:
-    return [name for name in database.list_collection_names() if _holds_documents(name)]
-
-
-def _holds_documents(name: str) -> bool:
-    """Files that are kept in the database go into a backup as files, and a restore removes none."""
-    return not name.startswith("system.") and name not in FILE_COLLECTIONS
+    return [name for name in database.list_collection_names() if not name.startswith("system.")]
 
 
 def _restore(database: Database, artifacts: ArtifactStore, file: Path, manifest: BackupManifest) -> None:

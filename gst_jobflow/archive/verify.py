@@ -12,7 +12,7 @@ from gst_jobflow.archive.bundle_format import CHECKSUMS, FILE_NAME, FORMAT, MANI
 from gst_jobflow.archive.open_bundle import FIX, Bundle, is_member
 from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import SCHEMA_VERSION
-from gst_jobflow.store.files.file_backends import hash_of
+from gst_jobflow.store.files.artifacts import hash_of
 
 _LARGEST_MANIFEST = 256 << 20
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(\S+)")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import DataError
+
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
@@ -50,6 +52,31 @@ def parse_yaml(text: str) -> Any:
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
     return yaml.load(text, Loader)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the mapping in a user's YAML file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is not YAML, or holds no mapping.
+    """
+    import yaml
+
+    from gst_jobflow.base.errors import InputError
+
+    try:
+        content = parse_yaml(file.read_text())
+    except OSError as err:
+        raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
+    except UnicodeDecodeError as err:
+        raise InputError(f"{file} is not text", "name a YAML file") from err
+    except yaml.YAMLError as err:
+        raise InputError(f"{file} is not YAML: {str(err).splitlines()[0]}", "correct the file") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is not a mapping", "write 'key: value' lines")
+    return content
 
 
 def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
@@ -206,3 +233,18 @@ def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int]
                 bars.update(task, description=escape(what), completed=done, total=total or None)
 
         yield show
+
+
+@contextmanager
+def disk_in_words() -> Iterator[None]:
+    """Turn a full disk or a folder without access into one line that names the way out."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough
+        raise
+    except OSError as err:
+        place = f"{err.filename}: " if err.filename else ""
+        raise DataError(
+            f"{place}{err.strerror or err}; what was there before is unchanged",
+            "free space or grant access there, then run this again",
+        ) from err

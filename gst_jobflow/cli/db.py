@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli import users
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.backup import BackupManifest
@@ -115,30 +115,24 @@ def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a way out."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.base.errors import DataError
     from gst_jobflow.store.connect import connection, explain
 
     try:
-        yield
+        with disk_in_words():
+            yield
     except PyMongoError as err:
         # the driver's own text and traceback may hold the URI
         raise explain(err, connection(project)) from None
-    except BrokenPipeError:  # the reader of our output has seen enough
-        raise
-    except OSError as err:
-        place = f"{err.filename}: " if err.filename else ""
-        raise DataError(
-            f"{place}{err.strerror or err}", "make room or grant access there, then run this again"
-        ) from err
 
 
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
     from gst_jobflow.launch.recover import recover
-    from gst_jobflow.store.check import check_attempts, mend
+    from gst_jobflow.store.check import check_attempts
     from gst_jobflow.store.connect import connect
+    from gst_jobflow.store.schema.migrate import migrate as apply
 
-    done = mend(project)
+    done = apply(project)
     database = connect(project)
     lost = list(check_attempts(database))
     database.client.close()

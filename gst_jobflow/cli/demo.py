@@ -82,7 +82,7 @@ def _found_or_begun(project: Project, results: Results, labels: str | None, size
 
 def _submit(project: Project, labels: str | None, size: str | None, new: bool) -> None:
     """Leave the rest to whoever runs fireworks."""
-    from gst_jobflow.flows.demo import page_of
+    from gst_jobflow.flows.study import page_of
     from gst_jobflow.store import Results
 
     study = _found_or_begun(project, Results.open(project), labels, size, new)
@@ -92,7 +92,7 @@ def _submit(project: Project, labels: str | None, size: str | None, new: bool) -
 
 
 def _run(project: Project, labels: str | None, size: str | None, workers: int | None, new: bool) -> None:
-    from gst_jobflow.flows.demo import page_of
+    from gst_jobflow.flows.study import page_of
     from gst_jobflow.launch.status import status
     from gst_jobflow.store import Results
 

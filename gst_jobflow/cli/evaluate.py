@@ -38,7 +38,7 @@ def command(
     from gst_jobflow.cli.report import find
     from gst_jobflow.documents import Potential
     from gst_jobflow.evaluation.evaluate import evaluate
-    from gst_jobflow.report.page import build_study_page, check_place
+    from gst_jobflow.report.pages.study import build_study_page, check_place
     from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.bundle import Plan
@@ -317,19 +315,3 @@ def _tell(values: dict[str, Any], text: str, as_json: bool) -> None:
         print_json(values)
     else:
         typer.echo(text)
-
-
-@contextmanager
-def disk_in_words() -> Iterator[None]:
-    """A full disk or a folder without access is one line with a way out."""
-    from gst_jobflow.base.errors import DataError
-
-    try:
-        yield
-    except BrokenPipeError:  # the reader of our output has seen enough
-        raise
-    except OSError as err:
-        place = f"{err.filename}: " if err.filename else ""
-        raise DataError(
-            f"{place}{err.strerror or err}; what was there is as it was", "make room or grant access, then again"
-        ) from err

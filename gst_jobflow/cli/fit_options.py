@@ -40,7 +40,7 @@ def fit_config(
     """
     from gst_jobflow.base.errors import InputError, nearest
     from gst_jobflow.base.strict import checked, merged
-    from gst_jobflow.fitting.config import PRESETS, FitConfig
+    from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
 
     if parent is not None and parent.kind != "ace":
         raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
@@ -51,7 +51,7 @@ def fit_config(
     else:
         raise InputError(f"no preset '{preset}'", nearest(str(preset), PRESETS))
     content, file = values
-    found = merged(merged(base.model_dump(), content), options or {})
+    found = merged(without_default_exponents(merged(base.editable(), content)), options or {})
     if solver == "linear":
         found = merged(found, {"solver": "linear", "embedding": {"n_densities": 1, "fs_parameters": None}})
     elif solver is not None:

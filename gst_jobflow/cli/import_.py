@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
-from gst_jobflow.cli.export import disk_in_words
+from gst_jobflow.cli.common import (
+    JsonOption,
+    check_name,
+    disk_in_words,
+    open_project,
+    print_json,
+    print_table,
+    progress_line,
+    say,
+)
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.read_bundle import BundleReport

@@ -22,8 +22,6 @@ _SETTINGS = """\
 profile: {profile}            # which fw_configs were filled: laptop, slurm or archer2
 {artifacts}   # files by content hash: potentials, trajectories, pages
 # runs_dir: runs             # where jobs run; on a cluster a fast shared file system
-# artifacts:
-#   store: folder            # gridfs: files in the database, where nodes share no file system
 
 mongo:
   database: {database}

@@ -44,8 +44,8 @@ def report(
     Example: gst label report -w tags=iter-0 --reference vasp
     """
     from gst_jobflow.report.label_data import collect_labels
-    from gst_jobflow.report.label_page import as_dict, build_label_page, error_rows, state_rows
-    from gst_jobflow.report.page import check_place
+    from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_rows, state_rows
+    from gst_jobflow.report.pages.study import check_place
     from gst_jobflow.store import Results
 
     project = open_project()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.base.atomic import replacing
+from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 
 if TYPE_CHECKING:
     from gst_jobflow.store.query import Query
@@ -126,19 +127,12 @@ def _stream(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    from gst_jobflow.base.errors import InputError
-
-    part = output.with_name(f".{output.name}.part")
-    try:
-        stream = part.open("w", encoding="utf-8", newline="")
-    except OSError as err:
-        raise InputError(f"cannot write {output}: {err.strerror}", "choose another file with --output") from err
-    try:
-        with stream:
-            yield stream
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        disk_in_words(),
+        replacing(output, durable=False) as part,
+        part.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream
 
 
 def _write_documents(

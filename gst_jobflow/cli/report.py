@@ -42,7 +42,7 @@ def potential(which: Which, output: Output = None) -> None:
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
-    from gst_jobflow.report.page import PAGES, check_place
+    from gst_jobflow.report.pages.study import PAGES, check_place
     from gst_jobflow.report.words import file_name
     from gst_jobflow.store import Results
 

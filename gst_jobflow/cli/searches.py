@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchOverrides:
     """What the command line says over a preset or file; None where it says nothing."""
 
     fits: int | None = None
@@ -40,7 +40,7 @@ def prepare(
     preset: str | None,
     space: Path | None,
     fit_of: Callable[[tuple[str, ...]], FitConfig],
-    asked: Asked,
+    overrides: SearchOverrides,
     name: str,
 ) -> tuple[Flow, str]:
     """Check a new search, store its study, and return its flow and what it is in words.
@@ -57,15 +57,15 @@ def prepare(
     """
     from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.hyperopt.maker import HyperoptMaker, check_dataset
+    from gst_jobflow.flows.search import HyperoptMaker, check_dataset
     from gst_jobflow.store.lineage import locate
 
     if dataset_id is None:
-        raise InputError("no dataset to fit to", "gst query datasets lists them")
+        raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     if (preset is None) == (space is None):
-        raise InputError("what is to be searched?", "give either --preset xpot-gst or --space FILE.yaml")
+        raise InputError("no search space", "give either --preset xpot-gst or --space FILE.yaml")
     dataset = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
-    plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), asked)
+    plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), overrides)
     check_dataset(dataset, fit)
     maker = HyperoptMaker(plan=plan, fit=fit, name=name)
     results.add(maker.study(dataset.id))
@@ -73,26 +73,28 @@ def prepare(
     return maker.make(), what
 
 
-def _plan(preset: str | None, file: Path | None, fit: FitConfig, asked: Asked) -> tuple[SearchPlan, FitConfig]:
+def _plan(
+    preset: str | None, file: Path | None, fit: FitConfig, overrides: SearchOverrides
+) -> tuple[SearchPlan, FitConfig]:
     from gst_jobflow.base.errors import InputError
     from gst_jobflow.base.strict import checked
-    from gst_jobflow.cli.submit import _read_yaml
+    from gst_jobflow.cli.common import read_yaml
     from gst_jobflow.hyperopt import plan as plans
 
     if file is not None:
-        content = _read_yaml(file)
+        content = read_yaml(file)
         if "fields" not in content:
             raise InputError(
                 f"{file} names no fields to search", "write 'fields:' and below it names with their ranges"
             )
         values = {"space": {"fields": content.pop("fields")}, **content}
-        return checked(plans.SearchPlan, asked.over(values), str(file)), fit
+        return checked(plans.SearchPlan, overrides.over(values), str(file)), fit
     assert preset is not None  # one of the two is given
     plan, fit = plans.preset(preset, fit)
-    return checked(plans.SearchPlan, asked.over(plan.model_dump(mode="json"))), fit
+    return checked(plans.SearchPlan, overrides.over(plan.model_dump(mode="json"))), fit
 
 
-def go_on(results: Results, study_id: str, asked: Asked, others: Sequence[Any]) -> tuple[Flow, str]:
+def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: Sequence[Any]) -> tuple[Flow, str]:
     """Let a search that ended or was cancelled go on.
 
     Raises
@@ -102,15 +104,16 @@ def go_on(results: Results, study_id: str, asked: Asked, others: Sequence[Any]) 
     """
     from gst_jobflow.base.errors import InputError
     from gst_jobflow.documents import Study
-    from gst_jobflow.hyperopt.maker import HyperoptMaker, base_fit, reopen
+    from gst_jobflow.flows.search import HyperoptMaker, reopen
+    from gst_jobflow.hyperopt.plan import base_fit
     from gst_jobflow.hyperopt.rows import ENDED
 
-    if any(other is not None for other in (*others, asked.start, asked.at_once, asked.alpha)):
-        raise InputError("a search that goes on is the same search", "with --resume give only -n, or start a new one")
+    if any(other is not None for other in (*others, overrides.start, overrides.at_once, overrides.alpha)):
+        raise InputError("a continued search keeps its settings", "with --resume give only --fits, or start a new one")
     study = results.get(Study, study_id)
     if study.kind != "hyperopt":
         raise InputError(f"study {study_id} is of kind {study.kind}", "gst query studies -w kind=hyperopt")
-    plan = reopen(results, study, asked.fits or len(study.table))
+    plan = reopen(results, study, overrides.fits or len(study.table))
     maker = HyperoptMaker(plan=plan, fit=base_fit(study), name=study.name, study_id=study.id)
     done = [row["trial"] for row in study.table if row["state"] in ENDED]
     return maker.make(done), f"search {study.id}: {plan.n_fits - len(done)} more fits"

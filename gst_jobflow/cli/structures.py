@@ -34,7 +34,7 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same str
 @app.command("hard-sphere")
 def hard_sphere(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios count.")],
-    atoms: Annotated[int, typer.Option("--atoms", "-n", min=1, help="Atoms in each structure.")] = 36,
+    atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
     density: Annotated[str, typer.Option(help="g/cm3: one number, or a range as 5.2-6.2.")] = "5.9",
     min_distance: Annotated[
@@ -51,7 +51,7 @@ def hard_sphere(
 ) -> None:
     """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
 
-    Example: gst structures hard-sphere Ge2Sb2Te5 -n 36 -N 20 --density 5.4-6.2 --min-distance 2.4
+    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 2.4
     """
     from gst_jobflow.flows.structures import hard_sphere_family
 

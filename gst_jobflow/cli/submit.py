@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gst_jobflow.cli import submit_aimd
-from gst_jobflow.cli.common import check_name, open_project, parse_assignments, parse_yaml, say
+from gst_jobflow.cli.common import check_name, open_project, parse_assignments, read_yaml, say
 from gst_jobflow.cli.submit_flow import Estimate, Yes, choose_asked, submit_flow
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
+    from gst_jobflow.documents import Potential
     from gst_jobflow.fitting.config import FitConfig
+    from gst_jobflow.fitting.grace import GraceConfig
     from gst_jobflow.labelling.backend import LabelBackend
 
 app = typer.Typer(no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it.")
@@ -157,16 +159,22 @@ def fit(
     dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset, or its beginning.")] = None,
     name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
     preset: Annotated[
-        str | None, typer.Option(help="gst-ace-24 (the paper's), small or linear; none: the parent's, else small.")
+        str | None,
+        typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")] = None,
     option: FitOption = None,
     model: Annotated[str, typer.Option(help="ace, or grace: GRACE/FS by gracemaker, with fields of its own.")] = "ace",
     solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
-    parent: Annotated[str | None, typer.Option(help="Id of a potential to go on from.")] = None,
-    first_guess: Annotated[bool, typer.Option("--first-guess", help="Go on from a linear fit, made first.")] = False,
+    parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
+    first_guess: Annotated[
+        bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
+    ] = False,
     upfit: Annotated[
-        float | None, typer.Option(metavar="KAPPA", help="Then (with --parent: only) go on with this share of forces.")
+        float | None,
+        typer.Option(
+            metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."
+        ),
     ] = None,
     ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
@@ -178,77 +186,44 @@ def fit(
     fit 4f0c… --model grace --name GST-GRACE
     """
     from gst_jobflow.base.errors import InputError
-    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, is_grace
+    from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
     from gst_jobflow.documents import Dataset, Potential
     from gst_jobflow.flows.fit import FitFlowMaker
     from gst_jobflow.store import Results
     from gst_jobflow.store.lineage import locate
 
     check_name(name)
-    values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
+    values = (read_yaml(config), str(config)) if config is not None else ({}, "")
     options = parse_assignments(option or [], "--option")
-    if is_grace(model, preset, solver, parent, first_guess, upfit, ensemble):
-        _fit_grace(dataset_id, name, values, options, show_config)
-        return
+    grace = is_grace(model, preset, solver, parent, first_guess, upfit, ensemble)
+
+    def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> FitConfig | GraceConfig:
+        if grace:
+            return grace_config(elements, values, options)
+        found = fit_config(elements, preset, start, values, options, solver)
+        return found.upfit(upfit) if start is not None and upfit is not None else found
+
     if show_config and dataset_id is None and parent is None:
-        typer.echo(as_commented_yaml(fit_config(GST, preset, None, values, options, solver)), nl=False)
+        typer.echo(as_commented_yaml(settings_for(GST)), nl=False)
         return
     if dataset_id is None:
-        raise InputError("fit to which dataset?", "gst query datasets lists ids; gst dataset create makes one")
+        raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     project = open_project()
     results = Results.open(project)
     found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
-    start = None
-    if parent is not None:
-        start = results.get(Potential, locate(results.database, parent, "potentials")[1])
-    chosen = fit_config(tuple(found.elements), preset, start, values, options, solver)
-    if start is not None and upfit is not None:
-        # the parent is the first stage
-        chosen, upfit = chosen.upfit(upfit), None
+    start = None if parent is None else results.get(Potential, locate(results.database, parent, "potentials")[1])
+    chosen = settings_for(tuple(found.elements), start)
     if show_config:
         typer.echo(as_commented_yaml(chosen), nl=False)
         return
+    # with a parent, the upfit is the only stage
+    kappa = upfit if start is None else None
     maker = FitFlowMaker(
-        potential_name=name, config=chosen, first_guess=first_guess, upfit_kappa=upfit, ensemble=ensemble
+        potential_name=name, config=chosen, first_guess=first_guess, upfit_kappa=kappa, ensemble=ensemble
     )
     flow = maker.make(found.id, None if start is None else start.id)
-    fits = f"{ensemble} fits" if ensemble > 1 else "fit"
+    fits = f"{ensemble} fits" if ensemble > 1 else "GRACE/FS fit" if grace else "fit"
     submit_flow(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
-
-
-def _fit_grace(
-    dataset_id: str | None,
-    name: str,
-    values: tuple[dict[str, Any], str],
-    options: dict[str, Any],
-    show_config: bool,
-) -> None:
-    """Fit a GRACE/FS potential; without a dataset only its fields can be shown."""
-    from jobflow import Flow
-
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.cli.fit_options import as_commented_yaml, grace_config
-    from gst_jobflow.documents import Dataset
-    from gst_jobflow.fitting.grace_maker import GraceFitMaker
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import locate
-
-    if dataset_id is None:
-        if not show_config:
-            raise InputError("fit to which dataset?", "gst query datasets lists ids; gst dataset create makes one")
-        typer.echo(as_commented_yaml(grace_config(GST, values, options)), nl=False)
-        return
-    project = open_project()
-    results = Results.open(project)
-    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
-    chosen = grace_config(tuple(found.elements), values, options)
-    if show_config:
-        typer.echo(as_commented_yaml(chosen), nl=False)
-        return
-    job = GraceFitMaker(potential_name=name, config=chosen).make(found.id)
-    job.name = f"fit {name}"
-    flow = Flow([job], output=job.output, name=f"fit {name}")
-    submit_flow(flow, project, f"GRACE/FS fit {name} to dataset {found.name} ({found.counts['train']} labels)")
 
 
 @app.command()
@@ -264,7 +239,7 @@ def hyperopt(
     alpha: Annotated[
         float | None, typer.Option(help="Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å).")
     ] = None,
-    resume: Annotated[str | None, typer.Option(help="Id of a search to go on with; -n may be larger.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Id of a search to continue; --fits may be larger.")] = None,
     name: Annotated[str, typer.Option(help="Name of the search; its potentials are NAME 1, NAME 2, ….")] = "search",
 ) -> None:
     """Search the settings of a fit: evenly spread ones first, then those that a Gaussian process proposes.
@@ -274,12 +249,12 @@ def hyperopt(
 
     Example: gst submit hyperopt 4f0c… --preset xpot-gst --at-once 4
     """
-    from gst_jobflow.cli.searches import Asked, go_on, prepare
+    from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
     from gst_jobflow.store import Results
 
     project = open_project()
     results = Results.open(project)
-    asked = Asked(fits=fits, start=start, at_once=at_once, alpha=alpha)
+    asked = SearchOverrides(fits=fits, start=start, at_once=at_once, alpha=alpha)
     if resume is not None:
         flow, what = go_on(results, resume, asked, [dataset_id, preset, space, config])
     else:
@@ -313,7 +288,7 @@ def ablation(
     project = open_project()
     results = Results.open(project)
     found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
-    values = (_read_yaml(config), str(config)) if config is not None else ({}, "")
+    values = (read_yaml(config), str(config)) if config is not None else ({}, "")
     base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
     flow = AblationMaker(study_name=name, config=base, vary=varied(vary)).make(found.id)
     submit_flow(flow, project, f"{len(flow.jobs) - 1} fits to dataset {found.name}")
@@ -323,7 +298,7 @@ def ablation(
 def melt_quench(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
     potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
-    atoms: Annotated[int, typer.Option("--atoms", "-n", min=6, help="Atoms in the cell.")] = 252,
+    atoms: Annotated[int, typer.Option("--atoms", min=6, help="Atoms in the cell.")] = 252,
     density: Annotated[float, typer.Option(help="g/cm3.")] = 5.9,
     melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
     melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
@@ -334,7 +309,7 @@ def melt_quench(
 ) -> None:
     """Make amorphous material: a random start, melted and quenched by a potential.
 
-    Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… -n 252 --melt-ps 10 --quench-ps 30
+    Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… --atoms 252 --melt-ps 10 --quench-ps 30
     """
     from gst_jobflow.base.strict import checked
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
@@ -432,25 +407,7 @@ def _that_knows(project: Project, which: str, formula: str) -> str:
 def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
     from gst_jobflow.cli.fit_options import fit_config
 
-    return fit_config(elements, preset, values=(_read_yaml(file), str(file)) if file is not None else ({}, ""))
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
-    from gst_jobflow.base.errors import InputError
-
-    try:
-        content = parse_yaml(file.read_text())
-    except OSError as err:
-        raise InputError(f"{file} cannot be read: {err.strerror}", "name a YAML file") from err
-    except UnicodeDecodeError as err:
-        raise InputError(f"{file} is not text", "name a YAML file") from err
-    except yaml.YAMLError as err:
-        raise InputError(f"{file} is not YAML: {str(err).splitlines()[0]}", "mend the file") from err
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is not a mapping", "write 'key: value' lines")
-    return content
+    return fit_config(elements, preset, values=(read_yaml(file), str(file)) if file is not None else ({}, ""))
 
 
 def _weights(assignments: list[str]) -> dict[str, float]:

@@ -33,7 +33,7 @@ def command(
         list[str] | None,
         typer.Option(help="A field of the scheme, e.g. thermostat_fs=50, noisy_gamma_per_fs=2e-4 (repeatable)."),
     ] = None,
-    atoms: Annotated[int, typer.Option("--atoms", "-n", min=2, help="Atoms of a random start.")] = 63,
+    atoms: Annotated[int, typer.Option("--atoms", min=2, help="Atoms of a random start.")] = 63,
     density: Annotated[float, typer.Option(help="g/cm3, of a random start.")] = 5.9,
     timestep: Annotated[float, typer.Option(help="fs.")] = 2.0,
     every: Annotated[int, typer.Option(min=1, help="Steps between frames that are kept.")] = 10,
@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Molecular dynamics with CP2K (NVT); frames become structures and labels of the method that moved them.
 
-    Example: gst submit aimd Ge1Sb2Te4 -n 63 --stage 1200:5 --stage 1200-300:10 --tag melt
+    Example: gst submit aimd Ge1Sb2Te4 --atoms 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
     from gst_jobflow.base.errors import InputError
     from gst_jobflow.flows.aimd import AimdMaker

@@ -16,7 +16,16 @@ from gst_jobflow.documents.base import (
 from gst_jobflow.documents.cycle import Cycle, Operation
 from gst_jobflow.documents.dataset import Dataset
 from gst_jobflow.documents.label import Label
-from gst_jobflow.documents.potential import Errors, LammpsCheck, Potential, PotentialFiles, Rmse, RmseOfType, Speed
+from gst_jobflow.documents.potential import (
+    ActiveSet,
+    Errors,
+    LammpsCheck,
+    Potential,
+    PotentialArtifacts,
+    Rmse,
+    RmseOfType,
+    Speed,
+)
 from gst_jobflow.documents.structure import LARGE_STRUCTURE_ATOMS, Structure
 from gst_jobflow.documents.study import Member, Study
 from gst_jobflow.documents.trajectory import Kick, Segment, Trajectory
@@ -30,6 +39,7 @@ __all__ = [
     "DOCUMENTS",
     "LARGE_STRUCTURE_ATOMS",
     "SCHEMA_VERSION",
+    "ActiveSet",
     "ArtifactRef",
     "Attempt",
     "ConfigType",
@@ -45,7 +55,7 @@ __all__ = [
     "Member",
     "Operation",
     "Potential",
-    "PotentialFiles",
+    "PotentialArtifacts",
     "Rmse",
     "RmseOfType",
     "Segment",

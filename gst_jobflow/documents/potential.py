@@ -26,7 +26,7 @@ class RmseOfType(Rmse):
     n_structures: int = Field(ge=1)
 
 
-class PotentialFiles(Part):
+class PotentialArtifacts(Part):
     """The files of a potential: pacemaker's, LAMMPS's, and the active set of the extrapolation grade.
 
     An imported potential may have only what LAMMPS reads. The active set belongs to the `.yaml`. Of GRACE/FS there is
@@ -48,6 +48,16 @@ class LammpsCheck(Part):
     max_energy_difference_meV_per_atom: float | None = Field(None, ge=0)
     max_force_difference_meV_per_A: float | None = Field(None, ge=0)
     version: str = Field("", description="Of LAMMPS")
+
+
+class ActiveSet(Part):
+    """Which training atoms the extrapolation grade is measured against, and how large it is on the training set."""
+
+    atoms: Literal["well_fitted", "all"] = Field(description="well_fitted: without outliers of the force error")
+    reason: str = Field("", description="Why it is not what the fit asked for")
+    max_gamma: float = Field(ge=0, description="Largest grade of an atom of the training set")
+    share_above_1: float = Field(ge=0, le=1, description="Share of atoms above 1.01, the tolerance of MaxVol")
+    n_atoms: int = Field(ge=1, description="Atoms of the training set")
 
 
 class Speed(Part):
@@ -94,7 +104,8 @@ class Potential(Document):
     stop_reason: str = Field("", description="Why the fit ended")
     lammps_check: LammpsCheck | None = None
     speed: Speed | None = None
-    artifacts: PotentialFiles
+    active_set: ActiveSet | None = Field(None, description="None where it is not known, as of an imported potential")
+    artifacts: PotentialArtifacts
     files: list[ArtifactRef] = Field(default_factory=list, description="input.yaml, parity data, logs")
     config: dict[str, Any] = Field(default_factory=dict, description="The typed fit input")
     cost: Cost | None = None

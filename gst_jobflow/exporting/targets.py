@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gst_jobflow.base.atomic import sync
 from gst_jobflow.base.errors import InputError
 
 
@@ -57,10 +58,10 @@ def part_of(target: Path) -> Iterator[Path]:
 def finish(made: Path, target: Path) -> None:
     """Give `made` (a file or folder beside `target`) its name; an old one goes away only when the new one is there."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
-        _to_disk(file)
+        sync(file)
     if not target.is_dir():
         made.rename(target)
-        _to_disk(target.parent)
+        sync(target.parent)
         return
     # a folder cannot take the place of another in one step; not in `part_of`'s folder, which goes away in any case
     old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
@@ -71,13 +72,5 @@ def finish(made: Path, target: Path) -> None:
         (old / target.name).rename(target)
         old.rmdir()
         raise
-    _to_disk(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

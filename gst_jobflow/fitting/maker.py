@@ -1,66 +1,65 @@
-"""The job that fits a potential to a dataset."""
+"""The job that fits a potential to a dataset and stores it, whatever program fits it."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
-from gst_jobflow.base.errors import InputError, MissingProgramError
-from gst_jobflow.documents import (
-    Cost,
-    Dataset,
-    Errors,
-    LammpsCheck,
-    Potential,
-    PotentialFiles,
-    Rmse,
-    RmseOfType,
-    derive_id,
-)
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.settings import Settings, find_project
+from gst_jobflow.datasets.read import load_split
+from gst_jobflow.documents import Cost, Dataset, Potential, PotentialArtifacts, derive_id
+from gst_jobflow.fitting import parse
+from gst_jobflow.fitting.ace_engine import AceEngine
 from gst_jobflow.fitting.config import FitConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gst_jobflow.base.pacemaker import PacemakerRunner
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.datasets.read import LabelledStructure
-    from gst_jobflow.fitting.parse import FitMetrics
-    from gst_jobflow.fitting.run import FitFiles
-    from gst_jobflow.store import Results
+from gst_jobflow.fitting.engine import FinishedFit, FitData, FitEngine
+from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.grace_engine import GraceEngine
+from gst_jobflow.fitting.in_time import fit_in_time
+from gst_jobflow.store import Results
+from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
 
 
 @in_category("fits")
 @dataclass
-class PacemakerFitMaker(Maker):
-    """Fit an ACE potential with pacemaker; a rerun after a kill goes on from the last iteration.
+class FitMaker(Maker):
+    """Fit a potential. A rerun after a kill goes on from the last iteration.
 
-    Before the walltime it is ended, and a continuation goes on.
+    The fit is stopped before the walltime, and a continuation goes on.
 
     Attributes
     ----------
     potential_name
-        Name that people find the potential by.
+        Name of the potential.
     config
-        Everything that shapes the fit.
+        Everything that shapes the fit: `FitConfig` for ACE by pacemaker or the linear solver, `GraceConfig` for
+        GRACE/FS.
     tags
-        Words that people find the potential by, too.
+        Tags of the potential.
     measure_speed
-        Whether to time molecular dynamics with it afterwards, on one rank; takes seconds.
+        Whether to time molecular dynamics afterwards, on one rank; takes seconds.
+
+    Examples
+    --------
+    >>> fit = FitMaker(potential_name="first", config=FitConfig.small()).make("4f0c1d")
+    >>> upfit = FitMaker(potential_name="second").make("4f0c1d", fit.output["potential_id"])
+    >>> flow = Flow([fit, upfit])
     """
 
     name: str = "fit"
     potential_name: str = "potential"
-    config: FitConfig = field(default_factory=FitConfig.small)
+    config: FitConfig | GraceConfig = field(default_factory=FitConfig.small)
     tags: list[str] = field(default_factory=list)
     measure_speed: bool = True
 
@@ -73,52 +72,67 @@ class PacemakerFitMaker(Maker):
         dataset_id
             The dataset; its reference energies are subtracted.
         parent_id
-            A potential to go on from (upfit).
+            An ACE potential to start from (upfit).
 
         Returns
         -------
         dict
             `potential_id`, `rmse`.
         """
-        from gst_jobflow.base.pacemaker import pacemaker_runner
-        from gst_jobflow.base.settings import find_project
-        from gst_jobflow.datasets.read import load_split
-        from gst_jobflow.fitting.in_time import fit_in_time
-        from gst_jobflow.fitting.run import run_fit
-        from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
-
-        results, settings = job_results(), find_project().settings
-        deadline = job_deadline(settings)
-        dataset = dataset_with(results, dataset_id, self.config.elements)
-        runner = pacemaker_runner(settings)
-        directory = work_directory(results, "fit")
-        parent = None if parent_id is None else _yaml_of(results, parent_id)
-        train, test = (load_split(results, dataset, split) for split in ("train", "test"))
-        fit = partial(
-            run_fit,
-            runner,
-            self.config,
-            train,
-            test,
-            dataset.reference_energies_eV,
-            directory,
-            initial_potential=parent,
-            continue_from=directory if (directory / "fit_request.json").is_file() else None,
-        )
-        files = fit_in_time(fit, directory, deadline)
-        if files is None:
+        potential = fit_potential(self, dataset_id, parent_id)
+        if potential is None:
             return continuation(self.make(dataset_id, parent_id))
-        tried = try_in_lammps(settings, files, test or train, speed=self.measure_speed)
-        potential = potential_document(results, self, dataset, parent_id, files, runner, tried)
-        results.add(potential)
-        return {
-            "potential_id": potential.id,
-            "rmse": {split: rmse.model_dump() for split, rmse in potential.rmse.items()},
-        }
+        rmse = {split: errors.model_dump() for split, errors in potential.rmse.items()}
+        return {"potential_id": potential.id, "rmse": rmse}
+
+
+PacemakerFitMaker = FitMaker
+"""Name that waiting jobs of earlier versions know the maker by."""
+
+
+def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None) -> Potential | None:
+    """Fit and store in the running job; return None where the fit was stopped before the walltime.
+
+    Raises
+    ------
+    InputError
+        The dataset lacks an element of the fit, or the parent cannot be started from.
+    RunError
+        A program fails.
+    """
+    results, settings = job_results(), find_project().settings
+    deadline = job_deadline(settings)
+    dataset = dataset_with(results, dataset_id, maker.config.elements)
+    engine = engine_of(maker.config, settings)
+    directory = work_directory(results, "fit")
+    parent = None if parent_id is None else _yaml_of(results, parent_id)
+    train, test = ([*load_split(results, dataset, split)] for split in ("train", "test"))
+    data = FitData(train, test, dataset.reference_energies_eV)
+    files = fit_in_time(partial(engine.fit, data, directory, parent), directory, deadline)
+    if files is None:
+        return None
+    finished = engine.finish(files, data, measure_speed=maker.measure_speed)
+    potential = _document(results, maker, dataset, parent_id, engine.runner.threads, finished)
+    results.add(potential)
+    return potential
+
+
+def engine_of(config: FitConfig | GraceConfig, settings: Settings) -> FitEngine[Any]:
+    """Return the engine that fits what a configuration describes.
+
+    Raises
+    ------
+    MissingProgramError
+        pacemaker is not installed.
+    """
+    runner = pacemaker_runner(settings)
+    if isinstance(config, GraceConfig):
+        return GraceEngine(runner, config)
+    return AceEngine(settings, runner, config)
 
 
 def dataset_with(results: Results, dataset_id: str, elements: Sequence[str]) -> Dataset:
-    """The dataset of a fit.
+    """Return the dataset of a fit.
 
     Raises
     ------
@@ -135,99 +149,63 @@ def dataset_with(results: Results, dataset_id: str, elements: Sequence[str]) -> 
 
 
 def _yaml_of(results: Results, potential_id: str) -> Path:
-    """The file that a fit goes on from.
+    """Return the file that a fit starts from.
 
     Raises
     ------
     InputError
-        The potential was imported without it.
+        The potential is not ACE, or was imported without that file.
     """
     potential = results.get(Potential, potential_id)
     if potential.kind != "ace":
-        raise InputError(f"potential {potential_id} is {potential.kind}, not ACE", "go on from an ACE potential")
+        raise InputError(f"potential {potential_id} is {potential.kind}, not ACE", "start from an ACE potential")
     ref = potential.artifacts.yaml
     if ref is None:
         raise InputError(
-            f"potential {potential_id} has no .yaml to go on from: it was imported without",
-            "gst import potential FILE.yace --yaml FILE.yaml, where there is one",
+            f"potential {potential_id} was imported without a .yaml, which a fit starts from",
+            "gst import potential FILE.yace --yaml FILE.yaml, if you have it",
         )
     return results.artifacts.path(ref)
 
 
-def try_in_lammps(
-    settings: Settings, files: FitFiles, items: Sequence[LabelledStructure], *, speed: bool
-) -> dict[str, Any]:
-    """Compare the files with the fit's own predictions in LAMMPS and time it: `lammps_check`, `speed`.
-
-    A node without LAMMPS says so in the document; it is no error of the fit.
-
-    Raises
-    ------
-    RunError
-        LAMMPS predicts something else (class ``mismatch``).
-    """
-    from gst_jobflow.dynamics.deck import PotentialFiles as Files
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.evaluation.speed import measure
-    from gst_jobflow.fitting.lammps_check import check_in_lammps
-    from gst_jobflow.fitting.parse import count_functions, read_predictions
-
-    try:
-        engine = lammps_engine(settings, n_ranks=1)
-    except MissingProgramError as err:
-        return {"lammps_check": LammpsCheck(state="not_checked", reason=err.message)}
-    predictions = read_predictions(files.directory)
-    found: dict[str, Any] = {
-        "lammps_check": check_in_lammps(engine, files, items, predictions.get("test", predictions["train"]))
-    }
-    if speed:
-        potential = Files(yace=str(files.yace), elements=list(count_functions(files.yaml).elements))
-        found["speed"] = measure(engine, potential)
-    return found
-
-
-def potential_document(
+def _document(
     results: Results,
-    maker: PacemakerFitMaker,
+    maker: FitMaker,
     dataset: Dataset,
     parent_id: str | None,
-    files: FitFiles,
-    runner: PacemakerRunner,
-    tried: dict[str, Any],
+    threads: int,
+    finished: FinishedFit,
 ) -> Potential:
-    """Make the document of a finished fit: errors from the predictions, files to the artifacts.
-
-    `tried` is what :func:`try_in_lammps` found.
-    """
-    from gst_jobflow.fitting import parse
-    from gst_jobflow.fitting.progress import how_it_ended
-    from gst_jobflow.store.context import job_uuid
-
-    metrics = parse.evaluate_directory(files.directory)
-    parity = parse.write_parity(parse.read_predictions(files.directory), files.directory / parse.PARITY_FILE)
-    summary = parse.count_functions(files.yaml)
-    endings = ("yaml", "yace", "asi")
-    stored = {ending: results.artifacts.put(getattr(files, ending), f"potential.{ending}") for ending in endings}
+    """Store the files of a finished fit and build its document, with errors from the predictions."""
+    metrics, summary = parse.evaluate(finished.predictions), finished.summary
+    parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
+    stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}
     config = maker.config.model_dump(mode="json")
-    ending = how_it_ended(files.directory)
+    first = (
+        ("potential", dataset.id, parent_id) if finished.kind == "ace" else (f"{finished.kind} potential", dataset.id)
+    )
     return Potential(
-        id=derive_id("potential", dataset.id, parent_id, config, stored["yace"].sha256),
+        id=derive_id(*first, config, next(iter(stored.values())).sha256),
         name=maker.potential_name,
+        kind=finished.kind,
         dataset_id=dataset.id,
         parent_id=parent_id,
         elements=list(summary.elements),
         n_densities=summary.n_densities,
         n_functions=summary.n_functions,
-        n_parameters=summary.n_parameters,
+        n_parameters=summary.n_parameters or None,
         cutoff_A=summary.cutoff_A,
-        **errors_of(metrics),
-        **tried,
-        converged=ending.converged,
-        stop_reason=ending.reason,
-        artifacts=PotentialFiles(**stored),
-        files=[results.artifacts.put(path) for path in (files.input_yaml, parity)],
+        rmse=metrics.rmse,
+        rmse_by_config_type=metrics.rmse_by_config_type,
+        mae=metrics.mae,
+        max_error=metrics.max_error,
+        **finished.checks,
+        converged=finished.converged,
+        stop_reason=finished.stop_reason,
+        artifacts=PotentialArtifacts(**stored),
+        files=[results.artifacts.put(path) for path in (finished.input_file, parity)],
         config=config,
-        cost=Cost.of(files.wall_s, runner.threads),
+        cost=Cost.of(finished.wall_s, threads),
         seed=maker.config.seed,
         versions=versions(),
         tags=maker.tags,
@@ -235,21 +213,8 @@ def potential_document(
     )
 
 
-def errors_of(metrics: FitMetrics) -> dict[str, Any]:
-    """Fields of a potential that say how far it is off."""
-    return {
-        "rmse": {split: Rmse(**errors.model_dump()) for split, errors in metrics.rmse.items()},
-        "rmse_by_config_type": {
-            split: {name: RmseOfType(**errors.model_dump()) for name, errors in types.items()}
-            for split, types in metrics.rmse_by_config_type.items()
-        },
-        "mae": {split: Errors(**errors.model_dump()) for split, errors in metrics.mae.items()},
-        "max_error": {split: Errors(**errors.model_dump()) for split, errors in metrics.max_error.items()},
-    }
-
-
 def versions() -> dict[str, str]:
-    """Versions of Python and of what fits."""
+    """Return the versions of Python and of the packages that fit."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -14,26 +14,15 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.documents import Errors, Rmse, RmseOfType
 
 SPLITS = ("train", "test")
 PARITY_FILE = "parity.npz"
 # metrics.txt holds all digits of a double; TensorFlow's sums may differ in order between fit and prediction
 _METRICS_RELATIVE_TOLERANCE = 1e-6
-
-
-class Errors(StrictModel):
-    """Errors of energy per atom and of force components."""
-
-    energy_meV_per_atom: float = Field(ge=0)
-    force_meV_per_A: float = Field(ge=0)
-
-
-class ErrorsOfType(Errors):
-    """Errors of one config_type in one split."""
-
-    n_structures: int = Field(ge=1)
 
 
 class FitMetrics(StrictModel):
@@ -42,10 +31,9 @@ class FitMetrics(StrictModel):
     Structures count alike in the energy, force components alike in the force, whatever their weight in the fit.
     """
 
-    rmse: dict[str, Errors]
+    rmse: dict[str, Rmse]
     mae: dict[str, Errors]
-    rmse_by_config_type: dict[str, dict[str, ErrorsOfType]]
-    mae_by_config_type: dict[str, dict[str, ErrorsOfType]]
+    rmse_by_config_type: dict[str, dict[str, RmseOfType]]
     max_error: dict[str, Errors]
 
 
@@ -161,7 +149,7 @@ def _read_split(path: Path) -> Predictions:
 
 
 def evaluate(predictions: Mapping[str, Predictions]) -> FitMetrics:
-    """Return RMSE and MAE by split, overall and by config_type, and the largest errors by split.
+    """Return RMSE, MAE and largest errors by split, and the RMSE by config_type, too.
 
     Energy errors are per atom, averaged over structures; force errors are averaged over the three components of all
     atoms, the definition of pacemaker's `rmse_f_comp` and of the literature's tables.
@@ -170,21 +158,19 @@ def evaluate(predictions: Mapping[str, Predictions]) -> FitMetrics:
     for split, those in predictions.items():
         everything = np.ones(len(those.names), dtype=bool)
         found["rmse"][split], found["mae"][split], found["max_error"][split] = _errors(those, everything)
-        found["rmse_by_config_type"][split], found["mae_by_config_type"][split] = {}, {}
+        found["rmse_by_config_type"][split] = {}
         for config_type in sorted(set(those.config_types.tolist())):
             chosen = those.config_types == config_type
-            for name, errors in zip(("rmse", "mae"), _errors(those, chosen)[:2], strict=True):
-                found[f"{name}_by_config_type"][split][config_type] = ErrorsOfType(
-                    **errors.model_dump(), n_structures=int(chosen.sum())
-                )
+            rmse = _errors(those, chosen)[0].model_dump()
+            found["rmse_by_config_type"][split][config_type] = RmseOfType(**rmse, n_structures=int(chosen.sum()))
     return FitMetrics(**found)
 
 
-def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Errors, Errors, Errors]:
+def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Rmse, Errors, Errors]:
     """Return RMSE, MAE and largest error (meV/atom, meV/Å) of those structures; `chosen` has shape (n_structures,)."""
     energy = 1e3 * (those.energy_pred_eV_per_atom - those.energy_ref_eV_per_atom)[chosen]
     force = 1e3 * (those.forces_pred_eV_A - those.forces_ref_eV_A)[np.repeat(chosen, those.n_atoms)]
-    rmse = Errors(energy_meV_per_atom=np.sqrt(np.mean(energy**2)), force_meV_per_A=np.sqrt(np.mean(force**2)))
+    rmse = Rmse(energy_meV_per_atom=np.sqrt(np.mean(energy**2)), force_meV_per_A=np.sqrt(np.mean(force**2)))
     mae = Errors(energy_meV_per_atom=np.mean(np.abs(energy)), force_meV_per_A=np.mean(np.abs(force)))
     largest = Errors(energy_meV_per_atom=np.max(np.abs(energy)), force_meV_per_A=np.max(np.abs(force)))
     return rmse, mae, largest
@@ -260,9 +246,8 @@ def write_parity(predictions: Mapping[str, Predictions], path: Path) -> Path:
         "force_config_type": [np.repeat(p.config_types, 3 * p.n_atoms) for _, p in parts],
         "force_split": [np.full(3 * p.n_atoms.sum(), split) for split, p in parts],
     }
-    temporary = path.with_name(f".{path.name}.part.npz")
-    np.savez_compressed(temporary, **{name: np.concatenate(pieces) for name, pieces in arrays.items()})
-    temporary.replace(path)
+    with replacing(path, durable=False) as part:
+        np.savez_compressed(part, **{name: np.concatenate(pieces) for name, pieces in arrays.items()})
     return path
 
 

@@ -8,16 +8,16 @@ import logging
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.atomic import write_text
+from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
-from gst_jobflow.base.processes import run_program
-from gst_jobflow.fitting.config import CoreRepulsion, FitConfig, render_input, to_yaml
+from gst_jobflow.fitting.active_set import check_active_set_possible, make_active_set
+from gst_jobflow.fitting.config import ActiveSetAtoms, CoreRepulsion, FitConfig, render_input, to_yaml
 from gst_jobflow.fitting.files import (
     CONTINUED_FILE,
     INPUT_FILE,
@@ -32,6 +32,7 @@ from gst_jobflow.fitting.files import (
 )
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
+from gst_jobflow.fitting.programs import run_pacemaker
 from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
 from gst_jobflow.fitting.start import check_start, start_text
 
@@ -51,20 +52,6 @@ _PRODUCTS = (
 
 # all functions that the potential is to have
 _TARGET_FILE = "target_potential.yaml"
-
-_FAILURES = (
-    # (words in the output, class, what to do)
-    (
-        r"ResourceExhausted|No further batch size reduction|MemoryError|std::bad_alloc",
-        "out_of_memory",
-        "lower batch_size",
-    ),
-    (r"too big and goes beyond", "bad_input", "lower nradmax_by_orders, lmax_by_orders or the number of orders"),
-    (r"contains NaN|wrong shape|is corrupted", "bad_input", "check the labels of the dataset"),
-    (r"ModuleNotFoundError|ImportError", "missing_program", "run scripts/install_pacemaker"),
-    (r"GPU ind \d+ is requested", "bad_input", "set gpu to 'auto', None or the index of a GPU that exists"),
-    (r"Insufficient atomic environments|singular matrix|LinAlgError", "bad_input", "more data or fewer functions"),
-)
 
 
 @dataclass(frozen=True)
@@ -134,7 +121,7 @@ def run_fit(
         _check_same_fit(continue_from, request)
         if continue_from == directory and fit_is_finished(directory, has_test=bool(test)):
             _put_core(config, directory)
-            return convert(runner, directory, wall_s=_seconds_spent(directory))
+            return convert(runner, directory, config.active_set, wall_s=_seconds_spent(directory))
         spent_s = _seconds_spent(continue_from)
         interrupted, done = _last_iteration(continue_from)
         start = interrupted or initial_potential
@@ -149,17 +136,19 @@ def run_fit(
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
-        _write(directory / START_FILE, start_text(start, config))
+        write_text(directory / START_FILE, start_text(start, config), durable=False)
     _clean(directory)
     steps = {"maxiter": max(1, config.optimizer.maxiter - done)} | ({} if climbs else {"ladder_step": None})
     left = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=steps)})
     _write_inputs(left, train, test, reference_energies, directory)
-    _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
-    _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
+    write_text(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True), durable=False)
+    write_text(
+        directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}), durable=False
+    )
     begin = time.monotonic()
-    _run(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
+    run_pacemaker(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
     _put_core(config, directory)
-    return convert(runner, directory, wall_s=spent_s + time.monotonic() - begin)
+    return convert(runner, directory, config.active_set, wall_s=spent_s + time.monotonic() - begin)
 
 
 def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[str | Path]:
@@ -170,7 +159,9 @@ def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[
     return [runner.pacemaker, INPUT_FILE, *start]
 
 
-def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> FitFiles:
+def convert(
+    runner: PacemakerRunner, directory: Path, atoms: ActiveSetAtoms = "well_fitted", wall_s: float = 0.0
+) -> FitFiles:
     """Make the `.yace` and the `.asi` (active set) of the finished fit in `directory`.
 
     Raises
@@ -185,8 +176,8 @@ def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> Fi
     yace.unlink(missing_ok=True)
     asi.unlink(missing_ok=True)
     # gpu None: neither needs one
-    _run(runner, [runner.pace_yaml2yace, potential.name], directory, "pace_yaml2yace.out", None)
-    _make_active_set(runner, directory)
+    run_pacemaker(runner, [runner.pace_yaml2yace, potential.name], directory, "pace_yaml2yace.out", None)
+    make_active_set(runner, directory, atoms)
     for made in (yace, asi):
         if not made.is_file() or made.stat().st_size == 0:
             raise RunError(f"{made.name} was not written in {directory}", "see the *.out files there", "missing_output")
@@ -199,40 +190,6 @@ def convert(runner: PacemakerRunner, directory: Path, wall_s: float = 0.0) -> Fi
         iterations_before=iterations_before(directory),
         wall_s=wall_s,
     )
-
-
-def _make_active_set(runner: PacemakerRunner, directory: Path) -> None:
-    """Make the active set without the atoms whose forces are fitted worst, or of all atoms where that cannot be.
-
-    It cannot be where the atoms that are left are fewer than the functions, or the data do not fit into memory at
-    once: then pace_activeset takes batches, and refuses to choose among the atoms.
-    """
-    command: list[str | Path] = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
-    try:
-        _run(runner, command, directory, "pace_activeset.out", None)
-    except RunError as error:
-        if error.failure_class in ("timeout", "killed"):
-            raise
-        logger.warning("active set of all atoms, because: %s", error.message)
-        _run(runner, [*command, "-a"], directory, "pace_activeset.out", None)
-
-
-def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructure]) -> None:
-    """Refuse a fit whose active set could not be made after it: it takes one atom of the element for each function.
-
-    Raises
-    ------
-    DataError
-        If an element of the potential has fewer atoms in the training set than functions.
-    """
-    counts = Counter(symbol for item in train for symbol in item.atoms.get_chemical_symbols())
-    for symbol in config.elements:
-        wanted = config.functions.number_of_functions_per_element
-        if counts[symbol] < wanted:
-            raise DataError(
-                f"{counts[symbol]} atoms of {symbol} in the training set, but {wanted} functions per element",
-                f"add structures with {symbol}, or set number_of_functions_per_element to less",
-            )
 
 
 def check_elements(elements: Sequence[str], items: Sequence[LabelledStructure]) -> None:
@@ -265,7 +222,7 @@ def _put_core(config: FitConfig, directory: Path) -> None:
     """Give the finished fit in `directory` the core that was asked for, in place of pacemaker's."""
     potential = directory / POTENTIAL_FILE
     if isinstance(config.radial.repulsion, CoreRepulsion) and potential.is_file():
-        _write(potential, with_core(potential.read_text(), config.radial.repulsion))
+        write_text(potential, with_core(potential.read_text(), config.radial.repulsion), durable=False)
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:
@@ -276,6 +233,11 @@ def with_core(text: str, core: CoreRepulsion) -> str:
 
     text = re.sub(r"\br_in: ([-+.0-9eE]+)", clamped, text)
     return re.sub(r"\bdelta_in: [-+.0-9eE]+", f"delta_in: {core.width_A:.12g}", text)
+
+
+def _shape_of(config: FitConfig) -> dict[str, Any]:
+    """Return what of a configuration shapes the fit: how it is computed and converted may change between two runs."""
+    return config.model_dump(mode="json", exclude={"backend", "active_set"})
 
 
 def _request(
@@ -293,8 +255,7 @@ def _request(
 
     start = None if initial_potential is None else hashlib.sha256(Path(initial_potential).read_bytes()).hexdigest()
     return {
-        # how it is computed may change between two runs of one fit
-        "config": json.loads(config.model_dump_json(exclude={"backend"})),
+        "config": _shape_of(config),
         "train": digest(train),
         "test": digest(test),
         "reference_energies": {symbol: float(reference_energies[symbol]) for symbol in sorted(reference_energies)},
@@ -307,6 +268,8 @@ def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise InputError(f"{directory} holds no interrupted fit ({REQUEST_FILE} is missing)", "start a new fit")
     before = json.loads(path.read_text())
+    # as this version reads it: fields that an earlier one did not write have their defaults
+    before["config"] = _shape_of(FitConfig.model_validate(before["config"]))
     changed = sorted(key for key in request if before.get(key) != request[key])
     if changed:
         raise InputError(
@@ -392,12 +355,6 @@ def _clean(directory: Path) -> None:
     shutil.rmtree(directory / "report", ignore_errors=True)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def _write_inputs(
     config: FitConfig,
     train: Sequence[LabelledStructure],
@@ -410,44 +367,4 @@ def _write_inputs(
     if test:
         write_pckl(to_dataframe(test, reference_energies), directory / TEST_FILE)
     content = render_input(config, TRAIN_FILE, TEST_FILE if test else None, reference_energies)
-    _write(directory / INPUT_FILE, to_yaml(content))
-
-
-def _run(
-    runner: PacemakerRunner, command: Sequence[str | Path], directory: Path, output: str, gpu: str | int | None
-) -> None:
-    """Run one program of pacemaker in `directory`; raise RunError with the line that says why if it fails."""
-    name = Path(command[0]).name
-    try:
-        ended = run_program(
-            [str(word) for word in command],
-            directory,
-            output=output,
-            wall_limit_s=runner.timeout_s,
-            environment=runner.environment(gpu),
-        )
-    except OSError as error:
-        raise MissingProgramError(f"{name} cannot be started: {error}", "run scripts/install_pacemaker") from error
-    where = directory / output
-    if ended.timed_out:
-        raise RunError(f"{name} was ended after {runner.timeout_s:g} s", f"continue from {directory}", "timeout")
-    if ended.returncode == 0:
-        return
-    if ended.returncode < 0:
-        fix = f"if the memory ran out, lower batch_size; continue from {directory}"
-        raise RunError(f"{name} was killed by signal {-ended.returncode}", fix, "killed")
-    line, failure_class, fix = diagnose(where.read_text(errors="replace"))
-    raise RunError(f"{name} failed: {line}", f"{fix}; see {where}", failure_class)
-
-
-def diagnose(text: str) -> tuple[str, str, str]:
-    """Return the last useful line of a failed program's output, its failure class, and what to do."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Exhausted)\b", line)]
-    line = (errors or lines or ["no output"])[-1][:300]
-    # warnings that change nothing name modules too: look at the errors only, where there are some
-    searched = "\n".join(errors) or text
-    for pattern, failure_class, fix in _FAILURES:
-        if re.search(pattern, searched):
-            return line, failure_class, fix
-    return line, "crash", "read its output"
+    write_text(directory / INPUT_FILE, to_yaml(content), durable=False)

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Member, Potential, Study, now
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Speed
@@ -55,7 +55,7 @@ class AblationMaker(Maker):
         for values, config in combinations(self.config, self.vary):
             words = "-".join(f"{path.rpartition('.')[2]}{value}" for path, value in values.items())
             name = f"{self.study_name}-{words}"
-            fit = PacemakerFitMaker(potential_name=name, config=config, tags=[tag], measure_speed=False)
+            fit = FitMaker(potential_name=name, config=config, tags=[tag], measure_speed=False)
             fitted = fit.make(dataset_id)
             fitted.name = f"fit {name}"
             jobs.append(fitted)
@@ -78,7 +78,7 @@ def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[t
     made = []
     for chosen in product(*vary.values()):
         values = dict(zip(vary, chosen, strict=True))
-        content = config.model_dump()
+        content = config.editable()
         for path, value in values.items():
             _set(content, path, value)
         made.append((values, checked(FitConfig, content, ", ".join(f"{k}={v}" for k, v in values.items()))))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import StrictModel
@@ -234,8 +235,7 @@ def _claim(directory: Path, backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms) 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / SPEC_FILE
     if not path.exists():
-        path.with_suffix(".new").write_text(json.dumps(identity))
-        path.with_suffix(".new").replace(path)
+        write_text(path, json.dumps(identity), durable=False)
     held = json.loads(path.read_text())
     if differ := sorted(key for key in identity if held.get(key) != identity[key]):
         raise InputError(f"{directory} holds another run: {', '.join(differ)} differ", "use another folder")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from jobflow import Flow, Job, Maker, job
+from jobflow import Flow, Job, Maker
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError
@@ -19,12 +18,13 @@ from gst_jobflow.devices.cell import CrossPointSpec
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.operations import OperationSpec
 from gst_jobflow.devices.programme import CyclePlan
-from gst_jobflow.documents import Study, now
+from gst_jobflow.documents import Study
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
+from gst_jobflow.flows.study import finish_study
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -95,7 +95,7 @@ class DemoMaker(Maker):
             reference_energies_eV=free_atoms(backend, plan.fit.elements),
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
-        fit = PacemakerFitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
+        fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         programme = CyclePlan(cell=plan.cell, barrier=plan.barrier, operations=plan.operations, output=plan.output)
         potential: Any = fit.output["potential_id"]  # of the fit that is to come
         cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(potential)
@@ -126,34 +126,3 @@ def free_atoms(backend: LabelBackend, elements: Sequence[str]) -> dict[str, floa
     if missing := [element for element in elements if element not in known]:
         raise InputError(f"no free-atom energy of {', '.join(missing)} for these labels", "choose tblite or cp2k")
     return {element: known[element] for element in elements}
-
-
-@job(name="page")
-def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]:
-    """Join the results to the study and write its page.
-
-    Parameters
-    ----------
-    study_id
-        The study.
-    members
-        Role to (collection, id).
-    """
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.report.page import build_study_page
-    from gst_jobflow.store.context import job_results
-
-    results = job_results()
-    found = [{"collection": kind, "id": id, "role": role} for role, (kind, id) in members.items()]
-    results.update("studies", study_id, {"members": found, "state": "finished", "finished_at": now().isoformat()})
-    study = results.get(Study, study_id)
-    page = build_study_page(results, study_id, page_of(find_project().root, study))
-    results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
-    return {"study_id": study_id, "page": str(page)}
-
-
-def page_of(root: Path, study: Study) -> Path:
-    """Where the page of a study is, once it has finished."""
-    from gst_jobflow.report.words import file_name
-
-    return root / "reports" / f"{file_name(study.name, study.id)}-{study.id[:8]}.html"

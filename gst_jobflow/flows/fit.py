@@ -1,4 +1,4 @@
-"""A fit as people ask for it: from a first guess, with an upfit after it, or as an ensemble."""
+"""Fit as people ask for it: one fit, from a linear first guess, with an upfit after it, or an ensemble."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from jobflow import Flow, Job, Maker
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.evaluation.ensemble import EnsembleMaker
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.maker import FitMaker
 
 
 @dataclass
@@ -21,70 +22,87 @@ class FitFlowMaker(Maker):
     Attributes
     ----------
     potential_name
-        Name of the potential; those of a first guess, an upfit and members of an ensemble are made from it.
+        Name of the potential; first guess, upfit and members of an ensemble get a suffix.
     config
-        Of the main fit.
+        Settings of the main fit.
     first_guess
-        Fit the linear potential first, and go on from it.
+        Whether to fit the linear potential first and start from it.
     upfit_kappa
-        Go on from the finished fit with this smaller share of forces in the loss; None: no upfit.
+        Smaller share of forces in the loss of an upfit that follows; None: no upfit.
     ensemble
-        How many fits, which differ in seed and bootstrap weights; 1: no ensemble.
+        Number of fits, which differ in seed and bootstrap weights; 1: no ensemble.
+
+    Examples
+    --------
+    >>> maker = FitFlowMaker(potential_name="ace", config=FitConfig.small(), upfit_kappa=0.1)
+    >>> [job.name for job in maker.make("4f0c1d").jobs]
+    ['fit ace', 'upfit ace']
     """
 
     name: str = "fit"
     potential_name: str = "potential"
-    config: FitConfig = field(default_factory=FitConfig.small)
+    config: FitConfig | GraceConfig = field(default_factory=FitConfig.small)
     first_guess: bool = False
     upfit_kappa: float | None = None
     ensemble: int = 1
     tags: list[str] = field(default_factory=list)
 
     def make(self, dataset_id: str, parent_id: str | None = None) -> Flow:
-        """Flow of all fits; its output is that of the last: `potential_id`, `rmse`.
+        """Return the flow of all fits; its output is that of the last: `potential_id`, `rmse`.
 
         Raises
         ------
         InputError
-            What is asked for contradicts itself.
+            The options contradict each other.
         """
-        if self.first_guess and (parent_id is not None or self.config.solver == "linear"):
+        self._check(parent_id)
+        name = self.potential_name
+        if self.ensemble < 2:
+            jobs = self._stages(name, self.config, self.tags, dataset_id, parent_id)
+            return Flow([*jobs], output=jobs[-1].output, name=f"fit {name}")
+        tags = [*self.tags, f"ensemble:{uuid.uuid4().hex[:12]}"]
+        members = [
+            self._stages(f"{name}-{number + 1}", _member(self.config, number), tags, dataset_id, parent_id)
+            for number in range(self.ensemble)
+        ]
+        together = EnsembleMaker(study_name=name).make(
+            dataset_id, [jobs[-1].output["potential_id"] for jobs in members]
+        )
+        jobs = [job for each in members for job in each]
+        return Flow([*jobs, together], output=together.output, name=f"ensemble {name}")
+
+    def _check(self, parent_id: str | None) -> None:
+        has_start = self.first_guess or parent_id is not None
+        if isinstance(self.config, GraceConfig):
+            if has_start or self.upfit_kappa is not None:
+                raise InputError("a GRACE/FS fit cannot start from another potential", "leave out parent and upfit")
+            return
+        linear = self.config.solver == "linear"
+        if self.first_guess and (parent_id is not None or linear):
             raise InputError(
                 "a first guess is for a fit by pacemaker that has no parent", "leave --first-guess or the other out"
             )
-        if self.config.solver == "linear" and not (self.upfit_kappa is None and parent_id is None):
+        if linear and not (self.upfit_kappa is None and parent_id is None):
             raise InputError(
-                "the linear solver goes on from nothing",
-                "fit with another kappa instead of an upfit, or go on by --solver pacemaker",
+                "the linear solver cannot start from another potential",
+                "fit with another kappa instead of an upfit, or set --solver pacemaker",
             )
-        if self.ensemble < 2:
-            jobs = self._stages(self.potential_name, self.config, self.tags, dataset_id, parent_id)
-            return Flow([*jobs], output=jobs[-1].output, name=f"fit {self.potential_name}")
-        tag = f"ensemble:{uuid.uuid4().hex[:12]}"
-        jobs, members = [], []
-        for number in range(self.ensemble):
-            stages = self._stages(
-                f"{self.potential_name}-{number + 1}", _member(self.config, number), [*self.tags, tag],
-                dataset_id, parent_id,
-            )  # fmt: skip
-            jobs += stages
-            members.append(stages[-1].output["potential_id"])
-        together = EnsembleMaker(study_name=self.potential_name).make(dataset_id, members)
-        return Flow([*jobs, together], output=together.output, name=f"ensemble {self.potential_name}")
 
     def _stages(
-        self, name: str, config: FitConfig, tags: list[str], dataset_id: str, parent_id: str | None
+        self, name: str, config: FitConfig | GraceConfig, tags: list[str], dataset_id: str, parent_id: str | None
     ) -> list[Job]:
         jobs: list[Job] = []
 
-        def fit(what: str, config: FitConfig, parent: Any) -> Any:
+        def fit(what: str, config: FitConfig | GraceConfig, parent: Any) -> Any:
             potential_name = name if what == "fit" else f"{name}-{what}"
-            maker = PacemakerFitMaker(potential_name=potential_name, config=config, tags=tags)
-            job = maker.make(dataset_id, parent)
+            job = FitMaker(potential_name=potential_name, config=config, tags=tags).make(dataset_id, parent)
             job.name = f"{what} {name}"
             jobs.append(job)
             return job.output["potential_id"]
 
+        if isinstance(config, GraceConfig):
+            fit("fit", config, None)
+            return jobs
         start = fit("linear", config.as_linear(), None) if self.first_guess else parent_id
         main = fit("fit", config, start)
         if self.upfit_kappa is not None:
@@ -92,7 +110,7 @@ class FitFlowMaker(Maker):
         return jobs
 
 
-def _member(config: FitConfig, number: int) -> FitConfig:
-    """The fit of member `number`: another seed, which draws the weights of its structures."""
+def _member(config: FitConfig | GraceConfig, number: int) -> FitConfig | GraceConfig:
+    """Return the fit of member `number`: another seed, which draws the weights of its structures."""
     weights = config.weights.model_copy(update={"bootstrap": True})
     return config.model_copy(update={"seed": config.seed + number, "weights": weights})

@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.documents import Study
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt.propose import StartKind
-from gst_jobflow.hyperopt.space import Space
+from gst_jobflow.hyperopt.space import Space, config_of
 
 MOST_FITS = 400
 """A search is one workflow with a firework for each fit, and FireWorks' cost of a launch grows with its size."""
@@ -104,6 +105,24 @@ def preset(name: str, fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
     if name not in PRESETS:
         raise InputError(f"no search '{name}'", nearest(name, PRESETS))
     return PRESETS[name](fit)
+
+
+def plan_of(study: Study) -> SearchPlan:
+    """Return the plan of a study."""
+    return SearchPlan.model_validate({key: study.plan[key] for key in study.plan if key in SearchPlan.model_fields})
+
+
+def base_fit(study: Study) -> FitConfig:
+    """Return what all fits of a study have in common."""
+    fit = study.plan["fit"]
+    # earlier versions stored no exponents; null stands for theirs
+    embedding = {"fs_parameters": None, **fit.get("embedding", {})}
+    return FitConfig.model_validate({**fit, "embedding": embedding})
+
+
+def trial_config(study: Study, trial: int) -> FitConfig:
+    """Return the fit of a trial."""
+    return config_of(base_fit(study), point_of(plan_of(study).space, study.table[trial]["values"]))
 
 
 def point_of(space: Space, values: list[Any]) -> dict[str, Any]:

@@ -9,11 +9,12 @@ for the one k places before it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from gst_jobflow.documents import Errors
 from gst_jobflow.hyperopt.plan import Objective, SearchPlan, point_of
 from gst_jobflow.hyperopt.propose import Known, next_point, start_points
 from gst_jobflow.hyperopt.rows import Row
@@ -110,14 +111,14 @@ def why_ended(plan: SearchPlan, rows: Sequence[Row], trial: int) -> str:
     return "no progress" if math.isfinite(before) and best[-1] > (1 - ending.min_progress) * before else ""
 
 
-def outcome(objective: Objective, errors: Mapping[str, Any] | None, cost: float | None) -> dict[str, Any]:
+def outcome(objective: Objective, errors: Errors | None, cost: float | None) -> dict[str, Any]:
     """What a row says of a fit that ended well, from its test errors.
 
-    A fit without them, or with errors that are no numbers, is a failed one.
+    A fit without them is a failed one.
     """
-    energy, force = ((errors or {}).get(key) for key in ("energy_meV_per_atom", "force_meV_per_A"))
-    if energy is None or force is None or not (math.isfinite(energy) and math.isfinite(force)):
-        return {"state": "failed", "failure_class": "no_errors", "reason": "the fit has no finite errors of a test set"}
+    if errors is None:
+        return {"state": "failed", "failure_class": "no_errors", "reason": "the fit has no errors of a test set"}
+    energy, force = errors.energy_meV_per_atom, errors.force_meV_per_A
     if objective.speed != "none" and cost is None:
         reason = "the speed of its molecular dynamics was not measured"
         return {"state": "failed", "failure_class": "no_speed", "reason": reason}

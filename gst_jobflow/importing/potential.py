@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import Potential, PotentialFiles, derive_id
+from gst_jobflow.documents import Potential, PotentialArtifacts, derive_id
 from gst_jobflow.fitting.parse import PotentialSummary, count_functions
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def import_potential(
         n_functions=summary.n_functions,
         n_parameters=summary.n_parameters if given.yaml is not None else None,
         cutoff_A=summary.cutoff_A,
-        artifacts=PotentialFiles(**stored),
+        artifacts=PotentialArtifacts(**stored),
         versions=summary.versions,
         source=given.source,
         tags=list(given.tags),
@@ -92,7 +92,7 @@ def try_in_lammps(engine: LammpsEngine, given: PotentialImport, elements: tuple[
     InputError
         `.yace` and `.yaml` give different energies.
     """
-    from gst_jobflow.dynamics.deck import PotentialFiles as Files
+    from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.single_point import single_points
 
     paths = {ending: str(path.resolve()) for ending in _ENDINGS if (path := getattr(given, ending)) is not None}
@@ -100,7 +100,7 @@ def try_in_lammps(engine: LammpsEngine, given: PotentialImport, elements: tuple[
     if "asi" not in paths:
         engine.smoke_test(paths["yace"])
         return
-    files = Files(elements=list(elements), **paths)
+    files = PotentialFiles(elements=list(elements), **paths)
     with tempfile.TemporaryDirectory(prefix="gst_import_") as folder:
         one, other = (
             single_points(engine, files, [_probe(elements)], Path(folder) / style, style)[0]

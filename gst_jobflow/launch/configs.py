@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import sys
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.resources import Resources
@@ -191,11 +190,7 @@ def _put(file: Path, text: str) -> bool:
         return False
     if old is not None and file.name in CONFIG_FILES and file.name not in SECRET_FILES:
         file.replace(file.with_name(f"{file.name}.bak"))
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}")
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    Path(temporary).chmod(mode)
-    Path(temporary).replace(file)
+    write_text(file, text, mode=mode, durable=False)
     return True
 
 

@@ -13,8 +13,8 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
-from gst_jobflow.launch.firetask import CANCEL_SIGNAL
-from gst_jobflow.launch.recover import reservation_of
+from gst_jobflow.launch.keys import CANCEL_SIGNAL
+from gst_jobflow.launch.launches import reservation_of
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad

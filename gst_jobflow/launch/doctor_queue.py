@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import GstError, RunError
 from gst_jobflow.launch import slurm
@@ -159,6 +160,4 @@ def look_around() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    result = Path(sys.argv[1])
-    result.with_suffix(".part").write_text(json.dumps(look_around()))
-    result.with_suffix(".part").replace(result)
+    write_text(Path(sys.argv[1]), json.dumps(look_around()))

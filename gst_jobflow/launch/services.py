@@ -26,6 +26,7 @@ from urllib.parse import quote_plus
 
 import psutil
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.store.connect import (
@@ -535,13 +536,4 @@ def _is_free(port: int) -> bool:
 def _write_private(file: Path, content: dict[str, Any]) -> None:
     """Write JSON that only the owner may read, whole or not at all."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}")
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(content, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(file, json.dumps(content, indent=1), mode=0o600)

@@ -85,7 +85,7 @@ def _running(database: Database, firework: dict[str, Any], jobs: dict[str, Queue
 
 
 def _queued(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
-    from gst_jobflow.launch.recover import reservation_of
+    from gst_jobflow.launch.launches import reservation_of
 
     launch = database["launches"].find_one({"fw_id": firework["fw_id"], "state": "RESERVED"}, sort=[("launch_id", -1)])
     job_id = reservation_of(launch or {})

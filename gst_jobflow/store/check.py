@@ -1,4 +1,4 @@
-"""Look through the database and the files for what does not hold together; nothing is changed here but by `mend`.
+"""Look through the database and the files for what does not hold together; nothing is changed here.
 
 Everything is streamed in batches: memory does not grow with the database.
 """
@@ -21,8 +21,7 @@ from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION
 from gst_jobflow.store.files.artifacts import ArtifactStore
-from gst_jobflow.store.files.gridfs_files import GridFsFiles
-from gst_jobflow.store.schema.migrate import load_schema, migrate
+from gst_jobflow.store.schema.migrate import load_schema
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
 
 if TYPE_CHECKING:
@@ -92,44 +91,17 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
     from gst_jobflow.store.connect import connect
 
     database = connect(project, any_version=True)
-    artifacts = ArtifactStore.of(project, database)
+    artifacts = ArtifactStore(project.artifacts_dir)
     try:
         yield from check_preparation(database)
         yield from check_references(database)
         yield from check_members(database, artifacts)
         yield from check_files(database, artifacts, deep=deep)
-        yield from check_waiting(artifacts)
         yield from check_attempts(database)
         if deep:
             yield from check_documents(database)
     finally:
         database.client.close()
-
-
-def mend(project: Project) -> list[str]:
-    """Do what is safe; what was changed.
-
-    Collections, validators and indexes as `migrate` makes them; files that wait on this computer for the database.
-
-    Raises
-    ------
-    DatabaseError
-        The database is of a newer version, or what is stored contradicts an index.
-    """
-    return migrate(project) + _send_waiting(project)
-
-
-def _send_waiting(project: Project) -> list[str]:
-    from gst_jobflow.store.connect import connect
-
-    if project.settings.artifacts.store == "folder":
-        return []
-    database = connect(project)
-    try:
-        sent = ArtifactStore.of(project, database).send_waiting()
-    finally:
-        database.client.close()
-    return [f"files that waited here are in the database: {sent}"] if sent else []
 
 
 def check_preparation(database: Database) -> Iterator[Finding]:
@@ -337,15 +309,6 @@ def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = Fa
                 sound.add(digest)
         if what:
             yield Finding("file", name, str(document), f"file '{ref['name']}' ({digest}) {what}", _file_fix(digest))
-
-
-def check_waiting(artifacts: ArtifactStore) -> Iterator[Finding]:
-    """Find files that a job left on this computer while the database that keeps them was away."""
-    if isinstance(artifacts.backend, GridFsFiles):
-        waiting = sum(1 for _ in artifacts.backend.outbox.stored())
-        if waiting:
-            what = f"{waiting} files wait on this computer and are not in the database yet"
-            yield Finding("file", "artifacts", "", what, "gst ingest, or gst db check --repair")
 
 
 def check_stored(artifacts: ArtifactStore) -> Iterator[Finding]:

@@ -209,8 +209,7 @@ def connect(project: Project, *, any_version: bool = False) -> Database:
         Not running, unreachable, refused, no credentials, or of another schema version.
     """
     database = open_database(connection(project))
-    if not any_version:
-        _require_current(database)
+    _ask(database, any_version)
     return database
 
 
@@ -257,7 +256,7 @@ def kept(project: Project) -> Kept:
     if not _kept or (_kept[0].pid, _kept[0].where) != (os.getpid(), where):
         _kept[:] = [Kept(os.getpid(), project, where, open_database(where), _job_store_of(where))]
     try:
-        _require_current(_kept[0].database)
+        _ask(_kept[0].database)
     except BaseException:
         _kept.clear()
         raise
@@ -265,13 +264,16 @@ def kept(project: Project) -> Kept:
     return _kept[0]
 
 
-def _require_current(database: Database) -> None:
+def _ask(database: Database, any_version: bool = False) -> None:
+    """Make sure that we can work with this database; close its client if not."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.store.schema.versions import require_current
+    from gst_jobflow.store.schema.versions import refuse_files_in_gridfs, require_current
 
     try:
-        require_current(database)
+        refuse_files_in_gridfs(database)
+        if not any_version:
+            require_current(database)
     except PyMongoError as err:
         database.client.close()
         raise denied(err) or DatabaseError("the database went away", "gst db status; then run this again") from None

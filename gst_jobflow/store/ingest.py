@@ -76,7 +76,6 @@ def ingest(
     run = _Ingest(results.database, sum(size for _, size in files), progress)
     run.found["problems"] += problems
     try:
-        results.artifacts.send_waiting()  # a document that names a file comes after the file
         for file, _ in files:
             try:
                 run.take(file)

@@ -185,7 +185,7 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
     if document is None:
         raise DataError(f"document '{id}' of {name} is gone", "run this again")
     summary = {column: value for column in COLUMNS[name] if (value := pick(public(document), column)) is not None}
-    for extra in ("source", "iteration", "tags", "created_at", "failure_class", "selection", "split"):
+    for extra in ("source", "iteration", "tags", "created_at", "failure_class", "selection", "split", "active_set"):
         if document.get(extra):
             summary[extra] = document[extra]
     return Lineage(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gst_jobflow.base import atomic
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Document
 from gst_jobflow.store.schema.migrations import upgrade_document
@@ -93,18 +94,10 @@ def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> 
 def sync(directory: Path) -> None:
     """Bring the manifest of `directory` to disk, and the name of a new one."""
     file = directory / MANIFEST_NAME
-    _sync(file)
+    atomic.sync(file)
     if file in _names_to_sync:
-        _sync(directory)
+        atomic.sync(directory)
         _names_to_sync.discard(file)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def lines(file: Path) -> Iterator[Line]:

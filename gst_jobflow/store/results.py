@@ -60,7 +60,7 @@ class Results:
                 raise
             logger.warning("%s; results are spooled in %s", err.message, spool_dir)
             database = None
-        return cls(database, ArtifactStore.of(project, database), spool_dir)
+        return cls(database, ArtifactStore(project.artifacts_dir), spool_dir)
 
     @property
     def database(self) -> Database:

@@ -12,7 +12,6 @@ Users and roles live in the project's database itself, so that projects on one s
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote_plus
 
+from gst_jobflow.base.atomic import replacing, sync
 from gst_jobflow.base.errors import DatabaseError, InputError, nearest
 from gst_jobflow.store.connect import (
     LOOPBACK,
@@ -110,7 +110,8 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
     password = secrets.token_urlsafe(32)
     with _administration(project) as database:
         _make_roles(database)
-        _write_private(target, _uri(project, name, password))  # before the server knows it: no password is lost
+        with _private(target) as part:  # before the server knows it: no password is lost
+            part.write_text(_uri(project, name, password) + "\n")
         try:
             database.command("createUser", name, pwd=password, roles=_roles(database, role), customData={"gst": role})
         except BaseException:
@@ -150,15 +151,10 @@ def set_password(project: Project, name: str, file: Path | None = None) -> Path:
     with _administration(project) as database:
         _require(database, name)
         # the new file takes the place of the old one only when the server knows the password
-        waiting = target.with_name(f".{target.name}.new")
-        waiting.unlink(missing_ok=True)
-        _write_private(waiting, _uri(project, name, password))
-        try:
+        with _private(target) as waiting:
+            waiting.write_text(_uri(project, name, password) + "\n")
+            sync(waiting)
             database.command("updateUser", name, pwd=password)
-        except BaseException:
-            waiting.unlink(missing_ok=True)
-            raise
-        waiting.replace(target)
     return target
 
 
@@ -261,13 +257,12 @@ def _uri(project: Project, name: str, password: str) -> str:
     return f"{scheme}://{who}{place.partition('/')[0]}/{'&'.join([end, *kept])}"
 
 
-def _write_private(file: Path, uri: str) -> None:
+@contextmanager
+def _private(file: Path) -> Iterator[Path]:
+    """Replace a file that only its owner may read; see `replacing`."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(uri + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        with replacing(file, mode=0o600) as part:
+            yield part
     except OSError as err:
         raise InputError(f"{file} cannot be written: {err.strerror}", "name another file with --file") from err

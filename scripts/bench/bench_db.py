@@ -38,7 +38,7 @@ from gst_jobflow.documents import (
     Label,
     Operation,
     Potential,
-    PotentialFiles,
+    PotentialArtifacts,
     Rmse,
     Structure,
     Trajectory,
@@ -239,7 +239,7 @@ def _potential(k: int, force_meV_per_A: float) -> Potential:
         n_functions=300,
         cutoff_A=8.0,
         rmse={"test": Rmse(energy_meV_per_atom=force_meV_per_A / 20, force_meV_per_A=force_meV_per_A)},
-        artifacts=PotentialFiles(yaml=file, yace=file),
+        artifacts=PotentialArtifacts(yaml=file, yace=file),
     )
 
 

@@ -27,7 +27,8 @@ from _idle import idle_rows
 from bench_db import gst, new_project
 
 from gst_jobflow.base.settings import Project
-from gst_jobflow.launch.firetask import PROJECT_KEY, record_all
+from gst_jobflow.launch.firetask import record_all
+from gst_jobflow.launch.keys import PROJECT_KEY
 from gst_jobflow.launch.workflow import MAX_FIREWORKS
 from gst_jobflow.store import Results
 

@@ -82,10 +82,10 @@ def test_a_job_asks_for_itself(new_project, tmp_path) -> None:
 
 
 def test_what_is_asked_by_category_reaches_its_jobs(new_project, tmp_path) -> None:
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
 
     project = on_cluster(new_project, tmp_path / "p")
-    fit, mine = PacemakerFitMaker().make("d"), other()
+    fit, mine = FitMaker().make("d"), other()
     flow = Flow([Flow([fit]), mine])
     ask_by_category(flow, parse_asked(["fits.walltime=24:00:00", "nodes=2", "fits.nodes=3"]))
     specs = [firework.spec["_queueadapter"] for firework in to_workflow(flow, project).fws]
@@ -134,20 +134,20 @@ def test_a_broken_queue_adapter_is_one_line(new_project, tmp_path) -> None:
 def test_our_jobs_know_their_category() -> None:
     from gst_jobflow.devices.cycle import run_operation
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
     from gst_jobflow.flows.structures import CrystalMaker
 
-    jobs = [MeltQuenchMaker().make("p"), PacemakerFitMaker().make("d"), run_operation("c", 0, None, 1, [])]
+    jobs = [MeltQuenchMaker().make("p"), FitMaker().make("d"), run_operation("c", 0, None, 1, [])]
     assert [category_of(made) for made in jobs] == ["md", "fits", "md"]
     assert category_of(CrystalMaker().make()) == "analysis", "what is short and small"
     assert category_of(other()) is None, "we know nothing of others' jobs"
 
 
 def test_the_category_is_in_the_spec_and_the_users_own_wins(new_project, tmp_path) -> None:
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
 
     project = on_cluster(new_project, tmp_path / "p")
-    ours, users, others = PacemakerFitMaker().make("d"), PacemakerFitMaker().make("d"), other()
+    ours, users, others = FitMaker().make("d"), FitMaker().make("d"), other()
     users.config.manager_config["_category"] = "md"
     specs = [firework.spec for firework in to_workflow(Flow([ours, users, others]), project).fws]
     assert [spec.get("_category") for spec in specs] == ["fits", "md", None]

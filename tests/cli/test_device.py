@@ -13,7 +13,7 @@ from ase.io import write
 from gst_jobflow.devices.cell import MushroomSpec
 from gst_jobflow.devices.cell.source import hard_sphere_barrier
 from gst_jobflow.documents import ArtifactRef, Potential, Structure
-from gst_jobflow.documents.potential import PotentialFiles
+from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of, structure_document
 from gst_jobflow.store.connect import connect
@@ -135,7 +135,7 @@ def test_cells_are_stored_and_a_stored_barrier_is_taken(project: Project) -> Non
 @pytest.mark.mongo
 def test_a_potential_submits_the_melt_quench_and_the_cell(project: Project) -> None:
     file = ArtifactRef(sha256="0" * 64, size_bytes=0, name="potential.yaml")
-    values = {"n_densities": 1, "n_functions": 1, "artifacts": PotentialFiles(yaml=file, yace=file)}
+    values = {"n_densities": 1, "n_functions": 1, "artifacts": PotentialArtifacts(yaml=file, yace=file)}
     results = Results.open(project)
     results.add(Potential(_id="p", name="p", elements=["Ge", "Sb", "Te"], cutoff_A=6.0, **values))
     results.add(Potential(_id="long", name="long", elements=["Ge", "Sb", "Te"], cutoff_A=13.0, **values))

@@ -72,13 +72,13 @@ def test_help_names_every_command_once_under_its_group() -> None:
         (["--nonsense"], 2, "--nonsense"),
         (["query", "structures"], 1, "gst init"),
         (["demo", "--size", "huge"], 1, "standard"),
-        (["structures", "hard-sphere", "Ge2Sb2Te5", "-n", "10", "-o", "x.xyz"], 1, "9 or 18 atoms"),
+        (["structures", "hard-sphere", "Ge2Sb2Te5", "--atoms", "10", "-o", "x.xyz"], 1, "9 or 18 atoms"),
         (
-            ["structures", "hard-sphere", "Ge2Sb2Te5", "-n", "45", "--density", "16", "-o", "x.xyz"],
+            ["structures", "hard-sphere", "Ge2Sb2Te5", "--atoms", "45", "--density", "16", "-o", "x.xyz"],
             1,
             "packing fraction",
         ),
-        (["structures", "hard-sphere", "GeTe", "-n", "8", "--density", "much", "-o", "x.xyz"], 1, "ranges as"),
+        (["structures", "hard-sphere", "GeTe", "--atoms", "8", "--density", "much", "-o", "x.xyz"], 1, "ranges as"),
         (["structures", "crystal", "cubic", "GeTe", "-o", "x.xyz"], 1, "rocksalt"),
         (["structures", "crystal", "rocksalt", "GeTe", "--repeat", "2", "-o", "x.xyz"], 1, "2x2x2"),
         (["--set", "mongo", "status"], 1, "KEY=VALUE"),
@@ -118,11 +118,11 @@ def test_structures_go_to_a_file_without_a_project(tmp_path: Path) -> None:
     from ase.io import read
 
     done = gst(
-        "structures", "hard-sphere", "Ge2Sb2Te5", "-n", "9", "-N", "3", "--seed", "5", "-o", "x.xyz", cwd=tmp_path
+        "structures", "hard-sphere", "Ge2Sb2Te5", "--atoms", "9", "-N", "3", "--seed", "5", "-o", "x.xyz", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     again = gst(
-        "structures", "hard-sphere", "Ge2Sb2Te5", "-n", "9", "-N", "3", "--seed", "5", "-o", "y.xyz", cwd=tmp_path
+        "structures", "hard-sphere", "Ge2Sb2Te5", "--atoms", "9", "-N", "3", "--seed", "5", "-o", "y.xyz", cwd=tmp_path
     )
     assert again.returncode == 0
     images = read(tmp_path / "x.xyz", ":")
@@ -155,7 +155,7 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
     import json
 
     here = ["-p", str(project.root)]
-    made = gst(*here, "structures", "hard-sphere", "GeTe", "-n", "8", "-N", "4", "--density", "5", "--tag", "t")
+    made = gst(*here, "structures", "hard-sphere", "GeTe", "--atoms", "8", "-N", "4", "--density", "5", "--tag", "t")
     assert len(made.stdout.split()) == 4 and "4 new structures" in made.stderr
     assert gst(*here, "query", "structures", "-w", "tags=t", "--count").stdout.strip() == "4"
     wrong = gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=none")

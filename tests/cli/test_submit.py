@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Potential
-from gst_jobflow.documents.potential import PotentialFiles
+from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
-MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "-n", "1000")
+MELT = ("submit", "melt-quench", "GeTe", "--potential", "p", "--atoms", "1000")
 
 
 @pytest.fixture
 def potential(project: Project) -> None:
     file = ArtifactRef(sha256="0" * 64, size_bytes=0, name="potential.yaml")
-    files = PotentialFiles(yaml=file, yace=file)
+    files = PotentialArtifacts(yaml=file, yace=file)
     made = Potential(
         _id="p", name="p", elements=["Ge", "Te"], n_densities=1, n_functions=1, cutoff_A=5.0, artifacts=files
     )
@@ -82,7 +82,7 @@ def test_a_dataset_or_melt_that_cannot_be_is_not_submitted(project: Project, pot
         ((*dataset, "--weight", "crystl=1"), "did you mean 'crystal'"),
         ((*dataset, "--weight", "crystal"), "config_type=number"),
         (("dataset", "", *dataset[2:]), "the name is empty"),
-        ((*melt, "-n", "15"), "cannot have exactly"),
+        ((*melt, "--atoms", "15"), "cannot have exactly"),
     ):
         with pytest.raises(InputError) as error:
             gst(project, "submit", *words)
@@ -110,7 +110,7 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
         (("fit", dataset.id, "--option", "loss.kapa=1"), "did you mean 'kappa'"),
         (("fit", dataset.id, "--upfit", "0.7"), "smaller kappa"),
         (("fit", dataset.id, "--preset", "smal"), "did you mean 'small'"),
-        (("fit",), "to which dataset"),
+        (("fit",), "no dataset to fit to"),
         (("fit", dataset.id, "--name", " "), "the name is empty"),
         (("fit", dataset.id, "--config", str(binary)), "is not text"),
         (("ablation", dataset.id, "--vary", "loss.kappa"), "not FIELD=VALUES"),

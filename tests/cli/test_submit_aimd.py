@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mongo
 AIMD = ("submit", "aimd")
-MELT = (*AIMD, "GeTe", "-n", "64", "--stage", "1200:0.2")
+MELT = (*AIMD, "GeTe", "--atoms", "64", "--stage", "1200:0.2")
 
 
 @pytest.fixture
@@ -107,24 +107,27 @@ def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.M
     [
         ((), "from where"),
         (("GeTe", "--structure", "0" * 32), "from where"),
-        (("Xx2Te", "-n", "63"), "unknown element 'Xx'"),
-        (("Ag2Te", "-n", "63"), "element Ag has no settings"),
-        (("GeTe", "-n", "63"), "63 atoms cannot have exactly the composition"),
-        (("GeTe", "-n", "8"), "below the 10 Å that the Gamma point"),
-        (("GeTe", "-n", "64", "--density", "-1"), "density_g_cm3"),
-        (("GeTe", "-n", "64", "--density", "30"), "pack"),
-        (("GeTe", "-n", "64", "--timestep", "-2"), "timestep_fs"),
-        (("GeTe", "-n", "64", "--timestep", "nan"), "timestep_fs"),
-        (("GeTe", "-n", "64", "--stage", "1200:-1"), "duration_ps"),
-        (("GeTe", "-n", "64", "--stage", "1200:inf"), "duration_ps"),
-        (("GeTe", "-n", "64", "--stage", "1200:0.003"), "not a whole number of steps"),
-        (("GeTe", "-n", "64", "--stage", "0:1"), "temperature_K"),
-        (("GeTe", "-n", "64", "--stage", "hot:1"), "--stage hot:1"),
-        (("GeTe", "-n", "64", "--stage", "1200"), "--stage 1200"),
-        (("GeTe", "-n", "64", "--scheme", "car-parinello"), "did you mean 'car-parrinello'"),
-        (("GeTe", "-n", "64", "--scheme-option", "history=3"), "unknown key 'history'"),
-        (("GeTe", "-n", "64", "--scheme", "car-parrinello", "--option", "k_spacing_per_A=0.3"), "Gamma point only"),
-        (("GeTe", "-n", "64", "--option", "cutof_Ry=150"), "did you mean 'cutoff_Ry'"),
+        (("Xx2Te", "--atoms", "63"), "unknown element 'Xx'"),
+        (("Ag2Te", "--atoms", "63"), "element Ag has no settings"),
+        (("GeTe", "--atoms", "63"), "63 atoms cannot have exactly the composition"),
+        (("GeTe", "--atoms", "8"), "below the 10 Å that the Gamma point"),
+        (("GeTe", "--atoms", "64", "--density", "-1"), "density_g_cm3"),
+        (("GeTe", "--atoms", "64", "--density", "30"), "pack"),
+        (("GeTe", "--atoms", "64", "--timestep", "-2"), "timestep_fs"),
+        (("GeTe", "--atoms", "64", "--timestep", "nan"), "timestep_fs"),
+        (("GeTe", "--atoms", "64", "--stage", "1200:-1"), "duration_ps"),
+        (("GeTe", "--atoms", "64", "--stage", "1200:inf"), "duration_ps"),
+        (("GeTe", "--atoms", "64", "--stage", "1200:0.003"), "not a whole number of steps"),
+        (("GeTe", "--atoms", "64", "--stage", "0:1"), "temperature_K"),
+        (("GeTe", "--atoms", "64", "--stage", "hot:1"), "--stage hot:1"),
+        (("GeTe", "--atoms", "64", "--stage", "1200"), "--stage 1200"),
+        (("GeTe", "--atoms", "64", "--scheme", "car-parinello"), "did you mean 'car-parrinello'"),
+        (("GeTe", "--atoms", "64", "--scheme-option", "history=3"), "unknown key 'history'"),
+        (
+            ("GeTe", "--atoms", "64", "--scheme", "car-parrinello", "--option", "k_spacing_per_A=0.3"),
+            "Gamma point only",
+        ),
+        (("GeTe", "--atoms", "64", "--option", "cutof_Ry=150"), "did you mean 'cutoff_Ry'"),
     ],
 )
 def test_wrong_input_is_told_before_anything_is_submitted(

@@ -13,8 +13,7 @@ import pytest
 from gst_jobflow.base.settings import Project
 from gst_jobflow.devices.cell import CrossPointSpec, device_counts
 from gst_jobflow.devices.cell_maker import DeviceCellMaker, melt_quench_stages
-from gst_jobflow.documents import Attempt, Potential, Structure, Trajectory
-from gst_jobflow.documents.potential import PotentialFiles as StoredFiles
+from gst_jobflow.documents import Attempt, Potential, PotentialArtifacts, Structure, Trajectory
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Hold, Relax
@@ -37,7 +36,7 @@ def stored(results: Results, files: PotentialFiles) -> str:
     put = {kind: results.artifacts.put(Path(getattr(files, kind)), f"tiny.{kind}") for kind in ("yaml", "yace", "asi")}
     potential = Potential(
         _id="tiny", name="tiny", elements=files.elements, n_densities=1, n_functions=4, cutoff_A=5.0,
-        artifacts=StoredFiles(**put),
+        artifacts=PotentialArtifacts(**put),
     )  # fmt: skip
     results.add(potential)
     return potential.id

@@ -53,7 +53,7 @@ def test_stages_follow_each_other():
     ("maker", "said"),
     [
         (FitFlowMaker(config=FitConfig.linear(), first_guess=True), "by pacemaker"),
-        (FitFlowMaker(config=FitConfig.linear(), upfit_kappa=0.1), "goes on from nothing"),
+        (FitFlowMaker(config=FitConfig.linear(), upfit_kappa=0.1), "cannot start from another"),
         (FitFlowMaker(config=FitConfig.small(), upfit_kappa=0.5), "smaller kappa"),
     ],
 )
@@ -63,7 +63,7 @@ def test_what_contradicts_itself_is_refused(maker, said):
 
 
 def test_a_linear_fit_with_a_parent_is_refused_before_it_is_submitted():
-    with pytest.raises(InputError, match="goes on from nothing"):
+    with pytest.raises(InputError, match="cannot start from another"):
         FitFlowMaker(config=FitConfig.linear()).make("dataset", "potential")
 
 

@@ -17,7 +17,7 @@ from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, ze
 from gst_jobflow.evaluation.evaluate import _references, _study
 from gst_jobflow.evaluation.labels import EvaluationSet, of_query
 from gst_jobflow.evaluation.speed import speed_cell
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results
 from tests.cli.test_main import gst
@@ -105,7 +105,7 @@ def test_the_cell_of_the_speed_has_every_element(elements, number):
 @pytest.mark.pacemaker
 def test_by_hand(run, results: Results, project: Project):  # noqa: F811
     dataset = teacher_dataset(results)
-    made = run(PacemakerFitMaker(potential_name="mine", config=LINEAR, measure_speed=False).make(dataset.id))["fit"]
+    made = run(FitMaker(potential_name="mine", config=LINEAR, measure_speed=False).make(dataset.id))["fit"]
     mine = results.get(Potential, made["potential_id"])
     yace = results.artifacts.path(mine.artifacts.yace)
     import_potential(results, PotentialImport(Path(yace), "theirs"))

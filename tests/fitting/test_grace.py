@@ -120,12 +120,12 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
 
 def test_what_is_for_ace_alone_says_so_before_it_begins() -> None:
     from gst_jobflow.cli.fit_options import fit_config, is_grace
-    from gst_jobflow.documents import Potential, PotentialFiles
+    from gst_jobflow.documents import Potential, PotentialArtifacts
     from gst_jobflow.dynamics.maker import check_kind
 
     stored = Potential(
         id="g", name="g", kind="grace/fs", elements=["Sb", "Te"], n_densities=1, n_functions=9, cutoff_A=5.0,
-        artifacts=PotentialFiles(), config=TINY.model_dump(mode="json"),
+        artifacts=PotentialArtifacts(), config=TINY.model_dump(mode="json"),
     )  # fmt: skip
     with pytest.raises(InputError, match="LAMMPS here has no pair style"):
         check_kind(stored)
@@ -155,9 +155,10 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.slow
 @pytest.mark.pacemaker
 def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.fitting.grace_maker import predict_splits
+    from gst_jobflow.fitting.grace_engine import predict_splits
     from gst_jobflow.fitting.parse import evaluate
+
+    python = PacemakerRunner.discover().python
 
     rows = grace.read_rows(grace_fit.directory, TINY.seed)
     assert [row["epoch"] for row in rows] == list(range(1, 15))
@@ -167,7 +168,7 @@ def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -
     summary = grace.summarise(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
     assert summary.n_parameters > summary.n_functions > 0
-    predictions = predict_splits(Settings(), grace_fit, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
+    predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
     errors = evaluate(predictions).rmse
     check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
@@ -185,20 +186,19 @@ def test_both_kinds_stand_in_one_table(
 ) -> None:
     from gst_jobflow.documents import Potential
     from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.fitting import grace_run
-    from gst_jobflow.fitting.grace_maker import GraceFitMaker
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting import grace_engine
+    from gst_jobflow.fitting.maker import FitMaker
 
     dataset = teacher_dataset(results)
-    monkeypatch.setattr(grace_run, "run_grace", lambda *given, **more: grace_fit)
+    monkeypatch.setattr(grace_engine, "run_grace", lambda *given, **more: grace_fit)
     many = TINY.model_copy(update={"maxiter": 300})
-    made = run(GraceFitMaker(potential_name="grace", config=many).make(dataset.id))["fit"]
+    made = run(FitMaker(potential_name="grace", config=many).make(dataset.id))["fit"]
     stored = results.get(Potential, made["potential_id"])
     assert stored.kind == "grace/fs" and stored.artifacts.yace is None and stored.dataset_id == dataset.id
     assert stored.speed is not None and stored.speed.pair_style == "grace/fs, pyace in ASE"
     assert stored.lammps_check is not None and "grace/fs" in stored.lammps_check.reason
     linear = tiny_config(n_densities=1, maxiter=1).as_linear()
-    run(PacemakerFitMaker(potential_name="ace", config=linear, measure_speed=False).make(dataset.id))
+    run(FitMaker(potential_name="ace", config=linear, measure_speed=False).make(dataset.id))
     done = gst("-p", str(project.root), "evaluate", "ace", "grace", "--json")
     assert done.returncode == 0, done.stderr
     ace, other = json.loads(done.stdout)["rows"][:2]

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.documents import Potential
+from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig, LossConfig, WeightsConfig
 from gst_jobflow.fitting.frame import weighted
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.fitting.parse import evaluate_directory, read_predictions
 from gst_jobflow.fitting.progress import how_it_ended, progress
-from gst_jobflow.fitting.run import run_fit
+from gst_jobflow.fitting.run import convert, run_fit
 from gst_jobflow.fitting.start import with_densities
 from gst_jobflow.store import Results
 from tests.flows.conftest import results, run  # noqa: F401
@@ -106,7 +107,7 @@ def test_more_densities_go_on_from_it(linear_fit, tmp_path):
     before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
     # from nothing two iterations leave it 20 times as high; penalties on radial functions come on top
     assert after < before * 1.001
-    with pytest.raises(InputError, match="goes on from nothing"):
+    with pytest.raises(InputError, match="cannot start from another"):
         fit(tmp_path / "again", LINEAR, initial_potential=linear_fit.yaml)
 
 
@@ -178,13 +179,29 @@ def test_a_single_element_is_fitted(tmp_path):
 @pytest.mark.lammps
 def test_the_job_stores_errors_ending_check_and_speed(run: Callable[..., Any], results: Results):  # noqa: F811
     dataset = teacher_dataset(results)
-    made = run(PacemakerFitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
+    made = run(FitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
     stored = results.get(Potential, made["potential_id"])
     assert stored.converged is True and stored.tags == ["look"]
     assert set(stored.mae) == set(stored.max_error) == {"train", "test"}
     assert stored.lammps_check.state == "passed" and stored.lammps_check.n_structures == 5
     assert stored.lammps_check.max_force_difference_meV_per_A < 0.01
     assert (stored.speed.ranks, stored.speed.n_atoms) == (1, 427) and stored.speed.us_per_atom_step > 0
+    assert stored.active_set.atoms == "well_fitted" and stored.active_set.reason == ""
+    assert stored.active_set.max_gamma >= 1 and 0 <= stored.active_set.share_above_1 < 0.5
+
+
+def test_an_active_set_of_all_atoms_leaves_no_training_atom_above_1(linear_fit, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(linear_fit.directory, directory)
+    runner = PacemakerRunner.discover()
+    before = grade_training_set(runner, directory)
+    convert(runner, directory, "all")
+    after = grade_training_set(runner, directory)
+    assert (before.atoms, after.atoms) == ("well_fitted", "all")
+    assert after.max_gamma == pytest.approx(1.0, abs=0.01) and after.share_above_1 == 0.0
+    assert before.n_atoms == after.n_atoms == sum(len(item.atoms) for item in labelled_by_teacher(20, seed=1))
+    # the active set without the outliers cannot reach further than that of all atoms
+    assert before.max_gamma >= after.max_gamma - 0.01
 
 
 def test_lammps_with_other_coefficients_is_a_mismatch(linear_fit, tmp_path):

@@ -109,9 +109,9 @@ def test_a_dataset_by_query_holds_no_ids_and_says_whose_labels_there_are(run: Ru
 
 
 def test_a_fit_refuses_elements_that_the_data_lacks(run: Run, results: Results) -> None:
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
+    from gst_jobflow.fitting.maker import FitMaker
 
     add_labels(results, 6)
     dataset = create_dataset(results, "d", "tblite:1", where=[]).dataset
     with pytest.raises(InputError, match="has no Sb"):
-        run(PacemakerFitMaker().make(dataset.id))
+        run(FitMaker().make(dataset.id))

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from gst_jobflow.documents import (
+    ActiveSet,
     Attempt,
     Cost,
     Cycle,
@@ -21,7 +22,7 @@ from gst_jobflow.documents import (
     Member,
     Operation,
     Potential,
-    PotentialFiles,
+    PotentialArtifacts,
     Rmse,
     RmseOfType,
     Study,
@@ -177,7 +178,12 @@ def add_potential(results: Results, dataset: Dataset, rng: np.random.Generator, 
             "test": Rmse(energy_meV_per_atom=18.25, force_meV_per_A=135.5),
         },
         rmse_by_config_type=by_type,
-        artifacts=PotentialFiles(
+        active_set=ActiveSet(atoms="well_fitted", max_gamma=93.4, share_above_1=0.012, n_atoms=5000),
+        config={
+            "functions": {"number_of_functions_per_element": 70},
+            "embedding": {"fs_parameters": [1, 1, 1, 0.5, 1, 0.75]},
+        },
+        artifacts=PotentialArtifacts(
             yaml=artifacts.put_bytes(b"synthetic yaml", "output_potential.yaml"),
             yace=artifacts.put_bytes(b"synthetic yace", "output_potential.yace"),
         ),

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import common
-from gst_jobflow.report import page
+from gst_jobflow.report.pages import study as page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 

@@ -17,7 +17,7 @@ from gst_jobflow.cli import common
 from gst_jobflow.documents import Label, pack
 from gst_jobflow.report import label_data
 from gst_jobflow.report.label_data import FORCE_EDGES_eV_A, collect_labels, quantile_eV_A
-from gst_jobflow.report.label_page import build_label_page
+from gst_jobflow.report.pages.labels import build_label_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.structures.composition import reduced_formula

@@ -8,7 +8,8 @@ import pytest
 from ase import Atoms
 from PIL import Image
 
-from gst_jobflow.report import palette, snapshots
+from gst_jobflow.report import palette
+from gst_jobflow.report.figures import snapshots
 
 from . import synthetic
 

@@ -78,7 +78,7 @@ def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project
 def test_the_server_is_asked_for_its_version_once_a_second(project, monkeypatch):
     asked = []
     monkeypatch.setattr("gst_jobflow.store.connect._kept", [])
-    monkeypatch.setattr("gst_jobflow.store.connect._require_current", asked.append)
+    monkeypatch.setattr("gst_jobflow.store.connect._ask", asked.append)
     monkeypatch.setattr("gst_jobflow.store.connect.ASKED_AGAIN_S", 3600.0)
     first = kept(project)
     assert kept(project) is first and asked == [first.database]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab, fit_barrier
 from gst_jobflow.devices.cell.build import (
@@ -28,7 +29,7 @@ from gst_jobflow.devices.cell.build import (
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
 from gst_jobflow.devices.cell.seam import Faces, keep_contact
 from gst_jobflow.devices.cell.spec import CrossPointSpec, IdRange, Layer, MushroomSpec, device_counts
-from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header, replacing
+from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -216,7 +217,7 @@ def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with replacing(path) as file:
+    with replacing(path) as part, part.open("wb") as file:
         if path.suffix != ".gz":
             yield file
             return
@@ -241,10 +242,8 @@ def _with_companions(
         "layers": layer_dicts(layers),
         "report": report,
     }
-    with replacing(files.groups_file) as file:
-        file.write("".join(f"{line}\n" for line in group_commands(groups)).encode("ascii"))
-    with replacing(files.about) as file:
-        file.write(json.dumps(about, indent=1).encode())
+    write_text(files.groups_file, "".join(f"{line}\n" for line in group_commands(groups)))
+    write_text(files.about, json.dumps(about, indent=1))
     return files
 
 

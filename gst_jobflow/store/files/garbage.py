@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.store.files.file_backends import StoredFile, Swept
+from gst_jobflow.store.files.artifacts import StoredFile, Swept
 from gst_jobflow.store.files.references import References, look
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def collect(
     begun = time.time()
     limit = _limit(database, begun - older_than_s)
     done = Collected(dry_run=dry_run)
-    backend = artifacts.backend
     with References() as first:
         tell("looking at documents and manifests")
         look(project, database, first)
@@ -98,7 +97,7 @@ def collect(
         for file in artifacts.stored():
             if not _is_garbage(file, first, limit, done):
                 continue
-            if dry_run or backend.trash(file.digest, limit):
+            if dry_run or artifacts.trash(file.digest, limit):
                 done.trashed, done.trashed_bytes = done.trashed + 1, done.trashed_bytes + file.size_bytes
             else:
                 done.left += 1
@@ -107,7 +106,7 @@ def collect(
         look(project, database, second)
         _empty_trash(artifacts, second, begun - grace_s, done)
     # whatever the age limit: content of an upload that goes on has no entry yet, and would be missing in it
-    swept: Swept = backend.sweep(min(limit, begun - DEFAULT_GRACE_S), dry_run=dry_run)
+    swept: Swept = artifacts.sweep(min(limit, begun - DEFAULT_GRACE_S), dry_run=dry_run)
     done.leftovers, done.leftover_bytes = swept.count, swept.size_bytes
     return done
 
@@ -143,11 +142,10 @@ def _is_garbage(file: StoredFile, references: References, limit: float, done: Co
 
 
 def _empty_trash(artifacts: ArtifactStore, references: References, before: float, done: Collected) -> None:
-    backend = artifacts.backend
-    for file in list(backend.trashed()):
+    for file in list(artifacts.trashed()):
         if references.kinds(file.digest):
-            done.taken_back += done.dry_run or backend.untrash(file.digest)
-        elif file.time < before and (done.dry_run or backend.delete_trashed(file.digest, before)):
+            done.taken_back += done.dry_run or artifacts.untrash(file.digest)
+        elif file.time < before and (done.dry_run or artifacts.delete_trashed(file.digest, before)):
             done.deleted, done.deleted_bytes = done.deleted + 1, done.deleted_bytes + file.size_bytes
         else:
             done.in_trash += 1

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.store.check import file_fields
-from gst_jobflow.store.files.gridfs_files import COLLECTIONS
 from gst_jobflow.store.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def look(project: Project, database: Database, table: References) -> None:
     for file in manifests(project, database):
         table.add(_hashes_in(file), MANIFESTS)
     for name in database.list_collection_names():
-        if not name.startswith("system.") and name not in COLLECTIONS:
+        if not name.startswith("system."):
             table.add(_hashes_of(database, name), name)
 
 

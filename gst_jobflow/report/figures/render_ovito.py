@@ -1,4 +1,4 @@
-"""The rendering process: `python -m gst_jobflow.report.render_ovito DIR` turns DIR/scene.npz into DIR/0.png, 1.png, …
+"""Render DIR/scene.npz into DIR/0.png, 1.png, …: `python -m gst_jobflow.report.figures.render_ovito DIR`.
 
 It runs alone because OVITO brings Qt and graphics drivers along; see `snapshots`.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gst_jobflow.report.snapshots import SCENE_FILE, frame_A, pixels
+from gst_jobflow.report.figures.snapshots import SCENE_FILE, frame_A, pixels
 
 
 def main(folder: Path) -> None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobflow import Flow, Job, Maker, Response, job
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.documents import Dataset, Potential, Study, now
+from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import PacemakerFitMaker
+from gst_jobflow.fitting.maker import FitMaker, fit_potential
+from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt import table
-from gst_jobflow.hyperopt.plan import Ending, SearchPlan, point_of
+from gst_jobflow.hyperopt.plan import Ending, SearchPlan, base_fit, plan_of, trial_config
+from gst_jobflow.hyperopt.propose import surrogate
 from gst_jobflow.hyperopt.rows import ENDED, best_row, front, trial_uuid
 from gst_jobflow.hyperopt.space import config_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.launch.attempts import failure_class_here
+from gst_jobflow.store import Results
+from gst_jobflow.store.context import continuation, job_results, job_uuid
 
 # failures that the next trial would meet as well, or that somebody wanted
 _OF_THE_PLACE = ("missing_program", "database", "disk_full", "cancelled", "interrupted", "walltime", "no_progress")
@@ -90,8 +92,6 @@ def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
     after
         Outputs of the trials that end before this one begins.
     """
-    from gst_jobflow.store.context import continuation, job_results
-
     results = job_results()
     results.update("studies", study_id, {"state": "running"}, {"state": "finished"})
     study = results.get(Study, study_id)
@@ -99,7 +99,7 @@ def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
         study = _begin(results, study, trial)
     if study.table[trial]["state"] == "running":
         ended = _fit(results, study, trial)
-        if isinstance(ended, Response):
+        if ended is None:
             return continuation(run_trial(study_id, trial, after))
         study = _write(results, study, trial, {**study.table[trial], **ended})
     return {key: study.table[trial].get(key) for key in ("trial", "state", "loss", "potential_id")}
@@ -108,10 +108,8 @@ def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
 @job
 def end_search(study_id: str, after: list[Any]) -> dict[str, Any]:
     """Write what a search found into its study, and its page."""
-    from gst_jobflow.store.context import job_results
-
     results = job_results()
-    return {"study_id": study_id, **finish(results, results.get(Study, study_id))}
+    return {"study_id": study_id, **end(results, results.get(Study, study_id))}
 
 
 def _begin(results: Results, study: Study, trial: int) -> Study:
@@ -133,8 +131,8 @@ def _begin(results: Results, study: Study, trial: int) -> Study:
     return _write(results, study, trial, row)
 
 
-def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Response:
-    """What the row of a trial says after its fit; a Response where the fit goes on in another job.
+def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | None:
+    """Return what the row of a trial says after its fit; None where the fit goes on in another job.
 
     Raises
     ------
@@ -142,19 +140,17 @@ def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | Respons
         What failed is not the trial's fault.
     """
     plan = plan_of(study)
-    maker = PacemakerFitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
+    maker = FitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
     try:
-        output = PacemakerFitMaker.make.original(maker, study.plan["dataset_id"])  # type: ignore[attr-defined]
+        potential = fit_potential(maker, study.plan["dataset_id"])
     except GstError as error:
         return _failed(results, error)
-    if isinstance(output, Response):
-        return output
-    potential = results.get(Potential, output["potential_id"])
-    errors = output["rmse"].get("test")
-    found = {"potential_id": potential.id, "n_functions": potential.n_functions}
+    if potential is None:
+        return None
+    values: dict[str, Any] = {"potential_id": potential.id, "n_functions": potential.n_functions}
     if potential.cost is not None:
-        found["wall_s"] = potential.cost.wall_s
-    return {**found, **table.outcome(plan.objective, errors, _cost(plan, potential))}
+        values["wall_s"] = potential.cost.wall_s
+    return {**values, **table.outcome(plan.objective, potential.rmse.get("test"), _cost(plan, potential))}
 
 
 def _cost(plan: SearchPlan, potential: Potential) -> float | None:
@@ -166,9 +162,6 @@ def _cost(plan: SearchPlan, potential: Potential) -> float | None:
 
 def _failed(results: Results, error: GstError) -> dict[str, Any]:
     """The row of a fit that failed; raises the error again where it is not the fit's fault or may pass."""
-    from gst_jobflow.launch.attempts import failure_class_here
-    from gst_jobflow.store.context import job_uuid
-
     kind = failure_class_here(error)
     if kind in _OF_THE_PLACE:
         raise error
@@ -189,8 +182,6 @@ def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> S
 
 def _unspooled(results: Results) -> Results:
     """Results whose updates are in no manifest: an end that is put in again later would end a search that goes on."""
-    from gst_jobflow.store import Results
-
     return Results(results.database, results.artifacts)
 
 
@@ -209,7 +200,7 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     kept = [row for row in study.table if row["state"] in ENDED]
     most = max((row["trial"] + 1 for row in kept), default=0)
     if n_fits < most or n_fits == len(kept):
-        raise InputError(f"search {study.id} has done {len(kept)} fits", f"give a larger number: -n {most + 8}")
+        raise InputError(f"search {study.id} has done {len(kept)} fits", f"give a larger number: --fits {most + 8}")
     rows = table.waiting_rows(n_fits)
     for row in kept:
         rows[row["trial"]] = row
@@ -223,50 +214,20 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     return plan
 
 
-def plan_of(study: Study) -> SearchPlan:
-    """The plan of a study."""
-    return SearchPlan.model_validate({key: study.plan[key] for key in study.plan if key in SearchPlan.model_fields})
-
-
-def base_fit(study: Study) -> FitConfig:
-    """What all fits of a study have in common."""
-    return FitConfig.model_validate(study.plan["fit"])
-
-
-def trial_config(study: Study, trial: int) -> FitConfig:
-    """The fit of a trial."""
-    return config_of(base_fit(study), point_of(plan_of(study).space, study.table[trial]["values"]))
-
-
-def finish(results: Results, study: Study) -> dict[str, Any]:
+def end(results: Results, study: Study) -> dict[str, Any]:
     """Write what a search found: the best, the front, the surrogate, the members; and its page."""
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.flows.demo import page_of
-    from gst_jobflow.report.page import build_study_page
-
-    results = _unspooled(results)
-    best, outcome = best_row(study.table), found(study)
+    outcome = outcome_of(study)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:
         if row.get("potential_id"):
             members.append({"collection": "potentials", "id": row["potential_id"], "role": f"fit {row['trial'] + 1}"})
-    values = {
-        "state": "finished" if best else "failed",
-        "members": members,
-        "outcome": outcome,
-        "finished_at": now().isoformat(),
-    }
-    results.update("studies", study.id, values)
-    study = results.get(Study, study.id)
-    page = build_study_page(results, study.id, page_of(find_project().root, study))
-    results.update("studies", study.id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+    state = "finished" if best_row(study.table) else "failed"
+    close_study(_unspooled(results), study.id, {"state": state, "members": members, "outcome": outcome})
     return {key: outcome.get(key) for key in ("best_trial", "best_loss", "best_potential_id")}
 
 
-def found(study: Study) -> dict[str, Any]:
-    """What a search found so far."""
-    from gst_jobflow.hyperopt.propose import surrogate
-
+def outcome_of(study: Study) -> dict[str, Any]:
+    """Return what a search found so far: numbers of fits, the best, the front, and the surrogate in numbers."""
     plan, rows = plan_of(study), study.table
     best = best_row(rows)
     ended = [row for row in rows if row["state"] in ENDED]

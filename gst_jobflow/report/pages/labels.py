@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.documents import now
-from gst_jobflow.report import label_figures, words
-from gst_jobflow.report.elements import Table, figure_of
-from gst_jobflow.report.figures import ordered_types
+from gst_jobflow.report import words
+from gst_jobflow.report.figures import labels as figures
 from gst_jobflow.report.label_data import OUTLIER_SCORE, quantile_eV_A
-from gst_jobflow.report.page import dots, template, write_page
+from gst_jobflow.report.pages.elements import Table, figure_of
+from gst_jobflow.report.pages.study import dots, template, write_page
+from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
     from gst_jobflow.report.label_data import Comparison, Errors, LabelData, MethodData
@@ -44,7 +45,7 @@ def build_label_page(data: LabelData, target: Path) -> Path:
         states=_states(data, names),
         reasons=_reasons(data, names),
         failures=figure_of(
-            label_figures.failures(data.methods, names), "Labels that failed or were set aside, by class.", "Bar chart"
+            figures.failures(data.methods, names), "Labels that failed or were set aside, by class.", "Bar chart"
         ),
         methods=[_method(each, names[each.fingerprint]) for each in drawn],
         errors=_all_errors(data, names),
@@ -232,18 +233,18 @@ def _method(data: MethodData, name: str) -> dict[str, Any]:
     if not len(data.columns):
         return {"name": name, "table": None}
     drawn = figure_of(
-        label_figures.energy_against_volume(data),
+        figures.energy_against_volume(data),
         "One point a converged label. Energies are less those of the atoms, by least squares over all of them.",
         "Scatter of energy against volume",
     )
     drawn += figure_of(
-        label_figures.force_distribution(data), "Atoms by the magnitude of their force.", "Distribution of forces"
+        figures.force_distribution(data), "Atoms by the magnitude of their force.", "Distribution of forces"
     )
     drawn += figure_of(
-        label_figures.energy_against_force(data), "Largest force of each label.", "Scatter of force against energy"
+        figures.energy_against_force(data), "Largest force of each label.", "Scatter of force against energy"
     )
     drawn += figure_of(
-        label_figures.minimum_distances(data),
+        figures.closest_contacts(data),
         "Closest contact of each labelled structure, periodic images included.",
         "Histogram of minimum distances",
     )
@@ -330,9 +331,9 @@ def _all_errors(data: LabelData, names: dict[str, str]) -> Table:
 
 def _comparison(found: Comparison, names: dict[str, str]) -> dict[str, Any]:
     drawn = figure_of(
-        label_figures.energy_parity(found, names), "Energies less those of the atoms.", "Parity plot of energies"
+        figures.method_energy_parity(found, names), "Energies less those of the atoms.", "Parity plot of energies"
     )
-    drawn += figure_of(label_figures.force_parity(found, names), "Force components.", "Parity plot of forces")
+    drawn += figure_of(figures.method_force_parity(found, names), "Force components.", "Parity plot of forces")
     rows = [[name, *_error_cells(found.by_config_type[name])] for name in ordered_types(list(found.by_config_type))]
     rows.append(["all", *_error_cells(found.errors)])
     table = Table(["config type", *_ERROR_COLUMNS], rows, frozenset(range(1, 6)), dots=dots())
@@ -354,6 +355,6 @@ def _cost(data: LabelData, names: dict[str, str]) -> dict[str, Any]:
         )
     heads = ["method", "in all", "median label", "longest", "grows with atoms to the power"]
     drawn = figure_of(
-        label_figures.cost(data.methods, names), "Wall time of converged labels, and what was fitted to it.", "Cost"
+        figures.cost(data.methods, names), "Wall time of converged labels, and what was fitted to it.", "Cost"
     )
     return {"table": Table(heads, rows, frozenset(range(1, 5))), "figures": drawn}

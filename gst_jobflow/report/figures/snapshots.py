@@ -193,7 +193,7 @@ def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     with tempfile.TemporaryDirectory(prefix="gst-render-") as name:
         folder = Path(name)
         write_scene(cells, folder / SCENE_FILE)
-        command = [sys.executable, "-m", "gst_jobflow.report.render_ovito", name]
+        command = [sys.executable, "-m", "gst_jobflow.report.figures.render_ovito", name]
         ended = run_program(command, folder, output=LOG_FILE, wall_limit_s=WALL_LIMIT_S)
         files = [folder / f"{index}.png" for index in range(len(cells))]
         if ended.returncode == 0 and all(file.is_file() for file in files):

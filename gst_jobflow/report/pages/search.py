@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gst_jobflow.report import words
-from gst_jobflow.report.elements import Table, figure_of
-from gst_jobflow.report.figures import PANEL_IN, _canvas, _legend_below, _png, _styled, _ticks
+from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
+from gst_jobflow.report.pages.elements import Table, figure_of
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Study
     from gst_jobflow.hyperopt.effects import Effect
     from gst_jobflow.hyperopt.plan import SearchPlan
 
-_START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
-
 
 def section(study: Study) -> dict[str, Any]:
     """What the template shows of a search."""
     from gst_jobflow.hyperopt.effects import effects
-    from gst_jobflow.hyperopt.maker import plan_of
+    from gst_jobflow.hyperopt.plan import plan_of
 
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
@@ -33,7 +29,9 @@ def section(study: Study) -> dict[str, Any]:
     )
     if plan.objective.speed != "none":
         drawn += figure_of(
-            front(study, plan), "Loss against cost; the line joins fits that no other beats in both.", "Pareto front"
+            pareto_front(study, plan),
+            "Loss against cost; the line joins fits that no other beats in both.",
+            "Pareto front",
         )
     for effect in found:
         drawn += figure_of(
@@ -118,80 +116,3 @@ def _table(study: Study, plan: SearchPlan) -> Table:
     cost_column = [cost_name(plan)] if costs else []
     columns = ["fit", "state", "from", *names, "loss", "energy (meV/atom)", "forces (meV/Å)", *cost_column, "potential"]
     return Table(columns, rows, frozenset({0, *range(3, len(columns) - 1)}))
-
-
-def cost_name(plan: SearchPlan) -> str:
-    """What the second objective is, with its unit."""
-    return "basis functions" if plan.objective.speed == "functions" else "MD (µs/atom/step)"
-
-
-@_styled
-def convergence(study: Study, plan: SearchPlan) -> bytes | None:
-    """Loss of each fit and the best so far."""
-    done = [row for row in study.table if row["state"] == "finished"]
-    if not done:
-        return None
-    figure = _canvas(*PANEL_IN)
-    axes = figure.subplots()
-    for name, colour, rows in (
-        (plan.start.capitalize(), _START, [row for row in done if row["trial"] < plan.n_start]),
-        ("proposed", _PROPOSED, [row for row in done if row["trial"] >= plan.n_start]),
-    ):
-        axes.plot(
-            [row["trial"] + 1 for row in rows], [row["loss"] for row in rows], "o", ms=5, color=colour, label=name
-        )
-    numbers = [row["trial"] + 1 for row in done]
-    axes.step(numbers, np.minimum.accumulate([row["loss"] for row in done]), where="post", color=_BEST, label="best")
-    failed = [row["trial"] + 1 for row in study.table if row["state"] == "failed"]
-    if failed:
-        axes.plot(failed, [max(row["loss"] for row in done)] * len(failed), "x", color=_FAILED, label="failed")
-    losses = [row["loss"] for row in done]
-    if max(losses) > 10 * min(losses):
-        axes.set_yscale("log")
-    axes.set(xlabel="fit", ylabel="loss", title="Convergence")
-    axes.xaxis.set_major_locator(_ticks(9, integer=True))
-    _legend_below(figure, axes)
-    return _png(figure)
-
-
-@_styled
-def dependence(study: Study, plan: SearchPlan, effect: Effect) -> bytes | None:
-    """Expected loss along one field."""
-    field = plan.space[effect.name]
-    place = plan.space.names.index(effect.name)
-    done = [row for row in study.table if row["state"] == "finished"]
-    losses = [row["loss"] for row in done]
-    figure = _canvas(*PANEL_IN)
-    axes = figure.subplots()
-    if field.choices is not None:
-        tried = [field.place(row["values"][place]) for row in done]
-        axes.plot(range(len(effect.values)), effect.losses, "_", ms=26, mew=2.2, color=_PROPOSED)
-        axes.set_xticks(range(len(effect.values)), [str(value) for value in effect.values])
-        axes.margins(x=0.25)
-    else:
-        tried = [row["values"][place] for row in done]
-        axes.plot(effect.values, effect.losses, color=_PROPOSED)
-        if "log" in field.scale:
-            axes.set_xscale("log")
-    axes.plot(tried, losses, "o", ms=4, color=_START, alpha=0.8, zorder=1)
-    if max(losses) > 10 * min(losses):
-        axes.set_yscale("log")
-    axes.set(xlabel=effect.name, ylabel="loss", title="Partial dependence")
-    return _png(figure)
-
-
-@_styled
-def front(study: Study, plan: SearchPlan) -> bytes | None:
-    """Loss against cost, with the front."""
-    from gst_jobflow.hyperopt.rows import front as trials_of_front
-
-    done = [row for row in study.table if row["state"] == "finished" and row.get("cost") is not None]
-    if not done:
-        return None
-    best = [study.table[trial] for trial in trials_of_front(study.table)]
-    figure = _canvas(*PANEL_IN)
-    axes = figure.subplots()
-    axes.plot([row["cost"] for row in done], [row["loss"] for row in done], "o", ms=5, color=_START)
-    axes.plot([row["cost"] for row in best], [row["loss"] for row in best], "o-", ms=5, color=_BEST)
-    axes.set(xlabel=cost_name(plan), ylabel="loss", title="Accuracy and speed")
-    return _png(figure)

@@ -1,7 +1,8 @@
-"""A whole search by its jobs, in a real database."""
+"""A whole search by its jobs, in a real database; its fits are a formula of their configuration."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,67 @@ from typing import Any
 import pytest
 
 from gst_jobflow.base.errors import GstError, InputError, MissingProgramError, RunError
-from gst_jobflow.documents import Dataset, Study
+from gst_jobflow.documents import ArtifactRef, Dataset, Potential, PotentialArtifacts, Rmse, Study, derive_id
 from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.flows import search as jobs
+from gst_jobflow.flows.search import HyperoptMaker, reopen
 from gst_jobflow.hyperopt import table
-from gst_jobflow.hyperopt.maker import HyperoptMaker, reopen
+from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.store import Results, ingest
-from tests.hyperopt.conftest import plan
+from gst_jobflow.store.context import job_results, job_uuid
 
 pytestmark = pytest.mark.mongo
+
+FIELDS = {"loss.kappa": {"low": 0.1, "high": 0.9}, "radial.rcut_A": {"low": 4.0, "high": 8.0}}
+NO_FILE = ArtifactRef(sha256="0" * 64, size_bytes=1, name="potential.yaml")
+
+
+def plan(**changes: Any) -> SearchPlan:
+    return SearchPlan(**{"space": {"fields": FIELDS}, "n_fits": 6, "n_start": 3, **changes})
+
+
+def errors_of(config: FitConfig) -> tuple[float, float]:
+    """Energy (meV/atom) and force (meV/Å) errors with a valley at kappa 0.4 and 6 Å."""
+    bowl = 8 * (config.loss.kappa - 0.4) ** 2 + (config.radial.rcut_A - 6.0) ** 2 / 4
+    return 5 * math.exp(bowl), 80 * math.exp(bowl)
+
+
+@pytest.fixture
+def dataset(results: Results) -> Dataset:
+    """A dataset's document; the formula does not read its members."""
+    found = Dataset(
+        _id="data", name="data", fingerprint="formula", elements=["Ge", "Sb", "Te"], n_members=10, n_atoms=100,
+        counts={"train": 8, "test": 2}, counts_by_config_type={}, reference_energies_eV={"Ge": 0, "Sb": 0, "Te": 0},
+        reference_energies_source="made up", split={"seed": 1}, members=NO_FILE,
+    )  # fmt: skip
+    results.add(found)
+    return found
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[FitConfig]:
+    """Replace pacemaker's fit by the formula; the configurations that were fitted, in their order."""
+    fitted: list[FitConfig] = []
+
+    def fit(maker: FitMaker, dataset_id: str, parent_id: str | None = None) -> Potential:
+        config = maker.config
+        fitted.append(config)
+        if config.radial.rcut_A > 8.2:
+            raise RunError("the loss is not finite", "read its output", "crash")
+        energy, force = errors_of(config)
+        content = config.model_dump(mode="json")
+        potential = Potential(
+            _id=derive_id("potential", content), name=maker.potential_name, dataset_id=dataset_id,
+            elements=list(config.elements), n_densities=3, n_functions=100, cutoff_A=config.radial.rcut_A,
+            rmse={"test": Rmse(energy_meV_per_atom=energy, force_meV_per_A=force)},
+            artifacts=PotentialArtifacts(yaml=NO_FILE, yace=NO_FILE), config=content, job_uuid=job_uuid(),
+        )  # fmt: skip
+        job_results().add(potential)
+        return potential
+
+    monkeypatch.setattr(jobs, "fit_potential", fit)
+    return fitted
 
 
 def stored(results: Results, dataset: Dataset, **changes: Any) -> HyperoptMaker:
@@ -80,12 +134,10 @@ def test_what_the_next_fit_would_meet_too_stops_the_search_instead_of_failing_ev
     monkeypatch: pytest.MonkeyPatch,
     error: GstError,
 ) -> None:
-    from gst_jobflow.fitting.maker import PacemakerFitMaker
-
-    def make(self: Any, dataset_id: str, parent_id: str | None = None) -> None:
+    def fit(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(PacemakerFitMaker.make, "original", make)
+    monkeypatch.setattr(jobs, "fit_potential", fit)
     maker = stored(results, dataset)
     with pytest.raises(type(error)):
         run(maker.make())
@@ -101,8 +153,6 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
 ) -> None:
     whole, cut = stored(results, dataset), stored(results, dataset)
     run(whole.make())
-
-    from gst_jobflow.hyperopt import maker as jobs
 
     fit = jobs._fit
 

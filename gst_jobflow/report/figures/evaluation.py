@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.figures import (
+from gst_jobflow.report.style import (
     PANEL_IN,
-    _canvas,
-    _legend_below,
-    _png,
-    _readable,
-    _styled,
-    _thinned,
+    canvas,
+    legend_below,
     ordered_types,
+    readable,
+    styled,
+    thinned,
+    to_png,
 )
 
 _SMALLEST = 1e-3
@@ -52,7 +52,7 @@ class EvaluationArrays:
         return 1e3 * np.sqrt([part.mean() for part in parts])
 
 
-@_styled
+@styled
 def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
     """Energy error against the reference energy."""
     error = 1e3 * (arrays.energy_pred - arrays.energy_ref)
@@ -60,7 +60,7 @@ def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
     return _residuals(arrays.energy_ref, error, arrays.config_type, labels, 4.5)
 
 
-@_styled
+@styled
 def force_residuals(arrays: EvaluationArrays) -> bytes | None:
     """Force error against the reference force, by component."""
     error = 1e3 * (arrays.force_pred - arrays.force_ref)
@@ -73,26 +73,26 @@ def _residuals(
 ) -> bytes | None:
     if not len(reference):
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
     for name in ordered_types(types.tolist()):
-        chosen = _thinned(np.flatnonzero(types == name))
+        chosen = thinned(np.flatnonzero(types == name))
         style: dict[str, Any] = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
         colour = palette.config_type(name)
-        axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=_readable(name), **style)
+        axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=readable(name), **style)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
+@styled
 def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
     """Error of each structure against its closest contact: where atoms are close, potentials are worst."""
     known = np.isfinite(arrays.min_distance_A)
     if not known.any():
         return None
-    figure = _canvas(PANEL_IN[0] * 2.2, PANEL_IN[1])
+    figure = canvas(PANEL_IN[0] * 2.2, PANEL_IN[1])
     energy = np.abs(1e3 * (arrays.energy_pred - arrays.energy_ref))
     panels = ((energy, "energy error (meV/atom)"), (arrays.force_rmse_meV_A(), "force RMSE (meV/Å)"))
     for axes, (error, label) in zip(figure.subplots(1, 2), panels, strict=True):
@@ -100,23 +100,23 @@ def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
             mask = known & (arrays.config_type == name)
             axes.plot(
                 arrays.min_distance_A[mask], np.maximum(error[mask], _SMALLEST), palette.marker(name), ms=4.5,
-                mfc=palette.config_type(name), mec="white", mew=0.3, alpha=0.85, label=_readable(name),
+                mfc=palette.config_type(name), mec="white", mew=0.3, alpha=0.85, label=readable(name),
             )  # fmt: skip
         axes.set(xlabel="closest contact in the structure (Å)", ylabel=label, yscale="log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
     figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-    _legend_below(figure, figure.axes[0])
-    return _png(figure)
+    legend_below(figure, figure.axes[0])
+    return to_png(figure)
 
 
-@_styled
+@styled
 def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
     """Force error against the cost of a step, one point a potential; better is to the lower left."""
     known = [row for row in rows if row.get("us_per_atom_step")]
     if len(known) < 2:
         return None
-    figure = _canvas(4.6, PANEL_IN[1])
+    figure = canvas(4.6, PANEL_IN[1])
     axes = figure.subplots()
     for row in known:
         x, y = row["us_per_atom_step"], row["force_rmse_meV_per_A"]
@@ -124,4 +124,4 @@ def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
         axes.annotate(row["potential"], (x, y), (6, 3), textcoords="offset points", fontsize=9)
     axes.margins(x=0.25, y=0.15)
     axes.set(xlabel="time a step (µs/atom, one rank)", ylabel="force RMSE (meV/Å)", title="Accuracy and speed")
-    return _png(figure)
+    return to_png(figure)

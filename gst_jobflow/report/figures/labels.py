@@ -8,112 +8,95 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.figures import (
-    PANEL_IN,
-    _canvas,
-    _histogram,
-    _legend_below,
-    _png,
-    _readable,
-    _styled,
-    _thinned,
-    _ticks,
-    ordered_types,
-)
 from gst_jobflow.report.label_data import FORCE_EDGES_eV_A
+from gst_jobflow.report.style import (
+    PANEL_IN,
+    canvas,
+    diagonal,
+    histogram,
+    legend_below,
+    ordered_types,
+    readable,
+    scatter,
+    styled,
+    thinned,
+    tick_locator,
+    to_png,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
     from gst_jobflow.report.label_data import Comparison, MethodData
 
-_GREY = "#5B6470"
 # bins of the force histogram that one step of the figure joins
 _JOINED = 8
 
 
-@_styled
+@styled
 def energy_against_volume(data: MethodData) -> bytes | None:
     """Energy per atom, less those of the atoms, against volume per atom; one point a converged label."""
     columns = data.columns
     good = np.isfinite(columns.volume_A3)
     if not good.any():
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
-    _scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
+    scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy above\nthat of the atoms (eV/atom)", title="Energy and volume")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
+@styled
 def energy_against_force(data: MethodData) -> bytes | None:
     """Largest force of a label against its energy per atom; outliers stand apart."""
     columns = data.columns
     good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
     if not good.any():
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
-    _scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
+    scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, types: np.ndarray, good: np.ndarray) -> None:
-    for name in ordered_types(types.tolist()):
-        chosen = _thinned(np.flatnonzero(good & (types == name)))
-        axes.plot(
-            x[chosen],
-            y[chosen],
-            palette.marker(name),
-            color=palette.config_type(name),
-            ms=4.5,
-            mew=0.4,
-            mec="white",
-            alpha=0.85,
-            label=_readable(name),
-            rasterized=True,
-        )
-
-
-@_styled
+@styled
 def force_distribution(data: MethodData) -> bytes | None:
     """Share of the atoms by magnitude of their force, one line a config type."""
     counts = {name: each for name, each in data.force_counts.items() if each.sum()}
     if not counts:
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     edges = FORCE_EDGES_eV_A[::_JOINED]
     used = np.zeros(len(edges) - 1, dtype=bool)
     for name in ordered_types(list(counts)):
         joined = counts[name].reshape(-1, _JOINED).sum(axis=1)
         used |= joined > 0
-        axes.stairs(joined / joined.sum(), edges, color=palette.config_type(name), lw=1.6, label=_readable(name))
+        axes.stairs(joined / joined.sum(), edges, color=palette.config_type(name), lw=1.6, label=readable(name))
     filled = np.flatnonzero(used)
     _logarithmic(axes.xaxis)
     axes.set_xlim(edges[filled[0]] / 1.5, edges[filled[-1] + 1] * 1.5)
     axes.set_ylim(bottom=0)
     axes.set(xlabel="force on an atom (eV/Å)", ylabel="share of the atoms", title="Forces")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
-def minimum_distances(data: MethodData) -> bytes | None:
+@styled
+def closest_contacts(data: MethodData) -> bytes | None:
     """Histogram of the closest contact of each labelled structure."""
     types = np.array(data.columns.config_types.list())
-    return _histogram(
+    return histogram(
         data.columns.min_distance_A, types, "closest contact in a structure (Å)", "labels", "Minimum distances"
     )
 
 
-@_styled
+@styled
 def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
     """Labels that are not converged by class, stacked by method."""
     classes: dict[str, np.ndarray] = {}
@@ -123,7 +106,7 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes |
     if not classes:
         return None
     shown = sorted(classes, key=lambda name: classes[name].sum())
-    figure = _canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
+    figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
     axes = figure.subplots()
     left = np.zeros(len(shown))
     for place, data in enumerate(methods):
@@ -135,13 +118,13 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes |
         left += widths
     for place, total in enumerate(left):
         axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [_readable(name) for name in shown])
+    axes.set_yticks(range(len(shown)), [readable(name) for name in shown])
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)
-    axes.xaxis.set_major_locator(_ticks(5, integer=True))
+    axes.xaxis.set_major_locator(tick_locator(5, integer=True))
     axes.set(xlabel="labels", title="Why labels are not converged")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
 def _logarithmic(axis: Axis) -> None:
@@ -158,17 +141,17 @@ def _colour(place: int) -> str:
     return palette.METHODS[place % len(palette.METHODS)]
 
 
-@_styled
+@styled
 def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
     """Wall time of a label against its number of atoms, and the power law through them, for each method."""
     timed = [(place, data) for place, data in enumerate(methods) if (data.columns.wall_s > 0).any()]
     if not timed:
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     for place, data in timed:
         columns = data.columns
-        chosen = _thinned(np.flatnonzero(columns.wall_s > 0))
+        chosen = thinned(np.flatnonzero(columns.wall_s > 0))
         sizes = columns.n_atoms[chosen]
         axes.plot(sizes, columns.wall_s[chosen], "o", ms=3.5, color=_colour(place), alpha=0.5, mew=0, rasterized=True)
         ends = np.array([sizes.min(), sizes.max()])
@@ -177,19 +160,19 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | Non
     _logarithmic(axes.xaxis)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="atoms", ylabel="wall time of a label (s)", title="Cost")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
-def energy_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+@styled
+def method_energy_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
     """Energies of one method against those of another, each less its own energies of the atoms."""
     rmse = f"RMSE {found.errors.energy_rmse_meV:.1f} meV/atom"
     return _parity(found.energy, found.config_types, "energy (eV/atom)", "Energies", rmse, found, names, 5.5)
 
 
-@_styled
-def force_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+@styled
+def method_force_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
     """Force components of one method against those of another."""
     rmse = f"RMSE {found.errors.force_rmse_meV_A:.1f} meV/Å"
     return _parity(found.force, found.force_config_types, "force component (eV/Å)", "Forces", rmse, found, names, 2.6)
@@ -207,30 +190,14 @@ def _parity(
 ) -> bytes | None:
     if not len(values):
         return None
-    figure = _canvas(4.4, 4.7)
+    figure = canvas(4.4, 4.7)
     axes = figure.subplots()
-    margin = 0.05 * max(float(np.ptp(values)), 1e-3)
-    limits = (values.min() - margin, values.max() + margin)
-    axes.plot(limits, limits, color=_GREY, lw=0.9, zorder=1)
-    for name in ordered_types(types.tolist()):
-        chosen = _thinned(np.flatnonzero(types == name))
-        axes.plot(
-            values[chosen, 0],
-            values[chosen, 1],
-            palette.marker(name),
-            ms=size,
-            mfc=palette.config_type(name),
-            mec="white",
-            mew=0.4 if size > 4 else 0.2,
-            alpha=0.85,
-            label=_readable(name),
-            rasterized=True,
-        )
+    diagonal(axes, float(values.min()), float(values.max()))
+    everything = np.ones(len(values), dtype=bool)
+    scatter(axes, values[:, 0], values[:, 1], types, everything, size, 0.4 if size > 4 else 0.2)
     axes.text(0.04, 0.96, rmse, transform=axes.transAxes, va="top", fontsize=9.5)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", title=title)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(_ticks(5))
+    axes.set_title(title)
     axes.set_xlabel(f"{names[found.reference]}\n{quantity}")
     axes.set_ylabel(f"{names[found.other]}\n{quantity}")
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)

@@ -1,18 +1,14 @@
-"""Figures of a report: one function a figure, each returns the bytes of a PNG, or None where there is nothing to draw.
-
-Panels are small (about 4 inches) and come as separate images, so that they stand beside each other on a screen and
-below each other, still readable, on a phone.
-"""
+"""Draw the figures of a device cycle: energy, temperature, order and heat through time and along z."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report import palette, words
+from gst_jobflow.report import palette
+from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,306 +16,19 @@ if TYPE_CHECKING:
 
     from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.documents import Trajectory
-    from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
+    from gst_jobflow.report.collect import CycleData
 
-DPI = 150
-PANEL_IN = (3.9, 3.3)
-WIDE_IN = 9.4
-_POINTS_SHOWN = 20_000
 # operations shorter than this share of the longest get more room than a common time axis would give them
 _SAME_SCALE = 5.0
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#5B6470",
-    "axes.labelcolor": "#1D2530",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E7EB",
-    "grid.linewidth": 0.7,
-    "xtick.color": "#5B6470",
-    "ytick.color": "#5B6470",
-    "xtick.labelcolor": "#1D2530",
-    "ytick.labelcolor": "#1D2530",
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.6,
-    "figure.constrained_layout.use": True,
-}
 
 
-def _canvas(width_in: float, height_in: float) -> Figure:
-    """A figure of its own, without pyplot's global state: pages are made in workers and in threads."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    """PNG bytes; the same figure gives the same bytes (no date, no version)."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _styled(draw: Any) -> Any:
-    """Draw with this module's style, leaving the caller's as it is."""
-    from functools import wraps
-
-    @wraps(draw)
-    def wrapper(*args: Any, **keywords: Any) -> bytes | None:
-        import matplotlib
-
-        with matplotlib.rc_context(_STYLE):
-            return draw(*args, **keywords)
-
-    return wrapper
-
-
-def _readable(config_type: str) -> str:
-    return config_type.replace("_", " ")
-
-
-def ordered_types(names: Sequence[str]) -> list[str]:
-    """Config types in the order of the palette, so that every figure lists them alike."""
-    present = set(names)
-    return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
-
-
-@_styled
-def compositions(rows: StructureRows) -> bytes | None:
-    """Structures by composition, stacked by config type."""
-    if not len(rows):
-        return None
-    formulas, types = np.array(rows.formula), np.array(rows.config_type)
-    names, counts = np.unique(formulas, return_counts=True)
-    # the most frequent ones; a page cannot name hundreds
-    shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
-    figure = _canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
-    axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for name in ordered_types(rows.config_type):
-        widths = np.array([np.sum((formulas == formula) & (types == name)) for formula in shown])
-        axes.barh(
-            range(len(shown)), widths, left=left, color=palette.config_type(name), label=_readable(name), height=0.7
-        )
-        left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [words.formula(formula) for formula in shown])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.14)
-    more = len(names) - len(shown)
-    axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
-    _legend_below(figure, axes)
-    return _png(figure)
-
-
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=1.2)
-
-
-@_styled
-def minimum_distances(rows: StructureRows) -> bytes | None:
-    """Histogram of the closest contact of each structure, by config type."""
-    return _histogram(
-        np.array(rows.min_distance_A, dtype=float),
-        np.array(rows.config_type),
-        "closest contact in a structure (Å)",
-        "structures",
-        "Minimum distances",
-    )
-
-
-@_styled
-def densities(rows: StructureRows) -> bytes | None:
-    """Histogram of the mass density of each structure, by config type."""
-    return _histogram(
-        np.array(rows.density_g_cm3, dtype=float),
-        np.array(rows.config_type),
-        "mass density (g/cm³)",
-        "structures",
-        "Densities",
-    )
-
-
-@_styled
-def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes | None:
-    """Largest force against energy of each converged label: what the potential is asked to learn.
-
-    Energies are less those of the atoms where `references_eV` has all elements: compositions then compare.
-    """
-    energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
-    force = np.array(rows.max_force_eV_A, dtype=float)
-    types = np.array(rows.config_type)
-    good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
-    if not good.any():
-        return None
-    figure = _canvas(*PANEL_IN)
-    axes = figure.subplots()
-    for name in ordered_types(rows.config_type):
-        chosen = np.flatnonzero(good & (types == name))
-        chosen = _thinned(chosen)
-        axes.plot(
-            energy[chosen],
-            force[chosen],
-            palette.marker(name),
-            color=palette.config_type(name),
-            ms=4.5,
-            mew=0.4,
-            mec="white",
-            alpha=0.85,
-            label=_readable(name),
-        )
-    if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
-        axes.set_yscale("symlog", linthresh=1.0)
-    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
-    axes.set_ylim(bottom=0)
-    _legend_below(figure, axes)
-    return _png(figure)
-
-
-def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
-    from gst_jobflow.structures.composition import parse_formula
-
-    found: dict[str, float] = {}
-    for formula in set(formulas):
-        counts = parse_formula(formula)
-        if set(counts) <= set(references_eV):
-            total = sum(number * references_eV[element] for element, number in counts.items())
-            found[formula] = total / sum(counts.values())
-    # some without: subtracting from the others only would tear the picture apart
-    complete = len(found) == len(set(formulas))
-    return np.array([found[formula] if complete else 0.0 for formula in formulas])
-
-
-def _histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> bytes | None:
-    finite = np.isfinite(values)
-    if not finite.any():
-        return None
-    figure = _canvas(*PANEL_IN)
-    axes = figure.subplots()
-    low, high = values[finite].min(), values[finite].max()
-    margin = max(0.05 * (high - low), 0.02 * abs(high), 1e-6)
-    bins = np.linspace(low - margin, high + margin, 31).tolist()
-    names = ordered_types(types[finite].tolist())
-    axes.hist(
-        [values[finite & (types == name)] for name in names],
-        bins=bins,
-        stacked=True,
-        color=[palette.config_type(name) for name in names],
-        label=[_readable(name) for name in names],
-        edgecolor="white",
-        linewidth=0.4,
-    )
-    _whole_numbers(axes)
-    axes.set(xlabel=x_label, ylabel=y_label, title=title)
-    _legend_below(figure, axes)
-    return _png(figure)
-
-
-def _whole_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-
-
-def _thinned(indices: np.ndarray) -> np.ndarray:
-    """At most `_POINTS_SHOWN` of `indices`, evenly drawn; always the same ones."""
-    if len(indices) <= _POINTS_SHOWN:
-        return indices
-    return np.sort(np.random.default_rng(0).choice(indices, _POINTS_SHOWN, replace=False))
-
-
-@_styled
-def energy_parity(parity: dict[str, Parity]) -> bytes | None:
-    """Predicted against reference energy per atom; test filled, train open."""
-    series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
-    return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
-
-
-@_styled
-def force_parity(parity: dict[str, Parity]) -> bytes | None:
-    """Predicted against reference force components; test on top of train."""
-    series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
-    return _parity(series, "force component (eV/Å)", "Forces", "meV/Å", 2.6)
-
-
-def _parity(
-    series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], quantity: str, title: str, unit: str, size: float
-) -> bytes | None:
-    everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
-    if not everything or not sum(len(values) for values in everything):
-        return None
-    figure = _canvas(4.6, 4.9)
-    axes = figure.subplots()
-    low, high = min(values.min() for values in everything), max(values.max() for values in everything)
-    margin = 0.05 * max(high - low, 1e-3)
-    limits = (low - margin, high + margin)
-    axes.plot(limits, limits, color="#5B6470", lw=0.9, zorder=1)
-    text = []
-    for split, (ref, pred, types) in series.items():
-        train = split == "train"
-        for name in ordered_types(types.tolist()):
-            chosen = _thinned(np.flatnonzero(types == name))
-            colour = palette.config_type(name)
-            axes.plot(
-                ref[chosen],
-                pred[chosen],
-                palette.marker(name),
-                ms=size,
-                mfc="none" if train else colour,
-                mec=colour if train else "white",
-                mew=0.7 if train else 0.4,
-                alpha=0.55 if train else 0.95,
-                zorder=2 if train else 3,
-                rasterized=True,
-            )
-        rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
-        text.append(f"{split} RMSE {rmse:.1f} {unit}")
-    axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
-    axes.set(xlim=limits, ylim=limits, aspect="equal", title=title)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(_ticks(5))
-    axes.set(xlabel=f"reference {quantity}", ylabel=f"predicted {quantity}")
-    _parity_legend(figure, series)
-    return _png(figure)
-
-
-def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-    from matplotlib.lines import Line2D
-
-    names = ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
-    handles = [
-        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=_readable(name))
-        for name in names
-    ]
-    dark = "#1D2530"
-    for split, face in (("train", "none"), ("test", dark)):
-        if split in series:
-            handles.append(Line2D([], [], ls="", marker="o", mfc=face, mec=dark, label=split))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handletextpad=0.2)
-
-
-@_styled
+@styled
 def cycle_overview(data: CycleData) -> bytes | None:
     """Potential energy, temperature and crystal-like fraction over the whole cycle, one column an operation."""
     steps = [(name, run) for name, run in data.steps if run.thermo.get("time_ps")]
     if not steps:
         return None
-    figure = _canvas(WIDE_IN, 6.6)
+    figure = canvas(WIDE_IN, 6.6)
     grid = _columns(figure, steps, 3)
     zero = steps[0][1].thermo.get("potential_eV", [0.0])[0]
     start = 0.0
@@ -340,7 +49,7 @@ def cycle_overview(data: CycleData) -> bytes | None:
         axes.set_ylim(bottom=0)
     figure.align_ylabels([row[0] for row in grid])
     figure.supxlabel("time (ps)", fontsize=10.5)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _own_time(times_ps: Sequence[float]) -> np.ndarray:
@@ -362,7 +71,7 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = figure.get_layout_engine()
-    assert isinstance(layout, ConstrainedLayoutEngine)  # as _canvas made it
+    assert isinstance(layout, ConstrainedLayoutEngine)  # as canvas made it
     layout.set(wspace=0.0, w_pad=0.02)
     widths = np.maximum(widths, 0.25)
     grid = figure.subplots(rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=widths)
@@ -374,14 +83,8 @@ def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> 
             axes.grid(color="white", linewidth=1.0)
             axes.tick_params(labelleft=column == 0, left=column == 0)
             axes.spines["left"].set_visible(column == 0)
-            axes.xaxis.set_major_locator(_ticks(int(ticks[column]), prune="upper"))
+            axes.xaxis.set_major_locator(tick_locator(int(ticks[column]), prune="upper"))
     return [list(row) for row in grid]
-
-
-def _ticks(at_most: int, **keywords: Any) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=at_most, steps=[1, 2, 2.5, 5, 10], **keywords)
 
 
 def _line(axes: Axes, time: np.ndarray, values: Any, colour: str) -> None:
@@ -442,7 +145,7 @@ def _profile(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
     return z, time, values
 
 
-@_styled
+@styled
 def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     """Temperature against z at several times of one operation."""
     profile = _profile(run)
@@ -451,7 +154,7 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     import matplotlib
 
     z, time, values = profile
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     colours = matplotlib.colormaps["cividis"]
     # heating only, up to the hottest moment: lines of the way down would lie on top of those of the way up
@@ -465,10 +168,10 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: heating")
     axes.set_ylim(bottom=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
-    return _png(figure)
+    return to_png(figure)
 
 
-@_styled
+@styled
 def temperature_map(data: CycleData) -> bytes | None:
     """Temperature as colour over time and z, for the whole cycle."""
     return _map(
@@ -479,7 +182,7 @@ def temperature_map(data: CycleData) -> bytes | None:
     )
 
 
-@_styled
+@styled
 def crystalline_map(data: CycleData) -> bytes | None:
     """Crystal-like fraction as colour over time and z, for the whole cycle."""
     return _map(
@@ -512,7 +215,7 @@ def _map(
     if not found or not any(np.isfinite(values).any() for values in found):
         return None
     top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
-    figure = _canvas(WIDE_IN, 3.6)
+    figure = canvas(WIDE_IN, 3.6)
     (row,) = _columns(figure, [(name, run) for name, run, _ in steps], 1)
     start, image = 0.0, None
     for axes, (name, run, profile) in zip(row, steps, strict=True):
@@ -535,7 +238,7 @@ def _map(
     figure.supxlabel("time (ps)", fontsize=10.5)
     if image is not None:
         figure.colorbar(image, ax=row, label=label, pad=0.01, aspect=30)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
@@ -546,7 +249,7 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     return np.concatenate([[centres[0] - (middle[0] - centres[0])], middle, [2 * centres[-1] - middle[-1]]])
 
 
-@_styled
+@styled
 def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes | None:
     """Crystal-like share in squares of x and z, a panel a state; dashed: the half-disc that the last pulse heated.
 
@@ -559,7 +262,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
     rows = -(-len(maps) // columns)
     _, first = maps[0]
     aspect = float(first.z_A[-1] / first.x_A[-1])
-    figure = _canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
+    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     image: Any = None
     heated = None
@@ -577,7 +280,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
         axes.set_ylabel("z (nm)")
     figure.supxlabel("x (nm)", fontsize=10.5)
     figure.colorbar(image, ax=grid, label="crystal-like fraction", pad=0.01, aspect=30)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _dome_of(run: Trajectory) -> dict[str, Any] | None:
@@ -601,13 +304,13 @@ def _outline(axes: Axes, dome: dict[str, Any]) -> None:
     axes.plot(x / 10 + radius * np.cos(angle), z / 10 + radius * np.sin(angle), "--", color="#D6453D", lw=1.4)
 
 
-@_styled
+@styled
 def dome_sizes(data: CycleData) -> bytes | None:
     """Size of the disordered dome over the time of each pulse that made one."""
     runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
     if not runs:
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     for place, (name, run) in enumerate(runs):
         series, colour = run.analysis["dome"], palette.METHODS[place % len(palette.METHODS)]
@@ -617,17 +320,17 @@ def dome_sizes(data: CycleData) -> bytes | None:
     axes.set(xlabel="time since the pulse began (ps)", ylabel="diameter of half-disc\nof same area (nm)")
     axes.set(title="Disordered dome")
     axes.set_ylim(bottom=0)
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
+@styled
 def pulse_energies(data: CycleData) -> bytes | None:
     """Energy added by the kicks of each pulse, summed up, against what was asked."""
     pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
     if not pulses:
         return None
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     for place, (name, run, asked_eV) in enumerate(pulses):
         time = np.array([kick.time_ps for kick in run.kicks])
@@ -648,17 +351,17 @@ def pulse_energies(data: CycleData) -> bytes | None:
         )
     axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
     axes.margins(y=0.1)
-    _legend_below(figure, axes)
-    return _png(figure)
+    legend_below(figure, axes)
+    return to_png(figure)
 
 
-@_styled
+@styled
 def run_overview(run: Trajectory) -> bytes | None:
     """Temperature and potential energy of one run that is not part of a cycle."""
     if not run.thermo.get("time_ps"):
         return None
     time = _own_time(run.thermo["time_ps"])
-    figure = _canvas(*PANEL_IN)
+    figure = canvas(*PANEL_IN)
     upper, lower = figure.subplots(2, 1, sharex=True)
     _line(upper, time, run.thermo.get("temperature_K"), "#C8451B")
     _line(lower, time, _per_atom(run, run.thermo.get("potential_eV", [0.0])[0]), "#0072B2")
@@ -667,4 +370,4 @@ def run_overview(run: Trajectory) -> bytes | None:
     lower.set(ylabel="ΔE pot.\n(eV/atom)", xlabel="time (ps)")
     upper.set_ylim(bottom=0)
     figure.align_ylabels()
-    return _png(figure)
+    return to_png(figure)

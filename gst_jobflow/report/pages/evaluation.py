@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.evaluation.evaluate import DATA_PREFIX
-from gst_jobflow.report import evaluation_figures, figures, palette, words
+from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import Parity
-from gst_jobflow.report.elements import Figure, Table, figure_of
-from gst_jobflow.report.evaluation_figures import EvaluationArrays
+from gst_jobflow.report.figures import evaluation as evaluation_figures
+from gst_jobflow.report.figures import study as study_figures
+from gst_jobflow.report.figures.evaluation import EvaluationArrays
+from gst_jobflow.report.pages.elements import Figure, Table, figure_of
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Study
@@ -109,14 +111,18 @@ def _figures(arrays: EvaluationArrays) -> list[Figure]:
             arrays.force_ref, arrays.force_pred, arrays.force_config_type,
         )
     }  # fmt: skip
-    made = evaluation_figures
     found = figure_of(
-        figures.energy_parity(parity), "Energy per atom less that of the free atoms.", "Parity plot of energies"
+        study_figures.energy_parity(parity), "Energy per atom less that of the free atoms.", "Parity plot of energies"
     )
-    found += figure_of(figures.force_parity(parity), "Force components.", "Parity plot of forces")
-    found += figure_of(made.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies")
-    found += figure_of(made.force_residuals(arrays), "Prediction less reference.", "Residuals of forces")
+    found += figure_of(study_figures.force_parity(parity), "Force components.", "Parity plot of forces")
     found += figure_of(
-        made.errors_by_distance(arrays), "One point a structure.", "Errors against minimum distance", wide=True
+        evaluation_figures.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies"
+    )
+    found += figure_of(evaluation_figures.force_residuals(arrays), "Prediction less reference.", "Residuals of forces")
+    found += figure_of(
+        evaluation_figures.errors_by_distance(arrays),
+        "One point a structure.",
+        "Errors against minimum distance",
+        wide=True,
     )
     return found

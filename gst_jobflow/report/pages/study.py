@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -13,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.report import figures, palette, search, words
+from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
-from gst_jobflow.report.elements import Figure, Table
-from gst_jobflow.report.elements import data_uri as _uri
-from gst_jobflow.report.elements import figure_of as _figure
-from gst_jobflow.report.evaluation import evaluation_section
-from gst_jobflow.report.snapshots import Snapshots, cycle_snapshots
+from gst_jobflow.report.figures import cycle as cycle_figures
+from gst_jobflow.report.figures import study as study_figures
+from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
+from gst_jobflow.report.pages import search
+from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
+from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import ArtifactRef, Trajectory
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
     from gst_jobflow.store import Results
 
 _RUNS_DRAWN = 6
@@ -84,18 +85,7 @@ def check_place(target: Path) -> None:
 def write_page(html: str, target: Path) -> Path:
     """Write the whole page or nothing: a reader never sees half of one."""
     check_place(target)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".page-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(html)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    write_text(target, html, mode=0o644)
     return target
 
 
@@ -131,7 +121,7 @@ def template(name: str) -> Any:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def read(part: str) -> str:
-        return (resources.files("gst_jobflow.report") / part).read_text("utf-8")
+        return (resources.files("gst_jobflow.report.pages") / part).read_text("utf-8")
 
     return Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
@@ -174,19 +164,21 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
     types, atoms = np.array(rows.config_type), np.array(rows.n_atoms)
     distance, density = np.array(rows.min_distance_A, dtype=float), np.array(rows.density_g_cm3, dtype=float)
     body = []
-    for name in figures.ordered_types(rows.config_type):
+    for name in ordered_types(rows.config_type):
         chosen = types == name
         body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
     # device cells are results, not training data: the table counts them, the figures do not
     rows = data.training
-    drawn = _figure(figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition")
-    drawn += _figure(
-        figures.minimum_distances(rows),
+    drawn = figure_of(
+        study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"
+    )
+    drawn += figure_of(
+        study_figures.minimum_distances(rows),
         "Closest contact in each structure, periodic images included.",
         "Histogram of minimum distances",
     )
-    drawn += _figure(figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
+    drawn += figure_of(study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
     return {"table": Table(columns, body, frozenset(range(1, 6)), dots=dots()), "figures": drawn}
 
 
@@ -207,13 +199,11 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
         return None
     states = ("converged", "failed", "quarantined")
     counts = Counter(zip(rows.config_type, rows.state, strict=True))
-    body = [
-        [name, *(f"{counts[name, state]:,}" for state in states)] for name in figures.ordered_types(rows.config_type)
-    ]
+    body = [[name, *(f"{counts[name, state]:,}" for state in states)] for name in ordered_types(rows.config_type)]
     methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
     reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
-    drawn = _figure(
-        figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
+    drawn = figure_of(
+        study_figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
         "What the potential learns from: one point a converged label.",
         "Scatter of labels",
     )
@@ -230,13 +220,13 @@ def _fit(data: StudyData) -> dict[str, Any] | None:
     potential = data.potential
     if potential is None:
         return None
-    drawn = _figure(
-        figures.energy_parity(data.parity),
+    drawn = figure_of(
+        study_figures.energy_parity(data.parity),
         "Energy per atom less the atoms' reference energies; open symbols: train, filled: test.",
         "Parity plot of energies",
     )
-    drawn += _figure(
-        figures.force_parity(data.parity),
+    drawn += figure_of(
+        study_figures.force_parity(data.parity),
         "Force components; open symbols: train, filled: test.",
         "Parity plot of forces",
     )
@@ -254,8 +244,8 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
     assert potential is not None  # _fit asked
     facts = [
         ("Elements", ", ".join(potential.elements)),
-        ("Densities P", str(potential.n_densities)),
-        ("Functions", words.number(potential.n_functions)),
+        ("Densities P", _densities(potential)),
+        ("Functions", _functions(potential)),
         ("Parameters", words.number(potential.n_parameters)),
         ("Cutoff", f"{potential.cutoff_A:g} Å"),
     ]
@@ -266,11 +256,37 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
             f"{element} {energy:.3f}".replace("-", "−") for element, energy in dataset.reference_energies_eV.items()
         )
         facts.append(("Reference energies", f"{energies} eV ({dataset.reference_energies_source})"))
+    if potential.active_set is not None:
+        facts.append(("Extrapolation grade", _grades(potential.active_set)))
     if potential.cost is not None:
         facts.append(
             ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
         )
     return facts
+
+
+def _densities(potential: Potential) -> str:
+    """Return the number of densities, with their exponents where the fit says them."""
+    pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
+    exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
+    return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
+
+
+def _functions(potential: Potential) -> str:
+    """Return the number of functions, and what the fit asked for where that is more."""
+    per_element = potential.config.get("functions", {}).get("number_of_functions_per_element", 0)
+    asked = per_element * len(potential.elements)
+    if asked <= potential.n_functions:
+        return words.number(potential.n_functions)
+    return f"{potential.n_functions:,} of {asked:,} asked for, which groups of elements share evenly; some have fewer"
+
+
+def _grades(active_set: ActiveSet) -> str:
+    chosen = "all atoms" if active_set.atoms == "all" else "the well fitted atoms"
+    return (
+        f"active set of {chosen} of the training set, on which gamma is at most {active_set.max_gamma:.3g} "
+        f"({100 * active_set.share_above_1:.2g} % of its {active_set.n_atoms:,} atoms above 1)"
+    )
 
 
 def _rmse(data: StudyData) -> Table | None:
@@ -282,7 +298,7 @@ def _rmse(data: StudyData) -> Table | None:
         return None
     by_type = {split: potential.rmse_by_config_type.get(split, {}) for split in splits}
     rows = []
-    for name in figures.ordered_types([name for each in by_type.values() for name in each]):
+    for name in ordered_types([name for each in by_type.values() for name in each]):
         row = [name]
         for split in splits:
             errors = by_type[split].get(name)
@@ -321,40 +337,43 @@ def _others(data: StudyData) -> Table | None:
 
 
 def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
-    drawn = _figure(
-        figures.cycle_overview(data),
+    drawn = figure_of(
+        cycle_figures.cycle_overview(data),
         "The whole cycle. Each column is one operation with its own stretch of the time axis; pulses carry the energy "
         "that was asked for and the one that was logged.",
         "Potential energy, temperature and crystal-like fraction against time",
         wide=True,
     )
-    maps = _figure(
-        figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature", wide=True
+    maps = figure_of(
+        cycle_figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature", wide=True
     )
-    maps += _figure(
-        figures.crystalline_map(data), "Crystal-like fraction along z over the cycle.", "Heat map of order", wide=True
+    maps += figure_of(
+        cycle_figures.crystalline_map(data),
+        "Crystal-like fraction along z over the cycle.",
+        "Heat map of order",
+        wide=True,
     )
     lines: list[Figure] = []
     for name, run in data.steps:
         if run.kicks or run.protocol == "RESET":
-            lines += _figure(
-                figures.temperature_lines(name, run),
+            lines += figure_of(
+                cycle_figures.temperature_lines(name, run),
                 f"{name}: temperature along z while it heats up; dashed: at the end.",
                 f"Profiles of {name}",
             )
-    lines += _figure(
-        figures.pulse_energies(data),
+    lines += figure_of(
+        cycle_figures.pulse_energies(data),
         "Kinetic energy put in (and taken out while cooling), added up from the log of every kick.",
         "Cumulative logged energy of the pulses",
     )
-    lines += _figure(
-        figures.dome_sizes(data),
+    lines += figure_of(
+        cycle_figures.dome_sizes(data),
         "The largest disordered patch, seen along y, while a dome is heated and cools; dotted: the diameter heated.",
         "Size of the disordered dome against time",
     )
     snapshots = cycle_snapshots(results, data)
-    domes = _figure(
-        figures.order_maps(snapshots.maps, data),
+    domes = figure_of(
+        cycle_figures.order_maps(snapshots.maps, data),
         "Crystal-like fraction of the mobile atoms over the whole depth; grey: the fixed barrier; dashed: what the "
         "last pulse heated.",
         "Maps of order in x and z",
@@ -369,8 +388,8 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "domes": domes,
         "lines": lines,
         "snapshots": snapshots,
-        "pictures": [(picture.title, _uri(picture.png)) for picture in snapshots.pictures],
-        "ordered": [(picture.title, _uri(picture.png)) for picture in snapshots.ordered],
+        "pictures": [(picture.title, data_uri(picture.png)) for picture in snapshots.pictures],
+        "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
         "legend": _legend(snapshots),
         "methods": sorted(methods),
         "kinds": [operation.kind for operation in data.cycle.operations],
@@ -434,7 +453,9 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
     columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
     drawn: list[Figure] = []
     for run in runs[:_RUNS_DRAWN]:
-        drawn += _figure(figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}")
+        drawn += figure_of(
+            cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}"
+        )
     return {"table": Table(columns, rows, frozenset({3, 4, 6, 7})), "figures": drawn}
 
 

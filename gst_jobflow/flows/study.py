@@ -1,0 +1,48 @@
+"""End a study: join the results to it, and write its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobflow import job
+
+from gst_jobflow.base.settings import find_project
+from gst_jobflow.documents import Study, now
+from gst_jobflow.report.pages.study import build_study_page
+from gst_jobflow.report.words import file_name
+from gst_jobflow.store import Results
+from gst_jobflow.store.context import job_results
+
+
+@job(name="page")
+def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]:
+    """Join results to a study and write its page.
+
+    Parameters
+    ----------
+    members
+        Role to (collection, id).
+
+    Returns
+    -------
+    dict
+        `study_id`, `page`.
+    """
+    results = job_results()
+    found = [{"collection": kind, "id": id, "role": role} for role, (kind, id) in members.items()]
+    page = close_study(results, study_id, {"members": found, "state": "finished"})
+    return {"study_id": study_id, "page": str(page)}
+
+
+def close_study(results: Results, study_id: str, values: dict[str, Any]) -> Path:
+    """Write the last values and the page of a study, and return where the page is."""
+    results.update("studies", study_id, {**values, "finished_at": now().isoformat()})
+    page = build_study_page(results, study_id, page_of(find_project().root, results.get(Study, study_id)))
+    results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+    return page
+
+
+def page_of(root: Path, study: Study) -> Path:
+    """Return where the page of a finished study is."""
+    return root / "reports" / f"{file_name(study.name, study.id)}-{study.id[:8]}.html"
