@@ -14,9 +14,10 @@ from gst_jobflow.importing.extxyz import read_extxyz
 from gst_jobflow.importing.files import first_bytes
 from gst_jobflow.importing.lammps import check_data, check_dump, read_data_file, read_dump
 from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.outcar import read_outcar
 from gst_jobflow.importing.pacemaker import read_pacemaker
 from gst_jobflow.importing.records import Record
-from gst_jobflow.importing.vasp import read_outcar, read_vasprun
+from gst_jobflow.importing.vasp import read_vasprun
 
 Reader = Callable[[Path, ImportOptions], Iterator[Record]]
 
