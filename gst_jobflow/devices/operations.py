@@ -54,6 +54,7 @@ class _Operation(StrictModel):
 
 
 class _Thermostatted(_Operation):
+    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
     duration_ps: float = Field(gt=0)
     damping_ps: float = Field(DAMPING_PS, gt=0, description="Of the Langevin thermostat; its friction slows diffusion")
 
@@ -120,7 +121,6 @@ class Rest(_Thermostatted):
     """Hold at a temperature; `relax` first takes close contacts out, as a freshly built cell needs."""
 
     kind: Literal["HOLD"] = "HOLD"
-    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
     relax: bool = False
 
     def stages(self) -> list[Stage]:
@@ -135,7 +135,6 @@ class Read(_Thermostatted):
     """
 
     kind: Literal["READ"] = "READ"
-    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
 
 
 Operation = Reset | Set | Rest | Read
