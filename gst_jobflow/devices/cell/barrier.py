@@ -80,13 +80,12 @@ def barrier_spec(spec: CrossPointSpec | MushroomSpec) -> HardSphereSpec:
     InputError
         As `plan.plan_device`.
     """
-    tiling, floors = barrier_tiling(spec), Floors.of(spec.min_contact_A)
+    tiling = barrier_tiling(spec)
     return HardSphereSpec(
         formula=format_formula(tiling.counts),
         n_atoms=sum(tiling.counts.values()),
         fixed_cell_A=tiling.box_A,
-        min_distances_A={"-".join(pair): floor for pair, floor in floors.pairs.items()},
-        min_distance_A=floors.other,
+        min_distance_A=Floors.of(spec.min_contact_A).other,
         seed=spec.seed,
     )
 

@@ -12,7 +12,14 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab
 from gst_jobflow.devices.cell.spec import Floors
-from gst_jobflow.structures.contacts import PairDistances, closest_pair, push_apart, scaled_min_distance, seam_distance
+from gst_jobflow.structures.contacts import (
+    PairDistances,
+    closest_pair,
+    push_apart,
+    scaled_min_distance,
+    seam_distance,
+    smallest_by_type,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -124,7 +131,7 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
     """
     moved = slab.positions.copy()
     largest_A = floors.largest_A
-    inside = _inside_A(slab, moved, largest_A)
+    inside = _inside(slab, floors)
     before = _contact_A(slab, moved, crystal)
     depth = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2])
 
@@ -132,7 +139,7 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
         near = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2]) < largest_A
         if not near.any():
             return np.inf
-        across = _allowed(slab.numbers[near], numbers, floors, 0.01)
+        across = _allowed(slab.numbers[near], numbers, floors, Floors({}, _NOTHING_A))
         return scaled_min_distance(_joined(slab, moved[near], crystal), across)
 
     for movable_A in (_MOVABLE_A, np.inf):
@@ -156,8 +163,7 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
     n_moved = int((way_A > _MOVED_A).sum())
     if n_moved:
         _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", n_moved, way_A.max())
-        inside = _inside_A(slab, moved, largest_A)
-    return Seam(moved, before, after, kept, inside, n_moved, float(way_A.max()))
+    return Seam(moved, before, after, kept, _inside_A(slab, moved, largest_A), n_moved, float(way_A.max()))
 
 
 def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
@@ -189,8 +195,22 @@ def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
     return closest_pair(_joined(slab, positions, np.empty((0, 3))), contact_A + 1.0)
 
 
-def _allowed(barrier: NDArray, crystal: NDArray, floors: Floors, inside_A: float) -> PairDistances:
-    """Return what atoms (by their numbers) keep: floors across the seam, in the barrier no less than `inside_A`."""
+def _inside(slab: Slab, floors: Floors) -> Floors:
+    """What pairs within the barrier keep: the floors, or what there is where it is less."""
+    from ase.data import chemical_symbols
+
+    asked = PairDistances([chemical_symbols[number] for number in slab.numbers], {}, 1.0)
+    pairs = list(itertools.product(enumerate(asked.elements), repeat=2))
+    for (i, first), (j, second) in pairs:
+        asked.matrix_A[i, j] = 1.01 * floors.of_pair(first, second)
+    found = smallest_by_type(_joined(slab, slab.positions, np.empty((0, 3))), asked)
+    # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
+    kept = {(a, b): min(floors.of_pair(a, b), 0.998 * found[i, j]) for (i, a), (j, b) in pairs if i <= j}
+    return Floors(kept, floors.other)
+
+
+def _allowed(barrier: NDArray, crystal: NDArray, across: Floors, inside: Floors) -> PairDistances:
+    """Return what barrier and crystal atoms, by their numbers, keep across the seam and inside the barrier."""
     from ase.data import chemical_symbols
 
     sides = (("barrier", barrier), ("crystal", crystal))
@@ -198,9 +218,6 @@ def _allowed(barrier: NDArray, crystal: NDArray, floors: Floors, inside_A: float
     allowed = PairDistances(names, {}, _NOTHING_A)
     for (i, first), (j, second) in itertools.product(enumerate(allowed.elements), repeat=2):
         (one, element), (other, its) = first.split(), second.split()
-        if one != other:
-            allowed.matrix_A[i, j] = floors.of_pair(element, its)
-        elif one == "barrier":
-            # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
-            allowed.matrix_A[i, j] = min(floors.of_pair(element, its), 0.998 * inside_A)
+        if one != other or one == "barrier":
+            allowed.matrix_A[i, j] = (across if one != other else inside).of_pair(element, its)
     return allowed

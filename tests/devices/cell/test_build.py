@@ -78,17 +78,19 @@ def test_the_crystal_is_not_touched(device):
     assert d.min() == pytest.approx(2.9618, abs=1e-4)
 
 
-def test_no_contact_is_below_that_of_its_pair(spec, device):
+def test_no_contact_across_the_seam_is_below_that_of_its_pair(spec, device):
     i, j, d = neighbor_list("ijd", device.atoms, 3.0)
+    across = device.atoms.get_tags()[i] != device.atoms.get_tags()[j]
+    symbols, shortest = device.atoms.get_chemical_symbols(), {}
+    for first, second, distance in zip(i[across], j[across], d[across], strict=True):
+        pair = "-".join(sorted((symbols[first], symbols[second])))
+        shortest[pair] = min(shortest.get(pair, 9.0), distance)
     assert device.report["seam_contact_before_A"] < 2.4
-    symbols = np.array(device.atoms.get_chemical_symbols())
-    shortest = {"-".join(sorted(pair)): 9.0 for pair in zip(symbols[i], symbols[j], strict=True)}
-    for pair, distance in zip(zip(symbols[i], symbols[j], strict=True), d, strict=True):
-        shortest["-".join(sorted(pair))] = min(shortest["-".join(sorted(pair))], distance)
-    # a bond of two tellurium atoms is longer than one of two germanium atoms
-    assert shortest["Te-Te"] > 2.6 > shortest["Ge-Ge"]
-    for pair, distance in shortest.items():
-        assert distance >= MIN_CONTACTS_A[pair] * 0.998, pair
+    # seams of this cell lie in the gaps between planes of tellurium: a bond of two of them is longer than of others
+    assert shortest["Te-Te"] >= 2.7 > shortest["Ge-Te"] >= 2.5
+    assert all(distance >= MIN_CONTACTS_A[pair] for pair, distance in shortest.items())
+    # inside the barrier, which was made with 2.5 Å for all pairs, nothing came nearer than it was or than its floor
+    assert d.min() >= 2.4 * 0.998
 
 
 def test_one_contact_for_all_pairs_is_kept_as_before(spec, barrier):
