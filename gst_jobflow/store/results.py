@@ -11,7 +11,7 @@ from gst_jobflow.base.disk import is_full
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.store import manifest
-from gst_jobflow.store.connect import denials
+from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
 
