@@ -49,7 +49,7 @@ def fill(template: str, values: dict[str, str]) -> str:
     return _BLANK.sub(lambda match: values[match.group(1)], template)
 
 
-def render(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
+def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
     """Return the text of every config file of `profile` for the project at `root`.
 
     Parameters
@@ -96,7 +96,7 @@ def environment(project: Project) -> dict[str, str]:
 def _write(project: Project, names: set[str]) -> list[Path]:
     if any(character in str(project.root) for character in "\n\r"):
         raise InputError(f"a line break in the project's path {str(project.root)!r}", "rename the folder")
-    texts = render(project.settings.profile, project.root, connection(project), Path(sys.executable).parent)
+    texts = render_config(project.settings.profile, project.root, connection(project), Path(sys.executable).parent)
     folder = project.fw_configs_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

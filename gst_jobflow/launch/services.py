@@ -380,7 +380,6 @@ class LocalMongod:
             self.log_file.replace(self.log_file.with_suffix(".log.old"))
 
     def _refresh_configs(self) -> None:
-
         changed = write_connection_configs(self.project)
         if changed:
             self._notes.append(f"wrote {', '.join(file.name for file in changed)} in {self.project.fw_configs_dir}")

@@ -17,7 +17,7 @@ from gst_jobflow.launch.configs import (
     SECRET_FILES,
     environment,
     fill,
-    render,
+    render_config,
     write_configs,
     write_connection_configs,
 )
@@ -30,7 +30,9 @@ SECRET = "s3:#'\"{}$x"
 
 
 def texts(profile, where=None, root=Path("/a project/it's")):
-    return render(profile, root, where or Connection("gst", 5.0, None, 27217, "gst", SECRET), Path("/opt/my env/bin"))
+    return render_config(
+        profile, root, where or Connection("gst", 5.0, None, 27217, "gst", SECRET), Path("/opt/my env/bin")
+    )
 
 
 @pytest.mark.parametrize("profile", PROFILES)
