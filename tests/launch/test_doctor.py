@@ -8,7 +8,7 @@ from gst_jobflow.base.errors import GstError, MissingProgramError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import CheckContext, Check, CheckResult, Entry, can_run, checks, run_check
+from gst_jobflow.launch.doctor import Check, CheckContext, CheckResult, Entry, can_run, checks, run_check
 
 
 def asked(project=None, profile="laptop"):
