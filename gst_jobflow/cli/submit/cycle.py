@@ -45,7 +45,6 @@ def command(
 
     Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
     """
-
     if device not in ("cross-point", "mushroom"):
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
     if state is not None and programme is None:
