@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RMSD_CUTOFF = 0.17
+CRYSTAL_LIKE = (
+    f"a Te atom is crystal-like where its Te neighbours match fcc or hcp (polyhedral template matching, RMSD below "
+    f"{RMSD_CUTOFF:g}), another atom where at least four of its six nearest Te atoms are; fractions count mobile atoms"
+)
+"""What crystal-like means, to be printed beside every number of it. The reference paper's own measure, similarity of
+SOAP vectors above 0.57, is another one and gives other fractions."""
 ANION = "Te"
 #: a cation site of these crystals is an octahedron of anions
 _OCTAHEDRON, _NEEDED = 6, 4
