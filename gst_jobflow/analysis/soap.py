@@ -108,7 +108,8 @@ def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None
         said = ", ".join(f"{name} of {'-'.join(each)}" for name, each in kinds.items())
         raise InputError(f"the reference crystals have different elements: {said}", "take one composition")
     elements = next(iter(kinds.values()))
-    random, vectors = np.random.default_rng(seed), {}
+    random = np.random.default_rng(seed)
+    vectors: dict[str, dict[str, NDArray]] = {}
     for name, atoms in crystals.items():
         _check(atoms, options, elements)
         symbols = np.array(atoms.get_chemical_symbols())
