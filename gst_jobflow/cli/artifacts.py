@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.store.check import check_files, check_stored
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.files.garbage import collect
+from gst_jobflow.store.files.references import References, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +23,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 app = typer.Typer(no_args_is_help=True, help="List, check and clean up the files that documents name.")
 
@@ -26,8 +31,6 @@ _UNNAMED = "(nothing)"
 
 
 def _open() -> tuple[Project, Database, ArtifactStore]:
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
     project = open_project()
     database = connect(project)
@@ -42,7 +45,6 @@ def seconds(text: str) -> float:
     InputError
         It is none.
     """
-    from gst_jobflow.base.errors import InputError
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
@@ -82,7 +84,6 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-    from gst_jobflow.store.files.references import References, look
 
     with References() as references:
         look(project, database, references)
@@ -133,7 +134,6 @@ def du(as_json: JsonOption = False) -> None:
 @app.command()
 def check(as_json: JsonOption = False) -> None:
     """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check_files, check_stored
 
     _, database, artifacts = _open()
     findings = [*check_files(database, artifacts), *check_stored(artifacts)]
@@ -161,7 +161,6 @@ def gc(
 
     They go to the trash first, and a later run deletes them from there if nobody has missed them.
     """
-    from gst_jobflow.store.files.garbage import collect
 
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.archive.backup import backup as write
+from gst_jobflow.archive.backup import restore as read
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.check import check as find
+from gst_jobflow.store.check import check_attempts
+from gst_jobflow.store.connect import connect, connection, explain
+from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.backup import BackupManifest
@@ -35,7 +44,6 @@ TakeOver = Annotated[
 @app.command()
 def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
     """Start the database if it does not run, and prepare it; safe to repeat."""
-    from gst_jobflow.launch.services import LocalMongod
 
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
@@ -51,7 +59,6 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
 @app.command()
 def down(as_json: JsonOption = False) -> None:
     """Stop the database that `gst db up` started; the data is kept. External ones are left alone."""
-    from gst_jobflow.launch.services import LocalMongod
 
     status = LocalMongod(open_project()).down()
     status.problem = ""
@@ -61,7 +68,6 @@ def down(as_json: JsonOption = False) -> None:
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Say whether the database runs and how much it holds; exits 0 when it runs, 1 when not."""
-    from gst_jobflow.launch.services import LocalMongod
 
     found = LocalMongod(open_project()).status()
     _show(found, as_json)
@@ -75,7 +81,6 @@ def migrate(as_json: JsonOption = False) -> None:
 
     Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
     """
-    from gst_jobflow.store.schema.migrate import migrate as apply
 
     project = open_project()
     with _explained(project):
@@ -99,7 +104,6 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check as find
 
     project = open_project()
     with _explained(project):
@@ -115,8 +119,6 @@ def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a way out."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.store.connect import connection, explain
-
     try:
         with disk_in_words():
             yield
@@ -127,10 +129,6 @@ def _explained(project: Project) -> Iterator[None]:
 
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
-    from gst_jobflow.launch.recover import recover
-    from gst_jobflow.store.check import check_attempts
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.schema.migrate import migrate as apply
 
     done = apply(project)
     database = connect(project)
@@ -175,7 +173,6 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
-    from gst_jobflow.archive.backup import backup as write
 
     project = open_project()
     with _explained(project):
@@ -197,8 +194,6 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup into this project's database and files; it is checked before anything is touched."""
-    from gst_jobflow.archive.backup import restore as read
-    from gst_jobflow.base.errors import InputError
 
     project = open_project()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import (
     JsonOption,
     TagOption,
@@ -19,11 +21,35 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.devices.cell import (
+    CrossPointSpec,
+    MushroomSpec,
+    barrier_tiling,
+    build_device,
+    check_cutoff,
+    device_counts,
+)
+from gst_jobflow.devices.cell.crystal import motif_of
+from gst_jobflow.devices.cell.files import check_room, layer_dicts, write_device
+from gst_jobflow.devices.cell.replicate import column_of, write_replicated
+from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING, hard_sphere_barrier, read_barrier
+from gst_jobflow.devices.cell_maker import (
+    DeviceCellMaker,
+    check_potential,
+    check_stored,
+    melt_quench_stages,
+    store_cell,
+)
+from gst_jobflow.devices.restart import write_restart
+from gst_jobflow.documents import Potential
+from gst_jobflow.launch.workflow import submit
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
 
 app = typer.Typer(
     no_args_is_help=True, help="Device cells with a frozen amorphous barrier; by default the paper's, atom by atom."
@@ -98,8 +124,6 @@ def cross_point(
 
     Example: gst structures device cross-point --repeat 12x7x4 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.devices.cell import CrossPointSpec
 
     values = {
         "formula": formula,
@@ -161,8 +185,6 @@ def mushroom(
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.devices.cell import MushroomSpec
 
     values = {
         "formula": formula,
@@ -207,7 +229,6 @@ class _Request:
 
     def carry_out(self) -> None:
         """Submit the melt-quench, or make the cell now."""
-        from gst_jobflow.base.errors import InputError
 
         self._check()
         if self.potential is not None:
@@ -218,8 +239,6 @@ class _Request:
                 "what is the barrier made of?",
                 "--potential ID melts and quenches it, --barrier takes a file, a structure id or hard-sphere",
             )
-        from gst_jobflow.devices.cell import check_cutoff
-        from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING
 
         check_cutoff(self.spec, self.cutoff_A)
         if self.output is not None:
@@ -235,7 +254,6 @@ class _Request:
             _show(made)
 
     def _check(self) -> None:
-        from gst_jobflow.base.errors import InputError, nearest
 
         if self.format not in ("data", "replicate"):
             raise InputError(f"no format '{self.format}'", nearest(self.format, ["data", "replicate"]))
@@ -252,17 +270,12 @@ class _Request:
             )
 
     def _check_room(self, output: Path) -> None:
-        from gst_jobflow.devices.cell import device_counts
-        from gst_jobflow.devices.cell.files import check_room
-        from gst_jobflow.devices.cell.replicate import column_of
 
         spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
         """The amorphous material, and what it is in words."""
-        from gst_jobflow.devices.cell.replicate import column_of
-        from gst_jobflow.devices.cell.source import HARD_SPHERE, hard_sphere_barrier, read_barrier
 
         if barrier == HARD_SPHERE:
             spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
@@ -275,9 +288,6 @@ class _Request:
         return [element.strip() for element in self.elements.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
-        from gst_jobflow.devices.cell.files import layer_dicts, write_device
-        from gst_jobflow.devices.cell.replicate import write_replicated
-        from gst_jobflow.devices.restart import write_restart
 
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:
@@ -301,10 +311,6 @@ class _Request:
         }
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
-        from gst_jobflow.devices.cell import build_device
-        from gst_jobflow.devices.cell.files import layer_dicts
-        from gst_jobflow.devices.cell_maker import check_stored, store_cell
-        from gst_jobflow.store import Results
 
         check_stored(self.spec)
         results = Results.open(open_project())
@@ -319,12 +325,6 @@ class _Request:
         }
 
     def _submit(self, which: str) -> None:
-        from gst_jobflow.devices.cell import barrier_tiling, device_counts
-        from gst_jobflow.devices.cell_maker import DeviceCellMaker, check_potential, check_stored
-        from gst_jobflow.documents import Potential
-        from gst_jobflow.launch.workflow import submit
-        from gst_jobflow.store import Results
-        from gst_jobflow.store.lineage import locate
 
         project = open_project()
         results = Results.open(project)
@@ -351,9 +351,6 @@ class _Request:
 
 
 def _from_database(barrier: str) -> Atoms:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.atoms import load_atoms
 
     if chosen_project() is None:
         raise InputError(
@@ -364,8 +361,6 @@ def _from_database(barrier: str) -> Atoms:
 
 
 def _stages(text: str) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.devices.cell_maker import melt_quench_stages
 
     try:
         melt_K, melt_ps, quench_ps = (float(part) for part in text.split(","))
@@ -391,8 +386,6 @@ def _sized(barrier_thickness: float | None, repeat: str | None) -> dict[str, Any
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:
     """The specification with as many cells as come nearest to a size in nm."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.devices.cell.crystal import motif_of
 
     if size is None:
         return spec

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli import device, structures_gamma, structures_import, structures_sample
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
+from gst_jobflow.flows.structures import CrystalSpec, crystal_family, hard_sphere_family
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make structures (hard-sphere random ones, crystals, device cells), import them, choose what to label.",
+    help="Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
 )
 app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
@@ -53,7 +59,6 @@ def hard_sphere(
 
     Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 2.4
     """
-    from gst_jobflow.flows.structures import hard_sphere_family
 
     spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
     _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
@@ -77,7 +82,6 @@ def crystal(
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
-    from gst_jobflow.flows.structures import CrystalSpec, crystal_family
 
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
     spec = _checked(
@@ -89,8 +93,6 @@ def crystal(
 def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
     pairs: dict[str, float] = {}
     everywhere = {}
@@ -120,7 +122,6 @@ def _spec(
 
 
 def _checked(model: Any, values: dict[str, Any]) -> Any:
-    from gst_jobflow.base.strict import checked
 
     return checked(model, values)
 
@@ -135,8 +136,6 @@ def _deliver(
     if output is not None:
         _write(family, config_type, output)
         return
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.atoms import structure_document
 
     results = Results.open(open_project())
     documents = [
@@ -153,8 +152,6 @@ def _deliver(
 
 def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
     from ase.io import write
-
-    from gst_jobflow.base.errors import InputError
 
     images = []
     for atoms, source in family:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import (
     IterationOption,
     JsonOption,
@@ -20,6 +22,12 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.importing.formats import known_format
+from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
+from gst_jobflow.importing.options import type_map as read_type_map
+from gst_jobflow.importing.run import import_files
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.outcome import Outcome
@@ -85,13 +93,6 @@ def command(
     """
     from dataclasses import asdict
 
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.importing.formats import known_format
-    from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
-    from gst_jobflow.importing.options import type_map as read_type_map
-    from gst_jobflow.importing.run import import_files
-    from gst_jobflow.store import Results
-
     values: dict[str, Any] = {
         **_method_values(method, method_name),
         "config_types": config_type_map(config_type or []),
@@ -121,10 +122,6 @@ def command(
 
 def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
     import yaml
-
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.labelling.method import Method
 
     if file is not None and name is not None:
         raise InputError("--method and --method-name say the same thing twice", "give one of them")

@@ -15,12 +15,13 @@ from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.keys import CANCEL_SIGNAL
 from gst_jobflow.launch.launches import reservation_of
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import launchpad
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store import Results
 
 WAITING = ("READY", "WAITING", "RESERVED")
 
@@ -110,8 +111,6 @@ def _each(
     states: Sequence[str],
     change: Callable[[Results, LaunchPad, dict[str, Any]], str],
 ) -> list[Changed]:
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.connect import launchpad
 
     results, pad = Results.open(project), launchpad(project)
     where: dict[str, Any] = {} if fw_ids is None else {"fw_id": {"$in": list(fw_ids)}}

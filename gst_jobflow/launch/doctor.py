@@ -18,12 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import die_with_parent, end_group
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.labelling.ase_calculator import tblite_backend
+from gst_jobflow.labelling.calculators import found
+from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
+from gst_jobflow.labelling.vasp import find_command
 from gst_jobflow.launch.configs import CLUSTERS
+from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
+from gst_jobflow.launch.services import LocalMongod, find_mongod
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect, connection, external_uri
 
 if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project, Settings
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.dynamics.engine import LammpsEngine
 
 log = logging.getLogger(__name__)
@@ -159,7 +170,6 @@ def checks(
     list of Check
         In the order of the table.
     """
-    from gst_jobflow.base.settings import Settings
 
     settings = project.settings if project else Settings()
     asked = Asked(project, settings, profile or settings.profile)
@@ -200,7 +210,6 @@ def can_run(found: Sequence[Check]) -> bool:
 
 def python(asked: Asked) -> Found:
     """This Python and this package."""
-    from gst_jobflow import __version__
 
     return Found(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
@@ -255,8 +264,6 @@ def memory(asked: Asked) -> Found:
 
 def mongod_program(asked: Asked) -> Found:
     """The server program, where the project runs its own."""
-    from gst_jobflow.launch.services import find_mongod
-    from gst_jobflow.store.connect import external_uri
 
     if asked.project and external_uri(asked.project) is not None:
         return Found("not needed: external MongoDB")
@@ -267,7 +274,6 @@ def mongod_program(asked: Asked) -> Found:
 
 def database(asked: Asked) -> Found:
     """The server answers to our name."""
-    from gst_jobflow.launch.services import LocalMongod
 
     status = LocalMongod(asked.need_project()).status()
     if not status.running:
@@ -277,7 +283,6 @@ def database(asked: Asked) -> Found:
 
 def launchpad(asked: Asked) -> Found:
     """FireWorks' launchpad is prepared."""
-    from gst_jobflow.store.connect import connect
 
     base = connect(asked.need_project())
     try:
@@ -292,8 +297,6 @@ def job_store(asked: Asked) -> Found:
     """jobflow's outputs can be written and read."""
     from bson import ObjectId
     from pymongo.errors import PyMongoError
-
-    from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
     base = connect(asked.need_project())
     try:
@@ -312,7 +315,6 @@ def job_store(asked: Asked) -> Found:
 
 def reachable_from_nodes(asked: Asked) -> Found:
     """Whether compute nodes can reach the database."""
-    from gst_jobflow.store.connect import connection
 
     where = connection(asked.need_project())
     if not where.external:
@@ -352,7 +354,6 @@ def lammps(asked: Asked) -> Found:
 
 def pacemaker(asked: Asked) -> Found:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
@@ -371,8 +372,6 @@ def tblite(asked: Asked) -> Found:
     """A single point of GFN1-xTB on two atoms."""
     from ase import Atoms
 
-    from gst_jobflow.labelling.ase_calculator import tblite_backend
-
     # a cell wide enough that Gamma-only is harmless
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
@@ -384,14 +383,12 @@ def tblite(asked: Asked) -> Found:
 
 def calculators(asked: Asked) -> Found:
     """ASE calculators that labels know by name; none is needed."""
-    from gst_jobflow.labelling.calculators import found
 
     return Found(", ".join(found()))
 
 
 def cp2k(asked: Asked) -> Found:
     """CP2K and its data files."""
-    from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
 
     wanted = asked.settings.cp2k
     found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
@@ -406,7 +403,6 @@ def vasp(asked: Asked) -> Found:
     wanted = asked.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
-    from gst_jobflow.labelling.vasp import find_command
 
     find_command(wanted.command)
     root = wanted.potcar_dir or os.environ.get("PMG_VASP_PSP_DIR")
@@ -432,7 +428,6 @@ def slurm(asked: Asked) -> Found:
 
 def queue_settings(asked: Asked) -> Found:
     """SLURM would take a job of each category."""
-    from gst_jobflow.launch.doctor_queue import refused_categories
 
     slurm(asked)
     project = _with_queue(asked)
@@ -447,7 +442,6 @@ def queue_settings(asked: Asked) -> Found:
 
 def queue_job(asked: Asked) -> Found:
     """A real job through the queue finds the project and its database."""
-    from gst_jobflow.launch.doctor_queue import run_test_job
 
     slurm(asked)
     project = _with_queue(asked)
@@ -515,7 +509,6 @@ _PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_fro
 
 
 def _engine(asked: Asked) -> LammpsEngine:
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
 
     return lammps_engine(asked.settings)
 

@@ -17,9 +17,12 @@ import yaml
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
+from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import GstError, RunError
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, write_category_configs
+from gst_jobflow.store.connect import connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -147,9 +150,6 @@ def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
 
 def look_around() -> dict[str, Any]:
     """What a job sees on its node: the project, its database, its cores."""
-    from gst_jobflow.base.cores import cores
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.store.connect import connect
 
     found: dict[str, Any] = {"host": socket.gethostname(), "cores": cores(), "problem": "", "fix": ""}
     try:

@@ -24,6 +24,9 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
+from gst_jobflow.launch.queue_adapter import ADAPTER_NAME, ReportingAdapter
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.store.connect import launchpad
 
 if TYPE_CHECKING:
     from fireworks import FWorker, LaunchPad
@@ -161,7 +164,6 @@ class QueueLauncher:
 
     def _recover(self) -> bool:
         """Put back what was lost; return whether anything runs again."""
-        from gst_jobflow.launch.recover import recover
 
         found = recover(self.project)
         for item in found:
@@ -171,8 +173,6 @@ class QueueLauncher:
     def _submit_one(self, pad: LaunchPad, category: str) -> bool:
         """Submit a job for the next firework of a category; False if there is none, or sbatch has to be left alone."""
         from fireworks.queue.queue_launcher import launch_rocket_to_queue
-
-        from gst_jobflow.launch.queue_adapter import ADAPTER_NAME, ReportingAdapter
 
         backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
         if not backoff.is_over():
@@ -247,7 +247,6 @@ class QueueLauncher:
     # -- the launchpad
 
     def _pad(self) -> LaunchPad:
-        from gst_jobflow.store.connect import launchpad
 
         if self._pad_in_use is None:
             # a server of ours that was started anew may have another port

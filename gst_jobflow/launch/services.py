@@ -29,6 +29,7 @@ import psutil
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import is_alive
+from gst_jobflow.launch.configs import write_connection_configs
 from gst_jobflow.store.connect import (
     LOOPBACK,
     Connection,
@@ -380,7 +381,6 @@ class LocalMongod:
             self.log_file.replace(self.log_file.with_suffix(".log.old"))
 
     def _refresh_configs(self) -> None:
-        from gst_jobflow.launch.configs import write_connection_configs
 
         changed = write_connection_configs(self.project)
         if changed:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.launch import slurm
+from gst_jobflow.launch.launches import reservation_of
 from gst_jobflow.launch.slurm import QueueJob
 
 if TYPE_CHECKING:
@@ -85,7 +86,6 @@ def _running(database: Database, firework: dict[str, Any], jobs: dict[str, Queue
 
 
 def _queued(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
-    from gst_jobflow.launch.launches import reservation_of
 
     launch = database["launches"].find_one({"fw_id": firework["fw_id"], "state": "RESERVED"}, sort=[("launch_id", -1)])
     job_id = reservation_of(launch or {})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.launch.firetask import record_all
+from gst_jobflow.store.connect import launchpad
 
 if TYPE_CHECKING:
     from fireworks import Workflow
@@ -53,7 +54,6 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
 
 def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
     """Put a flow on the launchpad; the FireWorks id of each job, by job uuid."""
-    from gst_jobflow.store.connect import launchpad
 
     workflow = to_workflow(flow, project, metadata)
     uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.references import least_squares
 from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
 from gst_jobflow.documents import unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
+from gst_jobflow.report.words import FIRST_PRINCIPLES
 from gst_jobflow.store.query import make_query
+from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from gst_jobflow.datasets.duplicates import NearDuplicate
@@ -288,7 +291,6 @@ def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, 
 
 
 def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | None, tell: Progress) -> None:
-    from gst_jobflow.datasets.duplicates import near_duplicates
 
     columns = data.columns
     if not len(columns):
@@ -307,7 +309,6 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
 
 def reference_eV(formulas: Words, references_eV: dict[str, float]) -> np.ndarray:
     """Energy per atom of free atoms of each row's formula, eV, shape (n,)."""
-    from gst_jobflow.structures.composition import parse_formula
 
     of = []
     for word in formulas.known:
@@ -392,7 +393,6 @@ def quantile_eV_A(counts: np.ndarray, share: float) -> float | None:
 
 def _pairs(methods: list[MethodData], reference: str | None) -> list[tuple[MethodData, MethodData]]:
     """(reference, other) of every comparison."""
-    from gst_jobflow.report.words import FIRST_PRINCIPLES
 
     if len(methods) < 2:
         return []

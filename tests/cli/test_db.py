@@ -132,7 +132,7 @@ def test_errors_of_driver_and_disk_are_one_line(gst, project, tmp_path, monkeypa
 
         return function
 
-    monkeypatch.setattr("gst_jobflow.store.check.check", fail(AutoReconnect("mongodb://user:secret@host")))
+    monkeypatch.setattr("gst_jobflow.cli.db.find", fail(AutoReconnect("mongodb://user:secret@host")))
     gone = gst(project, "db", "check").exception
     assert isinstance(gone, DatabaseError) and gone.fix and "secret" not in str(gone)
     monkeypatch.setattr("gst_jobflow.archive.backup._write", fail(OSError(28, "No space left on device")))

@@ -71,15 +71,13 @@ def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_ovito_that_cannot_render_is_explained(monkeypatch: pytest.MonkeyPatch, said: str, remark: str) -> None:
-    from gst_jobflow.base import processes
-
     pytest.importorskip("ovito")
 
     def fail(command, directory, *, output, wall_limit_s):
         (directory / output).write_text(said)
         return SimpleNamespace(returncode=1, timed_out=False)
 
-    monkeypatch.setattr(processes, "run_program", fail)
+    monkeypatch.setattr(snapshots, "run_program", fail)
     made = snapshots.render([snapshots.make_cell("x", small_cell())])
     assert remark in made.remark
     assert len(made.pictures) == 1

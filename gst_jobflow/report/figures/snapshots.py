@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import crystallinity
+from gst_jobflow.analysis.disorder import order_map
 from gst_jobflow.base.errors import DataError, GstError
+from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
+from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,7 +88,6 @@ class Snapshots:
 
 def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
     """Render the cell at the start and after each operation that ran."""
-    from gst_jobflow.store.atoms import load_atoms
 
     wanted = [("start", data.cycle.structure_id)]
     wanted += [(f"after {name}", run.final_structure_id) for name, run in data.steps if run.final_structure_id]
@@ -141,7 +144,6 @@ def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) ->
 
 def _crystal_like(atoms: Atoms) -> np.ndarray | None:
     """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
-    from gst_jobflow.analysis.crystallinity import crystallinity
 
     try:
         return np.asarray(crystallinity(atoms).mask, dtype=bool)
@@ -152,7 +154,6 @@ def _crystal_like(atoms: Atoms) -> np.ndarray | None:
 
 def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
     """Title and map of the order of the atoms that move; nothing for a cell that leans."""
-    from gst_jobflow.analysis.disorder import order_map
 
     mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
     try:
@@ -185,8 +186,6 @@ def render(cells: Sequence[Cell]) -> Snapshots:
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Pictures and OVITO's version, or what was wrong."""
     from importlib.util import find_spec
-
-    from gst_jobflow.base.processes import run_program
 
     if find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow import __version__
 from gst_jobflow.documents import now
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import labels as figures
@@ -32,7 +33,6 @@ _MISSING = "–"
 
 def build_label_page(data: LabelData, target: Path) -> Path:
     """Write the page."""
-    from gst_jobflow import __version__
 
     names = method_names(data)
     drawn = data.methods[:_METHODS_DRAWN]

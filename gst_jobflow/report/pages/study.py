@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.report import palette, words
@@ -91,7 +92,6 @@ def write_page(html: str, target: Path) -> Path:
 
 def render(results: Results, data: StudyData) -> str:
     """The page as text."""
-    from gst_jobflow import __version__
 
     return template("page.html").render(
         data=data,
