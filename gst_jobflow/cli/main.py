@@ -21,7 +21,7 @@ SECTIONS = {
         "doctor": "Check every part by using it; exits 1 when something that the profile needs is missing.",
         "demo": "Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.",
         "db": "Start, stop and look at the project's database (its own mongod, or an external one).",
-        "artifacts": "Look at, check, clean up and move the files that documents name.",
+        "artifacts": "List, check and clean up the files that documents name.",
     },
     "Data": {
         "structures": "Make, import and choose structures: hard-sphere random ones, crystals, device cells.",

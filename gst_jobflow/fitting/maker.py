@@ -86,8 +86,8 @@ class FitMaker(Maker):
         return {"potential_id": potential.id, "rmse": rmse}
 
 
-PacemakerFitMaker = FitMaker
-"""Name that waiting jobs of earlier versions know the maker by."""
+PacemakerFitMaker = GraceFitMaker = FitMaker
+"""Names that waiting jobs of version 0.1.0 know the maker by."""
 
 
 def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None) -> Potential | None:
