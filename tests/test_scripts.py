@@ -13,8 +13,6 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 _BLOCK_PYTEST = (
     "import runpy, sys; sys.modules['pytest'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, {folder!r})"
 )
-    "import runpy, sys; sys.modules['pytest'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, {folder!r})"
-)
 
 
 def _python_scripts() -> list[Path]:

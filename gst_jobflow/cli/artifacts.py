@@ -31,7 +31,6 @@ _UNNAMED = "(nothing)"
 
 
 def _open() -> tuple[Project, Database, ArtifactStore]:
-
     project = open_project()
     database = connect(project)
     return project, database, ArtifactStore(project.artifacts_dir)
@@ -45,7 +44,6 @@ def seconds(text: str) -> float:
     InputError
         It is none.
     """
-
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
         raise InputError(f"'{text}' is no time", "a number with s, m, h, d or w, for example 7d")
@@ -84,7 +82,6 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-
     with References() as references:
         look(project, database, references)
         for file in artifacts.stored():
@@ -134,7 +131,6 @@ def du(as_json: JsonOption = False) -> None:
 @app.command()
 def check(as_json: JsonOption = False) -> None:
     """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
-
     _, database, artifacts = _open()
     findings = [*check_files(database, artifacts), *check_stored(artifacts)]
     if as_json:
@@ -161,7 +157,6 @@ def gc(
 
     They go to the trash first, and a later run deletes them from there if nobody has missed them.
     """
-
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
     tell = (lambda _: None) if as_json else say

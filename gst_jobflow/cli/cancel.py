@@ -18,7 +18,6 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Stop jobs that run, and keep those that wait from running; what they wrote stays. gst resume ID takes it back."""
-
     if bool(job_ids) == everything:
         raise InputError("which jobs?", "give ids, as gst status shows them, or --all")
     show(cancel(open_project(), job_ids or None), as_json)

@@ -121,14 +121,12 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
 
 def check_name(name: str) -> None:
     """Refuse a name that nothing could be found by."""
-
     if not name.strip():
         raise InputError("the name is empty", "give one to find it by")
 
 
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Read `2x2x2`."""
-
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
@@ -137,7 +135,6 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
 
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
-
     if (folder := chosen().project) is not None:
         return folder
     if os.environ.get(PROJECT_VARIABLE):
@@ -158,7 +155,6 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
-
     choice = chosen()
     project = find_project(folder or choice.project, choice.overrides)
     os.environ[PROJECT_VARIABLE] = str(project.root)

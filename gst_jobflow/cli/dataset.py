@@ -90,7 +90,6 @@ def create(
 
     Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
     """
-
     check_name(name)
     energies: Any = reference_energies
     if reference_energies not in ("least-squares", "free-atoms"):
@@ -135,7 +134,6 @@ def split(
 
     Example: gst dataset split iter-1 --test-where config_type=aimd
     """
-
     if sum(way is not None for way in (test_fraction, test_where, kfold)) != 1:
         raise InputError("how is it to be split?", "give one of --test-fraction, --test-where and --kfold")
     if test_where is not None and seed:
@@ -165,7 +163,6 @@ def weights(
 
     Example: gst dataset weights iter-1 aimd=2 hard_sphere=0.5
     """
-
     new = _numbers(",".join(assignments), "weights", "aimd=2 hard_sphere=0.5")
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
@@ -209,7 +206,6 @@ def show(
 
     Example: gst dataset show iter-1
     """
-
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
     if members:
@@ -291,7 +287,6 @@ def duplicates(
 
     Example: gst dataset duplicates iter-1 --tolerance 0.02
     """
-
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
     table = load_members(results, found)
@@ -320,7 +315,6 @@ def duplicates(
 
 def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
     """The method that was asked for, or the only one that there is."""
-
     if given is not None and name is not None:
         raise InputError("--fingerprint and --method-name say the same thing twice", "give one of them")
     if name is not None:
@@ -340,7 +334,6 @@ def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
 
 def _numbers(text: str, option: str, example: str) -> dict[str, float]:
     """`a=1,b=2` as numbers; twice the same name is refused."""
-
     numbers: dict[str, float] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):
         key, sign, value = part.partition("=")

@@ -18,9 +18,11 @@ from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.check import check as find
 from gst_jobflow.store.check import check_attempts
-from gst_jobflow.store.connect import connect, connection, explain
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.driver_errors import explain
 from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ TakeOver = Annotated[
 @app.command()
 def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
     """Start the database if it does not run, and prepare it; safe to repeat."""
-
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
     if not no_migrate:
@@ -59,7 +60,6 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
 @app.command()
 def down(as_json: JsonOption = False) -> None:
     """Stop the database that `gst db up` started; the data is kept. External ones are left alone."""
-
     status = LocalMongod(open_project()).down()
     status.problem = ""
     _show(status, as_json)
@@ -68,7 +68,6 @@ def down(as_json: JsonOption = False) -> None:
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Say whether the database runs and how much it holds; exits 0 when it runs, 1 when not."""
-
     found = LocalMongod(open_project()).status()
     _show(found, as_json)
     if not found.running:
@@ -81,7 +80,6 @@ def migrate(as_json: JsonOption = False) -> None:
 
     Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
     """
-
     project = open_project()
     with _explained(project):
         changed = apply(project, tell=say)
@@ -104,7 +102,6 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
-
     project = open_project()
     with _explained(project):
         repaired = _repair(project) if repair else []
@@ -129,7 +126,6 @@ def _explained(project: Project) -> Iterator[None]:
 
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
-
     done = apply(project)
     database = connect(project)
     lost = list(check_attempts(database))
@@ -173,7 +169,6 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
-
     project = open_project()
     with _explained(project):
         manifest = write(project, file.absolute(), files=not no_files, while_running=while_running)
@@ -194,7 +189,6 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup into this project's database and files; it is checked before anything is touched."""
-
     project = open_project()
 
     def confirm(held: int) -> None:

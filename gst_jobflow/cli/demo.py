@@ -54,7 +54,6 @@ def command(
     programs are real, run on this machine, and put results into the project's MongoDB. After a kill or interrupt the
     same command continues. Labels by tblite show the plumbing, not the physics of GST.
     """
-
     for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
         if value is not None and value not in known:
             raise InputError(f"{what} {value}", nearest(value, known))
@@ -69,7 +68,6 @@ def command(
 
 def _prepare(directory: Path | None) -> Project:
     """Project folder and running database; made where they are not."""
-
     if directory is None:
         directory = chosen_project() or Path("demo")
     if not (directory / "gst.yaml").is_file():
@@ -94,7 +92,6 @@ def _found_or_begun(project: Project, results: Results, labels: str | None, size
 
 def _submit(project: Project, labels: str | None, size: str | None, new: bool) -> None:
     """Leave the rest to whoever runs fireworks."""
-
     study = _found_or_begun(project, Results.open(project), labels, size, new)
     typer.echo(f"the page, in the end: {page_of(project.root, study)}")
     queue = " --queue" if project.settings.profile != "laptop" else ""
@@ -102,7 +99,6 @@ def _submit(project: Project, labels: str | None, size: str | None, new: bool) -
 
 
 def _run(project: Project, labels: str | None, size: str | None, workers: int | None, new: bool) -> None:
-
     results = Results.open(project)
     study = _found_or_begun(project, results, labels, size, new)
     fw_ids = _workflow_ids(results, study)
@@ -122,7 +118,6 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
 
 def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
     """Refuse to go on with a demo that is another than the one asked for."""
-
     for option, wanted in (("labels", labels), ("size", size)):
         if wanted is not None and study.plan.get(option) != wanted:
             raise InputError(
@@ -132,7 +127,6 @@ def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
 
 
 def _latest(results: Results) -> Study | None:
-
     return next(results.find(Study, {"kind": "demo"}, sort=[("created_at", -1)]), None)
 
 
@@ -143,7 +137,6 @@ def _workflow_ids(results: Results, study: Study) -> list[int]:
 
 
 def _begin(project: Project, results: Results, study: Study | None, labels: str, size: str) -> Study:
-
     if study is None:
         maker = DemoMaker(demo_plan(size, labels))
         results.add(maker.study())
@@ -158,13 +151,11 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
 
 def _check_programs(project: Project) -> None:
     """Find LAMMPS and pacemaker before minutes are spent on labels."""
-
     lammps_engine(project.settings)
     pacemaker_runner(project.settings)
 
 
 def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:
-
     for item in recover(project, failed=True):
         say(str(item))
     progress = Progress(results.database, fw_ids, detail)
@@ -173,7 +164,6 @@ def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int |
 
 
 def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:
-
     rows: list[list[Any]] = [
         [name, f"{seconds:.0f}", number] for name, seconds, number in durations(results.database, fw_ids)
     ]

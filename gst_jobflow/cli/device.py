@@ -64,7 +64,10 @@ Size = Annotated[
 ]
 Thickness = Annotated[float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")]
 Density = Annotated[float, typer.Option("--barrier-density", help="g/cm3 of the barrier.")]
-Contact = Annotated[float, typer.Option("--min-contact", help="Å: smallest distance across seams.")]
+Contact = Annotated[
+    float | None,
+    typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
+]
 Barrier = Annotated[
     str | None,
     typer.Option(
@@ -107,7 +110,7 @@ def cross_point(
     cut: Annotated[str, typer.Option(help="block: whole van der Waals blocks; layer: between any layers.")] = "block",
     disorder: Annotated[bool, typer.Option("--disorder", help="Mixed cations in the trigonal crystal.")] = False,
     lattice_scale: Annotated[float, typer.Option(help="Lattice parameters relative to the measured ones.")] = 1.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -124,7 +127,6 @@ def cross_point(
 
     Example: gst structures device cross-point --repeat 12x7x4 --barrier hard-sphere -o cell.data
     """
-
     values = {
         "formula": formula,
         "barrier_density_g_cm3": barrier_density,
@@ -132,7 +134,7 @@ def cross_point(
         "cut": cut,
         "disorder": disorder,
         "lattice_scale": lattice_scale,
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(
@@ -166,7 +168,7 @@ def mushroom(
         float | None, typer.Option(help="Å along x that the bottom electrode touches; by default a fifth of the cell.")
     ] = None,
     electrode_height: Annotated[float, typer.Option(help="Å up to which atoms belong to the contact.")] = 10.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -185,13 +187,12 @@ def mushroom(
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
-
     values = {
         "formula": formula,
         "barrier_density_g_cm3": barrier_density,
         "lattice_A": lattice,
         "electrode": {"width_A": electrode_width, "height_A": electrode_height},
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(MushroomSpec, {**_paper(MushroomSpec), **_sized(barrier_thickness, repeat), **values})
@@ -229,7 +230,6 @@ class _Request:
 
     def carry_out(self) -> None:
         """Submit the melt-quench, or make the cell now."""
-
         self._check()
         if self.potential is not None:
             self._submit(self.potential)
@@ -254,7 +254,6 @@ class _Request:
             _show(made)
 
     def _check(self) -> None:
-
         if self.format not in ("data", "replicate"):
             raise InputError(f"no format '{self.format}'", nearest(self.format, ["data", "replicate"]))
         if self.potential is not None and self.barrier is not None:
@@ -270,13 +269,11 @@ class _Request:
             )
 
     def _check_room(self, output: Path) -> None:
-
         spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
         """The amorphous material, and what it is in words."""
-
         if barrier == HARD_SPHERE:
             spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
             return hard_sphere_barrier(spec), HARD_SPHERE
@@ -288,7 +285,6 @@ class _Request:
         return [element.strip() for element in self.elements.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
-
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:
             if self.format == "replicate":
@@ -311,7 +307,6 @@ class _Request:
         }
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
-
         check_stored(self.spec)
         results = Results.open(open_project())
         device = build_device(self.spec, block)
@@ -325,7 +320,6 @@ class _Request:
         }
 
     def _submit(self, which: str) -> None:
-
         project = open_project()
         results = Results.open(project)
         potential = results.get(Potential, locate(results.database, which, "potentials")[1])
@@ -351,7 +345,6 @@ class _Request:
 
 
 def _from_database(barrier: str) -> Atoms:
-
     if chosen_project() is None:
         raise InputError(
             f"--barrier {barrier}: no such file, and no project whose database could hold it",
@@ -361,7 +354,6 @@ def _from_database(barrier: str) -> Atoms:
 
 
 def _stages(text: str) -> Any:
-
     try:
         melt_K, melt_ps, quench_ps = (float(part) for part in text.split(","))
         return melt_quench_stages(melt_K, melt_ps, quench_ps)
@@ -386,7 +378,6 @@ def _sized(barrier_thickness: float | None, repeat: str | None) -> dict[str, Any
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:
     """The specification with as many cells as come nearest to a size in nm."""
-
     if size is None:
         return spec
     if repeat is not None:

@@ -32,7 +32,6 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Check every part by using it; exits 1 when something that the profile needs is missing."""
-
     project = _project()
     chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
     found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
@@ -47,7 +46,6 @@ def command(
 
 def _project() -> Project | None:
     """Return the project if we are in one; a broken one is an error, none is not."""
-
     try:
         return open_project()
     except InputError as err:

@@ -43,7 +43,6 @@ def command(
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
-
     if split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))
     if where and dataset:
@@ -83,7 +82,6 @@ def command(
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:
-
     if where:
         return of_query(results, where)
     if dataset is None:

@@ -64,7 +64,6 @@ def dataset(
 
     Example: gst export dataset iter-1 -o train.extxyz --split train
     """
-
     said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
         if split is not None:
@@ -115,7 +114,6 @@ def potential(
 
     Example: gst export potential 8c01d2 -o GST-ACE
     """
-
     said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
         _bundle("potentials", id, output, said, force, allow_missing, dry_run, as_json)
@@ -206,7 +204,6 @@ def everything(
 
 
 def _citation(title: str, authors: str, licence: str, doi: str, citation: str, description: str) -> Citation:
-
     names = [name.strip() for name in authors.split(";") if name.strip()]
     values = {"title": title, "licence": licence, "doi": doi, "citation": citation, "description": description}
     return Citation(authors=names, **{key: value.strip() for key, value in values.items()})
@@ -214,7 +211,6 @@ def _citation(title: str, authors: str, licence: str, doi: str, citation: str, d
 
 def _no_words(said: Citation, allow_missing: bool) -> None:
     """Only bundles have a place for what the depositor says; leaving it out silently would be a surprise."""
-
     given = [name for name, value in said.model_dump().items() if value]
     if given or allow_missing:
         name = given[0] if given else "allow-missing"
@@ -222,18 +218,15 @@ def _no_words(said: Citation, allow_missing: bool) -> None:
 
 
 def _check_split(split: str | None) -> None:
-
     if split is not None and split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))
 
 
 def _results() -> Results:
-
     return Results.open(open_project())
 
 
 def _found(results: Results, collection: str, text: str) -> str:
-
     return locate(results.database, text, collection)[1]
 
 

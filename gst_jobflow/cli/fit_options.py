@@ -42,7 +42,6 @@ def fit_config(
     InputError
         An unknown preset, field or value; the nearest known name is said.
     """
-
     if parent is not None and parent.kind != "ace":
         raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
     if preset is None and parent is not None and parent.config:
@@ -79,7 +78,6 @@ def is_grace(
     InputError
         An unknown model, or an option that is of ACE fits only.
     """
-
     if model not in MODELS:
         raise InputError(f"no model '{model}'", nearest(model, MODELS))
     given = {
@@ -101,7 +99,6 @@ def grace_config(
     elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
 ) -> GraceConfig:
     """As :func:`fit_config`, of a GRACE/FS fit."""
-
     content, file = values
     found = merged(merged(GraceConfig(elements=elements).model_dump(), content), options)
     return checked(GraceConfig, found, file or ("--option" if options else ""))

@@ -40,7 +40,6 @@ def bundle(
 
     Exits 1 when a label was refused because the database has one of another energy.
     """
-
     results = None if dry_run else Results.open(open_project())
     with disk_in_words(), progress_line() as line:
         report = import_bundle(results, path, dry_run=dry_run, progress=line)
@@ -66,7 +65,6 @@ def potential(
 
     Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
     """
-
     check_name(name)
     project = open_project()
     try:

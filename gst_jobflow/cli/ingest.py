@@ -31,7 +31,6 @@ def command(
 
     Doing it again changes nothing, and several may run at once. Exits 1 when an entry could not be put in.
     """
-
     project = open_project()
     for folder in directories or []:
         _check_folder(folder)
@@ -53,12 +52,10 @@ def command(
 
 
 def _manifest_name() -> str:
-
     return MANIFEST_NAME
 
 
 def _check_folder(folder: Path) -> None:
-
     if folder.is_dir():
         return
     fix = "name the launch folders, or none for all runs of the project"

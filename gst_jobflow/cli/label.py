@@ -47,7 +47,6 @@ def report(
 
     Example: gst label report -w tags=iter-0 --reference vasp
     """
-
     project = open_project()
     target = output or project.root / "reports" / "labels.html"
     check_place(target)

@@ -38,7 +38,6 @@ def command(
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand. With
     --queue, each job of ours becomes a SLURM job, with the resources of its category; nothing is computed here.
     """
-
     if queue and workers is not None:
         raise InputError("--workers are local, --queue has none", "use --max-queued to bound the queue")
     if not queue and (max_queued is not None or forever):
@@ -67,7 +66,6 @@ def _through_queue(project: Project, max_queued: int | None, forever: bool) -> b
 
 def _with_workers(project: Project, workers: int | None) -> bool:
     """Run everything with local workers; return whether something failed."""
-
     database = connect(project)
     for item in recover(project):
         say(str(item))

@@ -24,7 +24,6 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show how each attempt of a job ended, and the end of what the last one printed."""
-
     found = attempts_of(connect(open_project()), job_id)
     if attempt is not None and attempt > len(found):
         raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")

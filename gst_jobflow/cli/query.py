@@ -95,7 +95,6 @@ def command(
 
 
 def _format(form: str | None, as_json: bool) -> str:
-
     if form is not None and form not in FORMATS:
         raise InputError(f"no format '{form}'", nearest(form, FORMATS))
     if as_json and form not in (None, "json"):
@@ -108,7 +107,6 @@ def _names(text: str | None) -> list[str]:
 
 
 def _check_together(form: str, group_by: str | None, stats: bool, fields: list[str], sort: str | None) -> None:
-
     if stats and not group_by:
         raise InputError("--stats needs groups", "for example --group-by config_type --stats")
     if group_by and form == "extxyz":
@@ -136,7 +134,6 @@ def _stream(output: Path | None) -> Iterator[TextIO]:
 def _write_documents(
     documents: Iterator[dict[str, Any]], chosen: list[str], columns: Sequence[str], form: str, output: Path | None
 ) -> None:
-
     if form in ("json", "jsonl"):
         if chosen:
             documents = ({name: pick(document, name) for name in chosen} for document in documents)

@@ -19,7 +19,6 @@ def command(
 
     Safe to run twice and beside running workers.
     """
-
     found = recover(open_project(), failed=failed, dry_run=dry_run)
     if as_json:
         print_json(

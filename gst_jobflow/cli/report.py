@@ -46,7 +46,6 @@ def potential(which: Which, output: Output = None) -> None:
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
-
     project = open_project()
     results = Results.open(project)
     found = find(results.database, kind, which)
@@ -63,7 +62,6 @@ def find(database: Database, kind: str, which: str) -> dict[str, str]:
     InputError
         There is none; the error names some that there are.
     """
-
     collection = _COLLECTIONS[kind]
     fields = {"name": 1}
     found = database[collection].find_one({"_id": which}, fields)

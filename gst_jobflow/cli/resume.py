@@ -9,5 +9,4 @@ from gst_jobflow.launch.control import resume
 
 def command(job_ids: JobIds = None, as_json: JsonOption = False) -> None:
     """Let paused jobs go on, all or those named; with ids also cancelled ones. gst launch then runs them."""
-
     show(resume(open_project(), job_ids or None), as_json)

@@ -65,7 +65,6 @@ def prepare(
     InputError
         What is asked for cannot be.
     """
-
     if dataset_id is None:
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     if (preset is None) == (space is None):
@@ -82,7 +81,6 @@ def prepare(
 def _plan(
     preset: str | None, file: Path | None, fit: FitConfig, overrides: SearchOverrides
 ) -> tuple[SearchPlan, FitConfig]:
-
     if file is not None:
         content = read_yaml(file)
         if "fields" not in content:
@@ -104,7 +102,6 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     InputError
         More than its number of fits is to be changed, or there is nothing to do.
     """
-
     if any(other is not None for other in (*others, overrides.start, overrides.at_once, overrides.alpha)):
         raise InputError("a continued search keeps its settings", "with --resume give only --fits, or start a new one")
     study = results.get(Study, study_id)
@@ -118,7 +115,6 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
 
 def searches(database: Database) -> list[dict[str, Any]]:
     """How far the searches are that have not ended: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
-
     rows = []
     unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
     for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):

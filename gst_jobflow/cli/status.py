@@ -73,7 +73,6 @@ def _print(report: dict[str, Any]) -> None:
 
 def _progress(run: dict[str, Any]) -> str:
     """What a job is at, from its files; empty where they are not seen from here or say nothing."""
-
     return detail(run["name"], Path(run["directory"])) if run["directory"] else ""
 
 

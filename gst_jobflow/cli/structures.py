@@ -59,7 +59,6 @@ def hard_sphere(
 
     Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 2.4
     """
-
     spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
     _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
 
@@ -82,7 +81,6 @@ def crystal(
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
-
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
     spec = _checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
@@ -93,7 +91,6 @@ def crystal(
 def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
-
     pairs: dict[str, float] = {}
     everywhere = {}
     try:
@@ -122,7 +119,6 @@ def _spec(
 
 
 def _checked(model: Any, values: dict[str, Any]) -> Any:
-
     return checked(model, values)
 
 

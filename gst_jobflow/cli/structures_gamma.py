@@ -50,7 +50,6 @@ def gamma(
     Examples: gst structures gamma --potential GST-ACE -w tags=iter-1; gst structures gamma --potential GST-ACE --from
     melt_quench --every 10
     """
-
     project = open_project()
     results = Results.open(project)
     chosen = _potential(results, potential)
@@ -117,7 +116,6 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
     """
-
     limits = _window(window)
     kind = known_config_type(config_type) if config_type else None
     project = open_project()
@@ -159,7 +157,6 @@ def select(
 
 
 def _potential(results: Results, which: str) -> Any:
-
     found = results.get(Potential, find(results.database, "potential", which)["_id"])
     if found.artifacts.yaml is None or found.artifacts.asi is None:
         raise InputError(f"potential '{which}' has no active set", "import it with --yaml and --asi, or fit it here")
@@ -175,7 +172,6 @@ def _found(
     max_atoms: int | None = None,
 ) -> tuple[list[Found], Trajectory | None]:
     """The structures that were asked for, in one of the ways; and the trajectory that they are frames of."""
-
     if bool(files) + (where is not None) + (trajectory is not None) != 1:
         raise InputError(
             "of which structures?", "give one of --where, --from TRAJECTORY" + ", or files" * (not max_atoms)
@@ -196,7 +192,6 @@ def _large(
     results: Results, where: list[str] | None, trajectory: str | None, every: int
 ) -> tuple[Iterable[Found], Trajectory | None]:
     """The frames that cells are cut from, those of a trajectory one at a time, and the trajectory."""
-
     if where is None and trajectory is not None:
         run = frames.find_trajectory(results, trajectory)
         return frames.iter_trajectory(results, run, every), run
@@ -243,7 +238,6 @@ def _say_clusters(
 
 
 def _window(text: str) -> tuple[float, float]:
-
     low, _, high = text.partition(":")
     try:
         limits = float(low), float(high or "inf")

@@ -53,7 +53,6 @@ def command(
 
     Example: gst structures sample --from melt_quench -n 30 --tag iter-2 --iteration 2
     """
-
     if every_ps is not None and decorrelated:
         raise InputError("how far apart?", "either --every-ps X or --decorrelated")
     request = Request(every_ps, after_ps, _limits(temperature_range), number)
@@ -77,7 +76,6 @@ def command(
 
 
 def _limits(text: str | None) -> tuple[float, float]:
-
     low, _, high = (text or "0").partition(":")
     try:
         limits = float(low or 0), float(high or math.inf)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.store.connect import connection
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Make an account with a random password, and write its URI to a private file."""
-
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
     _tell(project, name, role, written, show, as_json)
@@ -44,7 +43,6 @@ def add(
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
     """Give an account a new random password; the old one ends at once."""
-
     project = open_project()
     written = set_password(project, name, file and file.absolute())
     _tell(project, name, "", written, show, as_json)
@@ -53,7 +51,6 @@ def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOptio
 @app.command()
 def remove(name: Name) -> None:
     """Remove an account; what it wrote stays."""
-
     remove_user(open_project(), name)
     typer.echo(f"removed: {name}")
 
@@ -61,7 +58,6 @@ def remove(name: Name) -> None:
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the accounts of this database."""
-
     users = list_users(open_project())
     if as_json:
         print_json([{"name": user.name, "role": user.role, "file": user.file} for user in users])
@@ -73,7 +69,6 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
-
     uri = file.read_text().strip()
     if as_json:
         print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})

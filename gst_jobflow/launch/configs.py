@@ -17,7 +17,8 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.resources import Resources
 from gst_jobflow.base.settings import PROJECT_VARIABLE
-from gst_jobflow.store.connect import AUTH_SOURCE, LOOPBACK, Connection, connection, job_store_arguments
+from gst_jobflow.store.address import AUTH_SOURCE, LOOPBACK, Connection, connection
+from gst_jobflow.store.connect import job_store_arguments
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -48,7 +49,7 @@ def fill(template: str, values: dict[str, str]) -> str:
     return _BLANK.sub(lambda match: values[match.group(1)], template)
 
 
-def render(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
+def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
     """Return the text of every config file of `profile` for the project at `root`.
 
     Parameters
@@ -95,7 +96,7 @@ def environment(project: Project) -> dict[str, str]:
 def _write(project: Project, names: set[str]) -> list[Path]:
     if any(character in str(project.root) for character in "\n\r"):
         raise InputError(f"a line break in the project's path {str(project.root)!r}", "rename the folder")
-    texts = render(project.settings.profile, project.root, connection(project), Path(sys.executable).parent)
+    texts = render_config(project.settings.profile, project.root, connection(project), Path(sys.executable).parent)
     folder = project.fw_configs_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -54,7 +54,7 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         jobs = _unreserve(pad, firework["fw_id"])
         what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just begun, and goes on"
-        slurm.cancel(jobs)
+        slurm.scancel(jobs)
         return what + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
 
     return _each(project, fw_ids, WAITING, hold)
@@ -98,7 +98,7 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.mark_fizzled(launch["launch_id"])
         pad.defuse_fw(fw_id)
         words = [_stop_run(results, pad, attempt) for attempt in running]
-        slurm.cancel(jobs)
+        slurm.scancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
     # what has ended stays as it is
@@ -111,7 +111,6 @@ def _each(
     states: Sequence[str],
     change: Callable[[Results, LaunchPad, dict[str, Any]], str],
 ) -> list[Changed]:
-
     results, pad = Results.open(project), launchpad(project)
     where: dict[str, Any] = {} if fw_ids is None else {"fw_id": {"$in": list(fw_ids)}}
     fields = {"fw_id": 1, "name": 1, "state": 1}
@@ -150,7 +149,7 @@ def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
         os.kill(attempt.pid, CANCEL_SIGNAL)
         words = f"process {attempt.pid} told to stop"
     elif job_id:
-        slurm.cancel([job_id])
+        slurm.scancel([job_id])
         words = f"SLURM job {job_id} cancelled"
     else:
         return f"its process {attempt.pid} on {attempt.host} cannot be reached from here"

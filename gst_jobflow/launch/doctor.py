@@ -31,7 +31,8 @@ from gst_jobflow.labelling.vasp import find_command
 from gst_jobflow.launch.configs import CLUSTERS
 from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
 from gst_jobflow.launch.services import LocalMongod, find_mongod
-from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect, connection, external_uri
+from gst_jobflow.store.address import connection, external_uri
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -113,7 +114,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckResult:
     """What a check found that is as it should be."""
 
     what: str
@@ -121,7 +122,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckContext:
     """What is examined."""
 
     project: Project | None
@@ -146,7 +147,7 @@ class Entry:
     """A line of the table: which check, for which profiles it is shown, and which cannot run without it."""
 
     name: str
-    look: Callable[[Asked], Found]
+    look: Callable[[CheckContext], CheckResult]
     shown: Sequence[str] = ALL
     required: Sequence[str] = ()
 
@@ -170,9 +171,8 @@ def checks(
     list of Check
         In the order of the table.
     """
-
     settings = project.settings if project else Settings()
-    asked = Asked(project, settings, profile or settings.profile)
+    asked = CheckContext(project, settings, profile or settings.profile)
     entries = [entry for entry in TABLE if asked.profile in entry.shown]
     done: dict[str, Check] = {}
     # two at a time: most of them start a program, and a laptop has few cores
@@ -186,7 +186,7 @@ def checks(
     return [done[entry.name] for entry in entries]
 
 
-def run_check(entry: Entry, asked: Asked) -> Check:
+def run_check(entry: Entry, asked: CheckContext) -> Check:
     """Run one check; a known error is an outcome with its way out."""
     required = asked.profile in entry.required
     if asked.project is None and entry.look in _PROJECT_CHECKS:
@@ -208,21 +208,20 @@ def can_run(found: Sequence[Check]) -> bool:
 # -- python and the project
 
 
-def python(asked: Asked) -> Found:
+def python(asked: CheckContext) -> CheckResult:
     """This Python and this package."""
+    return CheckResult(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
-    return Found(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
-
-def packages(asked: Asked) -> Found:
+def packages(asked: CheckContext) -> CheckResult:
     """The packages that every job needs."""
     missing = [name for name in PACKAGES if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[all]'")
-    return Found(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    return CheckResult(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
 
 
-def project_folder(asked: Asked) -> Found:
+def project_folder(asked: CheckContext) -> CheckResult:
     """The project's folders can be written, and its secrets are private."""
     project = asked.need_project()
     for folder in (project.root, project.artifacts_dir, project.runs_dir):
@@ -239,61 +238,58 @@ def project_folder(asked: Asked) -> Found:
         raise InputError(f"others may read {secret[0]}", f"chmod 600 {secret[0]}")
     if not (project.fw_configs_dir / "my_launchpad.yaml").is_file():
         raise InputError(f"{project.fw_configs_dir} is not filled", f"gst init {project.root} --force")
-    return Found(str(project.root))
+    return CheckResult(str(project.root))
 
 
-def disk(asked: Asked) -> Found:
+def disk(asked: CheckContext) -> CheckResult:
     """Room for data, runs and files."""
     folder = asked.project.root if asked.project else Path.cwd()
     free_GB = shutil.disk_usage(folder).free / 1e9
     if free_GB < _FREE_DISK_GB:
         raise InputError(f"{free_GB:.1f} GB free at {folder}, {_FREE_DISK_GB:g} GB wanted", "free some disk space")
-    return Found(f"{free_GB:.0f} GB free")
+    return CheckResult(f"{free_GB:.0f} GB free")
 
 
-def memory(asked: Asked) -> Found:
+def memory(asked: CheckContext) -> CheckResult:
     """Memory, whatever else uses it now."""
     total_GB = psutil.virtual_memory().total / 1e9
     if total_GB < _MEMORY_GB:
         raise InputError(f"{total_GB:.1f} GB in all, {_MEMORY_GB:g} GB wanted", "use small cells, or another machine")
-    return Found(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
+    return CheckResult(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
 
 
 # -- the database
 
 
-def mongod_program(asked: Asked) -> Found:
+def mongod_program(asked: CheckContext) -> CheckResult:
     """The server program, where the project runs its own."""
-
     if asked.project and external_uri(asked.project) is not None:
-        return Found("not needed: external MongoDB")
+        return CheckResult("not needed: external MongoDB")
     program = find_mongod(asked.settings.mongo.mongod)
     lines = _output([str(program), "--version"]).splitlines()
-    return Found(str(program), lines[0].rpartition("v")[2] if lines else "")
+    return CheckResult(str(program), lines[0].rpartition("v")[2] if lines else "")
 
 
-def database(asked: Asked) -> Found:
+def database(asked: CheckContext) -> CheckResult:
     """The server answers to our name."""
-
     status = LocalMongod(asked.need_project()).status()
     if not status.running:
         raise DatabaseError(status.problem, status.fix)
-    return Found(status.uri, status.version or "")
+    return CheckResult(status.uri, status.version or "")
 
 
-def launchpad(asked: Asked) -> Found:
+def check_launchpad(asked: CheckContext) -> CheckResult:
     """FireWorks' launchpad is prepared."""
-
     base = connect(asked.need_project())
     try:
         if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
             raise DatabaseError("the launchpad is not initialised", "gst db migrate")
-        return Found(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
+        return CheckResult(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
     finally:
         base.client.close()
 
 
-def job_store(asked: Asked) -> Found:
+def check_job_store(asked: CheckContext) -> CheckResult:
     """jobflow's outputs can be written and read."""
     from bson import ObjectId
     from pymongo.errors import PyMongoError
@@ -304,7 +300,7 @@ def job_store(asked: Asked) -> Found:
         probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
         collection.insert_one(probe)
         collection.delete_one({"_id": probe["_id"]})
-        return Found(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
+        return CheckResult(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
     except PyMongoError as err:
         raise DatabaseError(
             f"the job store cannot be written ({type(err).__name__})", "grant the user readWrite there"
@@ -313,22 +309,21 @@ def job_store(asked: Asked) -> Found:
         base.client.close()
 
 
-def reachable_from_nodes(asked: Asked) -> Found:
+def reachable_from_nodes(asked: CheckContext) -> CheckResult:
     """Whether compute nodes can reach the database."""
-
     where = connection(asked.need_project())
     if not where.external:
         raise DatabaseError(
             "the project's own mongod listens on this host only: jobs on other nodes cannot reach it",
             "put the URI of a MongoDB that they reach into FILE; gst init DIR --force --mongo-uri-file FILE",
         )
-    return Found(where.shown)
+    return CheckResult(where.shown)
 
 
 # -- programs
 
 
-def lammps(asked: Asked) -> Found:
+def lammps(asked: CheckContext) -> CheckResult:
     """One real step of `pace` and one of `pace/extrapolation`."""
     import numpy as np
 
@@ -349,12 +344,11 @@ def lammps(asked: Asked) -> Found:
             deck = _DECK.format(style=style, files=files, extra=extra, gamma=gamma)
             version = engine.run(deck, folder, timeout_s=_IMPORT_S).require_success().version
             _not_zero((folder / "log.lammps").read_text(), style)
-    return Found(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
+    return CheckResult(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
 
 
-def pacemaker(asked: Asked) -> Found:
+def pacemaker(asked: CheckContext) -> CheckResult:
     """pacemaker's programs, and its tensorpot evaluator imported."""
-
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
     interpreter = str(beside) if beside.exists() else sys.executable
@@ -365,10 +359,10 @@ def pacemaker(asked: Asked) -> Found:
         " 'tensorflow', tensorflow.__version__, len(tensorflow.config.list_physical_devices('GPU')), 'GPU')"
     )
     said = _import(interpreter, code, "scripts/install_pacemaker", runner.environment())
-    return Found(f"{runner.pacemaker}: {said}", said.split()[1])
+    return CheckResult(f"{runner.pacemaker}: {said}", said.split()[1])
 
 
-def tblite(asked: Asked) -> Found:
+def tblite(asked: CheckContext) -> CheckResult:
     """A single point of GFN1-xTB on two atoms."""
     from ase import Atoms
 
@@ -378,27 +372,25 @@ def tblite(asked: Asked) -> Found:
         label = tblite_backend().compute(atoms, Path(name))
     if not label.converged:
         raise RunError(f"the single point failed: {label.reason}", "pip install --force-reinstall tblite")
-    return Found(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
+    return CheckResult(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
 
 
-def calculators(asked: Asked) -> Found:
+def calculators(asked: CheckContext) -> CheckResult:
     """ASE calculators that labels know by name; none is needed."""
+    return CheckResult(", ".join(found()))
 
-    return Found(", ".join(found()))
 
-
-def cp2k(asked: Asked) -> Found:
+def cp2k(asked: CheckContext) -> CheckResult:
     """CP2K and its data files."""
-
     wanted = asked.settings.cp2k
     found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
     data = str(wanted.data_dir or found.data_dir)
     if not (Path(data) / "GTH_POTENTIALS").is_file():
         raise MissingProgramError(f"{found.program} has no data files", f"{FIX}; or set cp2k.data_dir")
-    return Found(f"{found.program}, data in {data}", cp2k_version(found.program))
+    return CheckResult(f"{found.program}, data in {data}", cp2k_version(found.program))
 
 
-def vasp(asked: Asked) -> Found:
+def vasp(asked: CheckContext) -> CheckResult:
     """VASP's command and the POTCARs of the paper."""
     wanted = asked.settings.vasp
     if not wanted.command:
@@ -413,22 +405,21 @@ def vasp(asked: Asked) -> Found:
         raise MissingProgramError(
             f"{root} has no PBE_54 POTCAR for {', '.join(missing)}", "pmg config -p VASP_POTCARS FOLDER"
         )
-    return Found(f"{wanted.command}, POTCARs in {root}")
+    return CheckResult(f"{wanted.command}, POTCARs in {root}")
 
 
-def slurm(asked: Asked) -> Found:
+def slurm(asked: CheckContext) -> CheckResult:
     """SLURM's commands, and that its controller answers."""
     missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo") if shutil.which(name) is None]
     if missing:
         raise MissingProgramError(f"not on PATH: {', '.join(missing)}", "load SLURM's module, or work on a login node")
     nodes = _output(["sinfo", "-h", "-o", "%D"]).split()
     version = _output(["sinfo", "--version"]).split()
-    return Found(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
+    return CheckResult(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
 
 
-def queue_settings(asked: Asked) -> Found:
+def queue_settings(asked: CheckContext) -> CheckResult:
     """SLURM would take a job of each category."""
-
     slurm(asked)
     project = _with_queue(asked)
     if refused := refused_categories(project):
@@ -437,18 +428,17 @@ def queue_settings(asked: Asked) -> Found:
             f"sbatch refuses jobs of {', '.join(refused)}; {category}: {why[:200]}",
             f"correct queue.{category} in gst.yaml",
         )
-    return Found("SLURM takes jobs of every category")
+    return CheckResult("SLURM takes jobs of every category")
 
 
-def queue_job(asked: Asked) -> Found:
+def queue_job(asked: CheckContext) -> CheckResult:
     """A real job through the queue finds the project and its database."""
-
     slurm(asked)
     project = _with_queue(asked)
-    return Found(run_test_job(project, project.settings.queue.test_wait_s))
+    return CheckResult(run_test_job(project, project.settings.queue.test_wait_s))
 
 
-def _with_queue(asked: Asked) -> Project:
+def _with_queue(asked: CheckContext) -> Project:
     """Return the project.
 
     Raises
@@ -465,18 +455,18 @@ def _with_queue(asked: Asked) -> Project:
     return project
 
 
-def ovito(asked: Asked) -> Found:
+def ovito(asked: CheckContext) -> CheckResult:
     """OVITO imports and draws without a display."""
     code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
-    return Found("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
+    return CheckResult("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
 
 
-def matplotlib(asked: Asked) -> Found:
+def matplotlib(asked: CheckContext) -> CheckResult:
     """What draws the figures of the page."""
     missing = [name for name in ("matplotlib", "jinja2") if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[analysis]'")
-    return Found("installed", _version("matplotlib"))
+    return CheckResult("installed", _version("matplotlib"))
 
 
 TABLE = (
@@ -485,8 +475,8 @@ TABLE = (
     Entry("project", project_folder, ALL, ALL),
     Entry("mongod", mongod_program, ALL, ALL),
     Entry("database", database, ALL, ALL),
-    Entry("launchpad", launchpad, ALL, ALL),
-    Entry("job store", job_store, ALL, ALL),
+    Entry("launchpad", check_launchpad, ALL, ALL),
+    Entry("job store", check_job_store, ALL, ALL),
     Entry("database from nodes", reachable_from_nodes, CLUSTERS),
     Entry("slurm", slurm, CLUSTERS, CLUSTERS),
     Entry("queue settings", queue_settings, CLUSTERS, CLUSTERS),
@@ -502,14 +492,21 @@ TABLE = (
     Entry("disk", disk, ALL, ALL),
     Entry("memory", memory, ALL),
 )
-_PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_from_nodes, queue_settings, queue_job)
+_PROJECT_CHECKS = (
+    project_folder,
+    database,
+    check_launchpad,
+    check_job_store,
+    reachable_from_nodes,
+    queue_settings,
+    queue_job,
+)
 
 
 # -- small things
 
 
-def _engine(asked: Asked) -> LammpsEngine:
-
+def _engine(asked: CheckContext) -> LammpsEngine:
     return lammps_engine(asked.settings)
 
 

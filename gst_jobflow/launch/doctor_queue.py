@@ -89,7 +89,7 @@ def _wait(job_id: str, wait_s: float) -> slurm.QueueJob | None:
             time.sleep(_POLL_S)
         return None
     finally:
-        slurm.cancel([job_id])
+        slurm.scancel([job_id])
 
 
 def _outcome(folder: Path, job_id: str, unfinished: slurm.QueueJob | None) -> str:
@@ -150,7 +150,6 @@ def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
 
 def look_around() -> dict[str, Any]:
     """What a job sees on its node: the project, its database, its cores."""
-
     found: dict[str, Any] = {"host": socket.gethostname(), "cores": cores(), "problem": "", "fix": ""}
     try:
         connect(find_project()).client.close()

@@ -164,7 +164,6 @@ class QueueLauncher:
 
     def _recover(self) -> bool:
         """Put back what was lost; return whether anything runs again."""
-
         found = recover(self.project)
         for item in found:
             self._tell(str(item))
@@ -247,7 +246,6 @@ class QueueLauncher:
     # -- the launchpad
 
     def _pad(self) -> LaunchPad:
-
         if self._pad_in_use is None:
             # a server of ours that was started anew may have another port
             self._pad_in_use = launchpad(self.project)

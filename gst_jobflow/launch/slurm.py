@@ -110,7 +110,7 @@ def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
     return found
 
 
-def cancel(ids: Iterable[str]) -> None:
+def scancel(ids: Iterable[str]) -> None:
     """Cancel jobs, in one call.
 
     Raises

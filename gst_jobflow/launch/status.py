@@ -86,7 +86,6 @@ def _running(database: Database, firework: dict[str, Any], jobs: dict[str, Queue
 
 
 def _queued(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
-
     launch = database["launches"].find_one({"fw_id": firework["fw_id"], "state": "RESERVED"}, sort=[("launch_id", -1)])
     job_id = reservation_of(launch or {})
     job = jobs.get(job_id or "")

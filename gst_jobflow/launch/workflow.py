@@ -54,7 +54,6 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
 
 def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
     """Put a flow on the launchpad; the FireWorks id of each job, by job uuid."""
-
     workflow = to_workflow(flow, project, metadata)
     uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}
     new_ids = launchpad(project).add_wf(workflow)

@@ -395,7 +395,8 @@ def main() -> None:
 def measure(folder: Path, n: int) -> Iterator[Row]:
     """All rows, from files that are written to a server that is stopped again."""
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.connect import connect, read_state
+    from gst_jobflow.store.address import read_state
+    from gst_jobflow.store.connect import connect
 
     project = new_project(folder / "project")
     server = LocalMongod(project)

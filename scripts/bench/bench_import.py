@@ -88,7 +88,7 @@ def server(root: Path) -> Iterator[tuple[Results, int]]:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod, make_credentials
-    from gst_jobflow.store.connect import read_state
+    from gst_jobflow.store.address import read_state
     from gst_jobflow.store.schema.migrate import migrate
 
     root.mkdir()

@@ -17,8 +17,8 @@ from bson.raw_bson import RawBSONDocument
 from gst_jobflow.archive.backup import backup, documents_held, restore, verify
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
+from gst_jobflow.store.address import connection, read_credentials
 from gst_jobflow.store.check import check
-from gst_jobflow.store.connect import connection, read_credentials
 from tests.documents.test_documents import structure
 from tests.report import synthetic
 

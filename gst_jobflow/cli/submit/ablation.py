@@ -39,7 +39,6 @@ def command(
     Example: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3 --vary
     functions.number_of_functions_per_element=100,300,1000
     """
-
     project = open_project()
     results = Results.open(project)
     found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])

@@ -59,7 +59,6 @@ def command(
 
     Example: gst submit aimd Ge1Sb2Te4 --atoms 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
-
     if (formula is None) == (structure is None):
         raise InputError("from where?", "give either a formula, or --structure ID")
     values = {"stages": [_stage(text) for text in stage or ["1200:2"]], "timestep_fs": timestep, "every": every}
@@ -73,7 +72,6 @@ def command(
 
 
 def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
-
     if scheme not in SCHEMES:
         raise InputError(f"no scheme '{scheme}'", nearest(scheme, SCHEMES))
     kind: Any = BornOppenheimer if scheme == SCHEMES[0] else CarParrinello
@@ -84,7 +82,6 @@ def _start(
     maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float, int]
 ) -> tuple[str | None, str]:
     """Check what it begins from, so that a job need not; return its id, if it has one already, and it in words."""
-
     backend: Cp2kBackend = maker.backend
     check_dynamics(backend.settings, maker.spec.dynamics)
     if structure is not None:
@@ -103,7 +100,6 @@ def _start(
 
 def _stage(text: str) -> dict[str, Any]:
     """Read 1200:5 or 1200-300:10."""
-
     temperatures, _, duration = text.partition(":")
     begin, ramp, end = temperatures.partition("-")
     try:

@@ -58,7 +58,6 @@ def command(
     gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
     fit 4f0c… --model grace --name GST-GRACE
     """
-
     check_name(name)
     values = read_config(config)
     options = parse_assignments(option or [], "--option")

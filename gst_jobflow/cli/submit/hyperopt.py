@@ -43,7 +43,6 @@ def command(
 
     Example: gst submit hyperopt 4f0c… --preset xpot-gst --at-once 4
     """
-
     project = open_project()
     results = Results.open(project)
     asked = SearchOverrides(fits=fits, start=start, at_once=at_once, alpha=alpha)
@@ -56,5 +55,4 @@ def command(
 
 
 def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
-
     return fit_config(elements, preset, values=read_config(file))

@@ -38,7 +38,6 @@ def command(
 
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… --atoms 252 --melt-ps 10 --quench-ps 30
     """
-
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     atom_counts(formula, atoms, start.rounding)
     project = open_project()
@@ -54,7 +53,6 @@ def command(
 
 def _that_knows(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
-
     results = Results.open(project)
     known = results.get(Potential, locate(results.database, which, "potentials")[1])
     check_kind(known)

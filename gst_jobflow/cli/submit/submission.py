@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.base.resources import ask_by_category
+from gst_jobflow.base.resources import request_by_category
 from gst_jobflow.cli.common import chosen, print_table, say
 from gst_jobflow.launch.workflow import submit
 
@@ -41,8 +41,7 @@ def submit_flow(
     InputError
         It would cost more than `launch.budget_core_hours`, or nobody knows.
     """
-
-    ask_by_category(flow, chosen().resources)
+    request_by_category(flow, chosen().resources)
     budget = project.settings.launch.budget_core_hours
     if only_estimate or (budget is not None and not yes):
         from gst_jobflow.flows.estimate import check_budget, estimate

@@ -88,7 +88,6 @@ class Snapshots:
 
 def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
     """Render the cell at the start and after each operation that ran."""
-
     wanted = [("start", data.cycle.structure_id)]
     wanted += [(f"after {name}", run.final_structure_id) for name, run in data.steps if run.final_structure_id]
     fixed = _fixed(data)
@@ -104,13 +103,13 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
             remarks.append(f"{title}: {err.message}")
             continue
         elements.update(dict.fromkeys(sorted(set(atoms.get_chemical_symbols()))))
-        cells.append(make_cell(title, atoms, fixed))
+        cells.append(snapshot_cell(title, atoms, fixed))
         mask = _crystal_like(atoms)
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
             maps += _map(title, atoms, mask, fixed)
     # one process renders all: it takes longer to start than to draw
-    snapshots = render([*cells, *ordered])
+    snapshots = render_cells([*cells, *ordered])
     snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
     snapshots.maps = maps
     snapshots.elements = tuple(elements)
@@ -127,7 +126,7 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
     return None
 
 
-def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
+def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
     """Prepare a picture: atoms wrapped into the box, a colour and a radius each."""
     atoms = atoms.copy()
     atoms.wrap()
@@ -144,7 +143,6 @@ def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) ->
 
 def _crystal_like(atoms: Atoms) -> np.ndarray | None:
     """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
-
     try:
         return np.asarray(crystallinity(atoms).mask, dtype=bool)
     except GstError as err:
@@ -154,7 +152,6 @@ def _crystal_like(atoms: Atoms) -> np.ndarray | None:
 
 def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
     """Title and map of the order of the atoms that move; nothing for a cell that leans."""
-
     mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
     try:
         return [(title, order_map(atoms, mask, mobile))]
@@ -169,7 +166,7 @@ def by_order(cell: Cell, mask: np.ndarray) -> Cell:
     return replace(cell, colours=colours)
 
 
-def render(cells: Sequence[Cell]) -> Snapshots:
+def render_cells(cells: Sequence[Cell]) -> Snapshots:
     """Render cells by OVITO, or draw them where it cannot.
 
     Pictures look along y; x goes to the right and z up.

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 def section(study: Study) -> dict[str, Any]:
     """What the template shows of a search."""
-
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
     drawn = figure_of(
@@ -51,7 +50,6 @@ def section(study: Study) -> dict[str, Any]:
 
 
 def _sentence(study: Study, plan: SearchPlan) -> str:
-
     states = [row["state"] for row in study.table]
     alpha = plan.objective.alpha
     text = (
@@ -68,7 +66,6 @@ def _sentence(study: Study, plan: SearchPlan) -> str:
 
 def _best(study: Study, plan: SearchPlan) -> Table:
     """The best of the start and the best of all, side by side."""
-
     rows = []
     for name, part in (("best of the start", study.table[: plan.n_start]), ("best of all", study.table)):
         best = best_row(part)

@@ -40,7 +40,7 @@ def build_study_page(results: Results, study_id: str, target: Path) -> Path:
     DataError
         There is no such study.
     """
-    return write_page(render(results, collect_study(results, study_id)), target)
+    return write_page(render_page(results, collect_study(results, study_id)), target)
 
 
 def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
@@ -51,7 +51,7 @@ def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
     DataError
         There is no such cycle.
     """
-    return write_page(render(results, collect_cycle(results, cycle_id)), target)
+    return write_page(render_page(results, collect_cycle(results, cycle_id)), target)
 
 
 def build_potential_page(results: Results, potential_id: str, target: Path) -> Path:
@@ -62,7 +62,7 @@ def build_potential_page(results: Results, potential_id: str, target: Path) -> P
     DataError
         There is no such potential.
     """
-    return write_page(render(results, collect_potential(results, potential_id)), target)
+    return write_page(render_page(results, collect_potential(results, potential_id)), target)
 
 
 def check_place(target: Path) -> None:
@@ -90,9 +90,8 @@ def write_page(html: str, target: Path) -> Path:
     return target
 
 
-def render(results: Results, data: StudyData) -> str:
+def render_page(results: Results, data: StudyData) -> str:
     """The page as text."""
-
     return template("page.html").render(
         data=data,
         version=__version__,
