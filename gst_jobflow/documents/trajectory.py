@@ -72,12 +72,14 @@ class Trajectory(Document):
     added_energy_eV: float | None = None
     removed_energy_eV: float | None = None
     kicks: list[Kick] = Field(default_factory=list)
-    max_temperature_K: float | None = None
-    final_temperature_K: float | None = None
+    max_temperature_K: float | None = Field(None, description="Highest instant, often right after a kick")
+    final_temperature_K: float | None = Field(None, description="Last instant; that of a cooling is set by its kick")
+    max_equilibrated_K: float | None = Field(None, description="Highest mean of the second half of a kick's interval")
+    end_equilibrated_K: float | None = Field(None, description="The same before the last kick, or of the last 2 ps")
     crystalline_fraction: float | None = None
     ended_by: str = Field("", description="Why it ended before its planned time")
     max_drift_A_ps: float | None = Field(None, description="Largest mean velocity of the atoms after a kick, Å/ps")
-    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen")
+    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen, of atoms that move")
     thermo: dict[str, list[float]] = Field(default_factory=dict)
     analysis: dict[str, Any] = Field(default_factory=dict)
     files: list[ArtifactRef] = Field(default_factory=list)

@@ -17,6 +17,7 @@ from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Tr
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.stages import Protocol, Stage
+from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -221,7 +222,7 @@ def record(
         ended_by=result.ended_by,
         max_drift_A_ps=_drift_A_ps(result, start.formula, (groups or {}).get("mobile", start.n_atoms)),
         **_energies(result, protocol),
-        **_measured(result),
+        **_measured(result, protocol),
         **more,
     )
     results.add(trajectory)
@@ -287,17 +288,20 @@ def _check_energy(trajectory: Trajectory) -> None:
         )
 
 
-def _measured(result: ProtocolResult) -> dict[str, Any]:
+def _measured(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     """Thermodynamic series (thinned), temperatures, profile, segments and cost."""
     series = result.series
     temperature = series["temp_K"]
     finite = temperature[np.isfinite(temperature)]
     last, measured = result.segments[-1], [part for part in result.segments if part.us_per_atom_step]
+    highest_K, end_K = equilibrated_K(series, result.kicks, protocol)
     return {
         "thermo": thinned({ours: series[theirs] for ours, theirs in _THERMO.items()}),
         "n_frames": sum(1 for _ in result.frames()),
         "max_temperature_K": float(finite.max()) if finite.size else None,
         "final_temperature_K": float(finite[-1]) if finite.size else None,
+        "max_equilibrated_K": highest_K,
+        "end_equilibrated_K": end_K,
         "max_gamma": float(np.nanmax(series["max_gamma"])) if np.any(series["max_gamma"] > 0) else None,
         "segments": _segments(result),
         "cost": _cost(result),
