@@ -8,7 +8,7 @@ import io
 import lzma
 import zlib
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import IO, Any, TextIO, cast
 
 from gst_jobflow.base.errors import MissingProgramError
 
@@ -19,7 +19,7 @@ except ModuleNotFoundError:  # an installation from before it was required
 
 ENDINGS = ("", ".gz", ".bz2", ".xz", ".zst")
 """Endings of names of plain and packed files."""
-_OPENERS = {
+_OPENERS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
