@@ -149,7 +149,8 @@ def project(
 
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.connect import connect, credentials_file, read_state, state_file
+    from gst_jobflow.store.address import credentials_file, read_state, state_file
+    from gst_jobflow.store.connect import connect
     from gst_jobflow.store.schema.migrate import migrate
 
     root = tmp_path / "project"

@@ -18,9 +18,11 @@ from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.check import check as find
 from gst_jobflow.store.check import check_attempts
-from gst_jobflow.store.connect import connect, connection, explain
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.driver_errors import explain
 from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:

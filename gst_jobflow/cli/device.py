@@ -64,7 +64,10 @@ Size = Annotated[
 ]
 Thickness = Annotated[float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")]
 Density = Annotated[float, typer.Option("--barrier-density", help="g/cm3 of the barrier.")]
-Contact = Annotated[float, typer.Option("--min-contact", help="Å: smallest distance across seams.")]
+Contact = Annotated[
+    float | None,
+    typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
+]
 Barrier = Annotated[
     str | None,
     typer.Option(
@@ -107,7 +110,7 @@ def cross_point(
     cut: Annotated[str, typer.Option(help="block: whole van der Waals blocks; layer: between any layers.")] = "block",
     disorder: Annotated[bool, typer.Option("--disorder", help="Mixed cations in the trigonal crystal.")] = False,
     lattice_scale: Annotated[float, typer.Option(help="Lattice parameters relative to the measured ones.")] = 1.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -131,7 +134,7 @@ def cross_point(
         "cut": cut,
         "disorder": disorder,
         "lattice_scale": lattice_scale,
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(
@@ -165,7 +168,7 @@ def mushroom(
         float | None, typer.Option(help="Å along x that the bottom electrode touches; by default a fifth of the cell.")
     ] = None,
     electrode_height: Annotated[float, typer.Option(help="Å up to which atoms belong to the contact.")] = 10.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -189,7 +192,7 @@ def mushroom(
         "barrier_density_g_cm3": barrier_density,
         "lattice_A": lattice,
         "electrode": {"width_A": electrode_width, "height_A": electrode_height},
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(MushroomSpec, {**_paper(MushroomSpec), **_sized(barrier_thickness, repeat), **values})

@@ -14,7 +14,7 @@ from gst_jobflow.base.settings import PROJECT_FILE, Project
 from gst_jobflow.cli.common import say
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.services import make_credentials
-from gst_jobflow.store.connect import connection, credentials_file, external_uri, uri_file
+from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
 
 _SETTINGS = """\
 # Settings of this project. Every key is optional; unknown keys are refused.

@@ -129,7 +129,7 @@ def main() -> None:
         # the driver's own text may hold the URI, and its traceback tells a user nothing
         if debug or not type(err).__module__.startswith("pymongo"):
             raise
-        from gst_jobflow.store.connect import denied
+        from gst_jobflow.store.driver_errors import denied
 
         if refused := denied(err):
             complain(refused.message, refused.fix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.store.connect import connection
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 
 if TYPE_CHECKING:

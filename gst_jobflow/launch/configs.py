@@ -17,7 +17,8 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.resources import Resources
 from gst_jobflow.base.settings import PROJECT_VARIABLE
-from gst_jobflow.store.connect import AUTH_SOURCE, LOOPBACK, Connection, connection, job_store_arguments
+from gst_jobflow.store.address import AUTH_SOURCE, LOOPBACK, Connection, connection
+from gst_jobflow.store.connect import job_store_arguments
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -31,7 +31,8 @@ from gst_jobflow.labelling.vasp import find_command
 from gst_jobflow.launch.configs import CLUSTERS
 from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
 from gst_jobflow.launch.services import LocalMongod, find_mongod
-from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect, connection, external_uri
+from gst_jobflow.store.address import connection, external_uri
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project

@@ -30,19 +30,18 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.launch.configs import write_connection_configs
-from gst_jobflow.store.connect import (
+from gst_jobflow.store.address import (
     LOOPBACK,
     Connection,
     connection,
     credentials_file,
     external_uri,
     hosts_of,
-    listens,
-    open_database,
     read_credentials,
     read_state,
     state_file,
 )
+from gst_jobflow.store.connect import listens, open_database
 
 if TYPE_CHECKING:
     from pymongo import MongoClient

@@ -18,15 +18,9 @@ from pydantic import BaseModel
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import (
-    Attempt,
-    Cycle,
-    Dataset,
     Document,
     Label,
-    Potential,
     Structure,
-    Study,
-    Trajectory,
     unpack,
 )
 from gst_jobflow.store.counts import by_index
@@ -342,94 +336,12 @@ def summarise(
 
 @overload
 def find(
-    where: Project | Results,
-    what: type[DocumentT],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
+    where: Project | Results, what: type[DocumentT], conditions: str = "", /, *, sort: str | None = None, limit: int = 0
 ) -> Iterator[DocumentT]: ...
 @overload
 def find(
-    where: Project | Results,
-    what: Literal["structures"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Structure]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["labels"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Label]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["datasets"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Dataset]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["potentials"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Potential]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["studies"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Study]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["trajectories"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Trajectory]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["cycles"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Cycle]: ...
-@overload
-def find(
-    where: Project | Results,
-    what: Literal["attempts"],
-    conditions: str = "",
-    /,
-    *,
-    sort: str | None = None,
-    limit: int = 0,
-) -> Iterator[Attempt]: ...
+    where: Project | Results, what: str, conditions: str = "", /, *, sort: str | None = None, limit: int = 0
+) -> Iterator[Any]: ...
 def find(
     where: Project | Results,
     what: str | type[Document],

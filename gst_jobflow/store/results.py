@@ -11,7 +11,7 @@ from gst_jobflow.base.disk import is_full
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.store import manifest
-from gst_jobflow.store.connect import denials
+from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
 
@@ -166,7 +166,7 @@ class Results:
         return new, known
 
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-        """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
+        """Put labels in as one batch: a converged label replaces a failed one, and of two failures the newest stays.
 
         Returns
         -------
@@ -396,78 +396,75 @@ def _put_label(database: Database, label: Label) -> bool:
 
 
 def _contradiction(label: Label | EncodedLabel, known_eV: float | None) -> DataError | None:
-    """The error of a label whose energy is not that of the converged one that is there already."""
+    """Return the error of a label whose energy is not that of the converged one in the database."""
     if known_eV is None or label.energy_eV is None:
         return None
     difference = abs(known_eV - label.energy_eV) / label.n_atoms
     if difference <= ENERGY_TOLERANCE_EV_PER_ATOM:
         return None
     return DataError(
-        f"label {label.id} of structure {label.structure_id} is there with an energy that differs by "
+        f"label {label.id} of structure {label.structure_id} exists with an energy that differs by "
         f"{difference:.2g} eV/atom for the same method {label.fingerprint}",
-        "one of the two is wrong: the first is kept; look at both runs",
+        "one of the two is wrong, and the first is kept: compare the two runs",
     )
 
 
 @denials()
 def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-    """Insert labels; a converged one takes the place of a failed one, never the other way round."""
+    """Insert labels; a converged one replaces a failed one, and of two failures the newest stays.
+
+    Each label is inserted, replaces the one of its id, or is only compared with it. Where another process (or an
+    earlier label of the same id) was first, the label is decided upon again.
+    """
     collection = database[Label.collection]
-    there = _states(collection, [label.id for label in labels])
-    # what is there already is compared, not sent: doing an import again is cheap
-    absent = [place for place, label in enumerate(labels) if label.id not in there]
-    changed, lost = _insert_labels(collection, labels, absent)
-    # twice in this batch, or another process was first: it may have put a failed one, which gives way
-    there |= _states(collection, [labels[place].id for place in lost])
-    giving_way = [
-        place
-        for place in sorted({*range(len(labels))} - {*absent} | {*lost})
-        if labels[place].state == "converged" and there.get(labels[place].id, ("", None))[0] != "converged"
-    ]
-    replaced, late = _replace_labels(collection, labels, giving_way)
-    there |= _states(collection, [labels[place].id for place in late])
-    compared = sorted({*range(len(labels))} - {*absent} - {*giving_way} | {*lost} - {*giving_way} | {*late})
-    refused = {}
-    for place in compared:
-        state, energy_eV = there.get(labels[place].id, ("", None))
-        error = _contradiction(labels[place], energy_eV) if state == "converged" else None
-        if error:
-            refused[place] = error
-    return changed + replaced, refused
+    changed, refused = 0, {}
+    pending = list(range(len(labels)))
+    while pending:
+        # what exists is compared, not sent: repeating an import is cheap
+        there = _states(collection, [labels[place].id for place in pending])
+        new: list[int] = []
+        better: list[int] = []
+        for place in pending:
+            state, energy_eV = there.get(labels[place].id, ("", None))
+            if not state:
+                new.append(place)
+            elif state == "converged":
+                if error := _contradiction(labels[place], energy_eV):
+                    refused[place] = error
+            else:
+                better.append(place)
+        inserted, errors = _insert(collection, [labels[place].to_mongo() for place in new])
+        pending = _duplicates(errors, labels, new)
+        replaced, late = _replace_labels(collection, labels, better)
+        changed += inserted + replaced
+        # a failure that is late is older than what exists
+        pending += [place for place in late if labels[place].state == "converged"]
+    return changed, refused
 
 
 def _states(collection: Collection, ids: list[str]) -> dict[str, tuple[str, float | None]]:
-    """State and energy (eV) of the labels that are there."""
-    if not ids:
-        return {}
+    """Return state and energy (eV) of the labels that exist."""
     found = collection.find({"_id": {"$in": ids}}, {"state": 1, "energy_eV": 1})
     return {label["_id"]: (label["state"], label["energy_eV"]) for label in found}
-
-
-def _insert_labels(
-    collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
-) -> tuple[int, list[int]]:
-    """Insert the labels at `places`; how many went in, and the places of those whose id was there after all."""
-    inserted, errors = _insert(collection, [labels[place].to_mongo() for place in places])
-    return inserted, _duplicates(errors, labels, places)
 
 
 def _replace_labels(
     collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
 ) -> tuple[int, list[int]]:
-    """Put converged labels at `places` over failed ones; how many, and the places where a converged one was first."""
+    """Replace failed labels; return how many, and the places where a converged or newer one was first."""
     from pymongo import ReplaceOne
     from pymongo.errors import BulkWriteError
 
     if not places:
         return 0, []
-    writes: list[Any] = [
-        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        ReplaceOne(
-            {"_id": labels[place].id, "state": {"$ne": "converged"}}, cast(Any, labels[place].to_mongo()), upsert=True
-        )
-        for place in places
-    ]
+    writes: list[Any] = []
+    for place in places:
+        document = cast(Any, labels[place].to_mongo())
+        # matches a failed label of this id and replaces it, or inserts; a converged or newer one is a duplicate key
+        gives_way: dict[str, Any] = {"_id": labels[place].id, "state": {"$ne": "converged"}}
+        if labels[place].state != "converged":
+            gives_way["created_at"] = {"$lt": document["created_at"]}
+        writes.append(ReplaceOne(gives_way, document, upsert=True))
     try:
         done = collection.bulk_write(writes, ordered=False)
         return done.upserted_count + done.modified_count, []

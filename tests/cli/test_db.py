@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import SCHEMA_VERSION, Attempt, now
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import read_credentials
+from gst_jobflow.store.address import read_credentials
 from tests.documents.test_documents import label, structure
 
 

@@ -21,7 +21,8 @@ from gst_jobflow.launch.configs import (
     write_configs,
     write_connection_configs,
 )
-from gst_jobflow.store.connect import Connection, launchpad, read_credentials
+from gst_jobflow.store.address import Connection, read_credentials
+from gst_jobflow.store.connect import launchpad
 
 PROFILES = ("laptop", "slurm", "archer2")
 # characters that YAML and the shell treat specially

@@ -33,6 +33,9 @@ def command(
         str | None,
         typer.Option("--from", help="Go on from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
     ] = None,
+    no_gamma: Annotated[
+        bool, typer.Option("--no-gamma", help="Without extrapolation grades, as for a potential without an active set.")
+    ] = False,
     replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell that differ in their seeds.")] = 1,
     seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
     estimate: Estimate = False,
@@ -49,6 +52,8 @@ def command(
     plan = load_programme(programme or device)
     if scale != 1.0:
         plan = scaled(plan, scale)
+    if no_gamma:
+        plan = plan.model_copy(update={"output": plan.output.model_copy(update={"gamma_every": 0})})
     project = open_project()
     maker = CycleMaker(name=plan.name, plan=plan, seed=seed, replicas=replicas)
     results = Results.open(project)
