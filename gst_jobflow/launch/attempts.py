@@ -39,9 +39,9 @@ def recorded(
 
     A killed process leaves `running`, which `gst recover` turns into `lost`.
 
-    Neither write waits for the disk, since FireWorks' own writes just before and after it do: a launch recorded as ended
-    implies a recorded attempt. If a killed server forgot the attempt of a running launch, `gst recover` finds it in the
-    manifest.
+    Neither write waits for the disk, since FireWorks' own writes just before and after it do: a launch recorded as
+    ended implies a recorded attempt. If a killed server forgot the attempt of a running launch, `gst recover` finds it
+    in the manifest.
     """
     attempt = _begin(results, job_uuid, job_name, fw_id, worker, number)
     try:
