@@ -22,12 +22,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from gst_jobflow import __version__
 from gst_jobflow.archive.members import add_member, members_of, put_file
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.check import all_files
+from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, hash_of, sha256_of
 from gst_jobflow.store.files.references import References
 from gst_jobflow.store.schema.migrate import migrate
@@ -120,8 +122,6 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
     DatabaseError
         The database cannot be reached, is half restored, or fireworks are running.
     """
-    from gst_jobflow.store.connect import connect
-
     if target.exists():
         raise InputError(f"{target} is there already", "name another file, or remove it")
     if not target.parent.is_dir():
@@ -176,8 +176,6 @@ def _place(name: str) -> int:
 
 def _versions(database: Database) -> dict[str, str]:
     import pymongo
-
-    from gst_jobflow import __version__
 
     return {
         "gst_jobflow": __version__,
@@ -342,8 +340,6 @@ def restore(
         The database holds documents, or the backup is of a newer schema version (nothing was changed); or counts
         disagree afterwards.
     """
-    from gst_jobflow.store.connect import connect
-
     manifest = verify(file)
     if manifest.schema_version > SCHEMA_VERSION:
         raise DatabaseError(

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from gst_jobflow import __version__
 from gst_jobflow.archive.bundle_format import (
     CHECKSUMS,
     CITATION,
@@ -177,8 +178,6 @@ def write_bundle(
 
 
 def _program() -> str:
-    from gst_jobflow import __version__
-
     return f"gst_jobflow {__version__}"
 
 

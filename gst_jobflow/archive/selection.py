@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import DOCUMENTS, Dataset
 from gst_jobflow.store.check import REFERENCES, file_fields, ids_at, references_to_files
 from gst_jobflow.store.lineage import OF_JOB
@@ -217,8 +218,6 @@ def _choose_origins(results: Results, selection: Selection, name: str, found: li
 
 
 def _choose_members(results: Results, selection: Selection, dataset: Dataset) -> None:
-    from gst_jobflow.datasets.members import read_members
-
     members = read_members(results.artifacts, dataset)
     while batch := list(islice(members, 10 * _BATCH)):
         selection.add("labels", (member["label_id"] for member in batch))

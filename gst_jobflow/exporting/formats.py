@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.datasets.members import SPLITS
+from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.members import Row, read_rows
 from gst_jobflow.exporting.targets import check_target, finish, part_of
+from gst_jobflow.fitting.frame import to_dataframe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,8 +172,6 @@ def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
     """The dataframe of a fit (see `fitting.frame`), made in pieces so that only what is pickled stays in memory."""
     import pandas as pd
 
-    from gst_jobflow.fitting.frame import to_dataframe
-
     iterator, pieces = iter(_labelled(rows, dataset)), []
     while items := list(islice(iterator, _ROWS)):
         pieces.append(to_dataframe(items, dataset.reference_energies_eV))
@@ -183,8 +183,6 @@ def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
 
 def _labelled(rows: Iterable[Row], dataset: Dataset) -> Iterator[Any]:
     from ase import Atoms
-
-    from gst_jobflow.datasets.read import LabelledStructure
 
     weights = dataset.config_type_weights
     for row in rows:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from gst_jobflow.archive.readme import markdown_table
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import yace_elements
 from gst_jobflow.exporting.targets import check_target, finish, part_of
 from gst_jobflow.store.files.artifacts import sha256_of
 
@@ -43,9 +45,6 @@ def read_potential(path: Path) -> PotentialFiles:
     InputError
         There is none, or there are several.
     """
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import yace_elements
-
     path = Path(path)
     found = sorted(path.glob("*.yace")) if path.is_dir() else [path]
     if len(found) != 1:

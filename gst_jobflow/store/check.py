@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
-from gst_jobflow.store.connect import JOB_STORE_COLLECTION
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.schema.migrate import load_schema
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
@@ -88,8 +88,6 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
     DatabaseError
         The database cannot be reached.
     """
-    from gst_jobflow.store.connect import connect
-
     database = connect(project, any_version=True)
     artifacts = ArtifactStore(project.artifacts_dir)
     try:

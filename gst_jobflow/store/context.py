@@ -7,6 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base import deadline
+from gst_jobflow.base.settings import find_project
+from gst_jobflow.documents import Attempt
+from gst_jobflow.store.results import Results
+
 if TYPE_CHECKING:
     from jobflow import Job
 
@@ -17,9 +22,6 @@ if TYPE_CHECKING:
 
 def job_results() -> Results:
     """Results for a job: what it writes goes to a manifest in its launch directory (the current one) first."""
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.store.results import Results
-
     return Results.open(find_project(), spool_dir=Path.cwd())
 
 
@@ -36,8 +38,6 @@ def work_directory(results: Results, name: str) -> Path:
     Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
     not seen. A link in this launch directory shows where the work is.
     """
-    from gst_jobflow.documents import Attempt
-
     uuid = job_uuid()
     # named after the job: `rlaunch singleshot` runs job after job in one folder
     name = f"{name}-{uuid[:8]}" if uuid else name
@@ -88,6 +88,4 @@ def is_continuation() -> bool:
 
 def job_deadline(settings: Settings) -> Deadline | None:
     """When the running job has to end: by its SLURM job, else by the setting ``launch.walltime``."""
-    from gst_jobflow.base import deadline
-
     return deadline.job_deadline(time.time(), settings.launch.walltime)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
-from gst_jobflow.store.results import apply, insert_each
+from gst_jobflow.store.results import apply, insert_each, put_labels
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -151,8 +151,6 @@ class _Ingest:
             self._apply(file, batch)
 
     def _put_labels(self, file: Path, batch: list[manifest.Line]) -> None:
-        from gst_jobflow.store.results import put_labels
-
         entries = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
         labels = [document for document in entries if isinstance(document, Label)]
         if len({label.id for label in labels}) < len(labels):

@@ -23,9 +23,11 @@ from gst_jobflow.documents import (
     Structure,
     unpack,
 )
+from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
+from gst_jobflow.structures.composition import parse_formula, reduced_formula
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -275,8 +277,6 @@ def _number(text: str) -> int | float | None:
 
 
 def _formula(text: str) -> str:
-    from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
     return reduced_formula(parse_formula(text))
 
 
@@ -391,8 +391,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
     InputError
         At once: documents of this collection hold no atoms.
     """
-    from gst_jobflow.store.atoms import atoms_of
-
     if query.model is Structure:
         return (atoms_of(structure, results.artifacts) for structure in _models(results.database, query))
     if query.model is Label:
@@ -402,8 +400,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
     from ase.calculators.singlepoint import SinglePointCalculator
-
-    from gst_jobflow.store.atoms import atoms_of
 
     converged = {"$and": [query.where, {"state": "converged"}]}
     labels = _models(results.database, Query(query.model, converged, query.sort, query.limit))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gst_jobflow.base.disk import is_full
-from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
+from gst_jobflow.base.errors import DatabaseError, DataError, InputError, NoDocumentError, nearest
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.store import manifest
+from gst_jobflow.store.connect import connect
 from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -51,8 +52,6 @@ class Results:
     @classmethod
     def open(cls, project: Project, spool_dir: Path | None = None) -> Results:
         """Open the results of a project; with `spool_dir`, an unreachable database is tolerated for writing."""
-        from gst_jobflow.store.connect import connect
-
         try:
             database = connect(project)
         except DatabaseError as err:
@@ -265,7 +264,7 @@ def _update(database: Database, entry: manifest.Update) -> bool:
         if entry.collection == "cycles":
             collection.update_one({"_id": entry.id}, _CYCLE_STATE)
     except WriteError as err:
-        raise _refused(entry.collection, entry.id, err) from err
+        raise refused_by_server(entry.collection, entry.id, err) from err
     if result.matched_count == 0 and collection.find_one({"_id": entry.id}, {"_id": 1}) is None:
         raise NoDocumentError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
     return result.modified_count > 0
@@ -348,7 +347,7 @@ def insert_each(
             # twice in this batch, or another process was first
             known.add(documents[place].id)
         else:
-            refused[place] = _refused(collection.name, documents[place].id, error)
+            refused[place] = refused_by_server(collection.name, documents[place].id, error)
     _add_tags(collection, [document for document in documents if document.id in known])
     return inserted, refused
 
@@ -479,12 +478,12 @@ def _duplicates(errors: list[dict[str, Any]], labels: Sequence[Label | EncodedLa
     for error in errors:
         place = places[error["index"]]
         if error["code"] != _DUPLICATE_KEY:
-            raise _refused(Label.collection, labels[place].id, error)
+            raise refused_by_server(Label.collection, labels[place].id, error)
         found.append(place)
     return found
 
 
-def _refused(collection: str, id: str, error: Any) -> DatabaseError:
+def refused_by_server(collection: str, id: str, error: Any) -> DatabaseError:
     details = error.details if hasattr(error, "details") else error
     info = (details or {}).get("errInfo", {}).get("details", {})
     rules = info.get("schemaRulesNotSatisfied", [])
@@ -506,8 +505,6 @@ def collection_of(name: str) -> type[Document]:
     InputError
         There is no such collection.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-
     if name not in DOCUMENTS:
         raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))
     return DOCUMENTS[name]

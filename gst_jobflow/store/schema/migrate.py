@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
+from gst_jobflow.store.connect import connect, launchpad
 from gst_jobflow.store.schema.lock import Lock, locked
 from gst_jobflow.store.schema.preparation import (
     Change,
@@ -62,8 +63,6 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
     DataError
         A document cannot be brought to this version; what was before it is done.
     """
-    from gst_jobflow.store.connect import connect
-
     database = connect(project, any_version=True)
     try:
         if not _to_do(database) and not _launchpad_is_bare(database):
@@ -164,7 +163,5 @@ def _launchpad_is_bare(database: Database) -> bool:
 
 def _prepare_launchpad(project: Project) -> list[str]:
     """Start FireWorks' id counter and indexes once; never on a launchpad that holds fireworks."""
-    from gst_jobflow.store.connect import launchpad
-
     launchpad(project).reset("", require_password=False)
     return ["launchpad: initialised"]
