@@ -320,18 +320,20 @@ def summarise(
     pipeline += [{"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
     if query.limit:
         pipeline.append({"$limit": query.limit})
+    return _groups(database, query, path, chosen, pipeline)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        stored = database[model.collection]
-        counts = None if chosen or query.limit else by_index(stored, model, query.where, path)
-        for found in stored.aggregate(pipeline) if counts is None else counts:
-            measured = {
-                name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
-                for place, name in enumerate(chosen)
-            }
-            yield {"group": found["_id"], "count": found["count"], **measured}
 
-    return rows()
+def _groups(
+    database: Database, query: Query, path: str, chosen: list[str], pipeline: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    stored = database[query.model.collection]
+    counts = None if chosen or query.limit else by_index(stored, query.model, query.where, path)
+    for found in stored.aggregate(pipeline) if counts is None else counts:
+        measured = {
+            name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
+            for place, name in enumerate(chosen)
+        }
+        yield {"group": found["_id"], "count": found["count"], **measured}
 
 
 @overload
