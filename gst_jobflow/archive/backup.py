@@ -247,7 +247,7 @@ def _write(target: Path, scratch: Path, manifest: BackupManifest, artifacts: Art
 
 
 def verify(file: Path) -> BackupManifest:
-    """Check every byte of a backup that counts; what it holds.
+    """Verify every byte of a backup; return its manifest.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def restore(
     project: Project, file: Path, *, force: bool = False, confirm: Callable[[int], None] | None = None
 ) -> BackupManifest:
-    """Put a backup into the project's database and artifact folder, then bring it to this version's indexes.
+    """Restore a backup into the project's database and files, then migrate it to this version.
 
     Parameters
     ----------
@@ -365,7 +365,7 @@ def restore(
 
 
 def documents_held(database: Database) -> int:
-    """Documents in the database, without what preparing an empty one puts there."""
+    """Count the documents in the database, except those of an empty prepared one."""
     names = [name for name in _plain_collections(database) if name not in (META_COLLECTION, "fw_id_assigner")]
     return sum(database[name].count_documents({}) for name in names)
 
@@ -389,7 +389,7 @@ def _restore(database: Database, artifacts: ArtifactStore, file: Path, manifest:
 
 
 def _load(database: Database, dump: CollectionDump, content: IO[bytes]) -> None:
-    """Insert the documents of a dump as they are, and make its indexes."""
+    """Insert the documents of a dump unchanged and create its indexes."""
     collection = database[dump.name]
     if dump.name != META_COLLECTION:
         database.create_collection(dump.name)

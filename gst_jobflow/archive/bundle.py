@@ -69,7 +69,7 @@ class Plan:
 
 
 def kind_of_target(target: Path) -> str:
-    """`folder`, `tar` or `tar.gz`, as the name says.
+    """Return `folder`, `tar` or `tar.gz`, according to the name.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def _files_part(artifacts: ArtifactStore, selection: Selection, allow_missing: b
 
 
 def _kept(manifest: BundleManifest, selection: Selection) -> Iterator[tuple[str, int]]:
-    """SHA-256 and size of each file that belongs into the bundle."""
+    """Yield SHA-256 and size of each file that the bundle holds."""
     missing = {ref.sha256 for ref in manifest.files.left_out}
     for digest, size, _ in selection.files(licensed=False):
         if digest not in missing:
@@ -316,7 +316,7 @@ def _copy_files(
 
 
 def _write_words(folder: Path, manifest: BundleManifest, facts: Facts, selection: Selection) -> None:
-    """README, citation, manifest, and the checksums of everything."""
+    """Write README, citation, manifest, and the checksums of everything."""
     words = {MANIFEST: manifest.text(), README: readme(manifest, facts).encode()}
     if (citation := citation_file(manifest.citation)) is not None:
         words[CITATION] = citation.encode()
@@ -343,7 +343,7 @@ def _write_tar(
     selection: Selection,
     progress: Progress | None,
 ) -> None:
-    """Members in the order in which an import needs them; no times and no owners."""
+    """Write the members in the order in which an import needs them."""
     with (
         file.open("wb") as raw,
         ThreadedGzip(raw, _TAR_LEVEL) if kind == "tar.gz" else nullcontext(raw) as out,

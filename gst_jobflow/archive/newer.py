@@ -14,7 +14,7 @@ _STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
 
 
 def put_mutable(database: Database, document: Document) -> Literal["new", "known", "replaced", "differs"]:
-    """Insert a document that may change, or replace a state of it that is less far on; whole, never field by field.
+    """Insert a mutable document, or replace an earlier state of it as a whole.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _exactly(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:
-    """How far on a stored study, cycle or attempt is; compares as tuples do."""
+    """Return the progress of a stored study, cycle or attempt as a tuple that compares."""
     state = _STATES[values["state"]]
     if "operations" in values:
         states = [operation["state"] for operation in values["operations"]]

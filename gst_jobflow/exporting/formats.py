@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 def format_of(file: Path, form: str | None) -> str:
-    """The format that was asked for, or that the name of the file says.
+    """Return the requested format, or the one that the file name implies.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def export_dataset(
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write the labelled structures of a dataset to one file, complete or not at all; how many there are.
+    """Write the labelled structures of a dataset to one file, completely or not at all; return their number.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
 
 
 def extxyz_frame(row: Row, fingerprint: str) -> str:
-    """One frame in the form of GST-GAP-22; every number as short as it reads back to the same double.
+    """Format one frame as in GST-GAP-22, with the shortest digits that read back to the same double.
 
     Both `virial` (eV, -stress × volume, as QUIP and GST-GAP-22 have it) and `stress` (eV/Å³, ASE's sign) are written:
     a stress computed back from a virial would differ in its last digit.
@@ -169,7 +169,7 @@ def _write_pckl(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
 
 
 def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
-    """The dataframe of a fit (see `fitting.frame`), made in pieces so that only what is pickled stays in memory."""
+    """Build the dataframe of a fit (see `fitting.frame`) in pieces, to save memory."""
     import pandas as pd
 
     iterator, pieces = iter(_labelled(rows, dataset)), []

@@ -59,7 +59,7 @@ def read_potential(path: Path) -> PotentialFiles:
 
 
 def export_potential(results: Results, potential: Potential, target: Path, *, force: bool = False) -> list[str]:
-    """Write the files of a potential to a folder, complete or not at all; their names.
+    """Write the files of a potential to a folder, completely or not at all; return their names.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
 
 
 def potential_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
-    """Names and files: what LAMMPS and pacemaker read is called after the potential, all else as it was."""
+    """Yield names and files; those that LAMMPS and pacemaker read are named after the potential."""
     stem = _stem(potential)
     for ending in ("yace", "yaml", "asi"):
         ref = getattr(potential.artifacts, ending)
@@ -104,7 +104,7 @@ def _stem(potential: Potential) -> str:
 
 
 def potential_readme(results: Results, potential: Potential) -> str:
-    """The text of README.md: what it is, how good, on what it was fitted, how it is used."""
+    """Return the text of README.md: errors, training data and use of the potential."""
     rows = [
         ("id", potential.id),
         ("elements", " ".join(potential.elements)),

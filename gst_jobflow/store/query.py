@@ -106,18 +106,18 @@ class Query:
     limit: int
 
     def count(self, database: Database, at_most: int = 0) -> int:
-        """How many documents match; with `at_most` the count ends there, for a million take their time."""
+        """Count matching documents, at most `at_most`, since counting a million is slow."""
         limit: dict[str, Any] = {"limit": at_most} if at_most else {}
         return database[self.model.collection].count_documents(self.where, **limit)
 
     def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Cursor[dict[str, Any]]:
-        """The documents as they are stored, in order."""
+        """Return the documents as they are stored, in order."""
         stored = database[self.model.collection]
         where = by_values(stored, self.model, self.where, self.sort)
         return stored.find(where, fields).sort(self.sort).limit(self.limit)
 
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
-        """The documents as programs read them (`id`; packed arrays left out)."""
+        """Yield the documents as programs read them (`id`; without packed arrays)."""
         packed = {name: 0 for name, field in self.model.model_fields.items() if "bytes" in str(field.annotation)}
         for document in self.cursor(database, packed or None):
             yield public(document)
@@ -176,7 +176,7 @@ def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
 
 
 def _prefix(model: type[Document], field: str, text: str) -> str:
-    """An anchored pattern of plain text: every sign that means something in a pattern is escaped."""
+    """Return an anchored pattern for plain text; all special characters are escaped."""
     if not _is_text(_leaf(model, field)):
         raise InputError(f"{field} is not text", "~ finds texts that begin so; compare others with = != > >= < <=")
     if not text or "\0" in text:
@@ -185,7 +185,7 @@ def _prefix(model: type[Document], field: str, text: str) -> str:
 
 
 def field_path(model: type[Document], name: str) -> str:
-    """The stored path of a field.
+    """Return the stored path of a field.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def field_path(model: type[Document], name: str) -> str:
 
 
 def _leaf(model: type[Document], path: str) -> Any:
-    """The type at a path, lists as what they hold; `Any` below free-form fields."""
+    """Return the type at a path, for a list that of its items; `Any` below free-form fields."""
     annotation: Any = model
     for part in path.split("."):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -223,7 +223,7 @@ def _leaf(model: type[Document], path: str) -> Any:
 
 
 def _held(annotation: Any) -> Any:
-    """The type without None, and of a list what it holds."""
+    """Return the type without None; for a list that of its items."""
     options = [annotation]
     if get_origin(annotation) in (Union, types.UnionType):
         options = [option for option in get_args(annotation) if option is not type(None)]
@@ -233,7 +233,7 @@ def _held(annotation: Any) -> Any:
 
 
 def _may_be_list(model: type[Document], path: str) -> bool:
-    """Whether a list can be met on the way to a value; a path that enters a part of a document counts as one."""
+    """Whether the path may pass a list; a path into a part of a document counts as one."""
     field = model.model_fields.get(path)
     return field is None or "list" in str(field.annotation)
 
@@ -243,7 +243,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _value(model: type[Document], field: str, text: str) -> Any:
-    """A value of the field's type; below free-form fields a number, true, false, null or text, as it looks."""
+    """Convert text to the field's type; below free-form fields to a number, true, false, null or text, as it looks."""
     annotation = _leaf(model, field)
     if _is_text(annotation):
         return text
@@ -263,7 +263,7 @@ def _value(model: type[Document], field: str, text: str) -> Any:
 
 
 def _number(text: str) -> int | float | None:
-    """The finite number that the text is, in what the server can hold; else None."""
+    """Return the finite number in the text, if the server can hold it; else None."""
     for kind in (int, float):
         try:
             number = kind(text)
@@ -418,7 +418,7 @@ def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
 
 
 def pick(document: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path (or a short name) of a public document; None where there is none."""
+    """Return the value at a dotted path (or short name) of a public document; None if there is none."""
     if path == "_id":
         path = "id"
     elif path not in document:

@@ -79,7 +79,7 @@ class Results:
 
         Where it need not be `durable`, nobody waits for a disk: it is in the files of this machine and in the memory of
         the server, which survives the end of this process, and on the server's disk with the next write that is
-        durable, or after a tenth of a second. A server keeps the order of writes: none survives it that came later.
+        durable, or after a tenth of a second. A surviving write implies that all earlier ones survived.
         """
         return self._write(manifest.Insert(document), durable)
 
@@ -102,14 +102,14 @@ class Results:
         if self._database is None:
             return False
         try:
-            # what is in no file may not be in a server's memory only
+            # without a manifest entry the write must be journaled
             return apply(_from_memory(self._database) if spooled and not durable else self._database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
 
     def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        """Write an entry to disk where that is wanted; False where it is full and the database has to do alone."""
+        """Spool an entry if results are spooled; return False if the disk is full and only the database has it."""
         if self.spool_dir is None:
             return False
         try:
@@ -122,7 +122,7 @@ class Results:
         return True
 
     def _spool_only(self, err: Exception, spooled: bool = True) -> None:
-        """Go on without the database; raises DatabaseError where nothing is spooled."""
+        """Continue without the database; raises DatabaseError if nothing is spooled."""
         if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
         manifest.sync(self.spool_dir)
@@ -227,14 +227,14 @@ class Results:
 
 
 def _from_memory(database: Database) -> Database:
-    """The database that acknowledges a write before it is on a disk."""
+    """Return the database with writes that are acknowledged from memory."""
     from pymongo import WriteConcern
 
     return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
-    """Put a manifest entry into the database; True if that changed something.
+    """Apply a manifest entry to the database; return whether it changed something.
 
     Raises
     ------
@@ -310,7 +310,7 @@ def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document
 
 @denials()
 def _insert_batch(database: Database, documents: Sequence[Document | EncodedStructure]) -> int:
-    """Insert documents of one collection; how many were new.
+    """Insert documents of one collection; return how many were new.
 
     Raises
     ------
@@ -353,7 +353,7 @@ def insert_each(
 
 
 def _insert(collection: Collection, documents: list[Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Insert documents as pymongo takes them; how many went in, and an error with its `index` for each other."""
+    """Insert documents; return how many were inserted, and an error with its `index` for each other one."""
     from pymongo.errors import BulkWriteError, WriteError
 
     if not documents:
@@ -473,7 +473,7 @@ def _replace_labels(
 
 
 def _duplicates(errors: list[dict[str, Any]], labels: Sequence[Label | EncodedLabel], places: list[int]) -> list[int]:
-    """Places of the writes that met their own id; raises DatabaseError for any other reason."""
+    """Return the places of writes whose id existed; raises DatabaseError for any other failure."""
     found = []
     for error in errors:
         place = places[error["index"]]
@@ -492,13 +492,13 @@ def refused_by_server(collection: str, id: str, error: Any) -> DatabaseError:
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
-    """A stored document as programs read it: `id` instead of `_id`, packed arrays left out."""
+    """Return a stored document as programs read it: `id` instead of `_id`, without packed arrays."""
     fields = {key: value for key, value in document.items() if key != "_id" and not isinstance(value, bytes)}
     return {"id": document["_id"], **fields}
 
 
 def collection_of(name: str) -> type[Document]:
-    """The document model of a collection's name.
+    """Return the document model of a collection.
 
     Raises
     ------
