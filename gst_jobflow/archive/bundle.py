@@ -24,6 +24,7 @@ from gst_jobflow.archive.bundle_format import (
     FilesPart,
     LeftOut,
 )
+from gst_jobflow.archive.members import add_member
 from gst_jobflow.archive.readme import Facts, citation_file, readme
 from gst_jobflow.archive.selection import ORDER, Selection, find_files, select
 from gst_jobflow.base.errors import DataError, InputError
@@ -346,26 +347,14 @@ def _write_tar(
         for name in (MANIFEST, CHECKSUMS, README, CITATION):
             if (folder / name).is_file():
                 content = (folder / name).read_bytes()
-                _add(tar, name, BytesIO(content), len(content))
+                add_member(tar, f"{FOLDER_IN_TAR}/{name}", BytesIO(content), len(content), 0o644)
         for done, (digest, size) in enumerate(_kept(manifest, selection), 1):
             with artifacts.open(digest) as source:
                 hashed = _Hashed(source, digest)
-                _add(tar, f"files/{digest[:2]}/{digest[2:]}", hashed, size)
+                add_member(tar, f"{FOLDER_IN_TAR}/files/{digest[:2]}/{digest[2:]}", hashed, size, 0o644)
                 hashed.check()
             if progress:
                 progress("files", done, manifest.files.count)
         for name, part in manifest.collections.items():
             with (folder / "documents" / f"{name}.jsonl.gz").open("rb") as packed:
-                _add(tar, f"documents/{name}.jsonl.gz", packed, part.size_bytes)
-
-
-def _add(tar: tarfile.TarFile, name: str, content: Any, size: int) -> None:
-    entry = tarfile.TarInfo(f"{FOLDER_IN_TAR}/{name}")
-    entry.size, entry.mode = size, 0o644
-    try:
-        tar.addfile(entry, content)
-    except OSError as err:
-        if "unexpected end of data" not in str(err):
-            raise
-        raise DataError(f"file {name} is shorter than its documents say; no bundle is written", "gst db check") from err
-    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every one, and there may be a million
+                add_member(tar, f"{FOLDER_IN_TAR}/documents/{name}.jsonl.gz", packed, part.size_bytes, 0o644)

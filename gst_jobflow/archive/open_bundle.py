@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from gst_jobflow.archive.bundle_format import CHECKSUMS, CITATION, DOCUMENTS_NAMES, FILE_NAME, MANIFEST, README
+from gst_jobflow.archive.members import members_of
 from gst_jobflow.base.errors import DataError, InputError
 
 _WORDS = (MANIFEST, CHECKSUMS, README, CITATION)
@@ -95,20 +96,17 @@ class Bundle:
 
     def _of_tar(self) -> Iterator[tuple[str, IO[bytes]]]:
         seen: set[str] = set()
-        with tarfile.open(self.path, "r:*") as tar:
-            while (entry := tar.next()) is not None:
-                name = _name_in_tar(entry.name)
-                if name is not None and not entry.isdir():
-                    if not entry.isreg() or entry.issparse():
-                        raise DataError(f"{self.path}: {entry.name[:200]} is not a plain file; nothing was read", FIX)
-                    content = tar.extractfile(entry)
-                    assert content is not None  # a plain file has content
-                    if not name.startswith("files/"):
-                        if name in seen:
-                            raise DataError(f"{self.path}: {name} is in it twice; nothing was read", FIX)
-                        seen.add(name)
-                    yield name, content
-                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every one, and there may be a million
+        for entry, content in members_of(self.path, "r:*"):
+            name = _name_in_tar(entry.name)
+            if name is None or entry.isdir():
+                continue
+            if content is None:
+                raise DataError(f"{self.path}: {entry.name[:200]} is not a plain file; nothing was read", FIX)
+            if name in seen:
+                raise DataError(f"{self.path}: {name} is in it twice; nothing was read", FIX)
+            if not name.startswith("files/"):
+                seen.add(name)
+            yield name, content
 
 
 def _name_in_tar(name: str) -> str | None:

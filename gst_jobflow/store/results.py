@@ -166,7 +166,7 @@ class Results:
         return new, known
 
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-        """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
+        """Put labels in as one batch: a converged label replaces a failed one, and of two failures the newest stays.
 
         Returns
         -------
@@ -411,7 +411,7 @@ def _contradiction(label: Label | EncodedLabel, known_eV: float | None) -> DataE
 
 @denials()
 def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-    """Insert labels; a converged one replaces a failed one, never the other way round.
+    """Insert labels; a converged one replaces a failed one, and of two failures the newest stays.
 
     Each label is inserted, replaces the one of its id, or is only compared with it. Where another process (or an
     earlier label of the same id) was first, the label is decided upon again.
@@ -431,12 +431,14 @@ def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tu
             elif state == "converged":
                 if error := _contradiction(labels[place], energy_eV):
                     refused[place] = error
-            elif labels[place].state == "converged":
+            else:
                 better.append(place)
         inserted, errors = _insert(collection, [labels[place].to_mongo() for place in new])
         pending = _duplicates(errors, labels, new)
         replaced, late = _replace_labels(collection, labels, better)
-        changed, pending = changed + inserted + replaced, pending + late
+        changed += inserted + replaced
+        # a failure that is late is older than what exists
+        pending += [place for place in late if labels[place].state == "converged"]
     return changed, refused
 
 
@@ -449,19 +451,20 @@ def _states(collection: Collection, ids: list[str]) -> dict[str, tuple[str, floa
 def _replace_labels(
     collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
 ) -> tuple[int, list[int]]:
-    """Replace failed labels by converged ones; return how many, and the places where a converged one was first."""
+    """Replace failed labels; return how many, and the places where a converged or newer one was first."""
     from pymongo import ReplaceOne
     from pymongo.errors import BulkWriteError
 
     if not places:
         return 0, []
-    writes: list[Any] = [
-        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        ReplaceOne(
-            {"_id": labels[place].id, "state": {"$ne": "converged"}}, cast(Any, labels[place].to_mongo()), upsert=True
-        )
-        for place in places
-    ]
+    writes: list[Any] = []
+    for place in places:
+        document = cast(Any, labels[place].to_mongo())
+        # matches a failed label of this id and replaces it, or inserts; a converged or newer one is a duplicate key
+        gives_way: dict[str, Any] = {"_id": labels[place].id, "state": {"$ne": "converged"}}
+        if labels[place].state != "converged":
+            gives_way["created_at"] = {"$lt": document["created_at"]}
+        writes.append(ReplaceOne(gives_way, document, upsert=True))
     try:
         done = collection.bulk_write(writes, ordered=False)
         return done.upserted_count + done.modified_count, []

@@ -168,7 +168,7 @@ def test_a_restore_that_was_cut_off_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("gst_jobflow.archive.backup._put_back", cut_off)
+        patch.setattr("gst_jobflow.archive.backup.put_file", cut_off)
         with pytest.raises(KeyboardInterrupt):
             restore(project, tmp_path / "b.tar", force=True)
     assert "restore" in {finding.kind for finding in check(project)}

@@ -57,4 +57,9 @@ def command(
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
     what = f"{len(found)} structures in {len(jobs)} jobs"
+    if not retry_failed:
+        failed = {"fingerprint": chosen.method().fingerprint(), "state": {"$ne": "converged"}}
+        asked = {each["_id"] for each in found}
+        skipped = sum(each["structure_id"] in asked for each in database["labels"].find(failed, {"structure_id": 1}))
+        what += f"; {skipped} failed before and are skipped (--retry-failed computes them again)" if skipped else ""
     submit_flow(Flow([*jobs], name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)

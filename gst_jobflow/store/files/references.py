@@ -50,6 +50,11 @@ class References:
         """Note hashes that something of this kind names."""
         self._table.executemany("INSERT OR IGNORE INTO named VALUES (?, ?)", ((digest, kind) for digest in hashes))
 
+    def hashes(self) -> Iterator[str]:
+        """Stream all hashes in order."""
+        for (digest,) in self._table.execute("SELECT DISTINCT sha256 FROM named ORDER BY sha256"):
+            yield digest
+
     def kinds(self, digest: str) -> list[str]:
         """Kinds of documents that name a hash; empty for garbage."""
         return [kind for (kind,) in self._table.execute("SELECT kind FROM named WHERE sha256 = ?", (digest,))]
