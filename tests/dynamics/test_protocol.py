@@ -34,8 +34,7 @@ from gst_jobflow.dynamics.stages import (
 )
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.selection.grade import gammas
-
-from .conftest import ELEMENTS, soft_crystal
+from scripts._tiny_potential import ELEMENTS, soft_crystal
 
 pytestmark = pytest.mark.lammps
 
@@ -276,7 +275,7 @@ def _kill_in_the_middle(engine, potential: PotentialFiles, protocol: Protocol, o
         "import sys; from pathlib import Path\n"
         "from gst_jobflow.dynamics.engine import LammpsEngine\n"
         "from gst_jobflow.dynamics.protocol import *\n"
-        "from tests.dynamics.conftest import soft_crystal\n"
+        "from scripts._tiny_potential import soft_crystal\n"
         "engine, potential, protocol, options, folder = sys.argv[1:]\n"
         "run_protocol(LammpsEngine.model_validate_json(engine), PotentialFiles.model_validate_json(potential),\n"
         "    soft_crystal(), Protocol.model_validate_json(protocol), Path(folder),\n"

@@ -28,7 +28,7 @@ from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
 from gst_jobflow.store.address import read_credentials
 from gst_jobflow.store.connect import connect, job_store
-from tests.slurm.conftest import Slurm
+from scripts._slurm import Slurm
 from tests.slurm.jobs import double, grow, lammps_step, wait_once, where, where_md
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.fresh_database]
