@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import InputError
 
 
 def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse a target before anything is computed for it.
+    """Check a target before anything is computed for it.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that goes away afterwards; what is whole is moved out of it by `finish`."""
+    """Yield a temporary folder beside `target`; `finish` moves complete results out of it."""
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:
         yield scratch
@@ -56,7 +56,7 @@ def part_of(target: Path) -> Iterator[Path]:
 
 
 def finish(made: Path, target: Path) -> None:
-    """Give `made` (a file or folder beside `target`) its name; an old one goes away only when the new one is there."""
+    """Move `made` (a file or folder beside `target`) to `target`; the old one is removed afterwards."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
         sync(file)
     if not target.is_dir():
