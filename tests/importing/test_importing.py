@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Label, Structure, unpack
-from gst_jobflow.importing.checks import EnergyWatch
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.options import ImportOptions, config_type_map
 from gst_jobflow.importing.records import computed_of
 from gst_jobflow.importing.run import import_files
+from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from tests.documents.test_documents import label as a_label
