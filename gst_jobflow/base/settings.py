@@ -25,6 +25,7 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.resources import WALLTIME, Resources, quoted
 from gst_jobflow.base.strict import StrictModel, input_error
 
+MOVE_OUT_OF_GRIDFS = "with gst_jobflow 0.1.0 run `gst artifacts move --to folder --remove`, then upgrade"
 PROJECT_FILE = "gst.yaml"
 ENV_PREFIX = "GST_"
 PROJECT_VARIABLE = "GST_PROJECT"
@@ -55,10 +56,14 @@ class MongoSettings(StrictModel):
 class ArtifactSettings(StrictModel):
     """Where the bytes of stored files are."""
 
-    store: Literal["folder", "gridfs"] = Field(
-        "folder",
-        description="folder: artifacts_dir, on a file system that all nodes share; gridfs: in the database",
-    )
+    store: Literal["folder"] = Field("folder", description="folder: artifacts_dir, which all nodes must see")
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _no_gridfs(cls, value: Any) -> Any:
+        if value == "gridfs":
+            raise ValueError(f"files are no longer kept in MongoDB; {MOVE_OUT_OF_GRIDFS}")
+        return value
 
 
 class LammpsProgram(StrictModel):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.store.check import check_files, check_stored
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.files.garbage import collect
+from gst_jobflow.store.files.references import References, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,28 +23,17 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
-app = typer.Typer(no_args_is_help=True, help="Look at, check, clean up and move the files that documents name.")
+app = typer.Typer(no_args_is_help=True, help="List, check and clean up the files that documents name.")
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _UNNAMED = "(nothing)"
 
 
-class Place(StrEnum):
-    """Where files can be kept."""
-
-    folder = "folder"
-    gridfs = "gridfs"
-
-
 def _open() -> tuple[Project, Database, ArtifactStore]:
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-
     project = open_project()
     database = connect(project)
-    return project, database, ArtifactStore.of(project, database)
+    return project, database, ArtifactStore(project.artifacts_dir)
 
 
 def seconds(text: str) -> float:
@@ -50,8 +44,6 @@ def seconds(text: str) -> float:
     InputError
         It is none.
     """
-    from gst_jobflow.base.errors import InputError
-
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
         raise InputError(f"'{text}' is no time", "a number with s, m, h, d or w, for example 7d")
@@ -90,8 +82,6 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-    from gst_jobflow.store.files.references import References, look
-
     with References() as references:
         look(project, database, references)
         for file in artifacts.stored():
@@ -128,10 +118,10 @@ def du(as_json: JsonOption = False) -> None:
             entry["files"] += 1
             entry["size_bytes"] += row["size_bytes"]
     trash = {"files": 0, "size_bytes": 0}
-    for file in artifacts.backend.trashed():
+    for file in artifacts.trashed():
         trash = {"files": trash["files"] + 1, "size_bytes": trash["size_bytes"] + file.size_bytes}
     if as_json:
-        print_json({"store": artifacts.backend.kind, "by_kind": sums, "all": total, "trash": trash})
+        print_json({"store": "folder", "by_kind": sums, "all": total, "trash": trash})
         return
     ordered = sorted(sums.items(), key=lambda item: -item[1]["size_bytes"])
     rows = [*ordered, ("all", total), *([("trash", trash)] if trash["files"] else [])]
@@ -141,8 +131,6 @@ def du(as_json: JsonOption = False) -> None:
 @app.command()
 def check(as_json: JsonOption = False) -> None:
     """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check_files, check_stored
-
     _, database, artifacts = _open()
     findings = [*check_files(database, artifacts), *check_stored(artifacts)]
     if as_json:
@@ -169,8 +157,6 @@ def gc(
 
     They go to the trash first, and a later run deletes them from there if nobody has missed them.
     """
-    from gst_jobflow.store.files.garbage import collect
-
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
     tell = (lambda _: None) if as_json else say
@@ -192,29 +178,3 @@ def gc(
     print_table(rows, ("", "number", "size"))
     if dry_run:
         typer.echo("nothing was changed (--dry-run)")
-
-
-@app.command()
-def move(
-    to: Annotated[Place, typer.Option("--to", help="Where all files go.")],
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Afterwards remove each from where it was, its copy verified again.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Move all files from the folder into the database or back, verify them, then switch artifacts.store in gst.yaml.
-
-    Killed, it goes on where it was when it is run again. Refused while fireworks run.
-    """
-    from gst_jobflow.store.files.move import move as move_all
-
-    project, database, _ = _open()
-    done = move_all(project, database, to.value, remove=remove)
-    if as_json:
-        print_json(asdict(done))
-        return
-    typer.echo(f"{done.files} files ({_size(done.size_bytes)}) are in the {to.value}, {done.copied} of them new there")
-    if done.removed:
-        typer.echo(f"{done.removed} removed from where they were")
-    said = "now" if done.switched else "already"
-    typer.echo(f"{project.file} says {said}: artifacts.store = {to.value}; other computers need the same setting")

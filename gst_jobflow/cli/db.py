@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.archive.backup import backup as write
+from gst_jobflow.archive.backup import restore as read
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import users
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.address import connection
+from gst_jobflow.store.check import check as find
+from gst_jobflow.store.check import check_attempts
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.driver_errors import explain
+from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.backup import BackupManifest
@@ -35,8 +46,6 @@ TakeOver = Annotated[
 @app.command()
 def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
     """Start the database if it does not run, and prepare it; safe to repeat."""
-    from gst_jobflow.launch.services import LocalMongod
-
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
     if not no_migrate:
@@ -51,8 +60,6 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
 @app.command()
 def down(as_json: JsonOption = False) -> None:
     """Stop the database that `gst db up` started; the data is kept. External ones are left alone."""
-    from gst_jobflow.launch.services import LocalMongod
-
     status = LocalMongod(open_project()).down()
     status.problem = ""
     _show(status, as_json)
@@ -61,8 +68,6 @@ def down(as_json: JsonOption = False) -> None:
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Say whether the database runs and how much it holds; exits 0 when it runs, 1 when not."""
-    from gst_jobflow.launch.services import LocalMongod
-
     found = LocalMongod(open_project()).status()
     _show(found, as_json)
     if not found.running:
@@ -75,8 +80,6 @@ def migrate(as_json: JsonOption = False) -> None:
 
     Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
     """
-    from gst_jobflow.store.schema.migrate import migrate as apply
-
     project = open_project()
     with _explained(project):
         changed = apply(project, tell=say)
@@ -99,8 +102,6 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check as find
-
     project = open_project()
     with _explained(project):
         repaired = _repair(project) if repair else []
@@ -115,30 +116,17 @@ def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a way out."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.base.errors import DataError
-    from gst_jobflow.store.connect import connection, explain
-
     try:
-        yield
+        with disk_in_words():
+            yield
     except PyMongoError as err:
         # the driver's own text and traceback may hold the URI
         raise explain(err, connection(project)) from None
-    except BrokenPipeError:  # the reader of our output has seen enough
-        raise
-    except OSError as err:
-        place = f"{err.filename}: " if err.filename else ""
-        raise DataError(
-            f"{place}{err.strerror or err}", "make room or grant access there, then run this again"
-        ) from err
 
 
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
-    from gst_jobflow.launch.recover import recover
-    from gst_jobflow.store.check import check_attempts, mend
-    from gst_jobflow.store.connect import connect
-
-    done = mend(project)
+    done = apply(project)
     database = connect(project)
     lost = list(check_attempts(database))
     database.client.close()
@@ -181,8 +169,6 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
-    from gst_jobflow.archive.backup import backup as write
-
     project = open_project()
     with _explained(project):
         manifest = write(project, file.absolute(), files=not no_files, while_running=while_running)
@@ -203,9 +189,6 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup into this project's database and files; it is checked before anything is touched."""
-    from gst_jobflow.archive.backup import restore as read
-    from gst_jobflow.base.errors import InputError
-
     project = open_project()
 
     def confirm(held: int) -> None:

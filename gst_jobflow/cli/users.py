@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.store.address import connection
+from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -33,8 +35,6 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Make an account with a random password, and write its URI to a private file."""
-    from gst_jobflow.store.users import add_user
-
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
     _tell(project, name, role, written, show, as_json)
@@ -43,8 +43,6 @@ def add(
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
     """Give an account a new random password; the old one ends at once."""
-    from gst_jobflow.store.users import set_password
-
     project = open_project()
     written = set_password(project, name, file and file.absolute())
     _tell(project, name, "", written, show, as_json)
@@ -53,8 +51,6 @@ def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOptio
 @app.command()
 def remove(name: Name) -> None:
     """Remove an account; what it wrote stays."""
-    from gst_jobflow.store.users import remove_user
-
     remove_user(open_project(), name)
     typer.echo(f"removed: {name}")
 
@@ -62,8 +58,6 @@ def remove(name: Name) -> None:
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the accounts of this database."""
-    from gst_jobflow.store.users import list_users
-
     users = list_users(open_project())
     if as_json:
         print_json([{"name": user.name, "role": user.role, "file": user.file} for user in users])
@@ -75,8 +69,6 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
-    from gst_jobflow.store.connect import connection
-
     uri = file.read_text().strip()
     if as_json:
         print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import shutil
 import warnings
 import zlib
@@ -15,6 +14,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
 
 if TYPE_CHECKING:
@@ -138,14 +138,10 @@ def join_frames(folder: Path) -> None:
         stages.setdefault(part.name.rsplit("_", 1)[0], []).append(part)
     for stage, files in stages.items():
         joined = Path(folder) / f"{stage}.lammpstrj.gz"
-        new = joined.with_suffix(".joining")
-        with new.open("wb") as out:
+        with replacing(joined) as new, new.open("wb") as out:
             for file in [*([joined] if joined.exists() else []), *files]:
                 with file.open("rb") as one:
                     shutil.copyfileobj(one, out)
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(joined)
         for file in files:
             file.unlink()
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.disk import FIX, says_full
 from gst_jobflow.base.errors import DataError, InputError, RunError
@@ -290,7 +291,8 @@ def _ends_here(result: ProtocolResult, protocol: Protocol, directory: Path) -> b
     found = newest_restart(_restarts(result.segments[-1].directory))
     if found is None or protocol.cut_at(found[1]) is None:
         return False
-    _write_json(directory / ENDED_FILE, {"step": found[1], "reason": reason})
+    ended = {"step": found[1], "reason": reason}
+    write_text(directory / ENDED_FILE, json.dumps(ended, indent=1) + "\n", durable=False)
     return True
 
 
@@ -392,8 +394,7 @@ def _first_deck(
     else:
         path, kind = directory / START_DATA, "data"
         if not path.exists():
-            write_data_file(path.with_suffix(".new"), start, potential.elements)
-            path.with_suffix(".new").replace(path)
+            write_data_file(path, start, potential.elements)
     return DeckSpec(
         protocol=protocol,
         potential=potential,
@@ -441,13 +442,7 @@ def _claim(directory: Path, identity: dict[str, object]) -> None:
                 "use another folder, or remove this one to start anew",
             )
         return
-    _write_json(path, identity)
-
-
-def _write_json(path: Path, content: object) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(content, indent=1) + "\n")
-    new.replace(path)
+    write_text(path, json.dumps(identity, indent=1) + "\n", durable=False)
 
 
 @contextlib.contextmanager
@@ -518,7 +513,7 @@ def _run_segment(
     folder.mkdir(exist_ok=True)
     record = {"start_step": spec.start_step, "start_file": spec.start_file, "ranks": engine.ranks}
     record["host"] = socket.gethostname()
-    _write_json(folder / SEGMENT_FILE, record)
+    write_text(folder / SEGMENT_FILE, json.dumps(record, indent=1) + "\n", durable=False)
     logger.info("protocol %s: segment %d from step %d", first.protocol.name, len(before), spec.start_step)
     (folder / deck.STOP_REQUEST).unlink(missing_ok=True)
     generations = _Generations(folder)
@@ -540,7 +535,7 @@ def _run_segment(
         "restart_sha256": secure(_restarts(folder)),
         "enough": enough[0] if enough else "",
     }
-    _write_json(folder / SEGMENT_FILE, record)
+    write_text(folder / SEGMENT_FILE, json.dumps(record, indent=1) + "\n", durable=False)
     if spec.continues and run.status == "failed" and lammps_log.failed_reading(_screen(folder)):
         _refuse(Path(spec.start_file))
         return "refused"

@@ -25,7 +25,7 @@ LONGEST_LINE = 64 << 20
 
 
 def to_line(model: type[Document], stored: dict[str, Any]) -> str:
-    """The line of a stored document, without an end of line.
+    """Return the line of a stored document, without a newline.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _has_dollar_key(value: Any) -> bool:
 
 
 def from_line(line: str | bytes, where: str) -> dict[str, Any]:
-    """The stored form of a line.
+    """Return the stored form of a line.
 
     Parameters
     ----------

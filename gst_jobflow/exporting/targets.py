@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gst_jobflow.base.atomic import sync
 from gst_jobflow.base.errors import InputError
 
 
 def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse a target before anything is computed for it.
+    """Check a target before anything is computed for it.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that goes away afterwards; what is whole is moved out of it by `finish`."""
+    """Yield a temporary folder beside `target`; `finish` moves complete results out of it."""
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:
         yield scratch
@@ -55,12 +56,12 @@ def part_of(target: Path) -> Iterator[Path]:
 
 
 def finish(made: Path, target: Path) -> None:
-    """Give `made` (a file or folder beside `target`) its name; an old one goes away only when the new one is there."""
+    """Move `made` (a file or folder beside `target`) to `target`; the old one is removed afterwards."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
-        _to_disk(file)
+        sync(file)
     if not target.is_dir():
         made.rename(target)
-        _to_disk(target.parent)
+        sync(target.parent)
         return
     # a folder cannot take the place of another in one step; not in `part_of`'s folder, which goes away in any case
     old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
@@ -71,13 +72,5 @@ def finish(made: Path, target: Path) -> None:
         (old / target.name).rename(target)
         old.rmdir()
         raise
-    _to_disk(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

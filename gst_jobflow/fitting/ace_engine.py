@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.base.pacemaker import PacemakerRunner
@@ -30,12 +30,6 @@ class AceEngine:
     settings: Settings
     runner: PacemakerRunner
     config: FitConfig
-    kind: Literal["ace"] = field(default="ace", init=False)
-
-    @property
-    def threads(self) -> int:
-        """Cores that the fit uses."""
-        return self.runner.threads
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> FitFiles:
         """Fit in `directory`, or go on with the fit that was interrupted there."""
@@ -63,6 +57,7 @@ class AceEngine:
         ending = how_it_ended(files.directory)
         checks = self._try_in_lammps(files, data, predictions, measure_speed)
         return FinishedFit(
+            kind="ace",
             directory=files.directory,
             wall_s=files.wall_s,
             summary=parse.count_functions(files.yaml),

@@ -28,7 +28,7 @@ def make_active_set(runner: PacemakerRunner, directory: Path, atoms: ActiveSetAt
     Where `well_fitted` is impossible, all atoms are taken: fewer atoms may be left than functions, or the data may not
     fit into memory at once, where pace_activeset takes batches and cannot leave out atoms.
     """
-    command = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
+    command: list[str | Path] = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
     reason = ""
     try:
         run_pacemaker(runner, [*command, *(["-a"] if atoms == "all" else [])], directory, "pace_activeset.out", None)

@@ -17,14 +17,21 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.documents.base import ConfigType
 
-# (prefactor, exponent) of each atomic property. 1, 2 and 3 are those of the ablation of the paper (linear, linear +
-# square root, and a square on top); the fourth has no published setting and is an exponent between the others.
 FS_PARAMETERS: dict[int, tuple[float, ...]] = {
     1: (1, 1),
     2: (1, 1, 1, 0.5),
-    3: (1, 1, 1, 0.5, 1, 2),
-    4: (1, 1, 1, 0.5, 1, 2, 1, 0.75),
+    3: (1, 1, 1, 0.5, 1, 0.75),
+    4: (1, 1, 1, 0.5, 1, 0.75, 1, 0.875),
 }
+"""Prefactor and exponent of each density, by number of densities: this project's choice.
+
+The paper of GST-ACE-24 prints no exponents, and the closest published search (XPOT-ACE) prints only their range, 0.025
+to 0.975. 0.75 for the third density was chosen by melts at 3,000 K (docs/fitting.md, "Exponents"): with 2, pacemaker's
+usual square, and with 0.25, atoms fell into each other. The fourth lies between the others and was not tried.
+"""
+
+EARLIER_FS_PARAMETERS = {**FS_PARAMETERS, 3: (1, 1, 1, 0.5, 1, 2), 4: (1, 1, 1, 0.5, 1, 2, 1, 0.75)}
+"""What was meant where earlier versions stored no exponents (`fs_parameters: null`)."""
 
 ActiveSetAtoms = Literal["well_fitted", "all"]
 
@@ -39,23 +46,35 @@ class EmbeddingConfig(StrictModel):
     """
 
     n_densities: int = Field(3, ge=1, le=4, description="P; 1 with exponent 1 is a linear potential")
-    fs_parameters: tuple[float, ...] | None = Field(
-        None, description="prefactor, exponent of each density in turn; the table FS_PARAMETERS when left out"
+    fs_parameters: tuple[float, ...] = Field(
+        FS_PARAMETERS[3],
+        description="prefactor, exponent of each density in turn; when left out: exponents 1, 0.5, 0.75, 0.875 up to "
+        "n_densities, which are this project's choice (null: 1, 0.5, 2, 0.75, as earlier versions had them)",
     )
     npot: Literal["FinnisSinclairShiftedScaled", "FinnisSinclair"] = "FinnisSinclairShiftedScaled"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _exponents_of_so_many_densities(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("fs_parameters", None) is not None:
+            return data
+        table = EARLIER_FS_PARAMETERS if "fs_parameters" in data else FS_PARAMETERS
+        number = data.get("n_densities", 3)
+        return {**data, "fs_parameters": table[number]} if number in table else data
+
     @model_validator(mode="after")
     def _pairs_fit_densities(self) -> EmbeddingConfig:
-        if self.fs_parameters is not None and len(self.fs_parameters) != 2 * self.n_densities:
+        if len(self.fs_parameters) != 2 * self.n_densities:
             raise ValueError(
                 f"fs_parameters holds {len(self.fs_parameters)} numbers, but n_densities = {self.n_densities} "
                 f"needs {2 * self.n_densities}: a prefactor and an exponent for each density"
             )
         return self
 
-    def pairs(self) -> tuple[float, ...]:
-        """Return prefactor, exponent of each density, with the default filled in."""
-        return FS_PARAMETERS[self.n_densities] if self.fs_parameters is None else self.fs_parameters
+    @property
+    def has_default_exponents(self) -> bool:
+        """Whether the exponents are those of FS_PARAMETERS."""
+        return self.fs_parameters == FS_PARAMETERS[self.n_densities]
 
 
 class CoreRepulsion(StrictModel):
@@ -285,10 +304,10 @@ class FitConfig(StrictModel):
     def _linear_is_linear(self) -> FitConfig:
         if self.solver != "linear":
             return self
-        if self.embedding.n_densities != 1 or self.embedding.pairs()[1] != 1:
+        if self.embedding.n_densities != 1 or self.embedding.fs_parameters[1] != 1:
             raise ValueError(
                 f"the linear solver is for one density with exponent 1, not n_densities = {self.embedding.n_densities} "
-                f"with {list(self.embedding.pairs())}: set n_densities to 1, or solver to pacemaker"
+                f"with {list(self.embedding.fs_parameters)}: set n_densities to 1, or solver to pacemaker"
             )
         if self.optimizer.ladder_step is not None:
             raise ValueError("the linear solver has no ladder: leave ladder_step out, or set solver to pacemaker")
@@ -306,14 +325,18 @@ class FitConfig(StrictModel):
             )
         return self
 
+    def editable(self) -> dict[str, Any]:
+        """Return the content of the fit for changing single values, without default exponents."""
+        return without_default_exponents(self.model_dump())
+
     @classmethod
     def gst_ace_24(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
-        """Return the setting of GST-ACE-24: P = 3, 3,000 functions for three elements, 8 Å, no core repulsion.
+        """Return a fit of the size of GST-ACE-24: P = 3, 8 Å, no core repulsion, 3,000 functions for three elements.
 
-        Number of functions, cutoff, P and the missing core from Nat. Commun. 2025, doi 10.1038/s41467-025-63732-4.
-        The radial parameter, dcut and exponents are what the paper's optimisation searched and does not print; the
-        shape, kappa and penalties are of the closest published setting (XPOT-ACE, Sb2Te3, JCTC 2024), which are the
-        defaults of the sections.
+        These numbers are the paper's (Nat. Commun. 2025, doi 10.1038/s41467-025-63732-4). pacemaker shares the
+        functions evenly between the twelve groups of three elements, 250 each, and makes all of them. Shape, kappa and
+        penalties are of the closest published setting (XPOT-ACE, Sb2Te3, JCTC 2024). The exponents, which the paper
+        searched and does not print, are this project's (`FS_PARAMETERS`).
         """
         return cls(elements=elements)
 
@@ -361,6 +384,14 @@ class FitConfig(StrictModel):
             )
         loss = checked(LossConfig, {**self.loss.model_dump(), "kappa": kappa}, "upfit")
         return self.model_copy(update={"loss": loss})
+
+
+def without_default_exponents(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a fit without the exponents that are the default: they then follow `n_densities`."""
+    embedding = content.get("embedding") or {}
+    if tuple(embedding.get("fs_parameters") or ()) != FS_PARAMETERS.get(embedding.get("n_densities", 3)):
+        return content
+    return {**content, "embedding": {key: value for key, value in embedding.items() if key != "fs_parameters"}}
 
 
 PRESETS: dict[str, Callable[[tuple[str, ...]], FitConfig]] = {
@@ -419,7 +450,7 @@ def _potential_section(config: FitConfig) -> dict[str, Any]:
         "embeddings": {
             "ALL": {
                 "npot": config.embedding.npot,
-                "fs_parameters": list(config.embedding.pairs()),
+                "fs_parameters": list(config.embedding.fs_parameters),
                 "ndensity": config.embedding.n_densities,
             }
         },

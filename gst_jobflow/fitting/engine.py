@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.fitting.parse import PotentialSummary, Predictions
 
@@ -41,6 +42,7 @@ class FinishedFit:
         Further fields of the document: `lammps_check`, `speed`, `active_set`.
     """
 
+    kind: Literal["ace", "grace/fs"]
     directory: Path
     wall_s: float
     summary: PotentialSummary
@@ -55,8 +57,7 @@ class FinishedFit:
 class FitEngine(Protocol[Files]):
     """A program that fits one kind of potential."""
 
-    kind: Literal["ace", "grace/fs"]
-    threads: int
+    runner: PacemakerRunner
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> Files:
         """Fit in `directory`, or go on with the fit interrupted there; `parent` is the potential to start from."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
@@ -153,9 +154,8 @@ def write_pckl(df: pd.DataFrame, path: Path) -> Path:
     if not path.name.endswith(".pckl.gzip"):
         raise InputError(f"{path.name}: pacemaker wants a dataframe named *.pckl.gzip", "rename it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
     # no name and no time in the gzip header: the same data gives the same bytes, and so the same artifact
-    with temporary.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-        df.to_pickle(packed, compression=None, protocol=4)
-    temporary.replace(path)
+    with replacing(path, durable=False) as part, part.open("wb") as raw:  # noqa: SIM117
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+            df.to_pickle(packed, compression=None, protocol=4)
     return path

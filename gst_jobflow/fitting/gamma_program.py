@@ -37,11 +37,11 @@ def grades(structures: list[Atoms], potential: str, active_set: str) -> np.ndarr
     return np.concatenate(list(compute_extrapolation_grade(present, inverse).values()))
 
 
-def main(potential: str, active_set: str, training_set: str, target: str, threads: int) -> None:
+def main(potential: str, active_set: str, training_set: str, target: str, threads: str) -> None:
     """Write the largest grade, the share of atoms above 1, and the number of atoms."""
     structures = pd.read_pickle(training_set, compression="gzip")["ase_atoms"].to_list()
     parts = [structures[k : k + STRUCTURES_AT_A_TIME] for k in range(0, len(structures), STRUCTURES_AT_A_TIME)]
-    with ProcessPoolExecutor(threads) as pool:
+    with ProcessPoolExecutor(int(threads)) as pool:
         gamma = np.concatenate(list(pool.map(partial(grades, potential=potential, active_set=active_set), parts)))
     # MaxVol ends within a tolerance of 1 %
     found = {"max_gamma": gamma.max(), "share_above_1": np.mean(gamma > 1.01), "n_atoms": len(gamma)}
@@ -49,4 +49,4 @@ def main(potential: str, active_set: str, training_set: str, target: str, thread
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5], int(sys.argv[5]))
+    main(*sys.argv[1:])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -31,12 +30,6 @@ class GraceEngine:
 
     runner: PacemakerRunner
     config: GraceConfig
-    kind: Literal["grace/fs"] = field(default="grace/fs", init=False)
-
-    @property
-    def threads(self) -> int:
-        """Cores that the fit uses."""
-        return self.runner.threads
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> GraceFiles:
         """Fit in `directory`, or go on from the last checkpoint there.
@@ -60,14 +53,15 @@ class GraceEngine:
         """
         python, asked = self.runner.python, self.config.maxiter
         splits = {"train": data.train, "test": data.test}
-        predictions = predict_splits(python, files.model, splits, data.reference_energies, self.threads)
+        predictions = predict_splits(python, files.model, splits, data.reference_energies, self.runner.threads)
         errors = parse.evaluate(predictions).rmse["train"]
         rows = grace.read_rows(files.directory, self.config.seed)
         check_export(rows, errors.energy_meV_per_atom, errors.force_meV_per_A, asked)
         summary = grace.summarise(files.model, files.output)
         converged, reason = grace.how_it_ended(files.output, asked)
-        speed = measure_in_python(python, files.model, summary.elements, self.kind) if measure_speed else None
+        speed = measure_in_python(python, files.model, summary.elements, "grace/fs") if measure_speed else None
         return FinishedFit(
+            kind="grace/fs",
             directory=files.directory,
             wall_s=files.wall_s,
             summary=summary,

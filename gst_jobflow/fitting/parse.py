@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import Errors, Rmse, RmseOfType
@@ -245,9 +246,8 @@ def write_parity(predictions: Mapping[str, Predictions], path: Path) -> Path:
         "force_config_type": [np.repeat(p.config_types, 3 * p.n_atoms) for _, p in parts],
         "force_split": [np.full(3 * p.n_atoms.sum(), split) for split, p in parts],
     }
-    temporary = path.with_name(f".{path.name}.part.npz")
-    np.savez_compressed(temporary, **{name: np.concatenate(pieces) for name, pieces in arrays.items()})
-    temporary.replace(path)
+    with replacing(path, durable=False) as part:
+        np.savez_compressed(part, **{name: np.concatenate(pieces) for name, pieces in arrays.items()})
     return path
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.active_set import check_active_set_possible, make_active_set
@@ -135,13 +136,15 @@ def run_fit(
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
-        _write(directory / START_FILE, start_text(start, config))
+        write_text(directory / START_FILE, start_text(start, config), durable=False)
     _clean(directory)
     steps = {"maxiter": max(1, config.optimizer.maxiter - done)} | ({} if climbs else {"ladder_step": None})
     left = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=steps)})
     _write_inputs(left, train, test, reference_energies, directory)
-    _write(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True))
-    _write(directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}))
+    write_text(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True), durable=False)
+    write_text(
+        directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}), durable=False
+    )
     begin = time.monotonic()
     run_pacemaker(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
     _put_core(config, directory)
@@ -219,7 +222,7 @@ def _put_core(config: FitConfig, directory: Path) -> None:
     """Give the finished fit in `directory` the core that was asked for, in place of pacemaker's."""
     potential = directory / POTENTIAL_FILE
     if isinstance(config.radial.repulsion, CoreRepulsion) and potential.is_file():
-        _write(potential, with_core(potential.read_text(), config.radial.repulsion))
+        write_text(potential, with_core(potential.read_text(), config.radial.repulsion), durable=False)
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:
@@ -352,12 +355,6 @@ def _clean(directory: Path) -> None:
     shutil.rmtree(directory / "report", ignore_errors=True)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def _write_inputs(
     config: FitConfig,
     train: Sequence[LabelledStructure],
@@ -370,4 +367,4 @@ def _write_inputs(
     if test:
         write_pckl(to_dataframe(test, reference_energies), directory / TEST_FILE)
     content = render_input(config, TRAIN_FILE, TEST_FILE if test else None, reference_energies)
-    _write(directory / INPUT_FILE, to_yaml(content))
+    write_text(directory / INPUT_FILE, to_yaml(content), durable=False)

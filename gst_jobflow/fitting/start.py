@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.fitting.config import EmbeddingConfig, FitConfig
-from gst_jobflow.fitting.parse import count_functions
+from gst_jobflow.fitting.parse import count_functions, load_yaml
 
 
 def check_start(path: Path, config: FitConfig) -> None:
@@ -28,6 +28,9 @@ def check_start(path: Path, config: FitConfig) -> None:
         "n_densities": (found.n_densities, _densities_of_start(found.n_densities, config)),
         "cutoff, Å": (found.cutoff_A, config.radial.rcut_A),
     }
+    stated = _fs_parameters(path)
+    if stated and found.n_densities == config.embedding.n_densities:
+        wanted["prefactors and exponents"] = (stated, config.embedding.fs_parameters)
     for what, (is_, should) in wanted.items():
         if is_ != should:
             raise InputError(
@@ -36,8 +39,13 @@ def check_start(path: Path, config: FitConfig) -> None:
             )
 
 
+def _fs_parameters(path: Path) -> tuple[float, ...]:
+    """Return prefactor and exponent of each density, which all elements of a fit share; empty if not stated."""
+    return tuple(next((block["parameters"] for block in load_yaml(path)["species"] if "parameters" in block), ()))
+
+
 def _densities_of_start(found: int, config: FitConfig) -> int:
-    grows = found == 1 and config.embedding.pairs()[:2] == (1, 1)
+    grows = found == 1 and config.embedding.fs_parameters[:2] == (1, 1)
     return 1 if grows else config.embedding.n_densities
 
 
@@ -60,7 +68,7 @@ def with_densities(text: str, embedding: EmbeddingConfig) -> str:
     The energies stay as they are. Zero is where pacemaker begins, too.
     """
     more = ", 0" * (embedding.n_densities - 1)
-    pairs = ", ".join(f"{value:g}" for value in embedding.pairs())
+    pairs = ", ".join(f"{value:g}" for value in embedding.fs_parameters)
     text = re.sub(r"(?m)^(\s+)ndensityi: 1$", rf"\g<1>ndensityi: {embedding.n_densities}", text)
     text = re.sub(r"(?m)^(\s+)npoti: .*$", rf"\g<1>npoti: {embedding.npot}", text)
     text = re.sub(r"(?m)^(\s+)parameters: \[.*\]$", rf"\g<1>parameters: [{pairs}]", text)

@@ -78,7 +78,7 @@ def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[t
     made = []
     for chosen in product(*vary.values()):
         values = dict(zip(vary, chosen, strict=True))
-        content = config.model_dump()
+        content = config.editable()
         for path, value in values.items():
             _set(content, path, value)
         made.append((values, checked(FitConfig, content, ", ".join(f"{k}={v}" for k, v in values.items()))))

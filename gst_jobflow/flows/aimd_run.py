@@ -22,14 +22,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, steps_in
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling import cp2k_md
-from gst_jobflow.labelling.cp2k import HARTREE_EV, Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
+from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
+from gst_jobflow.labelling.cp2k_output import HARTREE_EV
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -234,8 +236,7 @@ def _claim(directory: Path, backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms) 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / SPEC_FILE
     if not path.exists():
-        path.with_suffix(".new").write_text(json.dumps(identity))
-        path.with_suffix(".new").replace(path)
+        write_text(path, json.dumps(identity), durable=False)
     held = json.loads(path.read_text())
     if differ := sorted(key for key in identity if held.get(key) != identity[key]):
         raise InputError(f"{directory} holds another run: {', '.join(differ)} differ", "use another folder")

@@ -18,7 +18,6 @@ from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax
 from gst_jobflow.fitting.config import (
     BackendConfig,
     CoreRepulsion,
-    EmbeddingConfig,
     FitConfig,
     FunctionsConfig,
     LossConfig,
@@ -122,12 +121,9 @@ def _crystals() -> list[CrystalSpec]:
 
 
 def _fit(cutoff_A: float, functions: tuple[int, tuple[int, ...], tuple[int, ...]], iterations: int) -> FitConfig:
-    """A fit with P = 3 and a wide core; `functions` are number per element, and nradmax and lmax by order."""
+    """Return a fit with P = 3 and a wide core; `functions` are number per element, and nradmax and lmax by order."""
     number, radial, angular = functions
     return FitConfig(
-        # P = 3 whose third density grows slower than linearly: with pacemaker's usual square, holes open in a melt
-        # that a few dozen labels do not close
-        embedding=EmbeddingConfig(n_densities=3, fs_parameters=(1, 1, 1, 0.5, 1, 0.75)),
         radial=RadialConfig(rcut_A=cutoff_A, repulsion=CoreRepulsion()),
         functions=FunctionsConfig(
             number_of_functions_per_element=number, nradmax_by_orders=radial, lmax_by_orders=angular

@@ -9,7 +9,7 @@ from jobflow import job
 
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Study, now
-from gst_jobflow.report.page import build_study_page
+from gst_jobflow.report.pages.study import build_study_page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results

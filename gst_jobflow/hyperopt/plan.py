@@ -114,7 +114,10 @@ def plan_of(study: Study) -> SearchPlan:
 
 def base_fit(study: Study) -> FitConfig:
     """Return what all fits of a study have in common."""
-    return FitConfig.model_validate(study.plan["fit"])
+    fit = study.plan["fit"]
+    # earlier versions stored no exponents; null stands for theirs
+    embedding = {"fs_parameters": None, **fit.get("embedding", {})}
+    return FitConfig.model_validate({**fit, "embedding": embedding})
 
 
 def trial_config(study: Study, trial: int) -> FitConfig:

@@ -152,7 +152,7 @@ class Space(StrictModel):
         InputError
             With the nearest field where one is unknown.
         """
-        content = _content(fit)
+        content = fit.model_dump()
         known = field_names(fit)
         for name in self.names:
             if name not in known:
@@ -190,10 +190,9 @@ def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
     InputError
         The fit does not take them together; the message says why.
     """
-    content = _content(fit)
+    content = fit.model_dump()
     number = point.get("embedding.n_densities")
-    if fit.embedding.fs_parameters is None and isinstance(number, int) and number in FS_PARAMETERS:
-        # the published exponents are those of so many densities
+    if fit.embedding.has_default_exponents and isinstance(number, int) and number in FS_PARAMETERS:
         content["embedding"]["fs_parameters"] = FS_PARAMETERS[number]
     for name, value in point.items():
         _put(content, name, value)
@@ -202,14 +201,7 @@ def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
 
 def field_names(fit: FitConfig) -> set[str]:
     """All fields of a fit that hold one number, word or yes or no, by dotted name."""
-    return {name for name, value in _leaves(_content(fit)) if value is None or isinstance(value, Value)}
-
-
-def _content(fit: FitConfig) -> dict[str, Any]:
-    content = fit.model_dump()
-    # what is left out is in use all the same: the published exponents of so many densities
-    content["embedding"]["fs_parameters"] = fit.embedding.pairs()
-    return content
+    return {name for name, value in _leaves(fit.model_dump()) if value is None or isinstance(value, Value)}
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.structures.document_fields import content_hash
 from gst_jobflow.structures.lattice import volume_A3
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class Record:
     warning: str = ""
     end: int = 0
     step: int | None = None
+
+
+def group_id(atoms: Atoms) -> str:
+    """Return the id that a structure gets when it is stored; empty where it can have none."""
+    try:
+        return content_hash(atoms)
+    except (DataError, ValueError, np.linalg.LinAlgError):
+        return ""
 
 
 @dataclass(frozen=True)

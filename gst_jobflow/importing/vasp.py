@@ -1,4 +1,4 @@
-"""Records of VASP's vasprun.xml and OUTCAR, one ionic step in memory at a time."""
+"""Read vasprun.xml, one ionic step in memory at a time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.importing.files import CANNOT_READ_ON, Pieces, open_bytes, open_text
-from gst_jobflow.importing.records import Record
-from gst_jobflow.structures.document_fields import content_hash
+from gst_jobflow.importing.files import CANNOT_READ_ON, Pieces, open_bytes
+from gst_jobflow.importing.records import Record, group_id
+from gst_jobflow.labelling.vasp import STAND_IN, VaspSettings, functional_of, method_of, stress_of_kbar
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from pymatgen.io.vasp.outputs import Vasprun
 
     from gst_jobflow.importing.options import ImportOptions
@@ -28,7 +27,6 @@ _NO_STEP = b"<calculation><scstep><energy></energy></scstep></calculation></mode
 _LARGEST_HEADER = 1 << 28
 _VASP_KSPACING = 0.5
 """What VASP takes where the INCAR is silent, 1/Å."""
-OUTCAR_METHOD = "an OUTCAR does not repeat the INCAR, so the settings that VASP ran with are not fully known from it"
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,17 @@ def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
     try:
         header = _header(file, options)
         with open_bytes(file) as stream:
-            tags = ("calculation", "dos", "eigenvalues", "projected")
+            # <set> holds the tables of <dos>, <eigenvalues> and <projected>: large, and no part of a label
+            tags = ("calculation", "set")
             for _, element in etree.iterparse(Pieces(stream), tag=tags, huge_tree=True, resolve_entities=False):
                 if element.tag == "calculation":
                     record = _step(file, index, element, header, group)
                     group = record.group or group
                     yield record
                     index += 1
-                # the tree of what was read, and all before it, is not needed any more
+                    while element.getprevious() is not None:
+                        del element.getparent()[0]
                 element.clear()
-                while element.getparent() is not None and element.getprevious() is not None:
-                    del element.getparent()[0]
     except etree.XMLSyntaxError as err:
         yield Record(file, index, problem=f"truncated or damaged, the steps before are complete: {err.msg}")
     except DataError as err:
@@ -82,8 +80,6 @@ def _header(file: Path, options: ImportOptions) -> _Header:
         There is no step, the header is not VASP's, or a stand-in wrote it.
     """
     from pymatgen.io.vasp.outputs import Vasprun
-
-    from gst_jobflow.labelling.vasp import STAND_IN
 
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "vasprun.xml"
@@ -117,8 +113,6 @@ def vasprun_method(run: Vasprun) -> Method:
     A mesh that KSPACING does not explain (a KPOINTS file) is part of the method with its divisions, and so is one that
     is not centred as KGAMMA says.
     """
-    from gst_jobflow.labelling.vasp import VaspSettings, functional_of, method_of
-
     spacing = run.incar.get("KSPACING", run.parameters.get("KSPACING", _VASP_KSPACING))
     method = method_of(run, VaspSettings(kspacing_per_A=float(spacing), functional=functional_of(run)))
     style = run.kpoints.style.name
@@ -136,8 +130,6 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from gst_jobflow.labelling.vasp import _voigt
-
     electronic = sum(1 for step in element.iterfind("scstep") if step.find("energy") is not None)
     try:
         basis = _rows(element.find("structure/crystal/varray[@name='basis']"), "basis")
@@ -146,7 +138,7 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
             raise DataError(f"positions of {len(places)} atoms, not {len(header.symbols)}")
         atoms = Atoms(header.symbols, cell=basis, scaled_positions=places, pbc=True)
         # a split must not part even the steps around a bad one
-        group = group or _hash(atoms)
+        group = group or group_id(atoms)
         if electronic == 0:
             raise DataError("no electronic steps: not computed by density functional theory (a machine-learned step?)")
         if electronic >= header.most_electronic_steps:
@@ -158,20 +150,12 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
         results["forces"] = _rows(element.find("varray[@name='forces']"), "forces")
         stress = element.find("varray[@name='stress']")
         if stress is not None:
-            results["stress"] = _voigt(_rows(stress, "stress"))
+            results["stress"] = stress_of_kbar(_rows(stress, "stress"))
     except DataError as err:
         return Record(file, index, problem=err.message, group=group)
     atoms.calc = SinglePointCalculator(atoms)
     atoms.calc.results.update(results)
     return Record(file, index, atoms=atoms, method=header.method, group=group)
-
-
-def _hash(atoms: Atoms) -> str:
-    """The id that this structure has when it is stored; none where it can have no id."""
-    try:
-        return content_hash(atoms)
-    except (DataError, ValueError, np.linalg.LinAlgError):
-        return ""
 
 
 def _rows(element: Any, name: str) -> np.ndarray:
@@ -189,77 +173,3 @@ def _float(text: str | None, name: str) -> float:
     except ValueError as err:
         # Fortran writes stars where a number has no room
         raise DataError(f"{name} '{text}' is not a number") from err
-
-
-class _Watched:
-    """Lines of an OUTCAR on their way to ASE, and whether VASP's last words were among them."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.name = "OUTCAR"
-        self.ended = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._stream)
-        if "General timing and accounting" in line:
-            self.ended = True
-        return line
-
-
-def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """Every ionic step of an OUTCAR: structure (5 decimals), free energy, forces and stress; no method."""
-    from ase.io import ParseError
-    from ase.io.vasp_parsers import vasp_outcar_parsers as ase_parsers
-
-    index = 0
-    group = ""
-    try:
-        with open_text(file) as stream:
-            lines = _Watched(stream)
-            parsers = (
-                ase_parsers.Cell(),
-                ase_parsers.PositionsAndForces(),
-                ase_parsers.Stress(),
-                ase_parsers.Energy(),
-            )
-            chunks = ase_parsers.outcarchunks(
-                lines,  # type: ignore[arg-type]
-                chunk_parser=ase_parsers.OutcarChunkParser(parsers=parsers),
-                # without a folder it looks for no POSCAR beside
-                header_parser=ase_parsers.OutcarHeaderParser(
-                    parsers=(ase_parsers.SpeciesTypes(), ase_parsers.IonsPerSpecies())
-                ),
-            )
-            for chunk in chunks:
-                record = _outcar_step(file, index, chunk, group)
-                group = record.group or group
-                yield record
-                index += 1
-            if not lines.ended:
-                yield Record(
-                    file, index, problem="truncated: VASP's last words are missing; the steps before are whole"
-                )
-    except (ParseError, ValueError, IndexError, KeyError, StopIteration, RuntimeError) as err:
-        yield Record(file, index, problem=f"not an OUTCAR, or cut: {str(err) or type(err).__name__}")
-    except CANNOT_READ_ON as err:
-        yield Record(file, index, problem=f"the file cannot be read on: {err}")
-
-
-def _outcar_step(file: Path, index: int, chunk: Any, group: str) -> Record:
-    from ase.io import ParseError
-
-    try:
-        atoms = chunk.build()
-    except (ParseError, ValueError, IndexError, KeyError) as err:
-        return Record(file, index, problem=f"the step cannot be read: {str(err) or type(err).__name__}", group=group)
-    atoms.set_constraint()
-    group = group or _hash(atoms)
-    if not any("aborting loop because EDIFF is reached" in line for line in chunk.lines):
-        problem = "electronic self-consistency not reached: VASP does not say that EDIFF is"
-        return Record(file, index, problem=problem, group=group)
-    # the energy without smearing is not what the forces are the derivative of
-    atoms.calc.results.pop("energy", None)
-    return Record(file, index, atoms=atoms, no_method=OUTCAR_METHOD, group=group)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
+from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
 
 if TYPE_CHECKING:
@@ -40,13 +40,31 @@ FUNCTIONALS: dict[str, dict[str, Any]] = {
 STAND_IN = "standin"
 KBAR_EV_A3 = 0.1 * 0.006241509125883258
 
-# INCAR keys of the way to the result: algorithms, mixing, symmetry detection, parallelisation, files.
+# INCAR keys of the way to the result: algorithms, mixing, symmetry detection, parallelisation, files, and those that
+# move atoms: energy and forces of given atoms do not depend on them. Keys that add to the energy (PSTRESS, SCALEE) or a
+# bias (HILLS_*, VALUE_*) are not among them.
 PATH_KEYS = frozenset(
     {
         *("ALGO", "IALGO", "NELM", "NELMIN", "NELMDL", "ISEARCH", "TIME", "NBANDS", "ISTART", "ICHARG"),
         *("AMIX", "BMIX", "AMIN", "AMIX_MAG", "BMIX_MAG", "IMIX", "MAXMIX", "LMAXMIX", "LMIXTAU"),
         *("ISYM", "SYMPREC", "ISIF", "NSW", "IBRION", "POTIM", "EDIFFG"),
         *("NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALU"),
+        *(
+            "TEBEG",
+            "TEEND",
+            "SMASS",
+            "MDALGO",
+            "NBLOCK",
+            "KBLOCK",
+            "NPACO",
+            "APACO",
+            "POMASS",
+            "PMASS",
+            "NFREE",
+            "IWAVPR",
+        ),
+        *("LANGEVIN_GAMMA", "LANGEVIN_GAMMA_L", "ANDERSEN_PROB", "CSVR_PERIOD", "RANDOM_SEED", "RANDOM_GENERATOR"),
+        *("NSUBSYS", "TSUBSYS", "PSUBSYS", "NHC_NCHAINS", "NHC_PERIOD", "NHC_NRESPA", "NHC_NS", "IWAVPR"),
         *("LWAVE", "LCHARG", "LVTOT", "LVHAR", "LAECHG", "LELF", "LORBIT", "NWRITE", "NEDOS", "SYSTEM"),
     }
 )
@@ -227,9 +245,25 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
 
 
 class VaspBackend(BackendModel):
-    """VASP single points, see `VaspSettings`. The default bounds are absolute: VASP counts from pseudo-atoms."""
+    """VASP single points, see `VaspSettings`.
+
+    The default bounds of GGAs are absolute, since VASP counts from the pseudo-atoms of PBE. Totals of r2SCAN are
+    shifted against these by tens of eV for heavy elements; they are bounded where `bounds.free_atom_eV` is given.
+    """
 
     settings: VaspSettings = Field(default_factory=VaspSettings)
+
+    @model_validator(mode="after")
+    def _no_absolute_bounds_of_a_meta_gga(self) -> VaspBackend:
+        default = Bounds()
+        absolute = (default.lower_eV_per_atom, default.upper_eV_per_atom)
+        if (
+            "METAGGA" in FUNCTIONALS[self.settings.functional]
+            and not self.bounds.free_atom_eV
+            and (self.bounds.lower_eV_per_atom, self.bounds.upper_eV_per_atom) == absolute
+        ):
+            self.bounds = self.bounds.model_copy(update={"lower_eV_per_atom": None, "upper_eV_per_atom": None})
+        return self
 
     def known_elements(self) -> list[str]:
         return sorted(self.settings.potcars)
@@ -431,13 +465,13 @@ def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
         converged=True,
         energy_eV=None if energy is None else float(energy),
         forces_eV_A=None if forces is None else np.array(forces, dtype=float),
-        stress_eV_A3=None if stress is None else _voigt(np.array(stress, dtype=float)),
+        stress_eV_A3=None if stress is None else stress_of_kbar(np.array(stress, dtype=float)),
         method_seen=method_of(run, settings),
     )
 
 
-def _voigt(stress_kbar: np.ndarray) -> np.ndarray:
-    """Return VASP's stress (3, 3) in kbar as ASE's six numbers in eV/Å³; the signs are opposite."""
+def stress_of_kbar(stress_kbar: np.ndarray) -> np.ndarray:
+    """Convert VASP's stress, shape (3, 3) in kbar, to ASE's: shape (6,), Voigt order, eV/Å³, opposite sign."""
     symmetric = -(stress_kbar + stress_kbar.T) / 2 * KBAR_EV_A3
     return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
@@ -497,12 +531,20 @@ def _method(
 ) -> Method:
     # pymatgen writes "Pe" where VASP has "PE"
     incar = {key: str(value).upper() if key in ("GGA", "METAGGA") else value for key, value in incar.items()}
-    # vasprun.xml writes "accura" where the INCAR has "Accurate"
-    incar["PREC"] = str(incar["PREC"]).lower()[:6]
+    incar["PREC"] = _precision(str(incar["PREC"]))
     return Method(
         code="vasp-stand-in" if stand_in else "vasp",
         parameters={"incar": incar, "potcars": titles, "other": other or {}},
     )
+
+
+def _precision(text: str) -> str:
+    """Return PREC as VASP understands it, by its first letter, in the six letters that vasprun.xml writes."""
+    text = text.strip().lower()
+    if text.startswith("singlen"):
+        return "singlen"  # other grids than Single
+    names = ("accura", "normal", "low", "medium", "high", "single")
+    return next((name for name in names if name[0] == text[:1]), text)
 
 
 def _foreign_mesh(run: Vasprun, kspacing_per_A: float) -> list[int] | None:

@@ -1,35 +1,28 @@
-"""Local workers: FireWorks' own `rlaunch rapidfire`, started, watched and ended by us."""
+"""Start, watch and end local workers, which are FireWorks' own `rlaunch rapidfire`."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import die_with_parent, end_group
-from gst_jobflow.base.settings import CORES_VARIABLE, WORKERS_VARIABLE
+from gst_jobflow.base.settings import CORES_VARIABLE, WORKERS_VARIABLE, Project
 from gst_jobflow.launch.configs import environment as project_environment
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
-
+from gst_jobflow.launch.recover import recover
 
 MOST_RESTARTS = 3
-"""Workers that are started anew before something is taken to be wrong with this machine."""
+"""Restarts of workers after which this machine is taken to be at fault."""
 
 
 class Workers:
-    """N `rlaunch rapidfire` processes that end when no work is left; use as a context manager.
+    """Run `n` `rlaunch rapidfire` processes that end when no work is left; use as a context manager.
 
-    They die with this process (also by SIGKILL), so that a killed `gst` leaves nothing behind that nobody watches.
+    They die with this process, also by SIGKILL, so a killed `gst` leaves no unwatched worker behind.
     """
 
     def __init__(self, project: Project, n: int) -> None:
@@ -52,24 +45,22 @@ class Workers:
                 end_group(process.pid, grace_s=5.0)
 
     def running(self) -> int:
-        """How many still run."""
+        """Return the number of running workers."""
         return sum(process.poll() is None for process in self.processes)
 
     def tend(self) -> list[str]:
-        """Start anew what ended with an error; what it was doing is put back by `recover`.
+        """Restart workers that ended with an error, and recover the jobs that they ran.
 
         Returns
         -------
         list of str
-            A line for each that was started anew.
+            A line for each restarted worker.
 
         Raises
         ------
         RunError
-            A worker ended with an error for the `MOST_RESTARTS`-th time; with the last line that it printed.
+            Workers ended with an error more than `MOST_RESTARTS` times; the message holds the last printed line.
         """
-        from gst_jobflow.launch.recover import recover
-
         told = []
         for index, process in enumerate(self.processes):
             if process.poll() in (None, 0):
@@ -99,7 +90,7 @@ class Workers:
         environment = {**os.environ, **project_environment(self.project), "PYTHONUNBUFFERED": "1"}
         if CORES_VARIABLE not in environment:
             environment[WORKERS_VARIABLE] = str(self.n)
-        # a module run with -m does not depend on where console scripts were installed
+        # -m does not depend on where console scripts were installed
         program = [sys.executable, "-m", "fireworks.scripts.rlaunch_run", "-c", str(configs)]
         with self._log(index).open("ab") as log:
             return subprocess.Popen(
@@ -114,31 +105,17 @@ class Workers:
             )
 
 
-def share_cores(database: Database) -> None:
-    """Let the job that begins in this process use its share of the machine, where local workers share one.
-
-    The share is among the jobs that run here and those that are ready to: one that is alone takes all cores.
-    """
-    workers = os.environ.get(WORKERS_VARIABLE)
-    if not workers:
-        return
-    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
-    ready = database["fireworks"].count_documents({"state": "READY"})
-    busy = max(1, min(int(workers), beside + ready + 1))
-    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
-
-
 def default_workers(project: Project) -> int:
-    """Workers to start when the user does not say: one a core, at most four."""
+    """Return the default number of workers: one a core, at most four."""
     return project.settings.launch.workers or min(4, os.cpu_count() or 1)
 
 
 def wait(
     workers: Workers, poll_s: float, on_tick: Callable[[], None], tell: Callable[[str], None] | None = None
 ) -> None:
-    """Wait until all workers have ended; `on_tick` is called now and then, and once at the end.
+    """Wait until all workers have ended; call `on_tick` every `poll_s` and once at the end.
 
-    A worker that dies is started anew: the others would wait for its job for ever.
+    A dead worker is restarted, since the others would wait for its job for ever.
     """
     while True:
         for line in workers.tend():

@@ -12,7 +12,6 @@ Users and roles live in the project's database itself, so that projects on one s
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -22,15 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote_plus
 
+from gst_jobflow.base.atomic import replacing, sync
 from gst_jobflow.base.errors import DatabaseError, InputError, nearest
-from gst_jobflow.store.connect import (
-    LOOPBACK,
-    Connection,
-    connection,
-    denied,
-    open_database,
-    read_credentials,
-)
+from gst_jobflow.store.address import LOOPBACK, Connection, connection, read_credentials
+from gst_jobflow.store.connect import open_database
+from gst_jobflow.store.driver_errors import denied
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -75,12 +70,12 @@ class User:
 
 
 def uri_path(project: Project, name: str) -> Path:
-    """Where the URI of an account is kept, mode 0600."""
+    """Return the file with the URI of an account, mode 0600."""
     return project.private_dir / "users" / f"{name}.uri"
 
 
 def add_user(project: Project, name: str, role: str, file: Path | None = None) -> Path:
-    """Make an account with a random password; the file with its URI.
+    """Create an account with a random password; return the file with its URI.
 
     Parameters
     ----------
@@ -110,7 +105,8 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
     password = secrets.token_urlsafe(32)
     with _administration(project) as database:
         _make_roles(database)
-        _write_private(target, _uri(project, name, password))  # before the server knows it: no password is lost
+        with _private(target) as part:  # before the server knows it: no password is lost
+            part.write_text(_uri(project, name, password) + "\n")
         try:
             database.command("createUser", name, pwd=password, roles=_roles(database, role), customData={"gst": role})
         except BaseException:
@@ -120,7 +116,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
 
 
 def list_users(project: Project) -> list[User]:
-    """The accounts that were made here, by name.
+    """List the accounts of the database by name.
 
     Raises
     ------
@@ -137,7 +133,7 @@ def list_users(project: Project) -> list[User]:
 
 
 def set_password(project: Project, name: str, file: Path | None = None) -> Path:
-    """Give an account a new random password; the old one is refused from now on. The file with its URI.
+    """Replace the password of an account by a random one at once; return the file with its URI.
 
     Raises
     ------
@@ -150,15 +146,10 @@ def set_password(project: Project, name: str, file: Path | None = None) -> Path:
     with _administration(project) as database:
         _require(database, name)
         # the new file takes the place of the old one only when the server knows the password
-        waiting = target.with_name(f".{target.name}.new")
-        waiting.unlink(missing_ok=True)
-        _write_private(waiting, _uri(project, name, password))
-        try:
+        with _private(target) as waiting:
+            waiting.write_text(_uri(project, name, password) + "\n")
+            sync(waiting)
             database.command("updateUser", name, pwd=password)
-        except BaseException:
-            waiting.unlink(missing_ok=True)
-            raise
-        waiting.replace(target)
     return target
 
 
@@ -180,7 +171,7 @@ def remove_user(project: Project, name: str) -> None:
 
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
-    """The project's database, opened by whom may manage its users; refusals become one line."""
+    """Open the project's database with the account that manages users; a refusal becomes one line."""
     from pymongo.errors import OperationFailure
 
     where = connection(project)
@@ -240,7 +231,7 @@ def _roles(database: Database, role: str) -> list[dict[str, str]]:
 
 
 def _role_of(user: dict[str, Any]) -> str:
-    """What the server says, not what was once written beside it."""
+    """Return the role by the rights that the server lists."""
     held = {role["role"] for role in user["roles"]}
     for role in ("worker", "reader"):
         if held == {_role_name(role)}:
@@ -249,7 +240,7 @@ def _role_of(user: dict[str, Any]) -> str:
 
 
 def _uri(project: Project, name: str, password: str) -> str:
-    """The URI of an account: our server and options, its name."""
+    """Build the URI of an account from our server and options."""
     where = connection(project)
     who = f"{quote_plus(name)}:{quote_plus(password)}@"
     end = f"{where.database}?authSource={where.database}"
@@ -261,13 +252,12 @@ def _uri(project: Project, name: str, password: str) -> str:
     return f"{scheme}://{who}{place.partition('/')[0]}/{'&'.join([end, *kept])}"
 
 
-def _write_private(file: Path, uri: str) -> None:
+@contextmanager
+def _private(file: Path) -> Iterator[Path]:
+    """Replace a file that only its owner may read; see `replacing`."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(uri + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        with replacing(file, mode=0o600) as part:
+            yield part
     except OSError as err:
         raise InputError(f"{file} cannot be written: {err.strerror}", "name another file with --file") from err

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -57,28 +54,8 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
         if not np.isfinite(speeds).all():
             raise DataError("a velocity is not finite", "draw velocities anew before writing them")
         plain.set_velocities(speeds)
-    with replacing(Path(path)) as file:
-        text = io.TextIOWrapper(file, encoding="ascii")
-        write_lammps_data(text, plain, specorder=list(species_order), masses=True, velocities=velocities, units="metal")
-        text.detach()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write under a temporary name, put on disk and renamed at the end; of a failure nothing is left."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a data file is for every reader of its folder
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(Path(path)) as part, part.open("w", encoding="ascii") as file:
+        write_lammps_data(file, plain, specorder=list(species_order), masses=True, velocities=velocities, units="metal")
 
 
 def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[str], comment: str = "") -> bytes:

@@ -63,15 +63,6 @@ def test_list_du_check_and_gc(results: Results) -> None:
     assert missing.exit_code == 1 and kept.digest in json.loads(missing.stdout)["findings"][0]["what"]
 
 
-@pytest.mark.mongo
-def test_move_says_where_the_files_are_now(results: Results, project: Project) -> None:
-    moved = json.loads(gst("artifacts", "move", "--to", "gridfs", "--remove", "--json").stdout)
-    assert (moved["copied"], moved["removed"], moved["switched"]) == (2, 2, True)
-    assert json.loads(gst("artifacts", "du", "--json").stdout)["store"] == "gridfs"
-    assert gst("db", "check", "--deep").stdout.strip() == "clean"
-    assert "2 of them new" in gst("artifacts", "move", "--to", "folder").stdout
-
-
 def test_times_have_units() -> None:
     assert [seconds(text) for text in ("7d", "12h", "0", "1.5 m", "2w")] == [604800, 43200, 0, 90, 1209600]
     for wrong in ("7", "-1d", "soon", "1y"):

@@ -67,7 +67,7 @@ def test_paper_preset_has_the_papers_numbers():
     content = rendered(FitConfig.gst_ace_24())
     embedding = content["potential"]["embeddings"]["ALL"]
     assert embedding["ndensity"] == 3
-    assert embedding["fs_parameters"] == [1, 1, 1, 0.5, 1, 2]
+    assert embedding["fs_parameters"] == [1, 1, 1, 0.5, 1, 0.75]
     assert content["potential"]["bonds"]["ALL"]["rcut"] == 8.0
     assert content["potential"]["functions"]["number_of_functions_per_element"] == 1000
     assert content["potential"]["functions"]["ALL"] == {
@@ -122,7 +122,50 @@ def test_config_survives_json():
 
 @pytest.mark.parametrize("n_densities", [1, 2, 3, 4])
 def test_every_number_of_densities_has_its_pairs(n_densities):
-    assert len(EmbeddingConfig(n_densities=n_densities).pairs()) == 2 * n_densities
+    assert len(EmbeddingConfig(n_densities=n_densities).fs_parameters) == 2 * n_densities
+
+
+def test_null_exponents_are_those_of_earlier_versions_and_left_out_ones_are_the_default():
+    assert EmbeddingConfig(n_densities=3).fs_parameters == (1, 1, 1, 0.5, 1, 0.75)
+    stored = {"n_densities": 3, "fs_parameters": None, "npot": "FinnisSinclairShiftedScaled"}
+    assert EmbeddingConfig.model_validate(stored).fs_parameters == (1, 1, 1, 0.5, 1, 2)
+    assert FitConfig().model_dump()["embedding"]["fs_parameters"] == (1, 1, 1, 0.5, 1, 0.75)
+
+
+def test_default_exponents_follow_the_number_of_densities_and_chosen_ones_do_not():
+    content = FitConfig.small().editable()
+    content["embedding"]["n_densities"] = 2
+    assert FitConfig.model_validate(content).embedding.fs_parameters == (1, 1, 1, 0.5)
+    chosen = FitConfig(embedding=EmbeddingConfig(fs_parameters=(1, 1, 1, 0.5, 1, 0.3))).editable()
+    chosen["embedding"]["n_densities"] = 2
+    with pytest.raises(ValidationError, match="needs 4"):
+        FitConfig.model_validate(chosen)
+
+
+@pytest.mark.pacemaker
+@pytest.mark.parametrize(
+    ("config", "counted"),
+    [
+        (FitConfig.small(), 120),
+        # 25 functions a group, but a group of one element has no more than 19
+        (
+            FitConfig(
+                functions=FunctionsConfig(
+                    number_of_functions_per_element=100, nradmax_by_orders=(6, 3, 1), lmax_by_orders=(0, 1, 0)
+                )
+            ),
+            None,
+        ),
+        pytest.param(FitConfig.gst_ace_24(), 3000, marks=pytest.mark.slow),
+    ],
+)
+def test_pacemaker_makes_as_many_functions_as_asked_for_where_the_orders_allow_it(config, counted):
+    pyace = pytest.importorskip("pyace")
+    shape = pyace.create_multispecies_basis_config(render_input(config, "a.pckl.gzip", None, REFERENCE)["potential"])
+    functions = [len(block.funcspecs) for block in shape.funcspecs_blocks]
+    asked = 3 * config.functions.number_of_functions_per_element
+    assert len(functions) == 12 and max(functions) <= asked / 12
+    assert sum(functions) == counted if counted else sum(functions) < asked
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ import yaml
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.active_set import grade_training_set
-from gst_jobflow.fitting.config import CoreRepulsion, FitConfig
+from gst_jobflow.fitting.config import CoreRepulsion, EmbeddingConfig, FitConfig
+from gst_jobflow.fitting.files import REQUEST_FILE
 from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
-from gst_jobflow.fitting.run import _last_iteration, run_fit
-from gst_jobflow.fitting.start import without_fit_cycles
+from gst_jobflow.fitting.run import _check_same_fit, _last_iteration, _request, run_fit
+from gst_jobflow.fitting.start import check_start, without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
 
@@ -215,6 +216,26 @@ def test_too_few_well_fitted_atoms_give_the_active_set_of_all(tiny_fit, tmp_path
     graded = grade_training_set(real, directory)
     assert graded.atoms == "all" and "Insufficient atomic environments" in graded.reason
     assert graded.max_gamma < 1.02
+
+
+def test_an_interrupted_fit_of_an_earlier_version_is_the_same_fit(tmp_path):
+    """It stored no exponents, which meant 1, 0.5 and 2, and knew nothing of active_set."""
+    items = labelled_by_teacher(2, seed=1)
+    config = FitConfig(embedding={"n_densities": 3, "fs_parameters": None}, active_set="all")
+    request = _request(config, items, None, ATOM_ENERGY_EV, None)
+    earlier = json.loads(json.dumps(request))
+    earlier["config"]["embedding"]["fs_parameters"] = None
+    (tmp_path / REQUEST_FILE).write_text(json.dumps(earlier))
+    _check_same_fit(tmp_path, request)
+    with pytest.raises(InputError, match="differs in config"):
+        _check_same_fit(tmp_path, _request(FitConfig(), items, None, ATOM_ENERGY_EV, None))
+
+
+def test_a_start_with_other_exponents_is_refused(tiny_fit):
+    check_start(tiny_fit.files.yaml, tiny_fit.config)
+    earlier = EmbeddingConfig.model_validate({"n_densities": 3, "fs_parameters": None})
+    with pytest.raises(InputError, match="exponents of the start potential"):
+        check_start(tiny_fit.files.yaml, tiny_fit.config.model_copy(update={"embedding": earlier}))
 
 
 def fake_program(path: Path, body: str) -> Path:

@@ -37,14 +37,14 @@ def test_a_point_sets_the_field_and_leaves_the_others(name: str, value: Any, rea
 
 def test_exponents_that_the_fit_leaves_to_the_default_can_be_searched() -> None:
     base = FitConfig.small()
-    assert base.embedding.fs_parameters is None
+    assert base.embedding.has_default_exponents
     assert config_of(base, {"embedding.fs_parameters[5]": 0.4}).embedding.fs_parameters == (1, 1, 1, 0.5, 1, 0.4)
 
 
 def test_the_number_of_densities_can_be_searched_and_brings_its_own_exponents() -> None:
     base = FitConfig.small()
     space(embedding__n_densities={"choices": [1, 2, 3]}).check(base)
-    assert config_of(base, {"embedding.n_densities": 1}).embedding.pairs() == (1, 1)
+    assert config_of(base, {"embedding.n_densities": 1}).embedding.fs_parameters == (1, 1)
     with pytest.raises(InputError, match=r"fs_parameters\[5\]"):
         config_of(base, {"embedding.fs_parameters[5]": 0.4, "embedding.n_densities": 2})
 

@@ -77,6 +77,55 @@ def test_every_step_with_the_energy_that_the_forces_belong_to(tmp_path, name):
         assert record.atoms.get_chemical_symbols() == atoms.get_chemical_symbols()
 
 
+CASES = Path(__file__).with_name("data") / "vasp"
+
+
+def test_a_single_point_keeps_its_energy_beside_eigenvalues_and_density_of_states():
+    [record] = read_records(CASES / "static.xml", OPTIONS)
+    computed = computed_of(record.atoms)
+    assert computed.energy_eV == -15.213
+    np.testing.assert_array_equal(computed.forces_eV_A[1], [-0.50152939, 0.16061364, 0.01217516])
+    np.testing.assert_allclose(
+        computed.stress_eV_A3,
+        np.array([14.72908174, -0.79444215, -0.16284361, 5.49648992, 12.64027775, -4.35936265]) / EV_A3_IN_KBAR,
+        rtol=1e-9,
+    )
+
+
+def test_the_last_step_of_a_run_keeps_its_energy_beside_a_density_of_states():
+    records = list(read_records(CASES / "aimd.xml", OPTIONS))
+    assert not any(record.problem for record in records)
+    assert [computed_of(record.atoms).energy_eV for record in records] == [-15.226, -15.216, -15.206]
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        {"TEBEG": 300, "TEEND": 900, "SMASS": -1, "MDALGO": 2, "NSW": 500, "IBRION": 0, "POTIM": 2.0},
+        {"LANGEVIN_GAMMA": "10 10", "LANGEVIN_GAMMA_L": 5, "PMASS": 100.0, "RANDOM_SEED": "1 0 0", "MDALGO": 3},
+        {"ANDERSEN_PROB": 0.1, "NBLOCK": 10, "KBLOCK": 50, "APACO": 10.0, "CSVR_PERIOD": 100.0},
+    ],
+)
+def test_what_moves_atoms_is_not_the_method(tmp_path, moves):
+    ours = VaspBackend().method().fingerprint()
+    assert read(tmp_path, vasprun(frames(1), **moves))[0].method.fingerprint() == ours
+
+
+@pytest.mark.parametrize("key", ["PSTRESS", "SCALEE", "IVDW", "HILLS_H"])
+def test_what_adds_to_the_energy_is_the_method(tmp_path, key):
+    ours = VaspBackend().method().fingerprint()
+    assert read(tmp_path, vasprun(frames(1), **{key: 10}))[0].method.fingerprint() != ours
+
+
+def test_precision_goes_by_its_first_letter(tmp_path):
+    def of(word: str) -> str:
+        return read(tmp_path, vasprun(frames(1), PREC=word))[0].method.fingerprint()
+
+    assert of("acc") == of("Accurate") == of("A") == VaspBackend().method().fingerprint()
+    assert of("Norm") == of("n") != of("Accurate")
+    assert of("SingleN") != of("Single") == of("s")
+
+
 def test_numbers_are_those_of_the_file(tmp_path):
     text = vasprun(frames(1))
     [record] = read(tmp_path, text)
@@ -184,21 +233,24 @@ def test_into_the_database(project, tmp_path):
         import_files([tmp_path / "vasprun.xml"], results, given)
 
 
-def outcar(images: list[Atoms], unconverged: int = -1, ended: bool = True) -> str:
-    """An OUTCAR in the form of VASP 6: what stands around the numbers is VASP's, most of the rest is left out."""
+def outcar(images: list[Atoms], unconverged: int = -1, ended: bool = True, nelm: int = 60) -> str:
+    """An OUTCAR in the form of VASP 6: what stands around the numbers is VASP's, most of the rest is left out.
+
+    Every step takes three electronic ones.
+    """
     symbols = images[0].get_chemical_symbols()
     counts = [symbols.count("Ge"), symbols.count("Te")]
     text = " vasp.6.4.2 20Jul23 (build) complex\n\n executed on             LinuxIFC date 2026.01.01  10:00:00\n"
     text += "".join(f" POTCAR:    {title}\n" for title in (*TITLES, *TITLES))
     text += "   ISPIN  =      1    spin polarized calculation?\n"
+    text += f"   NELM   = {nelm:6d};   NELMIN=  2; NELMDL= -5     # of ELM steps \n"
     text += f"   ions per type =            {counts[0]:5d}{counts[1]:5d}\n"
     text += (
         "   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1   number of bands    NBANDS=     10\n"
     )
     for place, atoms in enumerate(images):
-        text += (
-            f"--------------------------------------- Iteration {place + 1:6d}(   1)  ----------------------------\n"
-        )
+        for step in (1, 2, 3):
+            text += f"------------------------------- Iteration {place + 1:6d}({step:4d})  ------------------------\n"
         if place != unconverged:
             text += "------------------------ aborting loop because EDIFF is reached ------------------------------\n"
         stress = -atoms.get_stress()[[0, 1, 2, 5, 3, 4]] * EV_A3_IN_KBAR
@@ -251,3 +303,61 @@ def test_an_outcar_needs_a_method_and_says_why(tmp_path):
     (tmp_path / "OUTCAR").write_text(outcar(frames(1)))
     with pytest.raises(InputError, match="does not repeat the INCAR"):
         import_files([tmp_path / "OUTCAR"], None, ImportOptions(dry_run=True, default_config_type="aimd"))
+
+
+def test_a_step_that_used_all_electronic_steps_did_not_converge_whatever_vasp_5_writes(tmp_path):
+    assert all(
+        "not reached in 3 steps (NELM)" in step.problem for step in read(tmp_path, outcar(frames(2), nelm=3), "OUTCAR")
+    )
+    unknown = re.sub("   NELM .*\n", "", outcar(frames(1)))
+    assert "NELM is not in the head" in read(tmp_path, unknown, "OUTCAR")[0].problem
+    records = list(read_records(CASES / "OUTCAR.nelm", OPTIONS))
+    assert [record.problem for record in records] == [
+        "",
+        "electronic self-consistency not reached in 60 steps (NELM)",
+        "",
+    ]
+
+
+def test_an_outcar_without_an_ionic_step_is_a_bad_record():
+    [record] = read_records(CASES / "OUTCAR.gw", OPTIONS)
+    assert record.problem == "no ionic step with an energy in it"
+
+
+def test_a_machine_learned_step_of_an_outcar_is_named_so():
+    good, bad = read_records(CASES / "OUTCAR.ml", OPTIONS)
+    assert computed_of(good.atoms).energy_eV == -15.27994942
+    assert bad.problem == "not computed by density functional theory (a machine-learned step)"
+
+
+def test_an_outcar_with_columns_without_dispersion(tmp_path):
+    image = frames(1)[0]
+    text = outcar([image])
+    text = text.replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst),            FORCE-w/o vdW (eV/Angst)")
+    lines = text.splitlines()
+    first = next(place for place, line in enumerate(lines) if "w/o vdW" in line) + 2
+    for place in range(first, first + len(image)):
+        lines[place] += "      9.000000           NaN     -9.000000"
+    energy = image.get_potential_energy()
+    text = "\n".join(lines).replace(f"{energy:19.8f} eV\n", f"{energy:19.8f} eV    w/o vdW =       -9.00000000 eV\n")
+    text = re.sub(r"(entropy=\s+\S+)", r"\1 eV    w/o vdW =       -9.0", text)
+    assert text.count("w/o vdW") == 3
+    [record] = read(tmp_path, text + "\n", "OUTCAR")
+    assert not record.problem
+    assert computed_of(record.atoms).energy_eV == pytest.approx(energy, abs=1e-8)
+    np.testing.assert_allclose(computed_of(record.atoms).forces_eV_A, image.get_forces(), atol=6e-7)
+
+
+def test_an_outcar_of_more_than_ten_species(tmp_path):
+    symbols = ["Ge", "Sb", "Te", "Se", "S", "In", "Ag", "Bi", "Sn", "As", "Si", "Al"]
+    counts = [1] * 10 + [2, 1]
+    atoms = bulk("Cu", cubic=True, a=4.5).repeat((4, 1, 1))[:13]
+    atoms.symbols = [symbol for symbol, count in zip(symbols, counts, strict=True) for _ in range(count)]
+    atoms.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
+    text = outcar([atoms])
+    titles = "".join(f" POTCAR:    PAW_PBE {symbol} 01Jan2000\n" for symbol in (*symbols, *symbols))
+    text = re.sub("( POTCAR: .*\n)+", titles, text)
+    row = "".join(f"{count:4d}" for count in counts[:10]) + "\n" + "".join(f"{count:4d}" for count in counts[10:])
+    text = re.sub("ions per type = .*", f"ions per type =            {row}", text)
+    [record] = read(tmp_path, text, "OUTCAR")
+    assert not record.problem and record.atoms.get_chemical_symbols() == list(atoms.symbols)

@@ -76,6 +76,17 @@ def mesh(atoms, spacing: float) -> np.ndarray:
     return np.maximum(1, np.ceil(lengths / spacing)).astype(int)
 
 
+def electrons_xml() -> str:
+    """What VASP writes behind the energy of its last ionic step, with tables inside of tables."""
+    levels = '<set><set comment="spin 1"><set comment="kpoint 1"><r>-9.1 1.0</r><r>3.2 0.0</r></set></set></set>'
+    table = f"<array><dimension dim='1'>band</dimension><field>eigene</field>{levels}</array>"
+    return (
+        f"<eigenvalues>{table}</eigenvalues>"
+        f'<dos><i name="efermi">1.23</i><total>{table}</total><partial>{table}</partial></dos>'
+        f"<projected><eigenvalues>{table}</eigenvalues>{table}</projected>"
+    )
+
+
 def vasprun(atoms, incar: dict, n_steps: int, divisions, titles: list[str], fewer_forces: int = 0) -> str:
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()[: len(atoms) - fewer_forces]
     stress = -atoms.get_stress(voigt=False) * EV_A3_IN_KBAR
@@ -105,7 +116,7 @@ def vasprun(atoms, incar: dict, n_steps: int, divisions, titles: list[str], fewe
         f"{structure_xml('initialpos', atoms)}"
         f"<calculation>{f'<scstep>{energies}</scstep>' * n_steps}{structure_xml('', atoms)}"
         f'<varray name="forces">{rows(forces)}</varray><varray name="stress">{rows(stress)}</varray>{energies}'
-        f"</calculation>{structure_xml('finalpos', atoms)}</modeling>"
+        f"{electrons_xml()}</calculation>{structure_xml('finalpos', atoms)}</modeling>"
     )
 
 

@@ -26,11 +26,13 @@ from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.launch.share import share_cores
 from gst_jobflow.launch.status import status
-from gst_jobflow.launch.workers import Workers, share_cores, wait
+from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
 from gst_jobflow.store import Results, ingest
-from gst_jobflow.store.connect import connect, credentials_file, job_store, launchpad
+from gst_jobflow.store.address import credentials_file
+from gst_jobflow.store.connect import connect, job_store, launchpad
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
 
@@ -271,7 +273,7 @@ def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
     if case != "killed before it wrote":
         _begin(results, "u", "add", fw_id, "here", 1)
     results.database["attempts"].delete_many({})
-    monkeypatch.setattr("gst_jobflow.launch.recover.process_lives", lambda _: case == "lives")
+    monkeypatch.setattr("gst_jobflow.launch.lost.process_lives", lambda _: case == "lives")
     found = recover(project)
     (attempt,) = results.find(Attempt, {})
     assert (len(found), attempt.state) == ((0, "running") if case == "lives" else (1, "lost"))

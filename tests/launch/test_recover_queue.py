@@ -133,7 +133,7 @@ def test_a_job_that_slurm_put_back_no_longer_holds_the_run(project: Project, que
     running(project)
     queue["7"] = job
     (item,) = recover(project)
-    assert "put back in the queue" in item.reason and the_attempt(project).failure_class == "node"
+    assert "requeued" in item.reason and the_attempt(project).failure_class == "node"
 
 
 def test_when_slurm_does_not_answer_nothing_is_judged(project: Project, queue, monkeypatch) -> None:
@@ -178,7 +178,7 @@ def test_a_firework_that_is_reserved_by_no_launch_is_ready_again(project: Projec
     fireworks.update_one({}, {"$set": {"state": "RESERVED", "updated_on": now()}})
     assert recover(project) == [], "its launch may be about to be written"
     fireworks.update_one({}, {"$set": {"updated_on": now() - LONG_AGO}})
-    assert [item.reason for item in recover(project)] == ["reserved, and by no launch"]
+    assert [item.reason for item in recover(project)] == ["it is reserved without a launch"]
     assert status(connect(project))["counts"] == {"READY": 1}
 
 
@@ -264,7 +264,7 @@ def test_what_met_a_full_disk_runs_again_when_there_is_room(
     (fw_id,) = submit(add(1, 1), project).values()
     connect(project)["fireworks"].update_one({}, {"$set": {"state": "FIZZLED"}})
     failed_by(Results.open(project), fw_id, "disk_full", 1)
-    monkeypatch.setattr("gst_jobflow.launch.recover.has_room", lambda folder: False)
+    monkeypatch.setattr("gst_jobflow.launch.failed.has_room", lambda folder: False)
     assert recover(project) == []
     monkeypatch.undo()
     assert [item.reason for item in recover(project)] == ["there is room on the disk again"]

@@ -179,7 +179,10 @@ def add_potential(results: Results, dataset: Dataset, rng: np.random.Generator, 
         },
         rmse_by_config_type=by_type,
         active_set=ActiveSet(atoms="well_fitted", max_gamma=93.4, share_above_1=0.012, n_atoms=5000),
-        config={"functions": {"number_of_functions_per_element": 70}},
+        config={
+            "functions": {"number_of_functions_per_element": 70},
+            "embedding": {"fs_parameters": [1, 1, 1, 0.5, 1, 0.75]},
+        },
         artifacts=PotentialArtifacts(
             yaml=artifacts.put_bytes(b"synthetic yaml", "output_potential.yaml"),
             yace=artifacts.put_bytes(b"synthetic yace", "output_potential.yace"),

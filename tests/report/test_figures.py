@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from gst_jobflow.analysis.disorder import OrderMap
-from gst_jobflow.report import figures, palette, words
+from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
+from gst_jobflow.report.figures import cycle, study
+from gst_jobflow.report.style import ordered_types
 
 from . import synthetic
 
@@ -26,7 +28,7 @@ def parity(n: int, low: float = -1.0) -> Parity:
     return Parity(ref, ref + 0.01, types, ref, ref + 0.01, types)
 
 
-@pytest.mark.parametrize("draw", [figures.compositions, figures.minimum_distances, figures.densities])
+@pytest.mark.parametrize("draw", [study.compositions, study.minimum_distances, study.densities])
 def test_figures_of_structures_are_png_and_none_without_data(draw) -> None:
     with Image.open(io.BytesIO(draw(rows()))) as image:
         assert image.format == "PNG"
@@ -36,38 +38,38 @@ def test_figures_of_structures_are_png_and_none_without_data(draw) -> None:
 
 
 def test_structures_without_contacts_leave_the_histogram_out() -> None:
-    assert figures.minimum_distances(rows(min_distance_A=[np.nan] * 3)) is None
-    assert figures.minimum_distances(rows(min_distance_A=[2.5] * 3)) is not None
+    assert study.minimum_distances(rows(min_distance_A=[np.nan] * 3)) is None
+    assert study.minimum_distances(rows(min_distance_A=[2.5] * 3)) is not None
 
 
 def test_labels_that_all_failed_draw_nothing() -> None:
     failed = LabelRows(["failed"], ["GeTe"], ["rss"], [np.nan], [np.nan], [1.0])
-    assert figures.label_energies(failed, {}) is None
+    assert study.label_energies(failed, {}) is None
 
 
 @pytest.mark.parametrize("splits", [("train",), ("test",), ("train", "test")])
 def test_parity_with_any_of_the_splits(splits) -> None:
     data = {split: parity(50) for split in splits}
-    assert figures.energy_parity(data) is not None
-    assert figures.force_parity(data) is not None
+    assert study.energy_parity(data) is not None
+    assert study.force_parity(data) is not None
 
 
 def test_parity_of_a_million_components_stays_small() -> None:
-    png = figures.force_parity({"train": parity(1_000_000)})
+    png = study.force_parity({"train": parity(1_000_000)})
     # the page as a whole has to stay below 5 MB
     assert len(png) < 300_000
-    assert figures.force_parity({}) is None
+    assert study.force_parity({}) is None
 
 
 def test_same_data_gives_the_same_bytes() -> None:
-    assert figures.compositions(rows()) == figures.compositions(rows())
+    assert study.compositions(rows()) == study.compositions(rows())
 
 
 def test_drawing_leaves_the_style_of_the_caller_alone() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.densities(rows())
+    study.densities(rows())
     assert dict(matplotlib.rcParams) == before
 
 
@@ -85,21 +87,21 @@ def run(**changes):
     ],
 )
 def test_profiles_that_are_missing_or_ragged_draw_nothing(profile) -> None:
-    assert figures.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is None
+    assert cycle.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is None
 
 
 def test_profile_of_one_moment_and_with_empty_bins() -> None:
     profile = {"z_A": [1.0, 2.0], "time_ps": [0.0], "temperature_K": [[None, 300.0]]}
-    assert figures.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is not None
+    assert cycle.temperature_lines("RESET", run(analysis={"temperature_profile": profile})) is not None
 
 
 def test_run_with_a_dollar_in_its_name() -> None:
-    assert figures.run_overview(run(name="$\\frac{")) is not None
-    assert figures.run_overview(run(thermo={})) is None
+    assert cycle.run_overview(run(name="$\\frac{")) is not None
+    assert cycle.run_overview(run(thermo={})) is None
 
 
 def test_config_types_have_one_order_everywhere() -> None:
-    assert figures.ordered_types(["rss", "zzz", "crystal"]) == ["crystal", "rss", "zzz"]
+    assert ordered_types(["rss", "zzz", "crystal"]) == ["crystal", "rss", "zzz"]
 
 
 def test_every_config_type_has_a_colour_and_a_marker() -> None:
@@ -152,16 +154,16 @@ def test_domes_are_mapped_with_what_was_heated_and_only_where_there_was_one() ->
     fraction[:, 10:] = np.nan
     order = OrderMap(np.linspace(0, 120, 21), np.linspace(0, 72, 13), fraction, np.full((20, 12), 30))
     maps = [(title, order) for title in ("start", "after HOLD", "after RESET")]
-    seen = np.asarray(Image.open(io.BytesIO(figures.order_maps(maps, dome_cycle()))).convert("RGB")).reshape(-1, 3)
+    seen = np.asarray(Image.open(io.BytesIO(cycle.order_maps(maps, dome_cycle()))).convert("RGB")).reshape(-1, 3)
     outline = np.all(np.abs(seen.astype(int) - [0xD6, 0x45, 0x3D]) < 30, axis=1)
     assert outline.sum() > 100, "the half-disc that was heated is drawn"
-    alone = figures.order_maps(maps[:2], dome_cycle())
+    alone = cycle.order_maps(maps[:2], dome_cycle())
     assert not np.all(np.abs(np.asarray(Image.open(io.BytesIO(alone)).convert("RGB")).astype(int)
                              - [0xD6, 0x45, 0x3D]) < 30, axis=2).any(), "nothing was heated yet"  # fmt: skip
-    assert figures.order_maps(maps, SimpleNamespace(steps=dome_cycle().steps[:1])) is None
-    assert figures.order_maps([], dome_cycle()) is None
+    assert cycle.order_maps(maps, SimpleNamespace(steps=dome_cycle().steps[:1])) is None
+    assert cycle.order_maps([], dome_cycle()) is None
 
 
 def test_sizes_of_domes_over_time_and_none_without_one() -> None:
-    assert figures.dome_sizes(dome_cycle()).startswith(b"\x89PNG")
-    assert figures.dome_sizes(SimpleNamespace(steps=dome_cycle().steps[:1])) is None
+    assert cycle.dome_sizes(dome_cycle()).startswith(b"\x89PNG")
+    assert cycle.dome_sizes(SimpleNamespace(steps=dome_cycle().steps[:1])) is None

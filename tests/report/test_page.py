@@ -8,8 +8,10 @@ import pytest
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Cycle, Dataset, Member, Potential
-from gst_jobflow.report import collect, page, snapshots
-from gst_jobflow.report.snapshots import Picture, Snapshots
+from gst_jobflow.report import collect
+from gst_jobflow.report.figures import snapshots
+from gst_jobflow.report.figures.snapshots import Picture, Snapshots
+from gst_jobflow.report.pages import study as page
 from gst_jobflow.store import Results
 
 from . import synthetic
@@ -31,7 +33,7 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(cells) -> Snapshots:
         return Snapshots([Picture(cell.title, snapshots.drawing(cell)) for cell in cells], renderer="a plain drawing")
 
-    monkeypatch.setattr(snapshots, "render", draw)
+    monkeypatch.setattr(snapshots, "render_cells", draw)
 
 
 def page_of(results: Results, folder: Path) -> str:
@@ -147,7 +149,7 @@ def test_page_of_a_potential(results: Results, tmp_path: Path) -> None:
     # its dataset: 62 members, no device cells
     assert "62 structures of" in html
     assert "Parity plot of energies" in html
-    assert "180 of 210 asked for" in html
+    assert "180 of 210 asked for" in html and "3, exponents 1, 0.5, 0.75" in html
     assert "gamma is at most 93.4 (1.2 % of its 5,000 atoms above 1)" in html
     assert 'id="cycle"' not in html
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Attempt, Document, Label, derive_id, now
 from gst_jobflow.store import Results
-from gst_jobflow.store.check import Finding, _left_out, check, file_fields, mend, references_to_files
+from gst_jobflow.store.check import Finding, _left_out, check, file_fields, references_to_files
+from gst_jobflow.store.schema.migrate import migrate
 from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 
@@ -178,8 +179,8 @@ def test_indexes_and_validators_are_compared_and_mended(project: Project, result
         ("validator", "structures"),
         ("collection", "studies"),
     }
-    assert mend(project)
-    assert list(check(project)) == [] and mend(project) == []
+    assert migrate(project)
+    assert list(check(project)) == [] and migrate(project) == []
 
 
 def test_an_index_that_lets_doubles_in_is_named_and_not_mended(project: Project, results: Results) -> None:
@@ -187,7 +188,7 @@ def test_an_index_that_lets_doubles_in_is_named_and_not_mended(project: Project,
     results.database["labels"].create_index([("structure_id", 1), ("fingerprint", 1)])
     assert "lets double values in" in only(project).what
     with pytest.raises(DatabaseError, match="index cannot be made"):
-        mend(project)
+        migrate(project)
 
 
 def test_a_newer_version_and_a_restore_that_was_cut_off(project: Project, results: Results) -> None:

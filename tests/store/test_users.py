@@ -24,7 +24,9 @@ from gst_jobflow.documents import DOCUMENTS, Attempt
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect, denied, job_store, launchpad, uri_file
+from gst_jobflow.store.address import uri_file
+from gst_jobflow.store.connect import connect, job_store, launchpad
+from gst_jobflow.store.driver_errors import denied
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 from tests.documents.test_documents import label, structure

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab, fit_barrier
 from gst_jobflow.devices.cell.build import (
@@ -27,8 +28,8 @@ from gst_jobflow.devices.cell.build import (
 )
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
 from gst_jobflow.devices.cell.seam import Faces, keep_contact
-from gst_jobflow.devices.cell.spec import CrossPointSpec, IdRange, Layer, MushroomSpec, device_counts
-from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header, replacing
+from gst_jobflow.devices.cell.spec import CrossPointSpec, Floors, IdRange, Layer, MushroomSpec, device_counts
+from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -106,7 +107,7 @@ def write_device(
     n_atoms = plan.crystal.n_atoms + sum(plan.barrier_counts.values())
     types = _types_of(device_counts(spec), species_order)
     check_room(path, n_atoms)
-    slab = fit_barrier(barrier, plan, spec.min_contact_A)
+    slab = fit_barrier(barrier, plan, Floors.of(spec.min_contact_A).least_A)
     with _opened(path) as file:
         writer = _Writer(file, types, n_atoms, path.name, progress)
         comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"
@@ -178,13 +179,13 @@ def _write_atoms(
     spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab, writer: _Writer
 ) -> tuple[LayerSizes, dict[str, Any]]:
     """Write crystal, then barrier; only the crystal's layers at the barrier's faces are kept meanwhile."""
-    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, spec.min_contact_A)
+    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, Floors.of(spec.min_contact_A))
     bottom = np.array([0, 0, crystal_bottom_A(spec, slab.box_A[2])])
     for numbers, positions in mobile_chunks(plan.crystal, electrode_strip(spec, plan.crystal), sizes):
-        faces.see(positions)
+        faces.see(numbers, positions)
         writer.add(numbers, positions + bottom)
     writer.flush()
-    seam = keep_contact(slab, faces.positions(slab.box_A[2]), spec.min_contact_A)
+    seam = keep_contact(slab, *faces.atoms(slab.box_A[2]), Floors.of(spec.min_contact_A))
     at = (seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])) % np.array(_edges_A(plan, slab))
     writer.add(slab.numbers, at)
     writer.flush()
@@ -216,7 +217,7 @@ def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with replacing(path) as file:
+    with replacing(path) as part, part.open("wb") as file:
         if path.suffix != ".gz":
             yield file
             return
@@ -241,10 +242,8 @@ def _with_companions(
         "layers": layer_dicts(layers),
         "report": report,
     }
-    with replacing(files.groups_file) as file:
-        file.write("".join(f"{line}\n" for line in group_commands(groups)).encode("ascii"))
-    with replacing(files.about) as file:
-        file.write(json.dumps(about, indent=1).encode())
+    write_text(files.groups_file, "".join(f"{line}\n" for line in group_commands(groups)))
+    write_text(files.about, json.dumps(about, indent=1))
     return files
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
 from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, device_counts
-from gst_jobflow.structures.lammps_data import replacing
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -116,8 +116,7 @@ def write_replicated(
     data = path.with_name(f"{path.stem}.column.data")
     column = write_device(column_spec, barrier, data, species_order, barrier_source, progress)
     text = "\n".join(_commands(spec, column, tiles, restart))
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+    write_text(path, text)
     report = _whole_report(column.report, tiles)
     about = {
         "spec": spec.model_dump(mode="json"),
@@ -125,8 +124,7 @@ def write_replicated(
         "column": {"repeat": list(column_spec.repeat), "tiles": list(tiles), "layers": layer_dicts(column.layers)},
         "report": report,
     }
-    with replacing(path.with_suffix(".json")) as file:
-        file.write(json.dumps(about, indent=1).encode())
+    write_text(path.with_suffix(".json"), json.dumps(about, indent=1))
     return Replicated(path, column, tiles, report)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.base.settings import MOVE_OUT_OF_GRIDFS
 from gst_jobflow.documents import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -38,12 +39,21 @@ def read_version(database: Database) -> Version:
 
 
 def refuse_newer(database: Database, version: Version) -> None:
-    """Raise DatabaseError where a newer program has been."""
+    """Raise DatabaseError if the database is of a newer version."""
     if version.number > SCHEMA_VERSION:
         raise DatabaseError(
             f"database '{database.name}' has schema version {version.number}, this program knows {SCHEMA_VERSION}",
             "upgrade gst_jobflow",
         )
+
+
+def refuse_files_in_gridfs(database: Database) -> None:
+    """Raise DatabaseError where the database still holds files, which version 0.1.0 could keep in GridFS.
+
+    Files in its trash do not count: no document names them.
+    """
+    if database["artifacts.files"].find_one({"metadata.trashed_at": None}, {"_id": 1}) is not None:
+        raise DatabaseError(f"database '{database.name}' holds files in GridFS", MOVE_OUT_OF_GRIDFS)
 
 
 def require_current(database: Database) -> None:

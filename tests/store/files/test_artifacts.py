@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from bson import ObjectId
+from gridfs import GridFSBucket
 
 from gst_jobflow.archive.backup import backup, restore
-from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.documents import ArtifactRef
-from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
-from gst_jobflow.store.check import check, check_stored, mend
+from gst_jobflow.documents import ArtifactRef, now
+from gst_jobflow.store import ArtifactStore, Results, manifest
+from gst_jobflow.store.check import check, check_stored
+from gst_jobflow.store.connect import cached_connection, connect
 from gst_jobflow.store.files.artifacts import sha256_of
 from gst_jobflow.store.files.garbage import collect
-from gst_jobflow.store.files.gridfs_files import GridFsFiles
-from gst_jobflow.store.files.move import move, switch
+from gst_jobflow.store.schema.migrate import migrate
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
@@ -35,19 +35,14 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 def database(project: Project):
-    from gst_jobflow.store.connect import connect
-
     opened = connect(project)
     yield opened
     opened.client.close()
 
 
-@pytest.fixture(params=["folder", "gridfs"])
-def store(request, project: Project, database: Database) -> ArtifactStore:
-    """An empty store of each kind; the setting of the project is that kind."""
-    switch(project, request.param)
-    project.settings = Project(project.root).settings
-    return ArtifactStore.of(project, database)
+@pytest.fixture
+def store(project: Project) -> ArtifactStore:
+    return ArtifactStore(project.artifacts_dir)
 
 
 @pytest.fixture
@@ -66,16 +61,9 @@ def content(store: ArtifactStore) -> dict[str, bytes]:
 def make_old(store: ArtifactStore, digest: str, days: float = 30) -> None:
     """As if a file had been put, or trashed, days ago."""
     then = time.time() - days * DAY_S
-    if isinstance(store.backend, GridFsFiles):
-        from gst_jobflow.store.files.gridfs_files import _time
-
-        for field in ("metadata.put_at", "metadata.trashed_at"):
-            where = {"filename": digest, field: {"$ne": None}}
-            store.backend._files.update_one(where, {"$set": {field: _time(then)}})
-    else:
-        for path in (store.path_of(digest), store.root / ".trash" / digest):
-            with suppress(FileNotFoundError):
-                os.utime(path, (then, then))
+    for path in (store.path_of(digest), store.root / ".trash" / digest):
+        with suppress(FileNotFoundError):
+            os.utime(path, (then, then))
 
 
 def test_the_same_bytes_are_one_file(store: ArtifactStore, tmp_path: Path) -> None:
@@ -94,8 +82,6 @@ def test_many_writers_of_one_file_leave_one_whole_file(store: ArtifactStore, tmp
         refs = list(pool.map(lambda _: store.put(tmp_path / "big"), range(8)))
     assert len({ref.sha256 for ref in refs}) == 1
     assert content(store) == {refs[0].sha256: b"x" * 3_000_000}
-    if isinstance(store.backend, GridFsFiles):
-        assert len(store.backend._chunks.distinct("files_id")) == 1
 
 
 def test_fetched_files_carry_their_name(store: ArtifactStore, tmp_path: Path) -> None:
@@ -119,71 +105,6 @@ def test_a_corrupt_file_is_found_and_mended_by_putting_it_again(folder: Artifact
     assert finding.id == ref.sha256 and "corrupt" in finding.what
     folder.put_bytes(b"as it was", "x")
     assert list(check_stored(folder)) == [] and folder.path(ref).read_bytes() == b"as it was"
-
-
-def test_what_comes_out_of_the_database_is_verified(project: Project, database: Database) -> None:
-    store = ArtifactStore.of(project, database, "gridfs")
-    ref = store.put_bytes(b"as it was", "x")
-    database["artifacts.chunks"].update_one({}, {"$set": {"data": b"as it wos"}})
-    with pytest.raises(DataError, match="corrupt"):
-        store.path(ref)
-    assert [finding.id for finding in check_stored(store)] == [ref.sha256]
-    database["artifacts.chunks"].delete_many({})
-    assert [finding.id for finding in check_stored(store)] == [ref.sha256]
-
-
-def test_an_upload_that_was_cut_off_shows_nothing_and_hinders_nobody(project, database, tmp_path: Path) -> None:
-    store = ArtifactStore.of(project, database, "gridfs")
-    (tmp_path / "big").write_bytes(b"x" * 3_000_000)
-    digest, _ = sha256_of(tmp_path / "big")
-    chunk = {"files_id": ObjectId(), "n": 0, "data": b"x" * 1_000_000}  # as an upload leaves it that was killed
-    database["artifacts.chunks"].insert_one(chunk)
-    assert store.size_of(digest) is None and content(store) == {}
-    store.put(tmp_path / "big")
-    assert content(store)[digest] == b"x" * 3_000_000
-    now = time.time()
-    assert store.backend.sweep(now - 60).count == 0, "it may go on yet"
-    assert store.backend.sweep(now + 60, dry_run=True).count == 1
-    assert store.backend.sweep(now + 60).size_bytes == 1_000_000 and store.backend.sweep(now + 60).count == 0
-    assert store.is_sound(digest) and len(database["artifacts.chunks"].distinct("files_id")) == 1
-
-
-def test_files_wait_on_disk_while_the_database_is_away(project: Project, database: Database, tmp_path: Path) -> None:
-    switch(project, "gridfs")
-    project.settings = Project(project.root).settings
-    away = Results(None, ArtifactStore.of(project, None), tmp_path)
-    ref = away.artifacts.put_bytes(b"computed", "dump.gz")
-    assert away.artifacts.path(ref).read_bytes() == b"computed"
-    away.add(structure())
-    away.add(label(files=[ref]))
-    results = Results.open(project)
-    assert [finding.what[:12] for finding in check(project)] == ["1 files wait"]
-    assert ingest(results, [tmp_path])["problems"] == []
-    assert list(check(project, deep=True)) == []
-    assert database["artifacts.files"].count_documents({"filename": ref.sha256}) == 1
-    assert not [path for path in (project.artifacts_dir / ".outbox").rglob("*") if path.is_file()]
-
-
-def test_a_file_that_waits_outlives_a_wrong_one_in_the_database(project: Project, database: Database) -> None:
-    switch(project, "gridfs")
-    project.settings = Project(project.root).settings
-    store = ArtifactStore.of(project, database)
-    for change in ({"length": 3}, {"length": 8}):  # another length; the same length and another content
-        ref = ArtifactStore.of(project, None).put_bytes(b"computed", "dump.gz")
-        store.put_bytes(b"computed", "dump.gz")
-        database["artifacts.chunks"].update_one({}, {"$set": {"data": b"confused"[: change["length"]]}})
-        database["artifacts.files"].update_one({}, {"$set": change})
-        assert store.send_waiting() == 1
-        assert store.is_sound(ref.sha256) and store.send_waiting() == 0
-        store.discard(ref.sha256)
-
-
-def test_repair_sends_files_that_wait(project: Project, database: Database) -> None:
-    switch(project, "gridfs")
-    project.settings = Project(project.root).settings
-    ref = ArtifactStore.of(project, None).put_bytes(b"computed", "dump.gz")
-    assert mend(project) == ["files that waited here are in the database: 1"] and mend(project) == []
-    assert database["artifacts.files"].count_documents({"filename": ref.sha256}) == 1
 
 
 def collected(project: Project, database: Database, store: ArtifactStore, **options):
@@ -249,7 +170,7 @@ def test_a_put_while_garbage_is_looked_for_is_never_undone(project, database, st
     make_old(store, ref.sha256)
     before = time.time() - 7 * DAY_S
     store.put_bytes(b"old", "x")  # after the collector saw that it was old, before it moves it
-    assert store.backend.trash(ref.sha256, before) is False
+    assert store.trash(ref.sha256, before) is False
     assert ref.sha256 in content(store)
 
 
@@ -264,8 +185,8 @@ def test_a_put_between_the_two_looks_of_the_folder(folder: ArtifactStore, monkey
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", put_first)
-    assert folder.backend.trash(ref.sha256, time.time() - DAY_S) is False
-    assert folder.path_of(ref.sha256).is_file() and list(folder.backend.trashed()) == []
+    assert folder.trash(ref.sha256, time.time() - DAY_S) is False
+    assert folder.path_of(ref.sha256).is_file() and list(folder.trashed()) == []
 
 
 def test_files_of_another_user_stay(project, database, folder: ArtifactStore, monkeypatch) -> None:
@@ -275,17 +196,10 @@ def test_files_of_another_user_stay(project, database, folder: ArtifactStore, mo
     def not_ours(path, *_args, **_options):
         raise PermissionError(1, "Operation not permitted", str(path))
 
-    monkeypatch.setattr("gst_jobflow.store.files.folder_files.os.utime", not_ours)
+    monkeypatch.setattr("gst_jobflow.store.files.artifacts.os.utime", not_ours)
     done = collected(project, database, folder, force=True)
     assert (done.trashed, done.left, done.deleted) == (0, 1, 0)
-    assert folder.path_of(ref.sha256).read_bytes() == b"x" and list(folder.backend.trashed()) == []
-
-
-def test_an_upload_that_goes_on_is_not_swept_whatever_the_age(project, database) -> None:
-    store = ArtifactStore.of(project, database, "gridfs")
-    database["artifacts.chunks"].insert_one({"files_id": ObjectId(), "n": 0, "data": b"half"})
-    done = collected(project, database, store, older_than_s=-DAY_S / 2, grace_s=0, force=True)
-    assert done.leftovers == 0 and database["artifacts.chunks"].count_documents({}) == 1
+    assert folder.path_of(ref.sha256).read_bytes() == b"x" and list(folder.trashed()) == []
 
 
 def test_writers_beside_collectors_lose_nothing(project: Project, database: Database, store: ArtifactStore) -> None:
@@ -299,7 +213,7 @@ def test_writers_beside_collectors_lose_nothing(project: Project, database: Data
 
     def gather(_: int) -> None:
         for ref in refs:
-            store.backend.trash(ref.sha256, time.time() - DAY_S)
+            store.trash(ref.sha256, time.time() - DAY_S)
 
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(write if turn % 2 else gather, turn) for turn in range(60)]
@@ -308,13 +222,12 @@ def test_writers_beside_collectors_lose_nothing(project: Project, database: Data
     for text in texts:  # whatever the order was: nothing was deleted, and a put brings it to its place
         ref = store.put_bytes(text, "x")
         assert store.path(ref).read_bytes() == text
-    assert list(store.backend.trashed()) == []
+    assert list(store.trashed()) == []
 
 
 def test_attempts_that_run_keep_what_was_put_since_they_began(project, database, store: ArtifactStore) -> None:
     from datetime import timedelta
 
-    from gst_jobflow.documents import now
     from tests.store.test_check import attempt
 
     named(project, store, b"something else")
@@ -331,14 +244,6 @@ def test_a_database_that_names_none_of_the_files_is_no_reason_to_remove_them(pro
     with pytest.raises(DataError, match="another database"):
         collected(project, database, store)
     assert collected(project, database, store, force=True).trashed == 1
-
-
-def test_leftovers_beside_a_store_in_the_database_go_by_age(project, database) -> None:
-    store = ArtifactStore.of(project, database, "gridfs")
-    scratch = store.root / ".part-bundle"
-    scratch.mkdir(parents=True)
-    assert store.backend.sweep(time.time() - 60).count == 0 and scratch.is_dir()
-    assert store.backend.sweep(time.time() + 60).count == 1 and not scratch.exists()
 
 
 def test_leftovers_of_killed_writers_go_by_age(project, database, folder: ArtifactStore) -> None:
@@ -359,64 +264,6 @@ def test_leftovers_of_killed_writers_go_by_age(project, database, folder: Artifa
     assert [path.name for path in folder.root.rglob(".part-*")] == [".part-young"]
 
 
-def test_there_and_back_again(project: Project, database: Database, tmp_path: Path) -> None:
-    store = ArtifactStore.of(project, database, "folder")
-    named(project, store, b"kept")
-    store.put_bytes(b"y" * 2_500_000, "y")
-    before = content(store)
-
-    assert move(project, database, "gridfs").copied == 2
-    assert Project(project.root).settings.artifacts.store == "gridfs"
-    again = move(project, database, "gridfs", remove=True)
-    assert (again.copied, again.switched, again.removed) == (0, False, 2) and content(store) == {}
-    project.settings = Project(project.root).settings
-    assert content(ArtifactStore.of(project, database)) == before
-    assert list(check(project, deep=True)) == []
-
-    assert move(project, database, "folder").copied == 2
-    project.settings = Project(project.root).settings
-    assert content(ArtifactStore.of(project, database)) == before and list(check(project, deep=True)) == []
-
-
-def test_a_file_that_is_put_during_a_move_comes_along(project: Project, database: Database, monkeypatch) -> None:
-    from gst_jobflow.store.files import move as move_files
-
-    before = ArtifactStore.of(project, database, "folder")
-    before.put_bytes(b"early", "e")
-
-    def put_first(project: Project, to: str) -> bool:
-        before.put_bytes(b"late", "l")
-        return switch(project, to)
-
-    monkeypatch.setattr(move_files, "switch", put_first)
-    done = move(project, database, "gridfs", remove=True)
-    assert (done.files, done.copied, done.removed) == (2, 2, 2)
-    assert set(content(ArtifactStore.of(project, database, "gridfs")).values()) == {b"early", b"late"}
-
-
-def test_a_corrupt_file_stops_a_move_before_the_switch(project: Project, database: Database) -> None:
-    store = ArtifactStore.of(project, database)
-    path = store.path(store.put_bytes(b"as it was", "x"))
-    path.chmod(0o600)
-    path.write_bytes(b"as it wos")
-    with pytest.raises(DataError, match="corrupt where it is"):
-        move(project, database, "gridfs")
-    assert Project(project.root).settings.artifacts.store == "folder"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "artifacts:\n  store: folder  # here\n", "artifacts: {store: folder}\nlaunch: {workers: 1}\n"],
-)
-def test_the_setting_is_switched_and_all_else_kept(project: Project, text: str) -> None:
-    start = project.file.read_text() + "# a remark\n" + text
-    project.file.write_text(start)
-    assert switch(project, "gridfs") is True and switch(project, "gridfs") is False
-    assert Project(project.root).settings.artifacts.store == "gridfs" and "# a remark" in project.file.read_text()
-    assert switch(project, "folder") is True
-    assert project.file.read_text() == start or not text
-
-
 def test_backups_hold_files_wherever_they_are(project, database, store: ArtifactStore, tmp_path: Path) -> None:
     ref = named(project, store, b"kept")
     held = backup(project, tmp_path / "b.tar")
@@ -429,23 +276,30 @@ def test_backups_hold_files_wherever_they_are(project, database, store: Artifact
     assert list(check(project, deep=True)) == []
 
 
-def test_a_worker_stores_files_in_the_database_once_its_owner_prepared_it(project, database, tmp_path: Path) -> None:
-    from gst_jobflow.base.errors import DatabaseError
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.users import add_user, remove_user
+def test_a_database_that_holds_files_in_gridfs_is_refused_with_the_way_out(project, database, tmp_path: Path) -> None:
+    GridFSBucket(database, "artifacts").upload_from_stream("ab" * 32, b"potential", metadata={"put_at": now()})
+    line = "holds files in GridFS"
+    for opened in (
+        lambda: connect(project),
+        lambda: connect(project, any_version=True),
+        lambda: cached_connection(project),
+        lambda: migrate(project),
+        lambda: list(check(project)),
+        lambda: backup(project, tmp_path / "b.tar"),
+    ):
+        with pytest.raises(DatabaseError, match=line) as refused:
+            opened()
+        assert "0.1.0" in refused.value.fix and "gst artifacts move --to folder --remove" in refused.value.fix
+    assert not (tmp_path / "b.tar").exists()
+    # that version leaves garbage behind in its trash, which no document names
+    database["artifacts.files"].update_one({}, {"$set": {"metadata.trashed_at": now()}})
+    connect(project).client.close()
 
-    uri = add_user(project, "w1", "worker").read_text().strip()
-    mine = connect(Project(project.root, {"mongo": {"uri": uri}}))
-    try:
-        with pytest.raises(DatabaseError, match="not prepared"):
-            ArtifactStore.of(project, mine, "gridfs").put_bytes(b"x", "x")
-        move(project, database, "gridfs")
-        (tmp_path / "big").write_bytes(b"x" * 3_000_000)
-        with ThreadPoolExecutor(4) as pool:
-            stores = [ArtifactStore.of(project, mine, "gridfs") for _ in range(4)]
-            refs = list(pool.map(lambda store: store.put(tmp_path / "big"), stores))
-        assert stores[0].path(refs[0]).stat().st_size == 3_000_000
-        assert [file.digest for file in stores[0].stored()] == [refs[0].sha256]
-    finally:
-        mine.client.close()
-        remove_user(project, "w1")
+
+def test_the_setting_of_a_project_with_files_in_gridfs_is_refused(project: Project) -> None:
+    text = project.file.read_text()
+    project.file.write_text(text + "artifacts: {store: folder}\n")
+    assert Project(project.root).settings.artifacts.store == "folder"
+    project.file.write_text(text + "artifacts: {store: gridfs}\n")
+    with pytest.raises(InputError, match=r"artifacts\.store.*0\.1\.0 run `gst artifacts move --to folder --remove`"):
+        _ = Project(project.root).settings

@@ -1,0 +1,75 @@
+"""Submit a flow: its resources, its cost, the budget, and the message to the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.base.resources import request_by_category
+from gst_jobflow.cli.common import chosen, print_table, say
+from gst_jobflow.launch.workflow import submit
+
+if TYPE_CHECKING:
+    from jobflow import Flow, Job
+
+    from gst_jobflow.base.settings import Project
+    from gst_jobflow.flows.estimate import Cost
+
+Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
+
+_SHOWN = 12
+
+
+def submit_flow(
+    flow: Flow | Job, project: Project, what: str, *, only_estimate: bool = False, yes: bool = True
+) -> None:
+    """Submit a flow and say so; or say what it would cost, and refuse what passes the budget.
+
+    Parameters
+    ----------
+    what
+        Its work in words, for the user.
+    only_estimate
+        Print what it would cost, and submit nothing.
+    yes
+        Submit it whatever it costs.
+
+    Raises
+    ------
+    InputError
+        It would cost more than `launch.budget_core_hours`, or nobody knows.
+    """
+    request_by_category(flow, chosen().resources)
+    budget = project.settings.launch.budget_core_hours
+    if only_estimate or (budget is not None and not yes):
+        from gst_jobflow.flows.estimate import check_budget, estimate
+
+        costs = estimate(flow, project)
+        if only_estimate:
+            _show(costs)
+        if not yes:
+            check_budget(costs, budget)
+    if not only_estimate:
+        submit(flow, project)
+        say(f"submitted {what}; next: gst launch")
+
+
+def _show(costs: list[Cost]) -> None:
+    def number(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:,.3g}"
+
+    rows: list[tuple[object, ...]] = [
+        (cost.name, cost.work, cost.cores, number(cost.core_hours), number(cost.wall_h), cost.segments or "unknown",
+         number(cost.disk_GB), cost.basis)
+        for cost in costs[:_SHOWN]
+    ]  # fmt: skip
+    if len(costs) > _SHOWN:
+        rows.append((f"… and {len(costs) - _SHOWN} more", "", "", "", "", "", "", ""))
+    known = [cost.core_hours for cost in costs if cost.core_hours is not None]
+    disk = [cost.disk_GB for cost in costs if cost.disk_GB is not None]
+    segments = sum(cost.segments or 0 for cost in costs)
+    missing = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
+    rows.append(("total", "", "", number(sum(known)), "", segments, number(sum(disk)), missing))
+    print_table(rows, ["job", "work", "cores", "core hours", "wall h", "segments", "disk GB", "from"])

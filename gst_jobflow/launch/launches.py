@@ -1,0 +1,49 @@
+"""Read FireWorks' launch documents: their times, their SLURM job and their error."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gst_jobflow.base.disk import DISK_FULL, says_full
+from gst_jobflow.documents import now
+
+
+def began(launch: dict[str, Any]) -> datetime:
+    """Return when a launch began, at the latest now, in whole milliseconds as attempts hold it."""
+    times = [as_time(entry["created_on"]) for entry in launch.get("state_history", []) if entry["state"] == "RUNNING"]
+    time = times[-1] if times else now()
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def reservation_of(launch: dict[str, Any]) -> str | None:
+    """Return the SLURM job that a launch was reserved for."""
+    ids = [entry["reservation_id"] for entry in launch.get("state_history", []) if entry.get("reservation_id")]
+    return str(ids[-1]) if ids else None
+
+
+def silence_s(launch: dict[str, Any], since: datetime | None = None) -> float:
+    """Return the time since FireWorks last heard of a launch, or since `since` if that is later, s."""
+    entries = launch.get("state_history", [])
+    times = [as_time(time) for entry in entries for time in (entry.get("created_on"), entry.get("updated_on")) if time]
+    return (now() - max([*times, *([since] if since else [])], default=now())).total_seconds()
+
+
+def as_time(value: Any) -> datetime:
+    """Return a time of FireWorks, which writes ISO text or times without a zone, both UTC."""
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def traceback_of(launch: dict[str, Any]) -> str:
+    """Return the traceback that FireWorks recorded; empty if there is none."""
+    stored = (launch.get("action") or {}).get("stored_data") or {}
+    return (stored.get("_exception") or {}).get("_stacktrace") or ""
+
+
+def failure_class_of(launch: dict[str, Any]) -> str:
+    """Return the failure class of a launch from its traceback."""
+    text = traceback_of(launch)
+    if says_full(text):
+        return DISK_FULL
+    return "database" if "pymongo.errors" in text or "errors.DatabaseError" in text else "unexpected"

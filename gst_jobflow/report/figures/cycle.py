@@ -1,0 +1,374 @@
+"""Draw the figures of a device cycle: energy, temperature, order and heat through time and along z."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.report import palette
+from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gst_jobflow.analysis.disorder import OrderMap
+    from gst_jobflow.documents import Trajectory
+    from gst_jobflow.report.collect import CycleData
+
+# operations shorter than this share of the longest get more room than a common time axis would give them
+_SAME_SCALE = 5.0
+
+
+@styled
+def cycle_overview(data: CycleData) -> bytes | None:
+    """Potential energy, temperature and crystal-like fraction over the whole cycle, one column an operation."""
+    steps = [(name, run) for name, run in data.steps if run.thermo.get("time_ps")]
+    if not steps:
+        return None
+    figure = canvas(WIDE_IN, 6.6)
+    grid = _columns(figure, steps, 3)
+    zero = steps[0][1].thermo.get("potential_eV", [0.0])[0]
+    start = 0.0
+    for column, (name, run) in enumerate(steps):
+        colour = palette.operation(run.protocol)
+        time = _own_time(run.thermo["time_ps"])
+        _line(grid[0][column], start + time, _per_atom(run, zero), colour)
+        _line(grid[1][column], start + time, run.thermo.get("temperature_K"), colour)
+        _fraction(grid[2][column], start, run, colour)
+        _title(grid[0][column], name, run, column, steps)
+        start += max(run.duration_ps, float(time[-1]))
+    labels = ("potential energy above\nstart (eV/mobile atom)", "temperature\n(K)", "crystal-like\nfraction")
+    for row, label in zip(grid, labels, strict=True):
+        row[0].set_ylabel(label)
+    for axes in grid[2]:
+        axes.set_ylim(-0.03, 1.03)
+    for axes in grid[1]:
+        axes.set_ylim(bottom=0)
+    figure.align_ylabels([row[0] for row in grid])
+    figure.supxlabel("time (ps)", fontsize=10.5)
+    return to_png(figure)
+
+
+def _own_time(times_ps: Sequence[float]) -> np.ndarray:
+    """Times of a run from its own beginning, whatever its clock said then."""
+    times = np.asarray(times_ps, dtype=float)
+    return times - times[0] if len(times) else times
+
+
+def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
+    values = run.thermo.get("potential_eV")
+    # atoms of a frozen barrier take up no energy
+    return None if values is None else (np.asarray(values) - zero_eV) / run.groups.get("mobile", run.n_atoms)
+
+
+def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
+    """Axes (rows × operations) with shared y; widths follow the durations where they are comparable."""
+    durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
+    comparable = durations.max() / durations.min() <= _SAME_SCALE
+    widths = durations / durations.max() if comparable else (durations / durations.max()) ** 0.3
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)  # as canvas made it
+    layout.set(wspace=0.0, w_pad=0.02)
+    widths = np.maximum(widths, 0.25)
+    grid = figure.subplots(rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=widths)
+    ticks = np.maximum(1, np.round(4 * widths / widths.max())).astype(int)
+    for row in grid:
+        for column, (axes, (_, run)) in enumerate(zip(row, steps, strict=True)):
+            axes.set_facecolor(palette.rgb(palette.operation(run.protocol), 0.93))
+            axes.margins(x=0)
+            axes.grid(color="white", linewidth=1.0)
+            axes.tick_params(labelleft=column == 0, left=column == 0)
+            axes.spines["left"].set_visible(column == 0)
+            axes.xaxis.set_major_locator(tick_locator(int(ticks[column]), prune="upper"))
+    return [list(row) for row in grid]
+
+
+def _line(axes: Axes, time: np.ndarray, values: Any, colour: str) -> None:
+    if values is None or len(values) != len(time):
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#5B6470")
+        return
+    axes.plot(time, values, color=colour)
+
+
+def _fraction(axes: Axes, start: float, run: Trajectory, colour: str) -> None:
+    series = run.analysis.get("crystalline") or {}
+    times, values = series.get("time_ps") or [], series.get("fraction") or []
+    if not times or len(times) != len(values):
+        axes.text(0.5, 0.5, "not analysed", transform=axes.transAxes, ha="center", color="#5B6470")
+        return
+    # the first frame may lie after the first line of thermodynamics: keep the run's own clock
+    origin = (run.thermo.get("time_ps") or times)[0]
+    axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour)
+
+
+def _title(axes: Axes, name: str, run: Trajectory, column: int, steps: list[tuple[str, Trajectory]]) -> None:
+    lines = [name]
+    if run.asked_energy_eV:
+        added = run.added_energy_eV
+        lines.append(f"asked {run.asked_energy_eV:.4g} eV")
+        lines.append(f"logged {added:.4g} eV" if added is not None else "not logged")
+    else:
+        lines += [_target(run), ""]
+    for place, line in enumerate(lines):
+        axes.annotate(
+            line,
+            (0, 1),
+            (3, 34 - 14 * place),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=10.5 if place == 0 else 9,
+            fontweight="bold" if place == 0 else "normal",
+            color=palette.operation(run.protocol) if place == 0 else "#3C4652",
+        )
+
+
+def _target(run: Trajectory) -> str:
+    temperatures = {stage["temperature_K"] for stage in run.stages if stage.get("temperature_K")}
+    return f"held at {max(temperatures):g} K" if temperatures else f"{run.duration_ps:g} ps"
+
+
+def _profile(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """z (Å), time (ps), temperature (times × bins); NaN where a bin held no atoms."""
+    series = run.analysis.get("temperature_profile") or {}
+    z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
+    rows = series.get("temperature_K") or []
+    try:
+        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+    except (TypeError, ValueError):
+        return None
+    if not len(z) or values.shape != (len(time), len(z)):
+        return None
+    return z, time, values
+
+
+@styled
+def temperature_lines(name: str, run: Trajectory) -> bytes | None:
+    """Temperature against z at several times of one operation."""
+    profile = _profile(run)
+    if profile is None:
+        return None
+    import matplotlib
+
+    z, time, values = profile
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["cividis"]
+    # heating only, up to the hottest moment: lines of the way down would lie on top of those of the way up
+    hottest = int(np.nanargmax(np.where(np.isfinite(values), values, 0).mean(axis=1)))
+    chosen = np.unique(np.linspace(0, hottest, min(5, hottest + 1)).round().astype(int))
+    for place, index in enumerate(chosen):
+        colour = colours(0.92 * place / max(1, len(chosen) - 1))
+        axes.plot(z, values[index], "-", marker=".", ms=5, color=colour, label=f"{time[index]:.3g} ps")
+    if hottest < len(time) - 1:
+        axes.plot(z, values[-1], "--", color="#5B6470", label=f"{time[-1]:.3g} ps (end)")
+    axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: heating")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
+    return to_png(figure)
+
+
+@styled
+def temperature_map(data: CycleData) -> bytes | None:
+    """Temperature as colour over time and z, for the whole cycle."""
+    return _map(
+        [(name, run, _profile(run)) for name, run in data.steps],
+        "inferno",
+        "temperature (K)",
+        (0.0, None),
+    )
+
+
+@styled
+def crystalline_map(data: CycleData) -> bytes | None:
+    """Crystal-like fraction as colour over time and z, for the whole cycle."""
+    return _map(
+        [(name, run, _fraction_by_z(run)) for name, run in data.steps],
+        "cividis",
+        "crystal-like fraction",
+        (0.0, 1.0),
+    )
+
+
+def _fraction_by_z(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    series = run.analysis.get("crystalline") or {}
+    z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
+    rows = series.get("fraction_by_z") or []
+    try:
+        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return (z, time, values) if len(z) and values.shape == (len(time), len(z)) else None
+
+
+def _map(
+    steps: list[tuple[str, Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray] | None]],
+    colours: str,
+    label: str,
+    limits: tuple[float, float | None],
+) -> bytes | None:
+    """z against time, one column an operation, one colour scale for all."""
+    found = [profile[2] for _, _, profile in steps if profile is not None]
+    if not found or not any(np.isfinite(values).any() for values in found):
+        return None
+    top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
+    figure = canvas(WIDE_IN, 3.6)
+    (row,) = _columns(figure, [(name, run) for name, run, _ in steps], 1)
+    start, image = 0.0, None
+    for axes, (name, run, profile) in zip(row, steps, strict=True):
+        axes.grid(visible=False)
+        axes.set_title(name, color=palette.operation(run.protocol))
+        if profile is not None:
+            z, time, values = profile
+            origin = (run.thermo.get("time_ps") or [0.0])[0]
+            image = axes.pcolormesh(
+                _edges(start + time - origin),
+                _edges(z),
+                values.T,
+                cmap=colours,
+                vmin=limits[0],
+                vmax=top,
+                rasterized=True,
+            )
+        start += run.duration_ps
+    row[0].set_ylabel("z (Å)")
+    figure.supxlabel("time (ps)", fontsize=10.5)
+    if image is not None:
+        figure.colorbar(image, ax=row, label=label, pad=0.01, aspect=30)
+    return to_png(figure)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Borders of the cells around `centres` (n,): n + 1 values."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[centres[0] - (middle[0] - centres[0])], middle, [2 * centres[-1] - middle[-1]]])
+
+
+@styled
+def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes | None:
+    """Crystal-like share in squares of x and z, a panel a state; dashed: the half-disc that the last pulse heated.
+
+    Only of a cell that had the pulse of a dome: any other is the same all along x.
+    """
+    domes = {f"after {name}": dome for name, run in data.steps if (dome := _dome_of(run)) is not None}
+    if not maps or not domes:
+        return None
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    _, first = maps[0]
+    aspect = float(first.z_A[-1] / first.x_A[-1])
+    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    image: Any = None
+    heated = None
+    for place, axes in enumerate(grid.flat):
+        if place >= len(maps):
+            axes.set_visible(False)
+            continue
+        title, order = maps[place]
+        heated = domes.get(title, heated)
+        image = _order_panel(axes, order)
+        if heated is not None:
+            _outline(axes, heated)
+        axes.set_title(title)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("z (nm)")
+    figure.supxlabel("x (nm)", fontsize=10.5)
+    figure.colorbar(image, ax=grid, label="crystal-like fraction", pad=0.01, aspect=30)
+    return to_png(figure)
+
+
+def _dome_of(run: Trajectory) -> dict[str, Any] | None:
+    profiles = (stage.get("profile") or {} for stage in run.stages)
+    return next((profile for profile in profiles if profile.get("kind") == "dome"), None)
+
+
+def _order_panel(axes: Axes, order: OrderMap) -> Any:
+    """One map in nm; grey where no atom moves."""
+    axes.set_facecolor("#B9BEC6")
+    axes.grid(visible=False)
+    axes.set_aspect("equal")
+    x, z = order.x_A / 10, order.z_A / 10
+    return axes.pcolormesh(x, z, order.fraction.T, cmap="cividis", vmin=0.0, vmax=1.0, rasterized=True)
+
+
+def _outline(axes: Axes, dome: dict[str, Any]) -> None:
+    """The border of what a pulse heated, as far as it lies above its centre."""
+    x, _, z = dome["centre_A"]
+    angle, radius = np.linspace(0, np.pi, 91), dome["diameter_A"] / 20
+    axes.plot(x / 10 + radius * np.cos(angle), z / 10 + radius * np.sin(angle), "--", color="#D6453D", lw=1.4)
+
+
+@styled
+def dome_sizes(data: CycleData) -> bytes | None:
+    """Size of the disordered dome over the time of each pulse that made one."""
+    runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
+    if not runs:
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for place, (name, run) in enumerate(runs):
+        series, colour = run.analysis["dome"], palette.METHODS[place % len(palette.METHODS)]
+        time, size = np.array(series["time_ps"]), np.array(series["diameter_A"]) / 10
+        axes.plot(time - time[0], size, "o-", ms=3.2, color=colour, label=name)
+        axes.axhline(series["asked_diameter_A"] / 10, color=colour, lw=1.0, ls=":")
+    axes.set(xlabel="time since the pulse began (ps)", ylabel="diameter of half-disc\nof same area (nm)")
+    axes.set(title="Disordered dome")
+    axes.set_ylim(bottom=0)
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def pulse_energies(data: CycleData) -> bytes | None:
+    """Energy added by the kicks of each pulse, summed up, against what was asked."""
+    pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
+    if not pulses:
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for place, (name, run, asked_eV) in enumerate(pulses):
+        time = np.array([kick.time_ps for kick in run.kicks])
+        added = np.cumsum([kick.added_eV for kick in run.kicks])
+        time, added = np.append(time[0], time), np.append(0.0, added)
+        style = ("-", "--", ":", "-.")[place % 4]
+        axes.step(time - time[0], added, where="post", ls=style, color=palette.operation(run.protocol), label=name)
+        axes.axhline(asked_eV, color="#5B6470", lw=0.8, ls=":")
+        axes.annotate(
+            f"{name} asked",
+            (1, asked_eV),
+            (-2, 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8.5,
+            color="#5B6470",
+        )
+    axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
+    axes.margins(y=0.1)
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def run_overview(run: Trajectory) -> bytes | None:
+    """Temperature and potential energy of one run that is not part of a cycle."""
+    if not run.thermo.get("time_ps"):
+        return None
+    time = _own_time(run.thermo["time_ps"])
+    figure = canvas(*PANEL_IN)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    _line(upper, time, run.thermo.get("temperature_K"), "#C8451B")
+    _line(lower, time, _per_atom(run, run.thermo.get("potential_eV", [0.0])[0]), "#0072B2")
+    # a dollar sign would start a formula
+    upper.set(ylabel="T (K)", title=run.name.replace("$", r"\$"))
+    lower.set(ylabel="ΔE pot.\n(eV/atom)", xlabel="time (ps)")
+    upper.set_ylim(bottom=0)
+    figure.align_ylabels()
+    return to_png(figure)

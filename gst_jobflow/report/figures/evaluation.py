@@ -1,0 +1,127 @@
+"""Figures of an evaluation: residuals, errors against the closest contact, accuracy against speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gst_jobflow.report import palette
+from gst_jobflow.report.style import (
+    PANEL_IN,
+    at_most_shown,
+    canvas,
+    legend_below,
+    ordered_types,
+    readable,
+    styled,
+    to_png,
+)
+
+_SMALLEST = 1e-3
+
+
+@dataclass(frozen=True)
+class EvaluationArrays:
+    """What an evaluation stored of one potential; see `evaluation.evaluate`.
+
+    Attributes
+    ----------
+    energy_ref, energy_pred
+        eV/atom, shape (n_structures,).
+    force_ref, force_pred
+        eV/Å, shape (n_components,).
+    """
+
+    name: str
+    energy_ref: np.ndarray
+    energy_pred: np.ndarray
+    config_type: np.ndarray
+    min_distance_A: np.ndarray
+    n_atoms: np.ndarray
+    force_ref: np.ndarray
+    force_pred: np.ndarray
+    force_config_type: np.ndarray
+
+    def force_rmse_meV_A(self) -> np.ndarray:
+        """Of each structure, shape (n_structures,)."""
+        ends = np.cumsum(3 * self.n_atoms)
+        parts = np.split((self.force_pred - self.force_ref) ** 2, ends[:-1])
+        return 1e3 * np.sqrt([part.mean() for part in parts])
+
+
+@styled
+def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
+    """Energy error against the reference energy."""
+    error = 1e3 * (arrays.energy_pred - arrays.energy_ref)
+    labels = ("reference energy (eV/atom)", "error (meV/atom)", "Energy residuals")
+    return _residuals(arrays.energy_ref, error, arrays.config_type, labels, 4.5)
+
+
+@styled
+def force_residuals(arrays: EvaluationArrays) -> bytes | None:
+    """Force error against the reference force, by component."""
+    error = 1e3 * (arrays.force_pred - arrays.force_ref)
+    labels = ("reference force component (eV/Å)", "error (meV/Å)", "Force residuals")
+    return _residuals(arrays.force_ref, error, arrays.force_config_type, labels, 2.2)
+
+
+def _residuals(
+    reference: np.ndarray, error: np.ndarray, types: np.ndarray, labels: tuple[str, str, str], size: float
+) -> bytes | None:
+    if not len(reference):
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
+    for name in ordered_types(types.tolist()):
+        chosen = at_most_shown(np.flatnonzero(types == name))
+        style: dict[str, Any] = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
+        colour = palette.config_type(name)
+        axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=readable(name), **style)
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
+    """Error of each structure against its closest contact: where atoms are close, potentials are worst."""
+    known = np.isfinite(arrays.min_distance_A)
+    if not known.any():
+        return None
+    figure = canvas(PANEL_IN[0] * 2.2, PANEL_IN[1])
+    energy = np.abs(1e3 * (arrays.energy_pred - arrays.energy_ref))
+    panels = ((energy, "energy error (meV/atom)"), (arrays.force_rmse_meV_A(), "force RMSE (meV/Å)"))
+    for axes, (error, label) in zip(figure.subplots(1, 2), panels, strict=True):
+        for name in ordered_types(arrays.config_type.tolist()):
+            mask = known & (arrays.config_type == name)
+            axes.plot(
+                arrays.min_distance_A[mask], np.maximum(error[mask], _SMALLEST), palette.marker(name), ms=4.5,
+                mfc=palette.config_type(name), mec="white", mew=0.3, alpha=0.85, label=readable(name),
+            )  # fmt: skip
+        axes.set(xlabel="closest contact in the structure (Å)", ylabel=label, yscale="log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
+    figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    legend_below(figure, figure.axes[0])
+    return to_png(figure)
+
+
+@styled
+def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
+    """Force error against the cost of a step, one point a potential; better is to the lower left."""
+    known = [row for row in rows if row.get("us_per_atom_step")]
+    if len(known) < 2:
+        return None
+    figure = canvas(4.6, PANEL_IN[1])
+    axes = figure.subplots()
+    for row in known:
+        x, y = row["us_per_atom_step"], row["force_rmse_meV_per_A"]
+        axes.plot(x, y, "o", ms=6, mfc="#0072B2", mec="white")
+        axes.annotate(row["potential"], (x, y), (6, 3), textcoords="offset points", fontsize=9)
+    axes.margins(x=0.25, y=0.15)
+    axes.set(xlabel="time a step (µs/atom, one rank)", ylabel="force RMSE (meV/Å)", title="Accuracy and speed")
+    return to_png(figure)

@@ -1,0 +1,203 @@
+"""Figures of a report on labels: one function a figure, each returns the bytes of a PNG, or None without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.report import palette
+from gst_jobflow.report.label_data import FORCE_EDGES_eV_A
+from gst_jobflow.report.style import (
+    PANEL_IN,
+    at_most_shown,
+    canvas,
+    diagonal,
+    histogram,
+    legend_below,
+    ordered_types,
+    readable,
+    scatter,
+    styled,
+    tick_locator,
+    to_png,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
+    from gst_jobflow.report.label_data import Comparison, MethodData
+
+# bins of the force histogram that one step of the figure joins
+_JOINED = 8
+
+
+@styled
+def energy_against_volume(data: MethodData) -> bytes | None:
+    """Energy per atom, less those of the atoms, against volume per atom; one point a converged label."""
+    columns = data.columns
+    good = np.isfinite(columns.volume_A3)
+    if not good.any():
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy above\nthat of the atoms (eV/atom)", title="Energy and volume")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def energy_against_force(data: MethodData) -> bytes | None:
+    """Largest force of a label against its energy per atom; outliers stand apart."""
+    columns = data.columns
+    good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
+    if not good.any():
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
+    _logarithmic(axes.yaxis)
+    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def force_distribution(data: MethodData) -> bytes | None:
+    """Share of the atoms by magnitude of their force, one line a config type."""
+    counts = {name: each for name, each in data.force_counts.items() if each.sum()}
+    if not counts:
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    edges = FORCE_EDGES_eV_A[::_JOINED]
+    used = np.zeros(len(edges) - 1, dtype=bool)
+    for name in ordered_types(list(counts)):
+        joined = counts[name].reshape(-1, _JOINED).sum(axis=1)
+        used |= joined > 0
+        axes.stairs(joined / joined.sum(), edges, color=palette.config_type(name), lw=1.6, label=readable(name))
+    filled = np.flatnonzero(used)
+    _logarithmic(axes.xaxis)
+    axes.set_xlim(edges[filled[0]] / 1.5, edges[filled[-1] + 1] * 1.5)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="force on an atom (eV/Å)", ylabel="share of the atoms", title="Forces")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def closest_contacts(data: MethodData) -> bytes | None:
+    """Histogram of the closest contact of each labelled structure."""
+    types = np.array(data.columns.config_types.list())
+    return histogram(
+        data.columns.min_distance_A, types, "closest contact in a structure (Å)", "labels", "Minimum distances"
+    )
+
+
+@styled
+def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
+    """Labels that are not converged by class, stacked by method."""
+    classes: dict[str, np.ndarray] = {}
+    for place, data in enumerate(methods):
+        for (failure_class, _), number in data.failures.items():
+            classes.setdefault(failure_class, np.zeros(len(methods)))[place] += number
+    if not classes:
+        return None
+    shown = sorted(classes, key=lambda name: classes[name].sum())
+    figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
+    axes = figure.subplots()
+    left = np.zeros(len(shown))
+    for place, data in enumerate(methods):
+        widths = np.array([classes[name][place] for name in shown])
+        if widths.any():
+            axes.barh(
+                range(len(shown)), widths, left=left, height=0.65, color=_colour(place), label=names[data.fingerprint]
+            )
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(shown)), [readable(name) for name in shown])
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
+    axes.xaxis.set_major_locator(tick_locator(5, integer=True))
+    axes.set(xlabel="labels", title="Why labels are not converged")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+def _logarithmic(axis: Axis) -> None:
+    """Powers of ten, or the numbers between them where the range is short, as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]  # not in the stubs
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _colour(place: int) -> str:
+    return palette.METHODS[place % len(palette.METHODS)]
+
+
+@styled
+def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
+    """Wall time of a label against its number of atoms, and the power law through them, for each method."""
+    timed = [(place, data) for place, data in enumerate(methods) if (data.columns.wall_s > 0).any()]
+    if not timed:
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for place, data in timed:
+        columns = data.columns
+        chosen = at_most_shown(np.flatnonzero(columns.wall_s > 0))
+        sizes = columns.n_atoms[chosen]
+        axes.plot(sizes, columns.wall_s[chosen], "o", ms=3.5, color=_colour(place), alpha=0.5, mew=0, rasterized=True)
+        ends = np.array([sizes.min(), sizes.max()])
+        law = f"{names[data.fingerprint]}: N$^{{{data.cost.exponent:.1f}}}$"
+        axes.plot(ends, data.cost.costs(ends), color=_colour(place), lw=1.6, label=law)
+    _logarithmic(axes.xaxis)
+    _logarithmic(axes.yaxis)
+    axes.set(xlabel="atoms", ylabel="wall time of a label (s)", title="Cost")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def method_energy_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+    """Energies of one method against those of another, each less its own energies of the atoms."""
+    rmse = f"RMSE {found.errors.energy_rmse_meV:.1f} meV/atom"
+    return _parity(found.energy, found.config_types, "energy (eV/atom)", "Energies", rmse, found, names, 5.5)
+
+
+@styled
+def method_force_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+    """Force components of one method against those of another."""
+    rmse = f"RMSE {found.errors.force_rmse_meV_A:.1f} meV/Å"
+    return _parity(found.force, found.force_config_types, "force component (eV/Å)", "Forces", rmse, found, names, 2.6)
+
+
+def _parity(
+    values: np.ndarray,
+    types: np.ndarray,
+    quantity: str,
+    title: str,
+    rmse: str,
+    found: Comparison,
+    names: Mapping[str, str],
+    size: float,
+) -> bytes | None:
+    if not len(values):
+        return None
+    figure = canvas(4.4, 4.7)
+    axes = figure.subplots()
+    diagonal(axes, float(values.min()), float(values.max()))
+    everything = np.ones(len(values), dtype=bool)
+    scatter(axes, values[:, 0], values[:, 1], types, everything, size, 0.4 if size > 4 else 0.2)
+    axes.text(0.04, 0.96, rmse, transform=axes.transAxes, va="top", fontsize=9.5)
+    axes.set_title(title)
+    axes.set_xlabel(f"{names[found.reference]}\n{quantity}")
+    axes.set_ylabel(f"{names[found.other]}\n{quantity}")
+    legend_below(figure, axes)
+    return to_png(figure)

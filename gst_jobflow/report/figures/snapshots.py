@@ -1,0 +1,273 @@
+"""Pictures of cells, rendered by OVITO without a display.
+
+OVITO runs in a process of its own: a graphics driver that crashes or hangs there costs a picture, not the page. Where
+OVITO cannot render (its newer versions need a Vulkan driver even for their software renderers), a plain drawing takes
+its place and the page says how to get the real one.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.analysis.crystallinity import crystallinity
+from gst_jobflow.analysis.disorder import order_map
+from gst_jobflow.base.errors import DataError, GstError
+from gst_jobflow.base.processes import run_program
+from gst_jobflow.report import palette
+from gst_jobflow.store.atoms import load_atoms
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.analysis.disorder import OrderMap
+    from gst_jobflow.report.collect import CycleData
+    from gst_jobflow.store import Results
+
+logger = logging.getLogger(__name__)
+
+SCENE_FILE = "scene.npz"
+LOG_FILE = "ovito.log"
+WALL_LIMIT_S = 240.0
+FIX_VULKAN = "sudo apt install libvulkan1 mesa-vulkan-drivers"
+FIX_OVITO = "pip install 'gst_jobflow[analysis]'"
+RADII_A = {"Ge": 1.2, "Sb": 1.4, "Te": 1.4}
+OTHER_RADIUS_A = 1.3
+_MAX_PIXELS = 640
+_COLOURS = 160
+# how far the colours of atoms that do not move are mixed with white
+_FIXED_LIGHTENED = 0.6
+
+
+@dataclass
+class Cell:
+    """What one picture shows.
+
+    `positions_A` (n, 3) inside the box, `box_A` (3, 3) rows are lattice vectors, `colours` (n, 3) between 0 and 1,
+    `radii_A` (n,).
+    """
+
+    title: str
+    positions_A: np.ndarray
+    box_A: np.ndarray
+    colours: np.ndarray
+    radii_A: np.ndarray
+
+
+@dataclass
+class Picture:
+    """A rendered cell."""
+
+    title: str
+    png: bytes
+
+
+@dataclass
+class Snapshots:
+    """Pictures of a cycle, which program made them, and what was wrong with the better one.
+
+    `maps` are titles and maps of order of the same states, where crystal-like atoms can be told.
+    """
+
+    pictures: list[Picture]
+    ordered: list[Picture] = field(default_factory=list)
+    maps: list[tuple[str, OrderMap]] = field(default_factory=list)
+    renderer: str = ""
+    remark: str = ""
+    elements: tuple[str, ...] = ()
+    has_fixed: bool = False
+
+
+def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
+    """Render the cell at the start and after each operation that ran."""
+    wanted = [("start", data.cycle.structure_id)]
+    wanted += [(f"after {name}", run.final_structure_id) for name, run in data.steps if run.final_structure_id]
+    fixed = _fixed(data)
+    cells: list[Cell] = []
+    ordered: list[Cell] = []
+    maps: list[tuple[str, OrderMap]] = []
+    elements: dict[str, None] = {}
+    remarks = []
+    for title, structure_id in wanted:
+        try:
+            atoms = load_atoms(results, structure_id)
+        except DataError as err:
+            remarks.append(f"{title}: {err.message}")
+            continue
+        elements.update(dict.fromkeys(sorted(set(atoms.get_chemical_symbols()))))
+        cells.append(snapshot_cell(title, atoms, fixed))
+        mask = _crystal_like(atoms)
+        if mask is not None:
+            ordered.append(by_order(cells[-1], mask))
+            maps += _map(title, atoms, mask, fixed)
+    # one process renders all: it takes longer to start than to draw
+    snapshots = render_cells([*cells, *ordered])
+    snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
+    snapshots.maps = maps
+    snapshots.elements = tuple(elements)
+    snapshots.has_fixed = fixed is not None
+    snapshots.remark = "; ".join([*remarks, snapshots.remark] if snapshots.remark else remarks)
+    return snapshots
+
+
+def _fixed(data: CycleData) -> tuple[int, int] | None:
+    """First and last (excluded) index of the atoms that do not move: the heat barrier."""
+    for name, (first, last) in data.cycle.groups.items():
+        if name in ("barrier", "fixed", "frozen"):
+            return first - 1, last
+    return None
+
+
+def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
+    """Prepare a picture: atoms wrapped into the box, a colour and a radius each."""
+    atoms = atoms.copy()
+    atoms.wrap()
+    symbols = np.array(atoms.get_chemical_symbols())
+    colours, radii = np.empty((len(symbols), 3)), np.empty(len(symbols))
+    for symbol in set(symbols.tolist()):
+        colours[symbols == symbol] = palette.rgb(palette.element(symbol))
+        radii[symbols == symbol] = RADII_A.get(symbol, OTHER_RADIUS_A)
+    if fixed is not None:
+        part = colours[slice(*fixed)]
+        colours[slice(*fixed)] = part + (1 - part) * _FIXED_LIGHTENED
+    return Cell(title, atoms.positions, np.asarray(atoms.cell.array), colours, radii)
+
+
+def _crystal_like(atoms: Atoms) -> np.ndarray | None:
+    """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
+    try:
+        return np.asarray(crystallinity(atoms).mask, dtype=bool)
+    except GstError as err:
+        logger.info("no crystal-like atoms in the pictures: %s", err)
+        return None
+
+
+def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
+    """Title and map of the order of the atoms that move; nothing for a cell that leans."""
+    mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
+    try:
+        return [(title, order_map(atoms, mask, mobile))]
+    except GstError as err:
+        logger.info("no map of order: %s", err)
+        return []
+
+
+def by_order(cell: Cell, mask: np.ndarray) -> Cell:
+    """The same cell with crystal-like atoms (`mask`, shape (n,)) in one colour and the others in another."""
+    colours = np.where(mask[:, None], palette.rgb(palette.CRYSTALLINE), palette.rgb(palette.DISORDERED))
+    return replace(cell, colours=colours)
+
+
+def render_cells(cells: Sequence[Cell]) -> Snapshots:
+    """Render cells by OVITO, or draw them where it cannot.
+
+    Pictures look along y; x goes to the right and z up.
+    """
+    if not cells:
+        return Snapshots([])
+    pictures, version, problem = _by_ovito(cells)
+    if pictures:
+        return Snapshots(pictures, renderer=version)
+    logger.warning("no pictures by OVITO: %s", problem)
+    return Snapshots([Picture(cell.title, drawing(cell)) for cell in cells], renderer="a plain drawing", remark=problem)
+
+
+def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
+    """Pictures and OVITO's version, or what was wrong."""
+    from importlib.util import find_spec
+
+    if find_spec("ovito") is None:
+        return [], "", f"OVITO is not installed: {FIX_OVITO}"
+    with tempfile.TemporaryDirectory(prefix="gst-render-") as name:
+        folder = Path(name)
+        write_scene(cells, folder / SCENE_FILE)
+        command = [sys.executable, "-m", "gst_jobflow.report.figures.render_ovito", name]
+        ended = run_program(command, folder, output=LOG_FILE, wall_limit_s=WALL_LIMIT_S)
+        files = [folder / f"{index}.png" for index in range(len(cells))]
+        if ended.returncode == 0 and all(file.is_file() for file in files):
+            version = (folder / "version").read_text()
+            return [Picture(c.title, small_png(f.read_bytes())) for c, f in zip(cells, files, strict=True)], version, ""
+        log = (folder / LOG_FILE).read_text(errors="replace")
+    if ended.timed_out:
+        return [], "", f"OVITO took longer than {WALL_LIMIT_S:g} s"
+    if "Vulkan" in log:
+        return [], "", f"this OVITO needs a Vulkan driver (a software one is enough): {FIX_VULKAN}"
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), "no message")
+    return [], "", f"OVITO could not render: {last.strip()[:200]}"
+
+
+def write_scene(cells: Sequence[Cell], file: Path) -> None:
+    """Write what the rendering process reads."""
+    arrays: dict[str, np.ndarray] = {}
+    for index, cell in enumerate(cells):
+        arrays |= {f"positions_{index}": cell.positions_A, f"box_{index}": cell.box_A}
+        arrays |= {f"colours_{index}": cell.colours, f"radii_{index}": cell.radii_A}
+    np.savez(file, n_cells=len(cells), **arrays)  # type: ignore[arg-type]  # numpy adds a keyword of its own
+
+
+def frame_A(cell_box_A: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the box seen along y, in Å, with room for the atoms at its faces."""
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ cell_box_A
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    room = 2.0
+    return low[0] - room, high[0] + room, low[2] - room, high[2] + room
+
+
+def pixels(width_A: float, height_A: float) -> tuple[int, int]:
+    """Size of a picture: its longer side has `_MAX_PIXELS`."""
+    scale = _MAX_PIXELS / max(width_A, height_A)
+    return max(40, round(width_A * scale)), max(40, round(height_A * scale))
+
+
+def small_png(png: bytes) -> bytes:
+    """The same picture with a palette of colours: about a quarter of the bytes, hardly a difference to the eye."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def drawing(cell: Cell) -> bytes:
+    """Draw discs from back to front: a stand-in where nothing can render."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import EllipseCollection
+    from matplotlib.figure import Figure
+
+    left, right, bottom, top = frame_A(cell.box_A)
+    width, height = pixels(right - left, top - bottom)
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    axes.axis("off")
+    order = np.argsort(-cell.positions_A[:, 1])
+    depth = cell.positions_A[order, 1]
+    # what is farther away is paler
+    faded = ((depth - depth.min()) / max(np.ptp(depth), 1e-9) * 0.55)[:, None]
+    colours = cell.colours[order] * (1 - faded) + faded
+    size = 2 * cell.radii_A[order]
+    discs = EllipseCollection(
+        size,
+        size,
+        np.zeros(len(order)),
+        units="xy",
+        offsets=cell.positions_A[order][:, [0, 2]],
+        offset_transform=axes.transData,
+        facecolors=colours,
+        edgecolors=np.clip(colours * 0.6, 0, 1),
+        linewidths=0.4,
+    )
+    axes.add_collection(discs)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
+    return small_png(buffer.getvalue())

@@ -1,0 +1,185 @@
+"""Draw the figures of a study: structures, labels and the parity of a potential.
+
+Panels are small (about 4 inches) and separate images: side by side on a screen, and below each other on a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.report import palette, words
+from gst_jobflow.report.style import (
+    PANEL_IN,
+    at_most_shown,
+    canvas,
+    diagonal,
+    histogram,
+    legend_below,
+    ordered_types,
+    readable,
+    scatter,
+    styled,
+    to_png,
+)
+from gst_jobflow.structures.composition import parse_formula
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
+
+
+@styled
+def compositions(rows: StructureRows) -> bytes | None:
+    """Structures by composition, stacked by config type."""
+    if not len(rows):
+        return None
+    formulas, types = np.array(rows.formula), np.array(rows.config_type)
+    names, counts = np.unique(formulas, return_counts=True)
+    # the most frequent ones; a page cannot name hundreds
+    shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
+    figure = canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
+    axes = figure.subplots()
+    left = np.zeros(len(shown))
+    for name in ordered_types(rows.config_type):
+        widths = np.array([np.sum((formulas == formula) & (types == name)) for formula in shown])
+        axes.barh(
+            range(len(shown)), widths, left=left, color=palette.config_type(name), label=readable(name), height=0.7
+        )
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(shown)), [words.formula(formula) for formula in shown])
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
+    more = len(names) - len(shown)
+    axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def minimum_distances(rows: StructureRows) -> bytes | None:
+    """Histogram of the closest contact of each structure, by config type."""
+    return histogram(
+        np.array(rows.min_distance_A, dtype=float),
+        np.array(rows.config_type),
+        "closest contact in a structure (Å)",
+        "structures",
+        "Minimum distances",
+    )
+
+
+@styled
+def densities(rows: StructureRows) -> bytes | None:
+    """Histogram of the mass density of each structure, by config type."""
+    return histogram(
+        np.array(rows.density_g_cm3, dtype=float),
+        np.array(rows.config_type),
+        "mass density (g/cm³)",
+        "structures",
+        "Densities",
+    )
+
+
+@styled
+def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes | None:
+    """Largest force against energy of each converged label: what the potential is asked to learn.
+
+    Energies are less those of the atoms where `references_eV` has all elements: compositions then compare.
+    """
+    energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
+    force = np.array(rows.max_force_eV_A, dtype=float)
+    types = np.array(rows.config_type)
+    good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
+    if not good.any():
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    scatter(axes, energy, force, types, good)
+    if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
+        axes.set_yscale("symlog", linthresh=1.0)
+    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
+    axes.set_ylim(bottom=0)
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
+    found: dict[str, float] = {}
+    for formula in set(formulas):
+        counts = parse_formula(formula)
+        if set(counts) <= set(references_eV):
+            total = sum(number * references_eV[element] for element, number in counts.items())
+            found[formula] = total / sum(counts.values())
+    # some without: subtracting from the others only would tear the picture apart
+    complete = len(found) == len(set(formulas))
+    return np.array([found[formula] if complete else 0.0 for formula in formulas])
+
+
+@styled
+def energy_parity(parity: dict[str, Parity]) -> bytes | None:
+    """Predicted against reference energy per atom; test filled, train open."""
+    series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
+    return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
+
+
+@styled
+def force_parity(parity: dict[str, Parity]) -> bytes | None:
+    """Predicted against reference force components; test on top of train."""
+    series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
+    return _parity(series, "force component (eV/Å)", "Forces", "meV/Å", 2.6)
+
+
+def _parity(
+    series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], quantity: str, title: str, unit: str, size: float
+) -> bytes | None:
+    everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
+    if not everything or not sum(len(values) for values in everything):
+        return None
+    figure = canvas(4.6, 4.9)
+    axes = figure.subplots()
+    low, high = min(values.min() for values in everything), max(values.max() for values in everything)
+    diagonal(axes, low, high)
+    text = []
+    for split, (ref, pred, types) in series.items():
+        train = split == "train"
+        for name in ordered_types(types.tolist()):
+            chosen = at_most_shown(np.flatnonzero(types == name))
+            colour = palette.config_type(name)
+            axes.plot(
+                ref[chosen],
+                pred[chosen],
+                palette.marker(name),
+                ms=size,
+                mfc="none" if train else colour,
+                mec=colour if train else "white",
+                mew=0.7 if train else 0.4,
+                alpha=0.55 if train else 0.95,
+                zorder=2 if train else 3,
+                rasterized=True,
+            )
+        rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
+        text.append(f"{split} RMSE {rmse:.1f} {unit}")
+    axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
+    axes.set(title=title, xlabel=f"reference {quantity}", ylabel=f"predicted {quantity}")
+    _parity_legend(figure, series)
+    return to_png(figure)
+
+
+def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.lines import Line2D
+
+    names = ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
+    handles = [
+        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=readable(name))
+        for name in names
+    ]
+    dark = "#1D2530"
+    for split, face in (("train", "none"), ("test", dark)):
+        if split in series:
+            handles.append(Line2D([], [], ls="", marker="o", mfc=face, mec=dark, label=split))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), handletextpad=0.2)

@@ -1,0 +1,1 @@
+"""Build HTML pages from collected data, figures and tables."""

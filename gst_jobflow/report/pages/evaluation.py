@@ -1,0 +1,128 @@
+"""The section of a page that shows an evaluation of potentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.evaluation.evaluate import DATA_PREFIX
+from gst_jobflow.report import palette, words
+from gst_jobflow.report.collect import Parity
+from gst_jobflow.report.figures import evaluation as evaluation_figures
+from gst_jobflow.report.figures import study as study_figures
+from gst_jobflow.report.figures.evaluation import EvaluationArrays
+from gst_jobflow.report.pages.elements import Figure, Table, figure_of
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Study
+    from gst_jobflow.store import Results
+
+_ERRORS = ("rmse", "mae", "max")
+_KINDS = {
+    "config_type": "By config type",
+    "composition": "By composition",
+    "iteration": "By iteration",
+    "min_distance_A": "By closest contact (Å)",
+}
+
+
+def evaluation_section(results: Results, study: Study) -> dict[str, Any] | None:
+    """Tables and figures of an evaluation; None for other studies."""
+    if study.kind != "evaluation":
+        return None
+    overall = [row for row in study.table if row["group"] == "all"]
+    return {
+        "facts": [
+            ("Labels", str(study.plan["labels"])),
+            ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
+            ("Method", str(study.plan["fingerprint"])),
+        ],
+        "overall": _overall(study, overall),
+        "speed": figure_of(
+            evaluation_figures.accuracy_and_speed(overall), "Better is to the lower left.", "Force error against speed"
+        ),
+        "potentials": [_potential(results, study, row) for row in overall],
+    }
+
+
+def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
+    about = {each["id"]: each for each in study.plan["potentials"]}
+    body = []
+    for row in rows:
+        each = about[row["potential_id"]]
+        speed = row.get("us_per_atom_step")
+        where = (
+            f" on {words.counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{_timed_by(row)}" if speed else ""
+        )
+        shape = [str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}"]
+        body.append([row["potential"], *shape, *_numbers(row), (f"{speed:.3g}" if speed else "–") + where])
+    columns = ["potential", "P", "functions", "cutoff (Å)", *2 * ["RMSE", "MAE", "largest"], "µs/atom/step"]
+    groups = (("", 4), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3), ("speed", 1))
+    return Table(columns, body, frozenset(range(1, 10)), groups)
+
+
+def _timed_by(row: dict[str, Any]) -> str:
+    return f", {row['timed_by']}" if row.get("timed_by", "LAMMPS") != "LAMMPS" else ""
+
+
+def _numbers(row: dict[str, Any]) -> list[str]:
+    units = {"energy": "meV_per_atom", "force": "meV_per_A"}
+    return [f"{row[f'{what}_{kind}_{unit}']:.3g}" for what, unit in units.items() for kind in _ERRORS]
+
+
+def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[str, Any]:
+    id = overall["potential_id"]
+    arrays = _arrays(results, study, id, overall["potential"])
+    rows = [row for row in study.table if row["potential_id"] == id and row["group"] != "all"]
+    tables = []
+    for kind, title in _KINDS.items():
+        shown = words.formula if kind == "composition" else str
+        body = [
+            [shown(row["value"]), f"{row['n_structures']:,}", *_numbers(row)] for row in rows if row["group"] == kind
+        ]
+        # one group says what the table above says
+        if len(body) > 1:
+            columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]
+            groups = (("", 2), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3))
+            dots = dict(palette.CONFIG_TYPES) if kind == "config_type" else {}
+            tables.append((title, Table(columns, body, frozenset(range(1, 8)), groups, dots)))
+    return {
+        "name": overall["potential"],
+        "evaluator": study.plan["evaluators"][id],
+        "tables": tables,
+        "figures": _figures(arrays) if arrays is not None else [],
+    }
+
+
+def _arrays(results: Results, study: Study, potential_id: str, name: str) -> EvaluationArrays | None:
+    ref = next((each for each in study.files if each.name == f"{DATA_PREFIX}{potential_id}.npz"), None)
+    if ref is None:
+        return None
+    fields = [field for field in EvaluationArrays.__dataclass_fields__ if field != "name"]
+    with np.load(results.artifacts.path(ref), allow_pickle=False) as content:
+        return EvaluationArrays(name, **{field: content[field] for field in fields})
+
+
+def _figures(arrays: EvaluationArrays) -> list[Figure]:
+    parity = {
+        "evaluated": Parity(
+            arrays.energy_ref, arrays.energy_pred, arrays.config_type,
+            arrays.force_ref, arrays.force_pred, arrays.force_config_type,
+        )
+    }  # fmt: skip
+    found = figure_of(
+        study_figures.energy_parity(parity), "Energy per atom less that of the free atoms.", "Parity plot of energies"
+    )
+    found += figure_of(study_figures.force_parity(parity), "Force components.", "Parity plot of forces")
+    found += figure_of(
+        evaluation_figures.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies"
+    )
+    found += figure_of(evaluation_figures.force_residuals(arrays), "Prediction less reference.", "Residuals of forces")
+    found += figure_of(
+        evaluation_figures.errors_by_distance(arrays),
+        "One point a structure.",
+        "Errors against minimum distance",
+        wide=True,
+    )
+    return found

@@ -1,0 +1,114 @@
+"""The section of a page that shows a hyperparameter search: how it went on, what each field does, all fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.hyperopt.effects import effects
+from gst_jobflow.hyperopt.plan import plan_of
+from gst_jobflow.hyperopt.rows import ENDED, best_row
+from gst_jobflow.report import words
+from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
+from gst_jobflow.report.pages.elements import Table, figure_of
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import Study
+    from gst_jobflow.hyperopt.effects import Effect
+    from gst_jobflow.hyperopt.plan import SearchPlan
+
+
+def section(study: Study) -> dict[str, Any]:
+    """What the template shows of a search."""
+    plan = plan_of(study)
+    found = [] if plan.objective.speed != "none" else effects(plan, study.table)
+    drawn = figure_of(
+        convergence(study, plan),
+        "Loss of each fit and the best so far; the first points are spread evenly, the others proposed.",
+        "Loss against number of the fit",
+    )
+    if plan.objective.speed != "none":
+        drawn += figure_of(
+            pareto_front(study, plan),
+            "Loss against cost; the line joins fits that no other beats in both.",
+            "Pareto front",
+        )
+    for effect in found:
+        drawn += figure_of(
+            dependence(study, plan, effect),
+            f"{effect.name}: expected loss, averaged over the other fields, and the fits that were done.",
+            f"Partial dependence on {effect.name}",
+        )
+    return {
+        "sentence": _sentence(study, plan),
+        "best": _best(study, plan),
+        "space": _space(plan, found),
+        "surrogate": _surrogate(found),
+        "table": _table(study, plan),
+        "figures": drawn,
+    }
+
+
+def _sentence(study: Study, plan: SearchPlan) -> str:
+    states = [row["state"] for row in study.table]
+    alpha = plan.objective.alpha
+    text = (
+        f"{sum(state in ENDED for state in states)} of {words.counted(len(states), 'fit')} are done, {plan.at_once} at "
+        f"once, {plan.n_start} of them at points of a {plan.start.capitalize()} sequence. Minimised is "
+        f"{alpha:g} · energy RMSE (meV/atom) + {1 - alpha:g} · force RMSE (meV/Å) of the test set. Seed {plan.seed}."
+    )
+    if failed := states.count("failed"):
+        text += f" {words.counted(failed, 'fit')} failed and counted as the worst that finished."
+    if ended := study.outcome.get("ended_by"):
+        text += f" It ended by: {ended}."
+    return text
+
+
+def _best(study: Study, plan: SearchPlan) -> Table:
+    """The best of the start and the best of all, side by side."""
+    rows = []
+    for name, part in (("best of the start", study.table[: plan.n_start]), ("best of all", study.table)):
+        best = best_row(part)
+        if best is not None:
+            values = [words.number(value) for value in best["values"]]
+            rows.append([name, str(best["trial"] + 1), *_numbers(best), *values])
+    columns = ["", "fit", "loss", "energy (meV/atom)", "forces (meV/Å)", *plan.space.names]
+    return Table(columns, rows, frozenset(range(1, len(columns))))
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    return [words.number(row.get(key)) for key in ("loss", "energy_meV_per_atom", "force_meV_per_A")]
+
+
+def _space(plan: SearchPlan, found: list[Effect]) -> Table:
+    scales = {effect.name: effect.length_scale for effect in found}
+    rows = []
+    for field in plan.space.fields:
+        choices = field.choices is not None
+        extent = ", ".join(map(str, field.choices or ())) if choices else f"{field.low:g} to {field.high:g}"
+        scale = words.number(scales.get(field.field), 2)
+        rows.append([field.field, extent, "choices" if choices else field.scale, scale])
+    return Table(["field", "range", "scale", "length scale"], rows, frozenset({3}))
+
+
+def _surrogate(found: list[Effect]) -> str:
+    if not found:
+        return "The Gaussian process needs more fits before it says what each field does."
+    return (
+        "Length scales of the Gaussian process are in widths of the range: the shorter, the more a field matters; "
+        "those near 10 have no effect that it could tell."
+    )
+
+
+def _table(study: Study, plan: SearchPlan) -> Table:
+    names = plan.space.names
+    costs = plan.objective.speed != "none"
+    rows = []
+    for row in study.table:
+        values = [words.number(value) for value in row.get("values", [None] * len(names))]
+        cost = [words.number(row.get("cost"))] if costs else []
+        remark = row.get("reason") or row.get("potential_id") or ""
+        rows.append([str(row["trial"] + 1), row["state"], row.get("from", ""), *values, *_numbers(row), *cost, remark])
+    cost_column = [cost_name(plan)] if costs else []
+    columns = ["fit", "state", "from", *names, "loss", "energy (meV/atom)", "forces (meV/Å)", *cost_column, "potential"]
+    return Table(columns, rows, frozenset({0, *range(3, len(columns) - 1)}))

@@ -1,0 +1,614 @@
+"""From what was collected to one HTML file that needs nothing else: no network, no other file, no script."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow import __version__
+from gst_jobflow.base.atomic import write_text
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.report import palette, words
+from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
+from gst_jobflow.report.figures import cycle as cycle_figures
+from gst_jobflow.report.figures import study as study_figures
+from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
+from gst_jobflow.report.pages import search
+from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
+from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.style import ordered_types
+
+if TYPE_CHECKING:
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
+    from gst_jobflow.store import Results
+
+_RUNS_DRAWN = 6
+_REASONS_SHOWN = 12
+
+
+def build_study_page(results: Results, study_id: str, target: Path) -> Path:
+    """Write the page of a study; what is not there yet is left out with a remark.
+
+    Raises
+    ------
+    DataError
+        There is no such study.
+    """
+    return write_page(render_page(results, collect_study(results, study_id)), target)
+
+
+def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
+    """Write the page of one cycle.
+
+    Raises
+    ------
+    DataError
+        There is no such cycle.
+    """
+    return write_page(render_page(results, collect_cycle(results, cycle_id)), target)
+
+
+def build_potential_page(results: Results, potential_id: str, target: Path) -> Path:
+    """Write the page of one potential and its data.
+
+    Raises
+    ------
+    DataError
+        There is no such potential.
+    """
+    return write_page(render_page(results, collect_potential(results, potential_id)), target)
+
+
+def check_place(target: Path) -> None:
+    """Make the folder of a page, and refuse what cannot be its place before anything is computed for it.
+
+    Raises
+    ------
+    InputError
+        A folder has that name, a file is where its folder should be, or nothing can be written there.
+    """
+    if target.is_dir():
+        raise InputError(f"{target} is a folder, and a page is to be written", "name a file in it with -o")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as err:
+        raise InputError(f"{target.parent} cannot be a folder: a file is in the way", "name another with -o") from err
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"the folder {target.parent} cannot be written to", "name another with -o")
+
+
+def write_page(html: str, target: Path) -> Path:
+    """Write the whole page or nothing: a reader never sees half of one."""
+    check_place(target)
+    write_text(target, html, mode=0o644)
+    return target
+
+
+def render_page(results: Results, data: StudyData) -> str:
+    """The page as text."""
+    return template("page.html").render(
+        data=data,
+        version=__version__,
+        state=_state(data),
+        summary=words.summary(data),
+        notice=words.notice(data),
+        tiles=words.key_numbers(data),
+        sections=_sections(data),
+        structures=_structures(data),
+        labels=_labels(data),
+        fit=_fit(data),
+        cycles=[_cycle(results, each) for each in data.cycles],
+        runs=_runs(data.runs),
+        table=_study_table(data),
+        search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
+        evaluation=evaluation_section(results, data.study) if data.study is not None else None,
+        provenance=_provenance(data, __version__),
+        attempts=_attempts(data),
+        palette=palette,
+        words=words,
+    )
+
+
+def template(name: str) -> Any:
+    """A template of this room."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def read(part: str) -> str:
+        return (resources.files("gst_jobflow.report.pages") / part).read_text("utf-8")
+
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
+    ).get_template(name)
+
+
+def _sections(data: StudyData) -> list[tuple[str, str]]:
+    """Anchor and name of the sections that a page of this kind has."""
+    # the data and parity of an evaluated potential are of its own fit, not of the evaluation
+    kind = {"hyperopt": "search", "evaluation": "evaluation"}.get(data.study.kind if data.study else "", data.kind)
+    sections = {
+        "search": ("Search", ("search",)),
+        "evaluation": ("Evaluation", ("evaluation",)),
+        "data": ("Data", ("study", "search", "potential")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle")),
+        "cycle": ("Device cycle", ("study", "cycle")),
+        "provenance": ("Provenance", ("study", "search", "evaluation", "potential", "cycle")),
+        "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
+    }
+    return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
+
+
+def _state(data: StudyData) -> str:
+    if data.study is not None:
+        return data.study.state
+    if data.kind == "cycle":
+        return data.cycles[0].cycle.state
+    return "finished"
+
+
+def dots() -> dict[str, str]:
+    """Colour of each config type, for the dots of a table."""
+    return dict(palette.CONFIG_TYPES)
+
+
+def _structures(data: StudyData) -> dict[str, Any] | None:
+    rows = data.structures
+    if not len(rows):
+        return None
+    types, atoms = np.array(rows.config_type), np.array(rows.n_atoms)
+    distance, density = np.array(rows.min_distance_A, dtype=float), np.array(rows.density_g_cm3, dtype=float)
+    body = []
+    for name in ordered_types(rows.config_type):
+        chosen = types == name
+        body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
+    columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
+    # device cells are results, not training data: the table counts them, the figures do not
+    rows = data.training
+    drawn = figure_of(
+        study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"
+    )
+    drawn += figure_of(
+        study_figures.minimum_distances(rows),
+        "Closest contact in each structure, periodic images included.",
+        "Histogram of minimum distances",
+    )
+    drawn += figure_of(study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
+    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=dots()), "figures": drawn}
+
+
+def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
+    def between(values: np.ndarray, digits: int) -> str:
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return "–"
+        low, high = f"{values.min():,.{digits}f}", f"{values.max():,.{digits}f}"
+        return low if low == high else f"{low} – {high}"
+
+    return [f"{int(count):,}", between(atoms, 0), f"{int(atoms.sum()):,}", between(distance, 2), between(density, 2)]
+
+
+def _labels(data: StudyData) -> dict[str, Any] | None:
+    rows = data.labels
+    if not len(rows):
+        return None
+    states = ("converged", "failed", "quarantined")
+    counts = Counter(zip(rows.config_type, rows.state, strict=True))
+    body = [[name, *(f"{counts[name, state]:,}" for state in states)] for name in ordered_types(rows.config_type)]
+    methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
+    reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
+    drawn = figure_of(
+        study_figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
+        "What the potential learns from: one point a converged label.",
+        "Scatter of labels",
+    )
+    return {
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=dots()),
+        "methods": Table(["method", "fingerprint"], methods),
+        "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
+        "figures": drawn,
+        "wall": words.duration(float(np.nansum(rows.wall_s))),
+    }
+
+
+def _fit(data: StudyData) -> dict[str, Any] | None:
+    potential = data.potential
+    if potential is None:
+        return None
+    drawn = figure_of(
+        study_figures.energy_parity(data.parity),
+        "Energy per atom less the atoms' reference energies; open symbols: train, filled: test.",
+        "Parity plot of energies",
+    )
+    drawn += figure_of(
+        study_figures.force_parity(data.parity),
+        "Force components; open symbols: train, filled: test.",
+        "Parity plot of forces",
+    )
+    return {
+        "facts": _facts(data),
+        "rmse": _rmse(data),
+        "figures": drawn,
+        "potential": potential,
+        "others": _others(data),
+    }
+
+
+def _facts(data: StudyData) -> list[tuple[str, str]]:
+    potential, dataset = data.potential, data.dataset
+    assert potential is not None  # _fit asked
+    facts = [
+        ("Elements", ", ".join(potential.elements)),
+        ("Densities P", _densities(potential)),
+        ("Functions", _functions(potential)),
+        ("Parameters", words.number(potential.n_parameters)),
+        ("Cutoff", f"{potential.cutoff_A:g} Å"),
+    ]
+    if dataset is not None:
+        counts = ", ".join(f"{count:,} {split}" for split, count in dataset.counts.items())
+        facts.append(("Dataset", f"{dataset.name}: {counts}"))
+        energies = ", ".join(
+            f"{element} {energy:.3f}".replace("-", "−") for element, energy in dataset.reference_energies_eV.items()
+        )
+        facts.append(("Reference energies", f"{energies} eV ({dataset.reference_energies_source})"))
+    if potential.active_set is not None:
+        facts.append(("Extrapolation grade", _grades(potential.active_set)))
+    if potential.cost is not None:
+        facts.append(
+            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
+        )
+    return facts
+
+
+def _densities(potential: Potential) -> str:
+    """Return the number of densities, with their exponents where the fit says them."""
+    pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
+    exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
+    return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
+
+
+def _functions(potential: Potential) -> str:
+    """Return the number of functions, and what the fit asked for where that is more."""
+    per_element = potential.config.get("functions", {}).get("number_of_functions_per_element", 0)
+    asked = per_element * len(potential.elements)
+    if asked <= potential.n_functions:
+        return words.number(potential.n_functions)
+    return f"{potential.n_functions:,} of {asked:,} asked for, which groups of elements share evenly; some have fewer"
+
+
+def _grades(active_set: ActiveSet) -> str:
+    chosen = "all atoms" if active_set.atoms == "all" else "the well fitted atoms"
+    return (
+        f"active set of {chosen} of the training set, on which gamma is at most {active_set.max_gamma:.3g} "
+        f"({100 * active_set.share_above_1:.2g} % of its {active_set.n_atoms:,} atoms above 1)"
+    )
+
+
+def _rmse(data: StudyData) -> Table | None:
+    """RMSE of energy and forces on train and test, by config_type and overall (last row)."""
+    potential = data.potential
+    assert potential is not None  # _fit asked
+    splits = [split for split in ("train", "test") if split in potential.rmse]
+    if not splits:
+        return None
+    by_type = {split: potential.rmse_by_config_type.get(split, {}) for split in splits}
+    rows = []
+    for name in ordered_types([name for each in by_type.values() for name in each]):
+        row = [name]
+        for split in splits:
+            errors = by_type[split].get(name)
+            row += (
+                [f"{errors.n_structures:,}", f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
+                if errors
+                else ["–"] * 3
+            )
+        rows.append(row)
+    total = ["all"]
+    for split in splits:
+        number = sum(errors.n_structures for errors in by_type[split].values())
+        mean = potential.rmse[split]
+        total += [
+            f"{number:,}" if number else "–",
+            f"{mean.energy_meV_per_atom:.2f}",
+            f"{mean.force_meV_per_A:.1f}",
+        ]
+    rows.append(total)
+    columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
+    groups = (("", 1), *((split, 3) for split in splits))
+    return Table(columns, rows, frozenset(range(1, len(columns))), groups, dots())
+
+
+def _others(data: StudyData) -> Table | None:
+    """All potentials of a study that has several."""
+    if len(data.potentials) < 2:
+        return None
+    rows = []
+    for each in data.potentials:
+        test = each.rmse.get("test")
+        errors = [f"{test.energy_meV_per_atom:.2f}", f"{test.force_meV_per_A:.1f}"] if test else ["–", "–"]
+        rows.append([each.name, str(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
+    columns = ["potential", "P", "functions", "test energy (meV/atom)", "test forces (meV/Å)", "id"]
+    return Table(columns, rows, frozenset({1, 2, 3, 4}))
+
+
+def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
+    drawn = figure_of(
+        cycle_figures.cycle_overview(data),
+        "The whole cycle. Each column is one operation with its own stretch of the time axis; pulses carry the energy "
+        "that was asked for and the one that was logged.",
+        "Potential energy, temperature and crystal-like fraction against time",
+        wide=True,
+    )
+    maps = figure_of(
+        cycle_figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature", wide=True
+    )
+    maps += figure_of(
+        cycle_figures.crystalline_map(data),
+        "Crystal-like fraction along z over the cycle.",
+        "Heat map of order",
+        wide=True,
+    )
+    lines: list[Figure] = []
+    for name, run in data.steps:
+        if run.kicks or run.protocol == "RESET":
+            lines += figure_of(
+                cycle_figures.temperature_lines(name, run),
+                f"{name}: temperature along z while it heats up; dashed: at the end.",
+                f"Profiles of {name}",
+            )
+    lines += figure_of(
+        cycle_figures.pulse_energies(data),
+        "Kinetic energy put in (and taken out while cooling), added up from the log of every kick.",
+        "Cumulative logged energy of the pulses",
+    )
+    lines += figure_of(
+        cycle_figures.dome_sizes(data),
+        "The largest disordered patch, seen along y, while a dome is heated and cools; dotted: the diameter heated.",
+        "Size of the disordered dome against time",
+    )
+    snapshots = cycle_snapshots(results, data)
+    domes = figure_of(
+        cycle_figures.order_maps(snapshots.maps, data),
+        "Crystal-like fraction of the mobile atoms over the whole depth; grey: the fixed barrier; dashed: what the "
+        "last pulse heated.",
+        "Maps of order in x and z",
+        wide=True,
+    )
+    methods = {str(run.analysis.get("crystalline", {}).get("method", "")) for _, run in data.steps} - {""}
+    return {
+        "cycle": data.cycle,
+        "operations": _operations(data),
+        "overview": drawn,
+        "maps": maps,
+        "domes": domes,
+        "lines": lines,
+        "snapshots": snapshots,
+        "pictures": [(picture.title, data_uri(picture.png)) for picture in snapshots.pictures],
+        "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
+        "legend": _legend(snapshots),
+        "methods": sorted(methods),
+        "profiles": _profiles(data),
+        "kinds": [operation.kind for operation in data.cycle.operations],
+        "formula": words.formula(data.cycle.formula),
+    }
+
+
+def _operations(data: CycleData) -> Table:
+    columns = [
+        "operation",
+        "state",
+        "time (ps)",
+        "asked (eV)",
+        "logged (eV)",
+        "difference (%)",
+        "T max (K)",
+        "instant",
+        "T end (K)",
+        "instant",
+        "max γ",
+        "crystal-like",
+    ]
+    rows = []
+    for name, operation in zip(data.names, data.cycle.operations, strict=True):
+        asked, added = operation.asked_energy_eV, operation.added_energy_eV
+        difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
+        rows.append(
+            [
+                name,
+                operation.state,
+                words.number(operation.duration_ps),
+                words.number(asked or None, 6),
+                words.number(added if asked else None, 6),
+                "–" if difference is None else f"{difference:+.4f}",
+                words.number(operation.max_equilibrated_K),
+                words.number(operation.max_temperature_K),
+                words.number(operation.end_equilibrated_K),
+                words.number(operation.final_temperature_K),
+                words.number(operation.max_gamma, 3),
+                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
+            ]
+        )
+    return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def _profiles(data: CycleData) -> list[str]:
+    """How each pulse is shared out, in words."""
+    named = zip(data.names, data.cycle.operations, strict=True)
+    return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
+
+
+def _legend(snapshots: Snapshots) -> list[tuple[str, str]]:
+    return [(symbol, palette.element(symbol)) for symbol in snapshots.elements]
+
+
+def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
+    """Runs that are not part of a cycle: anneals, melts, robustness runs."""
+    if not runs:
+        return None
+    rows = [
+        [
+            run.name,
+            run.protocol,
+            run.formula,
+            f"{run.n_atoms:,}",
+            words.number(run.duration_ps),
+            run.state,
+            words.number(run.max_temperature_K),
+            words.number(run.max_gamma, 3),
+        ]
+        for run in runs
+    ]
+    columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
+    drawn: list[Figure] = []
+    for run in runs[:_RUNS_DRAWN]:
+        drawn += figure_of(
+            cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}"
+        )
+    return {"table": Table(columns, rows, frozenset({3, 4, 6, 7})), "figures": drawn}
+
+
+def _study_table(data: StudyData) -> Table | None:
+    """The table that a study of many runs fills: its columns are the keys of its rows."""
+    if data.study is None or not data.study.table or data.study.kind in ("hyperopt", "evaluation"):
+        return None
+    columns = list(dict.fromkeys(key for row in data.study.table for key in row))
+    rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
+    numeric = frozenset(
+        place
+        for place, column in enumerate(columns)
+        if all(isinstance(row.get(column), int | float | None) for row in data.study.table)
+    )
+    return Table(columns, rows, numeric)
+
+
+def _provenance(data: StudyData, version: str) -> dict[str, Any]:
+    return {
+        "ids": _ids(data),
+        "seeds": _seeds(data),
+        "versions": _versions(data, version),
+        "cost": _costs(data),
+        "files": _files(data),
+        "plan": list(_flat(data.study.plan)) if data.study is not None else [],
+    }
+
+
+def _all_runs(data: StudyData) -> list[tuple[str, Trajectory]]:
+    """Every run under a name that tells it from the others: two RESETs of one cycle have one name in the database."""
+    return [*((run.name, run) for run in data.runs), *(step for each in data.cycles for step in each.steps)]
+
+
+def _ids(data: StudyData) -> Table:
+    rows = [[data.kind, data.name, data.id]] if data.study is not None else []
+    if data.dataset is not None:
+        rows.append(["dataset", data.dataset.name, data.dataset.id])
+    rows += [["potential", each.name, each.id] for each in data.potentials]
+    rows += [["cycle", each.cycle.name, each.cycle.id] for each in data.cycles]
+    rows += [["trajectory", name, run.id] for name, run in _all_runs(data)]
+    return Table(["what", "name", "id"], rows)
+
+
+def _seeds(data: StudyData) -> Table:
+    rows = []
+    if data.dataset is not None and "seed" in data.dataset.split:
+        rows.append(["train and test split", str(data.dataset.split["seed"])])
+    rows += [[f"fit of {each.name}", str(each.seed)] for each in data.potentials if each.seed is not None]
+    rows += [[f"cycle {each.cycle.name}", str(each.cycle.seed)] for each in data.cycles]
+    rows += [[f"velocities of {name}", str(run.seed)] for name, run in _all_runs(data)]
+    return Table(["seed of", "value"], rows, frozenset({1}))
+
+
+def _versions(data: StudyData, version: str) -> Table:
+    """Each program once; two versions of one program side by side."""
+    found: dict[str, dict[str, None]] = {"gst_jobflow (this page)": {version: None}}
+    made = [*(each.versions for each in data.potentials), *(run.versions for _, run in _all_runs(data))]
+    for versions in made:
+        for program, number in versions.items():
+            found.setdefault(program, {})[number] = None
+    for method in data.labels.methods.values():
+        if method.get("version"):
+            found.setdefault(str(method.get("code")), {})[str(method["version"])] = None
+    return Table(["program", "version"], [[program, ", ".join(numbers)] for program, numbers in found.items()])
+
+
+def _costs(data: StudyData) -> Table:
+    """Wall time and core hours of each step, and how fast the dynamics ran."""
+    rows = []
+    if len(data.labels):
+        rows.append(
+            [
+                f"{words.counted(len(data.labels), 'label')}",
+                words.duration(float(np.nansum(data.labels.wall_s))),
+                "–",
+                "",
+            ]
+        )
+    for each in data.potentials:
+        if each.cost is not None:
+            rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])
+    for name, run in _all_runs(data):
+        if run.cost is not None:
+            speed = f"{run.us_per_atom_step:.3g} µs per atom and step" if run.us_per_atom_step else ""
+            rows.append([name, words.duration(run.cost.wall_s), f"{run.cost.core_hours:.3g}", speed])
+    return Table(["step", "wall time", "core hours", "speed"], rows, frozenset({1, 2}))
+
+
+def _files(data: StudyData) -> Table:
+    def rows(owner: str, refs: Iterable[ArtifactRef | None]) -> list[list[str]]:
+        return [[owner, ref.name, words.size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
+
+    found: list[list[str]] = []
+    for each in data.potentials:
+        artifacts = each.artifacts
+        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *each.files])
+    for name, run in _all_runs(data):
+        found += rows(name, run.files)
+    return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
+
+
+def _flat(plan: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """A nested plan as lines `a.b` and value."""
+    for key, value in plan.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{path}.")
+        elif isinstance(value, list):
+            yield path, ", ".join(str(item) for item in value) or "–"
+        else:
+            yield path, words.number(value, 6)
+
+
+def _attempts(data: StudyData) -> dict[str, Any] | None:
+    attempts = data.attempts
+    if not attempts.total:
+        return None
+    by_job = [
+        [name, f"{int(job['attempts']):,}", f"{int(job['reruns']):,}", words.duration(job["seconds"])]
+        for name, job in sorted(attempts.by_job.items(), key=lambda item: -item[1]["seconds"])
+    ]
+    rows = []
+    for each in attempts.rows:
+        what = ": ".join(part for part in (each.get("failure_class"), each.get("reason")) if part)
+        host = " ".join(str(part) for part in (each["host"], each.get("slurm_job_id")) if part)
+        took = words.duration(each["seconds"])
+        rows.append(
+            [words.moment(each["started_at"]), each["job_name"], str(each["number"]), each["state"], took, host, what]
+        )
+    return {
+        "by_job": Table(["job", "attempts", "reruns", "time"], by_job, frozenset({1, 2, 3})),
+        "rows": Table(["started (UTC)", "job", "attempt", "state", "took", "host", "reason"], rows, frozenset({2, 4})),
+        "hidden": attempts.total - len(rows),
+        "states": ", ".join(f"{count:,} {state}" for state, count in attempts.states.most_common()),
+        "total": attempts.total,
+    }
+
+
+PAGES: dict[str, Callable[[Results, str, Path], Path]] = {
+    "study": build_study_page,
+    "cycle": build_cycle_page,
+    "potential": build_potential_page,
+}
+"""What builds the page of each kind."""

@@ -1,0 +1,172 @@
+"""Style that all figures share: size, fonts, colours of config types, legends, axes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.report import palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+PANEL_IN = (3.9, 3.3)
+WIDE_IN = 9.4
+GREY = "#5B6470"
+_POINTS_SHOWN = 20_000
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#1D2530",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E4E7EB",
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "#1D2530",
+    "ytick.labelcolor": "#1D2530",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+}
+
+
+def canvas(width_in: float, height_in: float) -> Figure:
+    """Return a new figure without pyplot's global state, since workers and threads make pages."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the bytes of a PNG; the same figure gives the same bytes (no date, no version)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def styled(draw: Any) -> Any:
+    """Decorate a function that draws: apply the style while it runs."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **keywords: Any) -> bytes | None:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **keywords)
+
+    return wrapper
+
+
+def readable(config_type: str) -> str:
+    """Return the name of a config type as legends show it."""
+    return config_type.replace("_", " ")
+
+
+def ordered_types(names: Sequence[str]) -> list[str]:
+    """Return config types in the order of the palette, which every figure keeps."""
+    present = set(names)
+    return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Put the legend of `axes` below the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=1.2)
+
+
+def tick_locator(at_most: int, **keywords: Any) -> Any:
+    """Return a locator of at most `at_most` round ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=at_most, steps=[1, 2, 2.5, 5, 10], **keywords)
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Put the ticks of the y axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def at_most_shown(indices: np.ndarray) -> np.ndarray:
+    """Return at most 20,000 of `indices`, drawn evenly and always the same ones."""
+    if len(indices) <= _POINTS_SHOWN:
+        return indices
+    return np.sort(np.random.default_rng(0).choice(indices, _POINTS_SHOWN, replace=False))
+
+
+def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> bytes | None:
+    """Draw a histogram of `values` (n,), stacked by config type; NaN is left out."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    low, high = values[finite].min(), values[finite].max()
+    margin = max(0.05 * (high - low), 0.02 * abs(high), 1e-6)
+    bins = np.linspace(low - margin, high + margin, 31).tolist()
+    names = ordered_types(types[finite].tolist())
+    axes.hist(
+        [values[finite & (types == name)] for name in names],
+        bins=bins,
+        stacked=True,
+        color=[palette.config_type(name) for name in names],
+        label=[readable(name) for name in names],
+        edgecolor="white",
+        linewidth=0.4,
+    )
+    whole_numbers(axes)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title)
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+def scatter(
+    axes: Axes, x: np.ndarray, y: np.ndarray, types: np.ndarray, good: np.ndarray, size: float = 4.5, edge: float = 0.4
+) -> None:
+    """Draw the points of `good` (n, bool), one series a config type."""
+    for name in ordered_types(types[good].tolist()):
+        chosen = at_most_shown(np.flatnonzero(good & (types == name)))
+        axes.plot(
+            x[chosen],
+            y[chosen],
+            palette.marker(name),
+            color=palette.config_type(name),
+            ms=size,
+            mew=edge,
+            mec="white",
+            alpha=0.85,
+            label=readable(name),
+            rasterized=True,
+        )
+
+
+def diagonal(axes: Axes, low: float, high: float) -> None:
+    """Set equal limits around `low` to `high` and draw the line of equality of a parity plot."""
+    margin = 0.05 * max(high - low, 1e-3)
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color=GREY, lw=0.9, zorder=1)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(tick_locator(5))
