@@ -83,7 +83,8 @@ def follow(labels: Iterable[NDArray]) -> Iterator[Followed]:
         before = np.zeros_like(label) if before is None else before
         if before.shape != label.shape:
             raise DataError(f"a frame has {len(label)} atoms, the one before {len(before)}", "follow one trajectory")
-        names, born, taken = {0: 0}, [], {}
+        names, taken = {0: 0}, dict[int, int]()
+        born: list[int] = []
         for own, old in _overlaps(label, before):
             taken.setdefault(own, old)
         used: set[int] = set()
