@@ -146,11 +146,13 @@ def check(as_json: JsonOption = False) -> None:
 @app.command()
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
-    older_than: Annotated[
-        str, typer.Option("--older-than", help="Keep files stored within this time.")
-    ] = "7d",
-    grace: Annotated[str, typer.Option("--grace", help="How long files stay in the trash before they are deleted.")] = "1d",
-    force: Annotated[bool, typer.Option("--force", help="Collect even if the database names none of the files.")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", help="Keep files stored within this time.")] = "7d",
+    grace: Annotated[
+        str, typer.Option("--grace", help="How long files stay in the trash before they are deleted.")
+    ] = "1d",
+    force: Annotated[
+        bool, typer.Option("--force", help="Collect even if the database names none of the files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no document and no manifest names; safe beside running jobs.

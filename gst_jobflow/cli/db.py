@@ -92,9 +92,7 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also hash every file and validate every document.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also hash every file and validate every document.")] = False,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="First repair what is safe: indexes, validators, attempts whose process died."),
@@ -164,7 +162,8 @@ def backup(
         bool, typer.Option("--no-files", help="Leave out the files (potentials, member lists, …): documents only.")
     ] = False,
     while_running: Annotated[
-        bool, typer.Option("--while-running", help="Allow running jobs; their state in the backup is then inconsistent.")
+        bool,
+        typer.Option("--while-running", help="Allow running jobs; their state in the backup is then inconsistent."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,9 +181,7 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Drop the documents that the database holds.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Drop the documents that the database holds.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
