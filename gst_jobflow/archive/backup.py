@@ -123,7 +123,7 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
         The database cannot be reached, is half restored, or fireworks are running.
     """
     if target.exists():
-        raise InputError(f"{target} is there already", "name another file, or remove it")
+        raise InputError(f"{target} exists already", "name another file, or remove it")
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
     database = connect(project, any_version=True)  # before a migration is the best time for a backup

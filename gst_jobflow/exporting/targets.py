@@ -40,7 +40,7 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
-        raise InputError(f"{target} is there already", "name another with -o, or replace it: --force")
+        raise InputError(f"{target} exists already", "name another with -o, or replace it: --force")
     if ours is not None and not ours(target):
         raise InputError(f"{target} is a folder of something else and is not replaced", "name another with -o")
 

@@ -101,7 +101,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
         raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
     target = file or uri_path(project, name)
     if target.exists():
-        raise InputError(f"{target} is there already", "name another with --file, or: gst db users passwd NAME")
+        raise InputError(f"{target} exists already", "name another with --file, or: gst db users passwd NAME")
     password = secrets.token_urlsafe(32)
     with _administration(project) as database:
         _make_roles(database)
@@ -194,7 +194,7 @@ def _explained(err: Any, database: str) -> DatabaseError:
             "ask who runs the server for the role userAdmin on this database, or to make the account",
         )
     if err.code == _EXISTS:
-        return DatabaseError("an account of this name is there already", "gst db users list; gst db users passwd NAME")
+        return DatabaseError("an account of this name exists already", "gst db users list; gst db users passwd NAME")
     if err.code == _UNKNOWN_COMMAND:
         return DatabaseError("this MongoDB service does not let clients make users", "make them on its own pages")
     return DatabaseError(f"MongoDB refused: error {err.code} ({err.details.get('codeName', '')})", "see its log")

@@ -138,7 +138,7 @@ def _upgrade_batch(collection: Collection, batch: list[dict[str, Any]]) -> None:
         raise DataError(
             f"document '{ids[first['index']]}' of {collection.name} is not valid in version {SCHEMA_VERSION}: "
             f"{str(rules[0] if rules else first.get('errmsg', ''))[:300]}",
-            "mend or remove it by hand, then: gst db migrate",
+            "correct or remove the document by hand, then: gst db migrate",
         ) from err
 
 
