@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from gst_jobflow.base.settings import Project
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _private_project import private_project
+from _slurm import Slurm
 
-from tests.slurm.conftest import Slurm
+from gst_jobflow.base.settings import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gst_jobflow.base.settings import Project
+from gst_jobflow.cli.common import choose
+
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 
 def _free_port() -> int:
@@ -26,7 +27,6 @@ def _free_port() -> int:
 
 def _make_project(root: Path, settings: str = "") -> Project:
     """Make a project as `gst init` does, on a port that no default uses."""
-    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import make_credentials
 
@@ -68,6 +68,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 def _no_settings_from_other_tests() -> Iterator[None]:
     """A command of `gst` that runs in this process tells later ones its project, as it does to its children."""
     before = {name: value for name, value in os.environ.items() if name.startswith(_SET_BY_COMMANDS)}
+    choose(project=None, overrides={}, resources={})
     yield
     for name in [name for name in os.environ if name.startswith(_SET_BY_COMMANDS)]:
         os.environ.pop(name)
@@ -146,10 +147,10 @@ def project(
     """
     import json
 
-    from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.connect import connect, credentials_file, read_state, state_file
+    from gst_jobflow.store.address import credentials_file, read_state, state_file
+    from gst_jobflow.store.connect import connect
     from gst_jobflow.store.schema.migrate import migrate
 
     root = tmp_path / "project"

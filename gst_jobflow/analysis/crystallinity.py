@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.analysis.neighbours import with_images
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RMSD_CUTOFF = 0.17
+CRYSTAL_LIKE = (
+    f"a Te atom is crystal-like where its Te neighbours match fcc or hcp (polyhedral template matching, RMSD below "
+    f"{RMSD_CUTOFF:g}), another atom where at least four of its six nearest Te atoms are; fractions count mobile atoms"
+)
+"""What crystal-like means, to be printed beside every number of it. The reference paper's own measure, similarity of
+SOAP vectors above 0.57, is another one and gives other fractions."""
 ANION = "Te"
 #: a cation site of these crystals is an octahedron of anions
 _OCTAHEDRON, _NEEDED = 6, 4
@@ -83,6 +90,29 @@ def crystallinity(
     DataError
         If a position is not finite.
     """
+    is_anion = anions_of(atoms, anion)
+    mask = np.zeros(len(atoms), dtype=bool)
+    ordered = _close_packed(atoms[is_anion], rmsd_cutoff)
+    mask[is_anion] = ordered
+    if not is_anion.all():
+        near = nearest_anions(atoms, np.flatnonzero(~is_anion), np.flatnonzero(is_anion))
+        mask[~is_anion] = (near >= 0).all(axis=1) & (ordered[near].sum(axis=1) >= _NEEDED)
+    chosen = mask if group is None else mask[np.asarray(group)]
+    if chosen.size == 0:
+        raise InputError("the group has no atoms", "give indices of atoms of the cell")
+    return Crystallinity(mask, float(chosen.mean()))
+
+
+def anions_of(atoms: Atoms, anion: str = ANION) -> NDArray:
+    """Return which atoms are anions, shape (n,).
+
+    Raises
+    ------
+    InputError
+        There are none.
+    DataError
+        A position is not finite.
+    """
     if not np.all(np.isfinite(atoms.positions)):
         raise DataError("positions are not finite: the configuration comes from a failed run")
     is_anion = np.array(atoms.get_chemical_symbols()) == anion
@@ -90,16 +120,7 @@ def crystallinity(
         raise InputError(
             f"there is no {anion} in {atoms.get_chemical_formula()}", "name the close-packed element: anion="
         )
-    mask = np.zeros(len(atoms), dtype=bool)
-    ordered = _close_packed(atoms[is_anion], rmsd_cutoff)
-    mask[is_anion] = ordered
-    if not is_anion.all():
-        near = _nearest(atoms, np.flatnonzero(~is_anion), np.flatnonzero(is_anion))
-        mask[~is_anion] = (near >= 0).all(axis=1) & (ordered[near].sum(axis=1) >= _NEEDED)
-    chosen = mask if group is None else mask[np.asarray(group)]
-    if chosen.size == 0:
-        raise InputError("the group has no atoms", "give indices of atoms of the cell")
-    return Crystallinity(mask, float(chosen.mean()))
+    return is_anion
 
 
 def crystal_profile(
@@ -133,24 +154,12 @@ def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:
     return np.array(pipeline.compute().particles["Structure Type"]) != int(Matching.Type.OTHER)
 
 
-def _nearest(atoms: Atoms, of: NDArray, among: NDArray) -> NDArray:
+def nearest_anions(atoms: Atoms, of: NDArray, among: NDArray) -> NDArray:
     """Return the six nearest of `among` for each atom of `of`, as indices into `among`, (m, 6); -1 where fewer."""
     from scipy.spatial import cKDTree
 
-    cell = np.asarray(atoms.cell)
-    scaled = atoms.get_scaled_positions(wrap=True)
-    heights = atoms.cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
-    pad = np.where(atoms.pbc, _REACH_A / heights, 0.0)
-    images = [np.arange(-int(np.ceil(p)), int(np.ceil(p)) + 1) for p in pad]
-    shifts = np.stack(np.meshgrid(*images, indexing="ij"), axis=-1).reshape(-1, 3)
-    points, owners = [], []
-    for shift in shifts:
-        moved = scaled[among] + shift
-        inside = np.all((moved >= -pad - 1e-9) & (moved <= 1.0 + pad + 1e-9), axis=1)
-        points.append(moved[inside])
-        owners.append(np.flatnonzero(inside))
-    owner = np.append(np.concatenate(owners), -1)
-    tree = cKDTree(np.concatenate(points) @ cell)
+    points, owners = with_images(atoms, _REACH_A, among)
     # a missing neighbour is reported as index n of the tree: the -1 at the end
-    _, found = tree.query(scaled[of] @ cell, k=_OCTAHEDRON, distance_upper_bound=_REACH_A)
-    return owner[found]
+    at_home = atoms.get_scaled_positions(wrap=True)[of] @ np.asarray(atoms.cell)
+    _, found = cKDTree(points).query(at_home, k=_OCTAHEDRON, distance_upper_bound=_REACH_A)
+    return np.append(owners, -1)[found]

@@ -10,14 +10,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import platform
 import re
-import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -25,11 +22,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from gst_jobflow import __version__
+from gst_jobflow.archive.members import add_member, members_of, put_file
+from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.check import all_files
+from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, hash_of, sha256_of
+from gst_jobflow.store.files.references import References
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.schema.preparation import INDEX_OPTIONS
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK
@@ -44,7 +46,6 @@ FORMAT = 1
 _MANIFEST = "manifest.json"
 _MANIFEST_SUM = "manifest.sha256"
 _ARTIFACT = re.compile(r"artifacts/([0-9a-f]{2})/([0-9a-f]{62})")
-_CHUNK_BYTES = 1 << 20
 _BATCH_BYTES = 8 << 20
 # documents are written after those they name: read the other way round, a backup beside writers holds no id of a
 # document that it does not hold itself
@@ -121,10 +122,8 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
     DatabaseError
         The database cannot be reached, is half restored, or fireworks are running.
     """
-    from gst_jobflow.store.connect import connect
-
     if target.exists():
-        raise InputError(f"{target} is there already", "name another file, or remove it")
+        raise InputError(f"{target} exists already", "name another file, or remove it")
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
     database = connect(project, any_version=True)  # before a migration is the best time for a backup
@@ -134,11 +133,11 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
         _refuse_running(database, while_running)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".gst-backup-") as scratch:
             manifest = _collect(database, Path(scratch), while_running)
-            with closing(_hashes(Path(scratch))) as hashes:
+            with References() as named:
                 artifacts = ArtifactStore(project.artifacts_dir)
-                manifest.files = _survey(database, artifacts, hashes) if files else FilesDump(included=False)
+                manifest.files = _survey(database, artifacts, named) if files else FilesDump(included=False)
                 _refuse_running(database, while_running)
-                _write(target, Path(scratch), manifest, artifacts, hashes)
+                _write(target, Path(scratch), manifest, artifacts, named)
     finally:
         database.client.close()
     return manifest
@@ -178,8 +177,6 @@ def _place(name: str) -> int:
 def _versions(database: Database) -> dict[str, str]:
     import pymongo
 
-    from gst_jobflow import __version__
-
     return {
         "gst_jobflow": __version__,
         "mongod": str(database.client.server_info()["version"]),
@@ -210,25 +207,15 @@ def _dump(collection: Collection, file: Path) -> CollectionDump:
 # -- files
 
 
-def _hashes(scratch: Path) -> sqlite3.Connection:
-    """Tables of hashes on disk, named by documents and found sound: a million of them do not belong in memory."""
-    table = sqlite3.connect(scratch / "hashes.sqlite")
-    for name in ("named", "sound"):
-        table.execute(f"CREATE TABLE {name} (sha256 TEXT PRIMARY KEY) WITHOUT ROWID")
-    return table
-
-
-def _survey(database: Database, artifacts: ArtifactStore, hashes: sqlite3.Connection) -> FilesDump:
-    """Note every file that documents name, and hash it; what is missing or corrupt is left out and named."""
-    for _, _, ref in all_files(database):
-        hashes.execute("INSERT OR IGNORE INTO named VALUES (?)", (ref["sha256"],))
+def _survey(database: Database, artifacts: ArtifactStore, named: References) -> FilesDump:
+    """Note and hash every file that documents name; missing and corrupt ones are left out and listed."""
+    named.add((ref["sha256"] for _, _, ref in all_files(database)), "documents")
     found, combined = FilesDump(included=True), hashlib.sha256()
-    for (digest,) in hashes.execute("SELECT sha256 FROM named ORDER BY sha256"):
+    for digest in named.hashes():
         size_bytes = artifacts.size_of(digest)
         if size_bytes is None or not artifacts.is_sound(digest):
             found.missing.append(digest)
             continue
-        hashes.execute("INSERT INTO sound VALUES (?)", (digest,))
         combined.update(f"{digest}\n".encode())
         found.count += 1
         found.size_bytes += size_bytes
@@ -239,49 +226,28 @@ def _survey(database: Database, artifacts: ArtifactStore, hashes: sqlite3.Connec
 # -- writing the tar
 
 
-def _write(
-    target: Path, scratch: Path, manifest: BackupManifest, artifacts: ArtifactStore, hashes: sqlite3.Connection
-) -> None:
-    part = scratch / "backup.tar"
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            text = manifest.model_dump_json(indent=2).encode()
-            _add(tar, _MANIFEST, BytesIO(text), len(text))
-            checksum = hashlib.sha256(text).hexdigest().encode()
-            _add(tar, _MANIFEST_SUM, BytesIO(checksum), len(checksum))
-            for number, dump in enumerate(manifest.collections):
-                _add_file(tar, dump.member, scratch / f"{number}.bson.gz")
-            for (digest,) in hashes.execute("SELECT sha256 FROM sound ORDER BY sha256"):
-                with artifacts.open(digest) as content:
-                    _add(tar, f"artifacts/{digest[:2]}/{digest[2:]}", content, artifacts.size_of(digest) or 0)
-        out.flush()
-        os.fsync(out.fileno())
-    part.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = size, 0o600
-    tar.addfile(entry, content)
-    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every one, and there may be a million
-
-
-def _add_file(tar: tarfile.TarFile, name: str, file: Path) -> None:
-    with file.open("rb") as content:
-        _add(tar, name, content, file.stat().st_size)
+def _write(target: Path, scratch: Path, manifest: BackupManifest, artifacts: ArtifactStore, named: References) -> None:
+    missing = {*manifest.files.missing}
+    with replacing(target, mode=0o600) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
+        text = manifest.model_dump_json(indent=2).encode()
+        checksum = hashlib.sha256(text).hexdigest().encode()
+        for name, content in ((_MANIFEST, text), (_MANIFEST_SUM, checksum)):
+            add_member(tar, name, BytesIO(content), len(content), 0o600)
+        for number, dump in enumerate(manifest.collections):
+            with (scratch / f"{number}.bson.gz").open("rb") as packed:
+                add_member(tar, dump.member, packed, dump.size_bytes, 0o600)
+        for digest in named.hashes():
+            if digest not in missing:
+                with artifacts.open(digest) as file:
+                    size_bytes = artifacts.size_of(digest) or 0
+                    add_member(tar, f"artifacts/{digest[:2]}/{digest[2:]}", file, size_bytes, 0o600)
 
 
 # -- reading the tar
 
 
 def verify(file: Path) -> BackupManifest:
-    """Check every byte of a backup that counts; what it holds.
+    """Verify every byte of a backup; return its manifest.
 
     Raises
     ------
@@ -339,13 +305,10 @@ def _read_manifest(file: Path, name: str, content: IO[bytes], damaged: DataError
 
 
 def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(file, "r:") as tar:
-        while (entry := tar.next()) is not None:
-            content = tar.extractfile(entry) if entry.isreg() else None
-            if content is None:
-                raise tarfile.ReadError(f"{entry.name} is not a plain file")
-            yield entry.name, content
-            tar.members.clear()  # type: ignore[attr-defined]  # as in `_add`
+    for entry, content in members_of(file, "r:"):
+        if content is None:
+            raise tarfile.ReadError(f"{entry.name} is not a plain file")
+        yield entry.name, content
 
 
 # -- restoring
@@ -354,7 +317,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def restore(
     project: Project, file: Path, *, force: bool = False, confirm: Callable[[int], None] | None = None
 ) -> BackupManifest:
-    """Put a backup into the project's database and artifact folder, then bring it to this version's indexes.
+    """Restore a backup into the project's database and files, then migrate it to this version.
 
     Parameters
     ----------
@@ -377,8 +340,6 @@ def restore(
         The database holds documents, or the backup is of a newer schema version (nothing was changed); or counts
         disagree afterwards.
     """
-    from gst_jobflow.store.connect import connect
-
     manifest = verify(file)
     if manifest.schema_version > SCHEMA_VERSION:
         raise DatabaseError(
@@ -404,7 +365,7 @@ def restore(
 
 
 def documents_held(database: Database) -> int:
-    """Documents in the database, without what preparing an empty one puts there."""
+    """Count the documents in the database, except those of an empty prepared one."""
     names = [name for name in _plain_collections(database) if name not in (META_COLLECTION, "fw_id_assigner")]
     return sum(database[name].count_documents({}) for name in names)
 
@@ -424,11 +385,11 @@ def _restore(database: Database, artifacts: ArtifactStore, file: Path, manifest:
         if name in dumps:
             _load(database, dumps[name], content)
         elif _ARTIFACT.fullmatch(name):
-            _put_back(artifacts, name, content)
+            put_file(artifacts, name.removeprefix("artifacts/").replace("/", ""), content, file)
 
 
 def _load(database: Database, dump: CollectionDump, content: IO[bytes]) -> None:
-    """Insert the documents of a dump as they are, and make its indexes."""
+    """Insert the documents of a dump unchanged and create its indexes."""
     collection = database[dump.name]
     if dump.name != META_COLLECTION:
         database.create_collection(dump.name)
@@ -459,18 +420,3 @@ def _document_batches(content: IO[bytes]) -> Iterator[list[Any]]:
                 batch, size = [], 0
     if batch:
         yield batch
-
-
-def _put_back(artifacts: ArtifactStore, name: str, content: IO[bytes]) -> None:
-    digest = name.removeprefix("artifacts/").replace("/", "")
-    if artifacts.is_sound(digest):
-        return
-    artifacts.discard(digest)  # the store would keep the corrupt one, since it goes by name
-    artifacts.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=artifacts.root, prefix=".part-") as copy:
-        while chunk := content.read(_CHUNK_BYTES):
-            copy.write(chunk)
-        copy.flush()
-        stored = artifacts.put(Path(copy.name), digest)
-    if stored.sha256 != digest:
-        raise DataError(f"the backup changed while it was read: {name}", "restore again with --force")

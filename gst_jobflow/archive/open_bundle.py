@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from gst_jobflow.archive.bundle_format import CHECKSUMS, CITATION, DOCUMENTS_NAMES, FILE_NAME, MANIFEST, README
+from gst_jobflow.archive.members import members_of
 from gst_jobflow.base.errors import DataError, InputError
 
 _WORDS = (MANIFEST, CHECKSUMS, README, CITATION)
@@ -68,7 +69,7 @@ class Bundle:
         self.path = path
 
     def members(self) -> Iterator[tuple[str, Content]]:
-        """Every member with its content, in the order that it has; what no bundle has is passed over.
+        """Yield every member with its content in stored order; other members are skipped.
 
         Raises
         ------
@@ -95,24 +96,21 @@ class Bundle:
 
     def _of_tar(self) -> Iterator[tuple[str, IO[bytes]]]:
         seen: set[str] = set()
-        with tarfile.open(self.path, "r:*") as tar:
-            while (entry := tar.next()) is not None:
-                name = _name_in_tar(entry.name)
-                if name is not None and not entry.isdir():
-                    if not entry.isreg() or entry.issparse():
-                        raise DataError(f"{self.path}: {entry.name[:200]} is not a plain file; nothing was read", FIX)
-                    content = tar.extractfile(entry)
-                    assert content is not None  # a plain file has content
-                    if not name.startswith("files/"):
-                        if name in seen:
-                            raise DataError(f"{self.path}: {name} is in it twice; nothing was read", FIX)
-                        seen.add(name)
-                    yield name, content
-                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every one, and there may be a million
+        for entry, content in members_of(self.path, "r:*"):
+            name = _name_in_tar(entry.name)
+            if name is None or entry.isdir():
+                continue
+            if content is None:
+                raise DataError(f"{self.path}: {entry.name[:200]} is not a plain file; nothing was read", FIX)
+            if name in seen:
+                raise DataError(f"{self.path}: {name} is in it twice; nothing was read", FIX)
+            if not name.startswith("files/"):
+                seen.add(name)
+            yield name, content
 
 
 def _name_in_tar(name: str) -> str | None:
-    """The name below the one folder that an archive may have put around a bundle; None for what no bundle has."""
+    """Return the name without the one folder around a bundle; None if no bundle has such a member."""
     name = name.removeprefix("./")
     if is_member(name):
         return name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gst_jobflow.archive.bundle_format import DOCUMENTS_NAMES, FILE_NAME, BundleManifest
+from gst_jobflow.archive.members import put_file
 from gst_jobflow.archive.newer import put_mutable
 from gst_jobflow.archive.open_bundle import FIX, Bundle, Content
 from gst_jobflow.archive.verify import verify
-from gst_jobflow.base.errors import DatabaseError, DataError
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS, Document
 from gst_jobflow.exporting.documents import LONGEST_LINE, from_line
 from gst_jobflow.store.check import file_fields, references_to_files
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 _BATCH_BYTES = 32 << 20
-_CHUNK_BYTES = 1 << 20
 _LISTED = 1000
 
 Progress = Callable[[str, int, int], None]
@@ -70,11 +69,11 @@ class BundleReport:
 
     @property
     def changed(self) -> int:
-        """Documents and files that are in the database now and were not before."""
+        """Count the documents and files that the import added or replaced."""
         return self.files["new"] + sum(taken.new + taken.replaced for taken in self.collections.values())
 
     def refuse(self, collection: str, reason: str) -> None:
-        """Note a document that does not go in."""
+        """Record a refused document."""
         self.collections[collection].refused += 1
         self.n_problems += 1
         if len(self.problems) < _LISTED:
@@ -84,7 +83,7 @@ class BundleReport:
 def import_bundle(
     results: Results | None, path: Path, *, dry_run: bool = False, progress: Progress | None = None
 ) -> BundleReport:
-    """Check a bundle, then put it in: files, then documents after those they name.
+    """Verify a bundle, then import its files and its documents, each after those it names.
 
     Nothing that is there is lost: immutable documents stay, structures gain tags, a converged label takes the place of
     a failed one, and a study, cycle or attempt is replaced by a state that is further on. An import that was cut off
@@ -136,30 +135,19 @@ class _Import:
 
     def files(self) -> None:
         """Put all files into the artifact store."""
+        assert self.results is not None  # a dry run puts no files in
         done = 0
         for name, content in self.bundle.members():
             if FILE_NAME.fullmatch(name):
-                self._put_file(name.removeprefix("files/").replace("/", ""), content)
+                digest = name.removeprefix("files/").replace("/", "")
+                new = put_file(self.results.artifacts, digest, content, self.bundle.path)
+                self.report.files["new" if new else "known"] += 1
                 done += 1
                 if self.progress:
                     self.progress("files", done, self.manifest.files.count)
 
-    def _put_file(self, digest: str, content: Content) -> None:
-        assert self.results is not None  # a dry run puts no files in
-        artifacts = self.results.artifacts
-        with tempfile.TemporaryDirectory(dir=_made(artifacts.root), prefix=".part-") as scratch:
-            copy = Path(scratch) / "copy"
-            size = _copy(content, copy)
-            there = artifacts.size_of(digest)
-            if there not in (None, size):
-                artifacts.discard(digest)  # it is corrupt, and the store goes by names
-            # one that is there already is put, too: that keeps it from being collected as garbage meanwhile
-            if artifacts.put(copy).sha256 != digest:
-                raise DataError(f"{self.bundle.path} changed while it was read: file {digest}", "import it again")
-            self.report.files["known" if there == size else "new"] += 1
-
     def documents(self) -> None:
-        """Put all documents in, collection by collection in their order, in whatever order an archive has them."""
+        """Import the documents collection by collection, whatever the order in the archive."""
         waiting = [name for name, collection in DOCUMENTS_NAMES.items() if collection in self.manifest.collections]
         while waiting:
             before = len(waiting)
@@ -207,7 +195,7 @@ class _Import:
             yield batch
 
     def _document(self, model: type[Document], line: bytes, where: str) -> Document:
-        """The document of a line, brought to this version, and checked by its model."""
+        """Upgrade the document of a line to this version and validate it."""
         values = upgrade_document(model.collection, from_line(line, where))
         try:
             document = model.model_validate(values)
@@ -220,7 +208,7 @@ class _Import:
         return document
 
     def _check_files(self, document: Document, values: dict[str, Any], where: str) -> None:
-        """A document goes in only when the files it names are there, or the bundle says that it leaves them out."""
+        """Raise DataError if a file of the document is neither stored nor left out by the bundle."""
         if self.results is None:
             return
         for key in file_fields(type(document)):
@@ -259,20 +247,3 @@ class _Import:
         taken.known += len(batch) - changed - len(refused)
         for error in refused.values():
             self.report.refuse("labels", error.message)
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise DatabaseError(f"{folder} cannot be made: {err.strerror}", "grant access there, then again") from err
-    return folder
-
-
-def _copy(content: Content, target: Path) -> int:
-    size = 0
-    with target.open("wb") as out:
-        while chunk := content.read(_CHUNK_BYTES):
-            out.write(chunk)
-            size += len(chunk)
-    return size

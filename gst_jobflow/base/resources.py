@@ -81,7 +81,7 @@ class Resources(StrictModel):
         return values
 
 
-def ask(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
+def request_resources(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
     """Make jobs of `flow` request `resources`; these win over the settings of their category.
 
     Parameters
@@ -108,10 +108,10 @@ def _jobs(flow: Flow | Job) -> Iterator[Job]:
         yield from _jobs(part)
 
 
-def ask_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:
+def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:
     """Make jobs request resources by category; None holds for all, and a category's own resources win over it."""
     for category in sorted(asked, key=lambda name: name is not None):
-        ask(flow, asked[category], category)
+        request_resources(flow, asked[category], category)
 
 
 def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str | None, Resources]:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.store.check import check_files, check_stored
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.files.garbage import collect
+from gst_jobflow.store.files.references import References, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +23,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 app = typer.Typer(no_args_is_help=True, help="List, check and clean up the files that documents name.")
 
@@ -26,9 +31,6 @@ _UNNAMED = "(nothing)"
 
 
 def _open() -> tuple[Project, Database, ArtifactStore]:
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-
     project = open_project()
     database = connect(project)
     return project, database, ArtifactStore(project.artifacts_dir)
@@ -42,8 +44,6 @@ def seconds(text: str) -> float:
     InputError
         It is none.
     """
-    from gst_jobflow.base.errors import InputError
-
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
         raise InputError(f"'{text}' is no time", "a number with s, m, h, d or w, for example 7d")
@@ -55,10 +55,10 @@ def seconds(text: str) -> float:
 @app.command("list")
 def list_files(
     unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only those that nothing names.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Show at most this many; 0: all.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List stored files: hash, size, when they were put, and what kinds of documents name them."""
+    """List stored files: hash, size, time, and the kinds of documents that name them."""
     project, database, artifacts = _open()
     rows: list[dict[str, Any]] = []
     more = False
@@ -82,8 +82,6 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-    from gst_jobflow.store.files.references import References, look
-
     with References() as references:
         look(project, database, references)
         for file in artifacts.stored():
@@ -109,7 +107,7 @@ def _size(size_bytes: float) -> str:
 
 @app.command()
 def du(as_json: JsonOption = False) -> None:
-    """Say how much room the files take, by the kinds of documents that name them."""
+    """Show how much space the files take, by the kinds of documents that name them."""
     project, database, artifacts = _open()
     sums: dict[str, dict[str, int]] = {}
     total = {"files": 0, "size_bytes": 0}
@@ -132,9 +130,7 @@ def du(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(as_json: JsonOption = False) -> None:
-    """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check_files, check_stored
-
+    """Hash every file and check that no document misses one; exits 0 if clean, else 1."""
     _, database, artifacts = _open()
     findings = [*check_files(database, artifacts), *check_stored(artifacts)]
     if as_json:
@@ -149,20 +145,20 @@ def check(as_json: JsonOption = False) -> None:
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    older_than: Annotated[
-        str, typer.Option("--older-than", help="Leave files alone that were put within this time.")
-    ] = "7d",
-    grace: Annotated[str, typer.Option("--grace", help="How long files lie in the trash before they go.")] = "1d",
-    force: Annotated[bool, typer.Option("--force", help="Although the database names none of the files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", help="Keep files stored within this time.")] = "7d",
+    grace: Annotated[
+        str, typer.Option("--grace", help="How long files stay in the trash before they are deleted.")
+    ] = "1d",
+    force: Annotated[
+        bool, typer.Option("--force", help="Collect even if the database names none of the files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no document and no manifest names; safe beside running jobs.
 
-    They go to the trash first, and a later run deletes them from there if nobody has missed them.
+    They go to the trash first; a later run deletes them there if nothing needs them.
     """
-    from gst_jobflow.store.files.garbage import collect
-
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
     tell = (lambda _: None) if as_json else say

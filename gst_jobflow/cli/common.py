@@ -8,15 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, find_project
 
 if TYPE_CHECKING:
+    from gst_jobflow.base.resources import Resources
     from gst_jobflow.base.settings import Project
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
@@ -27,13 +31,27 @@ IterationOption = Annotated[
     int, typer.Option("--iteration", min=0, help="Iteration of the training protocol that they belong to.")
 ]
 
-_chosen: dict[str, Any] = {"project": None, "overrides": {}}
+
+@dataclass(frozen=True)
+class Choice:
+    """Options that stand before a command: `gst --project --set`, and `gst submit --ask`."""
+
+    project: Path | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str | None, Resources] = field(default_factory=dict)
 
 
-def choose_project(folder: Path | None, assignments: Sequence[str]) -> None:
-    """Remember the global options `--project` and `--set`."""
-    _chosen["project"] = folder
-    _chosen["overrides"] = parse_assignments(assignments)
+_choice: ContextVar[Choice] = ContextVar("choice", default=Choice())  # noqa: B039  # frozen
+
+
+def choose(**values: Any) -> None:
+    """Record options that stand before the command."""
+    _choice.set(replace(_choice.get(), **values))
+
+
+def chosen() -> Choice:
+    """Return the options that stand before the command."""
+    return _choice.get()
 
 
 def parse_yaml(text: str) -> Any:
@@ -64,8 +82,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     import yaml
 
-    from gst_jobflow.base.errors import InputError
-
     try:
         content = parse_yaml(file.read_text())
     except OSError as err:
@@ -82,8 +98,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
 def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Turn `["mongo.port=30000"]` into `{"mongo": {"port": 30000}}`; values are YAML."""
     import yaml
-
-    from gst_jobflow.base.errors import InputError
 
     nested: dict[str, Any] = {}
     for assignment in assignments:
@@ -107,16 +121,12 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
 
 def check_name(name: str) -> None:
     """Refuse a name that nothing could be found by."""
-    from gst_jobflow.base.errors import InputError
-
     if not name.strip():
         raise InputError("the name is empty", "give one to find it by")
 
 
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Read `2x2x2`."""
-    from gst_jobflow.base.errors import InputError
-
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
@@ -125,10 +135,8 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
 
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
-    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
-
-    if _chosen["project"] is not None:
-        return _chosen["project"]
+    if (folder := chosen().project) is not None:
+        return folder
     if os.environ.get(PROJECT_VARIABLE):
         return Path(os.environ[PROJECT_VARIABLE])
     here = Path.cwd()
@@ -147,11 +155,10 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
-    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
-
-    project = find_project(folder or _chosen["project"], _chosen["overrides"])
+    choice = chosen()
+    project = find_project(folder or choice.project, choice.overrides)
     os.environ[PROJECT_VARIABLE] = str(project.root)
-    _export(_chosen["overrides"], ENV_PREFIX)
+    _export(choice.overrides, ENV_PREFIX)
     return project
 
 

@@ -8,12 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.datasets import (
+    DatasetSpec,
+    SplitSpec,
+    create_dataset,
+    describe_dataset,
+    diff_datasets,
+    find_dataset,
+    fraction_datasets,
+    load_members,
+    near_duplicates,
+    read_members,
+    reweight,
+    split_by_query,
+    split_dataset,
+    split_in_folds,
+)
+from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, changes
+from gst_jobflow.datasets.select import fingerprints
+from gst_jobflow.documents import ConfigType
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from gst_jobflow.datasets import Made
     from gst_jobflow.documents import Dataset
-    from gst_jobflow.store import Results
 
 app = typer.Typer(
     no_args_is_help=True, help="Datasets: which labels a potential is fitted to, how they are split and weighted."
@@ -68,10 +90,6 @@ def create(
 
     Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.datasets import DatasetSpec, create_dataset, find_dataset
-    from gst_jobflow.store import Results
-
     check_name(name)
     energies: Any = reference_energies
     if reference_energies not in ("least-squares", "free-atoms"):
@@ -116,11 +134,6 @@ def split(
 
     Example: gst dataset split iter-1 --test-where config_type=aimd
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.datasets import SplitSpec, find_dataset, split_by_query, split_dataset, split_in_folds
-    from gst_jobflow.store import Results
-
     if sum(way is not None for way in (test_fraction, test_where, kfold)) != 1:
         raise InputError("how is it to be split?", "give one of --test-fraction, --test-where and --kfold")
     if test_where is not None and seed:
@@ -150,9 +163,6 @@ def weights(
 
     Example: gst dataset weights iter-1 aimd=2 hard_sphere=0.5
     """
-    from gst_jobflow.datasets import find_dataset, reweight
-    from gst_jobflow.store import Results
-
     new = _numbers(",".join(assignments), "weights", "aimd=2 hard_sphere=0.5")
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
@@ -173,11 +183,6 @@ def fractions(
     Example: gst dataset fractions iter-1 --of hard_sphere,rss --keep 1,0.5,0.25,0
     """
     from typing import get_args
-
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.datasets import find_dataset, fraction_datasets
-    from gst_jobflow.documents import ConfigType
-    from gst_jobflow.store import Results
 
     kinds = [kind.strip() for kind in of.split(",")]
     if unknown := [kind for kind in kinds if kind not in get_args(ConfigType)]:
@@ -201,9 +206,6 @@ def show(
 
     Example: gst dataset show iter-1
     """
-    from gst_jobflow.datasets import describe_dataset, find_dataset, read_members
-    from gst_jobflow.store import Results
-
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
     if members:
@@ -242,9 +244,6 @@ def diff(
     Example: gst dataset diff iter-0 iter-1
     """
     from dataclasses import asdict
-
-    from gst_jobflow.datasets import diff_datasets, find_dataset
-    from gst_jobflow.store import Results
 
     results = Results.open(open_project())
     one, other = find_dataset(results, first), find_dataset(results, second)
@@ -288,9 +287,6 @@ def duplicates(
 
     Example: gst dataset duplicates iter-1 --tolerance 0.02
     """
-    from gst_jobflow.datasets import find_dataset, load_members, near_duplicates
-    from gst_jobflow.store import Results
-
     results = Results.open(open_project())
     found = find_dataset(results, dataset)
     table = load_members(results, found)
@@ -319,10 +315,6 @@ def duplicates(
 
 def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
     """The method that was asked for, or the only one that there is."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.datasets.select import fingerprints
-    from gst_jobflow.labelling.method import Method
-
     if given is not None and name is not None:
         raise InputError("--fingerprint and --method-name say the same thing twice", "give one of them")
     if name is not None:
@@ -342,8 +334,6 @@ def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
 
 def _numbers(text: str, option: str, example: str) -> dict[str, float]:
     """`a=1,b=2` as numbers; twice the same name is refused."""
-    from gst_jobflow.base.errors import InputError
-
     numbers: dict[str, float] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):
         key, sign, value = part.partition("=")
@@ -434,8 +424,6 @@ def _print_members(members: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 def _print_changes(results: Results, first: Dataset, second: Dataset, as_json: bool) -> None:
     import json
-
-    from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, changes
 
     signs = {ONLY_FIRST: "-", ONLY_SECOND: "+", MOVED: "~"}
     for what, before, after in changes(results.artifacts, first, second):

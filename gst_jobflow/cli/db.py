@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.archive.backup import backup as write
+from gst_jobflow.archive.backup import restore as read
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.address import connection
+from gst_jobflow.store.check import check as find
+from gst_jobflow.store.check import check_attempts
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.driver_errors import explain
+from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.backup import BackupManifest
@@ -35,8 +46,6 @@ TakeOver = Annotated[
 @app.command()
 def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
     """Start the database if it does not run, and prepare it; safe to repeat."""
-    from gst_jobflow.launch.services import LocalMongod
-
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
     if not no_migrate:
@@ -51,8 +60,6 @@ def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: Json
 @app.command()
 def down(as_json: JsonOption = False) -> None:
     """Stop the database that `gst db up` started; the data is kept. External ones are left alone."""
-    from gst_jobflow.launch.services import LocalMongod
-
     status = LocalMongod(open_project()).down()
     status.problem = ""
     _show(status, as_json)
@@ -61,8 +68,6 @@ def down(as_json: JsonOption = False) -> None:
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Say whether the database runs and how much it holds; exits 0 when it runs, 1 when not."""
-    from gst_jobflow.launch.services import LocalMongod
-
     found = LocalMongod(open_project()).status()
     _show(found, as_json)
     if not found.running:
@@ -71,12 +76,10 @@ def status(as_json: JsonOption = False) -> None:
 
 @app.command()
 def migrate(as_json: JsonOption = False) -> None:
-    """Bring documents, collections, validators and indexes to this version; changes nothing when they are.
+    """Migrate documents, collections, validators and indexes to this version; repeating it changes nothing.
 
-    Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
+    After a kill, run it again: it continues. Jobs are refused until it has finished.
     """
-    from gst_jobflow.store.schema.migrate import migrate as apply
-
     project = open_project()
     with _explained(project):
         changed = apply(project, tell=say)
@@ -89,18 +92,14 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also hash every file, and hold every document against its schema and model.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also hash every file and validate every document.")] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="First mend what is safe: indexes, validators, attempts whose process died."),
+        typer.Option("--repair", help="First repair what is safe: indexes, validators, attempts whose process died."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
-    from gst_jobflow.store.check import check as find
-
+    """Find dangling references, missing files and other damage; exits 0 if clean, else 1."""
     project = open_project()
     with _explained(project):
         repaired = _repair(project) if repair else []
@@ -115,8 +114,6 @@ def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a way out."""
     from pymongo.errors import PyMongoError
 
-    from gst_jobflow.store.connect import connection, explain
-
     try:
         with disk_in_words():
             yield
@@ -127,11 +124,6 @@ def _explained(project: Project) -> Iterator[None]:
 
 def _repair(project: Project) -> list[str]:
     """Mend what is safe; what was done."""
-    from gst_jobflow.launch.recover import recover
-    from gst_jobflow.store.check import check_attempts
-    from gst_jobflow.store.connect import connect
-    from gst_jobflow.store.schema.migrate import migrate as apply
-
     done = apply(project)
     database = connect(project)
     lost = list(check_attempts(database))
@@ -165,18 +157,17 @@ def _stream_text(repaired: list[str], findings: Iterable[Finding]) -> int:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The tar to write; it must not be there yet.")],
+    file: Annotated[Path, typer.Argument(help="The tar to write; it must not exist yet.")],
     no_files: Annotated[
         bool, typer.Option("--no-files", help="Leave out the files (potentials, member lists, …): documents only.")
     ] = False,
     while_running: Annotated[
-        bool, typer.Option("--while-running", help="Although jobs run, whose state is then of different moments.")
+        bool,
+        typer.Option("--while-running", help="Allow running jobs; their state in the backup is then inconsistent."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
-    from gst_jobflow.archive.backup import backup as write
-
     project = open_project()
     with _explained(project):
         manifest = write(project, file.absolute(), files=not no_files, while_running=while_running)
@@ -190,16 +181,11 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Also into a database that holds documents: these are dropped.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Drop the documents that the database holds.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a backup into this project's database and files; it is checked before anything is touched."""
-    from gst_jobflow.archive.backup import restore as read
-    from gst_jobflow.base.errors import InputError
-
+    """Restore a backup into this project; it is verified before anything is changed."""
     project = open_project()
 
     def confirm(held: int) -> None:

@@ -7,12 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.cli.common import chosen_project, open_project, print_table, say
+from gst_jobflow.cli.init import make_project
+from gst_jobflow.documents import Study
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.flows.demo import DemoMaker, DemoPlan
+from gst_jobflow.flows.details import detail
+from gst_jobflow.flows.presets import demo_backend, demo_plan
+from gst_jobflow.flows.study import page_of
+from gst_jobflow.launch.progress import Progress, durations
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.launch.status import status
+from gst_jobflow.launch.workers import Workers, default_workers, wait
+from gst_jobflow.launch.workflow import submit
+from gst_jobflow.store import Results
+from gst_jobflow.store.schema.migrate import migrate
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
 
 
 def command(
@@ -33,13 +48,12 @@ def command(
         bool, typer.Option("--submit-only", help="Run nothing here: gst launch --queue or qlaunch does, on nodes.")
     ] = False,
 ) -> None:
-    """Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page.
+    """Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.
 
-    Real programs, on this machine, results in the project's MongoDB. Killed or interrupted, the same command goes on
-    where it was. Labels by tblite show the plumbing, not the physics of GST.
+    Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page. The
+    programs are real, run on this machine, and put results into the project's MongoDB. After a kill or interrupt the
+    same command continues. Labels by tblite show the plumbing, not the physics of GST.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-
     for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
         if value is not None and value not in known:
             raise InputError(f"{what} {value}", nearest(value, known))
@@ -54,10 +68,6 @@ def command(
 
 def _prepare(directory: Path | None) -> Project:
     """Project folder and running database; made where they are not."""
-    from gst_jobflow.cli.init import make_project
-    from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.schema.migrate import migrate
-
     if directory is None:
         directory = chosen_project() or Path("demo")
     if not (directory / "gst.yaml").is_file():
@@ -82,9 +92,6 @@ def _found_or_begun(project: Project, results: Results, labels: str | None, size
 
 def _submit(project: Project, labels: str | None, size: str | None, new: bool) -> None:
     """Leave the rest to whoever runs fireworks."""
-    from gst_jobflow.flows.study import page_of
-    from gst_jobflow.store import Results
-
     study = _found_or_begun(project, Results.open(project), labels, size, new)
     typer.echo(f"the page, in the end: {page_of(project.root, study)}")
     queue = " --queue" if project.settings.profile != "laptop" else ""
@@ -92,10 +99,6 @@ def _submit(project: Project, labels: str | None, size: str | None, new: bool) -
 
 
 def _run(project: Project, labels: str | None, size: str | None, workers: int | None, new: bool) -> None:
-    from gst_jobflow.flows.study import page_of
-    from gst_jobflow.launch.status import status
-    from gst_jobflow.store import Results
-
     results = Results.open(project)
     study = _found_or_begun(project, results, labels, size, new)
     fw_ids = _workflow_ids(results, study)
@@ -115,8 +118,6 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
 
 def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
     """Refuse to go on with a demo that is another than the one asked for."""
-    from gst_jobflow.base.errors import InputError
-
     for option, wanted in (("labels", labels), ("size", size)):
         if wanted is not None and study.plan.get(option) != wanted:
             raise InputError(
@@ -126,8 +127,6 @@ def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
 
 
 def _latest(results: Results) -> Study | None:
-    from gst_jobflow.documents import Study
-
     return next(results.find(Study, {"kind": "demo"}, sort=[("created_at", -1)]), None)
 
 
@@ -138,10 +137,6 @@ def _workflow_ids(results: Results, study: Study) -> list[int]:
 
 
 def _begin(project: Project, results: Results, study: Study | None, labels: str, size: str) -> Study:
-    from gst_jobflow.flows.demo import DemoMaker, DemoPlan
-    from gst_jobflow.flows.presets import demo_backend, demo_plan
-    from gst_jobflow.launch.workflow import submit
-
     if study is None:
         maker = DemoMaker(demo_plan(size, labels))
         results.add(maker.study())
@@ -156,19 +151,11 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
 
 def _check_programs(project: Project) -> None:
     """Find LAMMPS and pacemaker before minutes are spent on labels."""
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-
     lammps_engine(project.settings)
     pacemaker_runner(project.settings)
 
 
 def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:
-    from gst_jobflow.flows.details import detail
-    from gst_jobflow.launch.progress import Progress
-    from gst_jobflow.launch.recover import recover
-    from gst_jobflow.launch.workers import Workers, default_workers, wait
-
     for item in recover(project, failed=True):
         say(str(item))
     progress = Progress(results.database, fw_ids, detail)
@@ -177,8 +164,6 @@ def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int |
 
 
 def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:
-    from gst_jobflow.launch.progress import durations
-
     rows: list[list[Any]] = [
         [name, f"{seconds:.0f}", number] for name, seconds, number in durations(results.database, fw_ids)
     ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import (
     JsonOption,
     TagOption,
@@ -19,11 +21,35 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.devices.cell import (
+    CrossPointSpec,
+    MushroomSpec,
+    barrier_tiling,
+    build_device,
+    check_cutoff,
+    device_counts,
+)
+from gst_jobflow.devices.cell.crystal import motif_of
+from gst_jobflow.devices.cell.files import check_room, layer_dicts, write_device
+from gst_jobflow.devices.cell.replicate import column_of, write_replicated
+from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING, hard_sphere_barrier, read_barrier
+from gst_jobflow.devices.cell_maker import (
+    DeviceCellMaker,
+    check_potential,
+    check_stored,
+    melt_quench_stages,
+    store_cell,
+)
+from gst_jobflow.devices.restart import write_restart
+from gst_jobflow.documents import Potential
+from gst_jobflow.launch.workflow import submit
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
 
 app = typer.Typer(
     no_args_is_help=True, help="Device cells with a frozen amorphous barrier; by default the paper's, atom by atom."
@@ -38,7 +64,10 @@ Size = Annotated[
 ]
 Thickness = Annotated[float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")]
 Density = Annotated[float, typer.Option("--barrier-density", help="g/cm3 of the barrier.")]
-Contact = Annotated[float, typer.Option("--min-contact", help="Å: smallest distance across seams.")]
+Contact = Annotated[
+    float | None,
+    typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
+]
 Barrier = Annotated[
     str | None,
     typer.Option(
@@ -81,7 +110,7 @@ def cross_point(
     cut: Annotated[str, typer.Option(help="block: whole van der Waals blocks; layer: between any layers.")] = "block",
     disorder: Annotated[bool, typer.Option("--disorder", help="Mixed cations in the trigonal crystal.")] = False,
     lattice_scale: Annotated[float, typer.Option(help="Lattice parameters relative to the measured ones.")] = 1.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -98,9 +127,6 @@ def cross_point(
 
     Example: gst structures device cross-point --repeat 12x7x4 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.devices.cell import CrossPointSpec
-
     values = {
         "formula": formula,
         "barrier_density_g_cm3": barrier_density,
@@ -108,7 +134,7 @@ def cross_point(
         "cut": cut,
         "disorder": disorder,
         "lattice_scale": lattice_scale,
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(
@@ -142,7 +168,7 @@ def mushroom(
         float | None, typer.Option(help="Å along x that the bottom electrode touches; by default a fifth of the cell.")
     ] = None,
     electrode_height: Annotated[float, typer.Option(help="Å up to which atoms belong to the contact.")] = 10.0,
-    min_contact: Contact = 2.5,
+    min_contact: Contact = None,
     barrier: Barrier = None,
     potential: PotentialOption = None,
     melt_quench: MeltQuench = "2000,10,50",
@@ -161,15 +187,12 @@ def mushroom(
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.devices.cell import MushroomSpec
-
     values = {
         "formula": formula,
         "barrier_density_g_cm3": barrier_density,
         "lattice_A": lattice,
         "electrode": {"width_A": electrode_width, "height_A": electrode_height},
-        "min_contact_A": min_contact,
+        **({} if min_contact is None else {"min_contact_A": min_contact}),
         "seed": seed,
     }
     spec = checked(MushroomSpec, {**_paper(MushroomSpec), **_sized(barrier_thickness, repeat), **values})
@@ -207,8 +230,6 @@ class _Request:
 
     def carry_out(self) -> None:
         """Submit the melt-quench, or make the cell now."""
-        from gst_jobflow.base.errors import InputError
-
         self._check()
         if self.potential is not None:
             self._submit(self.potential)
@@ -218,8 +239,6 @@ class _Request:
                 "what is the barrier made of?",
                 "--potential ID melts and quenches it, --barrier takes a file, a structure id or hard-sphere",
             )
-        from gst_jobflow.devices.cell import check_cutoff
-        from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING
 
         check_cutoff(self.spec, self.cutoff_A)
         if self.output is not None:
@@ -235,8 +254,6 @@ class _Request:
             _show(made)
 
     def _check(self) -> None:
-        from gst_jobflow.base.errors import InputError, nearest
-
         if self.format not in ("data", "replicate"):
             raise InputError(f"no format '{self.format}'", nearest(self.format, ["data", "replicate"]))
         if self.potential is not None and self.barrier is not None:
@@ -252,18 +269,11 @@ class _Request:
             )
 
     def _check_room(self, output: Path) -> None:
-        from gst_jobflow.devices.cell import device_counts
-        from gst_jobflow.devices.cell.files import check_room
-        from gst_jobflow.devices.cell.replicate import column_of
-
         spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
         """The amorphous material, and what it is in words."""
-        from gst_jobflow.devices.cell.replicate import column_of
-        from gst_jobflow.devices.cell.source import HARD_SPHERE, hard_sphere_barrier, read_barrier
-
         if barrier == HARD_SPHERE:
             spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
             return hard_sphere_barrier(spec), HARD_SPHERE
@@ -275,10 +285,6 @@ class _Request:
         return [element.strip() for element in self.elements.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
-        from gst_jobflow.devices.cell.files import layer_dicts, write_device
-        from gst_jobflow.devices.cell.replicate import write_replicated
-        from gst_jobflow.devices.restart import write_restart
-
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:
             if self.format == "replicate":
@@ -301,11 +307,6 @@ class _Request:
         }
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
-        from gst_jobflow.devices.cell import build_device
-        from gst_jobflow.devices.cell.files import layer_dicts
-        from gst_jobflow.devices.cell_maker import check_stored, store_cell
-        from gst_jobflow.store import Results
-
         check_stored(self.spec)
         results = Results.open(open_project())
         device = build_device(self.spec, block)
@@ -319,13 +320,6 @@ class _Request:
         }
 
     def _submit(self, which: str) -> None:
-        from gst_jobflow.devices.cell import barrier_tiling, device_counts
-        from gst_jobflow.devices.cell_maker import DeviceCellMaker, check_potential, check_stored
-        from gst_jobflow.documents import Potential
-        from gst_jobflow.launch.workflow import submit
-        from gst_jobflow.store import Results
-        from gst_jobflow.store.lineage import locate
-
         project = open_project()
         results = Results.open(project)
         potential = results.get(Potential, locate(results.database, which, "potentials")[1])
@@ -351,10 +345,6 @@ class _Request:
 
 
 def _from_database(barrier: str) -> Atoms:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.atoms import load_atoms
-
     if chosen_project() is None:
         raise InputError(
             f"--barrier {barrier}: no such file, and no project whose database could hold it",
@@ -364,9 +354,6 @@ def _from_database(barrier: str) -> Atoms:
 
 
 def _stages(text: str) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.devices.cell_maker import melt_quench_stages
-
     try:
         melt_K, melt_ps, quench_ps = (float(part) for part in text.split(","))
         return melt_quench_stages(melt_K, melt_ps, quench_ps)
@@ -391,9 +378,6 @@ def _sized(barrier_thickness: float | None, repeat: str | None) -> dict[str, Any
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:
     """The specification with as many cells as come nearest to a size in nm."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.devices.cell.crystal import motif_of
-
     if size is None:
         return spec
     if repeat is not None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.launch.doctor import can_run, checks
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -30,8 +32,6 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Check every part by using it; exits 1 when something that the profile needs is missing."""
-    from gst_jobflow.launch.doctor import can_run, checks
-
     project = _project()
     chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
     found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
@@ -46,8 +46,6 @@ def command(
 
 def _project() -> Project | None:
     """Return the project if we are in one; a broken one is an error, none is not."""
-    from gst_jobflow.base.errors import InputError
-
     try:
         return open_project()
     except InputError as err:

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.report import find
+from gst_jobflow.datasets.change import find_dataset
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.evaluation.evaluate import evaluate
+from gst_jobflow.evaluation.labels import of_dataset, of_query
+from gst_jobflow.report.pages.study import build_study_page, check_place
+from gst_jobflow.report.words import file_name
+from gst_jobflow.store import Results
 
 SPLITS = ("test", "train", "all")
 
@@ -28,20 +38,11 @@ def command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Errors of potentials by config type, composition, iteration and closest contact, and speed: a table and a page.
+    """Measure errors and speed of potentials: a table and a page, by config type, composition and more.
 
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
-    from gst_jobflow.base.cores import cores
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.cli.report import find
-    from gst_jobflow.documents import Potential
-    from gst_jobflow.evaluation.evaluate import evaluate
-    from gst_jobflow.report.pages.study import build_study_page, check_place
-    from gst_jobflow.report.words import file_name
-    from gst_jobflow.store import Results
-
     if split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))
     if where and dataset:
@@ -81,10 +82,6 @@ def command(
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Dataset
-    from gst_jobflow.evaluation.labels import of_dataset, of_query
-
     if where:
         return of_query(results, where)
     if dataset is None:
@@ -92,7 +89,6 @@ def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any
         if len(ids) != 1 or None in ids:
             raise InputError("on which labels?", "give --dataset or --where: these potentials do not share a dataset")
         return of_dataset(results, results.get(Dataset, next(iter(ids))), split)
-    from gst_jobflow.datasets.change import find_dataset
 
     return of_dataset(results, find_dataset(results, dataset), split)
 

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
+from gst_jobflow.archive.bundle_format import Citation
+from gst_jobflow.archive.readme import NO_LICENCE
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.datasets.members import SPLITS
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.exporting.formats import export_dataset, format_of
+from gst_jobflow.exporting.potential import export_potential, potential_files
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.bundle import Plan
-    from gst_jobflow.archive.bundle_format import BundleManifest, Citation
-    from gst_jobflow.store import Results
+    from gst_jobflow.archive.bundle_format import BundleManifest
 
 app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
 
@@ -55,10 +64,6 @@ def dataset(
 
     Example: gst export dataset iter-1 -o train.extxyz --split train
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Dataset
-    from gst_jobflow.exporting.formats import export_dataset, format_of
-
     said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
         if split is not None:
@@ -109,11 +114,6 @@ def potential(
 
     Example: gst export potential 8c01d2 -o GST-ACE
     """
-    from gst_jobflow.archive.bundle import kind_of_target
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.documents import Potential
-    from gst_jobflow.exporting.potential import export_potential, potential_files
-
     said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
         _bundle("potentials", id, output, said, force, allow_missing, dry_run, as_json)
@@ -204,8 +204,6 @@ def everything(
 
 
 def _citation(title: str, authors: str, licence: str, doi: str, citation: str, description: str) -> Citation:
-    from gst_jobflow.archive.bundle_format import Citation
-
     names = [name.strip() for name in authors.split(";") if name.strip()]
     values = {"title": title, "licence": licence, "doi": doi, "citation": citation, "description": description}
     return Citation(authors=names, **{key: value.strip() for key, value in values.items()})
@@ -213,8 +211,6 @@ def _citation(title: str, authors: str, licence: str, doi: str, citation: str, d
 
 def _no_words(said: Citation, allow_missing: bool) -> None:
     """Only bundles have a place for what the depositor says; leaving it out silently would be a surprise."""
-    from gst_jobflow.base.errors import InputError
-
     given = [name for name, value in said.model_dump().items() if value]
     if given or allow_missing:
         name = given[0] if given else "allow-missing"
@@ -222,22 +218,15 @@ def _no_words(said: Citation, allow_missing: bool) -> None:
 
 
 def _check_split(split: str | None) -> None:
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.datasets.members import SPLITS
-
     if split is not None and split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))
 
 
 def _results() -> Results:
-    from gst_jobflow.store import Results
-
     return Results.open(open_project())
 
 
 def _found(results: Results, collection: str, text: str) -> str:
-    from gst_jobflow.store.lineage import locate
-
     return locate(results.database, text, collection)[1]
 
 
@@ -252,9 +241,6 @@ def _bundle(
     as_json: bool,
 ) -> None:
     import tempfile
-
-    from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
-    from gst_jobflow.archive.readme import NO_LICENCE
 
     kind_of_target(output)
     results = _results()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.cli.common import parse_yaml
+from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
+from gst_jobflow.fitting.grace import GraceConfig
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gst_jobflow.documents import Potential
-    from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.fitting.grace import GraceConfig
 
 _DEFAULT_PRESET = "small"
 _WIDTH = 110
@@ -38,10 +42,6 @@ def fit_config(
     InputError
         An unknown preset, field or value; the nearest known name is said.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.base.strict import checked, merged
-    from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
-
     if parent is not None and parent.kind != "ace":
         raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
     if preset is None and parent is not None and parent.config:
@@ -78,8 +78,6 @@ def is_grace(
     InputError
         An unknown model, or an option that is of ACE fits only.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-
     if model not in MODELS:
         raise InputError(f"no model '{model}'", nearest(model, MODELS))
     given = {
@@ -101,9 +99,6 @@ def grace_config(
     elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
 ) -> GraceConfig:
     """As :func:`fit_config`, of a GRACE/FS fit."""
-    from gst_jobflow.base.strict import checked, merged
-    from gst_jobflow.fitting.grace import GraceConfig
-
     content, file = values
     found = merged(merged(GraceConfig(elements=elements).model_dump(), content), options)
     return checked(GraceConfig, found, file or ("--option" if options else ""))
@@ -118,9 +113,6 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
         A text is not FIELD=VALUES.
     """
     import yaml
-
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.cli.common import parse_yaml
 
     found: dict[str, list[Any]] = {}
     for text in texts:

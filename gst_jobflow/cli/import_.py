@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.archive.read_bundle import import_bundle
+from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.cli.common import (
     JsonOption,
     check_name,
@@ -18,6 +20,9 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.importing.potential import PotentialImport, import_potential
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.read_bundle import BundleReport
@@ -35,9 +40,6 @@ def bundle(
 
     Exits 1 when a label was refused because the database has one of another energy.
     """
-    from gst_jobflow.archive.read_bundle import import_bundle
-    from gst_jobflow.store import Results
-
     results = None if dry_run else Results.open(open_project())
     with disk_in_words(), progress_line() as line:
         report = import_bundle(results, path, dry_run=dry_run, progress=line)
@@ -63,11 +65,6 @@ def potential(
 
     Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
     """
-    from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.importing.potential import PotentialImport, import_potential
-    from gst_jobflow.store import Results
-
     check_name(name)
     project = open_project()
     try:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, say
+from gst_jobflow.store import Results, ingest
+from gst_jobflow.store.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from gst_jobflow.store.ingest import IngestProgress
@@ -28,8 +31,6 @@ def command(
 
     Doing it again changes nothing, and several may run at once. Exits 1 when an entry could not be put in.
     """
-    from gst_jobflow.store import Results, ingest
-
     project = open_project()
     for folder in directories or []:
         _check_folder(folder)
@@ -51,14 +52,10 @@ def command(
 
 
 def _manifest_name() -> str:
-    from gst_jobflow.store.manifest import MANIFEST_NAME
-
     return MANIFEST_NAME
 
 
 def _check_folder(folder: Path) -> None:
-    from gst_jobflow.base.errors import InputError, nearest
-
     if folder.is_dir():
         return
     fix = "name the launch folders, or none for all runs of the project"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import PROJECT_FILE, Project
 from gst_jobflow.cli.common import say
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
+from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.services import make_credentials
+from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
 
 _SETTINGS = """\
 # Settings of this project. Every key is optional; unknown keys are refused.
@@ -97,9 +99,6 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="In an existing project: write fw_configs/ anew.")] = False,
 ) -> None:
     """Make a project: a folder with settings, private state, and what FireWorks reads."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.settings import PROJECT_FILE, Project
-
     folder = folder.expanduser().absolute()
     exists = (folder / PROJECT_FILE).exists()
     if exists and not force:
@@ -128,8 +127,6 @@ def command(
 
 def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:
     """Refuse options that an existing project would not heed: its settings say something else."""
-    from gst_jobflow.base.errors import InputError
-
     for option, wanted, key, said in (
         ("--profile", profile, "profile", project.settings.profile),
         ("--name", name, "mongo.database", project.settings.mongo.database),
@@ -152,8 +149,6 @@ def make_project(
     folder: Path, profile: str, database: str, uri: str | None = None, artifacts_dir: Path | None = None
 ) -> tuple[Project, list[Path]]:
     """Make a project where there is none, and say which configs were written; `uri` is of an external MongoDB."""
-    from gst_jobflow.base.settings import Project
-
     _make(folder, profile, database, artifacts_dir)
     project = Project(folder)
     return project, _configure(project, uri)
@@ -162,9 +157,6 @@ def make_project(
 def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None) -> None:
     import json
     import re
-
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.settings import PROJECT_FILE
 
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,38}", database):
         raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
@@ -184,10 +176,6 @@ def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None)
 
 
 def _configure(project: Project, uri: str | None) -> list[Path]:
-    from gst_jobflow.launch.configs import write_configs
-    from gst_jobflow.launch.services import make_credentials
-    from gst_jobflow.store.connect import credentials_file, external_uri, uri_file
-
     project.private_dir.mkdir(mode=0o700, exist_ok=True)
     project.private_dir.chmod(0o700)
     if uri is not None:
@@ -203,8 +191,6 @@ def _configure(project: Project, uri: str | None) -> list[Path]:
 
 def _external_uri(file: Path | None) -> str | None:
     """Return the URI that the user gives by file or variable; what is no MongoDB URI is refused, unseen."""
-    from gst_jobflow.base.errors import InputError
-
     if file is not None:
         try:
             uri = file.read_text().strip()
@@ -222,8 +208,6 @@ def _external_uri(file: Path | None) -> str | None:
 
 
 def _next_steps(project: Project, new: bool) -> None:
-    from gst_jobflow.store.connect import connection
-
     where = connection(project)
     profile = project.settings.profile
     say(f"{'made' if new else 'refreshed'} project {project.root} (profile {profile})")

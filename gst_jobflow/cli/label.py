@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.report.label_data import collect_labels
+from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_rows, state_rows
+from gst_jobflow.report.pages.study import check_place
+from gst_jobflow.store import Results
 
 app = typer.Typer(no_args_is_help=True, help="Labels: how good they are, and how methods differ.")
 
@@ -43,11 +47,6 @@ def report(
 
     Example: gst label report -w tags=iter-0 --reference vasp
     """
-    from gst_jobflow.report.label_data import collect_labels
-    from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_rows, state_rows
-    from gst_jobflow.report.pages.study import check_place
-    from gst_jobflow.store import Results
-
     project = open_project()
     target = output or project.root / "reports" / "labels.html"
     check_place(target)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.flows.details import detail
+from gst_jobflow.launch.progress import Progress
+from gst_jobflow.launch.queue import QueueLauncher
+from gst_jobflow.launch.recover import recover
+from gst_jobflow.launch.status import status
+from gst_jobflow.launch.workers import Workers, default_workers, wait
+from gst_jobflow.store.connect import connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -30,8 +38,6 @@ def command(
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand. With
     --queue, each job of ours becomes a SLURM job, with the resources of its category; nothing is computed here.
     """
-    from gst_jobflow.base.errors import InputError
-
     if queue and workers is not None:
         raise InputError("--workers are local, --queue has none", "use --max-queued to bound the queue")
     if not queue and (max_queued is not None or forever):
@@ -48,8 +54,6 @@ def _through_queue(project: Project, max_queued: int | None, forever: bool) -> b
     import signal
     from threading import Event
 
-    from gst_jobflow.launch.queue import QueueLauncher
-
     launcher, stop = QueueLauncher(project, max_queued, forever, say), Event()
     before = {ending: signal.signal(ending, lambda *_: stop.set()) for ending in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -62,13 +66,6 @@ def _through_queue(project: Project, max_queued: int | None, forever: bool) -> b
 
 def _with_workers(project: Project, workers: int | None) -> bool:
     """Run everything with local workers; return whether something failed."""
-    from gst_jobflow.flows.details import detail
-    from gst_jobflow.launch.progress import Progress
-    from gst_jobflow.launch.recover import recover
-    from gst_jobflow.launch.status import status
-    from gst_jobflow.launch.workers import Workers, default_workers, wait
-    from gst_jobflow.store.connect import connect
-
     database = connect(project)
     for item in recover(project):
         say(str(item))

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
+from gst_jobflow.flows.details import detail
+from gst_jobflow.launch.logs import attempts_of, logs
+from gst_jobflow.store.connect import connect
 
 if TYPE_CHECKING:
     from gst_jobflow.launch.logs import Log
@@ -20,11 +24,6 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show how each attempt of a job ended, and the end of what the last one printed."""
-    from gst_jobflow.base.errors import DataError, InputError
-    from gst_jobflow.flows.details import detail
-    from gst_jobflow.launch.logs import attempts_of, logs
-    from gst_jobflow.store.connect import connect
-
     found = attempts_of(connect(open_project()), job_id)
     if attempt is not None and attempt > len(found):
         raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")

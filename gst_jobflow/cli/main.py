@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
-from gst_jobflow.cli.common import choose_project, complain
+from gst_jobflow import __version__
+from gst_jobflow.base.errors import GstError
+from gst_jobflow.cli.common import choose, complain, parse_assignments
+from gst_jobflow.cli.lazy import LazyGroup
+
+SECTIONS = {
+    "Project": {
+        "init": "Make a project: a folder with settings, private state, and what FireWorks reads.",
+        "doctor": "Check every part by using it; exits 1 when something that the profile needs is missing.",
+        "demo": "Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.",
+        "db": "Start, stop and look at the project's database (its own mongod, or an external one).",
+        "artifacts": "List, check and clean up the files that documents name.",
+    },
+    "Data": {
+        "structures": "Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
+        "label": "Labels: how good they are, and how methods differ.",
+        "dataset": "Datasets: which labels a potential is fitted to, how they are split and weighted.",
+        "ingest": "Put results that jobs left on disk while the database was away into it.",
+    },
+    "Work": {
+        "submit": "Put work on the launchpad; `gst launch` (or rlaunch) runs it.",
+        "launch": "Run everything on the launchpad that is ready, until nothing is left.",
+        "status": "Show what runs, waits and failed, and what to do about failures.",
+        "logs": "Show how each attempt of a job ended, and the end of what the last one printed.",
+        "pause": "Hold back jobs that have not begun, all or those named; they leave SLURM's queue.",
+        "resume": "Let paused jobs go on, all or those named; with ids also cancelled ones.",
+        "cancel": "Stop jobs that run, and keep those that wait from running; what they wrote stays.",
+        "recover": "Put lost runs (their process is gone) back in the queue; what still runs is left alone.",
+    },
+    "Results": {
+        "query": "Find documents: tables for people, JSON, CSV and extended XYZ for programs.",
+        "show": "Show where anything came from and what was made from it, with attempts, files and cost.",
+        "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
+        "analyse": "Analyse frames: crystallinity, grains, motifs.",
+        "report": "Write one HTML page, with all figures in it, of what the database holds.",
+        "export": "Write datasets, potentials, and bundles that people deposit or pass on.",
+        "import": "Put bundles and potentials in; for structures: gst structures import.",
+    },
+}
+"""Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""
 
 
-class _Grouped(TyperGroup):
-    """Lists the commands of `--help` under what they are for; rich, which does that too, takes long to load."""
+class _Commands(LazyGroup):
+    """The commands of `gst`, by what they are for."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        widest = max(map(len, self.commands))
-        for panel, modules in _COMMANDS.items():
-            with formatter.section(panel):
-                names = [module.rstrip("_") for module in modules]
-                # filled up, so that the descriptions of all groups begin in one column; sentences are not cut
-                formatter.write_dl(
-                    [(name.ljust(widest), self.commands[name].get_short_help_str(_LONGEST)) for name in names]
-                )
+    package = "gst_jobflow.cli"
+    sections: ClassVar = SECTIONS
 
-
-_LONGEST = 1000
-"""Letters of a first sentence in `--help`."""
 
 app = typer.Typer(
-    cls=_Grouped,
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,19 +72,9 @@ app = typer.Typer(
     ),
 )
 
-# each command module offers a function or a typer app; order is the order of --help
-_COMMANDS = {
-    "Project": ("init", "doctor", "demo", "db", "artifacts"),
-    "Data": ("structures", "label", "dataset", "ingest"),
-    "Work": ("submit", "launch", "status", "logs", "pause", "resume", "cancel", "recover"),
-    "Results": ("query", "show", "evaluate", "report", "export", "import_"),
-}
-
 
 def _version(value: bool) -> None:
     if value:
-        from gst_jobflow import __version__
-
         typer.echo(f"gst_jobflow {__version__}")
         raise typer.Exit
 
@@ -77,16 +93,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    choose_project(project, assignments or [])
-
-
-for _name in chain.from_iterable(_COMMANDS.values()):
-    _module = importlib.import_module(f"gst_jobflow.cli.{_name}")
-    # a module cannot be called as a word of Python is
-    if hasattr(_module, "app"):
-        app.add_typer(_module.app, name=_name.rstrip("_"))
-    else:
-        app.command(_name.rstrip("_"))(_module.command)
+    choose(project=project, overrides=parse_assignments(assignments or []))
 
 
 # a full, closed or broken disk is no fault of the program; any other error of the system may be
@@ -95,8 +102,6 @@ _OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 def main() -> None:
     """Run `gst`; known errors become one line on stderr and exit code 1 (2 for wrong usage)."""
-    from gst_jobflow.base.errors import GstError
-
     debug = os.environ.get("GST_DEBUG_TRACEBACK")
     try:
         app()
@@ -125,7 +130,7 @@ def main() -> None:
         # the driver's own text may hold the URI, and its traceback tells a user nothing
         if debug or not type(err).__module__.startswith("pymongo"):
             raise
-        from gst_jobflow.store.connect import denied
+        from gst_jobflow.store.driver_errors import denied
 
         if refused := denied(err):
             complain(refused.message, refused.fix)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from gst_jobflow.base.atomic import replacing
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
+from gst_jobflow.exporting.targets import check_target
+from gst_jobflow.store.query import COLUMNS, field_path, frames, make_query, pick, summarise
 
 if TYPE_CHECKING:
     from gst_jobflow.store.query import Query
@@ -61,10 +64,7 @@ def command(
     rmse.test.force_meV_per_A; gst query labels --group-by config_type --stats; gst query labels -w
     "fingerprint=tblite:1" -f extxyz -o labels.xyz
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.exporting.targets import check_target
     from gst_jobflow.store import Results
-    from gst_jobflow.store.query import COLUMNS, field_path, make_query, summarise
 
     form = _format(form, as_json)
     if limit is None:
@@ -95,8 +95,6 @@ def command(
 
 
 def _format(form: str | None, as_json: bool) -> str:
-    from gst_jobflow.base.errors import InputError, nearest
-
     if form is not None and form not in FORMATS:
         raise InputError(f"no format '{form}'", nearest(form, FORMATS))
     if as_json and form not in (None, "json"):
@@ -109,8 +107,6 @@ def _names(text: str | None) -> list[str]:
 
 
 def _check_together(form: str, group_by: str | None, stats: bool, fields: list[str], sort: str | None) -> None:
-    from gst_jobflow.base.errors import InputError
-
     if stats and not group_by:
         raise InputError("--stats needs groups", "for example --group-by config_type --stats")
     if group_by and form == "extxyz":
@@ -138,8 +134,6 @@ def _stream(output: Path | None) -> Iterator[TextIO]:
 def _write_documents(
     documents: Iterator[dict[str, Any]], chosen: list[str], columns: Sequence[str], form: str, output: Path | None
 ) -> None:
-    from gst_jobflow.store.query import pick
-
     if form in ("json", "jsonl"):
         if chosen:
             documents = ({name: pick(document, name) for name in chosen} for document in documents)
@@ -186,8 +180,6 @@ def _write_rows(rows: Iterable[Sequence[Any]], columns: Sequence[str], form: str
 
 def _write_frames(results: Results, query: Query, output: Path | None) -> None:
     from ase.io.extxyz import write_xyz
-
-    from gst_jobflow.store.query import frames
 
     atoms_of_query = frames(results, query)
     written = 0

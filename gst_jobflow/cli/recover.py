@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.launch.recover import recover
 
 
 def command(
@@ -18,8 +19,6 @@ def command(
 
     Safe to run twice and beside running workers.
     """
-    from gst_jobflow.launch.recover import recover
-
     found = recover(open_project(), failed=failed, dry_run=dry_run)
     if as_json:
         print_json(

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project
+from gst_jobflow.report.pages.study import PAGES, check_place
+from gst_jobflow.report.words import file_name
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -42,10 +46,6 @@ def potential(which: Which, output: Output = None) -> None:
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
-    from gst_jobflow.report.pages.study import PAGES, check_place
-    from gst_jobflow.report.words import file_name
-    from gst_jobflow.store import Results
-
     project = open_project()
     results = Results.open(project)
     found = find(results.database, kind, which)
@@ -62,8 +62,6 @@ def find(database: Database, kind: str, which: str) -> dict[str, str]:
     InputError
         There is none; the error names some that there are.
     """
-    from gst_jobflow.base.errors import InputError
-
     collection = _COLLECTIONS[kind]
     fields = {"name": 1}
     found = database[collection].find_one({"_id": which}, fields)

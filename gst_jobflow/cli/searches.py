@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.common import read_yaml
+from gst_jobflow.documents import Dataset, Study
+from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
+from gst_jobflow.hyperopt import plan as plans
+from gst_jobflow.hyperopt.plan import base_fit
+from gst_jobflow.hyperopt.rows import ENDED, best_row
+from gst_jobflow.store.lineage import locate
+
 if TYPE_CHECKING:
     from jobflow import Flow
     from pymongo.database import Database
@@ -55,11 +65,6 @@ def prepare(
     InputError
         What is asked for cannot be.
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Dataset
-    from gst_jobflow.flows.search import HyperoptMaker, check_dataset
-    from gst_jobflow.store.lineage import locate
-
     if dataset_id is None:
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     if (preset is None) == (space is None):
@@ -76,11 +81,6 @@ def prepare(
 def _plan(
     preset: str | None, file: Path | None, fit: FitConfig, overrides: SearchOverrides
 ) -> tuple[SearchPlan, FitConfig]:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.cli.common import read_yaml
-    from gst_jobflow.hyperopt import plan as plans
-
     if file is not None:
         content = read_yaml(file)
         if "fields" not in content:
@@ -102,12 +102,6 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     InputError
         More than its number of fits is to be changed, or there is nothing to do.
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Study
-    from gst_jobflow.flows.search import HyperoptMaker, reopen
-    from gst_jobflow.hyperopt.plan import base_fit
-    from gst_jobflow.hyperopt.rows import ENDED
-
     if any(other is not None for other in (*others, overrides.start, overrides.at_once, overrides.alpha)):
         raise InputError("a continued search keeps its settings", "with --resume give only --fits, or start a new one")
     study = results.get(Study, study_id)
@@ -121,8 +115,6 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
 
 def searches(database: Database) -> list[dict[str, Any]]:
     """How far the searches are that have not ended: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
-    from gst_jobflow.hyperopt.rows import ENDED, best_row
-
     rows = []
     unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
     for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +33,6 @@ def command(
     Example: gst show 3f9a01
     """
     from dataclasses import asdict
-
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import lineage
 
     found = lineage(Results.open(open_project()), id, collection)
     if as_json:

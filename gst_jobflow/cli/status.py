@@ -10,6 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.cli.searches import searches
+from gst_jobflow.flows.details import detail
+from gst_jobflow.launch.status import status
+from gst_jobflow.store.connect import connect
 
 _WATCH_S = 10.0
 
@@ -22,10 +26,6 @@ def command(
 ) -> None:
     """Show what runs, waits and failed, and what to do about failures. Exit code 1 if something failed."""
     from rich.console import Console
-
-    from gst_jobflow.cli.searches import searches
-    from gst_jobflow.launch.status import status
-    from gst_jobflow.store.connect import connect
 
     database = connect(open_project())
     while True:
@@ -73,8 +73,6 @@ def _print(report: dict[str, Any]) -> None:
 
 def _progress(run: dict[str, Any]) -> str:
     """What a job is at, from its files; empty where they are not seen from here or say nothing."""
-    from gst_jobflow.flows.details import detail
-
     return detail(run["name"], Path(run["directory"])) if run["directory"] else ""
 
 

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli import device, structures_gamma, structures_import, structures_sample
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
+from gst_jobflow.flows.structures import CrystalSpec, crystal_family, hard_sphere_family
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make structures (hard-sphere random ones, crystals, device cells), import them, choose what to label.",
+    help="Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
 )
 app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
@@ -38,7 +44,10 @@ def hard_sphere(
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
     density: Annotated[str, typer.Option(help="g/cm3: one number, or a range as 5.2-6.2.")] = "5.9",
     min_distance: Annotated[
-        list[str] | None, typer.Option(help="Å: 2.4 for all pairs, or Ge-Te=2.5 for one (repeatable).")
+        list[str] | None,
+        typer.Option(
+            help="Å: 2.4 for all pairs, 1.6-2.4 to draw it for each structure, or Ge-Te=2.5 for one pair (repeatable)."
+        ),
     ] = None,
     shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
     nearest: Annotated[
@@ -51,10 +60,8 @@ def hard_sphere(
 ) -> None:
     """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
 
-    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 2.4
+    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
     """
-    from gst_jobflow.flows.structures import hard_sphere_family
-
     spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
     _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
 
@@ -77,8 +84,6 @@ def crystal(
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
-    from gst_jobflow.flows.structures import CrystalSpec, crystal_family
-
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
     spec = _checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
@@ -86,22 +91,24 @@ def crystal(
     _deliver(crystal_family(spec), "crystal", iteration, tag, output)
 
 
+def _number_or_range(text: str) -> float | tuple[float, ...]:
+    numbers = tuple(float(part) for part in text.split("-"))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.structures.hard_sphere import HardSphereSpec
-
     pairs: dict[str, float] = {}
-    everywhere = {}
+    everywhere: dict[str, Any] = {}
     try:
         for text in min_distances:
             pair, sign, value = text.rpartition("=")
             if sign:
                 pairs[pair] = float(value)
             else:
-                everywhere["min_distance_A"] = float(value)
-        numbers = tuple(float(part) for part in density.split("-"))
+                everywhere["min_distance_A"] = _number_or_range(value)
+        density_g_cm3 = _number_or_range(density)
     except ValueError as err:
         raise InputError(str(err), "numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
     return _checked(
@@ -109,7 +116,7 @@ def _spec(
         {
             "formula": formula,
             "n_atoms": atoms,
-            "density_g_cm3": numbers[0] if len(numbers) == 1 else numbers,
+            "density_g_cm3": density_g_cm3,
             "min_distances_A": pairs,
             "cell_shape": shape,
             "rounding": "nearest" if nearest else "exact",
@@ -120,8 +127,6 @@ def _spec(
 
 
 def _checked(model: Any, values: dict[str, Any]) -> Any:
-    from gst_jobflow.base.strict import checked
-
     return checked(model, values)
 
 
@@ -135,8 +140,6 @@ def _deliver(
     if output is not None:
         _write(family, config_type, output)
         return
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.atoms import structure_document
 
     results = Results.open(open_project())
     documents = [
@@ -153,8 +156,6 @@ def _deliver(
 
 def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
     from ase.io import write
-
-    from gst_jobflow.base.errors import InputError
 
     images = []
     for atoms, source in family:

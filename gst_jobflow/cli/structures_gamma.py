@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.report import find
+from gst_jobflow.documents import Potential
+from gst_jobflow.importing.options import known_config_type
+from gst_jobflow.selection import frames
+from gst_jobflow.selection.choice import candidates, choose, grade
+from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,7 +24,6 @@ if TYPE_CHECKING:
     from gst_jobflow.documents import Structure, Trajectory
     from gst_jobflow.selection.cluster_choice import Candidate
     from gst_jobflow.selection.frames import Found
-    from gst_jobflow.store import Results
 
 PotentialOption = Annotated[str, typer.Option("--potential", help="Id or name; it needs .yaml and .asi.")]
 WhereOption = Annotated[
@@ -42,10 +50,6 @@ def gamma(
     Examples: gst structures gamma --potential GST-ACE -w tags=iter-1; gst structures gamma --potential GST-ACE --from
     melt_quench --every 10
     """
-    from gst_jobflow.base.cores import cores
-    from gst_jobflow.selection.choice import grade
-    from gst_jobflow.store import Results
-
     project = open_project()
     results = Results.open(project)
     chosen = _potential(results, potential)
@@ -112,13 +116,6 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
     """
-    from gst_jobflow.base.cores import cores
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.importing.options import known_config_type
-    from gst_jobflow.selection.choice import candidates, choose, grade
-    from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates
-    from gst_jobflow.store import Results
-
     limits = _window(window)
     kind = known_config_type(config_type) if config_type else None
     project = open_project()
@@ -160,10 +157,6 @@ def select(
 
 
 def _potential(results: Results, which: str) -> Any:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.cli.report import find
-    from gst_jobflow.documents import Potential
-
     found = results.get(Potential, find(results.database, "potential", which)["_id"])
     if found.artifacts.yaml is None or found.artifacts.asi is None:
         raise InputError(f"potential '{which}' has no active set", "import it with --yaml and --asi, or fit it here")
@@ -179,9 +172,6 @@ def _found(
     max_atoms: int | None = None,
 ) -> tuple[list[Found], Trajectory | None]:
     """The structures that were asked for, in one of the ways; and the trajectory that they are frames of."""
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.selection import frames
-
     if bool(files) + (where is not None) + (trajectory is not None) != 1:
         raise InputError(
             "of which structures?", "give one of --where, --from TRAJECTORY" + ", or files" * (not max_atoms)
@@ -202,8 +192,6 @@ def _large(
     results: Results, where: list[str] | None, trajectory: str | None, every: int
 ) -> tuple[Iterable[Found], Trajectory | None]:
     """The frames that cells are cut from, those of a trajectory one at a time, and the trajectory."""
-    from gst_jobflow.selection import frames
-
     if where is None and trajectory is not None:
         run = frames.find_trajectory(results, trajectory)
         return frames.iter_trajectory(results, run, every), run
@@ -250,8 +238,6 @@ def _say_clusters(
 
 
 def _window(text: str) -> tuple[float, float]:
-    from gst_jobflow.base.errors import InputError
-
     low, _, high = text.partition(":")
     try:
         limits = float(low), float(high or "inf")

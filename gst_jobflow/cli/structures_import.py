@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import (
     IterationOption,
     JsonOption,
@@ -20,6 +22,12 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.importing.formats import known_format
+from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
+from gst_jobflow.importing.options import type_map as read_type_map
+from gst_jobflow.importing.run import import_files
+from gst_jobflow.labelling.method import Method
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.outcome import Outcome
@@ -85,13 +93,6 @@ def command(
     """
     from dataclasses import asdict
 
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.importing.formats import known_format
-    from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
-    from gst_jobflow.importing.options import type_map as read_type_map
-    from gst_jobflow.importing.run import import_files
-    from gst_jobflow.store import Results
-
     values: dict[str, Any] = {
         **_method_values(method, method_name),
         "config_types": config_type_map(config_type or []),
@@ -122,10 +123,6 @@ def command(
 def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
     import yaml
 
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.labelling.method import Method
-
     if file is not None and name is not None:
         raise InputError("--method and --method-name say the same thing twice", "give one of them")
     if file is None and name is None:
@@ -146,6 +143,8 @@ def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
 @contextmanager
 def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
     """A bar by the bytes of the file that is read, where its reader counts them; records, bad ones and rate always."""
+    from gst_jobflow.importing.files import plain_name
+
     start = time.monotonic()
     # what is known of a file without asking the disk at each record
     sizes: dict[Path, int] = {}
@@ -153,7 +152,9 @@ def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
 
         def show(report: ImportReport, outcome: Outcome) -> None:
             if outcome.file not in sizes:
-                sizes[outcome.file] = outcome.file.stat().st_size if outcome.file.suffix != ".gz" else 0
+                sizes[outcome.file] = (
+                    outcome.file.stat().st_size if plain_name(outcome.file) == outcome.file.name else 0
+                )
             rate = report.records / max(time.monotonic() - start, 1e-3)
             what = f"{outcome.file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
             line(what, outcome.end if sizes[outcome.file] else 0, sizes[outcome.file])

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.importing.options import known_config_type
+from gst_jobflow.selection.sample import Request, documents, find_runs, sample
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +53,6 @@ def command(
 
     Example: gst structures sample --from melt_quench -n 30 --tag iter-2 --iteration 2
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.importing.options import known_config_type
-    from gst_jobflow.selection.sample import Request, documents, find_runs, sample
-    from gst_jobflow.store import Results
-
     if every_ps is not None and decorrelated:
         raise InputError("how far apart?", "either --every-ps X or --decorrelated")
     request = Request(every_ps, after_ps, _limits(temperature_range), number)
@@ -77,8 +76,6 @@ def command(
 
 
 def _limits(text: str | None) -> tuple[float, float]:
-    from gst_jobflow.base.errors import InputError
-
     low, _, high = (text or "0").partition(":")
     try:
         limits = float(low or 0), float(high or math.inf)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.store.address import connection
+from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -18,9 +20,9 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
-Show = Annotated[bool, typer.Option("--show", help="Print the URI with its password, too.")]
+Show = Annotated[bool, typer.Option("--show", help="Also print the URI with its password.")]
 File = Annotated[
-    Path | None, typer.Option(help="Where its URI goes, mode 0600; none: .gst/users/NAME.uri of the project.")
+    Path | None, typer.Option(help="File for its URI, mode 0600; default: .gst/users/NAME.uri of the project.")
 ]
 
 
@@ -32,9 +34,7 @@ def add(
     show: Show = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an account with a random password, and write its URI to a private file."""
-    from gst_jobflow.store.users import add_user
-
+    """Create an account with a random password and write its URI to a private file."""
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
     _tell(project, name, role, written, show, as_json)
@@ -42,9 +42,7 @@ def add(
 
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
-    """Give an account a new random password; the old one ends at once."""
-    from gst_jobflow.store.users import set_password
-
+    """Replace the password of an account by a random one, at once."""
     project = open_project()
     written = set_password(project, name, file and file.absolute())
     _tell(project, name, "", written, show, as_json)
@@ -52,9 +50,7 @@ def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOptio
 
 @app.command()
 def remove(name: Name) -> None:
-    """Remove an account; what it wrote stays."""
-    from gst_jobflow.store.users import remove_user
-
+    """Remove an account; its results stay."""
     remove_user(open_project(), name)
     typer.echo(f"removed: {name}")
 
@@ -62,21 +58,17 @@ def remove(name: Name) -> None:
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """List the accounts of this database."""
-    from gst_jobflow.store.users import list_users
-
     users = list_users(open_project())
     if as_json:
         print_json([{"name": user.name, "role": user.role, "file": user.file} for user in users])
         return
     if not users:
-        typer.echo("none; gst db users add NAME --role reader makes one")
+        typer.echo("No accounts. Create one: gst db users add NAME --role reader")
         return
     print_table([(user.name, user.role, user.file) for user in users], ("name", "role", "file with its URI"))
 
 
 def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
-    from gst_jobflow.store.connect import connection
-
     uri = file.read_text().strip()
     if as_json:
         print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})
@@ -84,7 +76,7 @@ def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_jso
     typer.echo(f"wrote {file}")
     if show:
         typer.echo(uri)
-    say("hand that file over privately: it holds the password. Who has it makes a project on this database with it:")
+    say("Hand this file over privately: it holds the password. With it, create a project on this database:")
     say(f"  gst init DIR --mongo-uri-file {file.name} --artifacts-dir {project.artifacts_dir}")
     if not connection(project).external:
-        say("this database listens on this host only: from elsewhere, through an ssh tunnel to the same port")
+        say("This database listens on this host only; from elsewhere use an ssh tunnel to the same port.")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE
 from gst_jobflow.devices.programme import AnalysisHooks
 from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from gst_jobflow.dynamics.protocol import ProtocolResult
     from gst_jobflow.dynamics.series import ProfileFrame, Table
 
 BIN_A = 5.0
-METHOD = "polyhedral template matching of the Te sublattice (fcc or hcp)"
 # single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, are no
 # slice of it with a temperature of its own: a bin needs one atom on average, and this share of the median bin
 _FEWEST, _LEAST_SHARE = 1.0, 0.2
@@ -24,7 +26,7 @@ _SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
 
 
 def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
-    """Fields of the trajectory document: `analysis` and the last `crystalline_fraction`.
+    """Fields of the trajectory document: `analysis`, and `crystalline_fraction` of the state that a run ended in.
 
     Parameters
     ----------
@@ -48,7 +50,9 @@ def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], h
     if protocol.name in ("READ", "HOLD"):
         found["drift"] = drift(result.series, len(group))
     fractions = found.get("crystalline", {}).get("fraction")
-    return {"analysis": found, "crystalline_fraction": fractions[-1] if fractions else None}
+    # a run that failed ended in no state: its last frame is of some time before
+    ended = fractions and result.status == "finished"
+    return {"analysis": found, "crystalline_fraction": fractions[-1] if ended else None}
 
 
 def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, Any]:
@@ -132,25 +136,33 @@ def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: 
     centres: np.ndarray = np.array([])
     regions: list[Region] = []
     dome = _dome(protocol)
-    # frames are streamed: a first pass counts them, the second looks at few
-    wanted = set(_evenly(sum(1 for _ in result.frames()), most))
-    for number, frame in enumerate(result.frames()):
-        if number not in wanted:
-            continue
-        atoms = frame.to_atoms(result.elements)
+    for step, atoms in _states(result, protocol, most):
         found = crystallinity(atoms, group)
         centres, profile, _ = crystal_profile(atoms, found.mask, BIN_A, group)
-        times.append(float(frame.step * protocol.timestep_fs * 1e-3))
+        times.append(float(step * protocol.timestep_fs * 1e-3))
         fractions.append(found.fraction)
         by_z.append(_plain(profile))
         if dome is not None:
             regions.append(largest_region(order_map(atoms, found.mask, group)))
     series = {"time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
-    order: dict[str, Any] = {"crystalline": {"method": METHOD, **series}}
+    order: dict[str, Any] = {"crystalline": {"method": CRYSTAL_LIKE, **series}}
     if dome is not None:
         sizes = {key: [getattr(region, key) for region in regions] for key in _SIZES}
         order["dome"] = {"asked_diameter_A": dome.diameter_A, "time_ps": times, **sizes}
     return order
+
+
+def _states(result: ProtocolResult, protocol: Protocol, most: int) -> Iterator[tuple[int, Atoms]]:
+    """Yield step and atoms of about `most` frames, of every boundary of stages, and of the end of a finished run."""
+    # frames are streamed: a first pass counts them, the second looks at few
+    steps = [frame.step for frame in result.frames()]
+    wanted = {steps[place] for place in _evenly(len(steps), most)} | set(np.ravel(protocol.boundaries()).tolist())
+    ends = result.status == "finished"
+    for frame in result.frames():
+        if frame.step in wanted and not (ends and frame.step >= result.reached_step):
+            yield frame.step, frame.to_atoms(result.elements)
+    if ends:
+        yield result.reached_step, result.final_atoms()
 
 
 def _dome(protocol: Protocol) -> Dome | None:

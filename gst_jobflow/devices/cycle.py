@@ -16,7 +16,7 @@ from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import barrier_spec
 from gst_jobflow.devices.cell_maker import check_potential, melt_quench_stages, store_cell
 from gst_jobflow.devices.heating import Geometry, geometry_of_atoms, heated
-from gst_jobflow.devices.operations import Reset, Set, duration_ps, profile_of, stages_of
+from gst_jobflow.devices.operations import Intervals, Reset, Set, duration_ps, profile_of, profile_words, stages_of
 from gst_jobflow.devices.programme import CyclePlan, CycleSettings, Planned
 from gst_jobflow.devices.stop import BudgetWatch, CrystallineWatch, any_of, over_budget, spent
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
@@ -81,6 +81,7 @@ class CycleMaker(Maker):
     def _plan(self) -> CyclePlan:
         if self.plan is None:
             raise InputError("a cycle needs operations", "give CycleMaker(plan=CyclePlan(cell=…, operations=[…]))")
+        self.plan.check_output()
         return self.plan
 
     def _flow(self, jobs: list[Job], begin: Job) -> Flow:
@@ -175,6 +176,7 @@ def _planned(planned: Planned, geometry: Geometry) -> Operation:
         asked_energy_eV=energy_eV,
         asked=operation.model_dump(mode="json", exclude_none=True),
         heated_atoms=n_heated,
+        profile=profile_words(operation) if isinstance(operation, Reset) else "",
         energy_eV_per_atom=energy_eV / n_heated if n_heated else None,
         until=planned.until.model_dump(mode="json") if planned.until else None,
         rounds_end=list(planned.rounds_end),
@@ -196,7 +198,9 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
         return _output(cycle_id, before)
     protocol = Protocol(name=operation.kind, stages=operation.stages, seed=seed)
     groups = {name: Group(ranges=[(ids[0], ids[1])], frozen=name == "barrier") for name, ids in cycle.groups.items()}
-    options = settings.run_options(groups=groups, create_velocities_K=_drawn_at_K(cycle, before, index, protocol))
+    drawn_at_K = _drawn_at_K(cycle, before, index, protocol)
+    own = Intervals(**operation.asked["output"]) if operation.asked.get("output") else None
+    options = settings.run_options(own, groups=groups, create_velocities_K=drawn_at_K)
     watch = _watch(results, cycle, operation, settings, hours)
     start = _start(results, cycle, before)
     result = run_recorded(results, cycle.potential_id, start, protocol, options, watch)
@@ -304,6 +308,9 @@ def _came_of(trajectory: Trajectory) -> dict[str, Any]:
         "added_energy_eV": trajectory.added_energy_eV,
         "max_temperature_K": trajectory.max_temperature_K,
         "final_temperature_K": trajectory.final_temperature_K,
+        "max_equilibrated_K": trajectory.max_equilibrated_K,
+        "end_equilibrated_K": trajectory.end_equilibrated_K,
+        "max_gamma": trajectory.max_gamma,
         "crystalline_fraction": trajectory.crystalline_fraction,
         "gradient_K_per_nm": heating.get("gradient_K_per_nm"),
         "ended_by": trajectory.ended_by,

@@ -12,6 +12,7 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, check_energy, heated
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K
 from gst_jobflow.dynamics.stages import (
+    DAMPING_PS,
     KICK_INTERVAL_PS,
     Anneal,
     Cool,
@@ -30,16 +31,46 @@ from gst_jobflow.dynamics.stages import (
 ROOM_TEMPERATURE_K = 300.0
 # thickness of what is cooled by its own temperature, Å
 _SLICE_A = 20.0
+PROFILES_ARE_OURS = (
+    "how a pulse is shared out among the atoms is the programme's choice: the reference paper gives energy and time of "
+    "its pulses, of a dome also the diameter, and no numbers for the rest (docs/devices.md)"
+)
 # cooling at a rate may take this much longer than the energy that was asked needs
 _LONGER = 1.25
 
 
-class Reset(StrictModel):
+class Intervals(StrictModel):
+    """What an operation writes more or less often than its programme, in steps; None: as the programme."""
+
+    series_every: int | None = Field(None, ge=1)
+    profile_every: int | None = Field(None, ge=0)
+    dump_every: int | None = Field(None, ge=0)
+    restart_every: int | None = Field(None, ge=0)
+    gamma_every: int | None = Field(None, ge=0)
+
+
+class _Operation(StrictModel):
+    output: Intervals | None = Field(None, description="Intervals of this operation; others are the programme's")
+
+
+class _Thermostatted(_Operation):
+    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
+    duration_ps: float = Field(gt=0)
+    damping_ps: float = Field(DAMPING_PS, gt=0, description="Of the Langevin thermostat; its friction slows diffusion")
+
+    def stages(self) -> list[Stage]:
+        """Constant temperature."""
+        hold = Anneal if isinstance(self, Set) else Hold
+        return [hold(temperature_K=self.temperature_K, duration_ps=self.duration_ps, damping_ps=self.damping_ps)]
+
+
+class Reset(_Operation):
     """Amorphise: a pulse of heat, then cooling by taking kinetic energy out.
 
     The energy is that of the whole pulse, as `energy_pJ` or as `energy_eV_per_atom` of the atoms that are heated: all
-    mobile ones, or those of the dome. The paper's RESET of the cross-point cell gives 0.064 pJ in 10 ps, least at the
-    top, and cools for 40 ps (doi 10.1038/s41467-025-63732-4, Fig. 3).
+    mobile ones, or those of the dome. The paper's RESET of the cross-point cell gives 0.064 pJ in 10 ps and cools for
+    40 ps (doi 10.1038/s41467-025-63732-4, Fig. 3). It says that the energy falls linearly with height, from above
+    1,000 K at the bottom to about 300 K at the top, but no number for either end: `floor` 0 is our choice.
     """
 
     kind: Literal["RESET"] = "RESET"
@@ -75,7 +106,7 @@ class Reset(StrictModel):
         return self
 
 
-class Set(StrictModel):
+class Set(_Thermostatted):
     """Crystallise: constant temperature by a Langevin thermostat (the paper: 600 K).
 
     With `until_crystalline` it ends when as large a share of the mobile atoms is crystal-like, or after its duration.
@@ -83,28 +114,27 @@ class Set(StrictModel):
 
     kind: Literal["SET"] = "SET"
     temperature_K: float = Field(gt=0, le=5000)
-    duration_ps: float = Field(gt=0)
     until_crystalline: float | None = Field(None, gt=0, le=1)
 
 
-class Rest(StrictModel):
+class Rest(_Thermostatted):
     """Hold at a temperature; `relax` first takes close contacts out, as a freshly built cell needs."""
 
     kind: Literal["HOLD"] = "HOLD"
-    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
-    duration_ps: float = Field(gt=0)
     relax: bool = False
 
+    def stages(self) -> list[Stage]:
+        """Constant temperature, after a minimisation where that is asked for."""
+        return [*([Relax()] if self.relax else []), *super().stages()]
 
-class Read(StrictModel):
+
+class Read(_Thermostatted):
     """Wait and watch: relaxation and drift of what a cell holds, at constant temperature.
 
     What is reported is energy and crystal-like fraction against the logarithm of time. A resistance is not computed.
     """
 
     kind: Literal["READ"] = "READ"
-    temperature_K: float = Field(ROOM_TEMPERATURE_K, gt=0, le=5000)
-    duration_ps: float = Field(gt=0)
 
 
 Operation = Reset | Set | Rest | Read
@@ -127,6 +157,15 @@ def profile_of(reset: Reset, geometry: Geometry) -> Profile:
         except ValueError as error:
             raise InputError(f"edge_A {reset.edge_A:g} is more than the dome's radius", "make it smaller") from error
     return Uniform()
+
+
+def profile_words(reset: Reset) -> str:
+    """Say how a RESET shares its energy out."""
+    if reset.profile == "linear_z":
+        return f"falling linearly from the bottom to {reset.floor:g} of that at the top"
+    if reset.profile == "dome":
+        return f"the same within a dome of {reset.diameter_A:g} Å"
+    return f"in proportion to {reset.formula}" if reset.profile == "expression" else "the same for all mobile atoms"
 
 
 def energy_eV(reset: Reset, geometry: Geometry) -> float:
@@ -153,12 +192,7 @@ def stages_of(operation: Operation, geometry: Geometry) -> list[Stage]:
     InputError
         A pulse does not fit the cell.
     """
-    if isinstance(operation, Reset):
-        return _reset(operation, geometry)
-    if isinstance(operation, Set):
-        return [Anneal(temperature_K=operation.temperature_K, duration_ps=operation.duration_ps)]
-    hold = Hold(temperature_K=operation.temperature_K, duration_ps=operation.duration_ps)
-    return [Relax(), hold] if isinstance(operation, Rest) and operation.relax else [hold]
+    return _reset(operation, geometry) if isinstance(operation, Reset) else operation.stages()
 
 
 def _reset(reset: Reset, geometry: Geometry) -> list[Stage]:

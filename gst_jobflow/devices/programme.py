@@ -13,10 +13,10 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
 from gst_jobflow.devices.heating import EV_PER_PJ, geometry_of_spec, heated
-from gst_jobflow.devices.operations import Operation, OperationSpec, Reset, Set, profile_of
+from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, profile_of
 from gst_jobflow.dynamics.deck import Limits, Output, Tuning
 from gst_jobflow.dynamics.protocol import RunOptions
-from gst_jobflow.dynamics.stages import Stage
+from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 
 MOST_OPERATIONS = 200
 """Each is a firework of one workflow, whose cost grows with their number."""
@@ -93,12 +93,16 @@ class CycleSettings(StrictModel):
             raise ValueError("stop.max_gamma needs output.gamma_every: steps between two looks at gamma")
         return self
 
-    def run_options(self, **more: Any) -> RunOptions:
-        """Options of a run of molecular dynamics."""
-        gamma = self.output.gamma_every > 0
+    def output_of(self, own: Intervals | None) -> Output:
+        """Return what an operation writes, and how often, by the intervals of its own."""
+        return self.output if own is None else self.output.model_copy(update=own.model_dump(exclude_none=True))
+
+    def run_options(self, own: Intervals | None = None, **more: Any) -> RunOptions:
+        """Options of a run of molecular dynamics; `own` are intervals of the operation."""
+        output = self.output_of(own)
         return RunOptions(
-            pair_style="extrapolation" if gamma else "recursive",
-            output=self.output,
+            pair_style="extrapolation" if output.gamma_every else "recursive",
+            output=output,
             limits=Limits(max_temperature_K=self.stop.max_temperature_K, halt_gamma=self.stop.max_gamma),
             tuning=self.tuning,
             **more,
@@ -139,9 +143,9 @@ class CyclePlan(CycleSettings):
         if (early or self.stop.core_hours) and not self.output.restart_every:
             raise ValueError("until_crystalline and core_hours need output.restart_every: a run ends early only there")
         for one in self.planned():
-            waits = one.until is not None or (isinstance(one.operation, Set) and one.operation.until_crystalline)
-            if waits and not self.output.dump_every:
-                raise ValueError("until and until_crystalline need output.dump_every: frames to look at")
+            waits = isinstance(one.operation, Set) and one.operation.until_crystalline
+            if waits and not self.output_of(one.operation.output).dump_every:
+                raise ValueError("until_crystalline needs output.dump_every: frames to look at")
             if one.until is not None and not self.analysis.crystalline:
                 raise ValueError("until needs analysis.crystalline")
         return self
@@ -156,6 +160,30 @@ class CyclePlan(CycleSettings):
     def settings(self) -> CycleSettings:
         """The part of it that each operation is run by."""
         return CycleSettings(output=self.output, stop=self.stop, tuning=self.tuning, analysis=self.analysis)
+
+    def check_output(self) -> None:
+        """Refuse intervals that cannot show an operation.
+
+        Raises
+        ------
+        InputError
+            Frames, profiles or rows are further apart than a part of an operation is long, or intervals contradict
+            each other.
+        """
+        for number, operation in enumerate((one.operation for one in self.planned()), 1):
+            output, what = self.output_of(operation.output), f"operation {number} ({operation.kind})"
+            if problem := output.problem():
+                raise InputError(f"{what}: {problem}", "change output of the programme, or of the operation")
+            parts = [("pulse", operation.pulse_ps), ("cooling", operation.cool_ps)] if isinstance(
+                operation, Reset) else [("whole", operation.duration_ps)]  # fmt: skip
+            for part, duration_ps in parts:
+                steps = round((duration_ps or 1e12) * 1e3 / TIMESTEP_FS)
+                for key in ("series_every", "profile_every", "dump_every"):
+                    if (every := getattr(output, key)) > steps:
+                        raise InputError(
+                            f"{what}: its {part} has {steps:,} steps, and {key} is {every:,}",
+                            f"give the operation intervals of its own, e.g. output: {{{key}: {max(1, steps // 10)}}}",
+                        )
 
     def planned(self) -> list[Planned]:
         """Return the operations in order, repeats written out."""

@@ -12,7 +12,7 @@ from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.cell_maker import check_potential
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec, heated, temperature_K
-from gst_jobflow.devices.operations import Reset, profile_of, stages_of
+from gst_jobflow.devices.operations import PROFILES_ARE_OURS, Reset, profile_of, profile_words, stages_of
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
@@ -90,7 +90,8 @@ def prepare_cycle(
 
 def pulses(plan: CyclePlan, geometry: Geometry) -> list[str]:
     """Say of each pulse what it gives to which atoms, and the temperature that this means."""
-    return list(_pulses(plan, geometry))
+    told = list(_pulses(plan, geometry))
+    return [*told, PROFILES_ARE_OURS] if told else []
 
 
 def _pulses(plan: CyclePlan, geometry: Geometry) -> Iterator[str]:
@@ -104,22 +105,25 @@ def _pulses(plan: CyclePlan, geometry: Geometry) -> Iterator[str]:
         yield (
             f"{number} RESET: {pulse.energy_eV:,.5g} eV on {share.n_atoms:,} of {geometry.n_mobile:,} mobile atoms, "  # type: ignore[union-attr]
             f"{mean:.3g} eV each (at most {mean * share.peak:.3g}); without melting and loss that is "
-            f"{temperature_K(mean):,.0f} K (at most {temperature_K(mean * share.peak):,.0f} K)"
+            f"{temperature_K(mean):,.0f} K (at most {temperature_K(mean * share.peak):,.0f} K); energy per atom: "
+            f"{profile_words(one)}"
         )
 
 
 def _check_gamma(plan: CyclePlan, potential: Potential) -> None:
-    if plan.output.gamma_every and not (potential.artifacts.asi and potential.artifacts.yaml):
+    graded = any(plan.output_of(one.operation.output).gamma_every for one in plan.planned())
+    if graded and not (potential.artifacts.asi and potential.artifacts.yaml):
         raise InputError(
             f"potential {potential.id} has no active set, which gamma needs",
-            "take one that was fitted here, or leave output.gamma_every out",
+            "take one that was fitted here, or leave gamma out: --no-gamma",
         )
 
 
 def _check_disk(project: Project, plan: CyclePlan, geometry: Geometry, n_atoms: int, replicas: int) -> None:
+    operations = [one.operation for one in plan.planned()]
     needed = sum(
-        forecast_bytes(Protocol(name="x", stages=stages_of(planned.operation, geometry)), n_atoms, plan.output)
-        for planned in plan.planned()
+        forecast_bytes(Protocol(name="x", stages=stages_of(one, geometry)), n_atoms, plan.output_of(one.output))
+        for one in operations
     )
     folder = project.runs_dir if project.runs_dir.is_dir() else project.root
     check_disk(folder, needed * replicas, f"cycle '{plan.name}'")

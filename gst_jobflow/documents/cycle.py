@@ -19,12 +19,16 @@ class Operation(Part):
     duration_ps: float = Field(ge=0)
     asked_energy_eV: float = 0.0
     added_energy_eV: float | None = None
-    max_temperature_K: float | None = None
-    final_temperature_K: float | None = None
+    max_temperature_K: float | None = Field(None, description="Highest instant, often right after a kick")
+    final_temperature_K: float | None = Field(None, description="Last instant; that of a cooling is set by its kick")
+    max_equilibrated_K: float | None = Field(None, description="Highest mean of the second half of a kick's interval")
+    end_equilibrated_K: float | None = Field(None, description="The same before the last kick, or of the last 2 ps")
+    max_gamma: float | None = Field(None, description="Largest extrapolation grade of a mobile atom")
     crystalline_fraction: float | None = None
     asked: dict[str, Any] = Field(default_factory=dict, description="The operation as the programme has it")
     heated_atoms: int | None = Field(None, description="Atoms that a pulse gives energy to")
     energy_eV_per_atom: float | None = Field(None, description="Of the heated atoms")
+    profile: str = Field("", description="How a pulse is shared out among the atoms, in words")
     gradient_K_per_nm: float | None = Field(None, description="Along z at the end of a pulse")
     ended_by: str = Field("", description="Why it ended before its time, or was skipped")
     until: dict[str, Any] | None = Field(None, description="Skipped where one of `rounds_end` met this")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
-from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index, derive_id
+from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index, derive_id, pack
+from gst_jobflow.documents.structure import Structure
+
+WRONG_METHOD = "wrong_method"
+"""Failure class of a result that another method computed than the one that was asked for."""
 
 
 class Label(Document):
@@ -50,6 +57,56 @@ class Label(Document):
     def id_for(structure_id: str, fingerprint: str) -> str:
         """The id of the one label that this structure can have by this method."""
         return derive_id("label", structure_id, fingerprint)
+
+    @classmethod
+    def of(
+        cls,
+        structure: Structure,
+        fingerprint: str,
+        method: dict[str, Any],
+        *,
+        energy_eV: float | None = None,
+        forces_eV_A: np.ndarray | None = None,
+        stress_eV_A3: Sequence[float] | np.ndarray | None = None,
+        failure_class: str = "",
+        reason: str = "",
+        **fields: Any,
+    ) -> Label:
+        """Build the label of a structure.
+
+        Parameters
+        ----------
+        fingerprint, method
+            The method, and its hash.
+        energy_eV, forces_eV_A, stress_eV_A3
+            The result: total energy, forces of shape (N, 3), stress as Voigt xx, yy, zz, yz, xz, xy. A failed or
+            quarantined label keeps none of them.
+        failure_class, reason
+            Why the result must not be used; empty for a converged label. The result of another method than the one
+            requested is quarantined; every other failure is a failed label.
+        """
+        if not failure_class:
+            assert energy_eV is not None and forces_eV_A is not None  # the caller checks what a code computed
+            fields |= {
+                "energy_eV": float(energy_eV),
+                "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,
+                "forces": pack(forces_eV_A),
+                "max_force_eV_A": math.sqrt(np.einsum("ij,ij->i", forces_eV_A, forces_eV_A).max()),
+                "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
+            }
+        return cls(
+            id=cls.id_for(structure.id, fingerprint),
+            structure_id=structure.id,
+            fingerprint=fingerprint,
+            method=method,
+            state="converged" if not failure_class else "quarantined" if failure_class == WRONG_METHOD else "failed",
+            failure_class=failure_class,
+            reason=reason,
+            formula=structure.formula,
+            config_type=structure.config_type,
+            n_atoms=structure.n_atoms,
+            **fields,
+        )
 
     @model_validator(mode="after")
     def _converged_means_complete(self) -> Label:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part
+from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part, derive_id
 
 
 class Errors(Part):
@@ -73,6 +74,16 @@ class Speed(Part):
     version: str = Field("", description="Of LAMMPS, or of pyace")
 
 
+class PotentialShape(Protocol):
+    """What a potential consists of, as a reader of its files says it."""
+
+    elements: tuple[str, ...]
+    n_densities: int
+    n_functions: int
+    n_parameters: int
+    cutoff_A: float
+
+
 class Potential(Document):
     """An ACE or GRACE/FS potential: what it was fitted to, how, how well, and its files."""
 
@@ -114,3 +125,30 @@ class Potential(Document):
     tags: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     job_uuid: str = ""
+
+    @classmethod
+    def of(
+        cls, identity: Sequence[Any], shape: PotentialShape, stored: Mapping[str, ArtifactRef], **fields: Any
+    ) -> Potential:
+        """Build the document of a potential whose files are stored.
+
+        Parameters
+        ----------
+        identity
+            JSON-able parts that make the id: the same parts give the same potential.
+        shape
+            What the potential consists of.
+        stored
+            Its files by ending: yaml, yace, asi.
+        fields
+            Further fields of the document; `n_parameters` is that of `shape` unless it is given.
+        """
+        return cls(
+            id=derive_id(*identity),
+            elements=list(shape.elements),
+            n_densities=shape.n_densities,
+            n_functions=shape.n_functions,
+            cutoff_A=shape.cutoff_A,
+            artifacts=PotentialArtifacts(**stored),
+            **{"n_parameters": shape.n_parameters or None, **fields},
+        )

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part
+from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part, derive_id
+from gst_jobflow.documents.structure import Structure
 
 
 class Segment(Part):
@@ -71,12 +72,14 @@ class Trajectory(Document):
     added_energy_eV: float | None = None
     removed_energy_eV: float | None = None
     kicks: list[Kick] = Field(default_factory=list)
-    max_temperature_K: float | None = None
-    final_temperature_K: float | None = None
+    max_temperature_K: float | None = Field(None, description="Highest instant, often right after a kick")
+    final_temperature_K: float | None = Field(None, description="Last instant; that of a cooling is set by its kick")
+    max_equilibrated_K: float | None = Field(None, description="Highest mean of the second half of a kick's interval")
+    end_equilibrated_K: float | None = Field(None, description="The same before the last kick, or of the last 2 ps")
     crystalline_fraction: float | None = None
     ended_by: str = Field("", description="Why it ended before its planned time")
     max_drift_A_ps: float | None = Field(None, description="Largest mean velocity of the atoms after a kick, Å/ps")
-    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen")
+    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen, of atoms that move")
     thermo: dict[str, list[float]] = Field(default_factory=dict)
     analysis: dict[str, Any] = Field(default_factory=dict)
     files: list[ArtifactRef] = Field(default_factory=list)
@@ -86,3 +89,48 @@ class Trajectory(Document):
     versions: dict[str, str] = Field(default_factory=dict)
     host: str = ""
     job_uuid: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        start: Structure,
+        what: tuple[str, str],
+        *,
+        directory: str,
+        job_uuid: str,
+        timestep_fs: float,
+        n_steps: int,
+        groups: dict[str, int] | None = None,
+        **fields: Any,
+    ) -> Trajectory:
+        """Build the document of a run, finished or failed.
+
+        Parameters
+        ----------
+        start
+            Where the atoms began.
+        what
+            Name of the protocol, and how the run ended: a run that was continued later is another document.
+        directory, job_uuid
+            Where it ran, and in which job; the directory identifies a run outside of a job.
+        timestep_fs, n_steps
+            What was run.
+        groups
+            Atoms in each group; None: all are mobile.
+        fields
+            Further fields of the document; `name` is that of the protocol unless it is given.
+        """
+        protocol, outcome = what
+        return cls(
+            id=derive_id("trajectory", job_uuid or directory, protocol, outcome),
+            protocol=protocol,
+            start_structure_id=start.id,
+            formula=start.formula,
+            n_atoms=start.n_atoms,
+            groups=groups or {"mobile": start.n_atoms},
+            timestep_fs=timestep_fs,
+            n_steps=n_steps,
+            duration_ps=n_steps * timestep_fs * 1e-3,
+            job_uuid=job_uuid,
+            **{"name": protocol, **fields},
+        )

@@ -48,6 +48,8 @@ _RELAX_RESTARTS = 10
 #: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
 FINISHED_WORD, STOPPED_WORD, ERROR_WORD = "GST-FINISHED", "GST-STOPPED", "GST-ERROR"
 GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
+#: group of all atoms that are not frozen, where some are
+MOVING = "gst_moving"
 #: a file of this name in the working directory asks a run to stop at the next step of a restart file
 STOP_REQUEST = "stop.request"
 
@@ -85,8 +87,11 @@ class Group(StrictModel):
 class Output(StrictModel):
     """What a run writes and how often, in steps. 0 switches a part off.
 
-    Profiles and layers are counted along z, from the bottom electrode to the top one. `layers` is the number of slices
-    in which every velocity change is logged.
+    Whatever `dump_every`, a frame is written at both ends of every stage that takes time. Profiles and layers run along
+    z, from the bottom electrode to the top one; a profile averages the second half of its interval, which leaves out
+    the spike after a kick where both intervals agree. `layers` is the number of slices in which every velocity change
+    is logged. The extrapolation grade (gamma) is computed every `gamma_every` steps, and for the frame at the end of a
+    stage; between two evaluations the series holds 0.
     """
 
     series_every: int = Field(50, ge=1)
@@ -101,6 +106,16 @@ class Output(StrictModel):
     dump_images: bool = False
     restart_every: int = Field(5000, ge=0)
     gamma_every: int = Field(0, ge=0)
+
+    def problem(self) -> str:
+        """Say which intervals contradict each other; empty where none do."""
+        if self.gamma_every and self.dump_every % self.gamma_every:
+            near = max(1, round(self.dump_every / self.gamma_every)) * self.gamma_every
+            return (
+                f"dump_every {self.dump_every} is not a multiple of gamma_every {self.gamma_every}, so frames would "
+                f"hold the gamma of earlier steps: set dump_every to {near}, or gamma_every to a divisor of dump_every"
+            )
+        return ""
 
 
 class Limits(StrictModel):
@@ -190,7 +205,7 @@ def _problem(spec: DeckSpec) -> str:
         return "on a GPU the pair style is 'product': the recursive evaluator is for CPUs"
     if spec.limits.halt_gamma and not spec.output.gamma_every:
         return "halt_gamma needs output.gamma_every"
-    return ""
+    return spec.output.problem()
 
 
 def render_deck(spec: DeckSpec) -> str:
@@ -205,10 +220,12 @@ def render_deck(spec: DeckSpec) -> str:
         *_velocities(spec),
         *_first_row(spec),
     ]
-    frozen_dof = any(group.frozen for group in spec.groups.values())
     for index, (stage, span) in enumerate(zip(spec.protocol.stages, spec.protocol.boundaries(), strict=True), start=1):
         if not spec.continues or _still_to_do(spec, stage, span[1]):
-            lines += ["", f"# stage {index}: {stage.kind}", *_stage(spec, stage, index, span, frozen_dof)]
+            lines += ["", f"# stage {index}: {stage.kind}", *_stage(spec, stage, index, span)]
+        elif span[1] == spec.start_step > span[0]:
+            # the run may have been cut between the last step of this stage and its frame
+            lines += _last_frame(spec, stage, index)
     return "\n".join([*lines, "", *_ending(spec)]) + "\n"
 
 
@@ -293,7 +310,20 @@ def _groups(spec: DeckSpec) -> list[str]:
                 f"velocity {name} set 0.0 0.0 0.0 units box",
                 f"fix freeze_{name} {name} setforce 0.0 0.0 0.0",
             ]
+    if frozen := [name for name, group in spec.groups.items() if group.frozen]:
+        if spec.start_kind == "restart":
+            lines.append(f'if "$(is_defined(group,{MOVING}))" then "group {MOVING} clear"')
+        lines.append(f"group {MOVING} subtract all {' '.join(frozen)}")
     return lines
+
+
+def _moving(spec: DeckSpec) -> str:
+    """Return the group of all atoms that are not frozen."""
+    return MOVING if _has_frozen(spec) else "all"
+
+
+def _has_frozen(spec: DeckSpec) -> bool:
+    return any(group.frozen for group in spec.groups.values())
 
 
 def _layers(spec: DeckSpec) -> list[str]:
@@ -315,10 +345,13 @@ def _thermo(spec: DeckSpec) -> list[str]:
         "variable s_vol equal vol",
     ]
     if spec.output.gamma_every:
+        every = spec.output.gamma_every
         lines += [
-            f"fix gst_gamma all pair {spec.output.gamma_every} pace/extrapolation gamma 1",
-            "compute gst_max_gamma all reduce max f_gst_gamma",
-            "variable s_gamma equal c_gst_max_gamma",
+            _grade(every),
+            # frozen atoms were put where they are, not led there by the dynamics
+            f"compute gst_max_gamma {_moving(spec)} reduce max f_gst_gamma",
+            # between two evaluations the fix repeats the values of the one before
+            f"variable s_gamma equal c_gst_max_gamma*(step%{every}==0)",
         ]
     else:
         lines.append("variable s_gamma equal 0")
@@ -331,12 +364,20 @@ def _thermo(spec: DeckSpec) -> list[str]:
     ]
 
 
+def _grade(every: int) -> str:
+    return f"fix gst_gamma all pair {every} pace/extrapolation gamma 1"
+
+
 def _velocities(spec: DeckSpec) -> list[str]:
     if spec.create_velocities_K is None:
         return []
     group = spec.protocol.stages[0].group
     return [
-        f"velocity {group} create {spec.create_velocities_K:.12g} {spec.protocol.seed} mom yes rot no dist gaussian"
+        f"compute gst_drawn {group} temp",
+        f"compute_modify gst_drawn extra/dof {_removed_dof(spec)}",
+        f"velocity {group} create {spec.create_velocities_K:.12g} {spec.protocol.seed} mom yes rot no dist gaussian "
+        "temp gst_drawn",
+        "uncompute gst_drawn",
     ]
 
 
@@ -363,19 +404,19 @@ def _first_row(spec: DeckSpec) -> list[str]:
 
 def _removed_dof(spec: DeckSpec) -> int:
     # fixed atoms take momentum up, so the moving ones keep all their degrees of freedom
-    return 0 if any(group.frozen for group in spec.groups.values()) else 3
+    return 0 if _has_frozen(spec) else 3
 
 
-def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int], frozen: bool) -> list[str]:
+def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int]) -> list[str]:
     first, last = span
-    head = [*pulse.kick_variables(stage.group, 0 if frozen else 3), f"variable s_stage equal {index}"]
+    head = [*pulse.kick_variables(stage.group, _removed_dof(spec)), f"variable s_stage equal {index}"]
     if isinstance(stage, Relax):
         return [*head, *_relax(spec, stage, first)]
     body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(spec, last, span)
     fixes = _integrator(spec, stage, index)
     outputs, closing = _outputs(spec, stage, index)
     unfix = [f"unfix {line.split()[1]}" for line in fixes]
-    return [*head, *fixes, *outputs, *body, *unfix, *closing]
+    return [*head, *fixes, *outputs, *body, *unfix, *closing, *_last_frame(spec, stage, index)]
 
 
 def _relax(spec: DeckSpec, stage: Relax, first: int) -> list[str]:
@@ -419,12 +460,12 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
             f'print "# low $(zlo:%.10g) height $(lz:%.10g)" append {PROFILE_FILE} screen no',
             f"variable bins equal $(ternary(lz<{out.profile_bin_A:.12g},1.0,round(lz/{out.profile_bin_A:.12g})))",
             f"compute gst_bins {stage.group} chunk/atom bin/1d z lower $(1.0/v_bins:%.15g) units reduced",
-            f"fix gst_profile {stage.group} ave/chunk {max(1, out.profile_every // 10)} 10 "
-            f"{10 * max(1, out.profile_every // 10)} gst_bins temp density/number append {PROFILE_FILE}",
+            f"fix gst_profile {stage.group} ave/chunk {_sampled(out.profile_every)} gst_bins temp density/number "
+            f"append {PROFILE_FILE}",
         ]
         closing += ["unfix gst_profile", "uncompute gst_bins"]
     if out.dump_every:
-        lines += _dump(spec, index)
+        lines += _dump(out, index)
         closing.append("undump gst_dump")
     halts, halt_ids = _halts(spec)
     closing += [f"unfix {name}" for name in halt_ids]
@@ -432,6 +473,12 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
         lines.append(f"restart {out.restart_every} {' '.join(RESTART_GENERATIONS)}")
         closing.append("restart 0")
     return [*lines, *halts], closing
+
+
+def _sampled(every: int) -> str:
+    """Return Nevery, Nrepeat and Nfreq of an average over the second half of every interval."""
+    apart = next(steps for steps in range(max(1, every // 20), 0, -1) if every % steps == 0)
+    return f"{apart} {max(1, every // (2 * apart))} {every}"
 
 
 def relaxing_files(first: int | str) -> tuple[str, str]:
@@ -448,16 +495,33 @@ def dump_file(stage_index: int) -> str:
     return f"dump_{stage_index:03d}_*.lammpstrj.gz"
 
 
-def _dump(spec: DeckSpec, index: int) -> list[str]:
-    out = spec.output
+def _columns(out: Output) -> str:
     columns = "id type x y z"
     columns += " ix iy iz" if out.dump_images else ""
     columns += " vx vy vz" if out.dump_velocities else ""
-    columns += " f_gst_gamma" if out.gamma_every else ""
+    return columns + (" f_gst_gamma" if out.gamma_every else "")
+
+
+def _form(out: Output) -> str:
+    return f"pad 12 sort id format float %.{out.dump_digits}f"
+
+
+def _dump(out: Output, index: int) -> list[str]:
     return [
-        f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {columns}",
-        f"dump_modify gst_dump pad 12 sort id format float %.{out.dump_digits}f",
+        f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {_columns(out)}",
+        f"dump_modify gst_dump {_form(out)}",
     ]
+
+
+def _last_frame(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
+    """Return the commands that write a frame of where a stage ended, with a gamma of just this step."""
+    out = spec.output
+    if not out.dump_every or isinstance(stage, Relax):
+        return []
+    write = f"write_dump all custom {dump_file(index)} {_columns(out)} modify {_form(out)}"
+    if not out.gamma_every:
+        return [write]
+    return [_grade(1), "run 0 post no", write, _grade(out.gamma_every)]
 
 
 def _halts(spec: DeckSpec) -> tuple[list[str], list[str]]:

@@ -13,10 +13,11 @@ from jobflow import Maker, job
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory, derive_id
+from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.stages import Protocol, Stage
+from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -201,33 +202,27 @@ def record(
         results.add(final)
         final_id = final.id
     start = results.get(Structure, start_structure_id)
-    uuid = job_uuid()
-    trajectory = Trajectory(
-        # a run that stopped or failed and was continued later is another document than the finished one
-        id=derive_id("trajectory", uuid or str(result.directory), protocol.name, _outcome(result)),
-        name=protocol.name,
-        protocol=protocol.name,
+    trajectory = Trajectory.of(
+        start,
+        (protocol.name, _outcome(result)),
+        directory=str(result.directory),
+        job_uuid=job_uuid(),
+        groups=groups,
         stages=[stage.model_dump(mode="json") for stage in protocol.stages],
         potential_id=potential_id,
-        start_structure_id=start_structure_id,
         final_structure_id=final_id,
-        formula=start.formula,
-        n_atoms=start.n_atoms,
-        groups=groups or {"mobile": start.n_atoms},
         state="finished" if atoms is not None else "failed",
         failure_class=result.failure_class,
         reason=result.error_line,
         timestep_fs=protocol.timestep_fs,
         n_steps=result.reached_step,
-        duration_ps=result.reached_step * protocol.timestep_fs * 1e-3,
         seed=protocol.seed,
         files=[results.artifacts.put(path) for path in result.files()],
         host=socket.gethostname(),
-        job_uuid=uuid,
         ended_by=result.ended_by,
         max_drift_A_ps=_drift_A_ps(result, start.formula, (groups or {}).get("mobile", start.n_atoms)),
         **_energies(result, protocol),
-        **_measured(result),
+        **_measured(result, protocol),
         **more,
     )
     results.add(trajectory)
@@ -293,17 +288,20 @@ def _check_energy(trajectory: Trajectory) -> None:
         )
 
 
-def _measured(result: ProtocolResult) -> dict[str, Any]:
+def _measured(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     """Thermodynamic series (thinned), temperatures, profile, segments and cost."""
     series = result.series
     temperature = series["temp_K"]
     finite = temperature[np.isfinite(temperature)]
     last, measured = result.segments[-1], [part for part in result.segments if part.us_per_atom_step]
+    highest_K, end_K = equilibrated_K(series, result.kicks, protocol)
     return {
         "thermo": thinned({ours: series[theirs] for ours, theirs in _THERMO.items()}),
         "n_frames": sum(1 for _ in result.frames()),
         "max_temperature_K": float(finite.max()) if finite.size else None,
         "final_temperature_K": float(finite[-1]) if finite.size else None,
+        "max_equilibrated_K": highest_K,
+        "end_equilibrated_K": end_K,
         "max_gamma": float(np.nanmax(series["max_gamma"])) if np.any(series["max_gamma"] > 0) else None,
         "segments": _segments(result),
         "cost": _cost(result),

@@ -17,7 +17,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.settings import Settings, find_project
 from gst_jobflow.datasets.read import load_split
-from gst_jobflow.documents import Cost, Dataset, Potential, PotentialArtifacts, derive_id
+from gst_jobflow.documents import Cost, Dataset, Potential
 from gst_jobflow.fitting import parse
 from gst_jobflow.fitting.ace_engine import AceEngine
 from gst_jobflow.fitting.config import FitConfig
@@ -86,8 +86,8 @@ class FitMaker(Maker):
         return {"potential_id": potential.id, "rmse": rmse}
 
 
-PacemakerFitMaker = FitMaker
-"""Name that waiting jobs of earlier versions know the maker by."""
+PacemakerFitMaker = GraceFitMaker = FitMaker
+"""Names that waiting jobs of version 0.1.0 know the maker by."""
 
 
 def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None) -> Potential | None:
@@ -184,17 +184,14 @@ def _document(
     first = (
         ("potential", dataset.id, parent_id) if finished.kind == "ace" else (f"{finished.kind} potential", dataset.id)
     )
-    return Potential(
-        id=derive_id(*first, config, next(iter(stored.values())).sha256),
+    return Potential.of(
+        (*first, config, next(iter(stored.values())).sha256),
+        summary,
+        stored,
         name=maker.potential_name,
         kind=finished.kind,
         dataset_id=dataset.id,
         parent_id=parent_id,
-        elements=list(summary.elements),
-        n_densities=summary.n_densities,
-        n_functions=summary.n_functions,
-        n_parameters=summary.n_parameters or None,
-        cutoff_A=summary.cutoff_A,
         rmse=metrics.rmse,
         rmse_by_config_type=metrics.rmse_by_config_type,
         mae=metrics.mae,
@@ -202,7 +199,6 @@ def _document(
         **finished.checks,
         converged=finished.converged,
         stop_reason=finished.stop_reason,
-        artifacts=PotentialArtifacts(**stored),
         files=[results.artifacts.put(path) for path in (finished.input_file, parity)],
         config=config,
         cost=Cost.of(finished.wall_s, threads),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory, derive_id, pack
+from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
 from gst_jobflow.labelling.backend import RawLabel, doubts
@@ -202,29 +201,18 @@ def _label(
     assert computed is not None  # CP2K writes energy and forces of every frame
     raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A)
     doubt = doubt or next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None)
-    numbers: dict[str, Any] = {}
-    if doubt is None:
-        numbers = {
-            "energy_eV": computed.energy_eV,
-            "energy_per_atom_eV": computed.energy_eV / structure.n_atoms,
-            "forces": pack(computed.forces_eV_A),
-            "max_force_eV_A": math.sqrt(float((computed.forces_eV_A**2).sum(axis=1).max())),
-        }
-    return Label(
-        id=Label.id_for(structure.id, method.fingerprint()),
-        structure_id=structure.id,
-        fingerprint=method.fingerprint(),
-        method=method.model_dump(mode="json"),
-        state="converged" if doubt is None else "quarantined" if doubt[0] == "wrong_method" else "failed",
-        failure_class=doubt[0] if doubt else "",
-        reason=doubt[1] if doubt else "",
-        formula=structure.formula,
-        config_type=structure.config_type,
-        n_atoms=structure.n_atoms,
+    failure_class, reason = doubt or ("", "")
+    return Label.of(
+        structure,
+        method.fingerprint(),
+        method.model_dump(mode="json"),
+        energy_eV=computed.energy_eV,
+        forces_eV_A=computed.forces_eV_A,
+        failure_class=failure_class,
+        reason=reason,
         wall_s=wall_s,
         host=socket.gethostname(),
         job_uuid=job_uuid(),
-        **numbers,
     )
 
 
@@ -235,24 +223,21 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
     names = ("time_ps", "potential_eV", "kinetic_eV", "temperature_K", "conserved_eV")
     wall_s = sum(segment.wall_s for segment in run.segments)
     notes = [f"{frames.unconverged} frames did not converge"] if frames.unconverged else []
-    return Trajectory(
-        id=derive_id("trajectory", uuid or str(run.segments[0].directory.parent), "aimd", run.status),
+    return Trajectory.of(
+        start,
+        ("aimd", run.status),
+        directory=str(run.segments[0].directory.parent),
+        job_uuid=uuid,
         name=maker.name,
-        protocol="aimd",
         stages=[stage.model_dump(mode="json") for stage in run.spec.stages],
         fingerprint=md_method(maker.backend, run.spec.dynamics).fingerprint(),
-        start_structure_id=start_id,
         # a last step between two frames is no structure
         final_structure_id=frames.structure_ids[-1] if frames.last_step == run.spec.total_steps else None,
-        formula=start.formula,
-        n_atoms=start.n_atoms,
-        groups={"mobile": start.n_atoms},
         state="finished" if run.status == "finished" else "failed",
         failure_class=run.failure_class,
         reason="; ".join([run.reason, *notes]).strip("; "),
         timestep_fs=run.spec.timestep_fs,
         n_steps=run.reached_step,
-        duration_ps=run.reached_step * run.spec.timestep_fs * 1e-3,
         n_frames=len(frames.structure_ids),
         seed=run.spec.seed,
         max_temperature_K=float(temperature.max()) if temperature.size else None,
@@ -273,7 +258,6 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
         cost=Cost.of(wall_s, maker.backend.cores or 1),
         versions={"cp2k": cp2k_version(maker.backend.settings.program)},
         host=socket.gethostname(),
-        job_uuid=uuid,
     )
 
 

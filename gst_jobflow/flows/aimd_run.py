@@ -29,8 +29,9 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, steps_in
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling import cp2k_md
-from gst_jobflow.labelling.cp2k import HARTREE_EV, Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
+from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
+from gst_jobflow.labelling.cp2k_output import HARTREE_EV
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -171,9 +171,9 @@ def _cell(job: Job, results: Results) -> _Cell | None:
 
 
 def _planned(plan: CyclePlan, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
-    for planned in plan.planned():
-        stages = stages_of(planned.operation, cell.geometry)
-        yield Protocol(name=planned.operation.kind, stages=stages), cell.n_atoms, plan.output
+    for one in (planned.operation for planned in plan.planned()):
+        protocol = Protocol(name=one.kind, stages=stages_of(one, cell.geometry))
+        yield protocol, cell.n_atoms, plan.output_of(one.output)
 
 
 def _of_run(

@@ -5,15 +5,13 @@ Nothing here knows of batches, workers or the database: the same record gives th
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import ConfigType, Label, Structure, pack
+from gst_jobflow.documents import ConfigType, Label, Structure
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.importing.checks import check_atoms
 from gst_jobflow.importing.formats import read_records
@@ -153,19 +151,12 @@ def _method(record: Record, options: ImportOptions) -> tuple[str, dict[str, Any]
 
 def _label(record: Record, structure: Structure, computed: Computed, options: ImportOptions) -> Label:
     fingerprint, method = _method(record, options)
-    return Label(
-        id=Label.id_for(structure.id, fingerprint),
-        structure_id=structure.id,
-        fingerprint=fingerprint,
-        method=method,
-        state="converged",
-        formula=structure.formula,
-        config_type=structure.config_type,
-        n_atoms=structure.n_atoms,
+    return Label.of(
+        structure,
+        fingerprint,
+        method,
         energy_eV=computed.energy_eV,
-        energy_per_atom_eV=computed.energy_eV / structure.n_atoms,
-        forces=pack(computed.forces_eV_A),
-        max_force_eV_A=math.sqrt(np.einsum("ij,ij->i", computed.forces_eV_A, computed.forces_eV_A).max()),
+        forces_eV_A=computed.forces_eV_A,
         stress_eV_A3=computed.stress_eV_A3,
-        wall_s=0.0,  # what it took is not known
+        wall_s=0.0,  # no file says what the calculation took
     )

@@ -111,6 +111,7 @@ class UnitWatch:
     units. It is believed when most of at least `FEWEST` neighbours in a file agree on it; steps that are too small
     against the decimals of an energy, or too large for springs, are left out. Files without such neighbours are judged
     by size: forces in liquids and random structures are some eV/Å, in Ry/bohr or hartree/bohr a tenth of it or less.
+    Stresses are always judged by size.
 
     The first `ALL` labels of a file are looked at, then two of every `EVERY`.
     """
@@ -127,6 +128,9 @@ class UnitWatch:
     FEWEST_BY_SIZE = 20
     SMALL_FORCE: ClassVar[dict[str, float]] = {"aimd": 0.12, "melt_quench": 0.12, "hard_sphere": 0.3}
     """eV/Å, largest force of a structure: thermal motion at 300 K gives about 1, random contacts several."""
+    MOVING: ClassVar = ("aimd", "melt_quench")
+    STRESS_EV_A3 = (1e-4, 0.3)
+    """Largest component of a moving structure: thermal motion alone gives 0.002 (0.3 GPa), and 0.3 would be 48 GPa."""
 
     def __init__(self) -> None:
         self._file: Path | None = None
@@ -139,6 +143,7 @@ class UnitWatch:
         self._last: tuple[Structure, Label] | None = None
         self._ratios: deque[float] = deque(maxlen=self.ALL)
         self._largest: dict[str, deque[float]] = {}
+        self._stresses: deque[float] = deque(maxlen=self.ALL)
 
     def odd(self, record: Outcome) -> list[str]:
         """Take a label in; return what is suspected of its file now and was not said before."""
@@ -156,12 +161,13 @@ class UnitWatch:
             sizes.append(label.max_force_eV_A)
         if before is not None and (ratio := self._ratio(*before, structure, label)) is not None:
             self._ratios.append(ratio)
-        suspected = self._by_work() if len(self._ratios) >= self.FEWEST else self._by_size()
+        if structure.n_atoms > 1 and structure.config_type in self.MOVING and label.stress_eV_A3 is not None:
+            self._stresses.append(max(abs(value) for value in label.stress_eV_A3))
+        by_force = self._by_work() if len(self._ratios) >= self.FEWEST else self._by_size()
         # the numbers in the text drift
-        if suspected is None or suspected.partition(":")[0] in self._said:
-            return []
-        self._said.add(suspected.partition(":")[0])
-        return [suspected]
+        new = [text for text in (by_force, self._by_stress()) if text and text.partition(":")[0] not in self._said]
+        self._said |= {text.partition(":")[0] for text in new}
+        return new
 
     def _ratio(self, one: Structure, first: Label, two: Structure, second: Label) -> float | None:
         """Change of energy over work of the forces between neighbours; None where they are none."""
@@ -210,3 +216,16 @@ class UnitWatch:
                     f"{middle:.2g} eV/Å, by the median"
                 )
         return None
+
+    def _by_stress(self) -> str | None:
+        if len(self._stresses) < self.FEWEST_BY_SIZE:
+            return None
+        middle = float(np.median(self._stresses))
+        smallest, largest = self.STRESS_EV_A3
+        if smallest <= middle <= largest:
+            return None
+        what = "GPa or kbar" if middle > largest else "Ry/bohr³ or hartree/bohr³"
+        return (
+            f"stresses look like {what}: the largest component of a structure in motion is {middle:.2g} eV/Å³, "
+            "by the median"
+        )

@@ -11,14 +11,22 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.cp2k_input import Section, input_atoms, input_cell, input_method, parse_input
-from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
+from gst_jobflow.importing.files import CANNOT_READ_ON, ENDINGS, first_bytes, open_text, plain_name
 from gst_jobflow.importing.records import Record
+from gst_jobflow.labelling.cp2k_output import (
+    BOHR_A,
+    CONVERGED,
+    HARTREE_EV,
+    NOT_CONVERGED,
+    read_energy,
+    read_single_point,
+)
 from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
@@ -27,12 +35,14 @@ if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
     from gst_jobflow.labelling.method import Method
 
-_POSITIONS = re.compile(r"^(?P<project>.+)-pos-(?P<part>\d+)\.xyz(?P<gz>\.gz)?$")
-_FORCES = re.compile(r"^.+-frc-\d+\.xyz(\.gz)?$")
+_POSITIONS = re.compile(r"^(?P<project>.+)-pos-(?P<part>\d+)\.xyz(\.(gz|bz2|xz|zst))?$")
+_FORCES = re.compile(r"^.+-frc-\d+\.xyz(\.(gz|bz2|xz|zst))?$")
 _TITLE = re.compile(r"^\s*i =\s*(\d+),(?:\s*time =\s*\S+,)?\s*E =\s*(\S+)\s*$")
 _STEP = re.compile(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", re.IGNORECASE)
 _LONGEST_OUTPUT_HEAD = 1 << 16
 _LARGEST_SINGLE_POINT = 1 << 27
+_SAME_ENERGY_EV = 1e-7
+"""Trajectories have ten decimals of hartree."""
 NO_OUTPUT = "no CP2K output beside it: whether the electrons converged is not known, nor is the version"
 
 
@@ -46,10 +56,9 @@ class _Output:
     run_type: str = ""
     ensemble: str = ""
     input_name: str = ""
-    first_step: int | None = None
-    last_step: int = -1
     bad: list[tuple[int, int]] = field(default_factory=list)
     any_bad: bool = False
+    energies_eV: dict[int, float] = field(default_factory=dict)
     # a few steps of the corrector are all that second-generation Car–Parrinello makes
     corrected_only: bool = False
 
@@ -57,16 +66,21 @@ class _Output:
     def cell_moves(self) -> bool:
         return "NPT" in self.ensemble or "NPE" in self.ensemble or self.run_type == "CELL_OPT"
 
-    def problem(self, step: int) -> str:
-        """Why a step cannot be believed; empty where it can."""
+    def problem(self, step: int, energy_eV: float) -> str:
+        """Say why a step cannot be believed; empty where it can.
+
+        A restart writes steps of an earlier run again, behind those: the energy tells which run a frame is of.
+        """
         if self.corrected_only:
             return ""
         if self.run_type != "MD":
             return "an SCF of this run did not converge, in which step is not said" if self.any_bad else ""
+        printed_eV = self.energies_eV.get(step)
+        if printed_eV is None or abs(printed_eV - energy_eV) > _SAME_ENERGY_EV:
+            where = "not in" if printed_eV is None else "of another run than"
+            return f"step {step} is {where} {self.path.name}, so whether it converged is not known"
         if any(after < step <= upto for after, upto in self.bad):
-            return f"step {step}: SCF run NOT converged"
-        if self.first_step is None or not self.first_step <= step <= self.last_step:
-            return f"step {step} is not in {self.path.name}, so whether it converged is not known"
+            return f"step {step}: {NOT_CONVERGED}"
         return ""
 
 
@@ -134,7 +148,7 @@ def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterato
                     if output is not None:
                         method, why = _method(tree, problem, output, atoms)
                         output.corrected_only = bool(method and "electrons" in method.parameters)
-                bad = output.problem(frame.step) if output is not None else ""
+                bad = output.problem(frame.step, frame.energy * HARTREE_EV) if output is not None else ""
                 if bad:
                     yield Record(named, index, problem=bad, group=group, step=frame.step)
                 else:
@@ -165,14 +179,13 @@ def _check_match(frame: _Frame, forces: _Frame | None) -> None:
 def _labelled(frame: _Frame, forces: _Frame, cell_A: np.ndarray, pbc: list[bool]) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.units import Bohr, Hartree
 
     try:
         atoms = Atoms(frame.symbols, positions=frame.values, cell=cell_A, pbc=pbc)
     except KeyError as err:
         raise DataError(f"step {frame.step}: {err} is no element; the rest of the file is not read") from err
     atoms.calc = SinglePointCalculator(atoms)
-    atoms.calc.results.update(free_energy=frame.energy * Hartree, forces=forces.values * (Hartree / Bohr))
+    atoms.calc.results.update(free_energy=frame.energy * HARTREE_EV, forces=forces.values * (HARTREE_EV / BOHR_A))
     return atoms
 
 
@@ -238,13 +251,14 @@ class _cells:
         if self._fixed is not None:
             return self._fixed, self._pbc
         assert self._rows is not None
-        while self._last is None or self._last[0] < step:
+        while self._last is None or self._last[0] != step:
             row = next(self._rows, None)
             if row is None:
                 raise DataError(f"no cell of step {step} in the .cell file; the rest is not read")
+            # a restart begins again at an earlier step
+            if row[0] > step and (self._last is None or row[0] > self._last[0]):
+                raise DataError(f"step {step} of the positions meets step {row[0]} of the cells; the rest is left")
             self._last = row
-        if self._last[0] != step:
-            raise DataError(f"step {step} of the positions meets step {self._last[0]} of the cells; the rest is left")
         return self._last[1], self._pbc
 
 
@@ -280,8 +294,6 @@ def _single_point(file: Path, output: _Output) -> Record:
     """The structure of the input with what the output, or the files beside it, say of it."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from gst_jobflow.labelling.cp2k import read_energy, read_forces, read_stress
-
     source = _input_of(file, output.project, output)
     tree, problem = _tree(source)
     if tree is None:
@@ -289,37 +301,25 @@ def _single_point(file: Path, output: _Output) -> Record:
     atoms = input_atoms(tree)
     if file.stat().st_size > _LARGEST_SINGLE_POINT:
         raise DataError("too long for a single point")
-    with open_text(file) as stream:
-        text = stream.read()
+    text = _text_of(file)
     if output.any_bad:
-        raise DataError("SCF run NOT converged")
-    if "SCF run converged in" not in text:
+        raise DataError(NOT_CONVERGED)
+    if CONVERGED not in text:
         raise DataError("the output does not say that the SCF converged")
     try:
-        results: dict[str, Any] = {"free_energy": read_energy(text)}
-        forces = _printed(file, output.project, "forces", text, "ATOMIC FORCES in [a.u.]")
-        if forces:
-            results["forces"] = read_forces(forces, len(atoms))
-        stress = _printed(file, output.project, "stress", text, "STRESS|")
-        if stress:
-            results["stress"] = read_stress(stress)
+        found = read_single_point(text, file.parent, output.project, len(atoms), _text_of)
     except ValueError as err:
         raise DataError(str(err)) from err
+    computed = {"free_energy": found.energy_eV, "forces": found.forces_eV_A, "stress": found.stress_eV_A3}
     atoms.calc = SinglePointCalculator(atoms)
-    atoms.calc.results.update(results)
+    atoms.calc.results.update({name: value for name, value in computed.items() if value is not None})
     method, why = _method(tree, problem, output, atoms)
     return Record(file, 0, atoms, method=method, no_method=why)
 
 
-def _printed(file: Path, project: str, what: str, text: str, sign: str) -> str:
-    """What was printed into a file of its own, else the output where it holds it, else nothing."""
-    own = sorted(file.parent.glob(f"{_escaped(project)}-{what}-*"))
-    if len(own) > 1:
-        raise DataError(f"{len(own)} files of {what} beside the output: one of them is another run's")
-    if own:
-        with open_text(own[0]) as stream:
-            return stream.read()
-    return text if sign in text else ""
+def _text_of(file: Path) -> str:
+    with open_text(file) as stream:
+        return stream.read()
 
 
 def _method(tree: Section | None, problem: str, output: _Output, atoms: Atoms) -> tuple[Method | None, str]:
@@ -348,30 +348,45 @@ def _scan(path: Path) -> _Output:
     """Read an output line by line: what ran, and which steps did not converge."""
     output = _read_head(path)
     pending = pending_at_start = restarted = False
-    before = -1
+    before: int | None = None
+    energy_eV = start_eV = None
     with open_text(path) as stream:
         for line in stream:
-            if "SCF run NOT converged" in line:
+            if NOT_CONVERGED in line:
                 pending = output.any_bad = True
+            elif "ENERGY| Total FORCE_EVAL" in line:
+                energy_eV = _energy_of(line)
             elif "RESTART INFORMATION" in line:
                 restarted = True
             elif "Ensemble" in line and (match := re.search(r"Ensemble [Tt]ype\s+(\S+)", line)):
                 output.ensemble = match[1]
             elif "MD_INI| MD initialization" in line or "INITIAL POTENTIAL ENERGY" in line:
                 # the state that a run starts from; the number of the next step tells which that is
-                pending, pending_at_start = False, pending
+                pending, pending_at_start, start_eV = False, pending, energy_eV
             elif ("tep number" in line or "STEP NUMBER" in line) and (match := _STEP.match(line)):
                 step = int(match[1])
-                if output.first_step is None:
+                if before is None:
                     before = step - 1 if restarted else 0
-                    output.first_step = before
+                    _note(output.energies_eV, before, start_eV)
                 if pending_at_start:
                     output.bad.append((step - 2, step - 1))
                 if pending:
                     output.bad.append((before, step))
+                _note(output.energies_eV, step, energy_eV)
                 pending, pending_at_start, before = False, False, step
-                output.last_step = max(output.last_step, step)
     return output
+
+
+def _energy_of(line: str) -> float | None:
+    try:
+        return read_energy(line)
+    except ValueError:
+        return None
+
+
+def _note(energies_eV: dict[int, float], step: int, energy_eV: float | None) -> None:
+    if energy_eV is not None:
+        energies_eV[step] = energy_eV
 
 
 def _read_head(path: Path) -> _Output:
@@ -396,7 +411,7 @@ def _output_of(positions: Path) -> _Output | None:
     assert match is not None  # the caller sees to it
     found = []
     for path in sorted(positions.parent.iterdir()):
-        if path.is_file() and path.name.removesuffix(".gz").endswith((".out", ".log")):
+        if path.is_file() and plain_name(path).endswith((".out", ".log")):
             output = _read_head(path)
             if output.version and output.project == match["project"]:
                 found.append(path)
@@ -440,15 +455,10 @@ def _tree(source: Path | None) -> tuple[Section | None, str]:
     if source is None:
         return None, "there is no CP2K input beside it"
     try:
-        with open_text(source) as stream:
-            return parse_input(stream.read()), ""
+        return parse_input(_text_of(source)), ""
     except DataError as err:
         return None, err.message
 
 
 def _beside(file: Path, name: str) -> Path | None:
-    return next((path for ending in ("", ".gz") if (path := file.parent / (name + ending)).is_file()), None)
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
+    return next((path for ending in ENDINGS if (path := file.parent / (name + ending)).is_file()), None)

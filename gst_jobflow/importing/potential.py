@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import Potential, PotentialArtifacts, derive_id
+from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.parse import PotentialSummary, count_functions
 
 if TYPE_CHECKING:
@@ -65,15 +65,12 @@ def import_potential(
         for ending in _ENDINGS
         if (path := getattr(given, ending)) is not None
     }
-    potential = Potential(
-        id=derive_id("imported potential", sorted((ending, ref.sha256) for ending, ref in stored.items())),
+    potential = Potential.of(
+        ("imported potential", sorted((ending, ref.sha256) for ending, ref in stored.items())),
+        summary,
+        stored,
         name=given.name,
-        elements=list(summary.elements),
-        n_densities=summary.n_densities,
-        n_functions=summary.n_functions,
         n_parameters=summary.n_parameters if given.yaml is not None else None,
-        cutoff_A=summary.cutoff_A,
-        artifacts=PotentialArtifacts(**stored),
         versions=summary.versions,
         source=given.source,
         tags=list(given.tags),

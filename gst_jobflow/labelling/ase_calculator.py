@@ -98,6 +98,15 @@ class AseBackend(BackendModel):
     elements: list[str] = Field(default_factory=list)
     not_converged: str = r"not converge|no convergence|failed to converge"
 
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError as every backend does, and for tblite a cell periodic along some axes only."""
+        super().check(atoms)
+        # tblite 0.8 computes it as periodic along all three
+        if self.calculator == _TBLITE and atoms.pbc.any() and not atoms.pbc.all():
+            raise InputError(
+                "tblite knows cells periodic in all directions or in none", "set pbc, with vacuum for a slab"
+            )
+
     @model_validator(mode="after")
     def _one_place_for_each_keyword(self) -> AseBackend:
         places = {"parameters": self.parameters, "weights": self.weights, "options": self.options}

@@ -75,7 +75,7 @@ class Bounds(StrictModel):
     Parameters
     ----------
     lower_eV_per_atom, upper_eV_per_atom
-        Bounds of the energy per atom, less the mean of `free_atom_eV` over the cell's atoms.
+        Bounds of the energy per atom, less the mean of `free_atom_eV` over the cell's atoms; None: no bound.
     free_atom_eV
         Energy of each element's free atom by the same method. Empty: the bounds are absolute (VASP, whose
         energies already refer to pseudo-atoms).
@@ -83,8 +83,8 @@ class Bounds(StrictModel):
         Largest force on one atom.
     """
 
-    lower_eV_per_atom: float = -15.0
-    upper_eV_per_atom: float = 60.0
+    lower_eV_per_atom: float | None = -15.0
+    upper_eV_per_atom: float | None = 60.0
     free_atom_eV: dict[str, float] = Field(default_factory=dict)
     max_force_eV_A: float = 500.0
 
@@ -258,13 +258,11 @@ def doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str,
 
 def _out_of_bounds(energy: float, forces: np.ndarray, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
     per_atom = (energy - bounds.reference_eV(atoms.get_chemical_symbols())) / len(atoms)
-    if not bounds.lower_eV_per_atom <= per_atom <= bounds.upper_eV_per_atom:
+    lower = -math.inf if bounds.lower_eV_per_atom is None else bounds.lower_eV_per_atom
+    upper = math.inf if bounds.upper_eV_per_atom is None else bounds.upper_eV_per_atom
+    if not lower <= per_atom <= upper:
         above = "above free atoms" if bounds.free_atom_eV else "absolute"
-        yield (
-            "unphysical",
-            f"energy {per_atom:.6g} eV/atom ({above}) is outside "
-            f"{bounds.lower_eV_per_atom:g}..{bounds.upper_eV_per_atom:g}",
-        )
+        yield "unphysical", f"energy {per_atom:.6g} eV/atom ({above}) is outside {lower:g}..{upper:g}"
     largest = float(np.linalg.norm(forces, axis=1).max())
     if largest > bounds.max_force_eV_A:
         yield "unphysical", f"largest force {largest:.6g} eV/Å is above {bounds.max_force_eV_A:g}"

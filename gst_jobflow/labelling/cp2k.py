@@ -21,6 +21,7 @@ from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.base.processes import Finished, run_program
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
+from gst_jobflow.labelling.cp2k_output import CONVERGED, NOT_CONVERGED, read_single_point
 from gst_jobflow.labelling.method import Method
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ PROJECT = "label"
 INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"
 PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k", "cp2k.ssmp")
 FIX = "apt-get install cp2k cp2k-data, or name the program in the label settings (program, data_dir)"
-
-# CODATA 2018, as ase.units rounds them (importing ase.units would load ASE with this module)
-HARTREE_EV = 27.211386024367243
-BOHR_A = 0.5291772105638411
-GPA_EV_A3 = 0.006241509125883258
 
 # Spin-unpolarised atoms at 300 K in a 12 Å box with the default settings below, CP2K 2023.1, eV.
 FREE_ATOM_EV = {"Ge": -102.357, "Sb": -146.550, "Te": -219.112}
@@ -423,16 +419,18 @@ class Cp2kBackend(BackendModel):
             return failed(*problem)
         seen = re.search(r"CP2K\| version string:\s+CP2K version (\S+)", text)
         try:
-            energy = read_energy(text)
-            forces = read_forces(_only(directory, "forces"), n_atoms)
-            stress = read_stress(_only(directory, "stress")) if self.settings.stress else None
+            found = read_single_point(text, directory, PROJECT, n_atoms)
         except ValueError as error:
             return failed("missing_output", str(error))
+        if found.forces_eV_A is None or (self.settings.stress and found.stress_eV_A3 is None):
+            return failed(
+                "missing_output", f"no {'forces' if found.forces_eV_A is None else 'stress'} in CP2K's output"
+            )
         return RawLabel(
             converged=True,
-            energy_eV=energy,
-            forces_eV_A=forces,
-            stress_eV_A3=stress,
+            energy_eV=found.energy_eV,
+            forces_eV_A=found.forces_eV_A,
+            stress_eV_A3=found.stress_eV_A3 if self.settings.stress else None,
             method_seen=self.method_of(seen.group(1)) if seen else None,
         )
 
@@ -499,11 +497,11 @@ def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
     if started and (len(started) > 1 or int(started[0]) != ranks):
         return "crash", f"CP2K started {len(started)} times with {started[0]} ranks: the launcher is of another MPI"
     # where the self-consistency ran out of steps, 2023.1 exits 0 with energy and forces, and newer ones abort
-    if "SCF run NOT converged" in text:
-        return "not_converged", "CP2K: SCF run NOT converged"
+    if NOT_CONVERGED in text:
+        return "not_converged", f"CP2K: {NOT_CONVERGED}"
     if returncode != 0:
         return "crash", f"CP2K ended with status {returncode}: {abort_reason(text)}"
-    if "SCF run converged in" not in text:
+    if CONVERGED not in text:
         return "missing_output", "CP2K's output does not say that the SCF converged"
     return None
 
@@ -515,58 +513,3 @@ def abort_reason(text: str) -> str:
         return " ".join(re.sub(r"[*|\\/_]{1,}", " ", boxed.group(1)).split())[:200]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no output"
-
-
-def _only(directory: Path, name: str) -> str:
-    files = sorted(directory.glob(f"{PROJECT}-{name}-*"))
-    if len(files) != 1:
-        raise ValueError(f"CP2K wrote {len(files)} files of {name}")
-    return files[0].read_text()
-
-
-def read_energy(text: str) -> float:
-    """Return the total energy of CP2K's output, eV (with smearing: the electronic free energy).
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
-    found = re.findall(r"ENERGY\| Total FORCE_EVAL.*?:\s+(-?\d+\.\d+)", text)
-    if not found:
-        raise ValueError("no total energy in CP2K's output")
-    return float(found[-1]) * HARTREE_EV
-
-
-def read_forces(text: str, n_atoms: int) -> np.ndarray:
-    """Return the forces of CP2K's forces file, shape (N, 3), eV/Å.
-
-    Raises
-    ------
-    ValueError
-        Another unit, or not one line for every atom in order.
-    """
-    if "ATOMIC FORCES in [a.u.]" not in text:
-        raise ValueError("CP2K's forces are not in the known form")
-    rows = re.findall(r"^\s*(\d+)\s+\d+\s+[A-Z][a-z]?\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)
-    if [int(row[0]) for row in rows] != list(range(1, n_atoms + 1)):
-        raise ValueError(f"CP2K wrote forces of {len(rows)} atoms, not {n_atoms}")
-    return np.array([[float(value) for value in row[1:]] for row in rows]) * (HARTREE_EV / BOHR_A)
-
-
-def read_stress(text: str) -> np.ndarray:
-    """Return the stress of CP2K's stress file, shape (6,), Voigt order, eV/Å³, ASE's sign (CP2K's is opposite).
-
-    Raises
-    ------
-    ValueError
-        Another unit or form.
-    """
-    if "[GPa]" not in text:
-        raise ValueError("CP2K's stress is not in GPa")
-    rows = re.findall(r"^\s*(?:STRESS\|)?\s+([xyz])\s+(\S+)\s+(\S+)\s+(\S+)\s*$", text, re.MULTILINE)
-    if [row[0] for row in rows[:3]] != ["x", "y", "z"]:
-        raise ValueError("CP2K's stress is not in the known form")
-    tensor = -np.array([[float(value) for value in row[1:]] for row in rows[:3]]) * GPA_EV_A3
-    symmetric = (tensor + tensor.T) / 2
-    return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

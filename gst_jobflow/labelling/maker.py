@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jobflow import CURRENT_JOB, Maker, job
+from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
@@ -24,9 +24,10 @@ from gst_jobflow.base.deadline import stopped_in_time
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.base.processes import end_programs_in
-from gst_jobflow.documents import Label, Structure, pack
+from gst_jobflow.documents import Label, Structure
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
 from gst_jobflow.labelling.cost import dealt
+from gst_jobflow.store.context import job_uuid
 
 if TYPE_CHECKING:
     from gst_jobflow.base.deadline import Deadline
@@ -291,34 +292,19 @@ def _kept(results: Results, raw: RawLabel) -> list[Any]:
 
 def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files: list[Any]) -> Label:
     method = backend.method()
-    fingerprint = method.fingerprint()
-    state = "converged" if raw.converged else "quarantined" if raw.failure_class == "wrong_method" else "failed"
-    values: dict[str, Any] = {}
-    if raw.converged:
-        assert raw.energy_eV is not None and raw.forces_eV_A is not None  # `checked` sees to it
-        values = {
-            "energy_eV": float(raw.energy_eV),
-            "energy_per_atom_eV": float(raw.energy_eV) / structure.n_atoms,
-            "forces": pack(raw.forces_eV_A),
-            "max_force_eV_A": float(np.linalg.norm(raw.forces_eV_A, axis=1).max()),
-            "stress_eV_A3": None if raw.stress_eV_A3 is None else [float(x) for x in raw.stress_eV_A3],
-        }
-    return Label(
-        id=Label.id_for(structure.id, fingerprint),
-        structure_id=structure.id,
-        fingerprint=fingerprint,
-        method=method.model_dump(mode="json"),
-        state=state,
-        failure_class=raw.failure_class,
+    return Label.of(
+        structure,
+        method.fingerprint(),
+        method.model_dump(mode="json"),
+        energy_eV=raw.energy_eV,
+        forces_eV_A=raw.forces_eV_A,
+        stress_eV_A3=raw.stress_eV_A3,
+        failure_class="" if raw.converged else raw.failure_class or "not_converged",
         reason=raw.reason,
-        formula=structure.formula,
-        config_type=structure.config_type,
-        n_atoms=structure.n_atoms,
         wall_s=raw.wall_s,
         host=socket.gethostname(),
-        job_uuid=getattr(CURRENT_JOB.job, "uuid", "") or "",
+        job_uuid=job_uuid(),
         files=files,
-        **values,
     )
 
 

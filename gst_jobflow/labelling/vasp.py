@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
+from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.method import Method
 
 if TYPE_CHECKING:
@@ -245,9 +245,25 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
 
 
 class VaspBackend(BackendModel):
-    """VASP single points, see `VaspSettings`. The default bounds are absolute: VASP counts from pseudo-atoms."""
+    """VASP single points, see `VaspSettings`.
+
+    The default bounds of GGAs are absolute, since VASP counts from the pseudo-atoms of PBE. Totals of r2SCAN are
+    shifted against these by tens of eV for heavy elements; they are bounded where `bounds.free_atom_eV` is given.
+    """
 
     settings: VaspSettings = Field(default_factory=VaspSettings)
+
+    @model_validator(mode="after")
+    def _no_absolute_bounds_of_a_meta_gga(self) -> VaspBackend:
+        default = Bounds()
+        absolute = (default.lower_eV_per_atom, default.upper_eV_per_atom)
+        if (
+            "METAGGA" in FUNCTIONALS[self.settings.functional]
+            and not self.bounds.free_atom_eV
+            and (self.bounds.lower_eV_per_atom, self.bounds.upper_eV_per_atom) == absolute
+        ):
+            self.bounds = self.bounds.model_copy(update={"lower_eV_per_atom": None, "upper_eV_per_atom": None})
+        return self
 
     def known_elements(self) -> list[str]:
         return sorted(self.settings.potcars)

@@ -1,4 +1,4 @@
-"""Stop what runs or waits, hold it back, and let it go again."""
+"""Pause, resume and cancel fireworks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.keys import CANCEL_SIGNAL
 from gst_jobflow.launch.launches import reservation_of
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import launchpad
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store import Results
 
 WAITING = ("READY", "WAITING", "RESERVED")
 
 
 @dataclass(frozen=True)
 class Changed:
-    """A firework that is in another state now."""
+    """A firework whose state changed."""
 
     fw_id: int
     name: str
@@ -35,37 +36,37 @@ class Changed:
 
 
 def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Hold back what has not begun; queued jobs of it leave the queue, and what runs goes on to its end.
+    """Pause fireworks that have not started; their queued jobs leave the queue, and running ones continue.
 
     Parameters
     ----------
     project
         The project.
     fw_ids
-        Which fireworks; None: all.
+        The fireworks; None: all.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         jobs = _unreserve(pad, firework["fw_id"])
         what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just begun, and goes on"
-        slurm.cancel(jobs)
+        slurm.scancel(jobs)
         return what + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
 
     return _each(project, fw_ids, WAITING, hold)
 
 
 def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Let go what was paused; with ids, also what was cancelled.
+    """Resume paused fireworks; with ids, also cancelled ones.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def let_go(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -73,7 +74,7 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.resume_fw(firework["fw_id"])
         else:
             pad.reignite_fw(firework["fw_id"])
-            # its ended launches would count again
+            # else its ended launches would count again
             pad.rerun_fw(firework["fw_id"])
         return "goes on"
 
@@ -81,12 +82,12 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
 
 
 def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Stop what runs and keep from running what waits; what it wrote stays, and `resume` lets it run after all.
+    """Stop running fireworks and keep waiting ones from running; files stay, and `resume` reverts it.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def stop(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -97,10 +98,10 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.mark_fizzled(launch["launch_id"])
         pad.defuse_fw(fw_id)
         words = [_stop_run(results, pad, attempt) for attempt in running]
-        slurm.cancel(jobs)
+        slurm.scancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
-    # what has ended stays as it is
+    # an ended firework stays as it is
     return _each(project, fw_ids, (*WAITING, "RUNNING", "PAUSED"), stop)
 
 
@@ -110,9 +111,6 @@ def _each(
     states: Sequence[str],
     change: Callable[[Results, LaunchPad, dict[str, Any]], str],
 ) -> list[Changed]:
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.connect import launchpad
-
     results, pad = Results.open(project), launchpad(project)
     where: dict[str, Any] = {} if fw_ids is None else {"fw_id": {"$in": list(fw_ids)}}
     fields = {"fw_id": 1, "name": 1, "state": 1}
@@ -121,7 +119,7 @@ def _each(
         raise InputError(f"there is no job {missing[0]}", "gst status shows ids; lpad get_fws lists all")
     changed = []
     for listed in found:
-        # many take a while, and jobs begin and end meanwhile
+        # cancelling many takes a while, and jobs start and end meanwhile
         firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
         if firework["state"] in states:
             changed.append(Changed(firework["fw_id"], firework["name"], change(results, pad, firework)))
@@ -131,7 +129,7 @@ def _each(
 
 
 def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
-    """Take back the reservations of a firework; return their SLURM jobs, which are still in the queue."""
+    """Undo the reservations of a firework; return their SLURM jobs, which are still queued."""
     jobs = []
     for launch in list(pad.launches.find({"fw_id": fw_id, "state": "RESERVED"})):
         pad.cancel_reservation(launch["launch_id"])
@@ -141,17 +139,17 @@ def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
 
 
 def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
-    """End the process of an attempt, and say so in it; a worker goes on with other work."""
+    """End the process of an attempt and record it; its worker continues with other work."""
     job_id = attempt.slurm_job_id
-    if results.get(Attempt, attempt.id).state != "running":  # its worker may be at another by now
+    if results.get(Attempt, attempt.id).state != "running":  # its worker may run another job by now
         return "it has just ended"
-    # one without a reservation may be somebody's allocation, in which workers run
+    # a SLURM job without a reservation may be an allocation in which workers run
     reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
     if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):
         os.kill(attempt.pid, CANCEL_SIGNAL)
         words = f"process {attempt.pid} told to stop"
     elif job_id:
-        slurm.cancel([job_id])
+        slurm.scancel([job_id])
         words = f"SLURM job {job_id} cancelled"
     else:
         return f"its process {attempt.pid} on {attempt.host} cannot be reached from here"

@@ -1,4 +1,4 @@
-"""What a profile needs, checked by using it: each check is one small function, the table says who needs it."""
+"""Check what a profile needs by using it: one function a check, and a table of who needs it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import die_with_parent, end_group
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.labelling.ase_calculator import tblite_backend
+from gst_jobflow.labelling.calculators import found
+from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
+from gst_jobflow.labelling.vasp import find_command
 from gst_jobflow.launch.configs import CLUSTERS
+from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
+from gst_jobflow.launch.services import LocalMongod, find_mongod
+from gst_jobflow.store.address import connection, external_uri
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
 if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project, Settings
+    from gst_jobflow.base.settings import Project
     from gst_jobflow.dynamics.engine import LammpsEngine
 
 log = logging.getLogger(__name__)
@@ -33,7 +45,7 @@ ALL = ("laptop", *CLUSTERS)
 
 _FREE_DISK_GB = 2.0
 _MEMORY_GB = 4.0
-# importing TensorFlow on a loaded machine takes its time
+# importing TensorFlow on a loaded machine is slow
 _IMPORT_S = 300.0
 
 # One species, four functions: enough for one step of `pace` and, in B-basis form, of `pace/extrapolation`.
@@ -87,7 +99,7 @@ print "GST-FINISHED energy $(pe) gamma {gamma}"
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `fix` is the command or change that mends it; empty where it is ok."""
+    """The outcome of one check. `fix` is the remedy; empty if it is ok."""
 
     name: str
     ok: bool
@@ -102,16 +114,16 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a check found that is as it should be."""
+class CheckResult:
+    """The result of a passed check."""
 
     what: str
     version: str = ""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is examined."""
+class CheckContext:
+    """The settings and project to check."""
 
     project: Project | None
     settings: Settings
@@ -123,7 +135,7 @@ class Asked:
         Raises
         ------
         InputError
-            There is none.
+            There is no project.
         """
         if self.project is None:
             raise InputError("no project", "gst init DIR, then work in it")
@@ -132,10 +144,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: which check, for which profiles it is shown, and which cannot run without it."""
+    """A line of the table: the check, the profiles that show it, and those that require it."""
 
     name: str
-    look: Callable[[Asked], Found]
+    look: Callable[[CheckContext], CheckResult]
     shown: Sequence[str] = ALL
     required: Sequence[str] = ()
 
@@ -143,29 +155,27 @@ class Entry:
 def checks(
     project: Project | None, profile: str | None = None, tell: Callable[[Check], None] | None = None
 ) -> list[Check]:
-    """Run every check of a profile, slow ones side by side.
+    """Run every check of a profile, slow ones in parallel.
 
     Parameters
     ----------
     project
-        None: what needs a project is reported as missing, and not required.
+        None: checks that need a project are reported as missing and not required.
     profile
-        None: the project's, or laptop.
+        None: that of the project, else laptop.
     tell
-        Called with each check as it ends.
+        Called with each finished check.
 
     Returns
     -------
     list of Check
         In the order of the table.
     """
-    from gst_jobflow.base.settings import Settings
-
     settings = project.settings if project else Settings()
-    asked = Asked(project, settings, profile or settings.profile)
+    asked = CheckContext(project, settings, profile or settings.profile)
     entries = [entry for entry in TABLE if asked.profile in entry.shown]
     done: dict[str, Check] = {}
-    # two at a time: most of them start a program, and a laptop has few cores
+    # two at a time, since most start a program and a laptop has few cores
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = [pool.submit(run_check, entry, asked) for entry in entries]
         for finished in as_completed(waiting):
@@ -176,8 +186,8 @@ def checks(
     return [done[entry.name] for entry in entries]
 
 
-def run_check(entry: Entry, asked: Asked) -> Check:
-    """Run one check; a known error is an outcome with its way out."""
+def run_check(entry: Entry, asked: CheckContext) -> Check:
+    """Run one check; a known error becomes an outcome with its remedy."""
     required = asked.profile in entry.required
     if asked.project is None and entry.look in _PROJECT_CHECKS:
         required = False
@@ -191,30 +201,28 @@ def run_check(entry: Entry, asked: Asked) -> Check:
 
 
 def can_run(found: Sequence[Check]) -> bool:
-    """Whether everything that is required is there."""
+    """Whether every required check passed."""
     return all(check.ok for check in found if check.required)
 
 
 # -- python and the project
 
 
-def python(asked: Asked) -> Found:
-    """This Python and this package."""
-    from gst_jobflow import __version__
-
-    return Found(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
+def python(asked: CheckContext) -> CheckResult:
+    """Check this Python and this package."""
+    return CheckResult(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
 
-def packages(asked: Asked) -> Found:
-    """The packages that every job needs."""
+def packages(asked: CheckContext) -> CheckResult:
+    """Check the packages that every job needs."""
     missing = [name for name in PACKAGES if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[all]'")
-    return Found(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
+    return CheckResult(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
 
 
-def project_folder(asked: Asked) -> Found:
-    """The project's folders can be written, and its secrets are private."""
+def project_folder(asked: CheckContext) -> CheckResult:
+    """Check that the project's folders are writable and its secrets private."""
     project = asked.need_project()
     for folder in (project.root, project.artifacts_dir, project.runs_dir):
         existing = next(place for place in (folder, *folder.parents) if place.exists())
@@ -223,77 +231,68 @@ def project_folder(asked: Asked) -> Found:
                 pass
         except OSError as err:
             raise InputError(f"{existing} cannot be written: {err.strerror}", "free it, or set another folder") from err
-    # the locks of gst recover and gst launch --queue are empty
+    # the lock files of gst recover and gst launch --queue are empty
     held = [file for file in project.private_dir.glob("*") if file.is_file() and file.suffix != ".lock"]
     secret = [file for file in held if file.stat().st_mode & 0o077]
     if secret:
         raise InputError(f"others may read {secret[0]}", f"chmod 600 {secret[0]}")
     if not (project.fw_configs_dir / "my_launchpad.yaml").is_file():
         raise InputError(f"{project.fw_configs_dir} is not filled", f"gst init {project.root} --force")
-    return Found(str(project.root))
+    return CheckResult(str(project.root))
 
 
-def disk(asked: Asked) -> Found:
-    """Room for data, runs and files."""
+def disk(asked: CheckContext) -> CheckResult:
+    """Check the free disk space for data, runs and files."""
     folder = asked.project.root if asked.project else Path.cwd()
     free_GB = shutil.disk_usage(folder).free / 1e9
     if free_GB < _FREE_DISK_GB:
         raise InputError(f"{free_GB:.1f} GB free at {folder}, {_FREE_DISK_GB:g} GB wanted", "free some disk space")
-    return Found(f"{free_GB:.0f} GB free")
+    return CheckResult(f"{free_GB:.0f} GB free")
 
 
-def memory(asked: Asked) -> Found:
-    """Memory, whatever else uses it now."""
+def memory(asked: CheckContext) -> CheckResult:
+    """Check the memory of this machine."""
     total_GB = psutil.virtual_memory().total / 1e9
     if total_GB < _MEMORY_GB:
         raise InputError(f"{total_GB:.1f} GB in all, {_MEMORY_GB:g} GB wanted", "use small cells, or another machine")
-    return Found(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
+    return CheckResult(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
 
 
 # -- the database
 
 
-def mongod_program(asked: Asked) -> Found:
-    """The server program, where the project runs its own."""
-    from gst_jobflow.launch.services import find_mongod
-    from gst_jobflow.store.connect import external_uri
-
+def mongod_program(asked: CheckContext) -> CheckResult:
+    """Check the server program of a project that runs its own."""
     if asked.project and external_uri(asked.project) is not None:
-        return Found("not needed: external MongoDB")
+        return CheckResult("not needed: external MongoDB")
     program = find_mongod(asked.settings.mongo.mongod)
     lines = _output([str(program), "--version"]).splitlines()
-    return Found(str(program), lines[0].rpartition("v")[2] if lines else "")
+    return CheckResult(str(program), lines[0].rpartition("v")[2] if lines else "")
 
 
-def database(asked: Asked) -> Found:
-    """The server answers to our name."""
-    from gst_jobflow.launch.services import LocalMongod
-
+def database(asked: CheckContext) -> CheckResult:
+    """Check that the server accepts our login."""
     status = LocalMongod(asked.need_project()).status()
     if not status.running:
         raise DatabaseError(status.problem, status.fix)
-    return Found(status.uri, status.version or "")
+    return CheckResult(status.uri, status.version or "")
 
 
-def launchpad(asked: Asked) -> Found:
-    """FireWorks' launchpad is prepared."""
-    from gst_jobflow.store.connect import connect
-
+def check_launchpad(asked: CheckContext) -> CheckResult:
+    """Check that FireWorks' launchpad is prepared."""
     base = connect(asked.need_project())
     try:
         if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
             raise DatabaseError("the launchpad is not initialised", "gst db migrate")
-        return Found(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
+        return CheckResult(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
     finally:
         base.client.close()
 
 
-def job_store(asked: Asked) -> Found:
-    """jobflow's outputs can be written and read."""
+def check_job_store(asked: CheckContext) -> CheckResult:
+    """Check that jobflow's outputs can be written and read."""
     from bson import ObjectId
     from pymongo.errors import PyMongoError
-
-    from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
     base = connect(asked.need_project())
     try:
@@ -301,7 +300,7 @@ def job_store(asked: Asked) -> Found:
         probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
         collection.insert_one(probe)
         collection.delete_one({"_id": probe["_id"]})
-        return Found(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
+        return CheckResult(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
     except PyMongoError as err:
         raise DatabaseError(
             f"the job store cannot be written ({type(err).__name__})", "grant the user readWrite there"
@@ -310,24 +309,22 @@ def job_store(asked: Asked) -> Found:
         base.client.close()
 
 
-def reachable_from_nodes(asked: Asked) -> Found:
-    """Whether compute nodes can reach the database."""
-    from gst_jobflow.store.connect import connection
-
+def reachable_from_nodes(asked: CheckContext) -> CheckResult:
+    """Check whether compute nodes can reach the database."""
     where = connection(asked.need_project())
     if not where.external:
         raise DatabaseError(
             "the project's own mongod listens on this host only: jobs on other nodes cannot reach it",
             "put the URI of a MongoDB that they reach into FILE; gst init DIR --force --mongo-uri-file FILE",
         )
-    return Found(where.shown)
+    return CheckResult(where.shown)
 
 
 # -- programs
 
 
-def lammps(asked: Asked) -> Found:
-    """One real step of `pace` and one of `pace/extrapolation`."""
+def lammps(asked: CheckContext) -> CheckResult:
+    """Run one real step of `pace` and one of `pace/extrapolation`."""
     import numpy as np
 
     engine = _engine(asked)
@@ -347,13 +344,11 @@ def lammps(asked: Asked) -> Found:
             deck = _DECK.format(style=style, files=files, extra=extra, gamma=gamma)
             version = engine.run(deck, folder, timeout_s=_IMPORT_S).require_success().version
             _not_zero((folder / "log.lammps").read_text(), style)
-    return Found(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
+    return CheckResult(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
 
 
-def pacemaker(asked: Asked) -> Found:
-    """pacemaker's programs, and its tensorpot evaluator imported."""
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-
+def pacemaker(asked: CheckContext) -> CheckResult:
+    """Check pacemaker's programs and import its tensorpot evaluator."""
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
     interpreter = str(beside) if beside.exists() else sys.executable
@@ -364,49 +359,42 @@ def pacemaker(asked: Asked) -> Found:
         " 'tensorflow', tensorflow.__version__, len(tensorflow.config.list_physical_devices('GPU')), 'GPU')"
     )
     said = _import(interpreter, code, "scripts/install_pacemaker", runner.environment())
-    return Found(f"{runner.pacemaker}: {said}", said.split()[1])
+    return CheckResult(f"{runner.pacemaker}: {said}", said.split()[1])
 
 
-def tblite(asked: Asked) -> Found:
-    """A single point of GFN1-xTB on two atoms."""
+def tblite(asked: CheckContext) -> CheckResult:
+    """Run a GFN1-xTB single point of two atoms."""
     from ase import Atoms
 
-    from gst_jobflow.labelling.ase_calculator import tblite_backend
-
-    # a cell wide enough that Gamma-only is harmless
+    # wide enough for the Gamma point alone
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
         label = tblite_backend().compute(atoms, Path(name))
     if not label.converged:
         raise RunError(f"the single point failed: {label.reason}", "pip install --force-reinstall tblite")
-    return Found(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
+    return CheckResult(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
 
 
-def calculators(asked: Asked) -> Found:
-    """ASE calculators that labels know by name; none is needed."""
-    from gst_jobflow.labelling.calculators import found
-
-    return Found(", ".join(found()))
+def calculators(asked: CheckContext) -> CheckResult:
+    """List the ASE calculators known by name; none is required."""
+    return CheckResult(", ".join(found()))
 
 
-def cp2k(asked: Asked) -> Found:
-    """CP2K and its data files."""
-    from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
-
+def cp2k(asked: CheckContext) -> CheckResult:
+    """Check CP2K and its data files."""
     wanted = asked.settings.cp2k
     found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
     data = str(wanted.data_dir or found.data_dir)
     if not (Path(data) / "GTH_POTENTIALS").is_file():
         raise MissingProgramError(f"{found.program} has no data files", f"{FIX}; or set cp2k.data_dir")
-    return Found(f"{found.program}, data in {data}", cp2k_version(found.program))
+    return CheckResult(f"{found.program}, data in {data}", cp2k_version(found.program))
 
 
-def vasp(asked: Asked) -> Found:
-    """VASP's command and the POTCARs of the paper."""
+def vasp(asked: CheckContext) -> CheckResult:
+    """Check VASP's command and the POTCARs of the paper."""
     wanted = asked.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
-    from gst_jobflow.labelling.vasp import find_command
 
     find_command(wanted.command)
     root = wanted.potcar_dir or os.environ.get("PMG_VASP_PSP_DIR")
@@ -417,23 +405,21 @@ def vasp(asked: Asked) -> Found:
         raise MissingProgramError(
             f"{root} has no PBE_54 POTCAR for {', '.join(missing)}", "pmg config -p VASP_POTCARS FOLDER"
         )
-    return Found(f"{wanted.command}, POTCARs in {root}")
+    return CheckResult(f"{wanted.command}, POTCARs in {root}")
 
 
-def slurm(asked: Asked) -> Found:
-    """SLURM's commands, and that its controller answers."""
+def slurm(asked: CheckContext) -> CheckResult:
+    """Check SLURM's commands and that its controller answers."""
     missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo") if shutil.which(name) is None]
     if missing:
         raise MissingProgramError(f"not on PATH: {', '.join(missing)}", "load SLURM's module, or work on a login node")
     nodes = _output(["sinfo", "-h", "-o", "%D"]).split()
     version = _output(["sinfo", "--version"]).split()
-    return Found(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
+    return CheckResult(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
 
 
-def queue_settings(asked: Asked) -> Found:
-    """SLURM would take a job of each category."""
-    from gst_jobflow.launch.doctor_queue import refused_categories
-
+def queue_settings(asked: CheckContext) -> CheckResult:
+    """Check that SLURM would accept a job of each category."""
     slurm(asked)
     project = _with_queue(asked)
     if refused := refused_categories(project):
@@ -442,25 +428,23 @@ def queue_settings(asked: Asked) -> Found:
             f"sbatch refuses jobs of {', '.join(refused)}; {category}: {why[:200]}",
             f"correct queue.{category} in gst.yaml",
         )
-    return Found("SLURM takes jobs of every category")
+    return CheckResult("SLURM takes jobs of every category")
 
 
-def queue_job(asked: Asked) -> Found:
-    """A real job through the queue finds the project and its database."""
-    from gst_jobflow.launch.doctor_queue import run_test_job
-
+def queue_job(asked: CheckContext) -> CheckResult:
+    """Run a job through the queue that looks for the project and its database."""
     slurm(asked)
     project = _with_queue(asked)
-    return Found(run_test_job(project, project.settings.queue.test_wait_s))
+    return CheckResult(run_test_job(project, project.settings.queue.test_wait_s))
 
 
-def _with_queue(asked: Asked) -> Project:
+def _with_queue(asked: CheckContext) -> Project:
     """Return the project.
 
     Raises
     ------
     InputError
-        There is none, or it is of a profile without a queue.
+        There is no project, or its profile has no queue.
     """
     project = asked.need_project()
     if project.settings.profile not in CLUSTERS:
@@ -471,18 +455,18 @@ def _with_queue(asked: Asked) -> Project:
     return project
 
 
-def ovito(asked: Asked) -> Found:
-    """OVITO imports and draws without a display."""
+def ovito(asked: CheckContext) -> CheckResult:
+    """Check that OVITO imports and renders without a display."""
     code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
-    return Found("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
+    return CheckResult("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
 
 
-def matplotlib(asked: Asked) -> Found:
-    """What draws the figures of the page."""
+def matplotlib(asked: CheckContext) -> CheckResult:
+    """Check the package that draws figures."""
     missing = [name for name in ("matplotlib", "jinja2") if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[analysis]'")
-    return Found("installed", _version("matplotlib"))
+    return CheckResult("installed", _version("matplotlib"))
 
 
 TABLE = (
@@ -491,8 +475,8 @@ TABLE = (
     Entry("project", project_folder, ALL, ALL),
     Entry("mongod", mongod_program, ALL, ALL),
     Entry("database", database, ALL, ALL),
-    Entry("launchpad", launchpad, ALL, ALL),
-    Entry("job store", job_store, ALL, ALL),
+    Entry("launchpad", check_launchpad, ALL, ALL),
+    Entry("job store", check_job_store, ALL, ALL),
     Entry("database from nodes", reachable_from_nodes, CLUSTERS),
     Entry("slurm", slurm, CLUSTERS, CLUSTERS),
     Entry("queue settings", queue_settings, CLUSTERS, CLUSTERS),
@@ -508,20 +492,26 @@ TABLE = (
     Entry("disk", disk, ALL, ALL),
     Entry("memory", memory, ALL),
 )
-_PROJECT_CHECKS = (project_folder, database, launchpad, job_store, reachable_from_nodes, queue_settings, queue_job)
+_PROJECT_CHECKS = (
+    project_folder,
+    database,
+    check_launchpad,
+    check_job_store,
+    reachable_from_nodes,
+    queue_settings,
+    queue_job,
+)
 
 
 # -- small things
 
 
-def _engine(asked: Asked) -> LammpsEngine:
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-
+def _engine(asked: CheckContext) -> LammpsEngine:
     return lammps_engine(asked.settings)
 
 
 def _not_zero(text: str, style: str) -> None:
-    """Refuse a step whose energy or extrapolation grade is zero: the style is there but does nothing."""
+    """Refuse a step with zero energy or extrapolation grade: the pair style exists but does nothing."""
     words = next((line.split() for line in text.splitlines() if line.startswith("GST-FINISHED energy")), [])
     try:
         energy, gamma = float(words[2]), float(words[4])
@@ -549,7 +539,7 @@ def _version(package: str) -> str:
 
 
 def _import(interpreter: str, code: str, fix: str, environment: dict[str, str] | None = None) -> str:
-    """Run `code` in a Python of its own, since a broken package may crash it; return its last line."""
+    """Run `code` in a separate Python, since a broken package may crash it; return its last line."""
     said = _output([interpreter, "-c", code], fix, environment)
     lines = said.strip().splitlines()
     return lines[-1] if lines else ""
@@ -561,7 +551,7 @@ def _output(command: list[str], fix: str = "", environment: dict[str, str] | Non
     Raises
     ------
     MissingProgramError
-        It does not start, fails, or takes too long.
+        The program does not start, fails, or takes too long.
     """
     name = Path(command[0]).name
     try:

@@ -24,7 +24,7 @@ from gst_jobflow.launch.attempts import recorded
 from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
 from gst_jobflow.launch.share import share_cores
 from gst_jobflow.store import ArtifactStore, Results, ingest
-from gst_jobflow.store.connect import Kept, is_launchpad_of, kept
+from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -78,7 +78,7 @@ def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
             firework.spec[QUEUE_KEY] = dict(asked or {})
 
 
-def _wait_for_database(project: Project) -> Kept:
+def _wait_for_database(project: Project) -> CachedConnection:
     """Return database and job store, and wait if the database is restarting: the job may have queued for hours.
 
     Raises
@@ -89,7 +89,7 @@ def _wait_for_database(project: Project) -> Kept:
     deadline = time.monotonic() + DATABASE_AWAY_S
     while True:
         try:
-            return kept(project)
+            return cached_connection(project)
         except DatabaseError:
             if time.monotonic() > deadline:
                 raise

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.references import least_squares
 from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
 from gst_jobflow.documents import unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
+from gst_jobflow.report.words import FIRST_PRINCIPLES
 from gst_jobflow.store.query import make_query
+from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from gst_jobflow.datasets.duplicates import NearDuplicate
@@ -123,7 +126,7 @@ class MethodData:
 
 
 @dataclass
-class Errors:
+class MethodDifference:
     """How far two methods are apart on a set of structures."""
 
     n_structures: int = 0
@@ -144,8 +147,8 @@ class Comparison:
 
     reference: str
     other: str
-    errors: Errors
-    by_config_type: dict[str, Errors]
+    errors: MethodDifference
+    by_config_type: dict[str, MethodDifference]
     energy: np.ndarray
     config_types: np.ndarray
     force: np.ndarray
@@ -288,8 +291,6 @@ def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, 
 
 
 def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | None, tell: Progress) -> None:
-    from gst_jobflow.datasets.duplicates import near_duplicates
-
     columns = data.columns
     if not len(columns):
         return
@@ -307,8 +308,6 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
 
 def reference_eV(formulas: Words, references_eV: dict[str, float]) -> np.ndarray:
     """Energy per atom of free atoms of each row's formula, eV, shape (n,)."""
-    from gst_jobflow.structures.composition import parse_formula
-
     of = []
     for word in formulas.known:
         counts = parse_formula(word)
@@ -392,8 +391,6 @@ def quantile_eV_A(counts: np.ndarray, share: float) -> float | None:
 
 def _pairs(methods: list[MethodData], reference: str | None) -> list[tuple[MethodData, MethodData]]:
     """(reference, other) of every comparison."""
-    from gst_jobflow.report.words import FIRST_PRINCIPLES
-
     if len(methods) < 2:
         return []
     ranks = list(FIRST_PRINCIPLES)
@@ -451,9 +448,9 @@ def _relative_eV(columns: Columns, rows: np.ndarray) -> np.ndarray:
     return members.energies_eV - reference_eV(members.formulas, least_squares(members))
 
 
-def _errors(gaps_meV: np.ndarray, sums: np.ndarray) -> Errors:
+def _errors(gaps_meV: np.ndarray, sums: np.ndarray) -> MethodDifference:
     components, squares, absolute = sums
-    return Errors(
+    return MethodDifference(
         n_structures=len(gaps_meV),
         n_components=int(components),
         energy_rmse_meV=float(np.sqrt(np.mean(gaps_meV**2))),

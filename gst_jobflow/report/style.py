@@ -109,7 +109,7 @@ def whole_numbers(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
-def thinned(indices: np.ndarray) -> np.ndarray:
+def at_most_shown(indices: np.ndarray) -> np.ndarray:
     """Return at most 20,000 of `indices`, drawn evenly and always the same ones."""
     if len(indices) <= _POINTS_SHOWN:
         return indices
@@ -147,7 +147,7 @@ def scatter(
 ) -> None:
     """Draw the points of `good` (n, bool), one series a config type."""
     for name in ordered_types(types[good].tolist()):
-        chosen = thinned(np.flatnonzero(good & (types == name)))
+        chosen = at_most_shown(np.flatnonzero(good & (types == name)))
         axes.plot(
             x[chosen],
             y[chosen],

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gst_jobflow.base.disk import is_full
-from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
+from gst_jobflow.base.errors import DatabaseError, DataError, InputError, NoDocumentError, nearest
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.store import manifest
-from gst_jobflow.store.connect import denials
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
 
@@ -51,8 +52,6 @@ class Results:
     @classmethod
     def open(cls, project: Project, spool_dir: Path | None = None) -> Results:
         """Open the results of a project; with `spool_dir`, an unreachable database is tolerated for writing."""
-        from gst_jobflow.store.connect import connect
-
         try:
             database = connect(project)
         except DatabaseError as err:
@@ -80,7 +79,7 @@ class Results:
 
         Where it need not be `durable`, nobody waits for a disk: it is in the files of this machine and in the memory of
         the server, which survives the end of this process, and on the server's disk with the next write that is
-        durable, or after a tenth of a second. A server keeps the order of writes: none survives it that came later.
+        durable, or after a tenth of a second. A surviving write implies that all earlier ones survived.
         """
         return self._write(manifest.Insert(document), durable)
 
@@ -103,14 +102,14 @@ class Results:
         if self._database is None:
             return False
         try:
-            # what is in no file may not be in a server's memory only
+            # without a manifest entry the write must be journaled
             return apply(_from_memory(self._database) if spooled and not durable else self._database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
 
     def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        """Write an entry to disk where that is wanted; False where it is full and the database has to do alone."""
+        """Spool an entry if results are spooled; return False if the disk is full and only the database has it."""
         if self.spool_dir is None:
             return False
         try:
@@ -123,7 +122,7 @@ class Results:
         return True
 
     def _spool_only(self, err: Exception, spooled: bool = True) -> None:
-        """Go on without the database; raises DatabaseError where nothing is spooled."""
+        """Continue without the database; raises DatabaseError if nothing is spooled."""
         if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
         manifest.sync(self.spool_dir)
@@ -166,7 +165,7 @@ class Results:
         return new, known
 
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-        """Put labels in as one batch, by the rule of one: converged replaces failed, never the other way.
+        """Put labels in as one batch: a converged label replaces a failed one, and of two failures the newest stays.
 
         Returns
         -------
@@ -228,14 +227,14 @@ class Results:
 
 
 def _from_memory(database: Database) -> Database:
-    """The database that acknowledges a write before it is on a disk."""
+    """Return the database with writes that are acknowledged from memory."""
     from pymongo import WriteConcern
 
     return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
-    """Put a manifest entry into the database; True if that changed something.
+    """Apply a manifest entry to the database; return whether it changed something.
 
     Raises
     ------
@@ -265,7 +264,7 @@ def _update(database: Database, entry: manifest.Update) -> bool:
         if entry.collection == "cycles":
             collection.update_one({"_id": entry.id}, _CYCLE_STATE)
     except WriteError as err:
-        raise _refused(entry.collection, entry.id, err) from err
+        raise refused_by_server(entry.collection, entry.id, err) from err
     if result.matched_count == 0 and collection.find_one({"_id": entry.id}, {"_id": 1}) is None:
         raise NoDocumentError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
     return result.modified_count > 0
@@ -311,7 +310,7 @@ def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document
 
 @denials()
 def _insert_batch(database: Database, documents: Sequence[Document | EncodedStructure]) -> int:
-    """Insert documents of one collection; how many were new.
+    """Insert documents of one collection; return how many were new.
 
     Raises
     ------
@@ -348,13 +347,13 @@ def insert_each(
             # twice in this batch, or another process was first
             known.add(documents[place].id)
         else:
-            refused[place] = _refused(collection.name, documents[place].id, error)
+            refused[place] = refused_by_server(collection.name, documents[place].id, error)
     _add_tags(collection, [document for document in documents if document.id in known])
     return inserted, refused
 
 
 def _insert(collection: Collection, documents: list[Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Insert documents as pymongo takes them; how many went in, and an error with its `index` for each other."""
+    """Insert documents; return how many were inserted, and an error with its `index` for each other one."""
     from pymongo.errors import BulkWriteError, WriteError
 
     if not documents:
@@ -396,78 +395,75 @@ def _put_label(database: Database, label: Label) -> bool:
 
 
 def _contradiction(label: Label | EncodedLabel, known_eV: float | None) -> DataError | None:
-    """The error of a label whose energy is not that of the converged one that is there already."""
+    """Return the error of a label whose energy is not that of the converged one in the database."""
     if known_eV is None or label.energy_eV is None:
         return None
     difference = abs(known_eV - label.energy_eV) / label.n_atoms
     if difference <= ENERGY_TOLERANCE_EV_PER_ATOM:
         return None
     return DataError(
-        f"label {label.id} of structure {label.structure_id} is there with an energy that differs by "
+        f"label {label.id} of structure {label.structure_id} exists with an energy that differs by "
         f"{difference:.2g} eV/atom for the same method {label.fingerprint}",
-        "one of the two is wrong: the first is kept; look at both runs",
+        "one of the two is wrong, and the first is kept: compare the two runs",
     )
 
 
 @denials()
 def put_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-    """Insert labels; a converged one takes the place of a failed one, never the other way round."""
+    """Insert labels; a converged one replaces a failed one, and of two failures the newest stays.
+
+    Each label is inserted, replaces the one of its id, or is only compared with it. Where another process (or an
+    earlier label of the same id) was first, the label is decided upon again.
+    """
     collection = database[Label.collection]
-    there = _states(collection, [label.id for label in labels])
-    # what is there already is compared, not sent: doing an import again is cheap
-    absent = [place for place, label in enumerate(labels) if label.id not in there]
-    changed, lost = _insert_labels(collection, labels, absent)
-    # twice in this batch, or another process was first: it may have put a failed one, which gives way
-    there |= _states(collection, [labels[place].id for place in lost])
-    giving_way = [
-        place
-        for place in sorted({*range(len(labels))} - {*absent} | {*lost})
-        if labels[place].state == "converged" and there.get(labels[place].id, ("", None))[0] != "converged"
-    ]
-    replaced, late = _replace_labels(collection, labels, giving_way)
-    there |= _states(collection, [labels[place].id for place in late])
-    compared = sorted({*range(len(labels))} - {*absent} - {*giving_way} | {*lost} - {*giving_way} | {*late})
-    refused = {}
-    for place in compared:
-        state, energy_eV = there.get(labels[place].id, ("", None))
-        error = _contradiction(labels[place], energy_eV) if state == "converged" else None
-        if error:
-            refused[place] = error
-    return changed + replaced, refused
+    changed, refused = 0, {}
+    pending = list(range(len(labels)))
+    while pending:
+        # what exists is compared, not sent: repeating an import is cheap
+        there = _states(collection, [labels[place].id for place in pending])
+        new: list[int] = []
+        better: list[int] = []
+        for place in pending:
+            state, energy_eV = there.get(labels[place].id, ("", None))
+            if not state:
+                new.append(place)
+            elif state == "converged":
+                if error := _contradiction(labels[place], energy_eV):
+                    refused[place] = error
+            else:
+                better.append(place)
+        inserted, errors = _insert(collection, [labels[place].to_mongo() for place in new])
+        pending = _duplicates(errors, labels, new)
+        replaced, late = _replace_labels(collection, labels, better)
+        changed += inserted + replaced
+        # a failure that is late is older than what exists
+        pending += [place for place in late if labels[place].state == "converged"]
+    return changed, refused
 
 
 def _states(collection: Collection, ids: list[str]) -> dict[str, tuple[str, float | None]]:
-    """State and energy (eV) of the labels that are there."""
-    if not ids:
-        return {}
+    """Return state and energy (eV) of the labels that exist."""
     found = collection.find({"_id": {"$in": ids}}, {"state": 1, "energy_eV": 1})
     return {label["_id"]: (label["state"], label["energy_eV"]) for label in found}
-
-
-def _insert_labels(
-    collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
-) -> tuple[int, list[int]]:
-    """Insert the labels at `places`; how many went in, and the places of those whose id was there after all."""
-    inserted, errors = _insert(collection, [labels[place].to_mongo() for place in places])
-    return inserted, _duplicates(errors, labels, places)
 
 
 def _replace_labels(
     collection: Collection, labels: Sequence[Label | EncodedLabel], places: list[int]
 ) -> tuple[int, list[int]]:
-    """Put converged labels at `places` over failed ones; how many, and the places where a converged one was first."""
+    """Replace failed labels; return how many, and the places where a converged or newer one was first."""
     from pymongo import ReplaceOne
     from pymongo.errors import BulkWriteError
 
     if not places:
         return 0, []
-    writes: list[Any] = [
-        # matches a failed label of this id and replaces it, or inserts; a converged one is a duplicate key
-        ReplaceOne(
-            {"_id": labels[place].id, "state": {"$ne": "converged"}}, cast(Any, labels[place].to_mongo()), upsert=True
-        )
-        for place in places
-    ]
+    writes: list[Any] = []
+    for place in places:
+        document = cast(Any, labels[place].to_mongo())
+        # matches a failed label of this id and replaces it, or inserts; a converged or newer one is a duplicate key
+        gives_way: dict[str, Any] = {"_id": labels[place].id, "state": {"$ne": "converged"}}
+        if labels[place].state != "converged":
+            gives_way["created_at"] = {"$lt": document["created_at"]}
+        writes.append(ReplaceOne(gives_way, document, upsert=True))
     try:
         done = collection.bulk_write(writes, ordered=False)
         return done.upserted_count + done.modified_count, []
@@ -477,17 +473,17 @@ def _replace_labels(
 
 
 def _duplicates(errors: list[dict[str, Any]], labels: Sequence[Label | EncodedLabel], places: list[int]) -> list[int]:
-    """Places of the writes that met their own id; raises DatabaseError for any other reason."""
+    """Return the places of writes whose id existed; raises DatabaseError for any other failure."""
     found = []
     for error in errors:
         place = places[error["index"]]
         if error["code"] != _DUPLICATE_KEY:
-            raise _refused(Label.collection, labels[place].id, error)
+            raise refused_by_server(Label.collection, labels[place].id, error)
         found.append(place)
     return found
 
 
-def _refused(collection: str, id: str, error: Any) -> DatabaseError:
+def refused_by_server(collection: str, id: str, error: Any) -> DatabaseError:
     details = error.details if hasattr(error, "details") else error
     info = (details or {}).get("errInfo", {}).get("details", {})
     rules = info.get("schemaRulesNotSatisfied", [])
@@ -496,21 +492,19 @@ def _refused(collection: str, id: str, error: Any) -> DatabaseError:
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
-    """A stored document as programs read it: `id` instead of `_id`, packed arrays left out."""
+    """Return a stored document as programs read it: `id` instead of `_id`, without packed arrays."""
     fields = {key: value for key, value in document.items() if key != "_id" and not isinstance(value, bytes)}
     return {"id": document["_id"], **fields}
 
 
 def collection_of(name: str) -> type[Document]:
-    """The document model of a collection's name.
+    """Return the document model of a collection.
 
     Raises
     ------
     InputError
         There is no such collection.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-
     if name not in DOCUMENTS:
         raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))
     return DOCUMENTS[name]

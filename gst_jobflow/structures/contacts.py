@@ -174,6 +174,14 @@ def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
     return float((d / allowed.matrix_A[allowed.types[i], allowed.types[j]]).min())
 
 
+def smallest_by_type(atoms: Atoms, allowed: PairDistances) -> np.ndarray:
+    """Return the smallest distance of each pair of types in Å, `allowed` where none is nearer; (n_types, n_types)."""
+    i, j, d = _neighbours("ijd", atoms, allowed.matrix_A, allowed.types)
+    found = allowed.matrix_A.copy()
+    np.minimum.at(found, (allowed.types[i], allowed.types[j]), d)
+    return found
+
+
 def close_pairs(atoms: Atoms, allowed: PairDistances) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the atoms of all pairs that are closer than `allowed`, each pair once, periodic images too.
 

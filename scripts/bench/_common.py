@@ -8,8 +8,10 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,18 +97,37 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
+@contextmanager
+def result_on_stdout(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what prints a result; everything else that is written to stdout meanwhile goes to stderr.
+
+    Libraries and child processes write to the file descriptor, so `sys.stdout` alone would not hold them back.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield lambda result: _print_to(kept, json.dumps(result, indent=2) if as_json else as_markdown(result))
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _print_to(descriptor: int, text: str) -> None:
+    with open(descriptor, "w", encoding="utf-8", closefd=False) as stream:
+        print(text, file=stream)
+
+
 def main(description: str, measure: Callable[[str], Iterable[Row]], packages: Sequence[str]) -> None:
     """Read ``--size`` and ``--json``, measure, print."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", choices=("small", "full"), default="small", help="small ends within two minutes")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
-    result = {
-        "machine": machine(),
-        "versions": versions(packages),
-        "rows": [row.as_dict() for row in measure(options.size)],
-    }
-    print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+    with result_on_stdout(options.json) as show:
+        rows = [row.as_dict() for row in measure(options.size)]
+        show({"machine": machine(), "versions": versions(packages), "rows": rows})
 
 
 def as_markdown(result: dict[str, Any]) -> str:

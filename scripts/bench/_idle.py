@@ -18,7 +18,8 @@ from _common import Row
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.store.connect import connect, read_state
+from gst_jobflow.store.address import read_state
+from gst_jobflow.store.connect import connect
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 NOT_INSTALLED = 3

@@ -39,10 +39,11 @@ def frames(n: int, seed: int = 0) -> Iterator[str]:
             n_atoms = unit * int(random.integers(-(-FEWEST_ATOMS // unit), MOST_ATOMS // unit + 1))
             config_type = CONFIG_TYPES[random.integers(len(CONFIG_TYPES))]
         header = f"config_type={config_type} sub_config=run_{index // FRAMES_OF_ONE}"
-        yield _frame(random, formula, n_atoms, header)
+        yield frame_text(random, formula, n_atoms, header)
 
 
-def _frame(random: np.random.Generator, formula: str, n_atoms: int, header: str) -> str:
+def frame_text(random: np.random.Generator, formula: str, n_atoms: int, header: str) -> str:
+    """Return the text of one frame of jittered sites with random energy, forces and virial."""
     sites, grid, template = _layout(formula, n_atoms)
     cell = np.diag(grid * SPACING_A * random.uniform(0.97, 1.05))
     cell[1, 0], cell[2, 1] = random.uniform(-0.04, 0.04, 2) * cell[0, 0]

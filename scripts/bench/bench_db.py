@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from _common import Row, as_markdown, machine, versions
+from _common import Row, machine, result_on_stdout, versions
 from _synthetic import write_synthetic
 
 from gst_jobflow.base.settings import Project
@@ -88,7 +88,7 @@ def gst(project: Project, *words: str) -> Run:
         def watch() -> None:
             nonlocal peak
             while not ended.wait(0.2):
-                peak = max(peak, _resident_MB(process.pid))
+                peak = max(peak, resident_MB(process.pid))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -110,7 +110,7 @@ def _processor_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _resident_MB(pid: int) -> float:
+def resident_MB(pid: int) -> float:
     """Memory of a process and all below it; what they share is counted for each."""
     try:
         parent = psutil.Process(pid)
@@ -371,19 +371,20 @@ def main() -> None:
     parser.add_argument("--structures", type=int, help="instead of --size")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--keep", action="store_true", help="leave project and files there")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
     n = options.structures or SIZES[options.size]
     n -= n % ITERATIONS
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     packages = ("gst_jobflow", "pymongo", "ase", "numpy", "extxyz")
     try:
-        about, rows = machine(), []
-        for row in measure(folder, n):
-            rows.append(row.as_dict())
-            print(f"  {row.name}: {row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
-        result = {"machine": about, "versions": versions(packages), "rows": rows}
-        print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        with result_on_stdout(options.json) as show:
+            about, rows = machine(), []
+            for row in measure(folder, n):
+                rows.append(row.as_dict())
+                print(f"  {row.name}: {row.value:.4g} {row.unit}", file=sys.stderr, flush=True)
+            result = {"machine": about, "versions": versions(packages), "rows": rows}
+            show(result)
     finally:
         if options.keep:
             print(f"kept: {folder}", file=sys.stderr)
@@ -394,7 +395,8 @@ def main() -> None:
 def measure(folder: Path, n: int) -> Iterator[Row]:
     """All rows, from files that are written to a server that is stopped again."""
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.connect import connect, read_state
+    from gst_jobflow.store.address import read_state
+    from gst_jobflow.store.connect import connect
 
     project = new_project(folder / "project")
     server = LocalMongod(project)

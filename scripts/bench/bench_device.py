@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _common import Row, as_markdown, machine, versions
+from _common import Row, machine, result_on_stdout, versions
 from _device_md import md_rows
 
 from gst_jobflow.base.errors import GstError
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
     parser.add_argument("--potential", type=Path, help="of part md: a .yace file or a folder of gst export potential")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -219,11 +219,12 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     about = {"machine": machine(), "versions": versions(("gst_jobflow", "ase", "numpy"))}
     try:
-        rows: list[Row] = []
-        for part in parts_of(options):
-            rows += rows_of(part, options.size, folder, options.potential)
-        result = {**about, "rows": [row.as_dict() for row in rows]}
-        print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        with result_on_stdout(options.json) as show:
+            rows: list[Row] = []
+            for part in parts_of(options):
+                rows += rows_of(part, options.size, folder, options.potential)
+            result = {**about, "rows": [row.as_dict() for row in rows]}
+            show(result)
     except GstError as error:
         raise SystemExit(f"error: {error.message}\n  → {error.fix}") from error
     finally:

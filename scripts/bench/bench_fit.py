@@ -8,7 +8,6 @@ structures and a fit of a minute. The part `search` minimises an analytic functi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -19,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from _common import Row, as_markdown, machine, versions
+from _common import Row, machine, result_on_stdout, versions
 from _search import search_rows
-from _synthetic import _frame
-from bench_db import _resident_MB, gst, new_project
+from _synthetic import frame_text
+from bench_db import gst, new_project, resident_MB
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
@@ -93,7 +92,7 @@ def write(path: Path, numbers: np.ndarray) -> None:
             if n_atoms % sum(parse_formula(formula).values()):
                 formula = "GeTe"
             kind = ("aimd", "melt_quench", "crystal", "rss")[index % 4]
-            stream.write(_frame(random, formula, n_atoms, f"config_type={kind} sub_config=run_{index}"))
+            stream.write(frame_text(random, formula, n_atoms, f"config_type={kind} sub_config=run_{index}"))
 
 
 def watched(project: Project, *command: str) -> tuple[float, float]:
@@ -103,7 +102,7 @@ def watched(project: Project, *command: str) -> tuple[float, float]:
         [sys.executable, "-c", *command], env={**os.environ, "GST_PROJECT": str(project.root)}, cwd=project.root
     ) as process:
         while process.poll() is None:
-            peak = max(peak, _resident_MB(process.pid))
+            peak = max(peak, resident_MB(process.pid))
             time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}")
@@ -192,25 +191,26 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
     parser.add_argument("--iterations", type=int, help="of the fit of the part orchestration")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     try:
-        packages = (
-            "gst_jobflow",
-            "python-ace",
-            "tensorpotential",
-            "tensorflow-cpu",
-            "pandas",
-            "ase",
-            "scikit-learn",
-            "scikit-optimize",
-        )
-        iterations = options.iterations or ITERATIONS[options.size]
-        measured = measure(folder, options.size, options.part or list(PARTS), iterations)
-        rows = [row.as_dict() for row in measured]
-        result = {"machine": machine(), "versions": versions(packages), "rows": rows}
-        print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        with result_on_stdout(options.json) as show:
+            packages = (
+                "gst_jobflow",
+                "python-ace",
+                "tensorpotential",
+                "tensorflow-cpu",
+                "pandas",
+                "ase",
+                "scikit-learn",
+                "scikit-optimize",
+            )
+            iterations = options.iterations or ITERATIONS[options.size]
+            measured = measure(folder, options.size, options.part or list(PARTS), iterations)
+            rows = [row.as_dict() for row in measured]
+            result = {"machine": machine(), "versions": versions(packages), "rows": rows}
+            show(result)
     finally:
         shutil.rmtree(folder)
 

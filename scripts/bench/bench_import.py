@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from _common import Row, as_markdown, machine, versions
+from _common import Row, machine, result_on_stdout, versions
 from _synthetic import write_synthetic
 
 from gst_jobflow.importing.extxyz import cut_frames, read_extxyz
@@ -89,7 +88,7 @@ def server(root: Path) -> Iterator[tuple[Results, int]]:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod, make_credentials
-    from gst_jobflow.store.connect import read_state
+    from gst_jobflow.store.address import read_state
     from gst_jobflow.store.schema.migrate import migrate
 
     root.mkdir()
@@ -155,15 +154,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="frames of the synthetic file, instead of --size")
     parser.add_argument("--workers", type=int, help="of the import; as many as it takes by itself if not given")
     parser.add_argument("--scratch", type=Path, help="folder for the file and the server's data")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
     n = options.frames or SIZES[options.size]
     packages = ("gst_jobflow", "ase", "extxyz", "numpy", "orjson", "pymongo", "pydantic")
-    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+    with result_on_stdout(options.json) as show, tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         about = machine()
         rows = [row.as_dict() for row in measure(n, Path(scratch), options.workers)]
-    result = {"machine": about, "versions": versions(packages), "rows": rows}
-    print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        result = {"machine": about, "versions": versions(packages), "rows": rows}
+        show(result)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from _common import Row, as_markdown, machine, seconds, versions
+from _common import Row, machine, result_on_stdout, seconds, versions
 from bench_db import gst, new_project
 from by_hand_labels import KEYWORDS
 from in_turns import Arm, Used, in_turns
@@ -254,16 +254,17 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
     parser.add_argument("--atoms", type=int, default=9, help="of each cell of the part labels (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
     # so that what it started ends with it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     try:
-        packages = ("gst_jobflow", "jobflow", "fireworks", "tblite", "pymatgen", "custodian", "ase")
-        rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS), options.atoms)]
-        result: dict[str, Any] = {"machine": machine(), "versions": versions(packages), "rows": rows}
-        print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        with result_on_stdout(options.json) as show:
+            packages = ("gst_jobflow", "jobflow", "fireworks", "tblite", "pymatgen", "custodian", "ase")
+            rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS), options.atoms)]
+            result: dict[str, Any] = {"machine": machine(), "versions": versions(packages), "rows": rows}
+            show(result)
     finally:
         shutil.rmtree(folder)
 

@@ -9,7 +9,6 @@ private SLURM where it is installed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -22,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _common import Row, as_markdown, machine, versions
+from _common import Row, machine, result_on_stdout, versions
 from _idle import idle_rows
 from bench_db import gst, new_project
 
@@ -233,14 +232,15 @@ def main() -> None:
     parser.add_argument("--size", choices=SUBMITTED, default="small")
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable)")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
-    parser.add_argument("--json", action="store_true", help="print for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gst-bench-", dir=options.folder))
     try:
-        packages = ("gst_jobflow", "jobflow", "fireworks", "pymongo", "ase")
-        rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS))]
-        result = {"machine": machine(), "versions": versions(packages), "rows": rows}
-        print(json.dumps(result, indent=2) if options.json else as_markdown(result))
+        with result_on_stdout(options.json) as show:
+            packages = ("gst_jobflow", "jobflow", "fireworks", "pymongo", "ase")
+            rows = [row.as_dict() for row in measure(folder, options.size, options.part or list(PARTS))]
+            result = {"machine": machine(), "versions": versions(packages), "rows": rows}
+            show(result)
     finally:
         shutil.rmtree(folder)
 

@@ -17,8 +17,8 @@ from bson.raw_bson import RawBSONDocument
 from gst_jobflow.archive.backup import backup, documents_held, restore, verify
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
+from gst_jobflow.store.address import connection, read_credentials
 from gst_jobflow.store.check import check
-from gst_jobflow.store.connect import connection, read_credentials
 from tests.documents.test_documents import structure
 from tests.report import synthetic
 
@@ -168,7 +168,7 @@ def test_a_restore_that_was_cut_off_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("gst_jobflow.archive.backup._put_back", cut_off)
+        patch.setattr("gst_jobflow.archive.backup.put_file", cut_off)
         with pytest.raises(KeyboardInterrupt):
             restore(project, tmp_path / "b.tar", force=True)
     assert "restore" in {finding.kind for finding in check(project)}
@@ -223,7 +223,7 @@ def test_wrong_files(project: Project, study: Results, tmp_path: Path) -> None:
         verify(tmp_path / "later.tar")
     with pytest.raises(InputError, match="no file"):
         restore(project, tmp_path / "none.tar")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         backup(project, tmp_path / "text.tar")
     with pytest.raises(InputError, match="is missing"):
         backup(project, tmp_path / "no" / "b.tar")

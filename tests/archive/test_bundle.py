@@ -128,7 +128,7 @@ def test_a_target_is_replaced_only_when_it_is_a_bundle_and_force_is_given(study:
     target = tmp_path / "b"
     write_bundle(study, "all", None, target)
     before = tree(target)
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         write_bundle(study, "all", None, target)
     assert tree(target) == before
     write_bundle(study, "all", None, target, force=True, citation=SAID)

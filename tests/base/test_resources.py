@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gst_jobflow.base.categories import CATEGORIES, category_of
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.resources import Resources, ask, ask_by_category, parse_asked
+from gst_jobflow.base.resources import Resources, parse_asked, request_by_category, request_resources
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import category_files, resources, write_category_configs, write_configs
 from gst_jobflow.launch.workflow import to_workflow
@@ -75,7 +75,7 @@ def test_settings_of_a_category_stand_over_those_of_all_over_the_profile(new_pro
 def test_a_job_asks_for_itself(new_project, tmp_path) -> None:
     project = on_cluster(new_project, tmp_path / "p")
     mine = other()
-    ask(mine, Resources(gpus_per_node=1, partition="gpu", memory_GB=32))
+    request_resources(mine, Resources(gpus_per_node=1, partition="gpu", memory_GB=32))
     (firework,) = to_workflow(mine, project).fws
     lines = script_of(project, "fits", **firework.spec["_queueadapter"])
     assert {"#SBATCH --gpus-per-node=1", "#SBATCH --partition=gpu", "#SBATCH --mem=32G"} <= set(lines)
@@ -87,7 +87,7 @@ def test_what_is_asked_by_category_reaches_its_jobs(new_project, tmp_path) -> No
     project = on_cluster(new_project, tmp_path / "p")
     fit, mine = FitMaker().make("d"), other()
     flow = Flow([Flow([fit]), mine])
-    ask_by_category(flow, parse_asked(["fits.walltime=24:00:00", "nodes=2", "fits.nodes=3"]))
+    request_by_category(flow, parse_asked(["fits.walltime=24:00:00", "nodes=2", "fits.nodes=3"]))
     specs = [firework.spec["_queueadapter"] for firework in to_workflow(flow, project).fws]
     assert specs == [{"nodes": 3, "walltime": "24:00:00"}, {"nodes": 2}]
 

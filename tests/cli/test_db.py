@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import SCHEMA_VERSION, Attempt, now
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import read_credentials
+from gst_jobflow.store.address import read_credentials
 from tests.documents.test_documents import label, structure
 
 
@@ -132,7 +132,7 @@ def test_errors_of_driver_and_disk_are_one_line(gst, project, tmp_path, monkeypa
 
         return function
 
-    monkeypatch.setattr("gst_jobflow.store.check.check", fail(AutoReconnect("mongodb://user:secret@host")))
+    monkeypatch.setattr("gst_jobflow.cli.db.find", fail(AutoReconnect("mongodb://user:secret@host")))
     gone = gst(project, "db", "check").exception
     assert isinstance(gone, DatabaseError) and gone.fix and "secret" not in str(gone)
     monkeypatch.setattr("gst_jobflow.archive.backup._write", fail(OSError(28, "No space left on device")))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.cli.main import app
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import ALL, Entry, Found
+from gst_jobflow.launch.doctor import ALL, CheckResult, Entry
 
 
 def missing(_):
@@ -25,7 +25,7 @@ def gst(monkeypatch, tmp_path):
 
 
 def table(*entries):
-    return (Entry("good", lambda _: Found("there", "1.0"), ALL, ALL), *entries)
+    return (Entry("good", lambda _: CheckResult("there", "1.0"), ALL, ALL), *entries)
 
 
 def test_json_and_exit_code(gst, monkeypatch):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.main import app
-from gst_jobflow.store.connect import connection, credentials_file, uri_file
+from gst_jobflow.store.address import connection, credentials_file, uri_file
 
 
 def gst(*arguments):

@@ -15,7 +15,10 @@ from typer.main import get_command
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import parse_assignments
 from gst_jobflow.cli.fit_options import varied
+from gst_jobflow.cli.lazy import load
+from gst_jobflow.cli.main import SECTIONS as GST_SECTIONS
 from gst_jobflow.cli.main import app
+from gst_jobflow.cli.submit import SECTIONS as SUBMIT_SECTIONS
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -48,10 +51,23 @@ def test_help_imports_nothing_heavy() -> None:
     assert not heavy & loaded
 
 
+@pytest.mark.parametrize(
+    ("package", "sections"), [("gst_jobflow.cli", GST_SECTIONS), ("gst_jobflow.cli.submit", SUBMIT_SECTIONS)]
+)
+def test_help_describes_a_command_as_its_module_does(package: str, sections: dict[str, dict[str, str]]) -> None:
+    for name, text in [pair for commands in sections.values() for pair in commands.items()]:
+        assert load(package, name).get_short_help_str(1000) == text
+
+
+def test_a_former_command_names_its_successor() -> None:
+    done = gst("submit", "dataset", "iter-0")
+    assert done.returncode == 1 and "gst dataset create" in done.stderr
+
+
 def test_help_names_every_command_once_under_its_group() -> None:
     lines = gst("--help").stdout.splitlines()
     listed = [line.split()[0] for line in lines[lines.index("Project:") :] if line.startswith("  ") and line[2] != " "]
-    assert sorted(listed) == sorted(get_command(app).commands)
+    assert sorted(listed) == sorted(get_command(app).list_commands(None))
     assert {"init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query"} < set(
         listed
     )
@@ -142,8 +158,8 @@ def test_assignments_nest_and_are_typed() -> None:
 def test_settings_of_the_command_line_reach_what_it_starts(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text("")
     code = (
-        "import os; from gst_jobflow.cli.common import choose_project, open_project\n"
-        "choose_project(None, ['lammps.ranks=7', 'mongo.cache_gb=1.5']); open_project()\n"
+        "import os; from gst_jobflow.cli.common import choose, open_project, parse_assignments\n"
+        "choose(overrides=parse_assignments(['lammps.ranks=7', 'mongo.cache_gb=1.5'])); open_project()\n"
         "print({k: v for k, v in os.environ.items() if k.startswith('GST_')})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.devices.branch import find_state
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.devices.submit import prepare_cycle
-from gst_jobflow.documents import Cycle, Potential, Trajectory
+from gst_jobflow.documents import Cycle, Potential, Structure, Trajectory
+from gst_jobflow.dynamics.dump import iter_frames
+from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import atoms_of
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
 from tests.dynamics.test_maker import stored
 
@@ -73,6 +79,13 @@ def test_a_cycle_runs_skips_what_is_not_needed_and_is_gone_on_from(
     assert reset.added_energy_eV == pytest.approx(reset.asked_energy_eV, rel=1e-6)
     assert cycle.operations[3].energy_eV_per_atom == pytest.approx(0.075)
     run_of = results.get(Trajectory, str(reset.trajectory_id))
+    # 0.2 ps of pulse and 0.2 ps of cooling, a frame every 25 steps: the last one is of the end
+    final = atoms_of(results.get(Structure, str(run_of.final_structure_id)), results.artifacts)
+    mobile = np.arange(cycle.groups["mobile"][1])
+    assert reset.crystalline_fraction == crystallinity(final, mobile).fraction
+    assert run_of.analysis["crystalline"]["time_ps"][-1] == pytest.approx(0.4)
+    assert reset.end_equilibrated_K != pytest.approx(300, abs=0.1) and reset.final_temperature_K == pytest.approx(300)
+    assert reset.max_equilibrated_K is not None and reset.max_equilibrated_K < reset.max_temperature_K
     assert run_of.max_drift_A_ps is not None and run_of.max_drift_A_ps < 1e-6
     layers = run_of.analysis["layers"]
     assert sum(layers["added_eV"]) == pytest.approx(reset.added_energy_eV, rel=1e-6)
@@ -130,6 +143,10 @@ def test_what_cannot_run_is_refused_before_it_is_submitted(
 
     refused("with which potential", plan(RESET), None)
     refused("has no cell", plan(RESET, cell=None))
+    # what cannot show an operation: a frame every 0.4 ps of a pulse of 0.2 ps
+    refused("its pulse has 100 steps, and dump_every is 200", plan(RESET, output=OUTPUT | {"dump_every": 200}))
+    refused("its whole has 50 steps, and series_every", plan(READ | {"output": {"series_every": 60}}))
+    refused("set dump_every to 20", plan(RESET, output=OUTPUT | {"gamma_every": 10}))
     refused("has no Ge", plan(RESET, cell=CELL | {"formula": "Ge1Sb2Te4"}))
     refused("less than two cutoffs of 5 Å", plan(RESET, cell=CELL | {"repeat": [1, 2, 1]}))
     refused("does not fit into a cell", plan(RESET, cell=CELL | {"barrier_thickness_A": 100}))
@@ -140,7 +157,7 @@ def test_what_cannot_run_is_refused_before_it_is_submitted(
     without = results.get(Potential, potential)
     bare = without.artifacts.model_copy(update={"asi": None})
     results.add(without.model_copy(update={"id": "bare", "artifacts": bare}))
-    refused("no active set", plan(RESET, output=OUTPUT | {"gamma_every": 10}), "bare")
+    refused("no active set", plan(RESET, output=OUTPUT | {"gamma_every": 25}), "bare")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**5, 10**5))
     refused("cycle 'test' will write about", plan(RESET))
 
@@ -148,13 +165,30 @@ def test_what_cannot_run_is_refused_before_it_is_submitted(
 def test_a_budget_ends_a_cycle_in_order_and_gamma_is_watched(
     project: Project, results: Results, potential: str, run: Run
 ) -> None:
-    programme = plan(HOLD, RESET, READ, stop={"steps": 60}, output=OUTPUT | {"gamma_every": 20})
+    programme = plan(HOLD, RESET, READ, stop={"steps": 60}, output=OUTPUT | {"gamma_every": 25})
     run(prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential).flow)
     (cycle,) = results.find(Cycle, {})
     # 50 steps of HOLD are within the budget, the RESET passes it
     assert [one.state for one in cycle.operations] == ["finished", "finished", "skipped"]
     assert cycle.operations[2].ended_by == "budget of 60 steps spent" and cycle.state == "finished"
-    assert results.get(Trajectory, str(cycle.operations[1].trajectory_id)).max_gamma > 0
+    _gamma_is_of_mobile_atoms(results, cycle)
+
+
+def _gamma_is_of_mobile_atoms(results: Results, cycle: Cycle) -> None:
+    """The frames and the series say the same of the mobile atoms, and the last frame is graded at its own step."""
+    run_of = results.get(Trajectory, str(cycle.operations[1].trajectory_id))
+    folder = Path(run_of.segments[0].directory)
+    n_mobile = cycle.groups["mobile"][1]
+    largest = {}
+    for path in sorted(folder.glob("dump_*.gz")):
+        for frame in iter_frames(path):
+            largest[frame.step] = frame.extra["f_gst_gamma"][:n_mobile].max()
+    series = read_series(folder / "series.csv")
+    graded = {int(step): gamma for step, gamma in zip(series["step"], series["max_gamma"], strict=True) if gamma > 0}
+    assert set(graded) == {0, 25, 50, 75, 100, 125, 150, 175, 200} == set(largest)
+    for step, gamma in graded.items():
+        assert gamma == pytest.approx(largest[step], abs=1e-4)
+    assert run_of.max_gamma == cycle.operations[1].max_gamma == pytest.approx(max(largest.values()), abs=1e-4)
 
 
 def test_a_set_ends_when_enough_is_crystal_like(project: Project, results: Results, potential: str, run: Run) -> None:

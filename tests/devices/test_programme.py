@@ -12,7 +12,7 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec, device_counts
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.heating import geometry_of_spec, heated
-from gst_jobflow.devices.operations import energy_eV, profile_of
+from gst_jobflow.devices.operations import Reset, energy_eV, profile_of
 from gst_jobflow.devices.programme import CyclePlan, Until, load_programme, scaled, shipped
 
 
@@ -84,7 +84,7 @@ def test_repeats_are_written_out_and_know_their_rounds() -> None:
         ({"stop": {"core_hour": 1}}, "did you mean 'core_hours'"),
         ({"stop": {"max_gamma": 10}}, "needs output.gamma_every"),
         ({"operations": [{"kind": "SET", "temperature_K": 600, "duration_ps": 5, "until_crystalline": 0.5}],
-          "output": {"dump_every": 0}}, "need output.dump_every"),
+          "output": {"dump_every": 0}}, "needs output.dump_every"),
         ({"operations": [{"kind": "SET", "temperature_K": 600, "duration_ps": 1, "until_crystalline": 0.5}],
           "output": {"restart_every": 0}}, "need output.restart_every"),
         ({"stop": {"core_hours": 1}, "output": {"restart_every": 0}}, "need output.restart_every"),
@@ -138,3 +138,25 @@ def test_an_unknown_programme_is_answered_by_the_nearest(tmp_path: Path) -> None
         load_programme(str(broken))
     with pytest.raises(InputError, match="cannot be scaled"):
         scaled(plan(), 0.5)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_programme_shows_its_operations_and_watches_gamma(name: str) -> None:
+    plan = load_programme(name)
+    plan.check_output()
+    for one in (planned.operation for planned in plan.planned()):
+        output = plan.output_of(one.output)
+        assert output.gamma_every and output.dump_every % output.gamma_every == 0
+        if isinstance(one, Reset):
+            # 20 frames and 5 profiles at least: a kick every 1,000 steps
+            steps = (one.pulse_ps + (one.cool_ps or 0)) * 500
+            assert output.dump_every <= steps / 20 and output.profile_every == 1000
+
+
+def test_damping_and_intervals_of_an_operation_reach_its_run() -> None:
+    given = {"kind": "SET", "temperature_K": 600, "duration_ps": 5}
+    plan = checked(CyclePlan, {"operations": [given, given | {"damping_ps": 1, "output": {"dump_every": 50}}]})
+    first, second = (one.operation for one in plan.planned())
+    assert [stage.damping_ps for one in (first, second) for stage in one.stages()] == [0.1, 1.0]
+    assert plan.settings.run_options(first.output).output.dump_every == 500
+    assert plan.settings.run_options(second.output).output == plan.output.model_copy(update={"dump_every": 50})

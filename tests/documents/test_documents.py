@@ -104,3 +104,17 @@ def test_documents_do_not_change() -> None:
 def test_every_collection_of_the_design_has_a_document() -> None:
     names = {"structures", "labels", "datasets", "potentials", "studies", "trajectories", "cycles", "attempts"}
     assert set(DOCUMENTS) == names
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "state"), [("", "converged"), ("wrong_method", "quarantined"), ("unphysical", "failed")]
+)
+def test_a_label_of_another_method_is_quarantined_and_keeps_no_numbers(failure_class: str, state: str) -> None:
+    forces = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]])
+    made = Label.of(
+        structure(), "code:1", {"code": "x"}, energy_eV=-4.0, forces_eV_A=forces, stress_eV_A3=np.zeros(6),
+        failure_class=failure_class, reason="why" if failure_class else "", wall_s=1.0,
+    )  # fmt: skip
+    assert (made.state, made.id, made.config_type) == (state, Label.id_for(structure().id, "code:1"), "crystal")
+    numbers = (made.energy_eV, made.energy_per_atom_eV, made.max_force_eV_A, made.forces)
+    assert numbers == ((-4.0, -2.0, 5.0, forces.tobytes()) if not failure_class else (None, None, None, None))

@@ -22,8 +22,7 @@ from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protoc
 from gst_jobflow.dynamics.restart import restart_step
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.dynamics.stages import Cool, Hold, Protocol, Pulse, Relax
-
-from .conftest import soft_crystal
+from scripts._tiny_potential import soft_crystal
 
 pytestmark = pytest.mark.lammps
 

@@ -113,12 +113,30 @@ def test_frozen_groups_have_no_integrator_no_force_and_no_velocity():
     assert not [line for line in text.splitlines() if line.startswith("fix gst_nve") and "mobile" not in line]
 
 
+def test_every_stage_that_takes_time_ends_with_a_frame():
+    text = render_deck(_spec())
+    ends = [line for line in text.splitlines() if line.startswith("write_dump")]
+    assert [line.split()[3] for line in ends] == [f"dump_{stage:03d}_*.lammpstrj.gz" for stage in (2, 3, 4)]
+    # a cooling ends with its last kick, so its frame comes after that
+    assert text.index("next kick", text.index("# stage 4")) < text.index(ends[-1])
+    # a run that was cut right at the end of the pulse may have lost its frame
+    continued = _restart(4000)
+    assert "# stage 3" not in continued and continued.count("write_dump all custom dump_003_") == 1
+    assert "write_dump" not in render_deck(_spec(output=Output(dump_every=0)))
+
+
+@pytest.mark.parametrize(("every", "sampled"), [(1000, "50 10 1000"), (25, "1 12 25"), (1, "1 1 1"), (41, "1 20 41")])
+def test_profiles_average_the_second_half_of_their_interval(every, sampled):
+    assert f"ave/chunk {sampled} gst_bins" in render_deck(_spec(output=Output(profile_every=every)))
+
+
 def test_extrapolation_reads_the_b_basis_and_halts_on_gamma():
     text = render_deck(
         _spec(pair_style="extrapolation", output=Output(gamma_every=10), limits=Limits(halt_gamma=25, walltime_s=3725))
     )
     assert "pair_coeff * * p.yaml p.asi Ge Sb Te" in text
     assert "fix gst_gamma all pair 10 pace/extrapolation gamma 1" in text
+    assert "compute gst_max_gamma all reduce max f_gst_gamma" in text
     assert "halt 10 v_s_gamma > 25 " in text
     assert "id type x y z f_gst_gamma" in text
     assert "timer timeout 1:02:05" in text
@@ -134,6 +152,10 @@ def test_extrapolation_reads_the_b_basis_and_halts_on_gamma():
         ({"groups": {"mobile": Group(ranges=[(1, 2)], frozen=True)}}, "frozen"),
         ({"start_kind": "restart", "start_step": 10**6}, "after the last step"),
         ({"start_step": 5}, "continuation"),
+        (
+            {"pair_style": "extrapolation", "output": Output(gamma_every=20, dump_every=50)},
+            "set dump_every to 40, or gamma_every",
+        ),
     ],
 )
 def test_contradictions_are_refused(changes, words):

@@ -11,8 +11,7 @@ from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes, frame_bytes
 from gst_jobflow.dynamics.protocol import RunOptions, n_atoms, run_protocol, write_data_file
 from gst_jobflow.dynamics.stages import Anneal, Protocol
-
-from .conftest import ELEMENTS, soft_crystal
+from scripts._tiny_potential import ELEMENTS, soft_crystal
 
 
 def protocol(duration_ps: float) -> Protocol:

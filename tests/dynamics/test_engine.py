@@ -16,8 +16,7 @@ from gst_jobflow.dynamics.deck import DeckSpec, Output, render_deck
 from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
 from gst_jobflow.dynamics.protocol import write_data_file
 from gst_jobflow.dynamics.stages import Anneal, Protocol
-
-from .conftest import ELEMENTS, soft_crystal
+from scripts._tiny_potential import ELEMENTS, soft_crystal
 
 ENDLESS = """\
 units metal

@@ -33,8 +33,8 @@ from gst_jobflow.dynamics.stages import (
     Uniform,
 )
 from gst_jobflow.dynamics.watch import newest_frame
-
-from .conftest import ELEMENTS, soft_crystal
+from gst_jobflow.selection.grade import gammas
+from scripts._tiny_potential import ELEMENTS, soft_crystal
 
 pytestmark = pytest.mark.lammps
 
@@ -275,7 +275,7 @@ def _kill_in_the_middle(engine, potential: PotentialFiles, protocol: Protocol, o
         "import sys; from pathlib import Path\n"
         "from gst_jobflow.dynamics.engine import LammpsEngine\n"
         "from gst_jobflow.dynamics.protocol import *\n"
-        "from tests.dynamics.conftest import soft_crystal\n"
+        "from scripts._tiny_potential import soft_crystal\n"
         "engine, potential, protocol, options, folder = sys.argv[1:]\n"
         "run_protocol(LammpsEngine.model_validate_json(engine), PotentialFiles.model_validate_json(potential),\n"
         "    soft_crystal(), Protocol.model_validate_json(protocol), Path(folder),\n"
@@ -474,3 +474,45 @@ def test_nve_with_a_published_potential(engine, tmp_path):
     # a leaning cell: bins are cut in reduced units and given back in Å
     assert 0 < run.profiles[0].z_A[0] < run.profiles[0].z_A[-1] < 30.46
     assert run.profiles[0].count.sum() == pytest.approx(len(atoms))
+
+
+def test_frames_stand_at_both_ends_of_every_stage_and_the_last_is_the_final_state(engine, tiny_potential, tmp_path):
+    output = OUTPUT.model_copy(update={"dump_every": 1000, "dump_images": True})
+    protocol = _cycle(
+        Hold(temperature_K=300, duration_ps=0.07), _pulse(), Cool(end_K=300, duration_ps=0.08, every_ps=0.04)
+    )
+    run = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options(output=output))
+    frames = list(run.require_success().frames())
+    assert [frame.step for frame in frames] == [0, 35, 135, 175]
+    final = run.final_atoms()
+    away = frames[-1].to_atoms(ELEMENTS).positions - final.positions
+    edges = final.cell.lengths()
+    assert np.abs(away - edges * np.round(away / edges)).max() < 1e-4
+
+
+def test_velocities_are_drawn_at_the_temperature_of_the_atoms_that_move(engine, tiny_potential, tmp_path):
+    groups = {"mobile": Group(ranges=[(1, 40)]), "barrier": Group(ranges=[(41, 288)], frozen=True)}
+    protocol = _cycle(Hold(temperature_K=300, duration_ps=0.02, ensemble="nve"))
+    run = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options(groups=groups))
+    # 3 N degrees of freedom, since the frozen atoms take momentum up; with 3 N - 3 it would be 292.5 K
+    assert run.require_success().series["temp_K"][0] == pytest.approx(300, rel=1e-6)
+
+
+def test_gamma_leaves_out_the_frozen_atoms_and_is_of_the_step_of_its_frame(engine, tiny_potential, tmp_path):
+    start = soft_crystal()
+    # two frozen atoms on top of each other, as far from what the potential knows as can be
+    start.positions[287] = start.positions[286] + 0.5
+    groups = {"mobile": Group(ranges=[(1, 200)]), "barrier": Group(ranges=[(201, 288)], frozen=True)}
+    output = Output(series_every=5, profile_every=0, dump_every=40, restart_every=0, gamma_every=20)
+    protocol = _cycle(Hold(temperature_K=300, duration_ps=0.066, ensemble="nve"))
+    options = _options(groups=groups, output=output, pair_style="extrapolation")
+    run = run_protocol(engine, tiny_potential, start, protocol, tmp_path / "run", options).require_success()
+    frames = {frame.step: frame.extra["f_gst_gamma"] for frame in run.frames()}
+    assert list(frames) == [0, 33]
+    assert frames[0][200:].max() > 1.5 * frames[0][:200].max()
+    graded = run.series["max_gamma"] > 0
+    assert run.series["step"][graded].tolist() == [0, 0, 20]
+    assert run.series["max_gamma"].max() < 1.2 * frames[0][:200].max()
+    assert run.series["max_gamma"][0] == pytest.approx(frames[0][:200].max(), abs=1e-4)
+    fresh = gammas(engine, tiny_potential, [run.final_atoms()], tmp_path / "fresh", 1)[0]
+    np.testing.assert_allclose(frames[33], fresh, atol=2e-3)

@@ -9,8 +9,7 @@ from ase.build import bulk
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics.single_point import measure_speed, single_points
-
-from .conftest import soft_crystal
+from scripts._tiny_potential import soft_crystal
 
 
 def cells() -> list[Atoms]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.base.resources import Resources, request_resources
 from gst_jobflow.devices.cell import CrossPointSpec
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.operations import Reset, Set
@@ -76,7 +76,7 @@ def test_segments_follow_from_the_walltime(project: Project, monkeypatch: Any) -
     monkeypatch.setenv("GST_PROFILE", "slurm")
     on_slurm = type(project)(project.root)
     job = melt()
-    ask(job, Resources(nodes=1, ranks=4, walltime="00:10:00"))
+    request_resources(job, Resources(nodes=1, ranks=4, walltime="00:10:00"))
     (cost,) = estimate(job, on_slurm)
     # 1,000 × 50,000 × 90 µs = 4,500 s on four cores as measured; 540 s of each ten minutes
     assert cost.cores == 4 and cost.segments == 9

@@ -261,6 +261,42 @@ def test_a_single_point_that_did_not_converge(run):
     assert "without forces" in report.bad[0].reason
 
 
+def test_a_single_point_of_cp2k_2025():
+    [record] = read(DATA.parent / "cp2k_2025" / "gete.out")
+    computed = computed_of(record.atoms)
+    assert computed.energy_eV == pytest.approx(-60.123456789012345 * Hartree, abs=1e-10)
+    np.testing.assert_allclose(computed.forces_eV_A[0], [0.5142, -1.0284, 0.1543], atol=1e-4)
+    expected = [-0.00749, 0.02122, -0.03495, -0.00187, -0.00125, -0.00062]
+    np.testing.assert_allclose(computed.stress_eV_A3, expected, atol=1e-5)
+
+
+def restarted(run: Path) -> None:
+    """Steps 2 to 4 again behind those, with other energies, as a run that was restarted from step 1 writes them."""
+    for name in ("gete-pos-1.xyz", "gete-frc-1.xyz", "gete-1.cell"):
+        lines = (run / name).read_text().splitlines(keepends=True)
+        again = lines[-3:] if name.endswith(".cell") else lines[2 * 4 :]
+        text = "".join(lines) + re.sub(r"E =( +-11\.76\d{3})\d", r"E =\g<1>9", "".join(again))
+        (run / name).write_text(text)
+
+
+def test_frames_behind_a_restart_are_not_judged_by_the_output_of_the_first_run(run):
+    restarted(run)
+    problems = [record.problem for record in read(run / "gete.out")]
+    assert problems[:5] == [""] * 5
+    assert [problem.split(" is ")[0] for problem in problems[5:]] == ["step 2", "step 3", "step 4"]
+    assert all("of another run than gete.out" in problem for problem in problems[5:])
+
+
+def test_frames_before_a_restart_are_not_judged_by_the_output_of_the_second_run(run):
+    shutil.copytree(DATA.parent / "cp2k_restart", run, dirs_exist_ok=True)
+    problems = [record.problem for record in read(run / "run2.out")]
+    assert all("run2.out, so whether it converged is not known" in problem for problem in problems[:6])
+    assert problems[6:] == [""] * 4
+    problems = [record.problem for record in read(run / "run1.out")]
+    assert problems[1:5] == [""] * 4 and problems[5] == "step 5: SCF run NOT converged"
+    assert all("another run" in problem or "not in run1.out" in problem for problem in problems[6:])
+
+
 @pytest.mark.mongo
 def test_into_the_database(project, run):
     results = Results.open(project)

@@ -20,7 +20,7 @@ from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
-from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.backend import RawLabel, checked, doubts
 from gst_jobflow.labelling.vasp import (
     VaspBackend,
     VaspSettings,
@@ -420,3 +420,18 @@ def test_bad_settings_and_structures_are_refused(gst):
 def test_the_backend_survives_json():
     backend = stand_in(encut_eV=400)
     assert MontyDecoder().process_decoded(json.loads(json.dumps(backend, cls=MontyEncoder))) == backend
+
+
+def test_totals_of_a_meta_gga_have_bounds_only_against_free_atoms():
+    assert VaspBackend().bounds.lower_eV_per_atom == -15
+    meta = VaspBackend(settings=VaspSettings(functional="r2SCAN"))
+    assert (meta.bounds.lower_eV_per_atom, meta.bounds.upper_eV_per_atom) == (None, None)
+    assert MontyDecoder().process_decoded(json.loads(json.dumps(meta, cls=MontyEncoder))) == meta
+    atoms = bulk("GeTe", "rocksalt", a=6.0)
+    label = RawLabel(converged=True, energy_eV=-80.0, forces_eV_A=np.zeros((2, 3)))
+    assert not list(doubts(label, atoms, meta.bounds))
+    known = VaspBackend(settings=meta.settings, bounds={"free_atom_eV": {"Ge": -20.0, "Te": -52.0}})
+    assert not list(doubts(label, atoms, known.bounds))
+    label.energy_eV = -110.0
+    [(failure_class, reason)] = doubts(label, atoms, known.bounds)
+    assert failure_class == "unphysical" and "-19 eV/atom (above free atoms) is outside -15..60" in reason

@@ -17,11 +17,12 @@ from gst_jobflow.launch.configs import (
     SECRET_FILES,
     environment,
     fill,
-    render,
+    render_config,
     write_configs,
     write_connection_configs,
 )
-from gst_jobflow.store.connect import Connection, launchpad, read_credentials
+from gst_jobflow.store.address import Connection, read_credentials
+from gst_jobflow.store.connect import launchpad
 
 PROFILES = ("laptop", "slurm", "archer2")
 # characters that YAML and the shell treat specially
@@ -29,7 +30,9 @@ SECRET = "s3:#'\"{}$x"
 
 
 def texts(profile, where=None, root=Path("/a project/it's")):
-    return render(profile, root, where or Connection("gst", 5.0, None, 27217, "gst", SECRET), Path("/opt/my env/bin"))
+    return render_config(
+        profile, root, where or Connection("gst", 5.0, None, 27217, "gst", SECRET), Path("/opt/my env/bin")
+    )
 
 
 @pytest.mark.parametrize("profile", PROFILES)

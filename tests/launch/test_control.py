@@ -91,7 +91,7 @@ def test_a_cancelled_run_does_not_take_the_allocation_of_its_worker_along(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker, cancelled = tmp_path / "marker", []
-    monkeypatch.setattr(slurm, "cancel", cancelled.extend)
+    monkeypatch.setattr(slurm, "scancel", cancelled.extend)
     # as in a shell of salloc
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     ids = submit(sleep_once(str(marker), 600.0), project)

@@ -8,11 +8,11 @@ from gst_jobflow.base.errors import GstError, MissingProgramError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import Asked, Check, Entry, Found, can_run, checks, run_check
+from gst_jobflow.launch.doctor import Check, CheckContext, CheckResult, Entry, can_run, checks, run_check
 
 
 def asked(project=None, profile="laptop"):
-    return Asked(project, project.settings if project else Settings(), profile)
+    return CheckContext(project, project.settings if project else Settings(), profile)
 
 
 def missing(_):
@@ -24,7 +24,7 @@ def not_importable(_):
 
 
 def test_outcome_of_a_check():
-    assert run_check(Entry("a", lambda _: Found("there", "1.0"), required=("laptop",)), asked()) == Check(
+    assert run_check(Entry("a", lambda _: CheckResult("there", "1.0"), required=("laptop",)), asked()) == Check(
         "a", True, "there", "1.0", "", True
     )
     assert run_check(Entry("a", missing), asked()) == Check("a", False, "no such program", "", "install it", False)
@@ -64,7 +64,13 @@ def test_slurm_profile_asks_for_slurm(monkeypatch):
 
 @pytest.mark.mongo
 def test_database_checks_pass_on_a_prepared_project(project):
-    for look in (doctor.project_folder, doctor.mongod_program, doctor.database, doctor.launchpad, doctor.job_store):
+    for look in (
+        doctor.project_folder,
+        doctor.mongod_program,
+        doctor.database,
+        doctor.check_launchpad,
+        doctor.check_job_store,
+    ):
         found = look(asked(project))
         assert found.what
     with pytest.raises(GstError, match="this host only"):

@@ -31,7 +31,8 @@ from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
 from gst_jobflow.store import Results, ingest
-from gst_jobflow.store.connect import connect, credentials_file, job_store, launchpad
+from gst_jobflow.store.address import credentials_file
+from gst_jobflow.store.connect import connect, job_store, launchpad
 
 pytestmark = [pytest.mark.mongo, pytest.mark.fresh_database]
 

@@ -18,7 +18,8 @@ from pymongo.errors import OperationFailure
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import die_with_parent, end_group, is_alive, members
 from gst_jobflow.launch.services import LocalMongod, find_mongod, last_problem
-from gst_jobflow.store.connect import connect, credentials_file, listens, read_credentials, read_state, state_file
+from gst_jobflow.store.address import credentials_file, read_credentials, read_state, state_file
+from gst_jobflow.store.connect import connect, listens
 
 mongo = pytest.mark.mongo
 

@@ -7,7 +7,6 @@ import typer
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli import common
 from gst_jobflow.report.pages import study as page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
@@ -21,7 +20,6 @@ report = importlib.import_module("gst_jobflow.cli.report")
 def with_study(project, monkeypatch: pytest.MonkeyPatch):
     results = Results.open(project)
     synthetic.add_study(results, parts=())
-    monkeypatch.setitem(common._chosen, "project", project.root)
     monkeypatch.setenv("GST_PROJECT", str(project.root))
     yield project
     results.database.client.close()

@@ -13,7 +13,6 @@ from ase import Atoms
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli import common
 from gst_jobflow.documents import Label, pack
 from gst_jobflow.report import label_data
 from gst_jobflow.report.label_data import FORCE_EDGES_eV_A, collect_labels, quantile_eV_A
@@ -185,7 +184,6 @@ def test_failed_labels_alone_make_a_page(project: Any, tmp_path: Any) -> None:
 
 @pytest.fixture
 def invoke(results: Results, project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setitem(common._chosen, "project", project.root)
     monkeypatch.setenv("GST_PROJECT", str(project.root))
     yield lambda *arguments: CliRunner().invoke(command.app, arguments)
 

@@ -33,7 +33,7 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(cells) -> Snapshots:
         return Snapshots([Picture(cell.title, snapshots.drawing(cell)) for cell in cells], renderer="a plain drawing")
 
-    monkeypatch.setattr(snapshots, "render", draw)
+    monkeypatch.setattr(snapshots, "render_cells", draw)
 
 
 def page_of(results: Results, folder: Path) -> str:

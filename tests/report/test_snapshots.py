@@ -24,14 +24,14 @@ def colours_in(png: bytes) -> np.ndarray:
 
 
 def test_cells_are_wrapped_coloured_and_the_barrier_is_pale() -> None:
-    cell = snapshots.make_cell("x", small_cell(), fixed=(2, 3))
+    cell = snapshots.snapshot_cell("x", small_cell(), fixed=(2, 3))
     assert cell.positions_A[2] == pytest.approx([3, 1, 5])
     assert cell.colours[0] == pytest.approx(palette.rgb(palette.ELEMENTS["Ge"]))
     assert cell.colours[2] == pytest.approx(palette.rgb(palette.ELEMENTS["Te"], 0.6))
 
 
 def test_unknown_elements_are_grey() -> None:
-    cell = snapshots.make_cell("x", Atoms("C", cell=[5, 5, 5], pbc=True))
+    cell = snapshots.snapshot_cell("x", Atoms("C", cell=[5, 5, 5], pbc=True))
     assert cell.colours[0] == pytest.approx(palette.rgb(palette.OTHER_ELEMENT))
 
 
@@ -48,7 +48,7 @@ def test_longer_side_is_bounded() -> None:
 
 
 def test_drawing_shows_every_element() -> None:
-    seen = colours_in(snapshots.drawing(snapshots.make_cell("x", small_cell())))
+    seen = colours_in(snapshots.drawing(snapshots.snapshot_cell("x", small_cell())))
     front = palette.rgb(palette.ELEMENTS["Ge"])
     assert np.abs(seen - front).max(axis=1).min() < 0.1
 
@@ -57,7 +57,7 @@ def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    made = snapshots.render([snapshots.make_cell("x", small_cell())])
+    made = snapshots.render_cells([snapshots.snapshot_cell("x", small_cell())])
     assert "pip install" in made.remark
     assert made.pictures[0].png.startswith(b"\x89PNG")
 
@@ -71,27 +71,27 @@ def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_ovito_that_cannot_render_is_explained(monkeypatch: pytest.MonkeyPatch, said: str, remark: str) -> None:
-    from gst_jobflow.base import processes
-
     pytest.importorskip("ovito")
 
     def fail(command, directory, *, output, wall_limit_s):
         (directory / output).write_text(said)
         return SimpleNamespace(returncode=1, timed_out=False)
 
-    monkeypatch.setattr(processes, "run_program", fail)
-    made = snapshots.render([snapshots.make_cell("x", small_cell())])
+    monkeypatch.setattr(snapshots, "run_program", fail)
+    made = snapshots.render_cells([snapshots.snapshot_cell("x", small_cell())])
     assert remark in made.remark
     assert len(made.pictures) == 1
 
 
 def test_nothing_to_render_starts_nothing() -> None:
-    assert snapshots.render([]).pictures == []
+    assert snapshots.render_cells([]).pictures == []
 
 
 def test_rendering_by_ovito() -> None:
     pytest.importorskip("ovito")
-    made = snapshots.render([snapshots.make_cell("x", synthetic.device_atoms(0.1, np.random.default_rng(0))[:60])])
+    made = snapshots.render_cells(
+        [snapshots.snapshot_cell("x", synthetic.device_atoms(0.1, np.random.default_rng(0))[:60])]
+    )
     if "Vulkan" in made.remark:
         pytest.skip(made.remark)
     assert made.renderer.startswith("OVITO 3.")

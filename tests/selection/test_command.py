@@ -15,7 +15,7 @@ from ase.io import write
 from gst_jobflow.documents import Structure, Trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
-from tests.dynamics.conftest import ELEMENTS, soft_crystal
+from scripts._tiny_potential import ELEMENTS, soft_crystal
 from tests.dynamics.test_maker import stored
 from tests.selection.conftest import Gst
 

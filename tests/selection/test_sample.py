@@ -24,7 +24,7 @@ from gst_jobflow.selection.sample import apart, mean_displacement_A, shares
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-from tests.dynamics.conftest import soft_crystal
+from scripts._tiny_potential import soft_crystal
 from tests.dynamics.test_maker import stored
 from tests.flows.test_aimd import SPEC, backend, job_of, program, stored_start  # noqa: F401
 from tests.selection.conftest import Gst

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+
+from scripts._slurm import Slurm
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -32,43 +31,6 @@ queue:
   fits: {ranks: 1, threads: 1}
   md: {nodes: 1, ranks: 2}
 """
-
-
-@dataclass(frozen=True)
-class Slurm:
-    """A running SLURM; its commands find it by `SLURM_CONF`."""
-
-    folder: Path
-    nodes: int
-
-    def ask(self, *command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-
-    def start(self) -> None:
-        """Start what does not run: a node that crashed."""
-        command = [ROOT / "scripts" / "start_slurm", str(self.nodes), "--dir", self.folder]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-
-    def crash(self, job_id: str) -> None:
-        """End the node of a job as a power cut does: its daemon, the job's, and what the job runs."""
-        node = self.ask("squeue", "-h", "-j", job_id, "-o", "%N").strip()
-        doomed = [psutil.Process(int((self.folder / "run" / f"slurmd.{node}.pid").read_text()))]
-        for process in psutil.process_iter(["cmdline"]):
-            # slurmstepd writes its job where its command line was; other SLURMs of this host have jobs 1, 2, …, too
-            if f"slurmstepd: [{job_id}." in " ".join(process.info["cmdline"] or []) and self._is_ours(process):
-                doomed += [process, *process.children(recursive=True)]
-        for process in doomed:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        return any(
-            child.environ().get("SLURM_CONF") == str(self.folder / "slurm.conf")
-            for child in process.children(recursive=True)
-        )
-
-    def cancel_all(self) -> None:
-        subprocess.run(["scancel", "-u", str(os.getuid())], check=False, timeout=60)
 
 
 @pytest.fixture(scope="session")

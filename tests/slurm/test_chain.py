@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.base.resources import Resources, request_resources
 from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, Trajectory
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
@@ -35,7 +35,7 @@ def submit_run(project: Project, potential: PotentialFiles, lammps: str, walltim
     output = Output(series_every=100, profile_every=0, dump_every=1000, restart_every=200)
     stages = [Relax(), Hold(temperature_K=300, duration_ps=3.0)]
     job = MeltQuenchMaker(start=start, stages=stages, output=output).make(stored(results, potential))
-    ask(job, Resources(ranks=2, walltime=walltime))
+    request_resources(job, Resources(ranks=2, walltime=walltime))
     submit(job, project)
     return results
 

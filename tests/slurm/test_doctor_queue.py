@@ -7,7 +7,7 @@ import pytest
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch import slurm
-from gst_jobflow.launch.doctor import CLUSTERS, TABLE, Asked, run_check
+from gst_jobflow.launch.doctor import CLUSTERS, TABLE, CheckContext, run_check
 from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.fresh_database]
@@ -63,6 +63,6 @@ def test_a_category_that_slurm_refuses_is_named(cluster: Project) -> None:
     refused = refused_categories(project)
     assert set(refused) == {"analysis"} and "invalid partition" in refused["analysis"]
     (entry,) = [entry for entry in TABLE if entry.name == "queue settings"]
-    check = run_check(entry, Asked(project, project.settings, "slurm"))
+    check = run_check(entry, CheckContext(project, project.settings, "slurm"))
     assert check.required and not check.ok and "queue.analysis" in check.fix
     assert entry.shown == CLUSTERS

@@ -17,7 +17,7 @@ import pytest
 from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.resources import Resources, ask
+from gst_jobflow.base.resources import Resources, request_resources
 from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt
 from gst_jobflow.launch.configs import environment
@@ -26,8 +26,9 @@ from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect, job_store, read_credentials
-from tests.slurm.conftest import Slurm
+from gst_jobflow.store.address import read_credentials
+from gst_jobflow.store.connect import connect, job_store
+from scripts._slurm import Slurm
 from tests.slurm.jobs import double, grow, lammps_step, wait_once, where, where_md
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.fresh_database]
@@ -65,7 +66,7 @@ def attempts(project: Project) -> list[Attempt]:
 
 def test_a_mixed_workflow_runs_to_its_end_with_the_resources_of_its_categories(cluster: Project) -> None:
     plain, wide, sized = where(), where_md(), where_md()
-    ask(sized, Resources(nodes=2, ranks=3, walltime="00:02:00"))
+    request_resources(sized, Resources(nodes=2, ranks=3, walltime="00:02:00"))
     last = double(plain.output["ranks"])
     lines: list[str] = []
     submit(Flow([plain, wide, sized, last, grow(2)], name="mixed"), cluster)
@@ -87,7 +88,7 @@ def test_a_mixed_workflow_runs_to_its_end_with_the_resources_of_its_categories(c
 @pytest.mark.lammps
 def test_lammps_runs_on_the_ranks_of_several_nodes(cluster: Project) -> None:
     step = lammps_step()
-    ask(step, Resources(nodes=2, ranks=3))
+    request_resources(step, Resources(nodes=2, ranks=3))
     submit(step, cluster)
     launch(cluster)
     (said,) = outputs(cluster, step.uuid)
@@ -116,7 +117,7 @@ def test_no_more_jobs_than_asked_are_queued_at_a_time(cluster: Project, slurm: S
 
 def test_what_sbatch_refuses_is_reported_and_does_not_stop_the_rest(cluster: Project) -> None:
     refused, other = where(), double(1)
-    ask(refused, Resources(partition="nowhere"))
+    request_resources(refused, Resources(partition="nowhere"))
     submit(Flow([refused, other]), cluster)
     lines, stop = [], Event()
     launcher = QueueLauncher(cluster, tell=lines.append)
@@ -184,7 +185,7 @@ def test_a_profile_without_a_queue_says_so(project: Project) -> None:
 
 def test_what_is_cancelled_while_it_waits_is_submitted_again(cluster: Project, slurm: Slurm) -> None:
     too_wide = double(4)
-    ask(too_wide, Resources(nodes=3, ranks=6))
+    request_resources(too_wide, Resources(nodes=3, ranks=6))
     blocker = subprocess.run(
         ["sbatch", "--parsable", "-N", "3", "--exclusive", "--wrap", "sleep 300"],
         cwd=cluster.runs_dir, capture_output=True, text=True, check=True,

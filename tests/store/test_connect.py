@@ -9,20 +9,8 @@ from hypothesis import strategies as st
 
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.store.connect import (
-    Connection,
-    connect,
-    connection,
-    credentials_file,
-    is_launchpad_of,
-    job_store,
-    kept,
-    launchpad,
-    open_database,
-    read_credentials,
-    redacted_uri,
-    uri_file,
-)
+from gst_jobflow.store.address import Connection, connection, credentials_file, read_credentials, redacted_uri, uri_file
+from gst_jobflow.store.connect import cached_connection, connect, is_launchpad_of, job_store, launchpad, open_database
 
 mongo = pytest.mark.mongo
 
@@ -65,43 +53,43 @@ def test_accounts_of_one_external_server_share_its_launchpad(tmp_path, uri, name
 
 @mongo
 def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project, monkeypatch):
-    first = kept(project)
+    first = cached_connection(project)
     first.job_store.connect()
-    assert kept(project) is first and first.job_store.count() == 0
+    assert cached_connection(project) is first and first.job_store.count() == 0
     assert first.database.name == project.settings.mongo.database
     monkeypatch.setattr("gst_jobflow.store.connect.os.getpid", lambda: -1)
-    other = kept(project)
+    other = cached_connection(project)
     assert other is not first and other.database.client is not first.database.client
 
 
 @mongo
 def test_the_server_is_asked_for_its_version_once_a_second(project, monkeypatch):
     asked = []
-    monkeypatch.setattr("gst_jobflow.store.connect._kept", [])
+    monkeypatch.setattr("gst_jobflow.store.connect._cached", [])
     monkeypatch.setattr("gst_jobflow.store.connect._ask", asked.append)
     monkeypatch.setattr("gst_jobflow.store.connect.ASKED_AGAIN_S", 3600.0)
-    first = kept(project)
-    assert kept(project) is first and asked == [first.database]
+    first = cached_connection(project)
+    assert cached_connection(project) is first and asked == [first.database]
     first.asked_at -= 3601.0
-    assert kept(project) is first and asked == [first.database, first.database]
+    assert cached_connection(project) is first and asked == [first.database, first.database]
 
 
 @mongo
 def test_kept_clients_are_given_up_where_they_do_not_work_and_made_anew(project, monkeypatch):
     monkeypatch.setattr("gst_jobflow.store.connect.ASKED_AGAIN_S", -1.0)
-    first = kept(project)
+    first = cached_connection(project)
     # another version came while the process ran
     version = {"_id": "schema"}
     before = first.database["gst_meta"].find_one_and_update(version, {"$inc": {"version": 1}})
     with pytest.raises(DatabaseError, match="has schema version"):
-        kept(project)
+        cached_connection(project)
     connect(project, any_version=True)["gst_meta"].replace_one(version, before)
-    second = kept(project)
+    second = cached_connection(project)
     assert second is not first
     second.database.client.close()
     with pytest.raises(DatabaseError, match="went away"):
-        kept(project)
-    assert kept(project).database["structures"].count_documents({}) == 0
+        cached_connection(project)
+    assert cached_connection(project).database["structures"].count_documents({}) == 0
 
 
 @mongo

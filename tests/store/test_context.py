@@ -10,7 +10,7 @@ import pytest
 from jobflow import Flow, job
 
 from gst_jobflow.base.categories import in_category
-from gst_jobflow.base.resources import QUEUE_KEY, Resources, ask
+from gst_jobflow.base.resources import QUEUE_KEY, Resources, request_resources
 from gst_jobflow.documents import Attempt
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workflow import submit
@@ -44,7 +44,7 @@ def test_children_wait_for_the_last_part_and_get_its_output(project: Project, mo
     monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     first = in_parts(3)
     first.name = "run"
-    ask(first, Resources(nodes=2))
+    request_resources(first, Resources(nodes=2))
     last = add(first.output, 10)
     (fw_id, _) = submit(Flow([first, last]), project).values()
     # more than was asked at first, as after a failure of memory

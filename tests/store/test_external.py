@@ -19,8 +19,9 @@ from gst_jobflow.documents import Structure
 from gst_jobflow.importing.run import ImportOptions, import_files
 from gst_jobflow.launch.services import LocalMongod, find_mongod
 from gst_jobflow.store import Results
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.check import check
-from gst_jobflow.store.connect import connect, connection, job_store, launchpad
+from gst_jobflow.store.connect import connect, job_store, launchpad
 from gst_jobflow.store.schema.migrate import migrate
 from tests.conftest import _free_port
 

@@ -54,7 +54,8 @@ def documents() -> list[Any]:
 @pytest.fixture(scope="module")
 def stored(mongo_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from gst_jobflow.launch.services import LocalMongod
-    from gst_jobflow.store.connect import connection, open_database
+    from gst_jobflow.store.address import connection
+    from gst_jobflow.store.connect import open_database
     from gst_jobflow.store.files.artifacts import ArtifactStore
 
     LocalMongod(mongo_project).allow_database("query_reference")

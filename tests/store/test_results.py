@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,6 +215,23 @@ def test_a_batch_follows_the_rules_of_one_by_one(project: Project, encoded: bool
     assert results.get(Label, other["_id"]).state == "converged"
     assert changed == 3
     assert results.put_labels([of_label(label())]) == (0, {})
+
+
+def test_of_two_failures_the_newest_stays(results: Results) -> None:
+    values = {"state": "failed", "energy_eV": None, "forces": None}
+    first = label(**values, failure_class="bad_input", reason="the cell is too small", job_uuid="one")
+    second = label(**values, failure_class="missing_output", reason="no total energy", job_uuid="two")
+    later = second.model_copy(update={"created_at": first.created_at + timedelta(seconds=1)})
+    for order in ((first, later), (later, first)):
+        results.database["labels"].delete_many({})
+        for each in order:
+            results.add(each)
+        stored = results.get(Label, first.id)
+        assert (stored.failure_class, stored.reason, stored.job_uuid) == ("missing_output", "no total energy", "two")
+    # and never takes the place of numbers
+    results.put_labels([label()])
+    last = later.model_copy(update={"created_at": first.created_at + timedelta(days=1)})
+    assert results.put_labels([last]) == (0, {}) and results.get(Label, first.id).state == "converged"
 
 
 def test_all_documents_are_on_disk_when_the_database_is_away(results: Results, tmp_path: Path, monkeypatch) -> None:

@@ -24,7 +24,9 @@ from gst_jobflow.documents import DOCUMENTS, Attempt
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect, denied, job_store, launchpad, uri_file
+from gst_jobflow.store.address import uri_file
+from gst_jobflow.store.connect import connect, job_store, launchpad
+from gst_jobflow.store.driver_errors import denied
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 from tests.documents.test_documents import label, structure
@@ -230,7 +232,7 @@ def test_accounts_come_and_go(project: Project, tmp_path: Path) -> None:
         pymongo.MongoClient(old)[project.settings.mongo.database]["labels"].find_one()
     pymongo.MongoClient(file.read_text().strip())[project.settings.mongo.database]["labels"].find_one()
     for call, words in (
-        (lambda: add_user(project, "mira", "reader"), "is there already"),
+        (lambda: add_user(project, "mira", "reader"), "exists already"),
         (lambda: add_user(project, "mira", "reader", tmp_path / "m.uri"), "account of this name"),
         (lambda: add_user(project, "ev/il", "reader"), "not a name"),
         (lambda: add_user(project, "x", "raeder"), "no role"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
-from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, CrossPointSpec, MushroomSpec
+from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, CrossPointSpec, Floors, MushroomSpec
 from gst_jobflow.structures.composition import format_formula
 from gst_jobflow.structures.contacts import closest_contact
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -85,7 +85,7 @@ def barrier_spec(spec: CrossPointSpec | MushroomSpec) -> HardSphereSpec:
         formula=format_formula(tiling.counts),
         n_atoms=sum(tiling.counts.values()),
         fixed_cell_A=tiling.box_A,
-        min_distance_A=spec.min_contact_A,
+        min_distance_A=Floors.of(spec.min_contact_A).other,
         seed=spec.seed,
     )
 

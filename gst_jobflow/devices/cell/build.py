@@ -16,7 +16,7 @@ from gst_jobflow.devices.cell.barrier import Slab, fit_barrier
 from gst_jobflow.devices.cell.crystal import LayeredCrystal
 from gst_jobflow.devices.cell.plan import AMU_PER_A3_IN_G_CM3, DevicePlan, plan_device
 from gst_jobflow.devices.cell.seam import Faces, Seam, keep_contact
-from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceCell, IdRange, Layer, MushroomSpec
+from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceCell, Floors, IdRange, Layer, MushroomSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -64,19 +64,19 @@ def build_device(spec: CrossPointSpec | MushroomSpec, barrier: Atoms) -> DeviceC
     from ase import Atoms as PlainAtoms
 
     plan = plan_device(spec)
-    slab = fit_barrier(barrier, plan, spec.min_contact_A)
+    slab = fit_barrier(barrier, plan, Floors.of(spec.min_contact_A).least_A)
     strip = electrode_strip(spec, plan.crystal)
     bottom_A = crystal_bottom_A(spec, slab.box_A[2])
     n_mobile = plan.crystal.n_atoms
     numbers, positions = np.empty(n_mobile, np.uint8), np.empty((n_mobile, 3))
-    sizes, faces, done = LayerSizes(), Faces.of(plan.crystal.length_A, spec.min_contact_A), 0
+    sizes, faces, done = LayerSizes(), Faces.of(plan.crystal.length_A, Floors.of(spec.min_contact_A)), 0
     for some, places in mobile_chunks(plan.crystal, strip, sizes):
-        faces.see(places)
+        faces.see(some, places)
         numbers[done : done + len(some)] = some
         positions[done : done + len(some)] = places
         done += len(some)
     positions[:, 2] += bottom_A
-    seam = keep_contact(slab, faces.positions(slab.box_A[2]), spec.min_contact_A)
+    seam = keep_contact(slab, *faces.atoms(slab.box_A[2]), Floors.of(spec.min_contact_A))
     barrier_at = seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])
     edges_A = np.array([*plan.barrier_box_A[:2], plan.crystal.length_A + slab.box_A[2]])
     atoms = PlainAtoms(

@@ -28,7 +28,7 @@ from gst_jobflow.devices.cell.build import (
 )
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
 from gst_jobflow.devices.cell.seam import Faces, keep_contact
-from gst_jobflow.devices.cell.spec import CrossPointSpec, IdRange, Layer, MushroomSpec, device_counts
+from gst_jobflow.devices.cell.spec import CrossPointSpec, Floors, IdRange, Layer, MushroomSpec, device_counts
 from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def write_device(
     n_atoms = plan.crystal.n_atoms + sum(plan.barrier_counts.values())
     types = _types_of(device_counts(spec), species_order)
     check_room(path, n_atoms)
-    slab = fit_barrier(barrier, plan, spec.min_contact_A)
+    slab = fit_barrier(barrier, plan, Floors.of(spec.min_contact_A).least_A)
     with _opened(path) as file:
         writer = _Writer(file, types, n_atoms, path.name, progress)
         comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"
@@ -179,13 +179,13 @@ def _write_atoms(
     spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab, writer: _Writer
 ) -> tuple[LayerSizes, dict[str, Any]]:
     """Write crystal, then barrier; only the crystal's layers at the barrier's faces are kept meanwhile."""
-    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, spec.min_contact_A)
+    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, Floors.of(spec.min_contact_A))
     bottom = np.array([0, 0, crystal_bottom_A(spec, slab.box_A[2])])
     for numbers, positions in mobile_chunks(plan.crystal, electrode_strip(spec, plan.crystal), sizes):
-        faces.see(positions)
+        faces.see(numbers, positions)
         writer.add(numbers, positions + bottom)
     writer.flush()
-    seam = keep_contact(slab, faces.positions(slab.box_A[2]), spec.min_contact_A)
+    seam = keep_contact(slab, *faces.atoms(slab.box_A[2]), Floors.of(spec.min_contact_A))
     at = (seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])) % np.array(_edges_A(plan, slab))
     writer.add(slab.numbers, at)
     writer.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,15 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab
-from gst_jobflow.structures.contacts import PairDistances, closest_pair, push_apart, seam_distance
+from gst_jobflow.devices.cell.spec import Floors
+from gst_jobflow.structures.contacts import (
+    PairDistances,
+    closest_pair,
+    push_apart,
+    scaled_min_distance,
+    seam_distance,
+    smallest_by_type,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,6 +33,8 @@ _CRYSTAL_DEPTH_A = 5.0
 _MOVABLE_A = 8.0
 # pairs a little further apart than the contact are kept in a list that lives until atoms moved half of this
 _SKIN_A = 0.6
+# distances that no pair has
+_NOTHING_A = 0.01
 # shifts below this are rounding
 _MOVED_A = 1e-3
 
@@ -42,27 +53,26 @@ class Faces:
 
     length_A: float
     depth_A: float
-    _above: list[NDArray] = field(default_factory=list)
-    _below: list[NDArray] = field(default_factory=list)
+    _above: list[tuple[NDArray, NDArray]] = field(default_factory=list)
+    _below: list[tuple[NDArray, NDArray]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, length_A: float, min_contact_A: float) -> Faces:
-        """Faces of a crystal, deep enough for a contact."""
-        return cls(length_A, min_contact_A + _CRYSTAL_DEPTH_A)
+    def of(cls, length_A: float, floors: Floors) -> Faces:
+        """Faces of a crystal, deep enough for the smallest distances."""
+        return cls(length_A, floors.largest_A + _CRYSTAL_DEPTH_A)
 
-    def see(self, positions: NDArray) -> None:
+    def see(self, numbers: NDArray, positions: NDArray) -> None:
         """Keep what is near; `positions` (n, 3) in Å count from the crystal's lower cut."""
         z_A = positions[:, 2]
-        if len(z_A) and z_A.min() < self.depth_A:
-            self._above.append(positions[z_A < self.depth_A])
-        if len(z_A) and z_A.max() > self.length_A - self.depth_A:
-            self._below.append(positions[z_A > self.length_A - self.depth_A])
+        for kept, near in ((self._above, z_A < self.depth_A), (self._below, z_A > self.length_A - self.depth_A)):
+            if near.any():
+                kept.append((numbers[near], positions[near]))
 
-    def positions(self, thickness_A: float) -> NDArray:
-        """Shape (n, 3) in Å, in the frame of a barrier that reaches from 0 to `thickness_A`."""
-        above = [places + np.array([0, 0, thickness_A]) for places in self._above]
-        below = [places - np.array([0, 0, self.length_A]) for places in self._below]
-        return np.concatenate([*above, *below])
+    def atoms(self, thickness_A: float) -> tuple[NDArray, NDArray]:
+        """Atomic numbers, and positions (n, 3) in Å in the frame of a barrier that reaches from 0 to `thickness_A`."""
+        places = [place + np.array([0, 0, thickness_A]) for _, place in self._above]
+        places += [place - np.array([0, 0, self.length_A]) for _, place in self._below]
+        return np.concatenate([numbers for numbers, _ in [*self._above, *self._below]]), np.concatenate(places)
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ class Seam:
         Of the barrier's atoms, shape (n, 3), Å, in the barrier's frame.
     before_A, after_A
         Smallest distance between barrier and crystal.
+    share
+        Smallest ratio of such a distance to what its pair has to keep.
     inside_A
         Smallest distance within the barrier, as it is now.
     n_moved, longest_A
@@ -84,6 +96,7 @@ class Seam:
     positions: NDArray
     before_A: float
     after_A: float
+    share: float
     inside_A: float
     n_moved: int
     longest_A: float
@@ -93,22 +106,23 @@ class Seam:
         return {
             "seam_contact_before_A": self.before_A,
             "seam_contact_A": self.after_A,
+            "seam_contact_share": self.share,
             "n_moved": self.n_moved,
             "longest_move_A": self.longest_A,
         }
 
 
-def keep_contact(slab: Slab, crystal: NDArray, min_contact_A: float) -> Seam:
-    """Move barrier atoms until none is closer to the crystal than `min_contact_A`, nor closer to others than before.
+def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors) -> Seam:
+    """Move barrier atoms until no pair across the seam is too close, nor closer within the barrier than before.
 
     Parameters
     ----------
     slab
         The barrier.
-    crystal
-        Crystal atoms near it, shape (n, 3), in its frame.
-    min_contact_A
-        What to reach, Å.
+    numbers, crystal
+        Crystal atoms near it: atomic numbers (n,), and positions (n, 3) in its frame.
+    floors
+        What to keep.
 
     Raises
     ------
@@ -116,33 +130,40 @@ def keep_contact(slab: Slab, crystal: NDArray, min_contact_A: float) -> Seam:
         It cannot be reached.
     """
     moved = slab.positions.copy()
-    inside = _inside_A(slab, moved, min_contact_A)
-    before = after = _contact_A(slab, moved, crystal)
+    largest_A = floors.largest_A
+    inside = _inside(slab, floors)
+    before = _contact_A(slab, moved, crystal)
     depth = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2])
+
+    def share() -> float:
+        near = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2]) < largest_A
+        if not near.any():
+            return np.inf
+        across = _allowed(slab.numbers[near], numbers, floors, Floors({}, _NOTHING_A))
+        return scaled_min_distance(_joined(slab, moved[near], crystal), across)
+
     for movable_A in (_MOVABLE_A, np.inf):
-        if after >= min_contact_A:
+        if share() >= 1:
             break
         # atoms behind the movable ones hold against them
-        near = depth < movable_A + min_contact_A + 1.0
-        atoms = _joined(slab, moved[near], crystal)
-        is_barrier = np.arange(len(atoms)) < near.sum()
-        movable = is_barrier.copy()
-        movable[: near.sum()] = depth[near] < movable_A
-        push_apart(atoms, _allowed(is_barrier, min_contact_A, inside), movable=movable, skin_A=_SKIN_A)
-        moved[near] = atoms.positions[: near.sum()]
-        after = _contact_A(slab, moved, crystal)
-    if after < min_contact_A:
+        near = depth < movable_A + largest_A + 1.0
+        atoms, n_near = _joined(slab, moved[near], crystal), int(near.sum())
+        movable = np.zeros(len(atoms), bool)
+        movable[:n_near] = depth[near] < movable_A
+        push_apart(atoms, _allowed(slab.numbers[near], numbers, floors, inside), movable=movable, skin_A=_SKIN_A)
+        moved[near] = atoms.positions[:n_near]
+    after, kept = _contact_A(slab, moved, crystal), share()
+    if kept < 1:
         raise InputError(
-            f"barrier and crystal come as near as {after:.2f} Å, and moving barrier atoms does not give "
-            f"{min_contact_A:g} Å",
+            f"barrier and crystal come as near as {after:.2f} Å, and moving barrier atoms does not give each pair of "
+            f"elements its {floors.least_A:g} to {largest_A:g} Å (some have {100 * kept:.0f} % of it)",
             "ask for a smaller min_contact_A or a lower barrier_density_g_cm3",
         )
     way_A = np.sqrt(((moved - slab.positions) ** 2).sum(axis=1))
     n_moved = int((way_A > _MOVED_A).sum())
     if n_moved:
         _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", n_moved, way_A.max())
-        inside = _inside_A(slab, moved, min_contact_A)
-    return Seam(moved, before, after, inside, n_moved, float(way_A.max()))
+    return Seam(moved, before, after, kept, _inside_A(slab, moved, largest_A), n_moved, float(way_A.max()))
 
 
 def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
@@ -174,11 +195,29 @@ def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
     return closest_pair(_joined(slab, positions, np.empty((0, 3))), contact_A + 1.0)
 
 
-def _allowed(is_barrier: NDArray, contact_A: float, inside_A: float) -> PairDistances:
-    """Return what to keep: `contact_A` across the seam, and inside the barrier no less than it or what is there."""
-    allowed = PairDistances(np.where(is_barrier, "barrier", "crystal").tolist(), {}, contact_A)
-    barrier, crystal = allowed.elements.index("barrier"), allowed.elements.index("crystal")
+def _inside(slab: Slab, floors: Floors) -> Floors:
+    """What pairs within the barrier keep: the floors, or what there is where it is less."""
+    from ase.data import chemical_symbols
+
+    asked = PairDistances([chemical_symbols[number] for number in slab.numbers], {}, 1.0)
+    pairs = list(itertools.product(enumerate(asked.elements), repeat=2))
+    for (i, first), (j, second) in pairs:
+        asked.matrix_A[i, j] = 1.01 * floors.of_pair(first, second)
+    found = smallest_by_type(_joined(slab, slab.positions, np.empty((0, 3))), asked)
     # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
-    allowed.matrix_A[barrier, barrier] = min(contact_A, 0.998 * inside_A)
-    allowed.matrix_A[crystal, crystal] = 0.01
+    kept = {(a, b): min(floors.of_pair(a, b), 0.998 * found[i, j]) for (i, a), (j, b) in pairs if i <= j}
+    return Floors(kept, floors.other)
+
+
+def _allowed(barrier: NDArray, crystal: NDArray, across: Floors, inside: Floors) -> PairDistances:
+    """Return what barrier and crystal atoms, by their numbers, keep across the seam and inside the barrier."""
+    from ase.data import chemical_symbols
+
+    sides = (("barrier", barrier), ("crystal", crystal))
+    names = [f"{side} {chemical_symbols[number]}" for side, numbers in sides for number in numbers]
+    allowed = PairDistances(names, {}, _NOTHING_A)
+    for (i, first), (j, second) in itertools.product(enumerate(allowed.elements), repeat=2):
+        (one, element), (other, its) = first.split(), second.split()
+        if one != other or one == "barrier":
+            allowed.matrix_A[i, j] = (across if one != other else inside).of_pair(element, its)
     return allowed

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.structures.composition import tie_line_units
+from gst_jobflow.structures.contacts import pair_table
 from gst_jobflow.structures.crystals import ROCKSALT_A, Repeat, rocksalt_counts, trigonal_counts, trigonal_phase
 from gst_jobflow.structures.hard_sphere import Positive
 
@@ -21,12 +22,47 @@ IdRange = tuple[int, int]
 AMORPHOUS_G_CM3 = 5.9
 """Density of amorphous GST that barriers get unless told otherwise."""
 MIN_CONTACT_A = 2.5
-"""Smallest distance that a new cell has across its seams unless told otherwise."""
+"""Smallest distance across the seams of a new cell, of pairs that no table names."""
+MIN_CONTACTS_A = {"Ge-Ge": 2.4, "Ge-Sb": 2.5, "Ge-Te": 2.5, "Sb-Sb": 2.7, "Sb-Te": 2.7, "Te-Te": 2.7}
+"""Smallest distance across the seams by pair unless told otherwise: about 0.1 Å below a bond of amorphous GST."""
 OVERLAP_A = 2.0
 """Atoms of a barrier that are nearer than this overlap: the shortest bonds of amorphous GST, Ge-Ge, are 2.4 to 2.5 Å,
 and vibrations take 0.2 Å off them. A `min_contact_A` that is smaller still allows as much."""
 BLOCK_ATOMS = 3000
 """Barriers of more atoms than this are tiles of one melted and quenched block."""
+
+
+def _readable(contacts: float | dict[str, float]) -> float | dict[str, float]:
+    Floors.of(contacts)
+    return contacts
+
+
+Contacts = Annotated[Positive | dict[str, Positive], AfterValidator(_readable)]
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Smallest distances by pair of elements, Å: those of `pairs`, and `other` for the rest."""
+
+    pairs: dict[tuple[str, str], float]
+    other: float
+
+    @classmethod
+    def of(cls, contacts: float | dict[str, float]) -> Floors:
+        """Read a `min_contact_A`."""
+        return cls(pair_table(contacts), MIN_CONTACT_A) if isinstance(contacts, dict) else cls({}, contacts)
+
+    def of_pair(self, first: str, second: str) -> float:
+        """Smallest distance of two elements, Å."""
+        return self.pairs.get((min(first, second), max(first, second)), self.other)
+
+    @property
+    def largest_A(self) -> float:
+        return max([self.other, *self.pairs.values()])
+
+    @property
+    def least_A(self) -> float:
+        return min([self.other, *self.pairs.values()])
 
 
 class CrossPointSpec(StrictModel):
@@ -55,7 +91,8 @@ class CrossPointSpec(StrictModel):
         Lattice parameters of the crystal relative to the measured ones: a potential learnt from another method has
         another equilibrium, and a cell that is off it is under pressure.
     min_contact_A
-        Smallest distance across the seam; barrier atoms are moved until it is kept.
+        Smallest distance across the seam, of each pair of elements or one for all; barrier atoms are moved until it is
+        kept. A pair that is not named has `MIN_CONTACT_A`.
     block_atoms
         A barrier of more atoms is made of tiles with at most about as many.
     seed
@@ -71,7 +108,7 @@ class CrossPointSpec(StrictModel):
     cut: Literal["block", "layer"] = "block"
     disorder: bool = False
     lattice_scale: float = Field(default=1.0, gt=0.8, lt=1.25)
-    min_contact_A: Positive = MIN_CONTACT_A
+    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
     block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
     seed: int = Field(default=0, ge=0)
 
@@ -145,7 +182,7 @@ class MushroomSpec(StrictModel):
     barrier_density_g_cm3: Positive | None = AMORPHOUS_G_CM3
     lattice_A: Positive = ROCKSALT_A
     electrode: Electrode = Field(default_factory=Electrode)
-    min_contact_A: Positive = MIN_CONTACT_A
+    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
     block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
     seed: int = Field(default=0, ge=0)
 

@@ -11,12 +11,12 @@ import numpy as np
 from gst_jobflow.report import palette
 from gst_jobflow.report.style import (
     PANEL_IN,
+    at_most_shown,
     canvas,
     legend_below,
     ordered_types,
     readable,
     styled,
-    thinned,
     to_png,
 )
 
@@ -77,7 +77,7 @@ def _residuals(
     axes = figure.subplots()
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
     for name in ordered_types(types.tolist()):
-        chosen = thinned(np.flatnonzero(types == name))
+        chosen = at_most_shown(np.flatnonzero(types == name))
         style: dict[str, Any] = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
         colour = palette.config_type(name)
         axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=readable(name), **style)

@@ -11,6 +11,7 @@ from gst_jobflow.report import palette
 from gst_jobflow.report.label_data import FORCE_EDGES_eV_A
 from gst_jobflow.report.style import (
     PANEL_IN,
+    at_most_shown,
     canvas,
     diagonal,
     histogram,
@@ -19,7 +20,6 @@ from gst_jobflow.report.style import (
     readable,
     scatter,
     styled,
-    thinned,
     tick_locator,
     to_png,
 )
@@ -151,7 +151,7 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | Non
     axes = figure.subplots()
     for place, data in timed:
         columns = data.columns
-        chosen = thinned(np.flatnonzero(columns.wall_s > 0))
+        chosen = at_most_shown(np.flatnonzero(columns.wall_s > 0))
         sizes = columns.n_atoms[chosen]
         axes.plot(sizes, columns.wall_s[chosen], "o", ms=3.5, color=_colour(place), alpha=0.5, mew=0, rasterized=True)
         ends = np.array([sizes.min(), sizes.max()])

@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import crystallinity
+from gst_jobflow.analysis.disorder import order_map
 from gst_jobflow.base.errors import DataError, GstError
+from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
+from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,8 +88,6 @@ class Snapshots:
 
 def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
     """Render the cell at the start and after each operation that ran."""
-    from gst_jobflow.store.atoms import load_atoms
-
     wanted = [("start", data.cycle.structure_id)]
     wanted += [(f"after {name}", run.final_structure_id) for name, run in data.steps if run.final_structure_id]
     fixed = _fixed(data)
@@ -101,13 +103,13 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
             remarks.append(f"{title}: {err.message}")
             continue
         elements.update(dict.fromkeys(sorted(set(atoms.get_chemical_symbols()))))
-        cells.append(make_cell(title, atoms, fixed))
+        cells.append(snapshot_cell(title, atoms, fixed))
         mask = _crystal_like(atoms)
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
             maps += _map(title, atoms, mask, fixed)
     # one process renders all: it takes longer to start than to draw
-    snapshots = render([*cells, *ordered])
+    snapshots = render_cells([*cells, *ordered])
     snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
     snapshots.maps = maps
     snapshots.elements = tuple(elements)
@@ -124,7 +126,7 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
     return None
 
 
-def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
+def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
     """Prepare a picture: atoms wrapped into the box, a colour and a radius each."""
     atoms = atoms.copy()
     atoms.wrap()
@@ -141,8 +143,6 @@ def make_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) ->
 
 def _crystal_like(atoms: Atoms) -> np.ndarray | None:
     """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
-    from gst_jobflow.analysis.crystallinity import crystallinity
-
     try:
         return np.asarray(crystallinity(atoms).mask, dtype=bool)
     except GstError as err:
@@ -152,8 +152,6 @@ def _crystal_like(atoms: Atoms) -> np.ndarray | None:
 
 def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
     """Title and map of the order of the atoms that move; nothing for a cell that leans."""
-    from gst_jobflow.analysis.disorder import order_map
-
     mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
     try:
         return [(title, order_map(atoms, mask, mobile))]
@@ -168,7 +166,7 @@ def by_order(cell: Cell, mask: np.ndarray) -> Cell:
     return replace(cell, colours=colours)
 
 
-def render(cells: Sequence[Cell]) -> Snapshots:
+def render_cells(cells: Sequence[Cell]) -> Snapshots:
     """Render cells by OVITO, or draw them where it cannot.
 
     Pictures look along y; x goes to the right and z up.
@@ -185,8 +183,6 @@ def render(cells: Sequence[Cell]) -> Snapshots:
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Pictures and OVITO's version, or what was wrong."""
     from importlib.util import find_spec
-
-    from gst_jobflow.base.processes import run_program
 
     if find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"

@@ -13,6 +13,7 @@ import numpy as np
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.style import (
     PANEL_IN,
+    at_most_shown,
     canvas,
     diagonal,
     histogram,
@@ -21,7 +22,6 @@ from gst_jobflow.report.style import (
     readable,
     scatter,
     styled,
-    thinned,
     to_png,
 )
 from gst_jobflow.structures.composition import parse_formula
@@ -148,7 +148,7 @@ def _parity(
     for split, (ref, pred, types) in series.items():
         train = split == "train"
         for name in ordered_types(types.tolist()):
-            chosen = thinned(np.flatnonzero(types == name))
+            chosen = at_most_shown(np.flatnonzero(types == name))
             colour = palette.config_type(name)
             axes.plot(
                 ref[chosen],

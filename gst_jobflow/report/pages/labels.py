@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow import __version__
 from gst_jobflow.documents import now
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import labels as figures
@@ -18,7 +19,7 @@ from gst_jobflow.report.pages.study import dots, template, write_page
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
-    from gst_jobflow.report.label_data import Comparison, Errors, LabelData, MethodData
+    from gst_jobflow.report.label_data import Comparison, LabelData, MethodData, MethodDifference
 
 _STATES = ("converged", "failed", "quarantined")
 _REASONS_SHOWN = 15
@@ -32,8 +33,6 @@ _MISSING = "–"
 
 def build_label_page(data: LabelData, target: Path) -> Path:
     """Write the page."""
-    from gst_jobflow import __version__
-
     names = method_names(data)
     drawn = data.methods[:_METHODS_DRAWN]
     physical = any(str(each.method.get("code", "")).lower() in words.FIRST_PRINCIPLES for each in data.methods)
@@ -144,7 +143,7 @@ _ERROR_COLUMNS = [
 ]  # fmt: skip
 
 
-def _error_cells(errors: Errors) -> list[str]:
+def _error_cells(errors: MethodDifference) -> list[str]:
     return [
         f"{errors.n_structures:,}", f"{errors.energy_rmse_meV:.2f}", f"{errors.energy_worst_meV:.2f}",
         f"{errors.force_rmse_meV_A:.1f}", f"{errors.force_mae_meV_A:.1f}",

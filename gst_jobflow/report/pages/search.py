@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.hyperopt.effects import effects
+from gst_jobflow.hyperopt.plan import plan_of
+from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
 from gst_jobflow.report.pages.elements import Table, figure_of
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
 
 def section(study: Study) -> dict[str, Any]:
     """What the template shows of a search."""
-    from gst_jobflow.hyperopt.effects import effects
-    from gst_jobflow.hyperopt.plan import plan_of
-
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
     drawn = figure_of(
@@ -50,8 +50,6 @@ def section(study: Study) -> dict[str, Any]:
 
 
 def _sentence(study: Study, plan: SearchPlan) -> str:
-    from gst_jobflow.hyperopt.rows import ENDED
-
     states = [row["state"] for row in study.table]
     alpha = plan.objective.alpha
     text = (
@@ -68,8 +66,6 @@ def _sentence(study: Study, plan: SearchPlan) -> str:
 
 def _best(study: Study, plan: SearchPlan) -> Table:
     """The best of the start and the best of all, side by side."""
-    from gst_jobflow.hyperopt.rows import best_row
-
     rows = []
     for name, part in (("best of the start", study.table[: plan.n_start]), ("best of all", study.table)):
         best = best_row(part)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.report import palette, words
@@ -39,7 +40,7 @@ def build_study_page(results: Results, study_id: str, target: Path) -> Path:
     DataError
         There is no such study.
     """
-    return write_page(render(results, collect_study(results, study_id)), target)
+    return write_page(render_page(results, collect_study(results, study_id)), target)
 
 
 def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
@@ -50,7 +51,7 @@ def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
     DataError
         There is no such cycle.
     """
-    return write_page(render(results, collect_cycle(results, cycle_id)), target)
+    return write_page(render_page(results, collect_cycle(results, cycle_id)), target)
 
 
 def build_potential_page(results: Results, potential_id: str, target: Path) -> Path:
@@ -61,7 +62,7 @@ def build_potential_page(results: Results, potential_id: str, target: Path) -> P
     DataError
         There is no such potential.
     """
-    return write_page(render(results, collect_potential(results, potential_id)), target)
+    return write_page(render_page(results, collect_potential(results, potential_id)), target)
 
 
 def check_place(target: Path) -> None:
@@ -89,10 +90,8 @@ def write_page(html: str, target: Path) -> Path:
     return target
 
 
-def render(results: Results, data: StudyData) -> str:
+def render_page(results: Results, data: StudyData) -> str:
     """The page as text."""
-    from gst_jobflow import __version__
-
     return template("page.html").render(
         data=data,
         version=__version__,
@@ -392,6 +391,7 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
         "legend": _legend(snapshots),
         "methods": sorted(methods),
+        "profiles": _profiles(data),
         "kinds": [operation.kind for operation in data.cycle.operations],
         "formula": words.formula(data.cycle.formula),
     }
@@ -406,7 +406,10 @@ def _operations(data: CycleData) -> Table:
         "logged (eV)",
         "difference (%)",
         "T max (K)",
+        "instant",
         "T end (K)",
+        "instant",
+        "max γ",
         "crystal-like",
     ]
     rows = []
@@ -421,12 +424,21 @@ def _operations(data: CycleData) -> Table:
                 words.number(asked or None, 6),
                 words.number(added if asked else None, 6),
                 "–" if difference is None else f"{difference:+.4f}",
+                words.number(operation.max_equilibrated_K),
                 words.number(operation.max_temperature_K),
+                words.number(operation.end_equilibrated_K),
                 words.number(operation.final_temperature_K),
+                words.number(operation.max_gamma, 3),
                 "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
             ]
         )
     return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def _profiles(data: CycleData) -> list[str]:
+    """How each pulse is shared out, in words."""
+    named = zip(data.names, data.cycle.operations, strict=True)
+    return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
 def _legend(snapshots: Snapshots) -> list[tuple[str, str]]:

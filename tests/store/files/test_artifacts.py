@@ -18,7 +18,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import ArtifactRef, now
 from gst_jobflow.store import ArtifactStore, Results, manifest
 from gst_jobflow.store.check import check, check_stored
-from gst_jobflow.store.connect import connect, kept
+from gst_jobflow.store.connect import cached_connection, connect
 from gst_jobflow.store.files.artifacts import sha256_of
 from gst_jobflow.store.files.garbage import collect
 from gst_jobflow.store.schema.migrate import migrate
@@ -282,7 +282,7 @@ def test_a_database_that_holds_files_in_gridfs_is_refused_with_the_way_out(proje
     for opened in (
         lambda: connect(project),
         lambda: connect(project, any_version=True),
-        lambda: kept(project),
+        lambda: cached_connection(project),
         lambda: migrate(project),
         lambda: list(check(project)),
         lambda: backup(project, tmp_path / "b.tar"),

@@ -52,7 +52,7 @@ def upgrade_document(collection: str, document: dict[str, Any], from_version: in
             upgraded = STEPS[step].upgrade(collection, upgraded)
         except (KeyError, TypeError, IndexError) as err:
             what = f"{name} cannot be brought from version {step} to {step + 1}: {type(err).__name__} {err}"
-            raise DataError(what, "mend or remove it by hand, then again") from err
+            raise DataError(what, "correct or remove the document by hand, then run this again") from err
     return {**upgraded, "schema_version": SCHEMA_VERSION}
 
 

@@ -1,13 +1,14 @@
-"""What all of `gst submit` share: what its jobs ask, what they would cost, the budget, and the word that it is done."""
+"""Submit a flow: its resources, its cost, the budget, and the message to the user."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.cli.common import print_table, say
+from gst_jobflow.base.resources import request_by_category
+from gst_jobflow.cli.common import chosen, print_table, say
+from gst_jobflow.launch.workflow import submit
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -19,12 +20,6 @@ Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would co
 Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
 
 _SHOWN = 12
-_asked: list[str] = []
-
-
-def choose_asked(assignments: Sequence[str]) -> None:
-    """Remember the option `--ask` of `gst submit`."""
-    _asked[:] = assignments
 
 
 def submit_flow(
@@ -46,10 +41,7 @@ def submit_flow(
     InputError
         It would cost more than `launch.budget_core_hours`, or nobody knows.
     """
-    from gst_jobflow.base.resources import ask_by_category, parse_asked
-    from gst_jobflow.launch.workflow import submit
-
-    ask_by_category(flow, parse_asked(_asked))
+    request_by_category(flow, chosen().resources)
     budget = project.settings.launch.budget_core_hours
     if only_estimate or (budget is not None and not yes):
         from gst_jobflow.flows.estimate import check_budget, estimate

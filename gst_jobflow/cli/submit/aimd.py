@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import open_project, parse_assignments
-from gst_jobflow.cli.submit_flow import Estimate, Yes, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.flows.aimd import AimdMaker, random_start
+from gst_jobflow.flows.aimd_run import AimdSpec
+from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, check_dynamics
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lineage import locate
+from gst_jobflow.structures.hard_sphere import generate
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.flows.aimd import AimdMaker
     from gst_jobflow.labelling.cp2k import Cp2kBackend
 
 SCHEMES = ("born-oppenheimer", "car-parrinello")
@@ -46,14 +55,10 @@ def command(
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Molecular dynamics with CP2K (NVT); frames become structures and labels of the method that moved them.
+    """Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.
 
     Example: gst submit aimd Ge1Sb2Te4 --atoms 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.flows.aimd import AimdMaker
-    from gst_jobflow.labelling.choose import backend_of
-
     if (formula is None) == (structure is None):
         raise InputError("from where?", "give either a formula, or --structure ID")
     values = {"stages": [_stage(text) for text in stage or ["1200:2"]], "timestep_fs": timestep, "every": every}
@@ -67,11 +72,6 @@ def command(
 
 
 def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
-    from gst_jobflow.base.errors import InputError, nearest
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.flows.aimd_run import AimdSpec
-    from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello
-
     if scheme not in SCHEMES:
         raise InputError(f"no scheme '{scheme}'", nearest(scheme, SCHEMES))
     kind: Any = BornOppenheimer if scheme == SCHEMES[0] else CarParrinello
@@ -82,13 +82,6 @@ def _start(
     maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float, int]
 ) -> tuple[str | None, str]:
     """Check what it begins from, so that a job need not; return its id, if it has one already, and it in words."""
-    from gst_jobflow.flows.aimd import random_start
-    from gst_jobflow.labelling.cp2k_md import check_dynamics
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.atoms import load_atoms
-    from gst_jobflow.store.lineage import locate
-    from gst_jobflow.structures.hard_sphere import generate
-
     backend: Cp2kBackend = maker.backend
     check_dynamics(backend.settings, maker.spec.dynamics)
     if structure is not None:
@@ -107,8 +100,6 @@ def _start(
 
 def _stage(text: str) -> dict[str, Any]:
     """Read 1200:5 or 1200-300:10."""
-    from gst_jobflow.base.errors import InputError
-
     temperatures, _, duration = text.partition(":")
     begin, ramp, end = temperatures.partition("-")
     try:

@@ -1,0 +1,71 @@
+"""Load command modules when they are used, so that `gst --help` stays quick and modules import what they need."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from gst_jobflow.base.errors import InputError, nearest
+
+_LONGEST = 1000
+"""Letters of a description in `--help`; sentences are not cut."""
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are modules, imported on first use.
+
+    A subclass names its `package` and `sections`: title of a section of `--help` to command to its description. The
+    module of command `melt-quench` is `melt_quench`, of a Python keyword `import_`; it offers a function `command` or a
+    typer `app`.
+    """
+
+    package: ClassVar[str]
+    sections: ClassVar[Mapping[str, Mapping[str, str]]]
+    moved: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Former commands, and what does their work now."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands in the order of `--help`."""
+        return [name for commands in self.sections.values() for name in commands]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the module of a command; None if there is no such command."""
+        if cmd_name in self.moved:
+            raise InputError(f"{ctx.command_path} {cmd_name} is gone", f"use {self.moved[cmd_name]}")
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = load(self.package, cmd_name)
+        return self.commands[cmd_name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of a command line; name the nearest one if it is unknown."""
+        known = [*self.list_commands(ctx), *self.moved]
+        if args and not args[0].startswith("-") and args[0] not in known:
+            ctx.fail(f"No such command '{args[0]}': {nearest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections of `--help` without importing a command."""
+        widest = max(map(len, self.list_commands(ctx)))
+        for title, commands in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), text[:_LONGEST]) for name, text in commands.items()])
+
+
+def load(package: str, name: str) -> Any:
+    """Return the click command of a module."""
+    stem = name.replace("-", "_")
+    module = importlib.import_module(f"{package}.{f'{stem}_' if stem == 'import' else stem}")
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    if hasattr(module, "app"):
+        alone.add_typer(module.app, name=name)
+    else:
+        alone.command(name)(module.command)
+    return get_group(alone).commands[name]

@@ -1,0 +1,55 @@
+"""`gst submit`: put work on the launchpad. One module a command."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import typer
+
+from gst_jobflow.base.resources import parse_asked
+from gst_jobflow.cli.common import choose
+from gst_jobflow.cli.lazy import LazyGroup
+
+SECTIONS = {
+    "Labels": {
+        "label": "Label structures: energies, forces and stress of one method.",
+        "aimd": "Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.",
+    },
+    "Potentials": {
+        "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
+        "hyperopt": "Search the settings of a fit: spread evenly first, then as a Gaussian process proposes.",
+        "ablation": "Fit every combination of a few values; a table says what each is worth.",
+    },
+    "Dynamics": {
+        "melt-quench": "Make amorphous material: a random start, melted and quenched by a potential.",
+        "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
+    },
+}
+"""Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""
+
+
+class _Commands(LazyGroup):
+    """The commands of `gst submit`."""
+
+    package = "gst_jobflow.cli.submit"
+    sections: ClassVar = SECTIONS
+    moved: ClassVar = {"dataset": "gst dataset create"}
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it."
+)
+
+
+@app.callback()
+def _options(
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ask",
+            help="Request resources for its SLURM jobs, over the settings: nodes=8 for all, md.walltime=24:00:00 for "
+            "a category.",
+        ),
+    ] = None,
+) -> None:
+    choose(resources=parse_asked(ask or []))

@@ -1,0 +1,65 @@
+"""`gst submit cycle`: run the operations of a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.devices.cycle import CycleMaker
+from gst_jobflow.devices.programme import load_programme, scaled
+from gst_jobflow.devices.submit import prepare_cycle
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
+
+if TYPE_CHECKING:
+    pass
+
+
+def command(
+    device: Annotated[str, typer.Argument(help="cross-point or mushroom.")],
+    potential: Annotated[str | None, typer.Option(help="Id or name; with --from the potential of the state.")] = None,
+    programme: Annotated[
+        str | None,
+        typer.Option(help="YAML file, or a name: cross-point and mushroom are the paper's; docs/devices.md has all."),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(help="Edges of the cell relative to the programme's; energies per heated atom stay.")
+    ] = 1.0,
+    state: Annotated[
+        str | None,
+        typer.Option("--from", help="Go on from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
+    ] = None,
+    no_gamma: Annotated[
+        bool, typer.Option("--no-gamma", help="Without extrapolation grades, as for a potential without an active set.")
+    ] = False,
+    replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell that differ in their seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
+    estimate: Estimate = False,
+    yes: Yes = False,
+) -> None:
+    """Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.
+
+    Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
+    """
+    if device not in ("cross-point", "mushroom"):
+        raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
+    if state is not None and programme is None:
+        raise InputError("which operations?", "--from needs --programme, best of a file without a cell")
+    plan = load_programme(programme or device)
+    if scale != 1.0:
+        plan = scaled(plan, scale)
+    if no_gamma:
+        plan = plan.model_copy(update={"output": plan.output.model_copy(update={"gamma_every": 0})})
+    project = open_project()
+    maker = CycleMaker(name=plan.name, plan=plan, seed=seed, replicas=replicas)
+    results = Results.open(project)
+    if potential is not None:
+        potential = locate(results.database, potential, "potentials")[1]
+    prepared = prepare_cycle(project, results, maker, device, potential, state)
+    for pulse in prepared.pulses:
+        say(pulse)
+    submit_flow(prepared.flow, project, prepared.what, only_estimate=estimate, yes=yes)

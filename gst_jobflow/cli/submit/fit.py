@@ -1,0 +1,92 @@
+"""`gst submit fit`: fit a potential to a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.cli.common import check_name, open_project, parse_assignments
+from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
+from gst_jobflow.cli.submit.options import (
+    ConfigFile,
+    FitOption,
+    read_config,
+)
+from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.flows.fit import FitFlowMaker
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
+
+if TYPE_CHECKING:
+    from gst_jobflow.fitting.config import FitConfig
+    from gst_jobflow.fitting.grace import GraceConfig
+
+
+GST = ("Ge", "Sb", "Te")
+
+
+def command(
+    dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset, or its beginning.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
+    ] = None,
+    config: ConfigFile = None,
+    option: FitOption = None,
+    model: Annotated[str, typer.Option(help="ace, or grace: GRACE/FS by gracemaker, with fields of its own.")] = "ace",
+    solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
+    first_guess: Annotated[
+        bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
+    ] = False,
+    upfit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."
+        ),
+    ] = None,
+    ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+) -> None:
+    """Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.
+
+    Examples: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE --upfit 0.1; gst submit fit 4f0c… --solver linear;
+    gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
+    fit 4f0c… --model grace --name GST-GRACE
+    """
+    check_name(name)
+    values = read_config(config)
+    options = parse_assignments(option or [], "--option")
+    grace = is_grace(model, preset, solver, parent, first_guess, upfit, ensemble)
+
+    def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> FitConfig | GraceConfig:
+        if grace:
+            return grace_config(elements, values, options)
+        found = fit_config(elements, preset, start, values, options, solver)
+        return found.upfit(upfit) if start is not None and upfit is not None else found
+
+    if show_config and dataset_id is None and parent is None:
+        typer.echo(as_commented_yaml(settings_for(GST)), nl=False)
+        return
+    if dataset_id is None:
+        raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
+    project = open_project()
+    results = Results.open(project)
+    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    start = None if parent is None else results.get(Potential, locate(results.database, parent, "potentials")[1])
+    chosen = settings_for(tuple(found.elements), start)
+    if show_config:
+        typer.echo(as_commented_yaml(chosen), nl=False)
+        return
+    # with a parent, the upfit is the only stage
+    kappa = upfit if start is None else None
+    maker = FitFlowMaker(
+        potential_name=name, config=chosen, first_guess=first_guess, upfit_kappa=kappa, ensemble=ensemble
+    )
+    flow = maker.make(found.id, None if start is None else start.id)
+    fits = f"{ensemble} fits" if ensemble > 1 else "GRACE/FS fit" if grace else "fit"
+    submit_flow(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")

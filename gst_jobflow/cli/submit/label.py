@@ -1,0 +1,65 @@
+"""`gst submit label`: label structures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.submit.options import (
+    Backend,
+    Functional,
+    Options,
+    Where,
+    labeller,
+)
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.labelling.cost import cost_model
+from gst_jobflow.labelling.maker import LabelMaker, chunks
+from gst_jobflow.store.connect import connect
+from gst_jobflow.store.query import make_query
+
+if TYPE_CHECKING:
+    pass
+
+
+def command(
+    backend: Backend,
+    where: Where = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="Structures a job, on average: jobs cost the same. 20 or more: at most 400 jobs."),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+    functional: Functional = None,
+    option: Options = None,
+    estimate: Estimate = False,
+    yes: Yes = False,
+) -> None:
+    """Label structures: energies, forces and stress of one method. Labelled structures are skipped.
+
+    Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
+    """
+    from jobflow import Flow
+
+    project = open_project()
+    chosen = labeller(project, backend, functional, option)
+    query = make_query("structures", where or [])
+    database = connect(project)
+    found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))
+    if not found:
+        raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
+    maker = LabelMaker(chosen, retry_failed=retry_failed)
+    costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
+    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
+    for number, job in enumerate(jobs, 1):
+        job.name = f"label {backend} {number}"
+    what = f"{len(found)} structures in {len(jobs)} jobs"
+    if not retry_failed:
+        failed = {"fingerprint": chosen.method().fingerprint(), "state": {"$ne": "converged"}}
+        asked = {each["_id"] for each in found}
+        skipped = sum(each["structure_id"] in asked for each in database["labels"].find(failed, {"structure_id": 1}))
+        what += f"; {skipped} failed before and are skipped (--retry-failed computes them again)" if skipped else ""
+    submit_flow(Flow([*jobs], name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)

@@ -1,0 +1,49 @@
+"""Options that commands of `gst submit` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gst_jobflow.base.settings import Project
+from gst_jobflow.cli.common import parse_assignments, read_yaml
+from gst_jobflow.labelling.backend import LabelBackend
+from gst_jobflow.labelling.choose import backend_of
+
+Where = Annotated[
+    list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query: 'config_type=crystal'.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable)."
+    ),
+]
+FitOption = Annotated[
+    list[str] | None, typer.Option("--option", help="A field of the fit, e.g. loss.kappa=0.3 (repeatable).")
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="What labels: vasp, cp2k, tblite, or ase with --option calculator=package.module:Name; mace, grace, "
+        "chgnet and what other packages offer go by name."
+    ),
+]
+Functional = Annotated[
+    str | None, typer.Option(help="Of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
+]
+Preset = Annotated[str | None, typer.Option(help="What all fits share: gst-ace-24, small or linear.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")]
+
+
+def labeller(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:
+    """Return the backend that `--backend`, `--functional` and `--option` name."""
+    options = parse_assignments(option or [], "--option")
+    return backend_of(name, project, {**options, "functional": functional} if functional else options)
+
+
+def read_config(file: Path | None) -> tuple[dict[str, Any], str]:
+    """Return the fields in the file of `--config`, and where they came from."""
+    return ({}, "") if file is None else (read_yaml(file), str(file))

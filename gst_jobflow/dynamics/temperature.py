@@ -1,0 +1,56 @@
+"""Temperatures of a run apart from the instants that changes of velocities make.
+
+A kick puts its energy into the motion of the atoms alone. Within some tenths of a picosecond about half of it goes into
+the bonds, so the temperature right after a kick is not one that the material has. What is reported as equilibrated is a
+mean over the second half of an interval between two kicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.dynamics.stages import KICK_INTERVAL_PS, Cool, Protocol, Pulse, steps_in
+
+if TYPE_CHECKING:
+    from gst_jobflow.dynamics.series import Table
+
+
+def equilibrated_K(series: Table, kicks: Table, protocol: Protocol) -> tuple[float | None, float | None]:
+    """Return the highest and the last equilibrated temperature in K; None where the series is too coarse.
+
+    The last one of a cooling is that of the interval before its last kick, which sets the end temperature itself.
+
+    Parameters
+    ----------
+    series, kicks
+        As `read_series` and `read_kicks` return them, joined over segments.
+    protocol
+        What was run.
+    """
+    means = [mean for span in _second_halves(protocol) if (mean := _mean_K(series, kicks, *span)) is not None]
+    return (max(means), means[-1]) if means else (None, None)
+
+
+def _second_halves(protocol: Protocol) -> Iterator[tuple[float, int]]:
+    """Yield the middle and the last step of every interval between kicks, and of every 2 ps without any."""
+    for stage, (first, last) in zip(protocol.stages, protocol.boundaries(), strict=True):
+        every = last - first
+        if isinstance(stage, Pulse | Cool):
+            every = steps_in(stage.every_ps, protocol.timestep_fs, "every_ps")
+        elif every:
+            every = min(every, max(1, round(KICK_INTERVAL_PS * 1e3 / protocol.timestep_fs)))
+        for end in range(first + every, last + 1, every) if every else ():
+            yield end - every / 2, end
+
+
+def _mean_K(series: Table, kicks: Table, middle: float, end: int) -> float | None:
+    inside = (series["step"] > middle) & (series["step"] < end)
+    values = series["temp_K"][inside].tolist()
+    kicked = kicks["step"] == end
+    # two rows of the series may have the step of a kick; what was before it stands in the log of kicks
+    at_end = kicks["temp_before_K"][kicked] if kicked.any() else series["temp_K"][series["step"] == end][:1]
+    finite = [value for value in [*values, *at_end.tolist()] if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else None

@@ -1,0 +1,123 @@
+"""Errors of the MongoDB driver as one line with a way out, without its own text, which may hold secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.store.address import LOOPBACK, Connection
+
+_AUTHENTICATION_FAILED = 18
+_UNAUTHORIZED = 13
+
+
+def denied(err: Exception) -> DatabaseError | None:
+    """Return the error of a missing right; None for any other error of the driver."""
+    if getattr(err, "code", None) != _UNAUTHORIZED:
+        return None
+    return DatabaseError(
+        "this account of the database may not do that",
+        "readers read, workers also run jobs: ask the owner of the project for another role (gst db users)",
+    )
+
+
+@contextmanager
+def denials() -> Iterator[None]:
+    """Turn MongoDB's refusals of a right into one line."""
+    from pymongo.errors import OperationFailure
+
+    try:
+        yield
+    except OperationFailure as err:
+        found = denied(err)
+        if found is None:
+            raise
+        # the driver's own text repeats the whole command
+        raise found from None
+
+
+def explain(err: Exception, where: Connection) -> DatabaseError:
+    """Turn an error of pymongo into one line with a remedy, without the driver's text, which may hold secrets."""
+    from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
+
+    if isinstance(err, OperationFailure):
+        return _refused(err, where)
+    if where.external and (problem := _tls_problem(str(err))):
+        return DatabaseError(f"{problem[0]} ({where.shown})", problem[1])
+    if isinstance(err, OSError):
+        return DatabaseError(
+            f"a certificate file cannot be used: {err.strerror or type(err).__name__}",
+            "check mongo.tls_ca_file, mongo.tls_certificate_file and the tls… options of mongo.uri",
+        )
+    if isinstance(err, (InvalidURI, ConfigurationError, ValueError)):
+        return DatabaseError(
+            f"the MongoDB URI is not valid: {where.shown} ({type(err).__name__})",
+            "check mongo.uri (GST_MONGO__URI); special characters of a password are percent-encoded in a URI",
+        )
+    if not where.external:
+        return not_running(where)
+    if isinstance(err, ServerSelectionTimeoutError) and "connection closed" in str(err).lower():
+        return DatabaseError(
+            f"what listens at {where.shown} ends the connection at once",
+            "does it ask for TLS (mongo.tls, mongo.tls_ca_file), or not speak it (leave tls out)?",
+        )
+    if isinstance(err, ServerSelectionTimeoutError):
+        return DatabaseError(
+            f"no MongoDB answers at {where.shown} within {where.timeout_s:g} s",
+            "check host, port and firewall of mongo.uri (GST_MONGO__URI), or raise mongo.timeout_s",
+        )
+    return DatabaseError(
+        f"the MongoDB at {where.shown} ended the connection ({type(err).__name__})", "see the server's log"
+    )
+
+
+# what the driver's text holds → what it means, and the way out; the text itself is not shown
+_TLS_PROBLEMS = {
+    "Hostname mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
+    "IP address mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
+    "certificate has expired": ("the server's certificate has expired", "ask who runs the server"),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "the server's certificate is not signed by a CA that is trusted here",
+        "name the PEM file of its CA: mongo.tls_ca_file",
+    ),
+    "WRONG_VERSION_NUMBER": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "CERTIFICATE_REQUIRED": ("the server asks for a certificate of ours", "set mongo.tls_certificate_file"),
+    "KEY_VALUES_MISMATCH": ("certificate and key of ours do not belong together", "check mongo.tls_certificate_file"),
+    "UNEXPECTED_EOF": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "Private key": ("our certificate file has no key that fits", "one PEM file with both: mongo.tls_certificate_file"),
+    "NO_CERTIFICATE_OR_CRL_FOUND": ("the CA file holds no certificate", "check mongo.tls_ca_file"),
+}
+
+
+def _tls_problem(text: str) -> tuple[str, str] | None:
+    folded = text.lower()
+    return next((problem for sign, problem in _TLS_PROBLEMS.items() if sign.lower() in folded), None)
+
+
+def not_running(where: Connection) -> DatabaseError:
+    return DatabaseError(f"the project's database does not answer on {LOOPBACK}:{where.port}", "gst db up")
+
+
+def _refused(err: Any, where: Connection) -> DatabaseError:
+    if err.code == _AUTHENTICATION_FAILED:
+        problem = f"authentication failed for '{_user(where)}' at {where.shown}"
+        if where.external:
+            return DatabaseError(problem, "check user, password and authSource in mongo.uri (GST_MONGO__URI)")
+        return DatabaseError(
+            problem, "gst db up  (finds a free port where another MongoDB took ours, and mends the passwords)"
+        )
+    if err.code == _UNAUTHORIZED:
+        return DatabaseError(
+            f"'{_user(where)}' may not use database '{where.database}' at {where.shown}",
+            "grant it readWrite and dbAdmin there, or name its own database in mongo.database"
+            if where.external
+            else "gst db up  (grants it)",
+        )
+    return DatabaseError(f"the MongoDB at {where.shown} refuses: error {err.code}", "see the server's log")
+
+
+def _user(where: Connection) -> str:
+    shown = where.shown.partition("://")[2]
+    return shown.rpartition("@")[0] or "nobody (the URI names no user)"

@@ -1,0 +1,51 @@
+"""Scripts say what they do without the packages of the tests, and benchmarks print JSON that programs can read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+_BLOCK_PYTEST = (
+    "import runpy, sys; sys.modules['pytest'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, {folder!r})"
+)
+
+
+def _python_scripts() -> list[Path]:
+    found = [SCRIPTS / "house.py", *sorted((SCRIPTS / "bench").glob("bench_*.py"))]
+    for path in sorted(SCRIPTS.iterdir()):
+        if path.is_file() and not path.suffix and "python" in path.read_text().splitlines()[0]:
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("script", _python_scripts(), ids=lambda path: path.name)
+def test_help_needs_no_pytest(script: Path, tmp_path: Path) -> None:
+    code = f"{_BLOCK_PYTEST.format(folder=str(script.parent))}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(script), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "usage:" in done.stdout and len(done.stdout.splitlines()) > 3
+
+
+def test_json_of_a_benchmark_stands_alone_on_stdout() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS / 'bench')!r}); import os, subprocess, _common\n"
+        "def measure(size):\n"
+        "    print('a library talks'); os.write(1, b'so does C code\\n'); subprocess.run(['echo', 'and a child'])\n"
+        "    yield _common.Row('rows', 1.0, 's')\n"
+        "_common.main('', measure, ['typer'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=True)
+    assert [row["name"] for row in json.loads(done.stdout)["rows"]] == ["rows"]
+    assert all(text in done.stderr for text in ("a library talks", "so does C code", "and a child"))
