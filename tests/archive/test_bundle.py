@@ -344,11 +344,11 @@ def test_documents_of_an_older_version_are_brought_to_this_one(study: Results, t
         old.append(json.dumps(values).encode() + b"\n")
     manifest = json.loads(read_member(tar, "manifest.json"))
     changed_tar(tar, {name: gzip.compress(b"".join(old))})
-    assert manifest["schema_version"] == 2
+    assert manifest["schema_version"] == SCHEMA_VERSION
     empty(study)
     import_bundle(study, tar)
     after = content(study)
-    assert {doc["schema_version"] for doc in after["structures"].values()} == {2}
+    assert {doc["schema_version"] for doc in after["structures"].values()} == {SCHEMA_VERSION}
     assert {id: doc["group"] for id, doc in after["structures"].items()} == {
         id: doc["parents"][0] if doc["parents"] else id for id, doc in before["structures"].items()
     }
