@@ -19,7 +19,7 @@ from gst_jobflow.archive.bundle import plan_bundle, write_bundle
 from gst_jobflow.archive.bundle_format import Citation
 from gst_jobflow.archive.read_bundle import import_bundle
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
-from gst_jobflow.documents import DOCUMENTS, Label, Structure
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Label, Structure
 from gst_jobflow.store import Results
 from gst_jobflow.store.check import check
 from tests.documents.test_documents import label

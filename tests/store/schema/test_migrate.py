@@ -332,7 +332,10 @@ def test_a_document_is_upgraded_without_being_touched() -> None:
     old = {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
     assert upgrade_document("structures", old) == {**old, "schema_version": SCHEMA_VERSION, "group": "y"}
     assert old == {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
-    assert upgrade_document("labels", {"schema_version": 7}, from_version=SCHEMA_VERSION)["schema_version"] == SCHEMA_VERSION
+    assert (
+        upgrade_document("labels", {"schema_version": 7}, from_version=SCHEMA_VERSION)["schema_version"]
+        == SCHEMA_VERSION
+    )
 
 
 @pytest.fixture
