@@ -220,7 +220,7 @@ _MIGRATE = """
 import sys, time
 from pathlib import Path
 from gst_jobflow.base.settings import Project
-from gst_jobflow.store import migrate, upgrade
+from gst_jobflow.store.schema import migrate, upgrade
 upgrade._BATCH = 5
 batch = upgrade._upgrade_batch
 def slow(*arguments):
@@ -245,6 +245,7 @@ def test_killed_and_done_again_and_two_at_once(project: Project, old: Database) 
 
     first = start()
     while old["gst_meta"].find_one({"_id": upgrading.POSITION}) is None:
+        assert first.poll() is None, "the migration ended before it began"
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
