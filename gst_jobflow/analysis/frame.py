@@ -11,7 +11,7 @@ import numpy as np
 from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
 from gst_jobflow.analysis.grains import MIN_ANIONS, grains
 from gst_jobflow.analysis.motifs import Pair, motifs
-from gst_jobflow.analysis.soap import PUBLISHED_CUTOFF, References, similarity
+from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class FrameOptions:
     known
         Reference surroundings for k-bar.
     k_bar_cutoff
-        Above it an atom is crystal-like.
+        Above it an atom is crystal-like; no share without it, for it depends on references and hyperparameters.
     min_anions
         Smallest grain.
     bonds_A
@@ -42,7 +42,7 @@ class FrameOptions:
 
     what: tuple[str, ...]
     known: References | None = None
-    k_bar_cutoff: float = PUBLISHED_CUTOFF
+    k_bar_cutoff: float | None = None
     rmsd_cutoff: float = RMSD_CUTOFF
     min_anions: int = MIN_ANIONS
     bonds_A: Mapping[Pair, float] = field(default_factory=dict)
@@ -85,8 +85,10 @@ def _k_bar(atoms: Atoms, options: FrameOptions) -> Answer:
     assert options.known is not None
     values = similarity(atoms, options.known)
     some = values[options.counted]
-    share = float((some > options.k_bar_cutoff).mean())
-    return {"k_bar_mean": float(some.mean()), "k_bar_fraction": share}, {"k_bar": values}
+    numbers = {"k_bar_mean": float(some.mean())}
+    if options.k_bar_cutoff is not None:
+        numbers["k_bar_fraction"] = float((some > options.k_bar_cutoff).mean())
+    return numbers, {"k_bar": values}
 
 
 def _tellurium(atoms: Atoms, options: FrameOptions) -> Answer:

@@ -27,7 +27,9 @@ def command(
         list[Path] | None, typer.Option("--reference", help="A crystal of the composition at temperature, for k-bar.")
     ] = None,
     species: Annotated[bool, typer.Option("--species/--blind", help="Whether k-bar tells elements apart.")] = False,
-    k_bar_cutoff: Annotated[float, typer.Option(min=0, max=1, help="Above it an atom is crystal-like.")] = 0.57,
+    k_bar_cutoff: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Above it an atom is crystal-like; calibrate it. Else no share.")
+    ] = None,
     min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in tellurium atoms.")] = 100,
     bond: Annotated[
         list[str] | None, typer.Option("--bond", help="Longest bond, as Ge-Te=3.2; else first minima of g(r).")
@@ -61,7 +63,7 @@ def command(
 
 
 def _options(
-    names: tuple[str, ...], files: list[Path], species: bool, cutoff: float, min_grain: int, bonds: list[str]
+    names: tuple[str, ...], files: list[Path], species: bool, cutoff: float | None, min_grain: int, bonds: list[str]
 ) -> FrameOptions:
     from gst_jobflow.analysis.frame import FrameOptions
     from gst_jobflow.analysis.soap import SoapOptions, references

@@ -164,7 +164,12 @@ def test_k_bar_of_files_is_that_of_one_process(gst: Gst, tmp_path: Path):
     code, told, err = gst(*words)
     assert code == 0, err
     _, one, _ = gst(*words, "--processes", "1")
+    between = str(0.5 * sum(row["k_bar_mean"] for row in told[0]["rows"]))
+    _, shares, _ = gst(*words, "--k-bar-cutoff", between)
+    assert shares[0]["rows"][0]["k_bar_fraction"] > 0.9 > 0.5 > shares[0]["rows"][1]["k_bar_fraction"]
     assert one[0]["rows"] == told[0]["rows"]
+    # no cut-off, no share
+    assert set(told[0]["rows"][0]) == {"frame", "k_bar_mean"}
     assert told[0]["rows"][0]["k_bar_mean"] > told[0]["rows"][1]["k_bar_mean"] + 0.1
 
 
