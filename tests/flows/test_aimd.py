@@ -36,8 +36,8 @@ HEAD = """ CP2K| version string:                                          CP2K v
  CP2K| Input file name                                                     aimd.inp
  GLOBAL| Project name                                                          aimd
  GLOBAL| Run type                                                                MD
- MD_INI| MD initialization
 """
+ENERGY = " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:              {:.15f}\n"
 
 needs_cp2k = pytest.mark.skipif(not any(shutil.which(name) for name in cp2k.PROGRAMS), reason="CP2K is not installed")
 
@@ -65,16 +65,21 @@ class WritesWhatCp2kWrites:
         begin = int(re.search(r"\d+", (directory / restart[1]).read_text())[0]) if restart else 0
         let = self.steps_let.pop(0) if self.steps_let else steps
         lines = [HEAD + (" RESTART INFORMATION\n" if restart else "")]
+        lines.append(ENERGY.format(self._energy(begin)) + " MD_INI| MD initialization\n")
         for step in range(begin + bool(restart), begin + min(steps, let) + 1):
             self._step(directory, step, step % every == 0)
             if step in self.unconverged:
                 lines.append(" *** SCF run NOT converged ***\n")
-            lines.append(f" MD| Step number {step}\n" if step else "")
+            if step:
+                lines.append(ENERGY.format(self._energy(step)) + f" MD| Step number {step}\n")
         (directory / output).write_text("".join(lines))
         return Finished(self.returncode, let < steps and not self.returncode, 1.0)
 
+    def _energy(self, step: int) -> float:
+        return -11.75 + 1e-4 * step
+
     def _step(self, directory: Path, step: int, is_frame: bool) -> None:
-        energy = -11.75 + 1e-4 * step
+        energy = self._energy(step)
         if is_frame:
             for name, rows in (("pos", "Ge 0.{0} 0 0\nTe 3 0 0\n"), ("frc", "Ge 0.01 0 0\nTe -0.01 0 0\n")):
                 with (directory / f"aimd-{name}-1.xyz").open("a") as stream:
