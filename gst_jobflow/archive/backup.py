@@ -22,12 +22,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from gst_jobflow import __version__
 from gst_jobflow.archive.members import add_member, members_of, put_file
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.check import all_files
+from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, hash_of, sha256_of
 from gst_jobflow.store.files.references import References
 from gst_jobflow.store.schema.migrate import migrate
@@ -120,10 +122,8 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
     DatabaseError
         The database cannot be reached, is half restored, or fireworks are running.
     """
-    from gst_jobflow.store.connect import connect
-
     if target.exists():
-        raise InputError(f"{target} is there already", "name another file, or remove it")
+        raise InputError(f"{target} exists already", "name another file, or remove it")
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
     database = connect(project, any_version=True)  # before a migration is the best time for a backup
@@ -176,8 +176,6 @@ def _place(name: str) -> int:
 
 def _versions(database: Database) -> dict[str, str]:
     import pymongo
-
-    from gst_jobflow import __version__
 
     return {
         "gst_jobflow": __version__,
@@ -249,7 +247,7 @@ def _write(target: Path, scratch: Path, manifest: BackupManifest, artifacts: Art
 
 
 def verify(file: Path) -> BackupManifest:
-    """Check every byte of a backup that counts; what it holds.
+    """Verify every byte of a backup; return its manifest.
 
     Raises
     ------
@@ -319,7 +317,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def restore(
     project: Project, file: Path, *, force: bool = False, confirm: Callable[[int], None] | None = None
 ) -> BackupManifest:
-    """Put a backup into the project's database and artifact folder, then bring it to this version's indexes.
+    """Restore a backup into the project's database and files, then migrate it to this version.
 
     Parameters
     ----------
@@ -342,8 +340,6 @@ def restore(
         The database holds documents, or the backup is of a newer schema version (nothing was changed); or counts
         disagree afterwards.
     """
-    from gst_jobflow.store.connect import connect
-
     manifest = verify(file)
     if manifest.schema_version > SCHEMA_VERSION:
         raise DatabaseError(
@@ -369,7 +365,7 @@ def restore(
 
 
 def documents_held(database: Database) -> int:
-    """Documents in the database, without what preparing an empty one puts there."""
+    """Count the documents in the database, except those of an empty prepared one."""
     names = [name for name in _plain_collections(database) if name not in (META_COLLECTION, "fw_id_assigner")]
     return sum(database[name].count_documents({}) for name in names)
 
@@ -393,7 +389,7 @@ def _restore(database: Database, artifacts: ArtifactStore, file: Path, manifest:
 
 
 def _load(database: Database, dump: CollectionDump, content: IO[bytes]) -> None:
-    """Insert the documents of a dump as they are, and make its indexes."""
+    """Insert the documents of a dump unchanged and create its indexes."""
     collection = database[dump.name]
     if dump.name != META_COLLECTION:
         database.create_collection(dump.name)

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from gst_jobflow import __version__
 from gst_jobflow.archive.bundle_format import (
     CHECKSUMS,
     CITATION,
@@ -68,7 +69,7 @@ class Plan:
 
 
 def kind_of_target(target: Path) -> str:
-    """`folder`, `tar` or `tar.gz`, as the name says.
+    """Return `folder`, `tar` or `tar.gz`, according to the name.
 
     Raises
     ------
@@ -121,65 +122,69 @@ def write_bundle(
     allow_missing: bool = False,
     progress: Progress | None = None,
 ) -> BundleManifest:
-    """Write a document with all it came from, or the whole database; complete or not at all.
+    """Write a document with everything it came from, or the whole database, completely or not at all.
 
     Parameters
     ----------
     collection, id
-        What; `all` and None for the whole database.
+        The document; `all` and None for the whole database.
     target
         A folder, or a file that ends in .tar, .tar.gz or .tgz.
     citation
-        What the depositor says.
+        Title, authors and licence, as the depositor states them.
     force
-        Whether a bundle that is there is replaced.
+        Replace an existing bundle.
     allow_missing
-        Whether files that are missing are listed instead of refused.
+        List missing files in the bundle instead of refusing to write it.
     progress
-        Called with what is written, how many are done, and how many there are.
+        Called with what is being written, how many are done, and how many there are.
 
     Raises
     ------
     InputError
-        A target that cannot be.
+        The target cannot be written.
     DataError
-        A document does not load or is missing; a file is missing or corrupt. Nothing is written.
+        A document is missing or cannot be read, or a file is missing or corrupt. Nothing is written.
     """
     kind = kind_of_target(target)
     check_target(target, force, is_bundle if kind == "folder" else None)
     with part_of(target) as scratch:
         selection = _selection(results, collection, id, scratch)
         try:
-            folder = scratch / "bundle"
+            folder, facts = scratch / "bundle", Facts()
             (folder / "documents").mkdir(parents=True)
-            facts = Facts()
-            parts = _write_documents(results, selection, folder, facts, progress)
             manifest = BundleManifest(
                 schema_version=SCHEMA_VERSION,
-                made_by=_program(),
+                made_by=f"gst_jobflow {__version__}",
                 what={"collection": collection, **({"id": id} if id else {})},
-                newest_document=facts.newest,
                 citation=citation or Citation(),
-                collections=parts,
+                collections=_write_documents(results, selection, folder, facts, progress),
+                newest_document=facts.newest,
                 files=_files_part(results.artifacts, selection, allow_missing),
             )
             _write_words(folder, manifest, facts, selection)
-            made = folder
-            if kind == "folder":
-                _copy_files(results.artifacts, manifest, selection, folder, progress)
-            else:
-                made = scratch / "bundle.tar"
-                _write_tar(made, kind, folder, results.artifacts, manifest, selection, progress)
+            made = _add_files(kind, folder, results.artifacts, manifest, selection, progress)
         finally:
             selection.close()
         finish(made, target)
     return manifest
 
 
-def _program() -> str:
-    from gst_jobflow import __version__
-
-    return f"gst_jobflow {__version__}"
+def _add_files(
+    kind: str,
+    folder: Path,
+    artifacts: ArtifactStore,
+    manifest: BundleManifest,
+    selection: Selection,
+    progress: Progress | None,
+) -> Path:
+    """Complete the folder of a bundle by its files, or pack both into a tar; return which one it is."""
+    if kind == "folder":
+        _copy_files(artifacts, manifest, selection, folder, progress)
+        return folder
+    tar = folder.with_suffix(".tar")
+    _write_tar(tar, kind, folder, artifacts, manifest, selection, progress)
+    return tar
 
 
 def _selection(results: Results, collection: str, id: str | None, scratch: Path) -> Selection:
@@ -261,7 +266,7 @@ def _files_part(artifacts: ArtifactStore, selection: Selection, allow_missing: b
 
 
 def _kept(manifest: BundleManifest, selection: Selection) -> Iterator[tuple[str, int]]:
-    """SHA-256 and size of each file that belongs into the bundle."""
+    """Yield SHA-256 and size of each file that the bundle holds."""
     missing = {ref.sha256 for ref in manifest.files.left_out}
     for digest, size, _ in selection.files(licensed=False):
         if digest not in missing:
@@ -311,7 +316,7 @@ def _copy_files(
 
 
 def _write_words(folder: Path, manifest: BundleManifest, facts: Facts, selection: Selection) -> None:
-    """README, citation, manifest, and the checksums of everything."""
+    """Write README, citation, manifest, and the checksums of everything."""
     words = {MANIFEST: manifest.text(), README: readme(manifest, facts).encode()}
     if (citation := citation_file(manifest.citation)) is not None:
         words[CITATION] = citation.encode()
@@ -338,7 +343,7 @@ def _write_tar(
     selection: Selection,
     progress: Progress | None,
 ) -> None:
-    """Members in the order in which an import needs them; no times and no owners."""
+    """Write the members in the order in which an import needs them."""
     with (
         file.open("wb") as raw,
         ThreadedGzip(raw, _TAR_LEVEL) if kind == "tar.gz" else nullcontext(raw) as out,

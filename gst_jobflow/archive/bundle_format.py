@@ -82,10 +82,10 @@ class BundleManifest(StrictModel):
         return sum(part.documents for part in self.collections.values())
 
     def text(self) -> bytes:
-        """The content of `manifest.json`."""
+        """Return the content of `manifest.json`."""
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
 def in_words(what: dict[str, Any]) -> str:
-    """What a bundle is of, as people say it."""
+    """Describe the content of a bundle for people."""
     return "a whole database" if what.get("collection") == "all" else f"{what.get('collection')} {what.get('id')}"

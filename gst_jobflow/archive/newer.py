@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from gst_jobflow.documents import Document
+from gst_jobflow.store.results import refused_by_server
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -13,7 +14,7 @@ _STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
 
 
 def put_mutable(database: Database, document: Document) -> Literal["new", "known", "replaced", "differs"]:
-    """Insert a document that may change, or replace a state of it that is less far on; whole, never field by field.
+    """Insert a mutable document, or replace an earlier state of it as a whole.
 
     Returns
     -------
@@ -22,8 +23,6 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
         neither is further on: it stays).
     """
     from pymongo.errors import DuplicateKeyError, WriteError
-
-    from gst_jobflow.store.results import _refused
 
     collection = database[document.collection]
     fields = document.to_mongo()
@@ -47,7 +46,7 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
             if collection.replace_one({"_id": document.id, **_exactly(changed)}, fields).matched_count:
                 return "replaced"
     except WriteError as err:
-        raise _refused(document.collection, document.id, err) from err
+        raise refused_by_server(document.collection, document.id, err) from err
 
 
 def _exactly(values: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def _exactly(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:
-    """How far on a stored study, cycle or attempt is; compares as tuples do."""
+    """Return the progress of a stored study, cycle or attempt as a tuple that compares."""
     state = _STATES[values["state"]]
     if "operations" in values:
         states = [operation["state"] for operation in values["operations"]]

@@ -69,7 +69,7 @@ class Bundle:
         self.path = path
 
     def members(self) -> Iterator[tuple[str, Content]]:
-        """Every member with its content, in the order that it has; what no bundle has is passed over.
+        """Yield every member with its content in stored order; other members are skipped.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class Bundle:
 
 
 def _name_in_tar(name: str) -> str | None:
-    """The name below the one folder that an archive may have put around a bundle; None for what no bundle has."""
+    """Return the name without the one folder around a bundle; None if no bundle has such a member."""
     name = name.removeprefix("./")
     if is_member(name):
         return name

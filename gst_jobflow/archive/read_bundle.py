@@ -69,11 +69,11 @@ class BundleReport:
 
     @property
     def changed(self) -> int:
-        """Documents and files that are in the database now and were not before."""
+        """Count the documents and files that the import added or replaced."""
         return self.files["new"] + sum(taken.new + taken.replaced for taken in self.collections.values())
 
     def refuse(self, collection: str, reason: str) -> None:
-        """Note a document that does not go in."""
+        """Record a refused document."""
         self.collections[collection].refused += 1
         self.n_problems += 1
         if len(self.problems) < _LISTED:
@@ -83,7 +83,7 @@ class BundleReport:
 def import_bundle(
     results: Results | None, path: Path, *, dry_run: bool = False, progress: Progress | None = None
 ) -> BundleReport:
-    """Check a bundle, then put it in: files, then documents after those they name.
+    """Verify a bundle, then import its files and its documents, each after those it names.
 
     Nothing that is there is lost: immutable documents stay, structures gain tags, a converged label takes the place of
     a failed one, and a study, cycle or attempt is replaced by a state that is further on. An import that was cut off
@@ -147,7 +147,7 @@ class _Import:
                     self.progress("files", done, self.manifest.files.count)
 
     def documents(self) -> None:
-        """Put all documents in, collection by collection in their order, in whatever order an archive has them."""
+        """Import the documents collection by collection, whatever the order in the archive."""
         waiting = [name for name, collection in DOCUMENTS_NAMES.items() if collection in self.manifest.collections]
         while waiting:
             before = len(waiting)
@@ -195,7 +195,7 @@ class _Import:
             yield batch
 
     def _document(self, model: type[Document], line: bytes, where: str) -> Document:
-        """The document of a line, brought to this version, and checked by its model."""
+        """Upgrade the document of a line to this version and validate it."""
         values = upgrade_document(model.collection, from_line(line, where))
         try:
             document = model.model_validate(values)
@@ -208,7 +208,7 @@ class _Import:
         return document
 
     def _check_files(self, document: Document, values: dict[str, Any], where: str) -> None:
-        """A document goes in only when the files it names are there, or the bundle says that it leaves them out."""
+        """Raise DataError if a file of the document is neither stored nor left out by the bundle."""
         if self.results is None:
             return
         for key in file_fields(type(document)):

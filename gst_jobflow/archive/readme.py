@@ -28,7 +28,7 @@ class Facts:
     listed: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
 
     def take(self, collection: str, document: dict[str, Any]) -> None:
-        """Look at one document."""
+        """Take in one document."""
         made = document["created_at"]
         self.newest = made if self.newest is None or made > self.newest else self.newest
         if collection == "structures":
@@ -59,7 +59,7 @@ def _words(collection: str, document: dict[str, Any]) -> str:
 
 
 def readme(manifest: BundleManifest, facts: Facts) -> str:
-    """The text of README.md."""
+    """Return the text of README.md."""
     said = manifest.citation
     parts = [
         f"# {said.title or 'Phase-change materials: ' + in_words(manifest.what)}",
@@ -124,7 +124,7 @@ def _methods(facts: Facts) -> str:
 
 
 def markdown_table(columns: tuple[str, ...], rows: list[Any]) -> str:
-    """A table of GitHub's Markdown."""
+    """Format a table in GitHub's Markdown."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in rows:
         cells = (str(cell).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row)
@@ -158,7 +158,7 @@ each."""
 
 
 def citation_file(said: Citation) -> str | None:
-    """The text of CITATION.cff, which must name title and authors; None where these are not given."""
+    """Return the text of CITATION.cff; None without a title and authors."""
     if not (said.title and said.authors):
         return None
     import yaml

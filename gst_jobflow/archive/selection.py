@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import DOCUMENTS, Dataset
 from gst_jobflow.store.check import REFERENCES, file_fields, ids_at, references_to_files
 from gst_jobflow.store.lineage import OF_JOB
@@ -31,7 +32,7 @@ _SOFT = {"structures": (("source", "potential_id", "potentials"),)}
 
 
 def is_licensed(name: str) -> bool:
-    """Whether a file of this name is input that its licence does not let people pass on: VASP's potentials."""
+    """Whether a file of this name must not be passed on by its licence, as VASP's potentials."""
     return bool(_LICENSED.search(name)) and not _FREE.search(name)
 
 
@@ -59,16 +60,16 @@ class Selection:
         )
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table."""
         self._table.close()
 
     def add(self, collection: str, ids: Iterable[str]) -> None:
-        """Choose documents; those chosen before stay."""
+        """Select documents; those selected before stay."""
         values = ((collection, id) for id in ids)
         self._table.executemany("INSERT OR IGNORE INTO documents (collection, id) VALUES (?, ?)", values)
 
     def waiting(self, collection: str) -> list[str]:
-        """Some documents whose origins were not looked for yet; they count as done from now on."""
+        """Return some documents whose origins are still to be followed, and mark them as followed."""
         where = "collection = ? AND followed = 0"
         found = self._table.execute(f"SELECT id FROM documents WHERE {where} LIMIT {_BATCH}", (collection,)).fetchall()
         self._table.executemany(
@@ -77,7 +78,7 @@ class Selection:
         return [id for (id,) in found]
 
     def ids(self, collection: str) -> Iterator[list[str]]:
-        """The chosen ids in order, in batches."""
+        """Yield the selected ids in order, in batches."""
         last = ""
         while True:
             found = self._table.execute(
@@ -90,13 +91,13 @@ class Selection:
             last = found[-1][0]
 
     def count(self, results: Results, collection: str) -> int:
-        """How many documents of a collection belong to it."""
+        """Count the selected documents of a collection."""
         if self.everything:
             return results.database[collection].estimated_document_count()
         return self._table.execute("SELECT count(*) FROM documents WHERE collection = ?", (collection,)).fetchone()[0]
 
     def documents(self, results: Results, collection: str) -> Iterator[dict[str, Any]]:
-        """The documents in the order of their ids.
+        """Yield the selected documents in the order of their ids.
 
         Raises
         ------
@@ -115,7 +116,7 @@ class Selection:
                 yield found[id]
 
     def size_bytes(self, results: Results, collection: str) -> int:
-        """Bytes of the documents as the database holds them."""
+        """Return the size of the selected documents in the database, bytes."""
         if self.everything:
             sizes: list[dict[str, Any]] = [{"$collStats": {"storageStats": {}}}]
             return next(iter(results.database[collection].aggregate(sizes)))["storageStats"]["size"]
@@ -129,7 +130,7 @@ class Selection:
         return total
 
     def add_files(self, refs: Iterable[dict[str, Any]]) -> None:
-        """Note files; one that any document knows by the name of a licensed one counts as that."""
+        """Record files; one that any document names like a licensed file counts as licensed."""
         values = ((ref["sha256"], ref["size_bytes"], ref["name"], int(is_licensed(ref["name"]))) for ref in refs)
         self._table.executemany(
             "INSERT INTO files VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET "
@@ -139,7 +140,7 @@ class Selection:
         )
 
     def files(self, *, licensed: bool) -> Iterator[tuple[str, int, str]]:
-        """SHA-256, size and a name of each file, in order."""
+        """Yield SHA-256, size and a name of each file, in order."""
         last = ""
         while True:
             found = self._table.execute(
@@ -153,7 +154,7 @@ class Selection:
             last = found[-1][0]
 
     def n_files(self) -> tuple[int, int]:
-        """How many files, and their bytes, without licensed ones."""
+        """Return number and bytes of the files without licensed ones."""
         return self._table.execute(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE licensed = 0"
         ).fetchone()
@@ -176,7 +177,7 @@ def select(results: Results, collection: str, id: str, folder: Path) -> Selectio
 
 
 def _follow(results: Results, selection: Selection, name: str) -> bool:
-    """Choose what the waiting documents of a collection came from; whether there were any."""
+    """Select the origins of the waiting documents of a collection; return whether there were any."""
     moved = False
     while ids := selection.waiting(name):
         moved = True
@@ -217,8 +218,6 @@ def _choose_origins(results: Results, selection: Selection, name: str, found: li
 
 
 def _choose_members(results: Results, selection: Selection, dataset: Dataset) -> None:
-    from gst_jobflow.datasets.members import read_members
-
     members = read_members(results.artifacts, dataset)
     while batch := list(islice(members, 10 * _BATCH)):
         selection.add("labels", (member["label_id"] for member in batch))
@@ -226,7 +225,7 @@ def _choose_members(results: Results, selection: Selection, dataset: Dataset) ->
 
 
 def find_files(results: Results, selection: Selection) -> None:
-    """Note the files that the chosen documents name."""
+    """Record the files that the selected documents name."""
     for name, model in DOCUMENTS.items():
         fields = file_fields(model)
         if not fields:

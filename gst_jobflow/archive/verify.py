@@ -1,4 +1,4 @@
-"""Hold a bundle against its own checksums, its format and versions, before anything of it is used."""
+"""Verify checksums, format and versions of a bundle before it is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(\S+)")
 
 
 def verify(bundle: Bundle, progress: Callable[[str, int, int], None] | None = None) -> BundleManifest:
-    """Check every byte of a bundle; what it says of itself.
+    """Verify every byte of a bundle; return its manifest.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _manifest(bundle: Bundle) -> BundleManifest:
 
 
 def _checksums(bundle: Bundle) -> tuple[dict[str, str], set[bytes]]:
-    """Checksums by name of all but files, and the hashes of these, which are their names."""
+    """Return the checksums of members by name, and the hashes of files, which are their names."""
     named: dict[str, str] = {}
     files: set[bytes] = set()
     for line in _content(bundle, CHECKSUMS).decode("ascii", "replace").splitlines():

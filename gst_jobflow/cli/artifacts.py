@@ -55,10 +55,10 @@ def seconds(text: str) -> float:
 @app.command("list")
 def list_files(
     unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only those that nothing names.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Show at most this many; 0: all.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List stored files: hash, size, when they were put, and what kinds of documents name them."""
+    """List stored files: hash, size, time, and the kinds of documents that name them."""
     project, database, artifacts = _open()
     rows: list[dict[str, Any]] = []
     more = False
@@ -107,7 +107,7 @@ def _size(size_bytes: float) -> str:
 
 @app.command()
 def du(as_json: JsonOption = False) -> None:
-    """Say how much room the files take, by the kinds of documents that name them."""
+    """Show how much space the files take, by the kinds of documents that name them."""
     project, database, artifacts = _open()
     sums: dict[str, dict[str, int]] = {}
     total = {"files": 0, "size_bytes": 0}
@@ -130,7 +130,7 @@ def du(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(as_json: JsonOption = False) -> None:
-    """Hash every file again, and see that what documents name is there; exits 0 when clean, 1 when not."""
+    """Hash every file and check that no document misses one; exits 0 if clean, else 1."""
     _, database, artifacts = _open()
     findings = [*check_files(database, artifacts), *check_stored(artifacts)]
     if as_json:
@@ -145,17 +145,19 @@ def check(as_json: JsonOption = False) -> None:
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    older_than: Annotated[
-        str, typer.Option("--older-than", help="Leave files alone that were put within this time.")
-    ] = "7d",
-    grace: Annotated[str, typer.Option("--grace", help="How long files lie in the trash before they go.")] = "1d",
-    force: Annotated[bool, typer.Option("--force", help="Although the database names none of the files.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", help="Keep files stored within this time.")] = "7d",
+    grace: Annotated[
+        str, typer.Option("--grace", help="How long files stay in the trash before they are deleted.")
+    ] = "1d",
+    force: Annotated[
+        bool, typer.Option("--force", help="Collect even if the database names none of the files.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no document and no manifest names; safe beside running jobs.
 
-    They go to the trash first, and a later run deletes them from there if nobody has missed them.
+    They go to the trash first; a later run deletes them there if nothing needs them.
     """
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()

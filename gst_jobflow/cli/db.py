@@ -76,9 +76,9 @@ def status(as_json: JsonOption = False) -> None:
 
 @app.command()
 def migrate(as_json: JsonOption = False) -> None:
-    """Bring documents, collections, validators and indexes to this version; changes nothing when they are.
+    """Migrate documents, collections, validators and indexes to this version; repeating it changes nothing.
 
-    Killed, it goes on where it was when it is run again. Jobs are refused until it is through.
+    After a kill, run it again: it continues. Jobs are refused until it has finished.
     """
     project = open_project()
     with _explained(project):
@@ -92,16 +92,14 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also hash every file, and hold every document against its schema and model.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also hash every file and validate every document.")] = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="First mend what is safe: indexes, validators, attempts whose process died."),
+        typer.Option("--repair", help="First repair what is safe: indexes, validators, attempts whose process died."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find dangling references, missing files and what else does not hold together; exits 0 when clean, 1 when not."""
+    """Find dangling references, missing files and other damage; exits 0 if clean, else 1."""
     project = open_project()
     with _explained(project):
         repaired = _repair(project) if repair else []
@@ -159,12 +157,13 @@ def _stream_text(repaired: list[str], findings: Iterable[Finding]) -> int:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The tar to write; it must not be there yet.")],
+    file: Annotated[Path, typer.Argument(help="The tar to write; it must not exist yet.")],
     no_files: Annotated[
         bool, typer.Option("--no-files", help="Leave out the files (potentials, member lists, …): documents only.")
     ] = False,
     while_running: Annotated[
-        bool, typer.Option("--while-running", help="Although jobs run, whose state is then of different moments.")
+        bool,
+        typer.Option("--while-running", help="Allow running jobs; their state in the backup is then inconsistent."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,13 +181,11 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
-    force: Annotated[
-        bool, typer.Option("--force", help="Also into a database that holds documents: these are dropped.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Drop the documents that the database holds.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a backup into this project's database and files; it is checked before anything is touched."""
+    """Restore a backup into this project; it is verified before anything is changed."""
     project = open_project()
 
     def confirm(held: int) -> None:

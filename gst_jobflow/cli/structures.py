@@ -44,7 +44,10 @@ def hard_sphere(
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
     density: Annotated[str, typer.Option(help="g/cm3: one number, or a range as 5.2-6.2.")] = "5.9",
     min_distance: Annotated[
-        list[str] | None, typer.Option(help="Å: 2.4 for all pairs, or Ge-Te=2.5 for one (repeatable).")
+        list[str] | None,
+        typer.Option(
+            help="Å: 2.4 for all pairs, 1.6-2.4 to draw it for each structure, or Ge-Te=2.5 for one pair (repeatable)."
+        ),
     ] = None,
     shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
     nearest: Annotated[
@@ -57,7 +60,7 @@ def hard_sphere(
 ) -> None:
     """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
 
-    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 2.4
+    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
     """
     spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
     _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
@@ -88,19 +91,24 @@ def crystal(
     _deliver(crystal_family(spec), "crystal", iteration, tag, output)
 
 
+def _number_or_range(text: str) -> float | tuple[float, ...]:
+    numbers = tuple(float(part) for part in text.split("-"))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
     pairs: dict[str, float] = {}
-    everywhere = {}
+    everywhere: dict[str, Any] = {}
     try:
         for text in min_distances:
             pair, sign, value = text.rpartition("=")
             if sign:
                 pairs[pair] = float(value)
             else:
-                everywhere["min_distance_A"] = float(value)
-        numbers = tuple(float(part) for part in density.split("-"))
+                everywhere["min_distance_A"] = _number_or_range(value)
+        density_g_cm3 = _number_or_range(density)
     except ValueError as err:
         raise InputError(str(err), "numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
     return _checked(
@@ -108,7 +116,7 @@ def _spec(
         {
             "formula": formula,
             "n_atoms": atoms,
-            "density_g_cm3": numbers[0] if len(numbers) == 1 else numbers,
+            "density_g_cm3": density_g_cm3,
             "min_distances_A": pairs,
             "cell_shape": shape,
             "rounding": "nearest" if nearest else "exact",

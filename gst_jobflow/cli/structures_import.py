@@ -143,6 +143,8 @@ def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
 @contextmanager
 def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
     """A bar by the bytes of the file that is read, where its reader counts them; records, bad ones and rate always."""
+    from gst_jobflow.importing.files import plain_name
+
     start = time.monotonic()
     # what is known of a file without asking the disk at each record
     sizes: dict[Path, int] = {}
@@ -150,7 +152,9 @@ def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
 
         def show(report: ImportReport, outcome: Outcome) -> None:
             if outcome.file not in sizes:
-                sizes[outcome.file] = outcome.file.stat().st_size if outcome.file.suffix != ".gz" else 0
+                sizes[outcome.file] = (
+                    outcome.file.stat().st_size if plain_name(outcome.file) == outcome.file.name else 0
+                )
             rate = report.records / max(time.monotonic() - start, 1e-3)
             what = f"{outcome.file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
             line(what, outcome.end if sizes[outcome.file] else 0, sizes[outcome.file])

@@ -20,9 +20,9 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
-Show = Annotated[bool, typer.Option("--show", help="Print the URI with its password, too.")]
+Show = Annotated[bool, typer.Option("--show", help="Also print the URI with its password.")]
 File = Annotated[
-    Path | None, typer.Option(help="Where its URI goes, mode 0600; none: .gst/users/NAME.uri of the project.")
+    Path | None, typer.Option(help="File for its URI, mode 0600; default: .gst/users/NAME.uri of the project.")
 ]
 
 
@@ -34,7 +34,7 @@ def add(
     show: Show = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an account with a random password, and write its URI to a private file."""
+    """Create an account with a random password and write its URI to a private file."""
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
     _tell(project, name, role, written, show, as_json)
@@ -42,7 +42,7 @@ def add(
 
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
-    """Give an account a new random password; the old one ends at once."""
+    """Replace the password of an account by a random one, at once."""
     project = open_project()
     written = set_password(project, name, file and file.absolute())
     _tell(project, name, "", written, show, as_json)
@@ -50,7 +50,7 @@ def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOptio
 
 @app.command()
 def remove(name: Name) -> None:
-    """Remove an account; what it wrote stays."""
+    """Remove an account; its results stay."""
     remove_user(open_project(), name)
     typer.echo(f"removed: {name}")
 
@@ -63,7 +63,7 @@ def list_(as_json: JsonOption = False) -> None:
         print_json([{"name": user.name, "role": user.role, "file": user.file} for user in users])
         return
     if not users:
-        typer.echo("none; gst db users add NAME --role reader makes one")
+        typer.echo("No accounts. Create one: gst db users add NAME --role reader")
         return
     print_table([(user.name, user.role, user.file) for user in users], ("name", "role", "file with its URI"))
 
@@ -76,7 +76,7 @@ def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_jso
     typer.echo(f"wrote {file}")
     if show:
         typer.echo(uri)
-    say("hand that file over privately: it holds the password. Who has it makes a project on this database with it:")
+    say("Hand this file over privately: it holds the password. With it, create a project on this database:")
     say(f"  gst init DIR --mongo-uri-file {file.name} --artifacts-dir {project.artifacts_dir}")
     if not connection(project).external:
-        say("this database listens on this host only: from elsewhere, through an ssh tunnel to the same port")
+        say("This database listens on this host only; from elsewhere use an ssh tunnel to the same port.")

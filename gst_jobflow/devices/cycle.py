@@ -16,7 +16,7 @@ from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import barrier_spec
 from gst_jobflow.devices.cell_maker import check_potential, melt_quench_stages, store_cell
 from gst_jobflow.devices.heating import Geometry, geometry_of_atoms, heated
-from gst_jobflow.devices.operations import Intervals, Reset, Set, duration_ps, profile_of, stages_of
+from gst_jobflow.devices.operations import Intervals, Reset, Set, duration_ps, profile_of, profile_words, stages_of
 from gst_jobflow.devices.programme import CyclePlan, CycleSettings, Planned
 from gst_jobflow.devices.stop import BudgetWatch, CrystallineWatch, any_of, over_budget, spent
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
@@ -176,6 +176,7 @@ def _planned(planned: Planned, geometry: Geometry) -> Operation:
         asked_energy_eV=energy_eV,
         asked=operation.model_dump(mode="json", exclude_none=True),
         heated_atoms=n_heated,
+        profile=profile_words(operation) if isinstance(operation, Reset) else "",
         energy_eV_per_atom=energy_eV / n_heated if n_heated else None,
         until=planned.until.model_dump(mode="json") if planned.until else None,
         rounds_end=list(planned.rounds_end),

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gst_jobflow.base.strict import StrictModel
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of all collections together; a database with a newer one is refused."""
 
 ConfigType = Literal[

@@ -28,6 +28,7 @@ class Operation(Part):
     asked: dict[str, Any] = Field(default_factory=dict, description="The operation as the programme has it")
     heated_atoms: int | None = Field(None, description="Atoms that a pulse gives energy to")
     energy_eV_per_atom: float | None = Field(None, description="Of the heated atoms")
+    profile: str = Field("", description="How a pulse is shared out among the atoms, in words")
     gradient_K_per_nm: float | None = Field(None, description="Along z at the end of a pulse")
     ended_by: str = Field("", description="Why it ended before its time, or was skipped")
     until: dict[str, Any] | None = Field(None, description="Skipped where one of `rounds_end` met this")

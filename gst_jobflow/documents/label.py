@@ -76,18 +76,14 @@ class Label(Document):
 
         Parameters
         ----------
-        structure
-            The structure that was computed.
         fingerprint, method
             The method, and its hash.
         energy_eV, forces_eV_A, stress_eV_A3
             The result: total energy, forces of shape (N, 3), stress as Voigt xx, yy, zz, yz, xz, xy. A failed or
             quarantined label keeps none of them.
         failure_class, reason
-            Why the result is not to be used; empty for a converged label. A result of another method than the one
-            that was asked for is quarantined, every other failure is a failed label.
-        fields
-            Further fields of the document, as `wall_s`.
+            Why the result must not be used; empty for a converged label. The result of another method than the one
+            requested is quarantined; every other failure is a failed label.
         """
         if not failure_class:
             assert energy_eV is not None and forces_eV_A is not None  # the caller checks what a code computed

@@ -31,7 +31,9 @@ class Study(Document):
     )
 
     name: str
-    kind: Literal["demo", "ablation", "hyperopt", "robustness", "scaling", "validation", "ensemble", "evaluation"]
+    kind: Literal[
+        "demo", "ablation", "hyperopt", "robustness", "scaling", "validation", "ensemble", "evaluation", "analysis"
+    ]
     state: Literal["waiting", "running", "finished", "failed"] = "waiting"
     plan: dict[str, Any]
     members: list[Member] = Field(default_factory=list)

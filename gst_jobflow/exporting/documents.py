@@ -25,7 +25,7 @@ LONGEST_LINE = 64 << 20
 
 
 def to_line(model: type[Document], stored: dict[str, Any]) -> str:
-    """The line of a stored document, without an end of line.
+    """Return the line of a stored document, without a newline.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def to_line(model: type[Document], stored: dict[str, Any]) -> str:
         line = json.dumps(values, default=special, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as err:
         problem = f"document '{stored['_id']}' of {model.collection} holds what JSON cannot: {err}"
-        raise DataError(problem[:300], "gst db check --deep; mend this document by hand") from err
+        raise DataError(problem[:300], "gst db check --deep; correct this document by hand") from err
     # a text may look like such a key: only then the document itself is looked at
     if line.count('"$') != packed and _has_dollar_key(values):
         problem = f"document '{stored['_id']}' of {model.collection} has a key that begins with $"
@@ -71,7 +71,7 @@ def _has_dollar_key(value: Any) -> bool:
 
 
 def from_line(line: str | bytes, where: str) -> dict[str, Any]:
-    """The stored form of a line.
+    """Return the stored form of a line.
 
     Parameters
     ----------

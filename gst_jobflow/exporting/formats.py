@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.datasets.members import SPLITS
+from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.members import Row, read_rows
 from gst_jobflow.exporting.targets import check_target, finish, part_of
+from gst_jobflow.fitting.frame import to_dataframe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 def format_of(file: Path, form: str | None) -> str:
-    """The format that was asked for, or that the name of the file says.
+    """Return the requested format, or the one that the file name implies.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def export_dataset(
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write the labelled structures of a dataset to one file, complete or not at all; how many there are.
+    """Write the labelled structures of a dataset to one file, completely or not at all; return their number.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
 
 
 def extxyz_frame(row: Row, fingerprint: str) -> str:
-    """One frame in the form of GST-GAP-22; every number as short as it reads back to the same double.
+    """Format one frame as in GST-GAP-22, with the shortest digits that read back to the same double.
 
     Both `virial` (eV, -stress × volume, as QUIP and GST-GAP-22 have it) and `stress` (eV/Å³, ASE's sign) are written:
     a stress computed back from a virial would differ in its last digit.
@@ -167,10 +169,8 @@ def _write_pckl(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
 
 
 def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
-    """The dataframe of a fit (see `fitting.frame`), made in pieces so that only what is pickled stays in memory."""
+    """Build the dataframe of a fit (see `fitting.frame`) in pieces, to save memory."""
     import pandas as pd
-
-    from gst_jobflow.fitting.frame import to_dataframe
 
     iterator, pieces = iter(_labelled(rows, dataset)), []
     while items := list(islice(iterator, _ROWS)):
@@ -183,8 +183,6 @@ def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
 
 def _labelled(rows: Iterable[Row], dataset: Dataset) -> Iterator[Any]:
     from ase import Atoms
-
-    from gst_jobflow.datasets.read import LabelledStructure
 
     weights = dataset.config_type_weights
     for row in rows:

@@ -54,7 +54,7 @@ class Row:
 def read_rows(
     results: Results, dataset: Dataset, split: str | None = None, progress: Callable[[int], None] | None = None
 ) -> Iterator[Row]:
-    """Stream the members of a dataset, or of one split, in their order; memory does not grow with it.
+    """Stream the members of a dataset, or of one split, in their order, in constant memory.
 
     Documents are read as they are, without their models: a hundred thousand take seconds.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from gst_jobflow.archive.readme import markdown_table
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import yace_elements
 from gst_jobflow.exporting.targets import check_target, finish, part_of
 from gst_jobflow.store.files.artifacts import sha256_of
 
@@ -43,9 +45,6 @@ def read_potential(path: Path) -> PotentialFiles:
     InputError
         There is none, or there are several.
     """
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import yace_elements
-
     path = Path(path)
     found = sorted(path.glob("*.yace")) if path.is_dir() else [path]
     if len(found) != 1:
@@ -60,7 +59,7 @@ def read_potential(path: Path) -> PotentialFiles:
 
 
 def export_potential(results: Results, potential: Potential, target: Path, *, force: bool = False) -> list[str]:
-    """Write the files of a potential to a folder, complete or not at all; their names.
+    """Write the files of a potential to a folder, completely or not at all; return their names.
 
     Raises
     ------
@@ -89,7 +88,7 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
 
 
 def potential_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
-    """Names and files: what LAMMPS and pacemaker read is called after the potential, all else as it was."""
+    """Yield names and files; those that LAMMPS and pacemaker read are named after the potential."""
     stem = _stem(potential)
     for ending in ("yace", "yaml", "asi"):
         ref = getattr(potential.artifacts, ending)
@@ -105,7 +104,7 @@ def _stem(potential: Potential) -> str:
 
 
 def potential_readme(results: Results, potential: Potential) -> str:
-    """The text of README.md: what it is, how good, on what it was fitted, how it is used."""
+    """Return the text of README.md: errors, training data and use of the potential."""
     rows = [
         ("id", potential.id),
         ("elements", " ".join(potential.elements)),

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import InputError
 
 
 def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse a target before anything is computed for it.
+    """Check a target before anything is computed for it.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not force:
-        raise InputError(f"{target} is there already", "name another with -o, or replace it: --force")
+        raise InputError(f"{target} exists already", "name another with -o, or replace it: --force")
     if ours is not None and not ours(target):
         raise InputError(f"{target} is a folder of something else and is not replaced", "name another with -o")
 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that goes away afterwards; what is whole is moved out of it by `finish`."""
+    """Yield a temporary folder beside `target`; `finish` moves complete results out of it."""
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:
         yield scratch
@@ -56,7 +56,7 @@ def part_of(target: Path) -> Iterator[Path]:
 
 
 def finish(made: Path, target: Path) -> None:
-    """Give `made` (a file or folder beside `target`) its name; an old one goes away only when the new one is there."""
+    """Move `made` (a file or folder beside `target`) to `target`; the old one is removed afterwards."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
         sync(file)
     if not target.is_dir():

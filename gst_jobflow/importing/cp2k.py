@@ -17,7 +17,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.cp2k_input import Section, input_atoms, input_cell, input_method, parse_input
-from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
+from gst_jobflow.importing.files import CANNOT_READ_ON, ENDINGS, first_bytes, open_text, plain_name
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling.cp2k_output import (
     BOHR_A,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
     from gst_jobflow.labelling.method import Method
 
-_POSITIONS = re.compile(r"^(?P<project>.+)-pos-(?P<part>\d+)\.xyz(?P<gz>\.gz)?$")
-_FORCES = re.compile(r"^.+-frc-\d+\.xyz(\.gz)?$")
+_POSITIONS = re.compile(r"^(?P<project>.+)-pos-(?P<part>\d+)\.xyz(\.(gz|bz2|xz|zst))?$")
+_FORCES = re.compile(r"^.+-frc-\d+\.xyz(\.(gz|bz2|xz|zst))?$")
 _TITLE = re.compile(r"^\s*i =\s*(\d+),(?:\s*time =\s*\S+,)?\s*E =\s*(\S+)\s*$")
 _STEP = re.compile(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", re.IGNORECASE)
 _LONGEST_OUTPUT_HEAD = 1 << 16
@@ -411,7 +411,7 @@ def _output_of(positions: Path) -> _Output | None:
     assert match is not None  # the caller sees to it
     found = []
     for path in sorted(positions.parent.iterdir()):
-        if path.is_file() and path.name.removesuffix(".gz").endswith((".out", ".log")):
+        if path.is_file() and plain_name(path).endswith((".out", ".log")):
             output = _read_head(path)
             if output.version and output.project == match["project"]:
                 found.append(path)
@@ -461,4 +461,4 @@ def _tree(source: Path | None) -> tuple[Section | None, str]:
 
 
 def _beside(file: Path, name: str) -> Path | None:
-    return next((path for ending in ("", ".gz") if (path := file.parent / (name + ending)).is_file()), None)
+    return next((path for ending in ENDINGS if (path := file.parent / (name + ending)).is_file()), None)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
+from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, MdPart, md_input, md_method
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.labelling.cp2k_md import CarParrinello
     from gst_jobflow.labelling.method import Method
 
 _PATH_KEYWORDS = {
@@ -162,9 +163,6 @@ def input_method(root: Section, version: str, atoms: Atoms) -> Method:
     DataError
         It says something that our settings cannot say, so no fingerprint of ours is its.
     """
-    from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
-    from gst_jobflow.labelling.cp2k_md import BornOppenheimer, MdPart, md_input, md_method
-
     dynamics = car_parrinello(root)
     settings = Cp2kSettings.model_validate(_settings(root, smeared=dynamics is None))
     if root.at("FORCE_EVAL", "DFT", "KPOINTS") is not None:
@@ -191,8 +189,6 @@ def car_parrinello(root: Section) -> CarParrinello | None:
     DataError
         Its corrector has another threshold than the first steps.
     """
-    from gst_jobflow.labelling.cp2k_md import CarParrinello
-
     scf, dft_qs = root.at("FORCE_EVAL", "DFT", "SCF"), root.at("FORCE_EVAL", "DFT", "QS")
     md = root.at("MOTION", "MD")
     if scf is None or dft_qs is None or md is None or "OT" not in scf.sections or "MAX_SCF_HISTORY" not in scf.keywords:
@@ -210,7 +206,6 @@ def car_parrinello(root: Section) -> CarParrinello | None:
 
 def _settings(root: Section, smeared: bool = True) -> dict[str, Any]:
     """The values of our CP2K settings that an input states."""
-    from gst_jobflow.labelling.cp2k import Cp2kSettings
 
     def number(keyword: str, *path: str) -> float:
         section = root.at("FORCE_EVAL", "DFT", *path)

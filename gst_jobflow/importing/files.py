@@ -1,27 +1,64 @@
-"""Files as they are: plain or gzipped, told by their first bytes and not by their names."""
+"""Open files plain or packed (gzip, bzip2, xz, zstd), told by their first bytes and not by their names."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Any, TextIO, cast
 
-GZIP_MAGIC = b"\x1f\x8b"
-CANNOT_READ_ON = (OSError, EOFError, zlib.error, UnicodeDecodeError)
-"""What the system and gzip raise when a file is cut or damaged."""
+from gst_jobflow.base.errors import MissingProgramError
+
+try:
+    from backports import zstd
+except ModuleNotFoundError:  # an installation from before it was required
+    zstd = None  # type: ignore[assignment]
+
+ENDINGS = ("", ".gz", ".bz2", ".xz", ".zst")
+"""Endings of names of plain and packed files."""
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_ZSTD = b"\x28\xb5\x2f\xfd"
+CANNOT_READ_ON = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError),
+    *(() if zstd is None else (zstd.ZstdError,)),
+)
+"""What the system and the unpackers raise when a file is cut or damaged."""
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """Open a file for reading, unpacked where it is gzipped."""
+    """Open a file for reading, unpacked where it is packed.
+
+    Raises
+    ------
+    MissingProgramError
+        It is packed by zstd, and nothing that unpacks that is installed.
+    """
     with file.open("rb") as stream:
-        packed = stream.read(2) == GZIP_MAGIC
-    return gzip.open(file, "rb") if packed else file.open("rb")  # type: ignore[return-value]
+        first = stream.read(6)
+    for magic, opener in _OPENERS.items():
+        if first.startswith(magic):
+            return cast("IO[bytes]", opener(file, "rb"))
+    if first.startswith(_ZSTD):
+        if zstd is None:
+            raise MissingProgramError(f"{file} is packed by zstd", "pip install backports.zstd, or unpack it")
+        return cast("IO[bytes]", zstd.open(file, "rb"))
+    return file.open("rb")
+
+
+def plain_name(file: Path) -> str:
+    """Return the name of a file without the ending of its compression."""
+    return file.stem if file.suffix in ENDINGS[1:] else file.name
 
 
 class Pieces:
-    """A file that gives what it has: a full read of a cut gzip file raises and loses what came before the cut."""
+    """A file that gives what it has: a full read of a cut packed file raises and loses what came before the cut."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -31,12 +68,12 @@ class Pieces:
 
 
 def open_text(file: Path) -> TextIO:
-    """Open a text file for reading, unpacked where it is gzipped; other bytes than UTF-8 become a question mark."""
+    """Open a text file for reading, unpacked where it is packed; other bytes than UTF-8 become a question mark."""
     return io.TextIOWrapper(open_bytes(file), encoding="utf-8", errors="replace")
 
 
 def first_bytes(file: Path, count: int = 8192) -> bytes:
-    """The first unpacked bytes; fewer where the file is short, none where it cannot be unpacked."""
+    """Return the first unpacked bytes; fewer where the file is short, none where it cannot be unpacked."""
     try:
         with open_bytes(file) as stream:
             return stream.read(count)

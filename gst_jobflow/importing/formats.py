@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.importing.ase_db import read_ase_db
 from gst_jobflow.importing.cp2k import check_cp2k, read_cp2k
 from gst_jobflow.importing.extxyz import read_extxyz
-from gst_jobflow.importing.files import first_bytes
+from gst_jobflow.importing.files import first_bytes, plain_name
 from gst_jobflow.importing.lammps import check_data, check_dump, read_data_file, read_dump
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcar import read_outcar
@@ -31,7 +31,7 @@ class Format:
     content
         What stands in the first bytes, where that tells it from all others.
     name
-        What the name is like, for files whose content does not tell; a last .gz is not part of it.
+        What the name is like, for files whose content does not tell; the ending of a compression is not part of it.
     read
         Yields the records.
     check
@@ -83,7 +83,7 @@ def format_of(file: Path, options: ImportOptions | None = None) -> str:
     for name, kind in FORMATS.items():
         if re.search(kind.content, head, re.MULTILINE):
             return name
-    plain = file.name.removesuffix(".gz")
+    plain = plain_name(file)
     for name, kind in FORMATS.items():
         if re.fullmatch(kind.name, plain):
             return name

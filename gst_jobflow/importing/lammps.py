@@ -37,7 +37,14 @@ def check_dump(file: Path, options: ImportOptions) -> None:
     """Refuse a dump that needs a type map and has none."""
     head = first_bytes(file).decode(errors="replace")
     match = re.search(r"^ITEM: ATOMS(.*)$", head, re.MULTILINE)
-    if match and "element" not in match[1].split() and not options.type_map and not _labels_in(head, match):
+    columns = match[1].split() if match else []
+    if not match or {"element", "typelabel"} & set(columns):
+        return
+    if "type" not in columns:
+        raise InputError(
+            f"{file} has neither a column element nor type", "dump it anew with one: dump … custom … element"
+        )
+    if not options.type_map and not _labels_in(head, match):
         raise InputError(f"{file} has no column of elements", TYPE_MAP_FIX)
 
 
@@ -188,13 +195,17 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
         mapped = [options.type_map[int(kind)] for kind in columns["type"]]
     if "element" in columns:
         named = list(columns["element"])
-        if mapped is not None and mapped != named:
+        # LAMMPS fills the column with C until dump_modify element names the types
+        unset = set(named) == {"C"}
+        if unset and mapped is None and len(set(columns.get("type", ()))) > 1:
+            raise DataError(f"the column element says C for every type, so dump_modify never set it: {TYPE_MAP_FIX}")
+        if mapped is not None and mapped != named and not unset:
             theirs, ours = next(pair for pair in zip(named, mapped, strict=True) if pair[0] != pair[1])
             raise DataError(f"the file says {theirs} where --type-map says {ours}")
-        return named
+        return mapped if unset and mapped is not None else named
     if mapped is not None:
         return mapped
-    labels = columns.get("type", ())
+    labels = columns.get("typelabel", columns.get("type", ()))
     if labels and all(label in chemical_symbols[1:] for label in labels):
         return list(labels)
     raise DataError(f"which element a type is is not said: {TYPE_MAP_FIX}")
@@ -224,21 +235,18 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
         if not text.endswith("\n"):
             raise DataError("truncated: the last line has no end, so its last number may be cut")
         # metal: lengths are as they stand, which is right for real too
-        raw = read_lammps_data(io.StringIO(text), Z_of_type=numbers, units="metal")
+        raw = read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
         kinds = raw.arrays["type"]
         odd = np.flatnonzero(np.abs(raw.get_masses() - atomic_masses[raw.numbers]) > _MASS_TOLERANCE_U)
         if len(odd):
             first = odd[0]
             mass = raw.get_masses()[first]
             raise DataError(f"type {kinds[first]} has the mass {mass:g}, which is not that of {raw.symbols[first]}")
-        declared = _declared_atoms(file)
-        if declared is not None and declared != len(raw):
-            raise DataError(f"{len(raw)} of {declared} atoms")
         yield Record(file, 0, Atoms(raw.numbers, positions=raw.positions, cell=raw.cell, pbc=True))
     except DataError as err:
         yield Record(file, 0, problem=err.message)
     except KeyError as err:
-        yield Record(file, 0, problem=f"a type without an element: {err} ({TYPE_MAP_FIX})")
+        yield Record(file, 0, problem=f"type {err.args[0]} has no element: {TYPE_MAP_FIX}")
     # ASE stumbles over cut files in several ways
     except (ValueError, IndexError, TypeError, RuntimeError, StopIteration, AttributeError, UnboundLocalError) as err:
         yield Record(file, 0, problem=f"truncated or not a LAMMPS data file: {str(err) or type(err).__name__}")
@@ -246,10 +254,35 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
         yield Record(file, 0, problem=f"the file cannot be read: {err}")
 
 
-def _declared_atoms(file: Path) -> int | None:
-    _title, _, head = first_bytes(file).decode(errors="replace").partition("\n")
-    match = re.search(r"^\s*(\d+)\s+atoms\b", head, re.MULTILINE)
-    return int(match[1]) if match else None
+def _in_order_of_ids(text: str) -> str:
+    """Return a data file with its atoms in the order of their ids.
+
+    LAMMPS writes them unsorted, and ASE 3.29 sorts positions by id but not type labels, so species would change places.
+
+    Raises
+    ------
+    DataError
+        The title states units without Å, atoms are missing, or an id comes twice.
+    """
+    lines = text.splitlines()
+    units = re.search(r"\bunits\s*=\s*(\w+)", lines[0]) if lines else None
+    if units and units[1] not in _UNITS_IN_A:
+        raise DataError(f"a data file in units {units[1]}; only those with Å ({', '.join(_UNITS_IN_A)}) are read")
+    begin = next((place for place, line in enumerate(lines) if place and line.split()[:1] == ["Atoms"]), None)
+    if begin is None:
+        raise DataError("no section Atoms")
+    rest = range(begin + 1, len(lines))
+    end = next((place for place in rest if lines[place][:1].isalpha()), len(lines))
+    rows = [line for line in lines[begin + 1 : end] if line.strip()]
+    head = "\n".join(lines[1:begin])
+    declared = re.search(r"^\s*(\d+)\s+atoms\b", head, re.MULTILINE)
+    if declared and int(declared[1]) != len(rows):
+        raise DataError(f"{len(rows)} of {declared[1]} atoms")
+    ids = [int(row.split()[0]) for row in rows]
+    if len(set(ids)) != len(ids):
+        raise DataError("an atom id comes twice")
+    rows = [row for _, row in sorted(zip(ids, rows, strict=True))]
+    return "\n".join([*lines[: begin + 1], "", *rows, "", *lines[end:], ""])
 
 
 def _data_elements(file: Path, options: ImportOptions) -> dict[int, str]:

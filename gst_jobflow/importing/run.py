@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.importing.checks import EnergyWatch, UnitWatch
 from gst_jobflow.importing.formats import check_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome
+from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
 from gst_jobflow.store.files.artifacts import ArtifactStore
 

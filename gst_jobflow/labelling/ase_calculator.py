@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from pydantic import Field, model_validator
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
-from gst_jobflow.labelling.calculators import KNOWN
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.weights import hash_of, source_hash
 
@@ -44,6 +44,23 @@ GFN1_FREE_ATOM_EV = {
     "Sb": -64.0078,
     "Te": -100.0026,
     "Bi": -56.7056,
+}
+
+
+@dataclass(frozen=True)
+class KnownCalculator:
+    """A calculator: its import path, what installs it, and what it is."""
+
+    path: str
+    package: str
+    what: str
+
+
+KNOWN = {
+    "mace": KnownCalculator("mace.calculators:mace_mp", "mace-torch", "MACE foundation models, or model=FILE"),
+    "grace": KnownCalculator("tensorpotential.calculator:TPCalculator", "tensorpotential", "GRACE models, model=DIR"),
+    "grace-fm": KnownCalculator("tensorpotential.calculator:grace_fm", "tensorpotential", "GRACE foundation models"),
+    "chgnet": KnownCalculator("chgnet.model:CHGNetCalculator", "chgnet", "CHGNet"),
 }
 
 _TBLITE = "tblite.ase:TBLite"
@@ -97,6 +114,15 @@ class AseBackend(BackendModel):
     threads: int = Field(1, ge=1)
     elements: list[str] = Field(default_factory=list)
     not_converged: str = r"not converge|no convergence|failed to converge"
+
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError as every backend does, and for tblite a cell periodic along some axes only."""
+        super().check(atoms)
+        # tblite 0.8 computes it as periodic along all three
+        if self.calculator == _TBLITE and atoms.pbc.any() and not atoms.pbc.all():
+            raise InputError(
+                "tblite knows cells periodic in all directions or in none", "set pbc, with vacuum for a slab"
+            )
 
     @model_validator(mode="after")
     def _one_place_for_each_keyword(self) -> AseBackend:

@@ -5,34 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
-
-if TYPE_CHECKING:
-    from gst_jobflow.labelling.ase_calculator import AseBackend
+from gst_jobflow.base.strict import checked
+from gst_jobflow.labelling.ase_calculator import KNOWN, AseBackend
 
 GROUP = "gst_jobflow.calculators"
 """Group of entry points `name = package.module:Name` by which a package offers its calculator."""
 
-
-@dataclass(frozen=True)
-class Known:
-    """A calculator: its import path, what installs it, and what it is."""
-
-    path: str
-    package: str
-    what: str
-
-
-KNOWN = {
-    "mace": Known("mace.calculators:mace_mp", "mace-torch", "MACE foundation models, or model=FILE"),
-    "grace": Known("tensorpotential.calculator:TPCalculator", "tensorpotential", "GRACE models, model=DIR"),
-    "grace-fm": Known("tensorpotential.calculator:grace_fm", "tensorpotential", "GRACE foundation models"),
-    "chgnet": Known("chgnet.model:CHGNetCalculator", "chgnet", "CHGNet"),
-}
 # keyword arguments of calculators that say where or how loudly they run, not what they compute
 _OF_THE_WAY = frozenset({"device", "verbose", "verbosity", "default_device", "use_device"})
 _FIELDS = ("isolate", "reuse", "wall_limit_s", "threads", "elements", "floor_A", "bounds", "not_converged", "name")
@@ -80,9 +62,6 @@ def calculator_backend(calculator: str, options: dict[str, Any], where: str = "a
     MissingProgramError
         Its module is not installed, or a file is not there.
     """
-    from gst_jobflow.base.strict import checked
-    from gst_jobflow.labelling.ase_calculator import AseBackend
-
     if unknown := sorted(set(options) - {"parameters", "options", *_FIELDS}):
         raise InputError(
             f"{where} has no option '{unknown[0]}'",

@@ -29,7 +29,7 @@ from pymatgen.io.vasp.inputs import Incar, Poscar
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.processes import die_with_parent, end_group
-from gst_jobflow.labelling.vasp import PATH_KEYS
+from gst_jobflow.labelling.vasp_settings import PATH_KEYS
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Every execution of a job is a document: who ran it, where, how it ended. A rerun adds one, none is lost."""
+"""Record every execution of a job: who ran it, where, and how it ended. A rerun adds a record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gst_jobflow.documents import Attempt, derive_id, now
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
-# programs that meet a full disk end in many ways
+# programs fail in many ways on a full disk
 _PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")
 
 
@@ -35,13 +35,13 @@ _PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")
 def recorded(
     results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str = "", number: int = 1
 ) -> Iterator[Attempt]:
-    """Record what runs inside: `running` at once, `finished` or `failed` (with class, reason and way out) at the end.
+    """Record the body as an attempt: `running` first, then `finished`, or `failed` with class, reason and way out.
 
-    A process that is killed leaves `running`; `gst recover` finds it and turns it into `lost`.
+    A killed process leaves `running`, which `gst recover` turns into `lost`.
 
-    Neither write waits for a disk, since FireWorks' own note of the same does, right before and right after: where a
-    launch is noted as ended, its attempt is too. Where a launch runs and a server that was killed forgot the attempt,
-    `gst recover` finds it in the manifest.
+    Neither write waits for the disk, since FireWorks' own writes just before and after it do: a launch recorded as
+    ended implies a recorded attempt. If a killed server forgot the attempt of a running launch, `gst recover` finds it
+    in the manifest.
     """
     attempt = _begin(results, job_uuid, job_name, fw_id, worker, number)
     try:
@@ -85,12 +85,12 @@ def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
     try:
         results.update("attempts", attempt.id, {**values, "ended_at": ended.isoformat()}, durable=False)
     except NoDocumentError:
-        # a server that was killed right after it began has forgotten it
+        # a server killed right after the start has forgotten it
         results.add(attempt.model_copy(update={**values, "ended_at": ended}), durable=False)
 
 
 def failure_class(err: BaseException) -> str:
-    """The class of a failure, as docs/errors.md lists them."""
+    """Return the class of a failure; docs/errors.md lists them."""
     if is_full(err) or (isinstance(err, RunError) and says_full(err.message)):
         return DISK_FULL
     if isinstance(err, RunError):
@@ -106,12 +106,12 @@ def failure_class(err: BaseException) -> str:
     for kind, name in classes.items():
         if isinstance(err, kind):
             return name
-    # the driver's own errors, where they come through jobflow's store
+    # errors of the driver that pass through jobflow's store
     return "database" if type(err).__module__.split(".")[0] == "pymongo" else "unexpected"
 
 
 def failure_class_here(err: BaseException) -> str:
-    """As :func:`failure_class` of an error in the current directory, where the disk may be what was behind it."""
+    """Return the class of a failure in the current directory; a full disk may be the cause."""
     kind = failure_class(err)
     return DISK_FULL if kind in _PERHAPS_THE_DISK and not has_room(Path.cwd()) else kind
 
@@ -122,5 +122,5 @@ def _one_line(err: BaseException) -> str:
 
 
 def process_lives(attempt: Attempt) -> bool:
-    """Whether the process of an attempt on this host still runs (pids are reused: the start time must agree too)."""
+    """Whether the process of an attempt on this host still runs; pids are reused, so its start time must agree."""
     return is_alive(attempt.pid, attempt.process_started)

@@ -1,4 +1,4 @@
-"""Fill the templates of `fw_configs/` into a project, so that lpad, rlaunch, qlaunch and jobflow work as they are."""
+"""Write a project's config files from the templates in `fw_configs/`, for lpad, rlaunch, qlaunch and jobflow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ JOB_SCRIPT = "job_script.txt"
 CLUSTERS = ("slurm", "archer2")
 """Profiles whose work goes through a queue."""
 
-# what FireWorks' reservation mode puts the number of the job behind
+# FireWorks' reservation mode appends the id of the firework
 _ONE = " singleshot"
 _DERIVED = "# Made from my_qadapter.yaml and the settings under `queue` in gst.yaml: edit those, not this.\n"
 _BLANK = re.compile(r"@\{([a-z_]+)\}")
@@ -44,7 +44,7 @@ def fill(template: str, values: dict[str, str]) -> str:
     Raises
     ------
     KeyError
-        The template names a value that is not there.
+        The template names a value that is missing.
     """
     return _BLANK.sub(lambda match: values[match.group(1)], template)
 
@@ -57,7 +57,7 @@ def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) ->
     where
         The database; its password goes into `SECRET_FILES` and nowhere else.
     bin_dir
-        Where `rlaunch` and the other programs of this environment are.
+        Folder of `rlaunch` and the other programs of this environment.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
     return {name: fill((_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
@@ -66,26 +66,26 @@ def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) ->
 def write_configs(project: Project) -> list[Path]:
     """Write all config files of the project's profile; return those that changed.
 
-    A file that differed (someone edited it) is kept beside the new one as `NAME.bak`.
+    An edited file is kept beside the new one as `NAME.bak`.
 
     Raises
     ------
     DatabaseError
-        There are no credentials to write.
+        The project has no credentials.
     InputError
-        The project's path cannot stand in a job script.
+        The project's path is not safe in a job script.
     """
     return _write(project, set(CONFIG_FILES))
 
 
 def write_connection_configs(project: Project) -> list[Path]:
-    """Write the files that hold the connection, and those that are missing; edited others stay as they are."""
+    """Write missing files and those that hold the connection; other edited files stay."""
     missing = {name for name in CONFIG_FILES if not (project.fw_configs_dir / name).exists()}
     return _write(project, missing | set(SECRET_FILES))
 
 
 def environment(project: Project) -> dict[str, str]:
-    """Return the variables by which a program started for the project finds it; no secret is among them."""
+    """Return the variables by which a program finds the project; none is secret."""
     return {
         PROJECT_VARIABLE: str(project.root),
         "JOBFLOW_CONFIG_FILE": str(project.fw_configs_dir / "jobflow.yaml"),
@@ -102,7 +102,7 @@ def _write(project: Project, names: set[str]) -> list[Path]:
     folder.chmod(0o700)
     (folder / "logs").mkdir(exist_ok=True)
     changed = [folder / name for name in CONFIG_FILES if name in names and _put(folder / name, texts[name])]
-    # FireWorks looks for this one in the working directory only
+    # FireWorks looks for this file in the working directory only
     link = project.root / FW_CONFIG
     if not link.is_symlink() and not link.exists():
         link.symlink_to(Path(folder.name) / FW_CONFIG)
@@ -112,8 +112,8 @@ def _write(project: Project, names: set[str]) -> list[Path]:
 def write_category_configs(project: Project) -> list[Path]:
     """Write a worker and a queue adapter for each category, from `my_qadapter.yaml` and the settings.
 
-    Nobody edits these, so they are written whenever they are needed. Returns those that changed; a project whose
-    profile has no queue has none.
+    Nobody edits these, so they are written whenever they are needed. Returns the changed files; a profile without a
+    queue has none.
 
     Raises
     ------
@@ -138,18 +138,18 @@ def write_category_configs(project: Project) -> list[Path]:
 
 
 def category_files(project: Project, category: str) -> tuple[Path, Path]:
-    """Worker and queue adapter of a category."""
+    """Return the files of worker and queue adapter of a category."""
     folder = project.fw_configs_dir
     return folder / f"fworker_{category}.yaml", folder / f"qadapter_{category}.yaml"
 
 
 def queue_base(project: Project) -> dict[str, Any]:
-    """Return what `my_qadapter.yaml` says: the part of a job script that all jobs share.
+    """Return the content of `my_qadapter.yaml`: the part of a job script that all jobs share.
 
     Raises
     ------
     InputError
-        It is missing, or not what FireWorks reads.
+        The file is missing, or FireWorks cannot read it.
     """
     file = project.fw_configs_dir / "my_qadapter.yaml"
     fix = f"mend {file}, or write it anew: gst init {shlex.quote(str(project.root))} --force"
@@ -165,7 +165,7 @@ def queue_base(project: Project) -> dict[str, Any]:
 
 
 def resources(project: Project, category: str) -> Resources:
-    """Return what a job of a category asks: the settings of the category, over `every`, over the profile's."""
+    """Return the resources of a category: its settings win over `every`, which wins over the profile."""
     content = yaml.safe_load((_template(project.settings.profile) / "resources.yaml").read_text())
     profile = {name: Resources.model_validate(values) for name, values in content.items()}
     queue = project.settings.queue
@@ -183,7 +183,7 @@ def _template(name: str) -> Traversable:
 
 
 def _put(file: Path, text: str) -> bool:
-    """Write `text` whole or not at all; return whether the file changed."""
+    """Write `text` in one step; return whether the file changed."""
     mode = 0o600 if file.name in SECRET_FILES else 0o644
     old = file.read_text() if file.exists() else None
     if old == text:
@@ -196,7 +196,7 @@ def _put(file: Path, text: str) -> bool:
 
 
 def _paths(root: Path, bin_dir: Path) -> dict[str, str]:
-    """Return paths as YAML text, and those for shell lines (`…_sh`) quoted for the shell."""
+    """Return paths as YAML text; those named `…_sh` are quoted for the shell."""
     configs = root / "fw_configs"
     plain = {
         "configs": configs,

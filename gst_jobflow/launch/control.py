@@ -1,4 +1,4 @@
-"""Stop what runs or waits, hold it back, and let it go again."""
+"""Pause, resume and cancel fireworks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAITING = ("READY", "WAITING", "RESERVED")
 
 @dataclass(frozen=True)
 class Changed:
-    """A firework that is in another state now."""
+    """A firework whose state changed."""
 
     fw_id: int
     name: str
@@ -36,19 +36,19 @@ class Changed:
 
 
 def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Hold back what has not begun; queued jobs of it leave the queue, and what runs goes on to its end.
+    """Pause fireworks that have not started; their queued jobs leave the queue, and running ones continue.
 
     Parameters
     ----------
     project
         The project.
     fw_ids
-        Which fireworks; None: all.
+        The fireworks; None: all.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -61,12 +61,12 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
 
 
 def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Let go what was paused; with ids, also what was cancelled.
+    """Resume paused fireworks; with ids, also cancelled ones.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def let_go(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -74,7 +74,7 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.resume_fw(firework["fw_id"])
         else:
             pad.reignite_fw(firework["fw_id"])
-            # its ended launches would count again
+            # else its ended launches would count again
             pad.rerun_fw(firework["fw_id"])
         return "goes on"
 
@@ -82,12 +82,12 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
 
 
 def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Stop what runs and keep from running what waits; what it wrote stays, and `resume` lets it run after all.
+    """Stop running fireworks and keep waiting ones from running; files stay, and `resume` reverts it.
 
     Raises
     ------
     InputError
-        There is no firework of an id.
+        A firework does not exist.
     """
 
     def stop(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -101,7 +101,7 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
         slurm.scancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
-    # what has ended stays as it is
+    # an ended firework stays as it is
     return _each(project, fw_ids, (*WAITING, "RUNNING", "PAUSED"), stop)
 
 
@@ -119,7 +119,7 @@ def _each(
         raise InputError(f"there is no job {missing[0]}", "gst status shows ids; lpad get_fws lists all")
     changed = []
     for listed in found:
-        # many take a while, and jobs begin and end meanwhile
+        # cancelling many takes a while, and jobs start and end meanwhile
         firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
         if firework["state"] in states:
             changed.append(Changed(firework["fw_id"], firework["name"], change(results, pad, firework)))
@@ -129,7 +129,7 @@ def _each(
 
 
 def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
-    """Take back the reservations of a firework; return their SLURM jobs, which are still in the queue."""
+    """Undo the reservations of a firework; return their SLURM jobs, which are still queued."""
     jobs = []
     for launch in list(pad.launches.find({"fw_id": fw_id, "state": "RESERVED"})):
         pad.cancel_reservation(launch["launch_id"])
@@ -139,11 +139,11 @@ def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
 
 
 def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
-    """End the process of an attempt, and say so in it; a worker goes on with other work."""
+    """End the process of an attempt and record it; its worker continues with other work."""
     job_id = attempt.slurm_job_id
-    if results.get(Attempt, attempt.id).state != "running":  # its worker may be at another by now
+    if results.get(Attempt, attempt.id).state != "running":  # its worker may run another job by now
         return "it has just ended"
-    # one without a reservation may be somebody's allocation, in which workers run
+    # a SLURM job without a reservation may be an allocation in which workers run
     reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
     if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):
         os.kill(attempt.pid, CANCEL_SIGNAL)

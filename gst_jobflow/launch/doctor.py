@@ -1,4 +1,4 @@
-"""What a profile needs, checked by using it: each check is one small function, the table says who needs it."""
+"""Check what a profile needs by using it: one function a check, and a table of who needs it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALL = ("laptop", *CLUSTERS)
 
 _FREE_DISK_GB = 2.0
 _MEMORY_GB = 4.0
-# importing TensorFlow on a loaded machine takes its time
+# importing TensorFlow on a loaded machine is slow
 _IMPORT_S = 300.0
 
 # One species, four functions: enough for one step of `pace` and, in B-basis form, of `pace/extrapolation`.
@@ -99,7 +99,7 @@ print "GST-FINISHED energy $(pe) gamma {gamma}"
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `fix` is the command or change that mends it; empty where it is ok."""
+    """The outcome of one check. `fix` is the remedy; empty if it is ok."""
 
     name: str
     ok: bool
@@ -115,7 +115,7 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found that is as it should be."""
+    """The result of a passed check."""
 
     what: str
     version: str = ""
@@ -123,7 +123,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What is examined."""
+    """The settings and project to check."""
 
     project: Project | None
     settings: Settings
@@ -135,7 +135,7 @@ class CheckContext:
         Raises
         ------
         InputError
-            There is none.
+            There is no project.
         """
         if self.project is None:
             raise InputError("no project", "gst init DIR, then work in it")
@@ -144,7 +144,7 @@ class CheckContext:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: which check, for which profiles it is shown, and which cannot run without it."""
+    """A line of the table: the check, the profiles that show it, and those that require it."""
 
     name: str
     look: Callable[[CheckContext], CheckResult]
@@ -155,16 +155,16 @@ class Entry:
 def checks(
     project: Project | None, profile: str | None = None, tell: Callable[[Check], None] | None = None
 ) -> list[Check]:
-    """Run every check of a profile, slow ones side by side.
+    """Run every check of a profile, slow ones in parallel.
 
     Parameters
     ----------
     project
-        None: what needs a project is reported as missing, and not required.
+        None: checks that need a project are reported as missing and not required.
     profile
-        None: the project's, or laptop.
+        None: that of the project, else laptop.
     tell
-        Called with each check as it ends.
+        Called with each finished check.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def checks(
     asked = CheckContext(project, settings, profile or settings.profile)
     entries = [entry for entry in TABLE if asked.profile in entry.shown]
     done: dict[str, Check] = {}
-    # two at a time: most of them start a program, and a laptop has few cores
+    # two at a time, since most start a program and a laptop has few cores
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = [pool.submit(run_check, entry, asked) for entry in entries]
         for finished in as_completed(waiting):
@@ -187,7 +187,7 @@ def checks(
 
 
 def run_check(entry: Entry, asked: CheckContext) -> Check:
-    """Run one check; a known error is an outcome with its way out."""
+    """Run one check; a known error becomes an outcome with its remedy."""
     required = asked.profile in entry.required
     if asked.project is None and entry.look in _PROJECT_CHECKS:
         required = False
@@ -201,7 +201,7 @@ def run_check(entry: Entry, asked: CheckContext) -> Check:
 
 
 def can_run(found: Sequence[Check]) -> bool:
-    """Whether everything that is required is there."""
+    """Whether every required check passed."""
     return all(check.ok for check in found if check.required)
 
 
@@ -209,12 +209,12 @@ def can_run(found: Sequence[Check]) -> bool:
 
 
 def python(asked: CheckContext) -> CheckResult:
-    """This Python and this package."""
+    """Check this Python and this package."""
     return CheckResult(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
 
 def packages(asked: CheckContext) -> CheckResult:
-    """The packages that every job needs."""
+    """Check the packages that every job needs."""
     missing = [name for name in PACKAGES if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[all]'")
@@ -222,7 +222,7 @@ def packages(asked: CheckContext) -> CheckResult:
 
 
 def project_folder(asked: CheckContext) -> CheckResult:
-    """The project's folders can be written, and its secrets are private."""
+    """Check that the project's folders are writable and its secrets private."""
     project = asked.need_project()
     for folder in (project.root, project.artifacts_dir, project.runs_dir):
         existing = next(place for place in (folder, *folder.parents) if place.exists())
@@ -231,7 +231,7 @@ def project_folder(asked: CheckContext) -> CheckResult:
                 pass
         except OSError as err:
             raise InputError(f"{existing} cannot be written: {err.strerror}", "free it, or set another folder") from err
-    # the locks of gst recover and gst launch --queue are empty
+    # the lock files of gst recover and gst launch --queue are empty
     held = [file for file in project.private_dir.glob("*") if file.is_file() and file.suffix != ".lock"]
     secret = [file for file in held if file.stat().st_mode & 0o077]
     if secret:
@@ -242,7 +242,7 @@ def project_folder(asked: CheckContext) -> CheckResult:
 
 
 def disk(asked: CheckContext) -> CheckResult:
-    """Room for data, runs and files."""
+    """Check the free disk space for data, runs and files."""
     folder = asked.project.root if asked.project else Path.cwd()
     free_GB = shutil.disk_usage(folder).free / 1e9
     if free_GB < _FREE_DISK_GB:
@@ -251,7 +251,7 @@ def disk(asked: CheckContext) -> CheckResult:
 
 
 def memory(asked: CheckContext) -> CheckResult:
-    """Memory, whatever else uses it now."""
+    """Check the memory of this machine."""
     total_GB = psutil.virtual_memory().total / 1e9
     if total_GB < _MEMORY_GB:
         raise InputError(f"{total_GB:.1f} GB in all, {_MEMORY_GB:g} GB wanted", "use small cells, or another machine")
@@ -262,7 +262,7 @@ def memory(asked: CheckContext) -> CheckResult:
 
 
 def mongod_program(asked: CheckContext) -> CheckResult:
-    """The server program, where the project runs its own."""
+    """Check the server program of a project that runs its own."""
     if asked.project and external_uri(asked.project) is not None:
         return CheckResult("not needed: external MongoDB")
     program = find_mongod(asked.settings.mongo.mongod)
@@ -271,7 +271,7 @@ def mongod_program(asked: CheckContext) -> CheckResult:
 
 
 def database(asked: CheckContext) -> CheckResult:
-    """The server answers to our name."""
+    """Check that the server accepts our login."""
     status = LocalMongod(asked.need_project()).status()
     if not status.running:
         raise DatabaseError(status.problem, status.fix)
@@ -279,7 +279,7 @@ def database(asked: CheckContext) -> CheckResult:
 
 
 def check_launchpad(asked: CheckContext) -> CheckResult:
-    """FireWorks' launchpad is prepared."""
+    """Check that FireWorks' launchpad is prepared."""
     base = connect(asked.need_project())
     try:
         if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
@@ -290,7 +290,7 @@ def check_launchpad(asked: CheckContext) -> CheckResult:
 
 
 def check_job_store(asked: CheckContext) -> CheckResult:
-    """jobflow's outputs can be written and read."""
+    """Check that jobflow's outputs can be written and read."""
     from bson import ObjectId
     from pymongo.errors import PyMongoError
 
@@ -310,7 +310,7 @@ def check_job_store(asked: CheckContext) -> CheckResult:
 
 
 def reachable_from_nodes(asked: CheckContext) -> CheckResult:
-    """Whether compute nodes can reach the database."""
+    """Check whether compute nodes can reach the database."""
     where = connection(asked.need_project())
     if not where.external:
         raise DatabaseError(
@@ -324,7 +324,7 @@ def reachable_from_nodes(asked: CheckContext) -> CheckResult:
 
 
 def lammps(asked: CheckContext) -> CheckResult:
-    """One real step of `pace` and one of `pace/extrapolation`."""
+    """Run one real step of `pace` and one of `pace/extrapolation`."""
     import numpy as np
 
     engine = _engine(asked)
@@ -348,7 +348,7 @@ def lammps(asked: CheckContext) -> CheckResult:
 
 
 def pacemaker(asked: CheckContext) -> CheckResult:
-    """pacemaker's programs, and its tensorpot evaluator imported."""
+    """Check pacemaker's programs and import its tensorpot evaluator."""
     runner = pacemaker_runner(asked.settings)
     beside = runner.pacemaker.parent / "python"
     interpreter = str(beside) if beside.exists() else sys.executable
@@ -363,10 +363,10 @@ def pacemaker(asked: CheckContext) -> CheckResult:
 
 
 def tblite(asked: CheckContext) -> CheckResult:
-    """A single point of GFN1-xTB on two atoms."""
+    """Run a GFN1-xTB single point of two atoms."""
     from ase import Atoms
 
-    # a cell wide enough that Gamma-only is harmless
+    # wide enough for the Gamma point alone
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
         label = tblite_backend().compute(atoms, Path(name))
@@ -376,12 +376,12 @@ def tblite(asked: CheckContext) -> CheckResult:
 
 
 def calculators(asked: CheckContext) -> CheckResult:
-    """ASE calculators that labels know by name; none is needed."""
+    """List the ASE calculators known by name; none is required."""
     return CheckResult(", ".join(found()))
 
 
 def cp2k(asked: CheckContext) -> CheckResult:
-    """CP2K and its data files."""
+    """Check CP2K and its data files."""
     wanted = asked.settings.cp2k
     found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
     data = str(wanted.data_dir or found.data_dir)
@@ -391,7 +391,7 @@ def cp2k(asked: CheckContext) -> CheckResult:
 
 
 def vasp(asked: CheckContext) -> CheckResult:
-    """VASP's command and the POTCARs of the paper."""
+    """Check VASP's command and the POTCARs of the paper."""
     wanted = asked.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
@@ -409,7 +409,7 @@ def vasp(asked: CheckContext) -> CheckResult:
 
 
 def slurm(asked: CheckContext) -> CheckResult:
-    """SLURM's commands, and that its controller answers."""
+    """Check SLURM's commands and that its controller answers."""
     missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo") if shutil.which(name) is None]
     if missing:
         raise MissingProgramError(f"not on PATH: {', '.join(missing)}", "load SLURM's module, or work on a login node")
@@ -419,7 +419,7 @@ def slurm(asked: CheckContext) -> CheckResult:
 
 
 def queue_settings(asked: CheckContext) -> CheckResult:
-    """SLURM would take a job of each category."""
+    """Check that SLURM would accept a job of each category."""
     slurm(asked)
     project = _with_queue(asked)
     if refused := refused_categories(project):
@@ -432,7 +432,7 @@ def queue_settings(asked: CheckContext) -> CheckResult:
 
 
 def queue_job(asked: CheckContext) -> CheckResult:
-    """A real job through the queue finds the project and its database."""
+    """Run a job through the queue that looks for the project and its database."""
     slurm(asked)
     project = _with_queue(asked)
     return CheckResult(run_test_job(project, project.settings.queue.test_wait_s))
@@ -444,7 +444,7 @@ def _with_queue(asked: CheckContext) -> Project:
     Raises
     ------
     InputError
-        There is none, or it is of a profile without a queue.
+        There is no project, or its profile has no queue.
     """
     project = asked.need_project()
     if project.settings.profile not in CLUSTERS:
@@ -456,13 +456,13 @@ def _with_queue(asked: CheckContext) -> Project:
 
 
 def ovito(asked: CheckContext) -> CheckResult:
-    """OVITO imports and draws without a display."""
+    """Check that OVITO imports and renders without a display."""
     code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
     return CheckResult("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
 
 
 def matplotlib(asked: CheckContext) -> CheckResult:
-    """What draws the figures of the page."""
+    """Check the package that draws figures."""
     missing = [name for name in ("matplotlib", "jinja2") if not _version(name)]
     if missing:
         raise MissingProgramError(f"missing: {', '.join(missing)}", "pip install 'gst_jobflow[analysis]'")
@@ -511,7 +511,7 @@ def _engine(asked: CheckContext) -> LammpsEngine:
 
 
 def _not_zero(text: str, style: str) -> None:
-    """Refuse a step whose energy or extrapolation grade is zero: the style is there but does nothing."""
+    """Refuse a step with zero energy or extrapolation grade: the pair style exists but does nothing."""
     words = next((line.split() for line in text.splitlines() if line.startswith("GST-FINISHED energy")), [])
     try:
         energy, gamma = float(words[2]), float(words[4])
@@ -539,7 +539,7 @@ def _version(package: str) -> str:
 
 
 def _import(interpreter: str, code: str, fix: str, environment: dict[str, str] | None = None) -> str:
-    """Run `code` in a Python of its own, since a broken package may crash it; return its last line."""
+    """Run `code` in a separate Python, since a broken package may crash it; return its last line."""
     said = _output([interpreter, "-c", code], fix, environment)
     lines = said.strip().splitlines()
     return lines[-1] if lines else ""
@@ -551,7 +551,7 @@ def _output(command: list[str], fix: str = "", environment: dict[str, str] | Non
     Raises
     ------
     MissingProgramError
-        It does not start, fails, or takes too long.
+        The program does not start, fails, or takes too long.
     """
     name = Path(command[0]).name
     try:

@@ -1,4 +1,4 @@
-"""The queue, checked by using it: a dry submission of each category, and a job that looks around on its node."""
+"""Check the queue by using it: a dry submission of each category, and a job that inspects its node."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _FIX = "correct what the category asks: gst.yaml under queue, or fw_configs/my_q
 
 
 def refused_categories(project: Project) -> dict[str, str]:
-    """Let SLURM look at a job script of each category without queueing it; return what it refuses, and why.
+    """Ask SLURM to validate a job script of each category; return the refused ones, and why.
 
     Raises
     ------
     InputError
-        The queue configs are broken.
+        The queue configs are invalid.
     """
     refused: dict[str, str] = {}
     write_category_configs(project)
@@ -54,17 +54,17 @@ def refused_categories(project: Project) -> dict[str, str]:
 
 
 def run_test_job(project: Project, wait_s: float) -> str:
-    """Run a job of the smallest category that looks for the project and its database; return what it found.
+    """Run a job of the smallest category that looks for the project and its database; return its result.
 
     Returns
     -------
     str
-        For people. A queue that is full is no error: then it says that the job still waited.
+        Text for people. A full queue is no error; the text then says that the job still waits.
 
     Raises
     ------
     RunError
-        SLURM refuses the job, or what it found is not enough to work.
+        SLURM refuses the job, or the node lacks something that jobs need.
     """
     write_category_configs(project)
     with _folder(project) as name:
@@ -80,7 +80,7 @@ def run_test_job(project: Project, wait_s: float) -> str:
 
 
 def _wait(job_id: str, wait_s: float) -> slurm.QueueJob | None:
-    """Wait for the end of a job; what it is doing if it has not ended, None if it has. It is cancelled then."""
+    """Wait for the end of a job; return None if it ended, else cancel it and return its state."""
     deadline = time.monotonic() + wait_s
     try:
         while (job := slurm.my_jobs().get(job_id)) is not None and job.alive:
@@ -110,10 +110,10 @@ def _outcome(folder: Path, job_id: str, unfinished: slurm.QueueJob | None) -> st
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """Read the result; a shared file system may show it only after a while."""
+    """Read the result, which a shared file system may show with a delay."""
     deadline = time.monotonic() + _SHARED_S
     while not file.is_file():
-        # the error file is written by SLURM itself: with it here, the result will not come
+        # SLURM itself writes the error file: if it is here, no result will come
         if time.monotonic() > deadline or any(other.stat().st_size for other in file.parent.glob("*.error")):
             return None
         time.sleep(0.5)
@@ -143,13 +143,13 @@ def _sbatch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[s
 
 
 def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
-    # among the runs: nodes see it
+    # in the folder of runs, which nodes see
     project.runs_dir.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=project.runs_dir, prefix="doctor-", ignore_cleanup_errors=True)
 
 
 def look_around() -> dict[str, Any]:
-    """What a job sees on its node: the project, its database, its cores."""
+    """Report what a job sees on its node: the project, its database, its cores."""
     found: dict[str, Any] = {"host": socket.gethostname(), "cores": cores(), "problem": "", "fix": ""}
     try:
         connect(find_project()).client.close()

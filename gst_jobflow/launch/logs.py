@@ -1,4 +1,4 @@
-"""What a job printed: the text files of its launch directories, newest first."""
+"""Read what a job printed: the text files of its launch directories, newest first."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Log:
 
 
 def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
-    """The attempts of a firework, oldest first.
+    """Return the attempts of a firework, oldest first.
 
     Raises
     ------
     InputError
-        There is no firework of this id, or it has not begun.
+        The firework does not exist or has not started.
     """
     firework = database["fireworks"].find_one({"fw_id": fw_id}, {"state": 1})
     if firework is None:
@@ -41,12 +41,12 @@ def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
 
 
 def logs(directory: Path, n_lines: int, n_files: int = 3) -> list[Log]:
-    """The last lines of the newest files of a launch directory, the newest last.
+    """Return the last lines of the newest files of a launch directory, the newest last.
 
     Raises
     ------
     DataError
-        The directory is gone, or is of another machine.
+        The directory is gone or on another machine.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is not here", "look on the machine that ran it, or at its file system")
@@ -56,7 +56,7 @@ def logs(directory: Path, n_lines: int, n_files: int = 3) -> list[Log]:
 
 
 def tail(file: Path, n_lines: int) -> list[str]:
-    """The last lines of a file, which may be large."""
+    """Return the last lines of a file, which may be large."""
     with file.open("rb") as stream:
         end = start = stream.seek(0, 2)
         text = b""

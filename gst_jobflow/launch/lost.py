@@ -216,7 +216,8 @@ def _half_reserved(results: Results) -> list[Lost]:
         old = (now() - as_time(firework["updated_on"])).total_seconds() > RESERVING_GRACE_S
         holder = {"launch_id": {"$in": firework["launches"]}, "state": {"$in": ["RESERVED", "RUNNING"]}}
         if old and database["launches"].find_one(holder, {"_id": 1}) is None:
-            found.append(Lost(firework["fw_id"], Cut.HALF_RESERVED, Cut.HALF_RESERVED.value[1], "not_started"))
+            reason = Cut.HALF_RESERVED.value[1]
+            found.append(Lost(firework["fw_id"], Cut.HALF_RESERVED, reason, failure_class="not_started"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Progress of a workflow for people: a line when a job starts or ends, and what the running ones are at."""
+"""Report the progress of a workflow: a line when a job starts or ends, and the state of running jobs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _EVERY_S = 15.0
 
 
 class Progress:
-    """Watches fireworks and tells what happens on stderr.
+    """Watch fireworks and report on stderr.
 
     Parameters
     ----------
     database
         The project's database.
     fw_ids
-        The fireworks to watch; those that running jobs add to their workflows are watched, too.
+        The fireworks to watch, together with those that running jobs add to their workflows.
     detail
-        What a running job is at.
+        Function that describes the state of a running job.
     """
 
     def __init__(self, database: Database, fw_ids: list[int], detail: Detail) -> None:
@@ -40,7 +40,7 @@ class Progress:
         self._on_terminal = sys.stderr.isatty()
 
     def tick(self) -> None:
-        """Look once, and print what is new."""
+        """Look once and print what is new."""
         self.fw_ids = sorted({*self.fw_ids, *(fw_id for fw_id in self._nodes() if fw_id > self._newest)})
         where = {"fw_id": {"$in": self.fw_ids}}
         fireworks = list(self.database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
@@ -54,7 +54,7 @@ class Progress:
         self._show_running(running, done, len(fireworks))
 
     def _nodes(self) -> list[int]:
-        """All fireworks of the workflows that are watched."""
+        """Return all fireworks of the watched workflows."""
         workflows = self.database["workflows"].find({"nodes": {"$in": self.fw_ids}}, {"nodes": 1})
         return [fw_id for workflow in workflows for fw_id in workflow["nodes"]]
 
@@ -100,11 +100,11 @@ def _seconds(attempt: dict[str, Any]) -> float | None:
 
 
 def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, int]]:
-    """Name, seconds over attempts that ended, and number of attempts of each firework, by first start."""
+    """Return name, seconds in ended attempts, and number of attempts of each firework, by first start."""
     rows: dict[int, tuple[str, float, int]] = {}
     for attempt in database["attempts"].find({"fw_id": {"$in": fw_ids}}).sort("started_at", 1):
         name, seconds, number = rows.get(attempt["fw_id"], (attempt["job_name"], 0.0, 0))
-        # nobody knows when a lost attempt ended: it was found later
+        # the end of a lost attempt is unknown: it was detected later
         took = 0.0 if attempt["state"] == "lost" else _seconds(attempt) or 0.0
         rows[attempt["fw_id"]] = (name, seconds + took, number + 1)
     return list(rows.values())

@@ -1,7 +1,7 @@
-"""The supervised queue launcher: keeps SLURM's queue filled with what is ready, and stays alive when things go wrong.
+"""Keep SLURM's queue filled with ready fireworks, and survive trouble that passes.
 
-Each SLURM job is reserved for one firework (FireWorks' reservation mode), so there are never more jobs than work, a job
-gets the resources of its own firework, and a job that is cancelled while it waits is noticed.
+Each SLURM job is reserved for one firework (FireWorks' reservation mode). So there are never more jobs than work, a job
+gets the resources of its own firework, and a job cancelled while it waits is noticed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ OTHER = "other"
 _LONGEST_BACKOFF_S = 600.0
 _SUMMARY_S = 60.0
 _LOG_KEPT_BYTES = 10_000_000
-# a parent that has just ended makes its children READY in a second write
+# FireWorks makes the children of an ended firework READY in a second write
 _QUIET_ROUNDS = 2
 _SLOWER, _SLOWER_AFTER = 3, 10
 
 
 class QueueLauncher:
-    """Submits what is ready, until nothing is left; use `run`.
+    """Submit ready fireworks until none is left; use `run`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class QueueLauncher:
     forever
         Wait for new work instead of ending.
     tell
-        Gets a line for people whenever something happens.
+        Called with a line of text whenever something happens.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class QueueLauncher:
         self.failures = 0
 
     def run(self, stop: Event) -> None:
-        """Launch until nothing is left or `stop` is set; SLURM jobs that wait or run then go on.
+        """Launch until nothing is left or `stop` is set; SLURM jobs in the queue continue.
 
         Raises
         ------
         InputError
-            Another launcher of the project runs, or its queue configs are broken.
+            Another launcher of the project runs, or its queue configs are invalid.
         """
         with _only_one(self.project), _log_to(self.log_file):
             queue_base(self.project)
@@ -111,7 +111,7 @@ class QueueLauncher:
         self._close()
 
     def _round_or_wait(self, stop: Event, trouble: _Backoff) -> float | None:
-        """Do a round; return how long to wait for the next, s, or None where nothing is left to do."""
+        """Do a round; return the wait until the next, s, or None if nothing is left."""
         try:
             finished = self._round(stop)
         except Exception as err:
@@ -125,7 +125,7 @@ class QueueLauncher:
         if trouble.count:
             self._tell("all answers again")
             trouble.reset()
-        # a queue moves slowly: where nothing happens, look less often
+        # a queue moves slowly, so look less often while nothing happens
         slower = _SLOWER if self._unchanged > _SLOWER_AFTER else 1
         return None if finished else slower * self.project.settings.launch.poll_s
 
@@ -142,7 +142,7 @@ class QueueLauncher:
         self._unchanged = self._unchanged + 1 if before == self._active and not ready else 0
         room = self.max_queued - _in_queue(pad)
         while room > 0 and ready and not stop.is_set():
-            # one of each category in turn, so that many labels do not keep a fit waiting
+            # one of each category in turn, so that many labels do not delay a fit
             for category in list(ready):
                 if room > 0 and not stop.is_set() and self._submit_one(pad, category):
                     room -= 1
@@ -154,23 +154,23 @@ class QueueLauncher:
         return self._is_finished(pad)
 
     def _is_finished(self, pad: LaunchPad) -> bool:
-        """Whether nothing is ready, reserved or running, in two rounds one after the other."""
+        """Whether nothing is ready, reserved or running in two consecutive rounds."""
         active = pad.fireworks.find_one({"state": {"$in": ["READY", "RESERVED", "RUNNING"]}}, {"_id": 1})
         self._quiet = 0 if active else self._quiet + 1
         if self.forever or self._quiet < _QUIET_ROUNDS:
             return False
-        # what failed last may be of a kind that passes
+        # the last failure may be of a class that runs again
         return not self._recover()
 
     def _recover(self) -> bool:
-        """Put back what was lost; return whether anything runs again."""
+        """Recover lost fireworks; return whether any runs again."""
         found = recover(self.project)
         for item in found:
             self._tell(str(item))
         return any(item.again for item in found)
 
     def _submit_one(self, pad: LaunchPad, category: str) -> bool:
-        """Submit a job for the next firework of a category; False if there is none, or sbatch has to be left alone."""
+        """Submit a job for the next firework of a category; False if none is ready or sbatch needs a pause."""
         from fireworks.queue.queue_launcher import launch_rocket_to_queue
 
         backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
@@ -179,7 +179,7 @@ class QueueLauncher:
         worker, adapter = _worker_and_adapter(self.project, category)
         ReportingAdapter.last_refusal = None
         with warnings.catch_warnings():
-            # FireWorks' own: how it changes folders, and keys of the adapter that only it reads
+            # FireWorks' own: working folder, and adapter keys that only FireWorks reads
             warnings.simplefilter("ignore")
             job_id = launch_rocket_to_queue(
                 pad,
@@ -196,7 +196,7 @@ class QueueLauncher:
             return True
         if job_id is None:
             return False
-        # FireWorks swallows what went wrong: the database is asked, what is left is the submission
+        # FireWorks hides the error: check the database first, else the submission failed
         pad.fireworks.find_one({}, {"_id": 1})
         why = str(ReportingAdapter.last_refusal or "see the log")
         wait_s = backoff.next_s()
@@ -213,7 +213,7 @@ class QueueLauncher:
             self._active[firework["fw_id"]] = (firework["name"], "RESERVED")
 
     def _tell_news(self, pad: LaunchPad) -> None:
-        """Tell what began and ended since the last round, and now and then how much there is."""
+        """Report what started and ended since the last round, and the totals now and then."""
         fields = {"fw_id": 1, "name": 1, "state": 1}
         found = pad.fireworks.find({"state": {"$in": ["RESERVED", "RUNNING"]}}, fields)
         active = {firework["fw_id"]: (firework["name"], firework["state"]) for firework in found}
@@ -247,7 +247,7 @@ class QueueLauncher:
 
     def _pad(self) -> LaunchPad:
         if self._pad_in_use is None:
-            # a server of ours that was started anew may have another port
+            # a restarted server may have another port
             self._pad_in_use = launchpad(self.project)
         return self._pad_in_use
 
@@ -262,14 +262,14 @@ _log = logging.getLogger("gst_jobflow.queue")
 
 
 class _Backoff:
-    """Waits that double from a first to a longest one."""
+    """Waits that double from the first to the longest."""
 
     def __init__(self, first_s: float, longest_s: float) -> None:
         self.first_s, self.longest_s = first_s, longest_s
         self.count, self.until = 0, 0.0
 
     def next_s(self) -> float:
-        """Count a failure, and return how long to wait now, s."""
+        """Count a failure and return the wait, s."""
         wait_s = min(self.longest_s, self.first_s * 2.0 ** min(self.count, 20))
         self.count += 1
         self.until = time.monotonic() + wait_s
@@ -285,7 +285,7 @@ class _Backoff:
 
 
 def _ready(pad: LaunchPad) -> dict[str, int]:
-    """How many fireworks of each category are ready."""
+    """Return the number of ready fireworks by category."""
     groups = pad.fireworks.aggregate(
         [{"$match": {"state": "READY"}}, {"$group": {"_id": "$spec._category", "n": {"$sum": 1}}}]
     )
@@ -297,7 +297,7 @@ def _ready(pad: LaunchPad) -> dict[str, int]:
 
 
 def _in_queue(pad: LaunchPad) -> int:
-    """How many jobs wait or run in the queue, by what was reserved."""
+    """Return the number of reserved and running fireworks with a SLURM job."""
     began = {"state": "RUNNING", "state_history.reservation_id": {"$exists": True}}
     return pad.launches.count_documents({"$or": [{"state": "RESERVED"}, began]})
 
@@ -317,11 +317,11 @@ def _attempt(pad: LaunchPad, fw_id: int) -> dict[str, Any]:
 
 
 def _trouble(err: Exception) -> str | None:
-    """What is wrong, where it is something that passes: the database is away, the disk is full; else None."""
+    """Return a trouble that passes (database away, disk full), else None."""
     if isinstance(err, DatabaseError):
         return f"the database does not answer ({err.message})"
     if type(err).__module__.split(".")[0] in ("pymongo", "bson"):
-        # the driver's own text may hold the URI
+        # the driver's message may hold the URI
         return f"the database does not answer ({type(err).__name__})"
     return f"the file system refuses ({err.strerror}: {err.filename})" if isinstance(err, OSError) else None
 
@@ -333,7 +333,7 @@ def _only_one(project: Project) -> Iterator[None]:
     Raises
     ------
     InputError
-        Another launcher holds it.
+        Another launcher holds the lock.
     """
     project.private_dir.mkdir(mode=0o700, exist_ok=True)
     with (project.private_dir / "queue.lock").open("a+") as file:
@@ -354,19 +354,19 @@ def _only_one(project: Project) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """Write our lines and FireWorks' errors of submission to a private log file, which is cut when it grows long."""
+    """Log our lines and FireWorks' submission errors to a private file of limited length."""
     from logging.handlers import RotatingFileHandler
 
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handler = RotatingFileHandler(file, maxBytes=_LOG_KEPT_BYTES, backupCount=1, encoding="utf-8")
     file.chmod(0o600)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
-    # FireWorks' own logger writes tracebacks of failed submissions
+    # FireWorks logs the traceback of a failed submission
     loggers = (_log, logging.getLogger("queue.launcher"))
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        # FireWorks adds a handler to stdout; ours need no other
+        # FireWorks would add a handler to stdout
         logger.propagate = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""FireWorks' queue adapter, with what sbatch said when it refused: FireWorks itself only logs that."""
+"""Submit through FireWorks' queue adapter and keep sbatch's refusal, which FireWorks only logs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 ADAPTER_NAME = "{{gst_jobflow.launch.queue_adapter.ReportingAdapter}}"
 _WAIT_S = 120.0
-# the URI holds a password, and SLURM keeps the environment of a job; jobs read it from the project's private file
+# the URI holds a password, and SLURM stores a job's environment; jobs read the project's private file instead
 _NOT_FOR_JOBS = "GST_MONGO__URI"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A submission that did not succeed."""
+    """A failed submission."""
 
     returncode: int | None
     message: str
@@ -29,9 +29,9 @@ class Refusal:
 
 
 class ReportingAdapter(CommonAdapter):
-    """Submits as FireWorks does, and remembers why a submission was refused.
+    """Submit as FireWorks does, and remember the reason of a refusal.
 
-    FireWorks works on a copy of the adapter that it is given, so the memory is of the class.
+    FireWorks copies its adapter, so the class holds the memory.
     """
 
     _fw_name = ADAPTER_NAME
@@ -55,7 +55,7 @@ class ReportingAdapter(CommonAdapter):
                 errors="replace",
                 timeout=_WAIT_S,
                 check=False,
-                # a Ctrl-C must not reach it between SLURM's yes and ours
+                # Ctrl-C must not interrupt it between SLURM's answer and our record
                 start_new_session=True,
             )
         except OSError as err:

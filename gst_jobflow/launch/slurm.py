@@ -1,4 +1,4 @@
-"""What SLURM says about jobs: those that wait or run, and how others ended. It is asked, never guessed."""
+"""Ask SLURM about jobs: which wait or run, and how others ended."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _WORDS = {
     "PREEMPTED": "it was preempted",
     "TIMEOUT": "it passed its time limit",
 }
-# the folder last: it may hold any character
+# the folder comes last, since it may hold any character
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%N", "%Z")
 _WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
 class QueueJob:
-    """A job as SLURM sees it; times are UTC, and expected ones where they lie ahead."""
+    """A job as SLURM sees it; times are UTC, and future ones are SLURM's estimates."""
 
     id: str
     state: str
@@ -53,40 +53,40 @@ class QueueJob:
 
     @property
     def alive(self) -> bool:
-        """Whether it waits, runs or is about to."""
+        """Whether it waits, starts or runs."""
         return self.state not in ENDED
 
     @property
     def waits(self) -> bool:
-        """Whether nothing of it runs now."""
+        """Whether no part of it runs yet."""
         return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
     @property
     def failure_class(self) -> str:
-        """The class of failure of a run that ended with the job."""
+        """The failure class of a run that ended with the job."""
         return ENDED.get(self.state, "killed")
 
     @property
     def end_in_words(self) -> str:
-        """How it ended, for people."""
+        """The end of the job in words."""
         where = f" ({self.nodes})" if self.nodes and self.state in ("NODE_FAIL", "OUT_OF_MEMORY") else ""
         return f"{_WORDS.get(self.state, f'it ended ({self.state.lower()})')}{where}"
 
 
 def available() -> bool:
-    """Whether SLURM's commands are here."""
+    """Whether SLURM's commands are on PATH."""
     return shutil.which("squeue") is not None and shutil.which("sbatch") is not None
 
 
 def my_jobs() -> dict[str, QueueJob]:
-    """Jobs of this user by id: waiting, running, and those that ended a few minutes ago.
+    """Return jobs of this user by id: waiting, running, and recently ended ones.
 
     Raises
     ------
     MissingProgramError
-        There is no `squeue` here.
+        `squeue` is missing.
     RunError
-        SLURM does not answer: nothing is known about any job.
+        SLURM does not answer, so nothing is known about any job.
     """
     command = ["squeue", "-h", "-a", "-t", "all", "-u", str(os.getuid()), "-o", "|".join(_FIELDS)]
     jobs = (_of_line(line) for line in _ask(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
@@ -94,13 +94,13 @@ def my_jobs() -> dict[str, QueueJob]:
 
 
 def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
-    """How jobs ended that SLURM's queue has forgotten, from its accounting; empty where there is none."""
+    """Return from the accounting how jobs ended that the queue has forgotten; empty without accounting."""
     if not ids or shutil.which("sacct") is None:
         return {}
     command = ["sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,NodeList"]
     try:
         lines = _ask(command).splitlines()
-    except RunError:  # many clusters, and our test SLURM, keep no accounts
+    except RunError:  # many clusters keep no accounting
         return {}
     found = {}
     for line in lines:
@@ -148,7 +148,7 @@ def _ask(command: list[str]) -> str:
             errors="replace",
             timeout=_WAIT_S,
             check=False,
-            # Ctrl-C is for us, and what SLURM was told stays told
+            # Ctrl-C must not interrupt SLURM's command
             start_new_session=True,
         )
     except OSError as err:

@@ -1,4 +1,4 @@
-"""What runs, waits and failed, and why."""
+"""Report what runs, waits and failed, and why."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gst_jobflow.launch.slurm import QueueJob
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-_WAY_OUT = "mend the cause, then: gst recover --failed"
+_WAY_OUT = "remove the cause, then: gst recover --failed"
 
 
 def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False) -> dict[str, Any]:
-    """Counts of firework states, the failures with reasons, and what runs and waits in a queue now.
+    """Return the counts of firework states, failures with reasons, and running and queued jobs.
 
     Parameters
     ----------
     database
         The project's database.
     fw_ids
-        Which fireworks; None: all.
+        The fireworks; None: all.
     ask_slurm
-        Ask SLURM when jobs begin and end; without an answer these fields stay empty.
+        Ask SLURM for start and end times; without an answer they stay empty.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
 def _jobs() -> dict[str, QueueJob]:
     try:
         return slurm.my_jobs() if slurm.available() else {}
-    except GstError:  # it is not needed to say the rest
+    except GstError:  # the rest does not need it
         return {}
 
 
@@ -80,7 +80,7 @@ def _running(database: Database, firework: dict[str, Any], jobs: dict[str, Queue
         "firework_id": firework["fw_id"],
         "name": firework["name"],
         **{key: attempt.get(key) for key in keys},
-        # at the latest: the job's time limit
+        # the job's time limit, so at the latest
         "expected_end": job.ends if job else None,
     }
 

@@ -1,4 +1,4 @@
-"""From a jobflow Flow to a FireWorks workflow on the project's launchpad."""
+"""Turn jobflow flows into FireWorks workflows on the project's launchpad."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ MAX_FIREWORKS = 500
 
 
 def jobs_of(flow: Flow | Job) -> list[Job]:
-    """All jobs of a flow, those that others need before these."""
+    """Return all jobs of a flow, each after the jobs that it needs."""
     if not hasattr(flow, "iterflow"):
         return [flow]
     with warnings.catch_warnings():
-        # jobs that do not depend on each other need no order
+        # independent jobs need no order
         warnings.filterwarnings("ignore", message="Some jobs are not connected")
         return [job for job, _ in flow.iterflow()]
 
 
 def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
-    """Convert a flow; no store, and so no password, goes into the specs.
+    """Convert a flow; specs hold no store, so no password.
 
     Raises
     ------
     InputError
-        The flow has more than `MAX_FIREWORKS` jobs: they have to be packed.
+        The flow has more than `MAX_FIREWORKS` jobs and must be packed.
     """
     from jobflow.managers.fireworks import flow_to_workflow
 
     with warnings.catch_warnings():
-        # labelling jobs do not depend on each other, and need no order
+        # labelling jobs are independent and need no order
         warnings.filterwarnings("ignore", message="Some jobs are not connected")
         workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
     if len(workflow.fws) > MAX_FIREWORKS:
@@ -53,7 +53,7 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
 
 
 def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
-    """Put a flow on the launchpad; the FireWorks id of each job, by job uuid."""
+    """Put a flow on the launchpad; return the FireWorks id of each job by uuid."""
     workflow = to_workflow(flow, project, metadata)
     uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}
     new_ids = launchpad(project).add_wf(workflow)

@@ -127,9 +127,8 @@ def _cycle_sentence(data: CycleData) -> str:
         else f"is {cycle.state}: {done} of {len(cycle.operations)} steps of"
     )
     fractions = [each.crystalline_fraction for each in cycle.operations if each.crystalline_fraction is not None]
-    after = (
-        f"; crystal-like fraction after each: {' → '.join(f'{each:.2f}' for each in fractions)}" if fractions else ""
-    )
+    listed = " → ".join(f"{each:.2f}" for each in fractions)
+    after = f"; crystal-like fraction (as defined with the cycle) after each: {listed}" if listed else ""
     return f"A {cycle.device} cell of {cycle.n_atoms:,} atoms ({formula(cycle.formula)}) {how} {kinds}{after}."
 
 
@@ -152,9 +151,11 @@ def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:
 
 def _cycle_tiles(data: CycleData) -> list[tuple[str, str, str]]:
     tiles = []
-    hottest = [each.max_temperature_K for each in data.cycle.operations if each.max_temperature_K is not None]
-    if hottest:
-        tiles.append((f"{max(hottest):,.0f}", "K", "highest temperature"))
+    for key, what in (("max_equilibrated_K", "highest temperature"), ("max_temperature_K", "highest instant")):
+        hottest = [value for each in data.cycle.operations if (value := getattr(each, key)) is not None]
+        if hottest:
+            tiles.append((f"{max(hottest):,.0f}", "K", what))
+            break
     worst = worst_pulse(data)
     if worst is not None:
         tiles.append((f"{worst:.2g}", "%", "pulse energy, logged − asked"))

@@ -1,4 +1,4 @@
-"""Where the one database of a project is, and who we are there; nothing here asks a server."""
+"""Address and account of a project's database; nothing here contacts a server."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Connection:
 
     @property
     def client_options(self) -> dict[str, Any]:
-        """Keywords that every client of this database gets, FireWorks' and jobflow's too.
+        """Return the keywords of every client of this database, including FireWorks' and jobflow's.
 
         Keywords win over the URI, so what a URI says of TLS or of writes is left out here.
         """
@@ -79,12 +79,12 @@ class Connection:
 
 
 def credentials_file(project: Project) -> Path:
-    """Passwords of the project's own mongod: `{"admin": {username, password}, "app": {username, password}}`."""
+    """Return the file with the passwords of the project's own mongod: `{"admin": {username, password}, "app": …}`."""
     return project.private_dir / "credentials.json"
 
 
 def uri_file(project: Project) -> Path:
-    """URI of an external MongoDB as `gst init` keeps it, out of `gst.yaml`, which people share."""
+    """Return the file with the URI of an external MongoDB; it stays out of `gst.yaml`, which people share."""
     return project.private_dir / "mongo_uri"
 
 
@@ -103,7 +103,7 @@ def external_uri(project: Project) -> str | None:
 
 
 def state_file(project: Project) -> Path:
-    """State of the project's own mongod: port, pid, start."""
+    """Return the file with the state of the project's own mongod: port, pid, start."""
     return project.private_dir / "mongod" / "state.json"
 
 
@@ -141,7 +141,7 @@ def read_credentials(project: Project) -> dict[str, dict[str, str]]:
 
 
 def connection(project: Project) -> Connection:
-    """Return where the database of `project` is, without asking it anything.
+    """Return the address of the project's database without contacting the server.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def connection(project: Project) -> Connection:
 
 
 def _tls_options(project: Project) -> dict[str, Any]:
-    """Options of TLS from the settings; paths are relative to the project."""
+    """Return the TLS options of the settings; paths are relative to the project."""
     mongo = project.settings.mongo
     options: dict[str, Any] = {} if mongo.tls is None else {"tls": mongo.tls}
     for setting, option in (("tls_ca_file", "tlsCAFile"), ("tls_certificate_file", "tlsCertificateKeyFile")):
@@ -173,7 +173,7 @@ def _tls_options(project: Project) -> dict[str, Any]:
 
 
 def _uri_options(uri: str) -> set[str]:
-    """Names of the options in a URI, in small letters."""
+    """Return the names of the options in a URI, in lower case."""
     return {option.partition("=")[0].lower() for option in uri.partition("?")[2].replace(";", "&").split("&")}
 
 
@@ -198,5 +198,5 @@ def redacted_uri(uri: str) -> str:
 
 
 def hosts_of(uri: str) -> str:
-    """Hosts and ports of a URI."""
+    """Return hosts and ports of a URI."""
     return redacted_uri(uri).rpartition("@")[2].rpartition("://")[2].partition("/")[0].partition("?")[0]

@@ -28,7 +28,7 @@ def structure_document(
     tags: list[str] | None = None,
     artifacts: ArtifactStore | None = None,
 ) -> Structure:
-    """Make the document of a structure; a large one needs `artifacts` to keep its coordinates in.
+    """Build the document of a structure; a large one stores its coordinates in `artifacts`.
 
     `group` is what a split of train and test must not part; None: its first parent or, without one, itself.
     """
@@ -57,7 +57,7 @@ def structure_document(
 
 
 def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:
-    """The atoms of a structure document; `info` carries its id and config_type."""
+    """Return the atoms of a structure document; `info` carries its id and config_type."""
     from ase import Atoms
 
     if structure.atoms_artifact is not None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, ArtifactRef, Dataset, Document
-from gst_jobflow.store.connect import JOB_STORE_COLLECTION
+from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.schema.migrate import load_schema
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
@@ -69,7 +69,7 @@ class Finding:
     fix: str
 
     def as_dict(self) -> dict[str, str]:
-        """The finding as programs read it."""
+        """Return the finding as programs read it."""
         return asdict(self)
 
 
@@ -88,8 +88,6 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
     DatabaseError
         The database cannot be reached.
     """
-    from gst_jobflow.store.connect import connect
-
     database = connect(project, any_version=True)
     artifacts = ArtifactStore(project.artifacts_dir)
     try:
@@ -179,7 +177,7 @@ def check_references(database: Database) -> Iterator[Finding]:
 
 
 def _index_that_covers(name: str, field: str) -> list[tuple[str, int]] | None:
-    """Keys of an index that begins with this field, if that is one id (an index over lists covers nothing)."""
+    """Return the keys of an index that begins with this field, if the field holds one id (not a list)."""
     model = DOCUMENTS[name]
     if field not in model.model_fields or model.model_fields[field].annotation not in (str, str | None):
         return None
@@ -189,7 +187,7 @@ def _index_that_covers(name: str, field: str) -> list[tuple[str, int]] | None:
 def _dangling_by_index(
     database: Database, name: str, field: str, target: str, index: list[tuple[str, int]]
 ) -> Iterator[Finding]:
-    """Go along two indexes side by side, both in order of the ids: no document is read."""
+    """Compare two indexes in the order of their ids, without reading a document."""
     from pymongo.errors import OperationFailure
 
     known = (found["_id"] for found in database[target].find({}, {"_id": 1}).sort("_id", 1).hint([("_id", 1)]))
@@ -221,7 +219,7 @@ def _distinct(ordered: Iterable[str]) -> Iterator[str]:
 
 
 def _left_out(wanted: Iterable[str], there: Iterator[str]) -> Iterator[str]:
-    """What of `wanted` is not in `there`; both in order (MongoDB's of text is that of its bytes, as Python's)."""
+    """Yield items of `wanted` that are not in `there`; both are sorted (by bytes in MongoDB and Python)."""
     current = next(there, None)
     for id in wanted:
         while current is not None and (not isinstance(current, str) or current < id):
@@ -231,7 +229,7 @@ def _left_out(wanted: Iterable[str], there: Iterator[str]) -> Iterator[str]:
 
 
 def ids_at(value: Any, path: list[str]) -> Iterator[str]:
-    """Every id at a path; lists on the way are gone through."""
+    """Yield every id at a path, through lists on the way."""
     if isinstance(value, list):
         for item in value:
             yield from ids_at(item, path)
@@ -243,7 +241,7 @@ def ids_at(value: Any, path: list[str]) -> Iterator[str]:
 
 
 def _dangling(database: Database, name: str, links: list[tuple[str, str, str, str]]) -> Iterator[Finding]:
-    """Findings of those `(id, field, target collection, target id)` whose target is not there."""
+    """Yield a finding for each `(id, field, target collection, target id)` whose target is missing."""
     wanted: dict[str, set[str]] = {}
     for _, _, target, id in links:
         wanted.setdefault(target, set()).add(id)
@@ -268,7 +266,7 @@ def _missing(database: Database, name: str, ids: Iterable[str]) -> list[str]:
 
 
 def check_members(database: Database, artifacts: ArtifactStore) -> Iterator[Finding]:
-    """Stream the member files of datasets: every label is there, and there are as many as the dataset says."""
+    """Check that the labels in the member files of datasets exist, and as many as the dataset says."""
     for dataset in database[Dataset.collection].find({}, {"members": 1, "n_members": 1}):
         digest = next((ref["sha256"] for ref in references_to_files(dataset.get("members"))), None)
         if digest is None or artifacts.size_of(digest) is None:
@@ -293,7 +291,7 @@ def check_members(database: Database, artifacts: ArtifactStore) -> Iterator[Find
 
 
 def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = False) -> Iterator[Finding]:
-    """Find files that documents name and that are missing or, by size or with `deep` by hash, corrupt."""
+    """Find missing and corrupt files of documents; only `deep` hashes their content."""
     sound: set[str] = set()
     for name, document, ref in all_files(database):
         digest, what = ref["sha256"], ""
@@ -312,7 +310,7 @@ def check_files(database: Database, artifacts: ArtifactStore, *, deep: bool = Fa
 
 
 def check_stored(artifacts: ArtifactStore) -> Iterator[Finding]:
-    """Hash every stored file, whoever names it."""
+    """Hash every stored file, whether a document names it or not."""
     for file in artifacts.stored():
         if not artifacts.is_sound(file.digest):
             what = "is corrupt: its content does not have this SHA-256"
@@ -324,7 +322,7 @@ def _file_fix(digest: str) -> str:
 
 
 def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every file that documents name, as often as they do: (collection, id of the document, the reference)."""
+    """Yield (collection, document id, reference) for every file that a document names."""
     from bson import decode
     from bson.codec_options import CodecOptions
     from bson.raw_bson import RawBSONDocument
@@ -345,7 +343,7 @@ def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 @cache
 def file_fields(model: type[Document]) -> tuple[str, ...]:
-    """Fields of a document model that can hold an `ArtifactRef`, at whatever depth; free-form ones count, too."""
+    """Return the fields of a document model that can hold an `ArtifactRef` at any depth, including free-form fields."""
     return tuple(name for name, field in model.model_fields.items() if _can_hold_file(field.annotation))
 
 
@@ -358,7 +356,7 @@ def _can_hold_file(annotation: Any) -> bool:
 
 
 def references_to_files(value: Any) -> Iterator[dict[str, Any]]:
-    """Every stored `ArtifactRef` within a value of a document."""
+    """Yield every stored `ArtifactRef` within a value of a document."""
     if isinstance(value, dict):
         if value.keys() == ArtifactRef.model_fields.keys():
             try:
@@ -375,7 +373,7 @@ def references_to_files(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def check_attempts(database: Database) -> Iterator[Finding]:
-    """Find attempts that say running, but whose process on this host is gone."""
+    """Find running attempts whose process on this host has died."""
     for attempt in database["attempts"].find({"state": "running", "host": socket.gethostname()}):
         if not is_alive(attempt["pid"], attempt["process_started"]):
             what = f"says running, but its process {attempt['pid']} is gone"
@@ -383,7 +381,7 @@ def check_attempts(database: Database) -> Iterator[Finding]:
 
 
 def check_documents(database: Database) -> Iterator[Finding]:
-    """Hold every document against the server's schema and against its model."""
+    """Validate every document against the server's schema and against its model."""
     for name, model in DOCUMENTS.items():
         against = {"$nor": [load_schema(name)["validator"]]}
         for found in database[name].find(against, {"_id": 1}):

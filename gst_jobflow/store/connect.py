@@ -26,7 +26,7 @@ JOB_STORE_COLLECTION = "outputs"
 
 
 def connect(project: Project, *, any_version: bool = False) -> Database:
-    """Return the project's database after it has answered to our name.
+    """Connect to the project's database and check its version.
 
     Times come back with their zone (UTC).
 
@@ -60,7 +60,7 @@ class CachedConnection:
     """When the server was last asked for its version, s of `time.monotonic`."""
 
     def serves(self, project: Project) -> bool:
-        """Whether the server of this project answered to this process just now."""
+        """Whether the server of this project answered this process just now."""
         just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
         return just_now and self.pid == os.getpid() and self.project is project
 
@@ -72,7 +72,7 @@ _cached: list[CachedConnection] = []
 
 
 def cached_connection(project: Project) -> CachedConnection:
-    """Return the database of `connect` and the job store, through clients that this process keeps open.
+    """Return database and job store through clients that stay open in this process.
 
     For jobs that one process runs one after another: to connect costs more than all that a short one asks. The server
     is asked whether it answers and has our version, and it is read anew where it is and who we are there, unless that
@@ -99,7 +99,7 @@ def cached_connection(project: Project) -> CachedConnection:
 
 
 def _ask(database: Database, any_version: bool = False) -> None:
-    """Make sure that we can work with this database; close its client if not."""
+    """Check that this program can work with the database; close its client if not."""
     from pymongo.errors import PyMongoError
 
     try:
@@ -115,7 +115,7 @@ def _ask(database: Database, any_version: bool = False) -> None:
 
 
 def open_database(where: Connection) -> Database:
-    """Connect to `where` and make sure that it answers and knows us.
+    """Connect to `where` and check that it answers and accepts our account.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def launchpad(project: Project) -> LaunchPad:
 
 
 def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:
-    """Whether a launchpad is in the project's database, as far as names of hosts tell; nobody is asked."""
+    """Compare the addresses of a launchpad and the project's database, without contacting a server."""
     try:
         where = connection(project)
     except DatabaseError:

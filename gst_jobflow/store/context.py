@@ -7,6 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base import deadline
+from gst_jobflow.base.settings import find_project
+from gst_jobflow.documents import Attempt
+from gst_jobflow.store.results import Results
+
 if TYPE_CHECKING:
     from jobflow import Job
 
@@ -16,28 +21,23 @@ if TYPE_CHECKING:
 
 
 def job_results() -> Results:
-    """Results for a job: what it writes goes to a manifest in its launch directory (the current one) first."""
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.store.results import Results
-
+    """Open the results for a job, which first writes to a manifest in the current directory."""
     return Results.open(find_project(), spool_dir=Path.cwd())
 
 
 def job_uuid() -> str:
-    """The uuid of the running jobflow job; empty outside of one."""
+    """Return the uuid of the running jobflow job; empty outside a job."""
     from jobflow import CURRENT_JOB
 
     return getattr(CURRENT_JOB.job, "uuid", "") or ""
 
 
 def work_directory(results: Results, name: str) -> Path:
-    """Folder `name-…` of the running job: an earlier attempt's, so that its work goes on, else a new one.
+    """Return the folder `name-…` of the running job: that of an earlier attempt, whose work continues, or a new one.
 
     Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
     not seen. A link in this launch directory shows where the work is.
     """
-    from gst_jobflow.documents import Attempt
-
     uuid = job_uuid()
     # named after the job: `rlaunch singleshot` runs job after job in one folder
     name = f"{name}-{uuid[:8]}" if uuid else name
@@ -55,7 +55,7 @@ def work_directory(results: Results, name: str) -> Path:
 
 
 def continuation(again: Job, output: Any = None) -> Any:
-    """Return the response of a job that stopped in time: `again`, the same job, takes its place and goes on.
+    """Return the response of a job that stopped before its walltime: `again`, the same job, continues its work.
 
     It becomes a firework of its own in the same check-in (FireWorks' detour): whoever runs fireworks runs it, children
     wait for it, and nobody has to put anything back. uuid, name and what it asks of a queue stay, so it finds the
@@ -80,14 +80,12 @@ def continuation(again: Job, output: Any = None) -> Any:
 
 
 def is_continuation() -> bool:
-    """Whether the running job goes on with what one before it began."""
+    """Whether the running job continues an earlier one."""
     from jobflow import CURRENT_JOB
 
     return getattr(CURRENT_JOB.job, "index", 1) > 1
 
 
 def job_deadline(settings: Settings) -> Deadline | None:
-    """When the running job has to end: by its SLURM job, else by the setting ``launch.walltime``."""
-    from gst_jobflow.base import deadline
-
+    """Return when the running job must end: with its SLURM job, or after ``launch.walltime``."""
     return deadline.job_deadline(time.time(), settings.launch.walltime)

@@ -16,7 +16,7 @@ MOST_VALUES = 50
 def by_index(
     stored: Collection, model: type[Document], where: dict[str, Any], path: str
 ) -> list[dict[str, Any]] | None:
-    """Count documents by the values of a field; None where no index gives the answer by counting alone.
+    """Count documents by the values of a field from an index alone; None if no index allows that.
 
     The server groups what an index holds entry by entry, each made into a small document first. To step from value to
     value and count between them costs it half as much.
@@ -52,7 +52,7 @@ def _counted(where: dict[str, Any], value: Any) -> list[dict[str, Any]]:
 
 
 def _equalities(where: dict[str, Any]) -> dict[str, Any] | None:
-    """The filter as field and value; None where it holds anything else."""
+    """Return the filter as field and value; None if it holds other conditions."""
     # "$and" holds a list
     if not all(isinstance(conditions, dict) and set(conditions) == {"$eq"} for conditions in where.values()):
         return None
@@ -60,7 +60,7 @@ def _equalities(where: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _has_index(model: type[Document], fixed: set[str], path: str) -> bool:
-    """Whether an index begins with the fixed fields, in whatever order, and goes on with `path`; lists have none."""
+    """Whether an index begins with the fixed fields, in any order, followed by `path`; list fields do not count."""
     fields = [model.model_fields.get(name) for name in (*fixed - {"_id"}, path)]
     if any(field is None or "list" in str(field.annotation) for field in fields):
         return False

@@ -14,7 +14,7 @@ _UNAUTHORIZED = 13
 
 
 def denied(err: Exception) -> DatabaseError | None:
-    """The one line for what the account has no right to; None for any other error of the driver."""
+    """Return the error of a missing right; None for any other error of the driver."""
     if getattr(err, "code", None) != _UNAUTHORIZED:
         return None
     return DatabaseError(
@@ -25,7 +25,7 @@ def denied(err: Exception) -> DatabaseError | None:
 
 @contextmanager
 def denials() -> Iterator[None]:
-    """Turn MongoDB's refusals of a right into the one line."""
+    """Turn MongoDB's refusals of a right into one line."""
     from pymongo.errors import OperationFailure
 
     try:
@@ -39,7 +39,7 @@ def denials() -> Iterator[None]:
 
 
 def explain(err: Exception, where: Connection) -> DatabaseError:
-    """Turn an error of pymongo into one line with a way out, without the driver's text: it may hold secrets."""
+    """Turn an error of pymongo into one line with a remedy, without the driver's text, which may hold secrets."""
     from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
 
     if isinstance(err, OperationFailure):

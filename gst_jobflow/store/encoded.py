@@ -30,11 +30,11 @@ class EncodedStructure:
         return cls(structure.id, structure.group, structure.tags, _encode(structure.to_mongo()))
 
     def to_mongo(self) -> RawBSONDocument:
-        """The document as pymongo takes it."""
+        """Return the document as pymongo takes it."""
         return _raw(self.data)
 
     def decode(self) -> Structure:
-        """The structure."""
+        """Decode the structure."""
         from bson import decode
 
         return Structure.model_validate(decode(self.data))
@@ -67,11 +67,11 @@ class EncodedLabel:
         )
 
     def to_mongo(self) -> RawBSONDocument:
-        """The document as pymongo takes it."""
+        """Return the document as pymongo takes it."""
         return _raw(self.data)
 
     def decode(self) -> Label:
-        """The label."""
+        """Decode the label."""
         from bson import decode
 
         return Label.model_validate(decode(self.data))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
-from gst_jobflow.store.results import apply, insert_each
+from gst_jobflow.store.results import apply, insert_each, put_labels
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -50,7 +50,7 @@ def ingest(
     directories: Iterable[Path],
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> Ingested:
-    """Put the manifests below `directories` into the database; doing it again changes nothing.
+    """Ingest the manifests below `directories`; repeating it changes nothing.
 
     What cannot be put in (refused, contradictory, damaged) is reported with file and line, and the rest goes in.
     Consecutive inserts into one collection go in together; updates keep their place, and one whose document stands in a
@@ -88,7 +88,7 @@ def ingest(
 
 
 def manifests_below(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Every manifest below `directories`, once, with its size in bytes, in order of path; and what cannot be read."""
+    """Return all manifests below `directories` with their sizes in bytes, sorted by path, and what cannot be read."""
     found: dict[Path, int] = {}
     problems: dict[str, None] = {}
 
@@ -123,7 +123,7 @@ class _Ingest:
     early: list[tuple[Path, int, manifest.Update]] = field(default_factory=list)
 
     def take(self, file: Path) -> None:
-        """Put one manifest in."""
+        """Ingest one manifest."""
         self.found["manifests"] += 1
         for batch in _batches(manifest.lines(file)):
             self._put(file, batch)
@@ -134,7 +134,7 @@ class _Ingest:
                 self.progress(IngestProgress(file, *state))
 
     def _put(self, file: Path, batch: list[manifest.Line]) -> None:
-        """Put consecutive lines in that `_batches` found to belong together."""
+        """Ingest lines that `_batches` grouped."""
         first = batch[0].entry
         if first is None:
             self.found["problems"].append(batch[0].problem)
@@ -151,8 +151,6 @@ class _Ingest:
             self._apply(file, batch)
 
     def _put_labels(self, file: Path, batch: list[manifest.Line]) -> None:
-        from gst_jobflow.store.results import put_labels
-
         entries = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
         labels = [document for document in entries if isinstance(document, Label)]
         if len({label.id for label in labels}) < len(labels):
@@ -169,7 +167,7 @@ class _Ingest:
         self._report(file, {batch[place].number: error for place, error in refused.items()})
 
     def _apply(self, file: Path, batch: list[manifest.Line]) -> None:
-        """Put entries in one by one."""
+        """Ingest entries one by one."""
         refused: dict[int, Any] = {}
         for line in batch:
             assert line.entry is not None  # `_put` sees to it
@@ -185,7 +183,7 @@ class _Ingest:
         self._report(file, refused)
 
     def finish(self) -> None:
-        """Do the updates whose documents came later; those whose documents did not come are problems."""
+        """Apply updates whose documents came later; an update whose document is still missing is a problem."""
         for file, number, entry in self.early:
             try:
                 self.found["new"] += apply(self.database, entry)
@@ -197,7 +195,7 @@ class _Ingest:
 
 
 def _batches(lines: Iterable[manifest.Line]) -> Iterator[list[manifest.Line]]:
-    """Cut lines into runs of inserts into one collection; updates and damaged lines come alone."""
+    """Group consecutive inserts into one collection; updates and damaged lines stay alone."""
     batch: list[manifest.Line] = []
     kind, n_bytes = "", 0
     for line in lines:

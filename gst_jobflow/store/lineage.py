@@ -145,7 +145,7 @@ def locate(database: Database, text: str, collection: str | None = None) -> tupl
 
 
 def _nothing(database: Database, text: str, collections: Sequence[str]) -> InputError:
-    """The error of a text that is no id and no name; it names the nearest name."""
+    """Return the error of an unknown id or name; it suggests the nearest name."""
     known = {
         name for collection in collections if collection in NAMED for name in database[collection].distinct("name")
     }
@@ -159,7 +159,7 @@ def _nothing(database: Database, text: str, collections: Sequence[str]) -> Input
 
 
 def beginning(text: str) -> dict[str, Any]:
-    """The filter of ids that begin with `text`: a range of the index, no pattern."""
+    """Return the filter of ids that begin with `text`, as a range of the index."""
     # the last of all characters sorts behind whatever an id goes on with
     return {"_id": {"$gte": text, "$lt": text + "\U0010ffff"}}
 
@@ -170,7 +170,7 @@ def _ids(database: Database, collection: str, where: dict[str, Any]) -> list[str
 
 
 def lineage(results: Results, text: str, collection: str | None = None) -> Lineage:
-    """Where a document came from and what was made from it; see `locate` for `text`.
+    """Trace where a document came from and what was made from it; see `locate` for `text`.
 
     Raises
     ------
@@ -257,7 +257,7 @@ def _attempts(database: Database, name: str, document: dict[str, Any]) -> list[d
 
 
 def _file_references(value: Any) -> Iterator[ArtifactRef]:
-    """All files that a document names, wherever in it."""
+    """Yield all files that a document names."""
     if isinstance(value, dict):
         if set(value) == set(ArtifactRef.model_fields):
             yield ArtifactRef.model_validate(value)
@@ -279,7 +279,7 @@ def _file_state(artifacts: ArtifactStore, ref: ArtifactRef) -> dict[str, Any]:
 
 
 def _cost(database: Database, name: str, document: dict[str, Any]) -> dict[str, float]:
-    """What the computation took; of a cycle, all its trajectories together."""
+    """Return the cost of the computation; for a cycle, of all its trajectories together."""
     if name == "labels":
         return {"wall_s": document["wall_s"]}
     if name == "cycles":

@@ -33,7 +33,7 @@ class Insert:
         self.document = document
 
     def to_json(self) -> str:
-        """The line in the manifest."""
+        """Return the line in the manifest."""
         body = self.document.model_dump_json(by_alias=True)
         return f'{{"insert":"{self.document.collection}","document":{body}}}'
 
@@ -51,7 +51,7 @@ class Update:
         self.collection, self.id, self.values, self.unless = collection, id, values, unless or {}
 
     def to_json(self) -> str:
-        """The line in the manifest."""
+        """Return the line in the manifest."""
         entry = {"update": self.collection, "id": self.id, "set": self.values, "unless": self.unless}
         return json.dumps(entry, allow_nan=False)
 
@@ -92,7 +92,7 @@ def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> 
 
 
 def sync(directory: Path) -> None:
-    """Bring the manifest of `directory` to disk, and the name of a new one."""
+    """Flush the manifest of `directory` to disk, including the name of a new one."""
     file = directory / MANIFEST_NAME
     atomic.sync(file)
     if file in _names_to_sync:
@@ -101,7 +101,7 @@ def sync(directory: Path) -> None:
 
 
 def lines(file: Path) -> Iterator[Line]:
-    """Read a manifest line by line; a damaged one says so, and those after it are read."""
+    """Read a manifest line by line; a damaged line is reported and reading continues."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
@@ -129,7 +129,7 @@ def read(file: Path) -> Iterator[Insert | Update]:
 
 
 def _parse(line: bytes) -> Insert | Update:
-    """The entry of a line; raises ValueError, KeyError or TypeError where it is none."""
+    """Parse a line; raises ValueError, KeyError or TypeError if it is not an entry."""
     for name, model in DOCUMENTS.items():
         head = b'{"insert":"%s","document":' % name.encode()
         if line.startswith(head) and line.endswith(b"}\n"):

@@ -17,7 +17,7 @@ MOST_VALUES = 100
 def by_values(
     stored: Collection, model: type[Document], where: dict[str, Any], sort: list[tuple[str, int]]
 ) -> dict[str, Any]:
-    """The same filter with the few values that begin so in place of each beginning.
+    """Replace each condition on a prefix by the few values that begin with it.
 
     A beginning is a range of an index, and within a range nothing is in the order of the index's next field: the first
     page of a million documents would be sorted out of all that match. Of single values it is read off the index. Those
@@ -49,7 +49,7 @@ def by_values(
 
 
 def _prefix_of(conditions: Any) -> str | None:
-    """The beginning that is asked for; None where there is none, or where values are asked for as well."""
+    """Return the requested prefix; None if there is none, or if values are requested too."""
     if not isinstance(conditions, dict) or "$regex" not in conditions or "$in" in conditions:
         return None
     # what stands behind ^ is plain text, each sign of a pattern escaped
@@ -57,7 +57,7 @@ def _prefix_of(conditions: Any) -> str | None:
 
 
 def _values(stored: Collection, index: list[tuple[str, int]], prefix: str, of_lists: bool) -> list[str] | None:
-    """All values of the index's first field that begin so, None for more than `MOST_VALUES`."""
+    """Return all values of the index's first field with this prefix; None for more than `MOST_VALUES`."""
     field = index[0][0]
     values: list[str] = []
     bounds = {"$gte": prefix, "$lt": prefix + "\U0010ffff"}

@@ -23,9 +23,11 @@ from gst_jobflow.documents import (
     Structure,
     unpack,
 )
+from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
+from gst_jobflow.structures.composition import parse_formula, reduced_formula
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -104,18 +106,18 @@ class Query:
     limit: int
 
     def count(self, database: Database, at_most: int = 0) -> int:
-        """How many documents match; with `at_most` the count ends there, for a million take their time."""
+        """Count matching documents, at most `at_most`, since counting a million is slow."""
         limit: dict[str, Any] = {"limit": at_most} if at_most else {}
         return database[self.model.collection].count_documents(self.where, **limit)
 
     def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Cursor[dict[str, Any]]:
-        """The documents as they are stored, in order."""
+        """Return the documents as they are stored, in order."""
         stored = database[self.model.collection]
         where = by_values(stored, self.model, self.where, self.sort)
         return stored.find(where, fields).sort(self.sort).limit(self.limit)
 
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
-        """The documents as programs read them (`id`; packed arrays left out)."""
+        """Yield the documents as programs read them (`id`; without packed arrays)."""
         packed = {name: 0 for name, field in self.model.model_fields.items() if "bytes" in str(field.annotation)}
         for document in self.cursor(database, packed or None):
             yield public(document)
@@ -174,7 +176,7 @@ def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
 
 
 def _prefix(model: type[Document], field: str, text: str) -> str:
-    """An anchored pattern of plain text: every sign that means something in a pattern is escaped."""
+    """Return an anchored pattern for plain text; all special characters are escaped."""
     if not _is_text(_leaf(model, field)):
         raise InputError(f"{field} is not text", "~ finds texts that begin so; compare others with = != > >= < <=")
     if not text or "\0" in text:
@@ -183,7 +185,7 @@ def _prefix(model: type[Document], field: str, text: str) -> str:
 
 
 def field_path(model: type[Document], name: str) -> str:
-    """The stored path of a field.
+    """Return the stored path of a field.
 
     Raises
     ------
@@ -200,7 +202,7 @@ def field_path(model: type[Document], name: str) -> str:
 
 
 def _leaf(model: type[Document], path: str) -> Any:
-    """The type at a path, lists as what they hold; `Any` below free-form fields."""
+    """Return the type at a path, for a list that of its items; `Any` below free-form fields."""
     annotation: Any = model
     for part in path.split("."):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -221,7 +223,7 @@ def _leaf(model: type[Document], path: str) -> Any:
 
 
 def _held(annotation: Any) -> Any:
-    """The type without None, and of a list what it holds."""
+    """Return the type without None; for a list that of its items."""
     options = [annotation]
     if get_origin(annotation) in (Union, types.UnionType):
         options = [option for option in get_args(annotation) if option is not type(None)]
@@ -231,7 +233,7 @@ def _held(annotation: Any) -> Any:
 
 
 def _may_be_list(model: type[Document], path: str) -> bool:
-    """Whether a list can be met on the way to a value; a path that enters a part of a document counts as one."""
+    """Whether the path may pass a list; a path into a part of a document counts as one."""
     field = model.model_fields.get(path)
     return field is None or "list" in str(field.annotation)
 
@@ -241,7 +243,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _value(model: type[Document], field: str, text: str) -> Any:
-    """A value of the field's type; below free-form fields a number, true, false, null or text, as it looks."""
+    """Convert text to the field's type; below free-form fields to a number, true, false, null or text, as it looks."""
     annotation = _leaf(model, field)
     if _is_text(annotation):
         return text
@@ -261,7 +263,7 @@ def _value(model: type[Document], field: str, text: str) -> Any:
 
 
 def _number(text: str) -> int | float | None:
-    """The finite number that the text is, in what the server can hold; else None."""
+    """Return the finite number in the text, if the server can hold it; else None."""
     for kind in (int, float):
         try:
             number = kind(text)
@@ -275,8 +277,6 @@ def _number(text: str) -> int | float | None:
 
 
 def _formula(text: str) -> str:
-    from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
     return reduced_formula(parse_formula(text))
 
 
@@ -320,18 +320,20 @@ def summarise(
     pipeline += [{"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
     if query.limit:
         pipeline.append({"$limit": query.limit})
+    return _groups(database, query, path, chosen, pipeline)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        stored = database[model.collection]
-        counts = None if chosen or query.limit else by_index(stored, model, query.where, path)
-        for found in stored.aggregate(pipeline) if counts is None else counts:
-            measured = {
-                name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
-                for place, name in enumerate(chosen)
-            }
-            yield {"group": found["_id"], "count": found["count"], **measured}
 
-    return rows()
+def _groups(
+    database: Database, query: Query, path: str, chosen: list[str], pipeline: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    stored = database[query.model.collection]
+    counts = None if chosen or query.limit else by_index(stored, query.model, query.where, path)
+    for found in stored.aggregate(pipeline) if counts is None else counts:
+        measured = {
+            name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
+            for place, name in enumerate(chosen)
+        }
+        yield {"group": found["_id"], "count": found["count"], **measured}
 
 
 @overload
@@ -391,8 +393,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
     InputError
         At once: documents of this collection hold no atoms.
     """
-    from gst_jobflow.store.atoms import atoms_of
-
     if query.model is Structure:
         return (atoms_of(structure, results.artifacts) for structure in _models(results.database, query))
     if query.model is Label:
@@ -402,8 +402,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
     from ase.calculators.singlepoint import SinglePointCalculator
-
-    from gst_jobflow.store.atoms import atoms_of
 
     converged = {"$and": [query.where, {"state": "converged"}]}
     labels = _models(results.database, Query(query.model, converged, query.sort, query.limit))
@@ -420,7 +418,7 @@ def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
 
 
 def pick(document: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path (or a short name) of a public document; None where there is none."""
+    """Return the value at a dotted path (or short name) of a public document; None if there is none."""
     if path == "_id":
         path = "id"
     elif path not in document:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gst_jobflow.base.disk import is_full
-from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
+from gst_jobflow.base.errors import DatabaseError, DataError, InputError, NoDocumentError, nearest
 from gst_jobflow.documents import DOCUMENTS, Attempt, Document, Label, Structure
 from gst_jobflow.store import manifest
+from gst_jobflow.store.connect import connect
 from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -51,8 +52,6 @@ class Results:
     @classmethod
     def open(cls, project: Project, spool_dir: Path | None = None) -> Results:
         """Open the results of a project; with `spool_dir`, an unreachable database is tolerated for writing."""
-        from gst_jobflow.store.connect import connect
-
         try:
             database = connect(project)
         except DatabaseError as err:
@@ -80,7 +79,7 @@ class Results:
 
         Where it need not be `durable`, nobody waits for a disk: it is in the files of this machine and in the memory of
         the server, which survives the end of this process, and on the server's disk with the next write that is
-        durable, or after a tenth of a second. A server keeps the order of writes: none survives it that came later.
+        durable, or after a tenth of a second. A surviving write implies that all earlier ones survived.
         """
         return self._write(manifest.Insert(document), durable)
 
@@ -103,14 +102,14 @@ class Results:
         if self._database is None:
             return False
         try:
-            # what is in no file may not be in a server's memory only
+            # without a manifest entry the write must be journaled
             return apply(_from_memory(self._database) if spooled and not durable else self._database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
 
     def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        """Write an entry to disk where that is wanted; False where it is full and the database has to do alone."""
+        """Spool an entry if results are spooled; return False if the disk is full and only the database has it."""
         if self.spool_dir is None:
             return False
         try:
@@ -123,7 +122,7 @@ class Results:
         return True
 
     def _spool_only(self, err: Exception, spooled: bool = True) -> None:
-        """Go on without the database; raises DatabaseError where nothing is spooled."""
+        """Continue without the database; raises DatabaseError if nothing is spooled."""
         if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
         manifest.sync(self.spool_dir)
@@ -228,14 +227,14 @@ class Results:
 
 
 def _from_memory(database: Database) -> Database:
-    """The database that acknowledges a write before it is on a disk."""
+    """Return the database with writes that are acknowledged from memory."""
     from pymongo import WriteConcern
 
     return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def apply(database: Database, entry: manifest.Insert | manifest.Update) -> bool:
-    """Put a manifest entry into the database; True if that changed something.
+    """Apply a manifest entry to the database; return whether it changed something.
 
     Raises
     ------
@@ -265,7 +264,7 @@ def _update(database: Database, entry: manifest.Update) -> bool:
         if entry.collection == "cycles":
             collection.update_one({"_id": entry.id}, _CYCLE_STATE)
     except WriteError as err:
-        raise _refused(entry.collection, entry.id, err) from err
+        raise refused_by_server(entry.collection, entry.id, err) from err
     if result.matched_count == 0 and collection.find_one({"_id": entry.id}, {"_id": 1}) is None:
         raise NoDocumentError(f"no document '{entry.id}' in {entry.collection} to update", "ingest what made it first")
     return result.modified_count > 0
@@ -311,7 +310,7 @@ def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document
 
 @denials()
 def _insert_batch(database: Database, documents: Sequence[Document | EncodedStructure]) -> int:
-    """Insert documents of one collection; how many were new.
+    """Insert documents of one collection; return how many were new.
 
     Raises
     ------
@@ -348,13 +347,13 @@ def insert_each(
             # twice in this batch, or another process was first
             known.add(documents[place].id)
         else:
-            refused[place] = _refused(collection.name, documents[place].id, error)
+            refused[place] = refused_by_server(collection.name, documents[place].id, error)
     _add_tags(collection, [document for document in documents if document.id in known])
     return inserted, refused
 
 
 def _insert(collection: Collection, documents: list[Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Insert documents as pymongo takes them; how many went in, and an error with its `index` for each other."""
+    """Insert documents; return how many were inserted, and an error with its `index` for each other one."""
     from pymongo.errors import BulkWriteError, WriteError
 
     if not documents:
@@ -474,17 +473,17 @@ def _replace_labels(
 
 
 def _duplicates(errors: list[dict[str, Any]], labels: Sequence[Label | EncodedLabel], places: list[int]) -> list[int]:
-    """Places of the writes that met their own id; raises DatabaseError for any other reason."""
+    """Return the places of writes whose id existed; raises DatabaseError for any other failure."""
     found = []
     for error in errors:
         place = places[error["index"]]
         if error["code"] != _DUPLICATE_KEY:
-            raise _refused(Label.collection, labels[place].id, error)
+            raise refused_by_server(Label.collection, labels[place].id, error)
         found.append(place)
     return found
 
 
-def _refused(collection: str, id: str, error: Any) -> DatabaseError:
+def refused_by_server(collection: str, id: str, error: Any) -> DatabaseError:
     details = error.details if hasattr(error, "details") else error
     info = (details or {}).get("errInfo", {}).get("details", {})
     rules = info.get("schemaRulesNotSatisfied", [])
@@ -493,21 +492,19 @@ def _refused(collection: str, id: str, error: Any) -> DatabaseError:
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
-    """A stored document as programs read it: `id` instead of `_id`, packed arrays left out."""
+    """Return a stored document as programs read it: `id` instead of `_id`, without packed arrays."""
     fields = {key: value for key, value in document.items() if key != "_id" and not isinstance(value, bytes)}
     return {"id": document["_id"], **fields}
 
 
 def collection_of(name: str) -> type[Document]:
-    """The document model of a collection's name.
+    """Return the document model of a collection.
 
     Raises
     ------
     InputError
         There is no such collection.
     """
-    from gst_jobflow.base.errors import InputError, nearest
-
     if name not in DOCUMENTS:
         raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))
     return DOCUMENTS[name]

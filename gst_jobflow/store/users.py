@@ -70,12 +70,12 @@ class User:
 
 
 def uri_path(project: Project, name: str) -> Path:
-    """Where the URI of an account is kept, mode 0600."""
+    """Return the file with the URI of an account, mode 0600."""
     return project.private_dir / "users" / f"{name}.uri"
 
 
 def add_user(project: Project, name: str, role: str, file: Path | None = None) -> Path:
-    """Make an account with a random password; the file with its URI.
+    """Create an account with a random password; return the file with its URI.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
         raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
     target = file or uri_path(project, name)
     if target.exists():
-        raise InputError(f"{target} is there already", "name another with --file, or: gst db users passwd NAME")
+        raise InputError(f"{target} exists already", "name another with --file, or: gst db users passwd NAME")
     password = secrets.token_urlsafe(32)
     with _administration(project) as database:
         _make_roles(database)
@@ -116,7 +116,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
 
 
 def list_users(project: Project) -> list[User]:
-    """The accounts that were made here, by name.
+    """List the accounts of the database by name.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def list_users(project: Project) -> list[User]:
 
 
 def set_password(project: Project, name: str, file: Path | None = None) -> Path:
-    """Give an account a new random password; the old one is refused from now on. The file with its URI.
+    """Replace the password of an account by a random one at once; return the file with its URI.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def remove_user(project: Project, name: str) -> None:
 
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
-    """The project's database, opened by whom may manage its users; refusals become one line."""
+    """Open the project's database with the account that manages users; a refusal becomes one line."""
     from pymongo.errors import OperationFailure
 
     where = connection(project)
@@ -194,7 +194,7 @@ def _explained(err: Any, database: str) -> DatabaseError:
             "ask who runs the server for the role userAdmin on this database, or to make the account",
         )
     if err.code == _EXISTS:
-        return DatabaseError("an account of this name is there already", "gst db users list; gst db users passwd NAME")
+        return DatabaseError("an account of this name exists already", "gst db users list; gst db users passwd NAME")
     if err.code == _UNKNOWN_COMMAND:
         return DatabaseError("this MongoDB service does not let clients make users", "make them on its own pages")
     return DatabaseError(f"MongoDB refused: error {err.code} ({err.details.get('codeName', '')})", "see its log")
@@ -231,7 +231,7 @@ def _roles(database: Database, role: str) -> list[dict[str, str]]:
 
 
 def _role_of(user: dict[str, Any]) -> str:
-    """What the server says, not what was once written beside it."""
+    """Return the role by the rights that the server lists."""
     held = {role["role"] for role in user["roles"]}
     for role in ("worker", "reader"):
         if held == {_role_name(role)}:
@@ -240,7 +240,7 @@ def _role_of(user: dict[str, Any]) -> str:
 
 
 def _uri(project: Project, name: str, password: str) -> str:
-    """The URI of an account: our server and options, its name."""
+    """Build the URI of an account from our server and options."""
     where = connection(project)
     who = f"{quote_plus(name)}:{quote_plus(password)}@"
     end = f"{where.database}?authSource={where.database}"

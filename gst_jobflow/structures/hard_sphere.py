@@ -58,7 +58,8 @@ class HardSphereSpec(StrictModel):
     min_distances_A
         Smallest distance in Å by pair of elements, ``{"Ge-Te": 2.5}``.
     min_distance_A
-        Smallest distance in Å of all other pairs.
+        Smallest distance in Å of all other pairs; a range (low, high) to draw from for each structure. Pairs are pushed
+        apart only as far as this, so the closest contact of a structure is about what was drawn.
     cell_shape
         Drawn anew for every structure: ``orthorhombic`` varies the ratios of the edges, ``triclinic`` also the angles.
     rounding
@@ -73,7 +74,7 @@ class HardSphereSpec(StrictModel):
     volume_per_atom_A3: Positive | Range | None = None
     fixed_cell_A: Vector | tuple[Vector, Vector, Vector] | None = None
     min_distances_A: dict[str, float] = Field(default_factory=dict)
-    min_distance_A: Positive = 2.5
+    min_distance_A: Positive | Range = 2.5
     cell_shape: Literal["cubic", "orthorhombic", "triclinic"] = "triclinic"
     rounding: Rounding = "exact"
     seed: int = Field(default=0, ge=0)
@@ -102,9 +103,10 @@ class HardSphereSpec(StrictModel):
             raise ValueError(f"give exactly one of {', '.join(sizes)} (given: {', '.join(given) or 'none'})")
         if self.fixed_cell_A is not None and abs(np.linalg.det(_matrix(self.fixed_cell_A))) < 1e-6:
             raise ValueError("fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å")
-        for size in (self.density_g_cm3, self.volume_per_atom_A3):
-            if isinstance(size, tuple) and size[0] > size[1]:
-                raise ValueError(f"{given[0]} is a range from low to high, not {size}")
+        for name in (*given, "min_distance_A"):
+            size = getattr(self, name)
+            if name != "fixed_cell_A" and isinstance(size, tuple) and size[0] > size[1]:
+                raise ValueError(f"{name} is a range from low to high, not {size}")
         return self
 
 
@@ -134,7 +136,7 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
 
     counts = atom_counts(spec.formula, spec.n_atoms, spec.rounding)
     species = [element for element, count in counts.items() for _ in range(count)]
-    allowed = PairDistances(species, spec.min_distances_A, spec.min_distance_A)
+    allowed = PairDistances(species, spec.min_distances_A, _drawn_distance_A(spec, index))
     random = np.random.default_rng([spec.seed, index])
     best, best_ratio = Atoms(), -1.0
     for _ in range(_ATTEMPTS):
@@ -148,6 +150,13 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
         if ratio > best_ratio:
             best, best_ratio = atoms, ratio
     raise _cannot_be_packed(spec, best, allowed, best_ratio)
+
+
+def _drawn_distance_A(spec: HardSphereSpec, index: int) -> float:
+    """Smallest distance of one structure in Å; a stream of its own, so cell and positions do not depend on it."""
+    if not isinstance(spec.min_distance_A, tuple):
+        return spec.min_distance_A
+    return float(np.random.default_rng([spec.seed, index, 1]).uniform(*spec.min_distance_A))
 
 
 def _random_atoms(

@@ -223,7 +223,7 @@ def test_wrong_files(project: Project, study: Results, tmp_path: Path) -> None:
         verify(tmp_path / "later.tar")
     with pytest.raises(InputError, match="no file"):
         restore(project, tmp_path / "none.tar")
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         backup(project, tmp_path / "text.tar")
     with pytest.raises(InputError, match="is missing"):
         backup(project, tmp_path / "no" / "b.tar")

@@ -19,7 +19,7 @@ from gst_jobflow.archive.bundle import plan_bundle, write_bundle
 from gst_jobflow.archive.bundle_format import Citation
 from gst_jobflow.archive.read_bundle import import_bundle
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
-from gst_jobflow.documents import DOCUMENTS, Label, Structure
+from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Label, Structure
 from gst_jobflow.store import Results
 from gst_jobflow.store.check import check
 from tests.documents.test_documents import label
@@ -128,7 +128,7 @@ def test_a_target_is_replaced_only_when_it_is_a_bundle_and_force_is_given(study:
     target = tmp_path / "b"
     write_bundle(study, "all", None, target)
     before = tree(target)
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         write_bundle(study, "all", None, target)
     assert tree(target) == before
     write_bundle(study, "all", None, target, force=True, citation=SAID)
@@ -344,11 +344,11 @@ def test_documents_of_an_older_version_are_brought_to_this_one(study: Results, t
         old.append(json.dumps(values).encode() + b"\n")
     manifest = json.loads(read_member(tar, "manifest.json"))
     changed_tar(tar, {name: gzip.compress(b"".join(old))})
-    assert manifest["schema_version"] == 2
+    assert manifest["schema_version"] == SCHEMA_VERSION
     empty(study)
     import_bundle(study, tar)
     after = content(study)
-    assert {doc["schema_version"] for doc in after["structures"].values()} == {2}
+    assert {doc["schema_version"] for doc in after["structures"].values()} == {SCHEMA_VERSION}
     assert {id: doc["group"] for id, doc in after["structures"].items()} == {
         id: doc["parents"][0] if doc["parents"] else id for id, doc in before["structures"].items()
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import lzma
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,6 +44,20 @@ def restored(project: Project, tmp_path: Path):
     results.database.client.close()
 
 
+def documents(bundle: Path) -> dict[str, list[dict[str, Any]]]:
+    """Documents of a bundle by file, without their schema version."""
+    found = {}
+    with tarfile.open(bundle) as tar:
+        for member in tar:
+            if member.name.endswith(".jsonl.gz"):
+                lines = gzip.decompress(tar.extractfile(member).read()).splitlines()  # type: ignore[union-attr]
+                found[Path(member.name).name] = [
+                    {key: value for key, value in json.loads(line).items() if key != "schema_version"} for line in lines
+                ]
+    assert found
+    return found
+
+
 def test_its_bundle_goes_in_and_comes_out_with_the_same_documents(project: Project, tmp_path: Path) -> None:
     results = Results.open(project)
     report = import_bundle(results, DATA / "bundle.tar.gz")
@@ -48,7 +65,9 @@ def test_its_bundle_goes_in_and_comes_out_with_the_same_documents(project: Proje
     assert new == {"structures": 4, "labels": 3, "datasets": 1, "studies": 1, "attempts": 4}
     assert (report.files, report.problems, list(check(project, deep=True))) == ({"new": 1, "known": 0}, [], [])
     again = write_bundle(results, "all", None, tmp_path / "again.tar.gz")
-    assert again.collections == verify_bundle(Bundle(DATA / "bundle.tar.gz")).collections, "byte for byte"
+    verify_bundle(Bundle(DATA / "bundle.tar.gz"))
+    assert set(again.collections) == set(new)
+    assert documents(tmp_path / "again.tar.gz") == documents(DATA / "bundle.tar.gz")
     assert import_bundle(results, DATA / "bundle.tar.gz").changed == 0
 
 

@@ -29,7 +29,7 @@ def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
     done = gst(*command, "export", "study", "synthetic", "-o", tar, "--title", "T", "--authors", "Doe, J; Roe, R")
     assert done.returncode == 0 and "NO LICENCE IS STATED" in done.stderr
     again = gst(*command, "export", "study", "synthetic", "-o", tar, "--licence", "CC0-1.0")
-    assert again.returncode == 1 and "there already" in again.stderr and "--force" in again.stderr
+    assert again.returncode == 1 and "exists already" in again.stderr and "--force" in again.stderr
     done = gst(*command, "export", "study", "synthetic", "-o", tar, "--licence", "CC0-1.0", "--force")
     assert done.returncode == 0 and "LICENCE" not in done.stderr
     assert "nothing was changed" in gst(*command, "import", "bundle", tar).stdout

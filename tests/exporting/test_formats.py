@@ -133,7 +133,7 @@ def test_weights_of_the_dataset_are_those_of_the_rows(training: Results, tmp_pat
         ("d.pckl", {"form": "pckl.gzip"}, "ending .pckl.gzip"),
         ("d.xyz", {"split": "tset"}, "did you mean 'test'"),
         ("no/d.xyz", {}, "is missing"),
-        ("there.xyz", {}, "there already"),
+        ("there.xyz", {}, "exists already"),
         ("folder.xyz", {"force": True}, "a file is to be written"),
     ],
 )

@@ -35,7 +35,7 @@ def test_folder_and_readme(project: Project, tmp_path: Path) -> None:
     for said in (dataset.id, dataset.fingerprint, f"{potential.cutoff_A:g} Å", potential.id):
         assert said in text
     assert f"{potential.rmse['test'].force_meV_per_A:.4g}" in text
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="exists already"):
         export_potential(results, potential, tmp_path / "p")
     export_potential(results, potential, tmp_path / "p", force=True)
     results.artifacts.discard(potential.artifacts.yace.sha256)

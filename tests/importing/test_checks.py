@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
-from ase.units import Bohr, Hartree, Rydberg, fs
+from ase.units import Bohr, GPa, Hartree, Rydberg, fs
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
@@ -138,6 +138,33 @@ def test_strict_stops_before_anything_of_it_is_written(project, tmp_path):
     report = import_files([tmp_path / "run.extxyz"], results, strict)
     assert report.stopped and "Ry/bohr" in report.warnings[0].reason
     assert results.database["labels"].count_documents({}) == 0
+
+
+def stressed(unit: float, config_type: str) -> list[Atoms]:
+    images = []
+    for atoms in trajectory(EMT(), 600, 24):
+        atoms.info["config_type"] = config_type
+        hot = atoms.copy()
+        hot.calc = EMT()
+        atoms.calc.results["stress"] = hot.get_stress() / unit
+        images.append(atoms)
+    return images
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        (1.0, None),
+        (GPa, "stresses look like GPa or kbar"),
+        (GPa / 10, "stresses look like GPa or kbar"),
+        (Hartree / Bohr**3, "stresses look like Ry/bohr³ or hartree/bohr³"),
+    ],
+)
+def test_units_of_stresses_are_told_by_size(tmp_path, unit, words):
+    warnings = [flaw.reason for flaw in imported(stressed(unit, "aimd"), tmp_path).warnings]
+    assert [text.partition(":")[0] for text in warnings] == ([] if words is None else [words])
+    # a crystal at rest or a random structure may have any stress
+    assert not imported(stressed(unit, "crystal"), tmp_path).warnings
 
 
 @pytest.mark.mongo

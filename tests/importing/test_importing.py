@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Label, Structure, unpack
-from gst_jobflow.importing.checks import EnergyWatch
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.options import ImportOptions, config_type_map
 from gst_jobflow.importing.records import computed_of
 from gst_jobflow.importing.run import import_files
+from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from tests.documents.test_documents import label as a_label
@@ -476,3 +476,18 @@ def test_what_many_comments_say_is_read_once_and_not_shared_between_frames() -> 
     first, again = (read_comment('pbc="T T F" sites="1 2 3"') for _ in range(2))
     first["pbc"][0], first["sites"][0] = False, 7
     assert list(again["pbc"]) == [True, True, False] and list(again["sites"]) == [1, 2, 3]
+
+
+def test_another_programs_sqlite_file_is_refused_and_left_as_it_is(tmp_path):
+    import sqlite3
+
+    from gst_jobflow.importing.ase_db import read_ase_db
+
+    file = tmp_path / "other.db"
+    with sqlite3.connect(file) as other:
+        other.execute("create table runs(name text)")
+    other.close()
+    before = file.read_bytes()
+    (record,) = read_ase_db(file)
+    assert "not of ASE" in record.problem
+    assert file.read_bytes() == before

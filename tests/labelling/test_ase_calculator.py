@@ -155,3 +155,13 @@ def test_settings_that_contradict_are_refused():
         tblite_backend("GFN2-xTB")
     with pytest.raises(ValidationError, match="wall_limit_s"):
         tblite_backend(wall_limit=3)
+
+
+def test_tblite_refuses_a_cell_periodic_along_some_axes_only(gete):
+    slab = gete.copy()
+    slab.pbc = [True, True, False]
+    with pytest.raises(InputError, match="all directions or in none"):
+        tblite_backend().check(slab)
+    for pbc in (True, False):
+        slab.pbc = pbc
+        tblite_backend().check(slab)

@@ -20,7 +20,7 @@ from ase.calculators.emt import EMT
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.labelling import calculator_process, calculators
-from gst_jobflow.labelling.ase_calculator import AseBackend
+from gst_jobflow.labelling.ase_calculator import AseBackend, KnownCalculator
 from gst_jobflow.labelling.backend import checked
 from gst_jobflow.labelling.calculators import calculator_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -177,7 +177,7 @@ def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_missing_names_the_way_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = calculators.Known("no_such_module.calculators:thing", "no-such-distribution", "")
+    known = KnownCalculator("no_such_module.calculators:thing", "no-such-distribution", "")
     monkeypatch.setitem(calculators.KNOWN, "absent", known)
     with pytest.raises(MissingProgramError, match="pip install no-such-distribution"):
         calculator_backend("absent", {})

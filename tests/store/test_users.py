@@ -232,7 +232,7 @@ def test_accounts_come_and_go(project: Project, tmp_path: Path) -> None:
         pymongo.MongoClient(old)[project.settings.mongo.database]["labels"].find_one()
     pymongo.MongoClient(file.read_text().strip())[project.settings.mongo.database]["labels"].find_one()
     for call, words in (
-        (lambda: add_user(project, "mira", "reader"), "is there already"),
+        (lambda: add_user(project, "mira", "reader"), "exists already"),
         (lambda: add_user(project, "mira", "reader", tmp_path / "m.uri"), "account of this name"),
         (lambda: add_user(project, "ev/il", "reader"), "not a name"),
         (lambda: add_user(project, "x", "raeder"), "no role"),

@@ -119,3 +119,15 @@ def test_a_wrong_formula_or_pair_is_refused():
         HardSphereSpec(formula="GeTe", n_atoms=10, density_g_cm3=5, min_distances_A={"GeTe": 2})
     with pytest.raises(InputError, match="990 or 999"):
         generate(HardSphereSpec(formula="Ge2Sb2Te5", n_atoms=991, density_g_cm3=5.9))
+
+
+def test_each_structure_has_a_closest_contact_of_its_own_from_the_range():
+    spec = HardSphereSpec(formula="Ge2Sb2Te5", n_atoms=36, density_g_cm3=5.9, min_distance_A=(1.6, 2.4), seed=3)
+    closest = [min_distance(generate(spec, index)) for index in range(12)]
+    assert min(closest) < 1.8 and max(closest) > 2.2 and all(1.6 <= distance <= 2.45 for distance in closest)
+    # the same structure comes again, and one number still means what it did
+    assert min_distance(generate(spec, 5)) == closest[5]
+    fixed = spec.model_copy(update={"min_distance_A": 2.4})
+    assert 2.4 <= min_distance(generate(fixed)) <= 2.41
+    with pytest.raises(ValueError, match="min_distance_A is a range from low to high"):
+        HardSphereSpec(formula="GeTe", n_atoms=8, density_g_cm3=5.9, min_distance_A=(2.4, 1.6))

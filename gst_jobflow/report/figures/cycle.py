@@ -40,7 +40,7 @@ def cycle_overview(data: CycleData) -> bytes | None:
         _fraction(grid[2][column], start, run, colour)
         _title(grid[0][column], name, run, column, steps)
         start += max(run.duration_ps, float(time[-1]))
-    labels = ("potential energy\nabove start (eV/atom)", "temperature\n(K)", "crystal-like\nfraction")
+    labels = ("potential energy above\nstart (eV/mobile atom)", "temperature\n(K)", "crystal-like\nfraction")
     for row, label in zip(grid, labels, strict=True):
         row[0].set_ylabel(label)
     for axes in grid[2]:
@@ -60,7 +60,8 @@ def _own_time(times_ps: Sequence[float]) -> np.ndarray:
 
 def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
     values = run.thermo.get("potential_eV")
-    return None if values is None else (np.asarray(values) - zero_eV) / run.n_atoms
+    # atoms of a frozen barrier take up no energy
+    return None if values is None else (np.asarray(values) - zero_eV) / run.groups.get("mobile", run.n_atoms)
 
 
 def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:

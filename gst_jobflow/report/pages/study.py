@@ -391,6 +391,7 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
         "legend": _legend(snapshots),
         "methods": sorted(methods),
+        "profiles": _profiles(data),
         "kinds": [operation.kind for operation in data.cycle.operations],
         "formula": words.formula(data.cycle.formula),
     }
@@ -405,7 +406,10 @@ def _operations(data: CycleData) -> Table:
         "logged (eV)",
         "difference (%)",
         "T max (K)",
+        "instant",
         "T end (K)",
+        "instant",
+        "max γ",
         "crystal-like",
     ]
     rows = []
@@ -420,12 +424,21 @@ def _operations(data: CycleData) -> Table:
                 words.number(asked or None, 6),
                 words.number(added if asked else None, 6),
                 "–" if difference is None else f"{difference:+.4f}",
+                words.number(operation.max_equilibrated_K),
                 words.number(operation.max_temperature_K),
+                words.number(operation.end_equilibrated_K),
                 words.number(operation.final_temperature_K),
+                words.number(operation.max_gamma, 3),
                 "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
             ]
         )
     return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def _profiles(data: CycleData) -> list[str]:
+    """How each pulse is shared out, in words."""
+    named = zip(data.names, data.cycle.operations, strict=True)
+    return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
 def _legend(snapshots: Snapshots) -> list[tuple[str, str]]:

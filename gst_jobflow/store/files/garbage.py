@@ -64,27 +64,27 @@ def collect(
     force: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Collected:
-    """Collect garbage as the module says.
+    """Trash and delete files that nothing names, in the order that the module describes.
 
     Parameters
     ----------
     project, database, artifacts
         The project.
     older_than_s
-        Files put within this time stay: who put them may not have written the document yet.
+        Files put within this time stay: the document that names them may not be written yet.
     grace_s
         How long a file lies in the trash before it is deleted.
     dry_run
         Only count.
     force
-        Although nothing names any file: the folder may belong to another database.
+        Collect even if the database names none of the files; they may belong to another database.
     tell
         Gets a line for each step.
 
     Raises
     ------
     DataError
-        A manifest cannot be read, or nothing names any file; nothing was removed then.
+        A manifest cannot be read, or the database names none of the files. Nothing is removed then.
     """
     begun = time.time()
     limit = _limit(database, begun - older_than_s)
@@ -94,25 +94,19 @@ def collect(
         look(project, database, first)
         if not force:
             _refuse_strangers(database, artifacts, first)
-        for file in artifacts.stored():
-            if not _is_garbage(file, first, limit, done):
-                continue
-            if dry_run or artifacts.trash(file.digest, limit):
-                done.trashed, done.trashed_bytes = done.trashed + 1, done.trashed_bytes + file.size_bytes
-            else:
-                done.left += 1
+        _trash_garbage(artifacts, first, limit, done)
     with References() as second:
         tell("looking once more")
         look(project, database, second)
         _empty_trash(artifacts, second, begun - grace_s, done)
-    # whatever the age limit: content of an upload that goes on has no entry yet, and would be missing in it
+    # whatever the age limit: a file that is being written must stay
     swept: Swept = artifacts.sweep(min(limit, begun - DEFAULT_GRACE_S), dry_run=dry_run)
     done.leftovers, done.leftover_bytes = swept.count, swept.size_bytes
     return done
 
 
 def _limit(database: Database, limit: float) -> float:
-    """The age limit, but never after the start of an attempt that still runs: it may name its files at its end."""
+    """Return the age limit, or the start of the oldest running attempt, which may name its files only at its end."""
     running = database["attempts"].find({"state": "running"}, {"started_at": 1})
     return min([limit, *(attempt["started_at"].timestamp() for attempt in running)])
 
@@ -128,6 +122,16 @@ def _refuse_strangers(database: Database, artifacts: ArtifactStore, references: 
             f"database '{database.name}' names none of the {strangers} files: do they belong to another database?",
             "check mongo.database and artifacts_dir; if they are all garbage: --force",
         )
+
+
+def _trash_garbage(artifacts: ArtifactStore, references: References, limit: float, done: Collected) -> None:
+    for file in artifacts.stored():
+        if not _is_garbage(file, references, limit, done):
+            continue
+        if done.dry_run or artifacts.trash(file.digest, limit):
+            done.trashed, done.trashed_bytes = done.trashed + 1, done.trashed_bytes + file.size_bytes
+        else:
+            done.left += 1
 
 
 def _is_garbage(file: StoredFile, references: References, limit: float, done: Collected) -> bool:

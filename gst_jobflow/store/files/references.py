@@ -47,7 +47,7 @@ class References:
         self._folder.cleanup()
 
     def add(self, hashes: Iterable[str], kind: str) -> None:
-        """Note hashes that something of this kind names."""
+        """Record hashes that documents of this kind name."""
         self._table.executemany("INSERT OR IGNORE INTO named VALUES (?, ?)", ((digest, kind) for digest in hashes))
 
     def hashes(self) -> Iterator[str]:
@@ -56,12 +56,12 @@ class References:
             yield digest
 
     def kinds(self, digest: str) -> list[str]:
-        """Kinds of documents that name a hash; empty for garbage."""
+        """Return the kinds of documents that name a hash; empty for garbage."""
         return [kind for (kind,) in self._table.execute("SELECT kind FROM named WHERE sha256 = ?", (digest,))]
 
 
 def look(project: Project, database: Database, table: References) -> None:
-    """Note every reference that there is now: documents of all kinds, job outputs, fireworks, manifests.
+    """Record all current references: those of documents, job outputs, fireworks and manifests.
 
     Manifests first: an ingest that runs meanwhile may take a reference from there to the database, never back.
 
@@ -92,7 +92,7 @@ def _hashes_of(database: Database, name: str) -> Iterator[str]:
 
 
 def manifests(project: Project, database: Database) -> Iterator[Path]:
-    """Manifests below the project and in every launch directory that attempts or FireWorks know and that is there."""
+    """Yield the manifests below the project and in every existing launch directory of attempts and FireWorks."""
     folders = {project.root, project.runs_dir}
     for name, field in _LAUNCH_FOLDERS:
         folders |= {Path(found[field]) for found in database[name].find({field: {"$type": "string"}}, {field: 1})}

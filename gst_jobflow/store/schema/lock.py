@@ -37,7 +37,7 @@ class Lock:
         self._next = time.monotonic() + _BEAT_S
 
     def beat(self) -> None:
-        """Say now and then that the owner is alive.
+        """Show every few seconds that the owner is alive.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
+from gst_jobflow.store.connect import connect, launchpad
 from gst_jobflow.store.schema.lock import Lock, locked
 from gst_jobflow.store.schema.preparation import (
     Change,
@@ -62,8 +63,6 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
     DataError
         A document cannot be brought to this version; what was before it is done.
     """
-    from gst_jobflow.store.connect import connect
-
     database = connect(project, any_version=True)
     try:
         if not _to_do(database) and not _launchpad_is_bare(database):
@@ -78,7 +77,7 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
 
 
 def apply_schemas(database: Database) -> list[str]:
-    """Bring one database to this version, without launchpad; what was changed."""
+    """Migrate one database without its launchpad; return what was changed."""
     if not _to_do(database):
         return []
     with locked(database, _WAIT_S) as lock:
@@ -86,7 +85,7 @@ def apply_schemas(database: Database) -> list[str]:
 
 
 def _to_do(database: Database) -> bool:
-    """Whether anything is not as it should be; only reads."""
+    """Whether anything needs to be changed; only reads."""
     version = read_version(database)
     refuse_newer(database, version)
     return _to_upgrade(version) or bool(pending_collections(database) or pending_indexes(database))
@@ -140,7 +139,7 @@ def _do(changes: list[Change], lock: Lock) -> list[str]:
 
 
 def _refuse_newer_documents(database: Database) -> None:
-    """A document of a newer version says that the recorded version is wrong: nothing is touched then."""
+    """Raise DataError if a document is of a newer version than the recorded one."""
     for name in DOCUMENTS:
         newer = database[name].find_one({"schema_version": {"$gt": SCHEMA_VERSION}}, {"schema_version": 1})
         if newer is not None:
@@ -163,8 +162,6 @@ def _launchpad_is_bare(database: Database) -> bool:
 
 
 def _prepare_launchpad(project: Project) -> list[str]:
-    """Start FireWorks' id counter and indexes once; never on a launchpad that holds fireworks."""
-    from gst_jobflow.store.connect import launchpad
-
+    """Create FireWorks' id counter and indexes; the launchpad must hold no fireworks."""
     launchpad(project).reset("", require_password=False)
     return ["launchpad: initialised"]

@@ -55,23 +55,23 @@ class IndexSpec:
     options: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """As the record keeps it; lists and text only, since names of fields hold dots and dollars."""
+        """Convert to the form of the record: lists and text only, since field names hold dots and dollars."""
         return {"name": self.name, "keys": [list(key) for key in self.keys], "options": json.dumps(self.options)}
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> IndexSpec:
-        """From the record."""
+        """Read the form of the record."""
         keys = tuple((field, direction) for field, direction in entry["keys"])
         return cls(entry["name"], keys, json.loads(entry["options"]))
 
 
 def load_schema(collection: str) -> dict[str, Any]:
-    """The content of `db_schemas/<collection>.json`."""
+    """Return the content of `db_schemas/<collection>.json`."""
     return json.loads((files("gst_jobflow.db_schemas") / f"{collection}.json").read_text())
 
 
 def pending_collections(database: Database) -> list[Change]:
-    """Collections to create and validators to set."""
+    """Return the collections to create and the validators to set."""
     changes = []
     present = {info["name"]: info["options"] for info in database.list_collections()}
     for name in DOCUMENTS:
@@ -93,7 +93,7 @@ def _create(database: Database, name: str, options: dict[str, Any]) -> None:
 
 
 def pending_indexes(database: Database) -> list[Change]:
-    """Indexes to make, and those of ours to drop.
+    """Return the indexes to create, and those of ours to drop.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def _replaced(drop: Change, changes: list[Change]) -> bool:
 
 
 def record_indexes(database: Database) -> None:
-    """Note the wanted indexes as ours, before they are made: a kill between leaves none that nobody knows of."""
+    """Record the wanted indexes before they are created, so that a kill leaves no unknown index."""
     record, held = _record(database), {}
     for name, indexes in _wanted().items():
         present = set(_present(database, name))
@@ -145,7 +145,7 @@ def _record(database: Database) -> dict[str, Any] | None:
 
 
 def _made(record: dict[str, Any] | None, collection: str) -> list[IndexSpec]:
-    """The indexes that we made; a database without a record is of version 1, whose indexes are known."""
+    """Return the indexes that we created; a database without a record is of version 1, whose indexes are known."""
     if record is None:
         return [_spec({"keys": _parse(text)}) for text in STEPS[1].INDEXES.get(collection, ())]
     return [IndexSpec.from_dict(entry) for entry in record["made"].get(collection, [])]

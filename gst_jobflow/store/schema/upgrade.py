@@ -40,7 +40,7 @@ def begin(database: Database, version: Version) -> None:
 
 
 def finish(database: Database) -> None:
-    """Let jobs in again."""
+    """Mark the upgrade as complete; jobs may run again."""
     meta = database[META_COLLECTION]
     done = meta.find_one({"_id": SCHEMA}) or {}
     step = {"from": done.get("upgrading_from"), "to": SCHEMA_VERSION, "at": now()}
@@ -138,12 +138,12 @@ def _upgrade_batch(collection: Collection, batch: list[dict[str, Any]]) -> None:
         raise DataError(
             f"document '{ids[first['index']]}' of {collection.name} is not valid in version {SCHEMA_VERSION}: "
             f"{str(rules[0] if rules else first.get('errmsg', ''))[:300]}",
-            "mend or remove it by hand, then: gst db migrate",
+            "correct or remove the document by hand, then: gst db migrate",
         ) from err
 
 
 def _change(old: dict[str, Any], new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What to write: only fields that differ, so that nobody's write to another field is lost."""
+    """Return the update of only those fields that differ, so that no other write is lost."""
     change: dict[str, Any] = {"$set": {key: value for key, value in new.items() if key not in old or old[key] != value}}
     gone = {key: "" for key in old if key not in new}
     if gone:

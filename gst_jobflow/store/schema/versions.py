@@ -39,7 +39,7 @@ def read_version(database: Database) -> Version:
 
 
 def refuse_newer(database: Database, version: Version) -> None:
-    """Raise DatabaseError where a newer program has been."""
+    """Raise DatabaseError if the database is of a newer version."""
     if version.number > SCHEMA_VERSION:
         raise DatabaseError(
             f"database '{database.name}' has schema version {version.number}, this program knows {SCHEMA_VERSION}",

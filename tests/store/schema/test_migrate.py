@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 DATA = Path(__file__).parents[2] / "data"
-VERSIONS = sorted(int(folder.name[1:]) for folder in DATA.glob("v*"))
+FOLDERS = {1: "v1", 2: "0.1.0"}
+"""What a program of each older version wrote."""
+VERSIONS = sorted(FOLDERS)
 
 mongo = pytest.mark.mongo
 
@@ -41,7 +43,7 @@ mongo = pytest.mark.mongo
 def dump(version: int, tmp_path: Path) -> Path:
     """The backup that a program of `version` made."""
     tar = tmp_path / f"v{version}.tar"
-    with lzma.open(DATA / f"v{version}" / "database.tar.xz") as packed, tar.open("wb") as out:
+    with lzma.open(DATA / FOLDERS[version] / "database.tar.xz") as packed, tar.open("wb") as out:
         shutil.copyfileobj(packed, out)
     return tar
 
@@ -220,7 +222,7 @@ _MIGRATE = """
 import sys, time
 from pathlib import Path
 from gst_jobflow.base.settings import Project
-from gst_jobflow.store import migrate, upgrade
+from gst_jobflow.store.schema import migrate, upgrade
 upgrade._BATCH = 5
 batch = upgrade._upgrade_batch
 def slow(*arguments):
@@ -245,6 +247,7 @@ def test_killed_and_done_again_and_two_at_once(project: Project, old: Database) 
 
     first = start()
     while old["gst_meta"].find_one({"_id": upgrading.POSITION}) is None:
+        assert first.poll() is None
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -329,7 +332,10 @@ def test_a_document_is_upgraded_without_being_touched() -> None:
     old = {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
     assert upgrade_document("structures", old) == {**old, "schema_version": SCHEMA_VERSION, "group": "y"}
     assert old == {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
-    assert upgrade_document("labels", {"schema_version": 7}, from_version=SCHEMA_VERSION)["schema_version"] == 2
+    assert (
+        upgrade_document("labels", {"schema_version": 7}, from_version=SCHEMA_VERSION)["schema_version"]
+        == SCHEMA_VERSION
+    )
 
 
 @pytest.fixture

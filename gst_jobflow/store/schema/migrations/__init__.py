@@ -12,9 +12,9 @@ from typing import Any
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import SCHEMA_VERSION
-from gst_jobflow.store.schema.migrations import v1_to_v2
+from gst_jobflow.store.schema.migrations import v1_to_v2, v2_to_v3
 
-STEPS: dict[int, Any] = {1: v1_to_v2}
+STEPS: dict[int, Any] = {1: v1_to_v2, 2: v2_to_v3}
 """The step that leads from a version to the next."""
 
 OLDEST = min(STEPS)
@@ -52,7 +52,7 @@ def upgrade_document(collection: str, document: dict[str, Any], from_version: in
             upgraded = STEPS[step].upgrade(collection, upgraded)
         except (KeyError, TypeError, IndexError) as err:
             what = f"{name} cannot be brought from version {step} to {step + 1}: {type(err).__name__} {err}"
-            raise DataError(what, "mend or remove it by hand, then again") from err
+            raise DataError(what, "correct or remove the document by hand, then run this again") from err
     return {**upgraded, "schema_version": SCHEMA_VERSION}
 
 

@@ -1,0 +1,146 @@
+"""Grains through time by the atoms that they share, and what of a crystallisation is growth or nucleation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gst_jobflow.base.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The grains of one frame under names that last.
+
+    Attributes
+    ----------
+    label
+        Shape (n,), lasting number of each atom's grain from 1; 0 for none.
+    born
+        Grains that overlap with none of the frame before.
+    merged
+        Grains of the frame before that ended in a larger one: pairs (ended, which took it).
+    ended
+        Grains of the frame before of which nothing is left.
+    """
+
+    label: NDArray
+    born: tuple[int, ...]
+    merged: tuple[tuple[int, int], ...]
+    ended: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Atoms that became crystal-like since a first state, by how.
+
+    Attributes
+    ----------
+    new, grown, nucleated
+        Numbers of atoms; `new` is the sum. Grown atoms are in grains that hold crystal of the first state, nucleated
+        ones in grains that hold none.
+    loose
+        New crystal-like atoms in no grain; not in `new`.
+    """
+
+    new: int
+    grown: int
+    nucleated: int
+    loose: int
+
+    @property
+    def growth_share(self) -> float:
+        """Grown over new atoms; NaN where none are new."""
+        return self.grown / self.new if self.new else float("nan")
+
+
+def follow(labels: Iterable[NDArray]) -> Iterator[Followed]:
+    """Give grains of successive frames lasting numbers, by the largest number of atoms in common.
+
+    A grain keeps the number of the grain that it shares most atoms with, and of several grains that share most with
+    the same one the largest overlap keeps it; the others get new numbers, as fragments, and are not born.
+
+    Parameters
+    ----------
+    labels
+        Shape (n,) of each frame, 0 for no grain; as `Grains.label`, in any order of sizes.
+
+    Raises
+    ------
+    DataError
+        The number of atoms changes.
+    """
+    before: NDArray | None = None
+    next_number = 1
+    for label in labels:
+        label = np.asarray(label, dtype=int)
+        before = np.zeros_like(label) if before is None else before
+        if before.shape != label.shape:
+            raise DataError(f"a frame has {len(label)} atoms, the one before {len(before)}", "follow one trajectory")
+        names, taken = {0: 0}, dict[int, int]()
+        born: list[int] = []
+        for own, old in _overlaps(label, before):
+            taken.setdefault(own, old)
+        used: set[int] = set()
+        # overlaps come largest first, so the largest heir keeps the number
+        for own in [*taken, *(int(g) for g in np.unique(label[label > 0]) if g not in taken)]:
+            keeps = own in taken and taken[own] not in used
+            names[own] = taken[own] if keeps else next_number
+            next_number += not keeps
+            used.add(names[own])
+            if own not in taken:
+                born.append(names[own])
+        lasting = np.array([names[int(g)] for g in np.unique(label)])[np.unique(label, return_inverse=True)[1]]
+        gone = [int(g) for g in np.unique(before[before > 0]) if g not in used]
+        heirs = {old: int(names[own]) for own, old in reversed(_overlaps(label, before)) if old in gone}
+        merged = tuple((old, heirs[old]) for old in gone if old in heirs)
+        before = lasting
+        yield Followed(lasting, tuple(born), merged, tuple(old for old in gone if old not in heirs))
+
+
+def growth(first_crystal: NDArray, crystal: NDArray, label: NDArray, least_shared: float = 0.01) -> Growth:
+    """Split the atoms that became crystal-like since a first state into growth and nucleation.
+
+    Parameters
+    ----------
+    first_crystal, crystal
+        Shape (n,), which atoms are crystal-like in the first state and now.
+    label
+        Shape (n,), grain of each atom now; 0 for none.
+    least_shared
+        Share of a grain's atoms that must have been crystal-like before for it to be joined to the old crystal: a
+        few atoms look crystal-like by chance in a melt.
+
+    Raises
+    ------
+    DataError
+        The arrays do not have a value for each of the same atoms.
+    """
+    first_crystal, crystal = np.asarray(first_crystal, dtype=bool), np.asarray(crystal, dtype=bool)
+    label = np.asarray(label, dtype=int)
+    if not first_crystal.shape == crystal.shape == label.shape:
+        raise DataError(
+            f"{first_crystal.size}, {crystal.size} and {label.size} values are not of the same atoms",
+            "compare frames of one trajectory",
+        )
+    sizes = np.bincount(label)
+    old = np.bincount(label, first_crystal, len(sizes))
+    joined = old >= np.maximum(1, least_shared * sizes)
+    joined[0] = False
+    new = crystal & ~first_crystal
+    grown = int((new & joined[label]).sum())
+    inside = int((new & (label > 0)).sum())
+    return Growth(inside, grown, inside - grown, int(new.sum()) - inside)
+
+
+def _overlaps(label: NDArray, before: NDArray) -> list[tuple[int, int]]:
+    """Return (grain now, grain before) of all that share atoms, the largest overlap first."""
+    both = (label > 0) & (before > 0)
+    pairs, counts = np.unique(np.stack([label[both], before[both]], axis=1), axis=0, return_counts=True)
+    return [(int(own), int(old)) for own, old in pairs[np.argsort(-counts, kind="stable")]]

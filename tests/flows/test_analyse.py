@@ -1,0 +1,207 @@
+"""`gst analyse`: trajectories, files, what is done already, and frames that cannot be analysed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from gst_jobflow.analysis.crystallinity import crystallinity
+from gst_jobflow.analysis.motifs import motifs
+from gst_jobflow.documents import Potential, Study, Trajectory
+from gst_jobflow.documents.potential import PotentialArtifacts
+from gst_jobflow.flows.analyse import summary
+from gst_jobflow.store import Results
+from gst_jobflow.structures.crystals import rocksalt
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+
+pytest.importorskip("ovito")
+ELEMENTS = ["Ge", "Sb", "Te"]
+Gst = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def gst(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gst:
+    """`gst(*words)` gives exit code, parsed stdout and stderr of `gst analyse … --json`."""
+    from gst_jobflow.cli.main import main
+
+    def command(*words: str) -> tuple[int, Any, str]:
+        given = ["gst", "-p", str(project.root), "analyse", *words, "--processes", "2", "--json"]
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), json.loads(said.out) if said.out else None, said.err
+
+    return command
+
+
+def frame(stdev_A: float) -> Atoms:
+    atoms = rocksalt("GeSb2Te4", (3, 3, 3))
+    atoms.rattle(stdev_A, seed=1)
+    atoms.wrap()
+    return atoms
+
+
+def dumped(path: Path, frames: dict[int, Atoms]) -> Path:
+    lines = []
+    for step, atoms in frames.items():
+        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms)), "ITEM: BOX BOUNDS pp pp pp"]
+        lines += [f"0 {edge!r}" for edge in atoms.cell.lengths().tolist()]
+        lines += ["ITEM: ATOMS id type x y z"]
+        lines += [
+            f"{number} {ELEMENTS.index(atom.symbol) + 1} " + " ".join(repr(float(x)) for x in atom.position)
+            for number, atom in enumerate(atoms, 1)
+        ]
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    return path
+
+
+def stored(results: Results, folder: Path, frames: dict[int, Atoms]) -> Trajectory:
+    artifacts = PotentialArtifacts(
+        yaml=results.artifacts.put_bytes(b"a", "p.yaml"), yace=results.artifacts.put_bytes(b"b", "p.yace")
+    )
+    numbers = {"n_densities": 1, "n_functions": 1, "n_parameters": 1, "cutoff_A": 6.0, "seed": 1}
+    results.add(
+        Potential(
+            _id="p", name="p", dataset_id=None, elements=ELEMENTS, rmse={}, config={}, artifacts=artifacts, **numbers
+        )
+    )
+    trajectory = Trajectory(
+        _id="run",
+        name="quench",
+        protocol="melt_quench",
+        stages=[],
+        potential_id="p",
+        formula="Ge1Sb2Te4",
+        n_atoms=len(frames[0]),
+        state="finished",
+        timestep_fs=2.0,
+        n_steps=300,
+        duration_ps=0.6,
+        n_frames=len(frames),
+        seed=1,
+        files=[results.artifacts.put(dumped(folder / "dump_1.lammpstrj.gz", frames))],
+    )
+    results.add(trajectory)
+    return trajectory
+
+
+@pytest.mark.mongo
+def test_each_frame_has_the_numbers_of_its_atoms_and_is_analysed_once(gst: Gst, project: Project, tmp_path: Path):
+    results = Results.open(project)
+    frames = {0: frame(0.1), 100: frame(0.27), 200: frame(0.8)}
+    stored(results, tmp_path, frames)
+    words = ("quench", "--what", "tellurium,grains,motifs", "--bond", "Ge-Te=3.4", "--bond", "Sb-Te=3.4",
+             "--bond", "Te-Te=3.0", "--bond", "Ge-Ge=3.0", "--bond", "Ge-Sb=3.0", "--bond", "Sb-Sb=3.0")  # fmt: skip
+    code, told, err = gst(*words)
+    assert code == 0, err
+    rows = told[0]["rows"]
+    assert [row["time_ps"] for row in rows] == [0.0, 0.2, 0.4]
+    expected = [crystallinity(atoms) for atoms in frames.values()]
+    assert [row["crystalline_fraction"] for row in rows] == pytest.approx([each.fraction for each in expected])
+    assert expected[0].fraction > 0.99 > 0.1 > expected[2].fraction
+    bonds = {("Ge", "Te"): 3.4, ("Sb", "Te"): 3.4, ("Te", "Te"): 3.0} | dict.fromkeys(
+        [("Ge", "Ge"), ("Ge", "Sb"), ("Sb", "Sb")], 3.0
+    )
+    assert rows[2]["homopolar_share"] == pytest.approx(motifs(frames[200], bonds).homopolar_share)
+    assert (rows[0]["n_grains"], rows[2]["n_grains"]) == (1, 0)
+    study = results.get(Study, told[0]["study_id"])
+    assert study.kind == "analysis" and study.state == "finished" and study.plan["min_anions"] == 100
+    assert set(study.plan["versions"]) >= {"gst_jobflow", "ovito"}
+    assert [file.name for file in study.files] == ["step_0.npz", "step_100.npz", "step_200.npz"]
+    with np.load(io.BytesIO(results.artifacts.path(study.files[1]).read_bytes())) as arrays:
+        assert arrays["crystalline"].dtype == np.float32
+        assert np.array_equal(arrays["crystalline"], expected[1].mask)
+    # a second run finds everything done, and changes nothing
+    code, again, _ = gst(*words)
+    assert code == 0 and again == told
+    assert results.get(Study, study.id).files == study.files
+
+
+@pytest.mark.mongo
+def test_what_an_interrupted_run_left_is_done(gst: Gst, project: Project, tmp_path: Path):
+    results = Results.open(project)
+    stored(results, tmp_path, {0: frame(0.1), 100: frame(0.2)})
+    code, told, err = gst("run", "--what", "tellurium")
+    assert code == 0, err
+    id, first = told[0]["study_id"], told[0]["rows"][0]
+    marked = {**first, "crystalline_fraction": 0.123}
+    results.update("studies", id, {"table": [marked], "files": [], "state": "running"})
+    code, told, _ = gst("run", "--what", "tellurium")
+    # the first frame is not analysed again, the second is
+    assert [row["crystalline_fraction"] for row in told[0]["rows"]] == [0.123, 1.0]
+    assert [file.name for file in results.get(Study, id).files] == ["step_100.npz"]
+
+
+def test_a_frame_that_cannot_be_analysed_is_named_and_others_go_on(gst: Gst, tmp_path: Path):
+    bad = Atoms("Ge4", positions=np.eye(4, 3) * 3, cell=[9] * 3, pbc=True)
+    write(tmp_path / "some.extxyz", [frame(0.1), bad, frame(0.15)])
+    code, told, err = gst(str(tmp_path / "some.extxyz"), "--what", "tellurium")
+    rows = told[0]["rows"]
+    assert code == 1
+    assert "no Te" in rows[1]["problem"] and "no Te" in err
+    assert [row["crystalline_fraction"] for row in (rows[0], rows[2])] == [1.0, 1.0]
+
+
+def test_k_bar_of_files_is_that_of_one_process(gst: Gst, tmp_path: Path):
+    pytest.importorskip("dscribe")
+    write(tmp_path / "salt.extxyz", frame(0.15))
+    write(tmp_path / "some.extxyz", [frame(0.1), frame(0.8)])
+    words = (str(tmp_path / "some.extxyz"), "--what", "k-bar", "--reference", str(tmp_path / "salt.extxyz"))
+    code, told, err = gst(*words)
+    assert code == 0, err
+    _, one, _ = gst(*words, "--processes", "1")
+    between = str(0.5 * sum(row["k_bar_mean"] for row in told[0]["rows"]))
+    _, shares, _ = gst(*words, "--k-bar-cutoff", between)
+    assert shares[0]["rows"][0]["k_bar_fraction"] > 0.9 > 0.5 > shares[0]["rows"][1]["k_bar_fraction"]
+    assert one[0]["rows"] == told[0]["rows"]
+    # no cut-off, no share
+    assert set(told[0]["rows"][0]) == {"frame", "k_bar_mean"}
+    assert told[0]["rows"][0]["k_bar_mean"] > told[0]["rows"][1]["k_bar_mean"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--what", "k-baar"), "no analysis 'k-baar'"),
+        (("--what", "k-bar"), "needs reference crystals"),
+        (("--what", "motifs", "--bond", "Ge=3"), "is no bond"),
+    ],
+)
+def test_wrong_options_are_one_line(gst: Gst, tmp_path: Path, words: tuple[str, ...], message: str):
+    write(tmp_path / "some.extxyz", frame(0.1))
+    code, _, err = gst(str(tmp_path / "some.extxyz"), *words)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.mongo
+def test_an_unknown_source_is_refused(gst: Gst):
+    code, _, err = gst("nothing")
+    assert code == 1
+    assert "no trajectory, cycle or file 'nothing'" in err
+
+
+def test_errors_count_correlated_frames_once():
+    rng = np.random.default_rng(0)
+    # each value five times: a fifth of the frames is independent
+    values = np.repeat(rng.normal(2.0, 1.0, 400), 5)
+    found = summary([{"step": n, "a": float(v), "b": None, "c": 1.0} for n, v in enumerate(values)])
+    assert found["a"]["mean"] == pytest.approx(2.0, abs=0.15)
+    assert found["a"]["error"] == pytest.approx(1 / np.sqrt(400), rel=0.25)
+    assert found["c"] == {"mean": 1.0, "error": None}
+    assert "b" not in found and "step" not in found
