@@ -91,14 +91,11 @@ def create(
     Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
     """
     check_name(name)
-    energies: Any = reference_energies
-    if reference_energies not in ("least-squares", "free-atoms"):
-        energies = _numbers(reference_energies, "--reference-energies", "Ge=-4.1,Sb=-3.9; or least-squares, free-atoms")
     results = Results.open(open_project())
     values = {
         "split": {"test_fraction": test_fraction, "seed": seed},
         "config_type_weights": _numbers(weights or "", "--weights", "aimd=1,hard_sphere=0.5"),
-        "reference_energies": energies,
+        "reference_energies": _energies(reference_energies),
         "labels_where": labels_where or [],
         "max_force_eV_A": max_force,
         "near_duplicates_A": drop_near_duplicates,
@@ -311,6 +308,12 @@ def duplicates(
     print_table([[*row[:5], f"{row[5]:.2g}"] for row in rows], columns)
     straddling = sum(row[3] != row[4] for row in rows)
     say(f"{len(rows)} of {len(table)} are within {tolerance:g} Å of another; {straddling} of them on the other side")
+
+
+def _energies(text: str) -> Any:
+    if text in ("least-squares", "free-atoms"):
+        return text
+    return _numbers(text, "--reference-energies", "Ge=-4.1,Sb=-3.9; or least-squares, free-atoms")
 
 
 def _fingerprint(results: Results, given: str | None, name: str | None) -> str:

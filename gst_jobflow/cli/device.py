@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import checked
+from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import (
     JsonOption,
     TagOption,
@@ -19,8 +19,11 @@ from gst_jobflow.cli.common import (
     print_json,
     print_table,
     progress_line,
+    read_yaml,
     say,
 )
+from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.devices.cell import (
     CrossPointSpec,
     MushroomSpec,
@@ -55,249 +58,228 @@ app = typer.Typer(
     no_args_is_help=True, help="Device cells with a frozen amorphous barrier; by default the paper's, atom by atom."
 )
 
-Formula = Annotated[str, typer.Option(help="Composition on the GeTe–Sb2Te3 line.")]
-RepeatOption = Annotated[
-    str | None, typer.Option("--repeat", help="Crystal cells along x, y, z (up), before the barrier takes its place.")
-]
-Size = Annotated[
-    str | None, typer.Option(help="Instead: nm along x, y, z, e.g. 20x20x40; the nearest whole cells are taken.")
-]
-Thickness = Annotated[float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")]
-Density = Annotated[float, typer.Option("--barrier-density", help="g/cm3 of the barrier.")]
-Contact = Annotated[
-    float | None,
-    typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
-]
-Barrier = Annotated[
-    str | None,
-    typer.Option(
-        help="Amorphous material for the barrier, tiled to size: a file, the id of a structure in the database, or "
-        "hard-sphere (random atoms, for a look only)."
-    ),
-]
-PotentialOption = Annotated[
-    str | None,
-    typer.Option("--potential", help="Id or name of a potential: submit the melt-quench of the barrier, and the cell."),
-]
-MeltQuench = Annotated[
-    str, typer.Option("--melt-quench", help="With --potential: temperature, time in the melt, time to cool: K,ps,ps.")
-]
-Cutoff = Annotated[
-    float, typer.Option(min=0, help="Å: refuse cells too small for it; with --potential that of the potential.")
-]
-Elements = Annotated[str, typer.Option(help="Atom types of the file, in the order of pair_coeff.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", help="LAMMPS data file (.gz: compressed), groups and JSON beside it; no project needed."
-    ),
-]
-Format = Annotated[
-    str, typer.Option("--format", help="data, or replicate: LAMMPS commands that repeat a column, for huge cells.")
-]
-Restart = Annotated[bool, typer.Option("--restart", help="Also have LAMMPS write a binary restart file.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same cell.")]
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptions:
+    """Options of every kind of cell: its size and barrier, and where it goes."""
+
+    formula: Annotated[str | None, typer.Option(help="Composition on the GeTe–Sb2Te3 line; default: Ge1Sb2Te4.")] = None
+    repeat: Annotated[
+        str | None,
+        typer.Option("--repeat", help="Crystal cells along x, y, z (up), before the barrier takes its place."),
+    ] = None
+    size: Annotated[
+        str | None, typer.Option(help="Instead: nm along x, y, z, e.g. 20x20x40; the nearest whole cells are taken.")
+    ] = None
+    barrier_thickness: Annotated[
+        float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")
+    ] = None
+    barrier_density: Annotated[
+        float | None, typer.Option("--barrier-density", help="g/cm3 of the barrier; default: 5.9.")
+    ] = None
+    min_contact: Annotated[
+        float | None,
+        typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
+    ] = None
+    barrier: Annotated[
+        str | None,
+        typer.Option(
+            help="Amorphous material for the barrier, tiled to size: a file, the id of a structure in the database, or "
+            "hard-sphere (random atoms, for a look only)."
+        ),
+    ] = None
+    potential: Annotated[
+        str | None,
+        typer.Option(
+            "--potential", help="Id or name of a potential: submit the melt-quench of the barrier, and the cell."
+        ),
+    ] = None
+    melt_quench: Annotated[
+        str,
+        typer.Option("--melt-quench", help="With --potential: temperature, time in the melt, time to cool: K,ps,ps."),
+    ] = "2000,10,50"
+    cutoff: Annotated[
+        float, typer.Option(min=0, help="Å: refuse cells too small for it; with --potential that of the potential.")
+    ] = 8.0
+    elements: Annotated[str, typer.Option(help="Atom types of the file, in the order of pair_coeff.")] = "Ge,Sb,Te"
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="LAMMPS data file (.gz: compressed), groups and JSON beside it; no project needed."
+        ),
+    ] = None
+    format: Annotated[
+        str, typer.Option("--format", help="data, or replicate: LAMMPS commands that repeat a column, for huge cells.")
+    ] = "data"
+    restart: Annotated[bool, typer.Option("--restart", help="Also have LAMMPS write a binary restart file.")] = False
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same cell; default: 0.")] = None
+    config: Annotated[Path | None, typer.Option(help="YAML file with fields of the cell, over the paper's.")] = None
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields of the cell, and make none.")] = (
+        False
+    )
+    tag: TagOption = None
+    as_json: JsonOption = False
+
+    def spec(self, model: Any, **own: Any) -> Any:
+        """Return the specification: the paper's cell, over it the file of --config, over both the options given.
+
+        Raises
+        ------
+        InputError
+            A field or value is refused, or options contradict each other.
+        """
+        given = {
+            "formula": self.formula,
+            "barrier_density_g_cm3": self.barrier_density,
+            "barrier_thickness_A": self.barrier_thickness,
+            "repeat": None if self.repeat is None else parse_repeat(self.repeat),
+            "min_contact_A": self.min_contact,
+            "seed": self.seed,
+            **own,
+        }
+        content = {} if self.config is None else read_yaml(self.config)
+        values = merged(merged(model.paper().model_dump(), content), _without_none(given))
+        return _resized(checked(model, values, str(self.config or "")), self.size, self.repeat)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: value for key, value in nested.items() if value is not None}
 
 
 @app.command("cross-point")
+@with_options(CellOptions, "options")
 def cross_point(
-    formula: Formula = "Ge1Sb2Te4",
-    repeat: RepeatOption = None,
-    size: Size = None,
-    barrier_thickness: Thickness = None,
-    barrier_density: Density = 5.9,
-    phase: Annotated[str, typer.Option(help="trigonal or rocksalt crystal.")] = "trigonal",
-    cut: Annotated[str, typer.Option(help="block: whole van der Waals blocks; layer: between any layers.")] = "block",
-    disorder: Annotated[bool, typer.Option("--disorder", help="Mixed cations in the trigonal crystal.")] = False,
-    lattice_scale: Annotated[float, typer.Option(help="Lattice parameters relative to the measured ones.")] = 1.0,
-    min_contact: Contact = None,
-    barrier: Barrier = None,
-    potential: PotentialOption = None,
-    melt_quench: MeltQuench = "2000,10,50",
-    cutoff: Cutoff = 8.0,
-    elements: Elements = "Ge,Sb,Te",
-    output: Output = None,
-    format: Format = "data",
-    restart: Restart = False,
-    seed: Seed = 0,
-    tag: TagOption = None,
-    as_json: JsonOption = False,
+    options: CellOptions,
+    phase: Annotated[str | None, typer.Option(help="trigonal (default) or rocksalt crystal.")] = None,
+    cut: Annotated[
+        str | None, typer.Option(help="block (default): whole van der Waals blocks; layer: between any layers.")
+    ] = None,
+    disorder: Annotated[bool, typer.Option("--disorder", help="Mix the cations of the trigonal crystal.")] = False,
+    lattice_scale: Annotated[
+        float | None, typer.Option(help="Lattice parameters relative to the measured ones.")
+    ] = None,
 ) -> None:
-    """A crystal with the barrier across the periodic boundary along z: 532,980 atoms, 20 x 20 x 40 nm3.
+    """Make a crystal with the barrier across the periodic boundary along z: 532,980 atoms, 20 x 20 x 40 nm3.
 
     Example: gst structures device cross-point --repeat 12x7x4 --barrier hard-sphere -o cell.data
     """
-    values = {
-        "formula": formula,
-        "barrier_density_g_cm3": barrier_density,
-        "phase": phase,
-        "cut": cut,
-        "disorder": disorder,
-        "lattice_scale": lattice_scale,
-        **({} if min_contact is None else {"min_contact_A": min_contact}),
-        "seed": seed,
-    }
-    spec = checked(
-        CrossPointSpec, {**CrossPointSpec.paper().model_dump(), **_sized(barrier_thickness, repeat), **values}
-    )
-    request = _Request(
-        spec=_resized(spec, size, repeat),
-        barrier=barrier,
-        potential=potential,
-        melt_quench=melt_quench,
-        cutoff_A=cutoff,
-        elements=elements,
-        output=output,
-        format=format,
-        restart=restart,
-        tags=tag or [],
-        as_json=as_json,
-    )
-    request.carry_out()
+    own = {"phase": phase, "cut": cut, "disorder": disorder or None, "lattice_scale": lattice_scale}
+    _Request(options.spec(CrossPointSpec, **own), options).carry_out()
 
 
 @app.command()
+@with_options(CellOptions, "options")
 def mushroom(
-    formula: Formula = "Ge1Sb2Te4",
-    repeat: RepeatOption = None,
-    size: Size = None,
-    barrier_thickness: Thickness = None,
-    barrier_density: Density = 5.9,
-    lattice: Annotated[float, typer.Option(help="Rock-salt lattice constant, Å.")] = 6.03,
+    options: CellOptions,
+    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å; default: 6.03.")] = None,
     electrode_width: Annotated[
         float | None, typer.Option(help="Å along x that the bottom electrode touches; by default a fifth of the cell.")
     ] = None,
-    electrode_height: Annotated[float, typer.Option(help="Å up to which atoms belong to the contact.")] = 10.0,
-    min_contact: Contact = None,
-    barrier: Barrier = None,
-    potential: PotentialOption = None,
-    melt_quench: MeltQuench = "2000,10,50",
-    cutoff: Cutoff = 8.0,
-    elements: Elements = "Ge,Sb,Te",
-    output: Output = None,
-    format: Format = "data",
-    restart: Restart = False,
-    seed: Seed = 0,
-    tag: TagOption = None,
-    as_json: JsonOption = False,
+    electrode_height: Annotated[
+        float | None, typer.Option(help="Å up to which atoms belong to the contact; default: 10.")
+    ] = None,
 ) -> None:
-    """A rock-salt slab with cations and vacancies at random, barrier on top: 794,808 atoms, 100 x 5 x 46 nm3.
+    """Make a rock-salt slab with cations and vacancies at random, barrier on top: 794,808 atoms, 100 x 5 x 46 nm3.
 
     x is the width, y the few nm of depth, z the height: the paper's 166 x 76 x 9 cells are --repeat 166x9x76 here.
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
-    values = {
-        "formula": formula,
-        "barrier_density_g_cm3": barrier_density,
-        "lattice_A": lattice,
-        "electrode": {"width_A": electrode_width, "height_A": electrode_height},
-        **({} if min_contact is None else {"min_contact_A": min_contact}),
-        "seed": seed,
-    }
-    spec = checked(MushroomSpec, {**_paper(MushroomSpec), **_sized(barrier_thickness, repeat), **values})
-    request = _Request(
-        spec=_resized(spec, size, repeat),
-        barrier=barrier,
-        potential=potential,
-        melt_quench=melt_quench,
-        cutoff_A=cutoff,
-        elements=elements,
-        output=output,
-        format=format,
-        restart=restart,
-        tags=tag or [],
-        as_json=as_json,
-    )
-    request.carry_out()
+    own = {"lattice_A": lattice, "electrode": {"width_A": electrode_width, "height_A": electrode_height}}
+    _Request(options.spec(MushroomSpec, **own), options).carry_out()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Request:
-    """What both commands do with a specification."""
+    """Make, store or submit the cell of a specification."""
 
     spec: CrossPointSpec | MushroomSpec
-    barrier: str | None
-    potential: str | None
-    melt_quench: str
-    cutoff_A: float
-    elements: str
-    output: Path | None
-    format: str
-    restart: bool
-    tags: list[str]
-    as_json: bool
+    options: CellOptions
 
     def carry_out(self) -> None:
         """Submit the melt-quench, or make the cell now."""
-        self._check()
-        if self.potential is not None:
-            self._submit(self.potential)
+        if self.options.show_config:
+            typer.echo(as_commented_yaml(self.spec), nl=False)
             return
-        if self.barrier is None:
+        self._check()
+        if self.options.potential is not None:
+            self._submit(self.options.potential)
+            return
+        if self.options.barrier is None:
             raise InputError(
                 "what is the barrier made of?",
                 "--potential ID melts and quenches it, --barrier takes a file, a structure id or hard-sphere",
             )
 
-        check_cutoff(self.spec, self.cutoff_A)
-        if self.output is not None:
-            self._check_room(self.output)
-        block, source = self._block(self.barrier)
-        if self.barrier == HARD_SPHERE:
+        check_cutoff(self.spec, self.options.cutoff)
+        if self.options.output is not None:
+            self._check_room(self.options.output)
+        block, source = self._block(self.options.barrier)
+        if self.options.barrier == HARD_SPHERE:
             say(f"WARNING: {HARD_SPHERE_WARNING}")
-        made = self._store(block, source) if self.output is None else self._write(block, source, self.output)
+        made = (
+            self._store(block, source)
+            if self.options.output is None
+            else self._write(block, source, self.options.output)
+        )
         made = {"barrier": source, "spec": self.spec.model_dump(mode="json"), **made}
-        if self.as_json:
+        if self.options.as_json:
             print_json(made)
         else:
             _show(made)
 
     def _check(self) -> None:
-        if self.format not in ("data", "replicate"):
-            raise InputError(f"no format '{self.format}'", nearest(self.format, ["data", "replicate"]))
-        if self.potential is not None and self.barrier is not None:
+        if self.options.format not in ("data", "replicate"):
+            raise InputError(f"no format '{self.options.format}'", nearest(self.options.format, ["data", "replicate"]))
+        if self.options.potential is not None and self.options.barrier is not None:
             raise InputError("--potential and --barrier say the same thing twice", "give one of them")
-        if self.output is None and (self.restart or self.format == "replicate"):
+        if self.options.output is None and (self.options.restart or self.options.format == "replicate"):
             raise InputError("--restart and --format replicate write files", "say where: --output FILE")
-        if self.output is None and chosen_project() is None:
+        if self.options.output is None and chosen_project() is None:
             raise InputError("no project here whose database could hold the cell", "write files: --output FILE")
-        if self.potential is not None and (self.restart or self.format == "replicate"):
+        if self.options.potential is not None and (self.options.restart or self.options.format == "replicate"):
             raise InputError(
                 "--restart and --format replicate need a barrier that is there already",
                 "submit the cell first, then take its barrier: --barrier ID",
             )
 
     def _check_room(self, output: Path) -> None:
-        spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
+        spec = column_of(self.spec)[0] if self.options.format == "replicate" else self.spec
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
         """The amorphous material, and what it is in words."""
         if barrier == HARD_SPHERE:
-            spec = column_of(self.spec)[0] if self.format == "replicate" else self.spec
+            spec = column_of(self.spec)[0] if self.options.format == "replicate" else self.spec
             return hard_sphere_barrier(spec), HARD_SPHERE
         if Path(barrier).is_file():
             return read_barrier(Path(barrier), self._elements()), f"file {Path(barrier).name}"
         return _from_database(barrier), f"structure {barrier}"
 
     def _elements(self) -> list[str]:
-        return [element.strip() for element in self.elements.split(",") if element.strip()]
+        return [element.strip() for element in self.options.elements.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
         with progress_line() as progress:
-            if self.format == "replicate":
+            if self.options.format == "replicate":
                 replicated = write_replicated(
-                    self.spec, block, output, self._elements(), source, restart if self.restart else None, progress
+                    self.spec,
+                    block,
+                    output,
+                    self._elements(),
+                    source,
+                    restart if self.options.restart else None,
+                    progress,
                 )
                 files, groups, layers = replicated.files(), {}, replicated.column.layers
                 report = replicated.report
             else:
                 written = write_device(self.spec, block, output, self._elements(), source, progress)
                 files, groups, layers, report = written.files(), written.groups, written.layers, written.report
-        if self.restart:
-            write_restart(replicated if self.format == "replicate" else written, restart)
+        if self.options.restart:
+            write_restart(replicated if self.options.format == "replicate" else written, restart)
             files.append(restart)
         return {
             "files": [str(file) for file in files],
@@ -311,7 +293,7 @@ class _Request:
         results = Results.open(open_project())
         device = build_device(self.spec, block)
         parents = [source.removeprefix("structure ")] if source.startswith("structure ") else []
-        structure = store_cell(results, self.spec, device, parents, source, self.tags)
+        structure = store_cell(results, self.spec, device, parents, source, self.options.tag or [])
         return {
             "id": structure.id,
             "groups": device.groups,
@@ -325,15 +307,15 @@ class _Request:
         potential = results.get(Potential, locate(results.database, which, "potentials")[1])
         check_potential(self.spec, potential)
         n_atoms = sum(device_counts(self.spec).values())
-        if self.output is None:
+        if self.options.output is None:
             check_stored(self.spec)
         else:
-            self._check_room(self.output)
+            self._check_room(self.options.output)
         maker = DeviceCellMaker(
             cell=self.spec,
-            barrier_stages=_stages(self.melt_quench),
-            output=None if self.output is None else str(self.output.resolve()),
-            tags=self.tags,
+            barrier_stages=_stages(self.options.melt_quench),
+            output=None if self.options.output is None else str(self.options.output.resolve()),
+            tags=self.options.tag or [],
         )
         submit(maker.make(potential.id), project)
         tiling = barrier_tiling(self.spec)
@@ -361,19 +343,6 @@ def _stages(text: str) -> Any:
         raise InputError(
             f"--melt-quench {text}", "three numbers: K, ps in the melt, ps to cool, e.g. 2000,10,50"
         ) from err
-
-
-def _paper(model: Any) -> dict[str, Any]:
-    return model.paper().model_dump()
-
-
-def _sized(barrier_thickness: float | None, repeat: str | None) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    if barrier_thickness is not None:
-        values["barrier_thickness_A"] = barrier_thickness
-    if repeat is not None:
-        values["repeat"] = parse_repeat(repeat)
-    return values
 
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:

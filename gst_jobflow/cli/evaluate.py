@@ -59,11 +59,16 @@ def command(
     if as_json:
         print_json({"study_id": study.id, "page": str(target), "rows": study.table})
         return
+    _print(study.table)
+    typer.echo(target)
+
+
+def _print(table: list[dict[str, Any]]) -> None:
     columns = ("energy_rmse_meV_per_atom", "energy_max_meV_per_atom", "force_rmse_meV_per_A", "force_max_meV_per_A")
     rows = [
         [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in columns),
          _short(row.get("us_per_atom_step")), row.get("timed_by", "")]
-        for row in study.table
+        for row in table
     ]  # fmt: skip
     heads = [
         "potential",
@@ -78,7 +83,6 @@ def command(
         "by",
     ]
     print_table(rows, heads)
-    typer.echo(target)
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from gst_jobflow.archive.bundle_format import Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.exporting.formats import export_dataset, format_of
@@ -28,20 +30,40 @@ app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bu
 Id = Annotated[str, typer.Argument(help="Its id, at least six characters that it begins with, or its name.")]
 CycleId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or at least six characters that it begins with.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to; complete or not at all.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written, how many and how large.")]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="List files that are missing in the bundle instead of stopping.")
-]
-Title = Annotated[str, typer.Option(help="Bundles: their title.")]
-Authors = Annotated[str, typer.Option(help="Bundles: 'Family, Given; Family, Given'.")]
-Licence = Annotated[str, typer.Option(help="Bundles: an SPDX name as CC-BY-4.0, or an address; none is made up.")]
-Doi = Annotated[str, typer.Option(help="Bundles: their DOI.")]
-CitationText = Annotated[str, typer.Option("--citation", help="Bundles: how they are to be cited.")]
-Description = Annotated[str, typer.Option(help="Bundles: a few sentences on what this is.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, how many and how large.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions:
+    """Options that every export takes; all but the first are for bundles only."""
+
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="List missing files in the bundle instead of stopping.")
+    ] = False
+    title: Annotated[str, typer.Option(help="Bundles: title.")] = ""
+    authors: Annotated[str, typer.Option(help="Bundles: 'Family, Given; Family, Given'.")] = ""
+    licence: Annotated[str, typer.Option(help="Bundles: SPDX name such as CC-BY-4.0, or an address; no default.")] = ""
+    doi: Annotated[str, typer.Option(help="Bundles: DOI.")] = ""
+    citation: Annotated[str, typer.Option(help="Bundles: how to cite them.")] = ""
+    description: Annotated[str, typer.Option(help="Bundles: a few sentences on the contents.")] = ""
+
+    def said(self) -> Citation:
+        """Return what the depositor says about the bundle."""
+        names = [name.strip() for name in self.authors.split(";") if name.strip()]
+        keys = ("title", "licence", "doi", "citation", "description")
+        return Citation(authors=names, **{key: getattr(self, key).strip() for key in keys})
+
+    def refuse_without_bundle(self) -> None:
+        """Refuse the options of bundles where none is written: leaving them out silently would be a surprise."""
+        given = [name for name, value in self.said().model_dump().items() if value]
+        if given or self.allow_missing:
+            name = given[0] if given else "allow-missing"
+            raise InputError(f"--{name} is for bundles", "add --format bundle, or leave it out")
 
 
 @app.command()
+@with_options(BundleOptions, "options")
 def dataset(
     id: Id,
     output: Output,
@@ -49,28 +71,20 @@ def dataset(
         str | None, typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; else as the file's name says.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="train or test; both when none is given.")] = None,
-    force: Force = False,
     dry_run: DryRun = False,
-    allow_missing: AllowMissing = False,
-    title: Title = "",
-    authors: Authors = "",
-    licence: Licence = "",
-    doi: Doi = "",
-    citation: CitationText = "",
-    description: Description = "",
+    options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """A dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
 
     Example: gst export dataset iter-1 -o train.extxyz --split train
     """
-    said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
         if split is not None:
             raise InputError("a bundle holds the whole dataset", "leave --split out")
-        _bundle("datasets", id, output, said, force, allow_missing, dry_run, as_json)
+        _bundle("datasets", id, output, options, dry_run, as_json)
         return
-    _no_words(said, allow_missing)
+    options.refuse_without_bundle()
     chosen = format_of(output, form)
     results = _results()
     document = results.get(Dataset, _found(results, "datasets", id))
@@ -85,7 +99,7 @@ def dataset(
             line("structures", done, total)
 
         written = export_dataset(
-            results, document, output.absolute(), form=chosen, split=split, force=force, progress=shown
+            results, document, output.absolute(), form=chosen, split=split, force=options.force, progress=shown
         )
     both = " (train and test together; --split takes one)" if split is None and chosen == "pckl.gzip" else ""
     text = f"{output}: {written} structures of dataset {document.id}{both}"
@@ -93,34 +107,27 @@ def dataset(
 
 
 @app.command()
+@with_options(BundleOptions, "options")
 def potential(
     id: Id,
     output: Output,
     form: Annotated[
         str, typer.Option("--format", "-f", help="files (for LAMMPS, with a README), or bundle with all it came from.")
     ] = "files",
-    force: Force = False,
     dry_run: DryRun = False,
-    allow_missing: AllowMissing = False,
-    title: Title = "",
-    authors: Authors = "",
-    licence: Licence = "",
-    doi: Doi = "",
-    citation: CitationText = "",
-    description: Description = "",
+    options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """A potential as a folder with its files and a README, or as a bundle with its dataset, labels and structures.
 
     Example: gst export potential 8c01d2 -o GST-ACE
     """
-    said = _citation(title, authors, licence, doi, citation, description)
     if form == "bundle":
-        _bundle("potentials", id, output, said, force, allow_missing, dry_run, as_json)
+        _bundle("potentials", id, output, options, dry_run, as_json)
         return
     if form != "files":
         raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
-    _no_words(said, allow_missing)
+    options.refuse_without_bundle()
     if kind_of_target(output) != "folder":
         raise InputError(f"{output.name}: these files go into a folder", "name one with -o, or add --format bundle")
     results = _results()
@@ -131,90 +138,55 @@ def potential(
         _tell({"files": files, "written": False}, text, as_json)
         return
     with disk_in_words():
-        names = export_potential(results, document, output.absolute(), force=force)
+        names = export_potential(results, document, output.absolute(), force=options.force)
     _tell({"files": names, "written": True}, f"{output}: {', '.join(names)}", as_json)
 
 
 @app.command()
+@with_options(BundleOptions, "options")
 def study(
     id: Id,
     output: Output,
-    force: Force = False,
     dry_run: DryRun = False,
-    allow_missing: AllowMissing = False,
-    title: Title = "",
-    authors: Authors = "",
-    licence: Licence = "",
-    doi: Doi = "",
-    citation: CitationText = "",
-    description: Description = "",
+    options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """A bundle of a study: its members and all that these came from. -o is a folder, .tar or .tar.gz.
 
     Example: gst export study demo-1 -o demo.tar --title "A demo" --authors "Doe, Jane" --licence CC-BY-4.0
     """
-    said = _citation(title, authors, licence, doi, citation, description)
-    _bundle("studies", id, output, said, force, allow_missing, dry_run, as_json)
+    _bundle("studies", id, output, options, dry_run, as_json)
 
 
 @app.command()
+@with_options(BundleOptions, "options")
 def cycle(
     id: CycleId,
     output: Output,
-    force: Force = False,
     dry_run: DryRun = False,
-    allow_missing: AllowMissing = False,
-    title: Title = "",
-    authors: Authors = "",
-    licence: Licence = "",
-    doi: Doi = "",
-    citation: CitationText = "",
-    description: Description = "",
+    options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """A bundle of a device cycle: its trajectories, cells and potential, with all that these came from.
 
     Example: gst export cycle 77ab01 -o cycle.tar
     """
-    said = _citation(title, authors, licence, doi, citation, description)
-    _bundle("cycles", id, output, said, force, allow_missing, dry_run, as_json)
+    _bundle("cycles", id, output, options, dry_run, as_json)
 
 
 @app.command("all")
+@with_options(BundleOptions, "options")
 def everything(
     output: Output,
-    force: Force = False,
     dry_run: DryRun = False,
-    allow_missing: AllowMissing = False,
-    title: Title = "",
-    authors: Authors = "",
-    licence: Licence = "",
-    doi: Doi = "",
-    citation: CitationText = "",
-    description: Description = "",
+    options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """A bundle of all results; not of the launchpad and its queues, which `gst db backup` keeps.
 
     Example: gst export all -o group-data.tar
     """
-    said = _citation(title, authors, licence, doi, citation, description)
-    _bundle("all", None, output, said, force, allow_missing, dry_run, as_json)
-
-
-def _citation(title: str, authors: str, licence: str, doi: str, citation: str, description: str) -> Citation:
-    names = [name.strip() for name in authors.split(";") if name.strip()]
-    values = {"title": title, "licence": licence, "doi": doi, "citation": citation, "description": description}
-    return Citation(authors=names, **{key: value.strip() for key, value in values.items()})
-
-
-def _no_words(said: Citation, allow_missing: bool) -> None:
-    """Only bundles have a place for what the depositor says; leaving it out silently would be a surprise."""
-    given = [name for name, value in said.model_dump().items() if value]
-    if given or allow_missing:
-        name = given[0] if given else "allow-missing"
-        raise InputError(f"--{name} is for bundles", "add --format bundle, or leave it out")
+    _bundle("all", None, output, options, dry_run, as_json)
 
 
 def _check_split(split: str | None) -> None:
@@ -234,9 +206,7 @@ def _bundle(
     collection: str,
     text: str | None,
     output: Path,
-    said: Citation,
-    force: bool,
-    allow_missing: bool,
+    options: BundleOptions,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -255,16 +225,16 @@ def _bundle(
             collection,
             id,
             output.absolute(),
-            citation=said,
-            force=force,
-            allow_missing=allow_missing,
+            citation=options.said(),
+            force=options.force,
+            allow_missing=options.allow_missing,
             progress=line,
         )
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
         _tell_bundle(manifest, output)
-    if not said.licence:
+    if not options.licence.strip():
         say(f"{NO_LICENCE}\n  → --licence says which")
 
 

@@ -126,7 +126,7 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def as_commented_yaml(config: FitConfig | GraceConfig) -> str:
+def as_commented_yaml(config: BaseModel) -> str:
     """A configuration as YAML that `--config` takes, each field with what it means."""
     return "\n".join(_lines(config, "")) + "\n"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -68,4 +69,24 @@ def load(package: str, name: str) -> Any:
         alone.add_typer(module.app, name=name)
     else:
         alone.command(name)(module.command)
-    return get_group(alone).commands[name]
+    command = get_group(alone).commands[name]
+    _hide_former(command)
+    return command
+
+
+def _hide_former(command: Any) -> None:
+    """Leave `-n` out of `--help`: it still works, but means workers, lines or structures, as the command goes."""
+    for each in getattr(command, "commands", {}).values():
+        _hide_former(each)
+    for option in command.params:
+        if "-n" in option.opts:
+            option.get_help_record = partial(_help_without_former, option, option.get_help_record)
+
+
+def _help_without_former(option: Any, record: Callable[[Any], Any], ctx: Any) -> Any:
+    all_names = option.opts
+    option.opts = [name for name in all_names if name != "-n"]
+    try:
+        return record(ctx)
+    finally:
+        option.opts = all_names

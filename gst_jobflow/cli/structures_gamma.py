@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gst_jobflow.documents import Structure, Trajectory
+    from gst_jobflow.selection.choice import Chosen
     from gst_jobflow.selection.cluster_choice import Candidate
     from gst_jobflow.selection.frames import Found
 
@@ -113,8 +114,8 @@ def select(
     Each adds what the active set and those chosen before it lack. Frames of a trajectory are stored as structures;
     stored structures get the tags. Of frames too large for a label, cells around single atoms are stored.
 
-    Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -n 20 --tag iter-2;
-    gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -n 20 --tag iter-2
+    Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -N 20 --tag iter-2;
+    gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -N 20 --tag iter-2
     """
     limits = _window(window)
     kind = known_config_type(config_type) if config_type else None
@@ -136,6 +137,19 @@ def select(
     chosen = choose(results, project.settings, known, list(zip(found, grades, strict=True)), limits, number)
     documents = candidates(results, known, chosen, run, tag or [], iteration, kind)
     new = 0 if dry_run else results.add_many(documents)[0]
+    _say_chosen(known.id, chosen, documents, len(found), new, dry_run, as_json)
+
+
+def _say_chosen(
+    potential_id: str,
+    chosen: Sequence[Chosen],
+    documents: Sequence[Structure],
+    n_graded: int,
+    new: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Print the ids of chosen structures, and how many of those graded they are."""
     rows: list[dict[str, Any]] = [
         {
             "structure_id": document.id,
@@ -147,13 +161,13 @@ def select(
         for each, document in zip(chosen, documents, strict=True)
     ]
     if as_json:
-        print_json({"potential_id": known.id, "graded": len(found), "new": new, "structures": rows})
+        print_json({"potential_id": potential_id, "graded": n_graded, "new": new, "structures": rows})
         return
     for document in documents:
         typer.echo(document.id)
     largest = max(row["max_gamma"] for row in rows)
     what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(rows) - new} known before"
-    say(f"{len(rows)} of {len(found)} chosen, gamma up to {largest:.3g}; {what}")
+    say(f"{len(rows)} of {n_graded} chosen, gamma up to {largest:.3g}; {what}")
 
 
 def _potential(results: Results, which: str) -> Any:

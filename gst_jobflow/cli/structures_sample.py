@@ -51,7 +51,7 @@ def command(
     In each stage frames are as far apart as the potential energy is correlated. Frames from first principles are
     structures with labels already, and get the tags.
 
-    Example: gst structures sample --from melt_quench -n 30 --tag iter-2 --iteration 2
+    Example: gst structures sample --from melt_quench -N 30 --tag iter-2 --iteration 2
     """
     if every_ps is not None and decorrelated:
         raise InputError("how far apart?", "either --every-ps X or --decorrelated")
@@ -67,11 +67,15 @@ def command(
         rows = [_row(pick, document) for pick, document in zip(picks, made, strict=True)]
         print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
         return
+    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(made) - new} known before"
+    _tell(stages, made, request.every_ps, what)
+
+
+def _tell(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
     for document in made:
         typer.echo(document.id)
     for stage in stages:
-        say(_line(stage, request.every_ps))
-    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(made) - new} known before"
+        say(_line(stage, every_ps))
     say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {what}")
 
 

@@ -32,7 +32,9 @@ LIMIT_PERCENT = 1.0
 
 def idle_rows(project: Project, watched_s: float) -> Iterator[Row]:
     """Of `gst launch` while its one job sleeps, and of `gst launch --queue` then and with nothing at all."""
-    yield from _rows(project, watched_s, "gst launch -n 2, one job sleeps, one waits for it", "launch", "-n", "2")
+    yield from _rows(
+        project, watched_s, "gst launch --workers 2, one job sleeps, one waits for it", "launch", "--workers", "2"
+    )
     with _slurm() as there:
         if not there:
             print("  no SLURM here: the queue's launcher is not measured", file=sys.stderr, flush=True)

@@ -149,3 +149,24 @@ def test_a_potential_submits_the_melt_quench_and_the_cell(project: Project) -> N
     assert done.returncode == 0, done.stderr
     assert "submitted 2 jobs" in done.stderr
     assert connect(project)["fireworks"].count_documents({}) == 2
+
+
+def test_shown_fields_are_a_config_file_and_options_overrule_it(tmp_path: Path) -> None:
+    shown = gst(*MUSHROOM, "--lattice", "6.1", "--electrode-width", "12", "--min-contact", "2.6", "--show-config")
+    assert shown.returncode == 0, shown.stderr
+    (tmp_path / "cell.yaml").write_text(shown.stdout)
+    again = gst("structures", "device", "mushroom", "--config", "cell.yaml", "--show-config")
+    assert again.stdout == shown.stdout
+    command = ("structures", "device", "mushroom", "--config", "cell.yaml", "--lattice", "6.05")
+    made = gst(*command, "--barrier", "hard-sphere", "-o", "cell.data", "--json")
+    assert made.returncode == 0, made.stderr
+    spec = json.loads(made.stdout)["spec"]
+    assert (spec["lattice_A"], spec["electrode"]["width_A"], spec["repeat"]) == (6.05, 12.0, [6, 4, 6])
+    assert spec["min_contact_A"] == 2.6
+
+
+def test_an_unknown_field_of_a_config_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cell.yaml").write_text("lattice: 6.1\n")
+    wrong = gst(*MUSHROOM, "--config", "cell.yaml", "--barrier", "hard-sphere", "-o", "cell.data")
+    assert wrong.returncode == 1 and "lattice" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert not (tmp_path / "cell.data").exists()

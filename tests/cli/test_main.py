@@ -186,3 +186,11 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
         assert (label["state"] == "converged") == (label["energy_eV"] is not None)
     assert json.loads(gst(*here, "ingest", "--json").stdout)["new"] == 0
     assert "nothing to recover" in gst(*here, "recover").stdout
+
+
+@pytest.mark.parametrize("words", [("launch",), ("logs",), ("structures", "select"), ("submit", "hyperopt")])
+def test_the_former_n_works_without_being_shown(words: tuple[str, ...]) -> None:
+    shown = gst(*words, "--help").stdout
+    assert " -n" not in shown and "-n," not in shown
+    refused = gst(*words, "-n", "none").stderr
+    assert "Invalid value" in refused and "No such option" not in refused
