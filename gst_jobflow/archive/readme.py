@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gst_jobflow.archive.bundle_format import BundleManifest, Citation, in_words
+from gst_jobflow.exporting.markdown import markdown_table
 
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 _LISTED = 50
@@ -121,15 +122,6 @@ def _methods(facts: Facts) -> str:
         text = json.dumps(facts.methods[fingerprint], indent=2, sort_keys=True, ensure_ascii=False, default=str)
         parts.append(f"### `{fingerprint}`\n\nLabels: {counts}\n\n```json\n{text}\n```")
     return "\n\n".join(parts)
-
-
-def markdown_table(columns: tuple[str, ...], rows: list[Any]) -> str:
-    """Format a table in GitHub's Markdown."""
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        cells = (str(cell).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 _READING = """## Reading it

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from gst_jobflow.analysis.frame import FrameOptions
+from gst_jobflow.analysis.soap import SoapOptions, references
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-
-if TYPE_CHECKING:
-    from gst_jobflow.analysis.frame import FrameOptions
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.store import Results
+from gst_jobflow.documents import Cycle, Trajectory
+from gst_jobflow.flows.analyse import analyse_frames, analyse_trajectory, bonds_of
+from gst_jobflow.selection.frames import file_structures, find_trajectory
+from gst_jobflow.store import Results
 
 _SHOWN = 6
 
@@ -42,9 +45,6 @@ def command(
     Examples: gst analyse set_1 --what tellurium,grains; gst analyse melt --what motifs --bond Ge-Te=3.2;
     gst analyse frames.extxyz --what k-bar --reference rocksalt.extxyz --reference trigonal.extxyz
     """
-    from gst_jobflow.base.cores import cores
-    from gst_jobflow.store import Results
-
     names = tuple(dict.fromkeys(name.strip() for name in what.split(",")))
     options = _options(names, reference or [], species, k_bar_cutoff, min_grain, bond or [])
     if Path(source).is_file():
@@ -65,10 +65,6 @@ def command(
 def _options(
     names: tuple[str, ...], files: list[Path], species: bool, cutoff: float | None, min_grain: int, bonds: list[str]
 ) -> FrameOptions:
-    from gst_jobflow.analysis.frame import FrameOptions
-    from gst_jobflow.analysis.soap import SoapOptions, references
-    from gst_jobflow.selection.frames import file_structures
-
     known = None
     if files:
         crystals = {each.name: each.atoms for each in file_structures(files)}
@@ -77,8 +73,6 @@ def _options(
 
 
 def _bonds(given: list[str]) -> dict[tuple[str, str], float]:
-    from gst_jobflow.base.errors import InputError
-
     found = {}
     for text in given:
         pair, _, end = text.partition("=")
@@ -92,9 +86,6 @@ def _bonds(given: list[str]) -> dict[tuple[str, str], float]:
 
 def _of_file(file: Path, every: int, options: FrameOptions, processes: int) -> list[dict[str, Any]]:
     from dataclasses import replace
-
-    from gst_jobflow.flows.analyse import analyse_frames, bonds_of
-    from gst_jobflow.selection.frames import file_structures
 
     frames = file_structures([file])[::every]
     if "motifs" in options.what and not options.bonds_A:
@@ -111,8 +102,6 @@ def _of_file(file: Path, every: int, options: FrameOptions, processes: int) -> l
 def _of_stored(
     results: Results, source: str, every: int, options: FrameOptions, processes: int
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    from gst_jobflow.flows.analyse import analyse_trajectory
-
     tables, studies = {}, {}
     for run in _trajectories(results, source):
         study = analyse_trajectory(results, run, options, every=every, processes=processes, tell=say)
@@ -122,10 +111,6 @@ def _of_stored(
 
 
 def _trajectories(results: Results, source: str) -> list[Trajectory]:
-    from gst_jobflow.base.errors import InputError
-    from gst_jobflow.documents import Cycle, Trajectory
-    from gst_jobflow.selection.frames import find_trajectory
-
     for where in ({"_id": source}, {"name": source}):
         cycle = results.database["cycles"].find_one(where, {"_id": 1}, sort=[("created_at", -1)])
         if cycle is not None:

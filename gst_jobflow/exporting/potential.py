@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gst_jobflow.archive.readme import markdown_table
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import yace_elements
+from gst_jobflow.exporting.markdown import markdown_table
 from gst_jobflow.exporting.targets import check_target, finish, part_of
 from gst_jobflow.store.files.artifacts import sha256_of
 

@@ -71,7 +71,8 @@ def test_usr1_lets_a_run_go_on_in_another_job(
     subprocess.run(["scancel", "--full", "--signal=USR1", attempt.slurm_job_id], check=True, timeout=60)
     launcher.join()
     trajectory = check_chain(cluster, results)
-    assert len(trajectory.segments) == 2 and trajectory.n_frames == 2
+    # the start, step 1000 and the end of the stage
+    assert len(trajectory.segments) == 2 and trajectory.n_frames == 3
     assert trajectory.segments[1].first_step == 200, "it waited for its first restart file"
 
 
