@@ -266,3 +266,100 @@ def test_what_lammps_itself_writes(tmp_path):
         check_files([tmp_path / name], options)
         [record] = read_records(tmp_path / name, options)
         assert same(record.atoms, atoms), (name, record.problem)
+
+
+UNSORTED = """LAMMPS data file via write_data, version 22 Jul 2025, timestep = 1000, units = {units}
+
+{atoms} atoms
+3 atom types
+
+0 6.1 xlo xhi
+0 6.2 ylo yhi
+0 6.3 zlo zhi
+
+Atom Type Labels
+
+1 Ge
+2 Sb
+3 Te
+
+Masses
+
+1 72.63
+2 121.76
+3 127.6
+
+Atoms # atomic
+
+3 Te 0.2 3.1 3.0 0 0 0
+1 Te 3.1 3.0 0.2 0 0 0
+4 Sb 3.0 0.1 2.9 0 0 0
+{second} Ge 0.1 0.0 0.05 0 0 0
+
+Velocities
+
+3 0.1 0.0 0.0
+1 0.2 0.0 0.0
+4 0.3 0.0 0.0
+2 0.4 0.0 0.0
+"""
+
+
+def read_one(file, options=PLAIN):
+    (record,) = read_records(file, options)
+    return record
+
+
+def test_type_labels_stay_with_their_atoms_where_ids_are_not_sorted(tmp_path) -> None:
+    file = tmp_path / "melt.data"
+    file.write_text(UNSORTED.format(units="metal", atoms=4, second=2))
+    atoms = read_one(file).atoms
+    assert list(atoms.symbols) == ["Te", "Ge", "Te", "Sb"]
+    assert np.allclose(atoms.positions[1], [0.1, 0.0, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"units": "electron"}, "units electron"),
+        ({"atoms": 5}, "4 of 5 atoms"),
+        ({"second": 3}, "comes twice"),
+    ],
+)
+def test_a_data_file_says_why_it_cannot_be_read(tmp_path, values, problem) -> None:
+    file = tmp_path / "melt.data"
+    file.write_text(UNSORTED.format(**{"units": "metal", "atoms": 4, "second": 2, **values}))
+    assert problem in read_one(file).problem
+
+
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+4
+ITEM: BOX BOUNDS pp pp pp
+0.0 6.1
+0.0 6.2
+0.0 6.3
+ITEM: ATOMS id {columns} x y z
+3 {three} 0.2 3.1 3.0
+1 {three} 3.1 3.0 0.2
+2 {one} 0.1 0.0 0.05
+4 {two} 3.0 0.1 2.9
+"""
+
+
+def test_a_column_element_that_was_never_set_is_no_carbon(tmp_path) -> None:
+    file = tmp_path / "run.lammpstrj"
+    file.write_text(DUMP.format(columns="type element", one="1 C", two="2 C", three="3 C"))
+    assert "never set" in read_one(file).problem and "--type-map" in read_one(file).problem
+    assert list(read_one(file, MAP).atoms.symbols) == ["Te", "Ge", "Te", "Sb"]
+
+
+def test_type_labels_of_a_dump_are_elements(tmp_path) -> None:
+    file = tmp_path / "run.dump"
+    file.write_text(DUMP.format(columns="typelabel", one="Ge", two="Sb", three="Te"))
+    check_files([file], PLAIN)
+    assert list(read_one(file).atoms.symbols) == ["Te", "Ge", "Te", "Sb"]
+    file.write_text(DUMP.format(columns="mol", one="1", two="1", three="1"))
+    with pytest.raises(InputError, match="neither a column element nor type"):
+        check_files([file], PLAIN)
