@@ -50,12 +50,21 @@ _ALLOWED: dict[str, frozenset[str]] = {
     "ase.atom": frozenset({"Atom"}),
     "ase.cell": frozenset({"Cell"}),
     "ase.symbols": frozenset({"Symbols"}),
+    # ASE 3.29 has most of them in modules of their own
     "ase.constraints": frozenset({"FixAtoms", "FixCartesian", "FixScaled", "FixBondLengths", "FixCom"}),
+    "ase.constraints.fix_atoms": frozenset({"FixAtoms"}),
+    "ase.constraints.fix_cartesian": frozenset({"FixCartesian"}),
+    "ase.constraints.fix_scaled": frozenset({"FixScaled"}),
+    "ase.constraints.fix_bond_lengths": frozenset({"FixBondLengths"}),
+    "ase.constraints.fix_com": frozenset({"FixCom"}),
     "ase.calculators.singlepoint": frozenset(
         {"SinglePointCalculator", "SinglePointDFTCalculator", "SinglePointKPoint", "arrays_to_kpoints"}
     ),
     "ase.calculators.calculator": frozenset({"Parameters"}),
 }
+
+
+_PACEMAKER_FRAME = ("pyace.preparedata", "DataFrameWithMetadata")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -66,6 +75,9 @@ class _Unpickler(pickle.Unpickler):
         place = module_name.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
         if (place, global_name) == ("builtins", "getattr"):
             return _bound_method
+        if (place, global_name) == _PACEMAKER_FRAME:
+            # pacemaker's own dataframe adds metadata; pyace is not imported for it
+            return super().find_class("pandas.core.frame", "DataFrame")
         if global_name not in _ALLOWED.get(place, ()):
             raise DataError(
                 f"the pickle names {module_name}.{global_name}, which a table of structures does not need; it was not "

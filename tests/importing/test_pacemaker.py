@@ -153,3 +153,20 @@ def test_a_plain_pickle_and_structures_without_labels(tmp_path):
     file.write_bytes(pickle.dumps(pd.DataFrame({"ase_atoms": [Atoms("Ge", cell=[4, 4, 4], pbc=True)]})))
     [record] = read_records(file, OPTIONS)
     assert not record.problem and computed_of(record.atoms) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "energies_eV"),
+    [
+        # pacemaker's own class of dataframe, as its examples and XPOT hold it
+        ("own_class", [-15.30, -15.29, -15.28]),
+        # structures with fixed atoms, whose class has moved within ASE; their forces stay
+        ("fixed_atoms", [-15.30, -15.29]),
+    ],
+)
+def test_tables_of_other_programs_are_read(name: str, energies_eV: list[float]) -> None:
+    records = list(read_records(Path(__file__).parent / "data" / "pacemaker" / f"{name}.pckl.gzip", OPTIONS))
+    assert [record.problem for record in records] == [""] * len(energies_eV)
+    computed = [computed_of(record.atoms) for record in records]
+    assert [each.energy_eV for each in computed] == pytest.approx(energies_eV)
+    assert all(np.abs(each.forces_eV_A).min() > 0 for each in computed)
