@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.build import build
-from gst_jobflow.importing.records import unread_label
+from gst_jobflow.importing.records import rival_label, unread_label
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def outcome_of(record: Record, options: ImportOptions, artifacts: ArtifactStore 
     try:
         structure, label = build(record, options, artifacts)
         warning = record.warning
-        if label is None and not warning and record.atoms is not None:
-            warning = unread_label(record.atoms)
+        if not warning and record.atoms is not None:
+            warning = unread_label(record.atoms) if label is None else rival_label(record.atoms)
     except DataError as err:
         return Outcome(record.file, record.index, problem=err.message, warning=record.warning, end=record.end)
     except InputError as err:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gst_jobflow.labelling.method import Method
+
+
+_NUMBERS = int | float | np.number
+_REFERENCE = re.compile(r"(^|_)(ref|reference|dft|qm|target|true)_?energy$|^energy_(ref|dft|reference|target)$", re.I)
+_SAME_EV_PER_ATOM = 1e-4
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,7 @@ def computed_of(atoms: Atoms) -> Computed | None:
 
 def unread_label(atoms: Atoms) -> str:
     """What looks like energies and forces under names that `computed_of` does not read; empty where nothing does."""
-    numbers = int | float | np.number
-    energies = [name for name, value in atoms.info.items() if "energy" in name.lower() and isinstance(value, numbers)]
+    energies = [name for name, value in atoms.info.items() if "energy" in name.lower() and isinstance(value, _NUMBERS)]
     forces = [
         name for name, value in atoms.arrays.items() if "force" in name.lower() and value.shape == (len(atoms), 3)
     ]
@@ -114,6 +119,25 @@ def unread_label(atoms: Atoms) -> str:
         return ""
     names = ", ".join(sorted([*energies, *forces]))
     return f"structures without labels: {names} are not read; what is computed has to be called energy and forces"
+
+
+def rival_label(atoms: Atoms) -> str:
+    """Name reference energies beside the energy that `computed_of` takes, if they differ; empty if none does.
+
+    Since ASE 3.23 `energy` and `forces` are those of the calculator that was attached last, such as a model, while
+    programs for training keep the labels as REF_energy, dft_energy and the like.
+    """
+    names = [name for name, value in atoms.info.items() if _REFERENCE.search(name) and isinstance(value, _NUMBERS)]
+    computed = computed_of(atoms) if names else None
+    if computed is None:
+        return ""
+    rivals = [name for name in names if abs(atoms.info[name] - computed.energy_eV) > _SAME_EV_PER_ATOM * len(atoms)]
+    if not rivals:
+        return ""
+    return (
+        f"two sets of labels: {', '.join(sorted(rivals))} and the energy that is taken differ; if that energy is a "
+        "model's, rename the reference energies and forces to energy and forces first"
+    )
 
 
 def _numbers(value: Any, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
