@@ -27,7 +27,7 @@ GST124 match), and the gap of the trigonal phase reaches 0.12 without any disord
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -137,6 +137,23 @@ def crystal_profile(
 
 def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:
     """Return which atoms match fcc or hcp within the cutoff, shape (n,)."""
+    pipeline, matching = close_packed_matching(anions, rmsd_cutoff)
+    return np.array(pipeline.compute().particles["Structure Type"]) != int(matching.Type.OTHER)
+
+
+def close_packed_matching(anions: Atoms, rmsd_cutoff: float, **output: Any) -> tuple[Any, Any]:
+    """Return an OVITO pipeline that matches fcc and hcp by polyhedral templates, and its modifier.
+
+    Parameters
+    ----------
+    output
+        Further results of the modifier, such as ``output_orientation``.
+
+    Raises
+    ------
+    MissingProgramError
+        OVITO cannot be imported.
+    """
     try:
         from ovito.io.ase import ase_to_ovito
         from ovito.modifiers import PolyhedralTemplateMatchingModifier as Matching
@@ -147,11 +164,11 @@ def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:
         ) from error
     bare = type(anions)(numbers=anions.numbers, positions=anions.positions, cell=anions.cell, pbc=anions.pbc)
     pipeline = Pipeline(source=StaticSource(data=ase_to_ovito(bare)))
-    matching = Matching(rmsd_cutoff=rmsd_cutoff)
+    matching = Matching(rmsd_cutoff=rmsd_cutoff, **output)
     for structure in matching.structures:
         structure.enabled = structure.id in (int(Matching.Type.FCC), int(Matching.Type.HCP))
     pipeline.modifiers.append(matching)
-    return np.array(pipeline.compute().particles["Structure Type"]) != int(Matching.Type.OTHER)
+    return pipeline, matching
 
 
 def nearest_anions(atoms: Atoms, of: NDArray, among: NDArray) -> NDArray:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, anions_of, nearest_anions
-from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, anions_of, close_packed_matching, nearest_anions
+from gst_jobflow.base.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -141,22 +141,11 @@ def misorientation_deg(one: NDArray, other: NDArray) -> NDArray:
 
 
 def _segment(anions: Atoms, min_anions: int, rmsd_cutoff: float) -> tuple[dict[str, NDArray], Any]:
-    try:
-        from ovito.io.ase import ase_to_ovito
-        from ovito.modifiers import GrainSegmentationModifier as Segmentation
-        from ovito.modifiers import PolyhedralTemplateMatchingModifier as Matching
-        from ovito.pipeline import Pipeline, StaticSource
-    except ImportError as error:
-        raise MissingProgramError(
-            f"OVITO cannot be imported: {error}", "pip install 'gst_jobflow[analysis]'"
-        ) from error
-    bare = type(anions)(numbers=anions.numbers, positions=anions.positions, cell=anions.cell, pbc=anions.pbc)
-    bare.wrap()
-    pipeline = Pipeline(source=StaticSource(data=ase_to_ovito(bare)))
-    matching = Matching(rmsd_cutoff=rmsd_cutoff, output_orientation=True, output_interatomic_distance=True)
-    for structure in matching.structures:
-        structure.enabled = structure.id in (int(Matching.Type.FCC), int(Matching.Type.HCP))
-    pipeline.modifiers.append(matching)
+    wrapped = anions.copy()
+    wrapped.wrap()
+    pipeline, _ = close_packed_matching(wrapped, rmsd_cutoff, output_orientation=True, output_interatomic_distance=True)
+    from ovito.modifiers import GrainSegmentationModifier as Segmentation
+
     pipeline.modifiers.append(Segmentation(min_grain_size=min_anions, orphan_adoption=False))
     data = pipeline.compute()
     particles = {name: np.array(data.particles[name]) for name in ("Grain", "Interatomic Distance")}

@@ -14,9 +14,6 @@ from typer.main import get_group
 
 from gst_jobflow.base.errors import InputError, nearest
 
-_LONGEST = 1000
-"""Letters of a description in `--help`; sentences are not cut."""
-
 
 class LazyGroup(TyperGroup):
     """A group whose commands are modules, imported on first use.
@@ -57,7 +54,7 @@ class LazyGroup(TyperGroup):
         widest = max(map(len, self.list_commands(ctx)))
         for title, commands in self.sections.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(widest), text[:_LONGEST]) for name, text in commands.items()])
+                formatter.write_dl([(name.ljust(widest), text) for name, text in commands.items()])
 
 
 def load(package: str, name: str) -> Any:

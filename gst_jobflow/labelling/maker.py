@@ -273,12 +273,6 @@ def _take_place(places: SimpleQueue[set[int] | None]) -> None:
         os.sched_setaffinity(0, place)
 
 
-def label_structure(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> Label:
-    """Compute one label inside `directory` and make its document; a failed calculation is a failed label."""
-    raw = _compute(backend, structure, results, directory)
-    return _document(backend, structure, raw, _kept(results, raw))
-
-
 def _compute(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> RawLabel:
     from gst_jobflow.store.atoms import atoms_of
 

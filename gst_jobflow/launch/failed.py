@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gst_jobflow.base.categories import CATEGORIES
@@ -57,7 +57,7 @@ class _Failure:
     failure_class: str
     earlier: int
     finished: int
-    unseen: Attempt | None = field(default=None)
+    unseen: Attempt | None
 
 
 def find_reruns(results: Results, project: Project, failed: bool) -> list[Rerun]:
