@@ -12,9 +12,9 @@ from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.documents import Cycle, Trajectory
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.flows.analyse import analyse_frames, analyse_trajectory, bonds_of
-from gst_jobflow.selection.frames import file_structures, find_trajectory
+from gst_jobflow.selection.frames import file_structures, find_trajectory, runs_of_cycle
 from gst_jobflow.store import Results
 
 _SHOWN = 6
@@ -111,13 +111,8 @@ def _of_stored(
 
 
 def _trajectories(results: Results, source: str) -> list[Trajectory]:
-    for where in ({"_id": source}, {"name": source}):
-        cycle = results.database["cycles"].find_one(where, {"_id": 1}, sort=[("created_at", -1)])
-        if cycle is not None:
-            done = [each.trajectory_id for each in results.get(Cycle, cycle["_id"]).operations if each.trajectory_id]
-            if not done:
-                raise InputError(f"cycle '{source}' has no operation that ran", "gst status says what it waits for")
-            return [results.get(Trajectory, id) for id in done]
+    if runs := runs_of_cycle(results, source):
+        return runs
     try:
         return [find_trajectory(results, source)]
     except InputError as error:

@@ -20,7 +20,7 @@ from gst_jobflow.selection.course import (
     stages_of,
     temperature_of,
 )
-from gst_jobflow.selection.frames import Found, aimd_frames, find_trajectory, iter_trajectory, start_of
+from gst_jobflow.selection.frames import Found, aimd_frames, find_trajectory, iter_trajectory, runs_of_cycle, start_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -112,7 +112,7 @@ def find_runs(results: Results, which: str) -> list[Trajectory]:
     InputError
         There is none, or it broke.
     """
-    runs = _of_cycle(results, which) or [find_trajectory(results, which)]
+    runs = runs_of_cycle(results, which) or [find_trajectory(results, which)]
     for run in runs:
         if run.failure_class in _BROKEN:
             raise InputError(
@@ -203,27 +203,6 @@ def mean_displacement_A(before: Atoms, after: Atoms) -> float:
 
     shifts, _ = find_mic(after.positions - before.positions, after.cell, pbc=True)
     return float(np.linalg.norm(shifts - shifts.mean(axis=0), axis=1).mean())
-
-
-def _of_cycle(results: Results, which: str) -> list[Trajectory]:
-    from gst_jobflow.documents import Cycle, Trajectory
-
-    collection, (name, _, number) = results.database["cycles"], which.rpartition(":")
-    for text, operation in ((which, None), (name, number)):
-        found = collection.find_one({"_id": text}, {"_id": 1})
-        found = found or collection.find_one({"name": text}, {"_id": 1}, sort=[("created_at", -1)])
-        if not text or found is None:
-            continue
-        operations = results.get(Cycle, found["_id"]).operations
-        if operation is not None:
-            if not operation.isdigit() or not 0 < int(operation) <= len(operations):
-                raise InputError(f"cycle {text} has no operation '{operation}'", f"1 to {len(operations)}")
-            operations = [operations[int(operation) - 1]]
-        ids = [each.trajectory_id for each in operations if each.trajectory_id]
-        if not ids:
-            raise InputError(f"no operation of {which} has run", f"gst query cycles -w name={text}")
-        return list(results.get_many(Trajectory, ids))
-    return []
 
 
 def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int | None) -> list[Sampled]:
