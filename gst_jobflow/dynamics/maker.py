@@ -19,6 +19,7 @@ from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protoc
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
+from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -64,6 +65,12 @@ class MeltQuenchMaker(Maker):
 
     def _protocol(self) -> Protocol:
         return checked(Protocol, {"name": "melt_quench", "stages": self.stages, "seed": self.seed}, self.name)
+
+    def work(self, potential_id: str) -> RunWork | None:
+        """Return the run that :meth:`make` needs; None without a start."""
+        if self.start is None:
+            return None
+        return RunWork(self._protocol(), self.start.n_atoms, self.output, potential_id)
 
     @job
     def make(self, potential_id: str) -> dict[str, Any]:
