@@ -20,7 +20,7 @@ from gst_jobflow.devices.cell import barrier_spec, device_counts
 from gst_jobflow.devices.cell_maker import melt_quench_stages
 from gst_jobflow.devices.cycle import CycleMaker, run_operation
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec
-from gst_jobflow.devices.operations import stages_of
+from gst_jobflow.devices.operations import on_cell
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.documents import Structure, Trajectory
 from gst_jobflow.dynamics.deck import Output
@@ -172,7 +172,7 @@ def _cell(job: Job, results: Results) -> _Cell | None:
 
 def _planned(plan: CyclePlan, cell: _Cell) -> Iterator[tuple[Protocol, int, Output]]:
     for one in (planned.operation for planned in plan.planned()):
-        protocol = Protocol(name=one.kind, stages=stages_of(one, cell.geometry))
+        protocol = Protocol(name=one.kind, stages=on_cell(one, cell.geometry).stages)
         yield protocol, cell.n_atoms, plan.output_of(one.output)
 
 
