@@ -11,7 +11,7 @@ from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import barrier_spec, device_counts
 from gst_jobflow.devices.cell_maker import melt_quench_stages
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec
-from gst_jobflow.devices.operations import Operation, stages_of
+from gst_jobflow.devices.operations import Operation, on_cell
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.work import RunWork
@@ -52,7 +52,7 @@ class OperationWork:
 
     def on(self, cell: CellToRun) -> RunWork:
         """Return the run of this operation on a cell."""
-        protocol = Protocol(name=self.operation.kind, stages=stages_of(self.operation, cell.geometry))
+        protocol = Protocol(name=self.operation.kind, stages=on_cell(self.operation, cell.geometry).stages)
         return RunWork(protocol, cell.n_atoms, self.plan.output_of(self.operation.output), cell.potential_id)
 
     def cost(self, allotment: Allotment) -> ExpectedCost:

@@ -130,7 +130,7 @@ def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
     refused(r"operation 4 \(RESET\) .* has not run", plan(RESET, cell=None), state=f"{cycle.id}:4")
     refused("of potential tiny, not other", plan(RESET, cell=None), potential="other")
     refused(r"another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
-    refused("of a cross-point cell", plan(RESET, cell=None), device="mushroom")
+    refused("belongs to a cross-point cell", plan(RESET, cell=None), device="mushroom")
     dome = RESET | {"profile": "dome", "diameter_A": 60}
     refused("reaches out of the cell", plan(dome, cell=None))
     runs = results.database["trajectories"]
@@ -146,16 +146,19 @@ def test_what_cannot_run_is_refused_before_it_is_submitted(
         with pytest.raises(InputError, match=message):
             prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential_id)
 
-    refused("with which potential", plan(RESET), None)
+    refused("no potential given", plan(RESET), None)
     refused("has no cell", plan(RESET, cell=None))
     # what cannot show an operation: a frame every 0.4 ps of a pulse of 0.2 ps
     refused("its pulse has 100 steps, and dump_every is 200", plan(RESET, output=OUTPUT | {"dump_every": 200}))
+    fast = {key: value for key, value in RESET.items() if key != "cool_ps"} | {"cool_rate_K_ps": 10_000}
+    # 0.05 eV an atom are 193 K: 0.0193 ps at this rate
+    refused("its cooling has 10 steps, and profile_every is 20", plan(fast, output=OUTPUT | {"dump_every": 5}))
     refused("its whole has 50 steps, and series_every", plan(READ | {"output": {"series_every": 60}}))
     refused("set dump_every to 20", plan(RESET, output=OUTPUT | {"gamma_every": 10}))
     refused("has no Ge", plan(RESET, cell=CELL | {"formula": "Ge1Sb2Te4"}))
     refused("less than two cutoffs of 5 Å", plan(RESET, cell=CELL | {"repeat": [1, 2, 1]}))
     refused("does not fit into a cell", plan(RESET, cell=CELL | {"barrier_thickness_A": 100}))
-    refused("is of a mushroom cell", plan(RESET, cell={"kind": "mushroom", "repeat": [8, 3, 8],
+    refused("has a mushroom cell", plan(RESET, cell={"kind": "mushroom", "repeat": [8, 3, 8],
                                                       "barrier_thickness_A": 10, "formula": "Sb2Te3"}))  # fmt: skip
     pJ = {key: value for key, value in RESET.items() if key != "energy_eV_per_atom"} | {"energy_pJ": 1.0}
     refused("eV per heated atom, which means", plan(pJ))
