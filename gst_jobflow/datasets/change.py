@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.datasets.create import SPLIT_RULE, Made, checked_weights, store_dataset
+from gst_jobflow.datasets.create import SPLIT_RULE, CreatedDataset, checked_weights, store_dataset
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.select import matching
@@ -14,12 +14,13 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
+from gst_jobflow.store.lineage import locate
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 
-def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> Made:
+def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> CreatedDataset:
     """The same labels, split anew by a draw of groups.
 
     Raises
@@ -33,7 +34,9 @@ def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: s
     return _store(results, dataset, members, name or f"{dataset.name} split", split=split)
 
 
-def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str], *, name: str | None = None) -> Made:
+def split_by_query(
+    results: Results, dataset_id: str, test_where: Sequence[str], *, name: str | None = None
+) -> CreatedDataset:
     """The same labels; those whose structures match are tested, with all that is of their groups.
 
     Raises
@@ -50,7 +53,7 @@ def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str],
 
 def split_in_folds(
     results: Results, dataset_id: str, n_folds: int, seed: int = 0, *, name: str | None = None
-) -> list[Made]:
+) -> list[CreatedDataset]:
     """One dataset a fold; every group is tested in one of them.
 
     Raises
@@ -67,7 +70,9 @@ def split_in_folds(
     return made
 
 
-def reweight(results: Results, dataset_id: str, weights: dict[str, float], *, name: str | None = None) -> Made:
+def reweight(
+    results: Results, dataset_id: str, weights: dict[str, float], *, name: str | None = None
+) -> CreatedDataset:
     """The same labels and split with other weights of config types; those that are not named stay.
 
     Raises
@@ -94,7 +99,7 @@ def fraction_datasets(
     seed: int = 0,
     *,
     name: str | None = None,
-) -> list[Made]:
+) -> list[CreatedDataset]:
     """Datasets with shares of the training structures of some config types, for ablations.
 
     The shares are nested, and test set, weights and reference energies are those of the dataset: what differs between
@@ -139,7 +144,6 @@ def find_dataset(results: Results, text: str) -> Dataset:
     InputError
         There is none, or several.
     """
-    from gst_jobflow.store.lineage import locate
 
     return results.get(Dataset, locate(results.database, text, "datasets")[1])
 
@@ -149,7 +153,7 @@ def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:
     return dataset, load_members(results, dataset)
 
 
-def _store(results: Results, dataset: Dataset, members: Members, name: str, **changes: Any) -> Made:
+def _store(results: Results, dataset: Dataset, members: Members, name: str, **changes: Any) -> CreatedDataset:
     """Store a changed dataset with the reference energies of the one that it is from.
 
     Its name is its own: under the old one's neither could be found any more.

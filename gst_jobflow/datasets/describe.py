@@ -56,7 +56,7 @@ def _range(values: np.ndarray) -> dict[str, float] | None:
 
 
 def _compositions(members: Members, sides: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    counts = {split: members.formulas.take(sides[split]).counts() for split in SPLITS}
+    counts = {split: members.formulas[sides[split]].counts() for split in SPLITS}
     rows = [
         {"formula": formula, **{split: counts[split].get(formula, 0) for split in SPLITS}}
         for formula in members.formulas.counts()

@@ -52,7 +52,7 @@ def diff_datasets(results: Results, first: Dataset, second: Dataset) -> Differen
     """Compare two datasets; memory does not grow with them."""
     members: dict[str, Counter[str]] = {kind: Counter() for kind in (ONLY_FIRST, ONLY_SECOND, MOVED, BOTH)}
     moved: Counter[str] = Counter()
-    for kind, before, after in changes(results.artifacts, first, second, also_same=True):
+    for kind, before, after in member_changes(results.artifacts, first, second, also_same=True):
         member = before or after
         members[kind][member["config_type"]] += 1
         if kind == MOVED:
@@ -73,7 +73,7 @@ def diff_datasets(results: Results, first: Dataset, second: Dataset) -> Differen
     )
 
 
-def changes(
+def member_changes(
     artifacts: ArtifactStore, first: Dataset, second: Dataset, also_same: bool = False
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Stream (what, member of the first, member of the second) in the order of label ids; {} where there is none.

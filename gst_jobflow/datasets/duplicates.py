@@ -16,6 +16,7 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Structure
+from gst_jobflow.store.atoms import atoms_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -124,7 +125,6 @@ class _Environments:
 
     def read(self, rows: np.ndarray) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
         """Row and environments, in order."""
-        from gst_jobflow.store.atoms import atoms_of
 
         ids = [id.decode() for id in self.members.structure_ids[rows].tolist()]
         structures = self.results.get_many(Structure, ids)

@@ -11,6 +11,7 @@ from gst_jobflow.datasets.create import create_dataset
 from gst_jobflow.datasets.references import LEAST_SQUARES
 from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.store.context import job_results
 
 
 @dataclass
@@ -71,7 +72,6 @@ class DatasetMaker(Maker):
         dict
             `dataset_id`, `counts`, `without_label`.
         """
-        from gst_jobflow.store.context import job_results
 
         ids = [id for part in structure_ids for id in part]
         made = create_dataset(

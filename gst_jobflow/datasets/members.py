@@ -18,7 +18,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names
-from gst_jobflow.datasets.table import Members, Words, ids_of, joined, texts_of
+from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Structure
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def load_members(results: Results, dataset: Dataset) -> Members:
     while part := list(islice(rows, _ROWS)):
         if "group" not in part[0]:
             part, old = _completed(results, part), True
-        parts.append(_columns(part))
-    members = joined(parts)
+        parts.append(Members.of(part))
+    members = Members.joined(parts)
     if old:
         members = replace(members, groups=group_names(results.database, members.structure_ids, members.groups))
     return members
@@ -153,19 +153,3 @@ def _energy(label: Label) -> float:
     if label.energy_eV is None:
         raise DataError(f"label {label.id} is {label.state} and has no energy", "make the dataset again")
     return label.energy_eV
-
-
-def _columns(rows: list[dict[str, Any]]) -> Members:
-    return Members(
-        label_ids=ids_of(row["label_id"] for row in rows),
-        structure_ids=ids_of(row["structure_id"] for row in rows),
-        groups=ids_of(row["group"] for row in rows),
-        config_types=Words.of(row["config_type"] for row in rows),
-        formulas=Words.of(row["formula"] for row in rows),
-        n_atoms=np.array([row["n_atoms"] for row in rows], np.int32),
-        energies_eV=np.array([row["energy_per_atom_eV"] for row in rows], float),
-        max_forces_eV_A=np.array(
-            [np.nan if row["max_force_eV_A"] is None else row["max_force_eV_A"] for row in rows], float
-        ),
-        test=np.array([row["split"] == "test" for row in rows], bool),
-    )

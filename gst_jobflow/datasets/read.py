@@ -12,6 +12,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
+from gst_jobflow.store.atoms import atoms_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -58,7 +59,6 @@ def stream_split(results: Results, dataset: Dataset, split: str) -> Iterator[Lab
     DataError
         A label changed its method or lost its energy since the dataset was made.
     """
-    from gst_jobflow.store.atoms import atoms_of
 
     members = (member for member in read_members(results.artifacts, dataset) if member["split"] == split)
     while part := list(islice(members, _BATCH)):

@@ -8,6 +8,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.table import Members
+from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -33,7 +34,6 @@ def least_squares(members: Members) -> dict[str, float]:
     DataError
         There are no members.
     """
-    from gst_jobflow.structures.composition import parse_formula
 
     if not len(members):
         raise DataError("no labels to take reference energies from", "label at least one structure")
@@ -53,7 +53,7 @@ def least_squares(members: Members) -> dict[str, float]:
     return {element: float(value) for element, value in zip(elements, solution, strict=True)}
 
 
-def free_atoms(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
+def free_atom_energies(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
     """Energies (eV) of the isolated atoms that were labelled by the method: compositions then compare.
 
     Raises

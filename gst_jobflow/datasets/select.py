@@ -12,7 +12,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
-from gst_jobflow.datasets.table import Members, Words, ids_of, joined, places_in, texts_of
+from gst_jobflow.datasets.table import Members, ids_of, places_in, texts_of
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.store.query import label_filters
 
@@ -46,7 +46,7 @@ class Chosen:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def select(
+def select_labels(
     database: Database,
     fingerprint: str,
     where: Sequence[str] | None = None,
@@ -153,44 +153,40 @@ def _all_labels(database: Database, where: dict[str, Any], fingerprint: str) -> 
     if collection.count_documents({"fingerprint": fingerprint}) * _MOST > collection.estimated_document_count():
         # most labels are of this method: in the order of the disk they are read twice as fast as by an index
         found = found.hint([("$natural", 1)])
-    return joined(list(_tables(found)))
+    return Members.joined(list(_tables(found)))
 
 
 def _labels_of(database: Database, where: dict[str, Any], structure_ids: np.ndarray, fingerprint: str) -> Members:
-    parts = [_columns([])]
+    parts = [_members([])]
     for start in range(0, len(structure_ids), _IDS):
         ids = [Label.id_for(id, fingerprint) for id in texts_of(structure_ids[start : start + _IDS])]
         parts += _tables(database["labels"].find({"$and": [{"_id": {"$in": ids}}, where]}, _FIELDS))
-    return joined(parts)
+    return Members.joined(parts)
 
 
 def _tables(found: Iterator[dict[str, Any]]) -> Iterator[Members]:
-    yield _columns([])
+    yield _members([])
     while part := list(islice(found, _ROWS)):
-        yield _columns(part)
+        yield _members(part)
 
 
-def _columns(rows: list[dict[str, Any]]) -> Members:
-    structure_ids = ids_of(row["structure_id"] for row in rows)
-    n_atoms = np.array([row["n_atoms"] for row in rows], np.int32)
-    for row in rows:
-        if row["energy_eV"] is None:
-            raise DataError(f"label {row['_id']} is converged and has no energy", "gst db check")
-    return Members(
-        label_ids=ids_of(row["_id"] for row in rows),
-        structure_ids=structure_ids,
-        groups=structure_ids,
-        config_types=Words.of(row["config_type"] for row in rows),
-        formulas=Words.of(row["formula"] for row in rows),
-        n_atoms=n_atoms,
-        energies_eV=np.array([row["energy_eV"] for row in rows], float) / n_atoms,
-        max_forces_eV_A=np.array([_number(row["max_force_eV_A"]) for row in rows], float),
-        test=np.zeros(len(rows), bool),
+def _members(labels: list[dict[str, Any]]) -> Members:
+    for label in labels:
+        if label["energy_eV"] is None:
+            raise DataError(f"label {label['_id']} is converged and has no energy", "gst db check")
+    # the groups are those of the structures, which are read beside
+    return Members.of(
+        [
+            {
+                **label,
+                "label_id": label["_id"],
+                "group": label["structure_id"],
+                "energy_per_atom_eV": label["energy_eV"] / label["n_atoms"],
+                "split": "train",
+            }
+            for label in labels
+        ]
     )
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def matching(database: Database, members: Members, where: Sequence[str]) -> np.ndarray:

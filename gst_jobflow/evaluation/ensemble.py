@@ -11,6 +11,7 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Member, Potential, Study, derive_id, now
+from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -117,7 +118,6 @@ class EnsembleMaker(Maker):
         dict
             `study_id` and what :func:`spread` gives.
         """
-        from gst_jobflow.store.context import job_results
 
         results = job_results()
         potentials = list(results.get_many(Potential, potential_ids))

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
@@ -111,7 +114,6 @@ def _predict(
 ) -> Predicted:
     if potential.kind == "ace":
         return predict(settings, _files(results, potential, folder), chosen.atoms, cores)
-    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     file = _file_of_pyace(results, potential, folder)
     return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
@@ -139,7 +141,6 @@ def _references(
 
 
 def _files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    from gst_jobflow.dynamics.maker import link_potential
 
     return link_potential(results, potential, directory)
 
@@ -147,8 +148,6 @@ def _files(results: Results, potential: Potential, directory: Path) -> Potential
 def _speed(
     results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
 ) -> Speed | None:
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
 
     if not in_lammps:
         with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.processes import run_program
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.single_point import single_points
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,7 +53,6 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
     RunError
         The program fails, or predicts what is not finite (class ``nan``).
     """
-    from gst_jobflow.base.pacemaker import pacemaker_runner
 
     try:
         python = pacemaker_runner(settings).python
@@ -93,7 +96,6 @@ def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, k
 def _run_part(
     python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    from gst_jobflow.base.processes import run_program
 
     folder.mkdir()
     np.savez(
@@ -114,8 +116,6 @@ def _run_part(
 
 
 def _by_lammps(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]) -> Predicted:
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.single_point import single_points
 
     with tempfile.TemporaryDirectory(prefix="gst_predict_") as folder:
         points = single_points(lammps_engine(settings, n_ranks=1), potential, structures, Path(folder))

@@ -15,6 +15,7 @@ import numpy as np
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Speed
+from gst_jobflow.dynamics.single_point import measure_speed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,7 +61,6 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
     RunError
         LAMMPS fails.
     """
-    from gst_jobflow.dynamics.single_point import measure_speed
 
     atoms = speed_cell(potential.elements)
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:

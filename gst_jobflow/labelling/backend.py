@@ -15,6 +15,7 @@ from pydantic import Field
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.method import Method
+from gst_jobflow.structures.contacts import closest_indices
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -182,21 +183,14 @@ class BackendModel(StrictModel):
         if atoms.pbc.any() and not atoms.cell.volume > 0:
             raise InputError("a periodic structure whose cell has no volume", "give it a cell")
         self.bounds.reference_eV(symbols)
-        closest = closest_pair(atoms, self.floor_A)
+        # ASE's own search would take longer than the rest of a small label
+        closest = closest_indices(atoms, self.floor_A) if self.floor_A > 0 else None
         if closest is not None:
             distance, i, j = closest
             raise InputError(
                 f"atoms {i} and {j} are {distance:.3f} Å apart, less than {self.floor_A} Å",
                 "make the structure with larger minimum distances, or lower the floor: --option floor_A=…",
             )
-
-
-def closest_pair(atoms: Atoms, below_A: float) -> tuple[float, int, int] | None:
-    """Return distance and indices of the closest pair below `below_A`, periodic images too, or None."""
-    from gst_jobflow.structures.contacts import closest_indices
-
-    # ASE's own search would take longer than all else that is done for a small label
-    return closest_indices(atoms, below_A) if below_A > 0 else None
 
 
 def failed(failure_class: str, reason: str, **known: object) -> RawLabel:
@@ -207,7 +201,7 @@ def failed(failure_class: str, reason: str, **known: object) -> RawLabel:
     return RawLabel(converged=False, failure_class=failure_class, reason=line[:500], **known)  # type: ignore[arg-type]
 
 
-def checked(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
+def checked_label(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
     """Check the input, compute, and believe the result only when it is complete, finite and within bounds.
 
     Returns

@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+from gst_jobflow.labelling.backend import Bounds
+from gst_jobflow.labelling.calculators import calculator_backend, names
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
+from gst_jobflow.labelling.vasp import VaspBackend
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -37,7 +42,6 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     MissingProgramError
         Its program is not there.
     """
-    from gst_jobflow.labelling.calculators import calculator_backend, names
 
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
     if name in makers:
@@ -48,7 +52,6 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
 
 
 def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.calculators import calculator_backend, names
 
     options = dict(options)
     calculator = options.pop("calculator", None)
@@ -61,9 +64,6 @@ def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     import inspect
-
-    from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
-    from gst_jobflow.labelling.backend import Bounds
 
     of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
     known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
@@ -78,7 +78,6 @@ def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 
     wanted = project.settings.cp2k
     fields: dict[str, Any] = {"ranks": wanted.ranks}
@@ -92,7 +91,6 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.vasp import VaspBackend
 
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}

@@ -12,7 +12,7 @@ from gst_jobflow.base.errors import MissingProgramError
 _BLOCK = 1 << 20
 
 
-def hash_of(path: Path) -> str:
+def weights_hash(path: Path) -> str:
     """Return the SHA-256 of a file, or of the names and contents of all files in a folder.
 
     Raises
