@@ -1,4 +1,4 @@
-"""Which labels a potential is fitted to, how they are split and weighted: immutable, hashed datasets."""
+"""Datasets: the labels that a potential is fitted to, how they are split and weighted; immutable and hashed."""
 
 from gst_jobflow.datasets.change import (
     find_dataset,

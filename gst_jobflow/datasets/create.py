@@ -1,4 +1,4 @@
-"""From labels in the database to an immutable dataset: one method, train and test, pinned reference energies."""
+"""Make an immutable dataset of labels of one method, with train and test sets and pinned reference energies."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ def checked_weights(members: Members, weights: dict[str, float]) -> dict[str, fl
 
 
 def store_dataset(results: Results, members: Members, **fields: Any) -> CreatedDataset:
-    """Write the member file and the document; see `Dataset` for the fields that are not counted here.
+    """Write the member file and the document; `fields` are those of `Dataset` that do not follow from the members.
 
-    `_id` is the hash of members, split, weights and reference energies: not of the name or of how they were chosen.
+    `_id` is a hash of members, split, weights and reference energies; name and selection do not matter.
     """
     file, identity = write_members(results.artifacts, members)
     dataset = Dataset(

@@ -42,7 +42,6 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     MissingProgramError
         Its program is not there.
     """
-
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
     if name in makers:
         return makers[name](project, options or {})
@@ -52,7 +51,6 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
 
 
 def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
-
     options = dict(options)
     calculator = options.pop("calculator", None)
     if not isinstance(calculator, str):
@@ -78,7 +76,6 @@ def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
-
     wanted = project.settings.cp2k
     fields: dict[str, Any] = {"ranks": wanted.ranks}
     if wanted.command:
@@ -91,7 +88,6 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
-
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
     return _with_options(VaspBackend(), {**fields, **options}, "vasp")

@@ -99,7 +99,6 @@ class LabelMaker(Maker):
         RunError
             Not one calculation came to its end before the walltime.
         """
-
         chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))
         chunk.failed = list(failed_before or [])
         complete = chunk.work(structure_ids)
@@ -281,7 +280,6 @@ def _take_place(places: SimpleQueue[set[int] | None]) -> None:
 
 
 def _compute(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> RawLabel:
-
     directory.mkdir(parents=True, exist_ok=True)
     return checked_label(backend, atoms_of(structure, results.artifacts), directory)
 

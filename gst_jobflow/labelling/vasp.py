@@ -163,7 +163,6 @@ class VaspBackend(BackendModel):
         MissingProgramError
             No VASP command, no folder of POTCARs, or POTCARs of other titles than the settings say.
         """
-
         from gst_jobflow.labelling.vasp_custodian import run_custodian
 
         settings, directory = self.settings, Path(directory).resolve()
