@@ -26,7 +26,7 @@ _BATCH = 64
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options = {"nogil": True, "fastmath": True}
+    options: dict[str, Any] = {"nogil": True, "fastmath": True}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:

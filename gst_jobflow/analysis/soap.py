@@ -1,10 +1,11 @@
 """Crystallinity by SOAP: how alike an atom's surroundings are to those in reference crystals (k-bar).
 
-The power spectrum is dscribe's (Himanen et al., Comput. Phys. Commun. 247, 106949, 2020), the kernel that of Bartók,
-Kondor and Csányi (Phys. Rev. B 87, 184115, 2013): the dot product of normalised vectors to an integer power. Xu et al.
-(Adv. Mater. 34, 2109139, 2022) call an atom of Ge-Sb-Te crystal-like where its mean kernel with crystals is above 0.57.
-Their hyperparameters are not known here, so the defaults below are ours, and their cut-off does not carry over:
-calibrate it on known crystals and liquids with `calibrate`.
+The power spectrum is dscribe's (Himanen et al., Comput. Phys. Commun. 247, 106949, 2020; tests compare both) in a
+compiled kernel of our own, several times as fast. The kernel is that of Bartók, Kondor and Csányi (Phys. Rev. B 87,
+184115, 2013): the dot product of normalised vectors to an integer power. Xu et al. (Adv. Mater. 34, 2109139, 2022) call
+an atom of Ge-Sb-Te crystal-like where its mean kernel with crystals is above 0.57. Their hyperparameters are not known
+here, so the defaults below are ours, and their cut-off does not carry over: calibrate it on known crystals and liquids
+with `calibrate`.
 """
 
 from __future__ import annotations
@@ -153,8 +154,13 @@ def _directions(vectors: NDArray) -> NDArray:
 def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
     """Return k-bar of each atom, shape (n,), float32: the mean kernel with the crystal that it is most like.
 
-    With species an atom is compared with surroundings of its own element. The cell is taken in blocks, so memory does
-    not grow with it.
+    With species an atom is compared with surroundings of its own element. The cell is taken in blocks: an atom more
+    takes 0.2 kB.
+
+    Parameters
+    ----------
+    threads
+        That share the blocks; matrix products take no threads of their own.
 
     Raises
     ------
