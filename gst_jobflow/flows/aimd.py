@@ -194,7 +194,7 @@ def _label(
     wall_s: float,
     doubt: tuple[str, str] | None,
 ) -> Label:
-    from gst_jobflow.importing.records import computed_of
+    from gst_jobflow.importing.labels import computed_of
 
     assert record.atoms is not None  # the caller sees to it
     computed = computed_of(record.atoms)

@@ -211,7 +211,7 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
     raise DataError(f"which element a type is is not said: {TYPE_MAP_FIX}")
 
 
-def check_data(file: Path, options: ImportOptions) -> None:
+def check_lammps_data(file: Path, options: ImportOptions) -> None:
     """Refuse a data file that needs a type map and has none."""
     try:
         elements = _data_elements(file, options)
@@ -221,11 +221,11 @@ def check_data(file: Path, options: ImportOptions) -> None:
         raise InputError(f"{file} does not name the elements of its types", TYPE_MAP_FIX)
 
 
-def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
+def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
     """The one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
     from ase import Atoms
     from ase.data import atomic_masses, atomic_numbers
-    from ase.io.lammpsdata import read_lammps_data
+    from ase.io import lammpsdata
 
     try:
         elements = _data_elements(file, options)
@@ -235,7 +235,7 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
         if not text.endswith("\n"):
             raise DataError("truncated: the last line has no end, so its last number may be cut")
         # metal: lengths are as they stand, which is right for real too
-        raw = read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
+        raw = lammpsdata.read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
         kinds = raw.arrays["type"]
         odd = np.flatnonzero(np.abs(raw.get_masses() - atomic_masses[raw.numbers]) > _MASS_TOLERANCE_U)
         if len(odd):

@@ -42,6 +42,10 @@ class ImportOptions(StrictModel):
         All records of a file are one group.
     energy_corrected
         Take pacemaker's `energy_corrected` for the energy where a row has no `energy`.
+    energy_key, forces_key, stress_key
+        Names of the label, see `labels.computed_of`; None: energy, forces and stress (or virial).
+    free_atoms_eV
+        Energy of the free atom of each element by the method of the labels, stored as labels of single atoms.
     allow_stand_in
         Accept what a stand-in for VASP wrote, in tests.
     """
@@ -60,12 +64,24 @@ class ImportOptions(StrictModel):
     group_key: str | None = None
     one_group: bool = False
     energy_corrected: bool = False
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+    free_atoms_eV: dict[str, float] = Field(default_factory=dict)
     allow_stand_in: bool = False
 
     @model_validator(mode="after")
     def _one_rule_of_groups(self) -> ImportOptions:
         if self.group_key is not None and self.one_group:
             raise ValueError("group_key and one_group are two rules for the same")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_of_stress(self) -> ImportOptions:
+        if self.stress_key is not None and ("virial" in self.stress_key.lower()) == ("stress" in self.stress_key.lower()):
+            raise ValueError(
+                f"stress_key {self.stress_key}: the name has to say stress or virial, for their signs differ"
+            )
         return self
 
     @model_validator(mode="after")

@@ -55,12 +55,14 @@ def file_structures(files: Sequence[Path]) -> list[Found]:
     InputError
         A file or one of its records cannot be read.
     """
-    from gst_jobflow.importing.formats import check_files, read_records
+    from gst_jobflow.importing.formats import source_files
+    from gst_jobflow.importing.options import ImportOptions
 
-    check_files(list(files))
+    options = ImportOptions()
     found = []
-    for file in files:
-        for record in read_records(file):
+    for source in source_files(files, options):
+        file = source.path
+        for record in source.records(options):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
             found.append(Found(f"{file}:{record.index}", record.atoms))
