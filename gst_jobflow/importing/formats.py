@@ -62,11 +62,9 @@ FORMATS: dict[str, Format] = {
         read_lammps_data,
         check_lammps_data,
     ),
-    "ase-db": Format(r"\ASQLite format 3", r".*\.db", lambda file, options: read_ase_db(file)),
+    "ase-db": Format(r"\ASQLite format 3", r".*\.db", read_ase_db),
     "pacemaker": Format(r"\A\x80[\x02-\x05]", r".*\.(pckl|pkl|pickle)(\.gzip)?", read_pacemaker),
-    "extxyz": Format(
-        r"\A\s*\d+\s*\n.*(Lattice|Properties)=", r".*\.(xyz|extxyz)", lambda file, options: read_extxyz(file)
-    ),
+    "extxyz": Format(r"\A\s*\d+\s*\n.*(Lattice|Properties)=", r".*\.(xyz|extxyz)", read_extxyz),
 }
 
 

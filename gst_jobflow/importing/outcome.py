@@ -130,7 +130,7 @@ class OutcomeBuilder:
             config_type = _config_type(atoms, self.options)
             if isinstance(config_type, Question):
                 questions.append(config_type)
-            if questions:
+            if questions or isinstance(config_type, Question):
                 problem = "; ".join(question.text for question in questions)
                 return replace(blank, problem=problem, questions=tuple(questions))
             structure = self._structure(record, atoms, config_type)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_bytes, open_text, plain_name
-from gst_jobflow.importing.formats import check_files, format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records, source_files
 from gst_jobflow.importing.options import ImportOptions
 
 DATA = Path(__file__).with_name("data")
@@ -29,7 +29,7 @@ def test_a_packed_file_is_read_as_what_is_in_it(tmp_path, ending):
     for source, kind, number in (("static.xml", "vasprun", 1), ("OUTCAR.nelm", "outcar", 3)):
         file = tmp_path / (source + ending)
         file.write_bytes(PACKERS[ending]((DATA / "vasp" / source).read_bytes()))
-        assert plain_name(file) == source and format_of(file) == kind
+        assert plain_name(file) == source and SourceFile.of(file).format == kind
         whole = list(read_records(DATA / "vasp" / source, OPTIONS))
         packed = list(read_records(file, OPTIONS))
         assert [record.problem for record in packed] == [record.problem for record in whole]
@@ -41,7 +41,7 @@ def test_the_packed_files_of_a_run_find_each_other(tmp_path, ending):
     for file in (DATA / "cp2k").glob("gete*"):
         (tmp_path / (file.name + ending)).write_bytes(PACKERS[ending](file.read_bytes()))
     for name in ("gete-pos-1.xyz", "gete.out"):
-        check_files([tmp_path / (name + ending)], OPTIONS)
+        source_files([tmp_path / (name + ending)], OPTIONS)
         records = list(read_records(tmp_path / (name + ending), OPTIONS))
         assert len(records) == 5 and records[0].method is not None and not any(record.problem for record in records)
 

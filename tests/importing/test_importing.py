@@ -22,8 +22,8 @@ from gst_jobflow.cli.main import app
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions, config_type_map
-from gst_jobflow.importing.records import computed_of
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
@@ -352,12 +352,12 @@ def test_energies_far_off_are_named_and_kept(tmp_path):
 
 
 def test_energies_of_two_methods_are_not_compared(tmp_path):
-    from gst_jobflow.importing.outcome import Outcome, outcome_of
+    from gst_jobflow.importing.outcome import Outcome, OutcomeBuilder
 
     def seen(seed: int, energy: float, fingerprint: str) -> Outcome:
         text = gap_frame(seed, energy=energy).encode()
         record = parse_frame(tmp_path / "gap.xyz", seed, text)
-        return outcome_of(record, options(fingerprint=fingerprint), None)
+        return OutcomeBuilder(options(fingerprint=fingerprint)).outcome(record)
 
     watch = EnergyWatch()
     for seed in range(40):
@@ -488,6 +488,6 @@ def test_another_programs_sqlite_file_is_refused_and_left_as_it_is(tmp_path):
         other.execute("create table runs(name text)")
     other.close()
     before = file.read_bytes()
-    (record,) = read_ase_db(file)
+    (record,) = read_ase_db(file, options())
     assert "not of ASE" in record.problem
     assert file.read_bytes() == before

@@ -15,9 +15,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
-from gst_jobflow.importing.formats import format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.records import computed_of
 from gst_jobflow.importing.run import import_files
 
 OPTIONS = ImportOptions(default_config_type="aimd", fingerprint="imported:1", method={"code": "imported"}, dry_run=True)
@@ -50,7 +50,7 @@ def problems(file: Path, **values: object) -> list[str]:
 @pytest.mark.parametrize("name", ["train.pckl.gzip", "train.pkl.gz"])
 def test_what_our_own_fits_write(tmp_path, frame, name):
     write_pckl(frame, tmp_path / "train.pckl.gzip").rename(tmp_path / name)
-    assert format_of(tmp_path / name) == "pacemaker"
+    assert SourceFile.of(tmp_path / name).format == "pacemaker"
     records = list(read_records(tmp_path / name, OPTIONS))
     for record, item in zip(records, items(), strict=True):
         computed = computed_of(record.atoms)
