@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import signal
 import subprocess
@@ -105,8 +108,18 @@ def test_an_error_of_ours_in_a_worker_comes_with_its_traceback(tmp_path):
 def test_small_files_start_no_worker(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 8)
     assert workers._default_workers(source_files(mixed, options())) == 1
-    monkeypatch.setattr(workers, "_WORTH_BYTES", 1000)
+    monkeypatch.setattr(workers, "_WORTH_BYTES", 100_000)
     assert workers._default_workers(source_files(mixed, options())) == 3
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_files_count_as_larger(mixed, monkeypatch, pack):
+    monkeypatch.setattr(workers, "cores", lambda: 8)
+    packed = mixed[0].with_suffix(".packed")
+    packed.write_bytes(pack(mixed[0].read_bytes()))
+    for share, number in ((2, 3), (4, 1)):
+        monkeypatch.setattr(workers, "_WORTH_BYTES", share * packed.stat().st_size)
+        assert workers._default_workers(source_files([packed], options())) == number
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
