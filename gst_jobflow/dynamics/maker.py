@@ -115,10 +115,10 @@ def run_recorded(
     """
     from gst_jobflow.base.settings import find_project
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.store.context import is_continuation, job_deadline, work_directory
+    from gst_jobflow.store.context import is_continuation, running_job_deadline, work_directory
 
     settings = find_project().settings
-    deadline = job_deadline(settings)
+    deadline = running_job_deadline(settings)
     directory = work_directory(results, "md")
     if is_continuation() and not any(directory.glob("segment_*")):
         raise DataError(

@@ -70,11 +70,11 @@ class AimdMaker(Maker):
         """
         from gst_jobflow.base.settings import find_project
         from gst_jobflow.store.atoms import load_atoms
-        from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
+        from gst_jobflow.store.context import continuation, job_results, running_job_deadline, work_directory
 
         results = job_results()
         start_id = structure_id or self._random_start(results)
-        deadline = job_deadline(find_project().settings)
+        deadline = running_job_deadline(find_project().settings)
         directory = work_directory(results, "aimd")
         before = collect(directory, self.spec).reached_step
         atoms = load_atoms(results, start_id)

@@ -91,9 +91,9 @@ class LabelMaker(Maker):
             Not one calculation came to its end before the walltime.
         """
         from gst_jobflow.base.settings import find_project
-        from gst_jobflow.store.context import continuation, job_deadline, job_results
+        from gst_jobflow.store.context import continuation, job_results, running_job_deadline
 
-        chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))
+        chunk = _Chunk(self.backend, job_results(), self.retry_failed, running_job_deadline(find_project().settings))
         chunk.failed = list(failed_before or [])
         complete = chunk.work(structure_ids)
         counts = chunk.counts
