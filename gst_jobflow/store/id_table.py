@@ -62,13 +62,11 @@ class IdTable:
     def files(self, kind: str, *except_kinds: str) -> Iterator[FileRow]:
         """Stream the files of a kind that no other given kind holds, in the order of their hashes."""
         others = ", ".join("?" * len(except_kinds))
-        rows = self._table.execute(
+        return self._table.execute(
             "SELECT id, size_bytes, name FROM ids WHERE kind = ? "
             f"AND id NOT IN (SELECT id FROM ids WHERE kind IN ({others})) ORDER BY id",
             (kind, *except_kinds),
         )
-        for row in rows:  # `yield from` would close the cursor at the end, perhaps after the table
-            yield row
 
     def take(self, kind: str, most: int) -> list[str]:
         """Return some ids of a kind that were not taken before."""

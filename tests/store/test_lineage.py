@@ -45,12 +45,8 @@ def test_every_reverse_lookup_uses_an_index(results: Results) -> None:
     add_structures(results, 200)
     synthetic.add_study(results)
     lookups = {made[1:] for name in DOCUMENTS for made in made_from(name)}
-    assert lookups >= {
-        ("labels", "structure_id"),
-        ("studies", "members.id"),
-        *((name, "job_uuid") for name in MADE_BY_JOBS),
-    }
     lookups |= {("trajectories", "final_structure_id"), ("attempts", "job_uuid")}
+    assert lookups > {("labels", "structure_id"), *((name, "job_uuid") for name in MADE_BY_JOBS)}
     for collection, path in lookups:
         assert_uses_index(results, collection, {path: number_id(3)}, {})
     for collection in DOCUMENTS:
@@ -136,7 +132,7 @@ def test_a_study_can_be_followed_from_end_to_end(results: Results) -> None:
     run = lineage(results, runs.ids[0])
     assert link(run.origins, "part of", "cycles").ids == [synthetic.CYCLE_ID]
     end = link(run.made, "ended in", "structures")
-    assert runs.ids[0] in link(lineage(results, end.ids[0]).origins, *ENDED_IN[:2]).ids
+    assert runs.ids[0] in link(lineage(results, end.ids[0]).origins, "end of", "trajectories").ids
     potential = lineage(results, synthetic.POTENTIAL_ID)
     dataset = link(potential.origins, "fitted to", "datasets")
     assert [attempt["state"] for attempt in potential.attempts]
