@@ -26,7 +26,7 @@ from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_engine import GraceEngine
 from gst_jobflow.fitting.in_time import fit_in_time
 from gst_jobflow.store import Results
-from gst_jobflow.store.context import continuation, job_results, job_uuid, running_job_deadline, work_directory
+from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
 
@@ -101,7 +101,7 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
         A program fails.
     """
     results, settings = job_results(), find_project().settings
-    deadline = running_job_deadline(settings)
+    deadline = job_deadline(settings)
     dataset = dataset_with(results, dataset_id, maker.config.elements)
     engine = engine_of(maker.config, settings)
     directory = work_directory(results, "fit")
@@ -177,7 +177,7 @@ def _document(
     finished: FinishedFit,
 ) -> Potential:
     """Store the files of a finished fit and build its document, with errors from the predictions."""
-    metrics, summary = parse.evaluate(finished.predictions), finished.summary
+    metrics, summary = parse.fit_metrics(finished.predictions), finished.summary
     parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
     stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}
     config = maker.config.model_dump(mode="json")

@@ -86,6 +86,6 @@ def is_continuation() -> bool:
     return getattr(CURRENT_JOB.job, "index", 1) > 1
 
 
-def running_job_deadline(settings: Settings) -> Deadline | None:
+def job_deadline(settings: Settings) -> Deadline | None:
     """Return when the running job must end: with its SLURM job, or after ``launch.walltime``."""
-    return deadline.job_deadline(time.time(), settings.launch.walltime)
+    return deadline.deadline_from(time.time(), settings.launch.walltime)
