@@ -15,7 +15,7 @@ from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Traj
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.dump import Frame
+    from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
@@ -155,7 +155,7 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[Frame]:
+def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[DumpFrame]:
     """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
     from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 
