@@ -182,9 +182,12 @@ def record(
     *,
     groups: dict[str, int] | None = None,
     tags: list[str] | None = None,
+    run: str = "",
     **more: Any,
 ) -> tuple[Trajectory, Atoms | None]:
     """Store a run, finished or failed: its files, its last structure, its trajectory document.
+
+    `run` tells the runs of a job apart that has several of one protocol.
 
     Returns
     -------
@@ -213,7 +216,7 @@ def record(
     start = results.get(Structure, start_structure_id)
     trajectory = Trajectory.of(
         start,
-        (protocol.name, _outcome(result)),
+        (protocol.name, f"{run} {_outcome(result)}".strip()),
         directory=str(result.directory),
         job_uuid=job_uuid(),
         groups=groups,
