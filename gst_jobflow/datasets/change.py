@@ -42,7 +42,7 @@ def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str],
         A condition cannot be read, nothing matches, or nothing is left to train on.
     """
     dataset, members = _read(results, dataset_id)
-    chosen = matching(results.database, members.structure_ids, test_where)
+    chosen = matching(results.database, members, test_where)
     test, followed = given_split(members, chosen)
     split = {"rule": "given", "test_where": list(test_where), "followed_their_group": followed}
     return _store(results, dataset, members.with_test(test), name or f"{dataset.name} split", split=split)
@@ -139,9 +139,9 @@ def find_dataset(results: Results, text: str) -> Dataset:
     InputError
         There is none, or several.
     """
-    from gst_jobflow.store.lineage import locate
+    from gst_jobflow.store.lookup import get_located
 
-    return results.get(Dataset, locate(results.database, text, "datasets")[1])
+    return get_located(results, Dataset, text)
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

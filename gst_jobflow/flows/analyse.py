@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
-_PROGRAMS = ("gst_jobflow", "ovito", "dscribe", "matscipy")
+_PROGRAMS = ("gst_jobflow", "ovito", "numba", "matscipy")
 _NO_SERIES = ("step", "frame", "problem", "time_ps")
 
 Row = dict[str, Any]
@@ -146,11 +146,7 @@ def _study(results: Results, trajectory: Trajectory, options: FrameOptions, ever
         "versions": {name: version(name) for name in _PROGRAMS},
     }
     if options.known is not None:
-        crystals = {
-            name: {element or "all": derive_id(vectors.tobytes().hex()) for element, vectors in each.items()}
-            for name, each in options.known.vectors.items()
-        }
-        plan["soap"] = {**asdict(options.known.options), "references": crystals}
+        plan["soap"] = {**asdict(options.known.options), "references": options.known.crystals}
     if options.bonds_A:
         plan["bonds_A"] = {f"{a}-{b}": _plain(r) for (a, b), r in options.bonds_A.items()}
     id = derive_id("analysis", trajectory.id, plan)
