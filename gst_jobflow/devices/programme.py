@@ -15,8 +15,7 @@ from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
 from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, heated
 from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
-from gst_jobflow.dynamics.deck import Limits, Output, Tuning
-from gst_jobflow.dynamics.protocol import RunOptions
+from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 
 MOST_OPERATIONS = 200

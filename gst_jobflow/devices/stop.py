@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gst_jobflow.base.segments import NOTE_FILE, read_note, segment_folders
 from gst_jobflow.devices.look import crystalline_now
 from gst_jobflow.devices.programme import StopLimits
-from gst_jobflow.dynamics.protocol import SEGMENT_FILE
 from gst_jobflow.dynamics.watch import Watch, newest_dump, step_of
 
 if TYPE_CHECKING:
@@ -62,12 +61,12 @@ class BudgetWatch:
     def __call__(self, folder: Path) -> str:
         """Add up what the segments took."""
         spent = self.spent_core_hours
-        for path in folder.parent.glob(f"segment_*/{SEGMENT_FILE}"):
-            held = json.loads(path.read_text())
-            wall_s = held.get("wall_s")
-            if wall_s is None and path.parent == folder:
-                wall_s = time.time() - path.stat().st_mtime
-            spent += (wall_s or 0.0) * held.get("ranks", 1) / 3600
+        for segment in segment_folders(folder.parent):
+            note = read_note(segment)
+            wall_s = note.get("wall_s")
+            if wall_s is None and segment == folder:
+                wall_s = time.time() - (segment / NOTE_FILE).stat().st_mtime
+            spent += (wall_s or 0.0) * note.get("ranks", 1) / 3600
         return f"budget of {self.limit_core_hours:g} core hours spent" if spent >= self.limit_core_hours else ""
 
 

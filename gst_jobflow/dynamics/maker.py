@@ -12,12 +12,14 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.segments import segment_folders
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Structure, Trajectory
-from gst_jobflow.dynamics.deck import Output, PotentialFiles
+from gst_jobflow.dynamics.deck import Output, PotentialFiles, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
+from gst_jobflow.dynamics.protocol import run_protocol
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
@@ -118,7 +120,7 @@ def run_recorded(
     settings = find_project().settings
     deadline = job_deadline(settings)
     directory = work_directory(results, "md")
-    if is_continuation() and not any(directory.glob("segment_*")):
+    if is_continuation() and not segment_folders(directory):
         raise DataError(
             f"the segments that this run continues cannot be seen from {socket.gethostname()}",
             "runs_dir has to be on a file system that all nodes share; then: gst recover --failed",
@@ -298,7 +300,7 @@ def _measured(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
         "max_equilibrated_K": highest_K,
         "end_equilibrated_K": end_K,
         "max_gamma": float(np.nanmax(series["max_gamma"])) if np.any(series["max_gamma"] > 0) else None,
-        "segments": _segments(result),
+        "segments": [Segment.of(segment) for segment in result.segments],
         "cost": _cost(result),
         # the longest segment says it best
         "us_per_atom_step": max(measured, key=lambda part: part.wall_s).us_per_atom_step if measured else None,
@@ -309,20 +311,6 @@ def _measured(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
 def _cost(result: ProtocolResult) -> Cost:
     core_s = sum(segment.wall_s * segment.ranks for segment in result.segments)
     return Cost(wall_s=result.wall_s, cores=result.segments[-1].ranks, core_hours=core_s / 3600)
-
-
-def _segments(result: ProtocolResult) -> list[Segment]:
-    ends = [segment.start_step for segment in result.segments[1:]] + [result.reached_step]
-    return [
-        Segment(
-            directory=str(segment.directory),
-            host=segment.host,
-            first_step=segment.start_step,
-            last_step=max(end, segment.start_step),
-            wall_s=segment.wall_s,
-        )
-        for segment, end in zip(result.segments, ends, strict=True)
-    ]
 
 
 def thinned(columns: dict[str, np.ndarray], points: int = THERMO_POINTS) -> dict[str, list[float]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.segments import valid_until
 from gst_jobflow.dynamics.deck import SERIES_COLUMNS
 from gst_jobflow.dynamics.pulse import KICK_COLUMNS
 
@@ -85,11 +86,6 @@ def _read_table(path: Path, columns: Sequence[str]) -> Table:
             continue
     data = np.array(rows, dtype=float).reshape(len(rows), len(columns))
     return {name: data[:, i].astype(int) if name in _WHOLE else data[:, i] for i, name in enumerate(columns)}
-
-
-def valid_until(start_steps: Sequence[int]) -> list[int | None]:
-    """Return for each segment the step from which a later one replaces it; None where none does."""
-    return [min(start_steps[index + 1 :], default=None) for index in range(len(start_steps))]
 
 
 def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_start: bool) -> Table:
