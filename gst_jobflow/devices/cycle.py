@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from gst_jobflow.devices.heating import Geometry, geometry_of_atoms
 from gst_jobflow.devices.operations import Intervals, Reset, Set, on_cell, profile_words
 from gst_jobflow.devices.programme import CyclePlan, CycleSettings, Planned, Until
 from gst_jobflow.devices.stop import BudgetWatch, CrystallineWatch, any_of, over_budget, spent
+from gst_jobflow.devices.work import CellToRun, OperationWork, cell_of_state, cell_to_make
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.deck import FINAL_DATA, Group
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, record, run_recorded
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.store.atoms import atoms_of, load_atoms
 from gst_jobflow.store.context import continuation, job_results
+from gst_jobflow.store.work import declare_work
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -72,13 +75,14 @@ class CycleMaker(Maker):
             tags=tags,
         ).make(potential_id)
         cell = build_cell(self, ids, barrier.output["structure_id"], potential_id)
-        return self._flow([barrier, cell], cell)
+        spec = plan.cell
+        return self._flow([barrier, cell], cell, lambda _: cell_to_make(spec, potential_id))
 
     def make_from(self, trajectory_id: str) -> Flow:
         """Flow of operations that go on from the end of a run, with the cell and the potential of that run."""
         self._plan()
         begin = begin_from(self, [uuid.uuid4().hex for _ in range(self.replicas)], trajectory_id)
-        return self._flow([begin], begin)
+        return self._flow([begin], begin, lambda results: cell_of_state(results, trajectory_id))
 
     def _plan(self) -> CyclePlan:
         if self.plan is None:
@@ -86,16 +90,18 @@ class CycleMaker(Maker):
         self.plan.check_output()
         return self.plan
 
-    def _flow(self, jobs: list[Job], begin: Job) -> Flow:
-        settings = self._plan().settings
+    def _flow(self, jobs: list[Job], begin: Job, find_cell: Callable[[Results], CellToRun]) -> Flow:
+        plan = self._plan()
+        settings = plan.settings
         steps: list[Job] = []
         for replica in range(self.replicas):
             cycle_id = begin.output["cycle_ids"][replica]
-            for index, planned in enumerate(self._plan().planned()):
+            for index, planned in enumerate(plan.planned()):
                 seed = self.seed + replica * _SEEDS_APART + index
                 step = run_operation(cycle_id, index, settings, seed, self.tags)
                 of = f" of replica {replica + 1}" if self.replicas > 1 else ""
                 step.name = f"{index + 1} {planned.operation.kind}{of}"
+                declare_work(step, OperationWork(plan, planned.operation, find_cell))
                 steps.append(step)
                 cycle_id = step.output["cycle_id"]
         return Flow([*jobs, *steps], output=steps[-1].output, name=self.name)

@@ -23,6 +23,7 @@ from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
+from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, is_continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.structures.composition import parse_formula
@@ -70,6 +71,12 @@ class MeltQuenchMaker(Maker):
 
     def _protocol(self) -> Protocol:
         return checked(Protocol, {"name": "melt_quench", "stages": self.stages, "seed": self.seed}, self.name)
+
+    def work(self, potential_id: str) -> RunWork | None:
+        """Return the run that :meth:`make` needs; None without a start."""
+        if self.start is None:
+            return None
+        return RunWork(self._protocol(), self.start.n_atoms, self.output, potential_id)
 
     @job
     def make(self, potential_id: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
 from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method
 from gst_jobflow.labelling.method import Method
+from gst_jobflow.labelling.work import AimdWork
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
@@ -58,6 +59,11 @@ class AimdMaker(Maker):
     start: HardSphereSpec | None = None
     iteration: int = 0
     tags: list[str] = field(default_factory=list)
+
+    def work(self, structure_id: str | None = None) -> AimdWork:
+        """Return the steps that :meth:`make` computes."""
+        n_atoms = self.start.n_atoms if self.start and structure_id is None else None
+        return AimdWork(self.backend, self.spec.dynamics, self.spec.total_steps, n_atoms, structure_id)
 
     @job
     def make(self, structure_id: str | None = None) -> dict[str, Any]:

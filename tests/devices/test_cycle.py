@@ -20,6 +20,7 @@ from gst_jobflow.devices.submit import prepare_cycle
 from gst_jobflow.documents import Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.series import read_series
+from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
@@ -99,7 +100,11 @@ def test_a_cycle_runs_skips_what_is_not_needed_and_is_gone_on_from(
 
 def _goes_on(project: Project, results: Results, cycle: Cycle, run: Run) -> None:
     two = CycleMaker(name="branch", plan=plan(RESET, cell=None), replicas=2)
-    run(prepare_cycle(project, results, two, "cross-point", None, f"{cycle.id}:2").flow)
+    flow = prepare_cycle(project, results, two, "cross-point", None, f"{cycle.id}:2").flow
+    n_atoms, steps = cycle.n_atoms, round(cycle.operations[1].duration_ps * 500)
+    expected = [(f"1 RESET of replica {number}", f"{n_atoms:,} atoms × {steps:,} steps") for number in (1, 2)]
+    assert [(cost.name, cost.work) for cost in estimate(flow, project)] == expected
+    run(flow)
     branches = list(results.find(Cycle, {"parent_trajectory_id": cycle.operations[1].trajectory_id}))
     assert sorted(branch.replica or 0 for branch in branches) == [0, 1]
     runs = [results.get(Trajectory, str(branch.operations[0].trajectory_id)) for branch in branches]
