@@ -149,6 +149,11 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
     write_text(folder / NOTE_FILE, json.dumps(note, indent=1) + "\n", durable=False)
 
 
+def read_output(path: Path) -> str:
+    """Return the text that a program wrote into a file; empty if there is none."""
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
 def valid_until(first_steps: Sequence[int]) -> list[int | None]:
     """Return for each segment the step from which a later one replaces it; None if none does."""
     return [min(first_steps[index + 1 :], default=None) for index in range(len(first_steps))]

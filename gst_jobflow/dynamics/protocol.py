@@ -23,7 +23,7 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.disk import says_full
 from gst_jobflow.base.errors import InputError, RunError
-from gst_jobflow.base.segments import SegmentedRun, begin_segment, end_segment, read_note, segment_folders
+from gst_jobflow.base.segments import SegmentedRun, begin_segment, end_segment, read_note, read_output, segment_folders
 from gst_jobflow.dynamics import deck
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import DeckSpec, PotentialFiles, RunOptions
@@ -318,8 +318,7 @@ def _refuse(restart: Path) -> None:
 
 
 def _screen(folder: Path) -> str:
-    files = [folder / name for name in (LOG_FILE, SCREEN_FILE)]
-    return "\n".join(path.read_text(errors="replace") for path in files if path.exists())
+    return "\n".join(read_output(folder / name) for name in (LOG_FILE, SCREEN_FILE))
 
 
 def _restarts(folder: Path) -> list[Path]:

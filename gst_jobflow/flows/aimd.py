@@ -15,7 +15,8 @@ from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
-from gst_jobflow.dynamics.maker import thinned
+from gst_jobflow.dynamics.maker import store_random_start
+from gst_jobflow.dynamics.record import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, run_aimd
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
 from gst_jobflow.importing.records import computed_of
@@ -26,7 +27,7 @@ from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.work import AimdWork
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
-from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -109,12 +110,9 @@ class AimdMaker(Maker):
         }
 
     def _random_start(self, results: Results) -> str:
-
         if self.start is None:
             raise InputError("dynamics needs a start", "give a structure, or AimdMaker(start=HardSphereSpec(...))")
-        source = {"builder": "hard_sphere", "spec": self.start.model_dump(mode="json", exclude_none=True)}
-        first = structure_document(generate(self.start), "hard_sphere", source=source, tags=[*self.tags, "aimd start"])
-        results.add(first)
+        first, _ = store_random_start(results, self.start, [*self.tags, "aimd start"])
         return first.id
 
 

@@ -28,6 +28,7 @@ from gst_jobflow.base.segments import (
     begin_segment,
     end_segment,
     read_note,
+    read_output,
     segment_folders,
     valid_until,
 )
@@ -257,7 +258,7 @@ class _AimdSegments(SegmentedRun[AimdRun]):
         with stopped_in_time(self.deadline, ending.ask):
             ended = run_cp2k(settings, folder, cp2k_md.INPUT, cp2k_md.OUTPUT, left_s, started=ending.started)
         self.asked = ended.timed_out or ending.asked.is_set()
-        text = (folder / cp2k_md.OUTPUT).read_text(errors="replace")
+        text = read_output(folder / cp2k_md.OUTPUT)
         failure = {}
         if not self.asked and ended.returncode != 0:
             reason = f"CP2K ended with {ended.returncode}: {abort_reason(text)}"
@@ -339,7 +340,7 @@ def _newest_state(folder: Path) -> tuple[Path, int] | None:
 
 def _state_of(path: Path) -> int | None:
     """Return the step of a restart file; None where it is not there or not whole."""
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(path)
     step = re.search(r"^\s*STEP_START_VAL\s+(\d+)\s*$", text, re.MULTILINE)
     # FORCE_EVAL is the last section that CP2K writes
     whole = re.search(r"^\s*&END FORCE_EVAL\s*$", text, re.MULTILINE)
@@ -348,8 +349,7 @@ def _state_of(path: Path) -> int | None:
 
 def _told_step(folder: Path) -> int:
     """Return the last step that the output of a segment tells of; 0 where it tells of none."""
-    path = folder / cp2k_md.OUTPUT
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(folder / cp2k_md.OUTPUT)
     steps = re.findall(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", text, re.MULTILINE | re.IGNORECASE)
     return int(steps[-1]) if steps else 0
 
@@ -357,7 +357,7 @@ def _told_step(folder: Path) -> int:
 def _energies(path: Path) -> list[list[float]]:
     """Rows of CP2K's file of energies; a row that is cut is none."""
     rows = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in read_output(path).splitlines():
         words = line.split()
         try:
             if len(words) == 7 and words[0] != "#":
