@@ -10,7 +10,7 @@ from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
-    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
+    from gst_jobflow.devices.cell import DeviceSpec
     from gst_jobflow.store import Results
 
 DocumentT = TypeVar("DocumentT", Cycle, Trajectory)
@@ -52,7 +52,7 @@ def _get(results: Results, kind: type[DocumentT], document_id: str) -> DocumentT
 
 
 def check_state(
-    results: Results, trajectory_id: str, cell: CrossPointSpec | MushroomSpec | None, potential_id: str | None = None
+    results: Results, trajectory_id: str, cell: DeviceSpec | None, potential_id: str | None = None
 ) -> tuple[Trajectory, Cycle]:
     """Return a run that can be gone on from, and its cycle.
 
@@ -97,7 +97,7 @@ def geometry_of_state(results: Results, run: Trajectory, cycle: Cycle) -> Geomet
     return geometry_of_atoms(atoms, (first, last), cycle.device == "mushroom")
 
 
-def _differences(cell: CrossPointSpec | MushroomSpec, cycle: Cycle) -> str:
+def _differences(cell: DeviceSpec, cycle: Cycle) -> str:
     if cell.kind != cycle.device:
         return f"a {cycle.device} cell, not a {cell.kind} one"
     mine = cell.model_dump(mode="json")

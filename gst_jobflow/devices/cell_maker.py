@@ -10,9 +10,8 @@ from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import (
-    CrossPointSpec,
     DeviceCell,
-    MushroomSpec,
+    DeviceSpec,
     barrier_spec,
     build_device,
     check_cutoff,
@@ -63,7 +62,7 @@ class DeviceCellMaker(Maker):
     """
 
     name: str = "device cell"
-    cell: CrossPointSpec | MushroomSpec | None = None
+    cell: DeviceSpec | None = None
     barrier_stages: list[Stage] = field(default_factory=melt_quench_stages)
     output: str | None = None
     seed: int = 1
@@ -86,7 +85,7 @@ class DeviceCellMaker(Maker):
 
 @job(name="device cell")
 def make_cell(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     potential_id: str,
     barrier_structure_id: str,
     output: str | None,
@@ -109,7 +108,7 @@ def make_cell(
     return made
 
 
-def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -> None:
+def check_potential(spec: DeviceSpec, potential: Potential) -> None:
     """Refuse a potential of another kind, that lacks an element of the cell, or whose cutoff is too long for it."""
 
     check_kind(potential)
@@ -121,7 +120,7 @@ def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -
     check_cutoff(spec, potential.cutoff_A)
 
 
-def check_fits_database(spec: CrossPointSpec | MushroomSpec) -> None:
+def check_fits_database(spec: DeviceSpec) -> None:
     """Refuse a cell that is too large for the database."""
 
     n_atoms = sum(device_counts(spec).values())
@@ -131,7 +130,7 @@ def check_fits_database(spec: CrossPointSpec | MushroomSpec) -> None:
 
 def store_cell(
     results: Results,
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     device: DeviceCell,
     parents: list[str],
     barrier: str,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell import MushroomSpec, plan_device
+from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec, plan_device
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K, profile_weights
 from gst_jobflow.dynamics.stages import Dome, LinearZ, Profile
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from gst_jobflow.devices.cell import CrossPointSpec
 
 EV_PER_PJ = 1e-12 / 1.602176634e-19
 """1 pJ in eV, by the definition of the SI: 6.2415e6."""
@@ -65,7 +64,7 @@ def geometry_of_atoms(atoms: Atoms, mobile: tuple[int, int], depth_is_thin: bool
     return Geometry(atoms.cell.lengths(), z_range_A, len(positions), lambda: iter([positions]), depth_is_thin)
 
 
-def geometry_of_spec(spec: CrossPointSpec | MushroomSpec) -> Geometry:
+def geometry_of_spec(spec: DeviceSpec) -> Geometry:
     """Geometry of a cell that is only planned: the crystal layer by layer, the barrier as thick as it should become.
 
     Raises

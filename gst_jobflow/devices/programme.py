@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
-from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
+from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec
 from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, heated
 from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
@@ -301,7 +301,7 @@ def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
     )
 
 
-def _scaled_cell(cell: CrossPointSpec | MushroomSpec, factor: float) -> CrossPointSpec | MushroomSpec:
+def _scaled_cell(cell: DeviceSpec, factor: float) -> DeviceSpec:
     values = cell.model_dump(exclude_none=True)
     values["repeat"] = tuple(max(1, round(factor * number)) for number in cell.repeat)
     values["barrier_thickness_A"] *= factor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, is_trigonal
+from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
 from gst_jobflow.structures.composition import largest_remainder, tie_line_units
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import ROCKSALT_A, trigonal, trigonal_phase
@@ -203,7 +203,7 @@ class Cuts:
     masses_amu: NDArray
 
 
-def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
+def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
     """Return the layers of the crystal's repeated cell, and its edges in Å.
 
     Sites of cations that change places have pools: 0 those of Ge, 1 those of Sb; rock-salt has pool 0 only.
@@ -237,7 +237,7 @@ def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tup
     return layers, (float(edges[0]), float(edges[1]), float(edges[2]))
 
 
-def cuts_of(spec: CrossPointSpec | MushroomSpec) -> Cuts:
+def cuts_of(spec: DeviceSpec) -> Cuts:
     """Return where the crystal of a cell may be cut.
 
     Raises
@@ -260,7 +260,7 @@ def cuts_of(spec: CrossPointSpec | MushroomSpec) -> Cuts:
     return Cuts(chosen, boundaries[chosen], masses[chosen] * spec.repeat[0] * spec.repeat[1])
 
 
-def crystal_above(spec: CrossPointSpec | MushroomSpec, n_removed: int, z_cut_A: float) -> LayeredCrystal:
+def crystal_above(spec: DeviceSpec, n_removed: int, z_cut_A: float) -> LayeredCrystal:
     """Return the crystal above the lowest `n_removed` layers, cut at `z_cut_A`."""
     motif, edges_A = motif_of(spec)
     n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
@@ -284,7 +284,7 @@ def crystal_above(spec: CrossPointSpec | MushroomSpec, n_removed: int, z_cut_A: 
     return replace(bare, pools=pools)
 
 
-def removed_counts(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> dict[str, int]:
+def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
     """Return the atoms by element of the lowest `n_removed` layers: what a barrier in their place must have."""
     from ase.data import chemical_symbols
 
@@ -302,7 +302,7 @@ def removed_counts(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> dict[
     return {element: counts[element] for element in sorted(counts) if counts[element]}
 
 
-def _pools(spec: CrossPointSpec | MushroomSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
+def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
     """What the crystal's pools hold: what the whole cell has less what the barrier takes."""
     cells = bare.cells_of_layers()
     sites = [
@@ -319,7 +319,7 @@ def _pools(spec: CrossPointSpec | MushroomSpec, bare: LayeredCrystal) -> list[di
     return [{32: sites[0] - moved, 51: moved}, {51: sites[1] - moved, 32: moved}]
 
 
-def _shared_cations(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
+def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
     """Share the cations and vacancies of rock-salt between the removed layers and those that stay."""
     n_gete, n_sb2te3 = tie_line_units(spec.formula)
     ratio = {"Ge": n_gete, "Sb": 2 * n_sb2te3, "vacancy": n_sb2te3}
@@ -334,7 +334,7 @@ def _shared_cations(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> tupl
     return taken, {name: whole[name] - taken[name] for name in whole}
 
 
-def _layer_mass_amu(spec: CrossPointSpec | MushroomSpec, layer: MotifLayer) -> float:
+def _layer_mass_amu(spec: DeviceSpec, layer: MotifLayer) -> float:
     """Mass of a layer in one cell; that of rock-salt on average."""
     from ase.data import atomic_masses
 

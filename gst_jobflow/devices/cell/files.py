@@ -15,20 +15,8 @@ import numpy as np
 
 from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.barrier import Slab, fit_barrier
-from gst_jobflow.devices.cell.build import (
-    LayerSizes,
-    barrier_bottom_A,
-    crystal_bottom_A,
-    electrode_strip,
-    groups_of,
-    layers_of,
-    mobile_chunks,
-    report_of,
-)
-from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
-from gst_jobflow.devices.cell.seam import Faces, keep_contact
-from gst_jobflow.devices.cell.spec import CrossPointSpec, Floors, IdRange, Layer, MushroomSpec, device_counts
+from gst_jobflow.devices.cell.build import CellMaking
+from gst_jobflow.devices.cell.spec import DeviceSpec, IdRange, Layer, device_counts
 from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
 
 if TYPE_CHECKING:
@@ -73,7 +61,7 @@ class DeviceFiles:
 
 
 def write_device(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
@@ -102,20 +90,20 @@ def write_device(
     InputError
         As `build_device`; if the elements have no place in `species_order`; if there is too little disk.
     """
-    plan = plan_device(spec)
     path = Path(path)
-    n_atoms = plan.crystal.n_atoms + sum(plan.barrier_counts.values())
-    types = _types_of(device_counts(spec), species_order)
+    counts = device_counts(spec)
+    n_atoms = sum(counts.values())
+    types = _types_of(counts, species_order)
     check_room(path, n_atoms)
-    slab = fit_barrier(barrier, plan, Floors.of(spec.min_contact_A).least_A)
+    made = CellMaking(spec, barrier)
     with _opened(path) as file:
-        writer = _Writer(file, types, n_atoms, path.name, progress)
         comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"
-        file.write(data_header(n_atoms, _edges_A(plan, slab), species_order, comment))
-        sizes, seam_report = _write_atoms(spec, plan, slab, writer)
-    groups = groups_of(sizes, n_atoms)
-    layers = layers_of(plan.crystal, crystal_bottom_A(spec, slab.box_A[2]), sizes)
-    return _with_companions(path, spec, barrier_source, groups, layers, seam_report)
+        file.write(data_header(n_atoms, made.edges_A.tolist(), species_order, comment))
+        writer = _Writer(file, types, n_atoms, path.name, progress)
+        for numbers, positions in made.chunks():
+            writer.add(numbers, positions)
+        writer.flush()
+    return _with_companions(path, spec, barrier_source, made)
 
 
 def check_room(path: Path, n_atoms: int) -> None:
@@ -175,27 +163,6 @@ class _Writer:
                 self.progress(self.name, self.written, self.n_atoms)
 
 
-def _write_atoms(
-    spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab, writer: _Writer
-) -> tuple[LayerSizes, dict[str, Any]]:
-    """Write crystal, then barrier; only the crystal's layers at the barrier's faces are kept meanwhile."""
-    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, Floors.of(spec.min_contact_A))
-    bottom = np.array([0, 0, crystal_bottom_A(spec, slab.box_A[2])])
-    for numbers, positions in mobile_chunks(plan.crystal, electrode_strip(spec, plan.crystal), sizes):
-        faces.see(numbers, positions)
-        writer.add(numbers, positions + bottom)
-    writer.flush()
-    seam = keep_contact(slab, *faces.atoms(slab.box_A[2]), Floors.of(spec.min_contact_A))
-    at = (seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])) % np.array(_edges_A(plan, slab))
-    writer.add(slab.numbers, at)
-    writer.flush()
-    return sizes, report_of(spec, plan, slab, seam)
-
-
-def _edges_A(plan: DevicePlan, slab: Slab) -> tuple[float, float, float]:
-    return (slab.box_A[0], slab.box_A[1], plan.crystal.length_A + slab.box_A[2])
-
-
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
     """LAMMPS type by atomic number, shape (120,)."""
     from ase.data import atomic_numbers
@@ -226,14 +193,8 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", packed)
 
 
-def _with_companions(
-    path: Path,
-    spec: CrossPointSpec | MushroomSpec,
-    barrier_source: str,
-    groups: dict[str, IdRange],
-    layers: list[Layer],
-    report: dict[str, Any],
-) -> DeviceFiles:
+def _with_companions(path: Path, spec: DeviceSpec, barrier_source: str, made: CellMaking) -> DeviceFiles:
+    groups, layers, report = made.groups(), made.layers(), made.report()
     files = DeviceFiles(path, _beside(path, ".groups"), _beside(path, ".json"), groups, layers, report)
     about = {
         "spec": spec.model_dump(mode="json"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.crystal import Cuts, LayeredCrystal, crystal_above, cuts_of, removed_counts
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.devices.cell.spec import DeviceSpec
 
 AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
@@ -35,7 +35,7 @@ class DevicePlan:
     removed_thickness_A: float
 
 
-def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
+def plan_device(spec: DeviceSpec) -> DevicePlan:
     """Decide which layers of the crystal the barrier replaces; the layers themselves are not made yet.
 
     Raises
@@ -69,7 +69,7 @@ def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
     )
 
 
-def check_cutoff(spec: CrossPointSpec | MushroomSpec, cutoff_A: float) -> None:
+def check_cutoff(spec: DeviceSpec, cutoff_A: float) -> None:
     """Refuse a cell that is too small for a potential.
 
     Every edge must hold two cutoffs, so that no atom meets another and its image; and the barrier one, so that the

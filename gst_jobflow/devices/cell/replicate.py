@@ -13,7 +13,7 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, device_counts
+from gst_jobflow.devices.cell.spec import DeviceSpec, MushroomSpec, device_counts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,9 +50,7 @@ class Replicated:
         return [self.deck, self.deck.with_suffix(".json"), *self.column.files()]
 
 
-def column_of(
-    spec: CrossPointSpec | MushroomSpec, most_atoms: int = _COLUMN_ATOMS
-) -> tuple[CrossPointSpec | MushroomSpec, tuple[int, int]]:
+def column_of(spec: DeviceSpec, most_atoms: int = _COLUMN_ATOMS) -> tuple[DeviceSpec, tuple[int, int]]:
     """Return the largest column of a cell that is small enough, and how many go along x and y.
 
     A column has a whole number of crystal cells and exactly its share of every element.
@@ -87,7 +85,7 @@ def column_of(
 
 
 def write_replicated(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
@@ -128,9 +126,7 @@ def write_replicated(
     return Replicated(path, column, tiles, report)
 
 
-def _commands(
-    spec: CrossPointSpec | MushroomSpec, column: DeviceFiles, tiles: tuple[int, int], restart: Path | None
-) -> list[str]:
+def _commands(spec: DeviceSpec, column: DeviceFiles, tiles: tuple[int, int], restart: Path | None) -> list[str]:
     n_column = column.report["n_atoms"]
     first, last = column.groups["barrier"]
     lines = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.devices.cell.barrier import barrier_spec
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.devices.cell.spec import DeviceSpec
 from gst_jobflow.structures.hard_sphere import generate
 from gst_jobflow.structures.lammps_data import read_data
 
@@ -24,7 +24,7 @@ HARD_SPHERE_WARNING = (
 _DATA_SUFFIXES = (".data", ".lmp", ".lammps")
 
 
-def hard_sphere_barrier(spec: CrossPointSpec | MushroomSpec) -> Atoms:
+def hard_sphere_barrier(spec: DeviceSpec) -> Atoms:
     """Make hard-sphere material for a look at a cell; raises InputError where it cannot be packed."""
 
     return generate(barrier_spec(spec))

@@ -262,7 +262,7 @@ class DeviceCell:
     layers: list[Layer] = field(default_factory=list)
 
 
-def device_counts(spec: CrossPointSpec | MushroomSpec) -> dict[str, int]:
+def device_counts(spec: DeviceSpec) -> dict[str, int]:
     """Return how many atoms of each element the finished cell has, without building it."""
     if is_trigonal(spec):
         return trigonal_counts(spec.formula, spec.repeat)
@@ -270,7 +270,7 @@ def device_counts(spec: CrossPointSpec | MushroomSpec) -> dict[str, int]:
     return {element: count for element, count in counts.items() if count and element != "vacancy"}
 
 
-def is_trigonal(spec: CrossPointSpec | MushroomSpec) -> bool:
+def is_trigonal(spec: DeviceSpec) -> bool:
     """Whether the crystal is a trigonal one; else it is rock-salt."""
     return isinstance(spec, CrossPointSpec) and spec.phase == "trigonal"
 
