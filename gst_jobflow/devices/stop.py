@@ -1,4 +1,4 @@
-"""When an operation has had enough: looks at it while it runs."""
+"""Watch a running operation, and say when it may end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class CrystallineWatch:
-    """Says when as large a share of the mobile atoms is crystal-like; looks at each new frame once.
+    """Says when the wanted share of the mobile atoms is crystal-like; analyses each new frame once.
 
     Attributes
     ----------
     wanted
-        The share.
+        Crystal-like share.
     mobile
         First and last id, from 1.
     elements
@@ -37,7 +37,7 @@ class CrystallineWatch:
     _seen: int = field(default=-1, init=False)
 
     def __call__(self, folder: Path) -> str:
-        """Look at the newest frame of a running segment."""
+        """Return why the run may end, by the newest frame of its segment; empty: it goes on."""
         found = crystalline_now(folder, self._seen, self.mobile, self.elements) if self._is_new(folder) else None
         if found is None:
             return ""
@@ -53,13 +53,13 @@ class CrystallineWatch:
 
 @dataclass(frozen=True)
 class BudgetWatch:
-    """Says when the core hours of a cycle are spent: by operations before, by earlier segments, and by this one."""
+    """Says when the core hours of a cycle are spent, by earlier operations, earlier segments and the running one."""
 
     limit_core_hours: float
     spent_core_hours: float
 
     def __call__(self, folder: Path) -> str:
-        """Add up what the segments took."""
+        """Return why the run may end, by the time of its segments; empty: it goes on."""
         spent = self.spent_core_hours
         for segment in segment_folders(folder.parent):
             note = read_note(segment)
@@ -71,7 +71,7 @@ class BudgetWatch:
 
 
 def any_of(watches: Sequence[Watch]) -> Watch | None:
-    """Return one watch of several; None of none."""
+    """Return a watch that ends the run when any of several does; None if there are none."""
     if not watches:
         return None
 
@@ -82,9 +82,9 @@ def any_of(watches: Sequence[Watch]) -> Watch | None:
 
 
 def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
-    """Return the core hours and steps of the operations of a cycle before operation `index`, from 0.
+    """Return the core hours and steps of the operations of a cycle before operation `index`.
 
-    One that failed and went on has two documents; the later one holds all of its segments.
+    An operation that failed and was continued has two documents; the later one holds all segments.
     """
     where = {"cycle_id": cycle_id, "operation_index": {"$lt": index}}
     fields = {"operation_index": 1, "cost.core_hours": 1, "n_steps": 1}
@@ -98,7 +98,7 @@ def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
 
 
 def over_budget(limits: StopLimits, hours: float, steps: int) -> str:
-    """Say why nothing more may run; empty: it may."""
+    """Return which budget is spent; empty: none."""
     if limits.core_hours is not None and hours >= limits.core_hours:
         return f"budget of {limits.core_hours:g} core hours spent"
     if limits.steps is not None and steps >= limits.steps:

@@ -1,4 +1,4 @@
-"""Device cells as files: written atom by atom as they are made, so that memory does not follow the cell's size."""
+"""Write device cells to files while they are made, so that memory does not grow with their size."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-# atoms turned into text at a time: 20 MB
+# atoms converted to text at a time: 20 MB
 _CHUNK_ATOMS = 250_000
-# of text, by gzip's quickest level
+# size of gzip's fastest level relative to the text
 _GZIP_SHARE = 0.35
 _ROOM_LEFT_BYTES = 50_000_000
 
@@ -41,7 +41,7 @@ class DeviceFiles:
     data
         LAMMPS data file, atoms in the order of their ids.
     groups_file
-        LAMMPS commands that name the groups, to be included after ``read_data``.
+        LAMMPS commands that define the groups; include it after ``read_data``.
     about
         JSON of specification, groups, layers and report.
     groups, layers, report
@@ -56,7 +56,7 @@ class DeviceFiles:
     report: dict[str, Any]
 
     def files(self) -> list[Path]:
-        """All of them."""
+        """Return all files."""
         return [self.data, self.groups_file, self.about]
 
 
@@ -68,7 +68,7 @@ def write_device(
     barrier_source: str = "",
     progress: Progress | None = None,
 ) -> DeviceFiles:
-    """Make a cell and write it as it is made: LAMMPS data, and beside it groups and a description.
+    """Make a cell and write it as LAMMPS data, with its groups and a description beside it.
 
     Atoms, ids and groups are those of `build_device`; positions are rounded to 1e-8 Å.
 
@@ -81,14 +81,14 @@ def write_device(
     species_order
         Elements in the order of ``pair_coeff``.
     barrier_source
-        Where the barrier comes from, in words for the files.
+        Origin of the barrier, in words for the files.
     progress
-        Called with what is written, how many atoms of it are, and of how many.
+        Called with the file name, the atoms written so far, and their total.
 
     Raises
     ------
     InputError
-        As `build_device`; if the elements have no place in `species_order`; if there is too little disk.
+        As `build_device`; an element is missing from `species_order`; the disk is too full.
     """
     path = Path(path)
     counts = device_counts(spec)
@@ -107,16 +107,16 @@ def write_device(
 
 
 def check_room(path: Path, n_atoms: int) -> None:
-    """Refuse a path that cannot be written, or whose disk has too little room for that many atoms.
+    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`.
 
     Raises
     ------
     InputError
-        The folder is not there, or the disk too full.
+        The folder does not exist, or the disk is too full.
     """
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}", "make it, or choose another file")
+        raise InputError(f"there is no folder {folder}", "create it, or name another file")
     if path.is_dir():
         raise InputError(f"{path} is a folder", "name a file in it")
     need = n_atoms * ATOM_LINE * (_GZIP_SHARE if path.suffix == ".gz" else 1.0) + _ROOM_LEFT_BYTES
@@ -129,12 +129,12 @@ def check_room(path: Path, n_atoms: int) -> None:
 
 
 def layer_dicts(layers: list[Layer]) -> list[dict[str, Any]]:
-    """Layers as plain values."""
+    """Return layers as plain values."""
     return [{"z_A": list(layer.z_A), "ids": [list(run) for run in layer.ids]} for layer in layers]
 
 
 class _Writer:
-    """Turns atoms into lines, a chunk at a time; ids follow from the order."""
+    """Converts atoms to lines, a chunk at a time; ids follow from the order."""
 
     def __init__(self, file: BinaryIO, types: NDArray, n_atoms: int, name: str, progress: Progress | None) -> None:
         self.file, self.types, self.n_atoms, self.name, self.progress = file, types, n_atoms, name, progress
@@ -142,13 +142,13 @@ class _Writer:
         self._held: list[tuple[NDArray, NDArray]] = []
 
     def add(self, numbers: NDArray, positions: NDArray) -> None:
-        """Write the next atoms, (n,) atomic numbers and (n, 3) positions in Å, now or later."""
+        """Take the next atoms, atomic numbers (n,) and positions (n, 3) in Å; write when a chunk is full."""
         self._held.append((numbers, positions))
         if sum(len(numbers) for numbers, _ in self._held) >= _CHUNK_ATOMS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the atoms taken so far."""
         if not self._held:
             return
         numbers = np.concatenate([numbers for numbers, _ in self._held])
@@ -164,7 +164,7 @@ class _Writer:
 
 
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
-    """LAMMPS type by atomic number, shape (120,)."""
+    """Return the LAMMPS type by atomic number, shape (120,)."""
     from ase.data import atomic_numbers
 
     if unknown := [element for element in species_order if element not in atomic_numbers]:
@@ -188,7 +188,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if path.suffix != ".gz":
             yield file
             return
-        # level 1: three times quicker than the default for a tenth more bytes
+        # level 1: three times faster than the default for a tenth more bytes
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as packed:
             yield cast("BinaryIO", packed)
 
@@ -209,7 +209,7 @@ def _with_companions(path: Path, spec: DeviceSpec, barrier_source: str, made: Ce
 
 
 def group_commands(groups: dict[str, IdRange]) -> list[str]:
-    """LAMMPS commands that name the groups."""
+    """Return LAMMPS commands that define the groups."""
     return [f"group {name} id {first}:{last}" for name, (first, last) in groups.items()]
 
 
