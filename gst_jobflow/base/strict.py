@@ -70,6 +70,12 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
         raise input_error(err, where) from err
 
 
+def first_complaint(err: ValidationError) -> str:
+    """Return the key of pydantic's first complaint and what is wrong with it, in at most 200 characters."""
+    first = err.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))[:200]
+
+
 def input_error(err: ValidationError, where: str = "") -> InputError:
     """Return pydantic's first complaint as one line: `where`, the key, what is wrong, and what to write instead."""
     first = err.errors()[0]

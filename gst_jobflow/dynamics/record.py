@@ -46,9 +46,12 @@ def record(
     *,
     groups: dict[str, int] | None = None,
     tags: list[str] | None = None,
+    run: str = "",
     **more: Any,
 ) -> Trajectory:
     """Store a finished or failed run and return its document; `more` are further fields of the document.
+
+    `run` tells apart the runs of one protocol within a job.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def record(
     n_mobile = (groups or {}).get("mobile", start.n_atoms)
     trajectory = Trajectory.of(
         start,
-        (protocol.name, _outcome(result)),
+        (protocol.name, f"{run} {_outcome(result)}".strip()),
         job_uuid=job_uuid(),
         groups=groups,
         potential_id=potential_id,
