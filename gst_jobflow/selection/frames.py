@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
+from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
+from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,12 +25,16 @@ _DUMP = ".lammpstrj.gz"
 
 @dataclass(frozen=True)
 class Found:
-    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file."""
+    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file.
+
+    `problem` says why a frame of a damaged file has no atoms.
+    """
 
     name: str
     atoms: Atoms
     structure_id: str | None = None
     step: int | None = None
+    problem: str = ""
 
 
 def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
@@ -155,22 +161,92 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[Frame]:
-    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
-    from gst_jobflow.dynamics.dump import iter_chain, iter_frames
+def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[Found]:
+    """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
+    A frame that cannot be read, or is not of this run's atoms, comes with its `problem`; the others go on.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    count, last = 0, Found("", None)  # type: ignore[arg-type]  # replaced by the first frame
+    for found in _all_states(results, trajectory):
+        if count % every == 0 or found.problem:
+            yield found
+        count, last = count + 1, found
+    if count == 0:
+        raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
+    if (count - 1) % every and not last.problem:
+        yield last
+
+
+def _all_states(results: Results, trajectory: Trajectory) -> Iterator[Found]:
+    if trajectory.potential_id is None:
+        yield from aimd_frames(results, trajectory)
+        return
+    elements = results.get(Potential, trajectory.potential_id).elements
+    dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
+    damaged: list[Found] = []
+
+    def told(step: int, error: DataError) -> None:
+        # all that is left of a file has no step: it stands at the end of the run
+        place = step if step >= 0 else trajectory.n_steps
+        damaged.append(Found(f"step {place}", _no_atoms(), step=place, problem=error.message.rpartition("/")[2]))
+
+    last = -1
+    for frame in _frames(results, dumps, told):
+        yield from _taken(damaged)
+        last = frame.step
+        yield _checked(frame, elements, trajectory)
+    yield from _taken(damaged)
+    if trajectory.state == "finished" and trajectory.final_structure_id and last < trajectory.n_steps:
+        atoms = load_atoms(results, trajectory.final_structure_id)
+        yield Found(f"step {trajectory.n_steps}", atoms, step=trajectory.n_steps)
+
+
+def _taken(damaged: list[Found]) -> list[Found]:
+    taken = damaged[:]
+    damaged.clear()
+    return taken
+
+
+def _checked(frame: Frame, elements: list[str], trajectory: Trajectory) -> Found:
+    name, problem = f"step {frame.step}", ""
+    if len(frame.ids) != trajectory.n_atoms:
+        problem = f"{len(frame.ids)} atoms instead of {trajectory.n_atoms}: another run's frame, or atoms were lost"
+    elif frame.ids[0] != 1 or frame.ids[-1] != len(frame.ids) or (frame.ids[1:] == frame.ids[:-1]).any():
+        problem = "the ids of its atoms are not 1 to their number"
+    if not problem:
+        try:
+            return Found(name, frame.to_atoms(elements), step=frame.step)
+        except DataError as error:
+            problem = error.message
+    return Found(name, _no_atoms(), step=frame.step, problem=problem)
+
+
+def _no_atoms() -> Atoms:
+    from ase import Atoms
+
+    return Atoms()
+
+
+def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[Frame]:
+    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []
         for place, ref in enumerate(dumps):
             folder = Path(name) / str(place)
             folder.mkdir()
             paths.append(results.artifacts.fetch(ref, folder))
-        firsts = [next((frame.step for frame in iter_frames(path)), None) for path in paths]
+        ignored = None if damaged is None else lambda step, error: None
+        firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []
         for place, path in enumerate(paths):
             later = [first for first in firsts[place + 1 :] if first is not None]
             pieces.append((path, min(later) - 1 if later else None))
-        yield from iter_chain(pieces)
+        yield from iter_chain(pieces, damaged)
 
 
 def start_of(results: Results, trajectory: Trajectory) -> Structure:
