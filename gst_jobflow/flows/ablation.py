@@ -147,7 +147,7 @@ def _speed(results: Results, potential: Potential) -> Speed | None:
     from gst_jobflow.base.errors import MissingProgramError
     from gst_jobflow.base.settings import find_project
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
     from gst_jobflow.evaluation.speed import measure
 
     try:
@@ -155,4 +155,4 @@ def _speed(results: Results, potential: Potential) -> Speed | None:
     except MissingProgramError:
         return potential.speed
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
-        return measure(engine, potential_files(results, potential, Path(folder)))
+        return measure(engine, link_potential(results, potential, Path(folder)))

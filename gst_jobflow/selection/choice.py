@@ -51,11 +51,11 @@ def grade(
         There is no LAMMPS.
     """
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
 
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         values = gammas(engine, files, [each.atoms for each in found], Path(name), cores)
     return [Grade.of(each.atoms, gamma, threshold) for each, gamma in zip(found, values, strict=True)]
 
@@ -75,7 +75,7 @@ def choose(
     InputError
         None lies in it.
     """
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
     from gst_jobflow.selection.pick import pick
     from gst_jobflow.selection.projections import coordinates
 
@@ -87,7 +87,7 @@ def choose(
             f"none of {len(graded)} structures has gamma in {low:g}..{high:g}", f"theirs is {least:.3g} to {most:.3g}"
         )
     with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         rows = coordinates(settings, files, [found.atoms for found, _ in inside])
     return [Chosen(*inside[place], gain) for place, gain in pick(rows, number)]
 

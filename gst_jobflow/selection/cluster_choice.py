@@ -144,12 +144,12 @@ def choose_clusters(
         No atom of any frame has a grade within the limits, or as :func:`find_centres`.
     """
     from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
     from gst_jobflow.selection.pick import pick
 
     engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)
     with tempfile.TemporaryDirectory(prefix="gst_clusters_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         left = list(find_centres(engine, files, frames, cut, radius_A))
         if not left:
             low, high = cut.window

@@ -17,7 +17,7 @@ from gst_jobflow.store.atoms import load_atoms
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.dump import Frame
+    from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
@@ -189,13 +189,13 @@ def _all_states(results: Results, trajectory: Trajectory) -> Iterator[Found]:
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
     damaged: list[Found] = []
+    last = -1
 
     def told(step: int, error: DataError) -> None:
-        # all that is left of a file has no step: it stands at the end of the run
-        place = step if step >= 0 else trajectory.n_steps
+        # all that is left of a file has no step: its gap begins after the frame before
+        place = step if step >= 0 else last + 1
         damaged.append(Found(f"step {place}", _no_atoms(), step=place, problem=error.message.rpartition("/")[2]))
 
-    last = -1
     for frame in _frames(results, dumps, told):
         yield from _taken(damaged)
         last = frame.step
@@ -212,7 +212,7 @@ def _taken(damaged: list[Found]) -> list[Found]:
     return taken
 
 
-def _checked(frame: Frame, elements: list[str], trajectory: Trajectory) -> Found:
+def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> Found:
     name, problem = f"step {frame.step}", ""
     if len(frame.ids) != trajectory.n_atoms:
         problem = f"{len(frame.ids)} atoms instead of {trajectory.n_atoms}: another run's frame, or atoms were lost"
@@ -232,7 +232,7 @@ def _no_atoms() -> Atoms:
     return Atoms()
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[Frame]:
+def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []

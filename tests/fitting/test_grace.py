@@ -185,7 +185,7 @@ def test_both_kinds_stand_in_one_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gst_jobflow.documents import Potential
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
     from gst_jobflow.fitting import grace_engine
     from gst_jobflow.fitting.maker import FitMaker
 
@@ -208,7 +208,7 @@ def test_both_kinds_stand_in_one_table(
     assert other["force_rmse_meV_per_A"] == pytest.approx(stored.rmse["test"].force_meV_per_A, rel=1e-9)
     # what needs LAMMPS or an ACE says so
     with pytest.raises(InputError, match="LAMMPS here has no pair style"):
-        potential_files(results, stored, Path())
+        link_potential(results, stored, Path())
     done = gst("-p", str(project.root), "report", "potential", "grace")
     assert done.returncode == 0, done.stderr
 

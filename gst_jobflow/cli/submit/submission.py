@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jobflow import Flow, Job
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.flows.estimate import Cost
+    from gst_jobflow.store.work import ExpectedCost
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
@@ -39,7 +39,7 @@ def submit_flow(
     Raises
     ------
     InputError
-        It would cost more than `launch.budget_core_hours`, or nobody knows.
+        It would cost more than `launch.budget_core_hours`, or its cost is unknown.
     """
     request_by_category(flow, chosen().resources)
     budget = project.settings.launch.budget_core_hours
@@ -56,7 +56,7 @@ def submit_flow(
         say(f"submitted {what}; next: gst launch")
 
 
-def _show(costs: list[Cost]) -> None:
+def _show(costs: list[ExpectedCost]) -> None:
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:,.3g}"
 
