@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from gst_jobflow.analysis.motifs import Pair, motifs
 from gst_jobflow.analysis.profiles import Bins, Centre, along_z, by_radius, kinetic_temperature, over_xz
 from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import DataError, GstError, InputError, nearest
-from gst_jobflow.documents.base import derive_id
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,6 +48,8 @@ class FrameOptions:
         as neighbours. Motifs and grains count all atoms.
     bin_A, centre_A
         Width of bins; what the profile by radius is around, none without it. y None: a line along y.
+    threads
+        That share k-bar of one frame.
     """
 
     what: tuple[str, ...]
@@ -61,6 +62,7 @@ class FrameOptions:
     mobile: tuple[int, int] | None = None
     bin_A: float = BIN_A
     centre_A: Centre | None = None
+    threads: int = 1
 
     @property
     def counted(self) -> slice:
@@ -77,6 +79,8 @@ class FrameOptions:
 
 Answer = tuple[dict[str, Any], dict[str, "NDArray"]]
 """Numbers, and arrays: of each atom (n,), or of bins under a name with a dot, such as ``xz.k_bar``."""
+Answers = dict[str, Answer | str]
+"""By analysis; a text says why there is no answer."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,12 @@ class Analysis:
         return {"definition": self.definition, "parameters": parameters, "versions": versions}
 
 
-def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str]) -> dict[str, Answer | str]:
+def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str], threads: int = 1) -> Answers:
     """Return the answer of each named analysis of a frame, or in words why there is none."""
-    found: dict[str, Answer | str] = {}
+    found: Answers = {}
     for name in names:
         try:
-            found[name] = ANALYSES[name].compute(atoms, options)
+            found[name] = ANALYSES[name].compute(atoms, replace(options, threads=threads))
         except GstError as error:
             found[name] = error.message
     return found
@@ -122,7 +126,7 @@ def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str]) -> 
 
 def _k_bar(atoms: Atoms, options: FrameOptions) -> Answer:
     assert options.known is not None
-    values = similarity(atoms, options.known)
+    values = similarity(atoms, options.known, options.threads)
     some = values[options.counted]
     numbers: dict[str, Any] = {"k_bar_mean": float(some.mean())}
     cutoff = options.k_bar_cutoff
@@ -228,13 +232,9 @@ def _bins(atoms: Atoms, options: FrameOptions) -> dict[str, Bins]:
 
 
 def _plain(value: Any) -> Any:
-    """Return an option as what JSON knows; of reference surroundings their hashes."""
+    """Return an option as what JSON knows; of reference surroundings the hashes of their crystals."""
     if isinstance(value, References):
-        hashes = {
-            name: {element or "all": derive_id(vectors.tobytes().hex()) for element, vectors in each.items()}
-            for name, each in value.vectors.items()
-        }
-        return {**asdict(value.options), "references": hashes}
+        return {**asdict(value.options), "references": value.crystals}
     if isinstance(value, Mapping):
         return {f"{a}-{b}": float(end) if np.isfinite(end) else None for (a, b), end in value.items()}
     return list(value) if isinstance(value, tuple) else value
@@ -253,7 +253,7 @@ ANALYSES: dict[str, Analysis] = {
         "probability that an atom of the crystal, by tellurium, has a larger k-bar than another; k_bar_agreement: "
         "share of atoms that both measures call the same",
         ("known", "k_bar_cutoff", "rmsd_cutoff", *_COUNTED),
-        ("ovito", "dscribe"),
+        ("ovito", "numba"),
     ),
     "tellurium": Analysis(_tellurium, CRYSTAL_LIKE, ("rmsd_cutoff", *_COUNTED), ("ovito",)),
     "grains": Analysis(

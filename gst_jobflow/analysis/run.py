@@ -15,7 +15,7 @@ import numpy as np
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.distributions import radial_distribution
-from gst_jobflow.analysis.frame import ANALYSES, Answer, FrameOptions, analyse_frame
+from gst_jobflow.analysis.frame import ANALYSES, Answers, FrameOptions, analyse_frame
 from gst_jobflow.analysis.growth import growth_rows
 from gst_jobflow.analysis.motifs import first_minima
 from gst_jobflow.analysis.plan import GROWTH, AnalysisPlan, run_options
@@ -24,25 +24,24 @@ from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.selection.decorrelation import statistical_inefficiency
-from gst_jobflow.selection.frames import Found, find_trajectory, states_of
+from gst_jobflow.selection.frames import FoundStructure, find_trajectory, states_of
 from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
-Answers = dict[str, Answer | str]
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
-_SMALL_ATOMS = 200_000
+_SMALL_ATOMS = 100_000
 """Together in the frames that are analysed at once; of larger ones there are two in memory."""
 
 
 def analyse_frames(
-    frames: Iterable[tuple[Found, Sequence[str]]], options: FrameOptions, processes: int = 1
-) -> Iterator[tuple[Found, Answers]]:
+    frames: Iterable[tuple[FoundStructure, Sequence[str]]], options: FrameOptions, processes: int = 1
+) -> Iterator[tuple[FoundStructure, Answers]]:
     """Yield each frame with its answers by analysis, in order; a text says why there is none.
 
-    Small frames are shared among the processes whole; of a large one each analysis goes to a process, and no more than
-    two are in memory. Each process has a main thread of its own, as OVITO needs.
+    Small frames are shared among the processes. A large one has all their cores as threads, and no more than two are in
+    memory. Each process has a main thread of its own, as OVITO needs.
 
     Parameters
     ----------
@@ -54,14 +53,14 @@ def analyse_frames(
     RunError
         A process was killed.
     """
-    waiting: deque[tuple[Found, Sequence[str], list[Future[Answers]]]] = deque()
+    waiting: deque[tuple[FoundStructure, Sequence[str], Future[Answers] | None]] = deque()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=die_with_parent()) as pool:
         for frame, names in frames:
             at_once = max(1, min(processes, _SMALL_ATOMS // max(1, len(frame.atoms))))
-            parts = [names] if at_once > 1 or processes == 1 else [[name] for name in names]
-            futures = [] if frame.problem else [pool.submit(analyse_frame, frame.atoms, options, p) for p in parts]
-            waiting.append((frame, names, futures))
+            threads = 1 if at_once > 1 else processes
+            future = None if frame.problem else pool.submit(analyse_frame, frame.atoms, options, names, threads)
+            waiting.append((frame, names, future))
             while len(waiting) >= at_once:
                 yield _answer(*waiting.popleft())
         while waiting:
@@ -152,9 +151,9 @@ def analyse_structures(
 ) -> Analysed:
     """Analyse stored structures; their rows are those of a study, by place."""
 
-    def frames() -> Iterator[Found]:
+    def frames() -> Iterator[FoundStructure]:
         for place, id in enumerate(structure_ids):
-            yield Found(id, load_atoms(results, id), structure_id=id, step=place)
+            yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
 
     options = plan.frame_options(plan.crystals(results, formula))
     if "motifs" in plan.what and not options.bonds_A:
@@ -166,14 +165,14 @@ def _analyse(
     results: Results,
     document: Trajectory | Study,
     options: FrameOptions,
-    frames: Iterable[Found],
+    frames: Iterable[FoundStructure],
     processes: int,
     tell: Callable[[str], None],
     time_is_up: Callable[[], bool],
 ) -> Analysed:
     writers = {name: SeriesWriter(results, document, name, ANALYSES[name].described(options)) for name in options.what}
 
-    def left() -> Iterator[tuple[Found, list[str]]]:
+    def left() -> Iterator[tuple[FoundStructure, list[str]]]:
         for found in frames:
             names = [name for name, writer in writers.items() if not writer.is_done(int(found.step or 0))]
             if names:
@@ -193,14 +192,14 @@ def _analyse(
     return Analysed(document.id, {name: writer.series for name, writer in writers.items()}, stopped)
 
 
-def _head(document: Trajectory | Study, found: Found) -> Row:
+def _head(document: Trajectory | Study, found: FoundStructure) -> Row:
     if isinstance(document, Study):
         return {"frame": found.name}
     step = int(found.step or 0)
     return {"step": step, "time_ps": step * document.timestep_fs * 1e-3}
 
 
-def bonds_of(frames: Iterable[Found]) -> dict[tuple[str, str], float]:
+def bonds_of(frames: Iterable[FoundStructure]) -> dict[tuple[str, str], float]:
     """Return the first minima of g(r) averaged over the first frames; NaN for pairs without one."""
     sound = (each.atoms for each in frames if not each.problem)
     return first_minima(radial_distribution(islice(sound, _RDF_FRAMES), _RDF_REACH_A))
@@ -254,11 +253,12 @@ def summary(series: Series) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def _answer(frame: Found, names: Sequence[str], futures: list[Future[Answers]]) -> tuple[Found, Answers]:
-    found: Answers = {name: frame.problem for name in names} if frame.problem else {}
+def _answer(
+    frame: FoundStructure, names: Sequence[str], future: Future[Answers] | None
+) -> tuple[FoundStructure, Answers]:
+    if future is None:
+        return frame, dict.fromkeys(names, frame.problem)
     try:
-        for future in futures:
-            found |= future.result()
+        return frame, future.result()
     except BrokenProcessPool as error:
         raise RunError(f"a process was killed at {frame.name}", "use fewer processes: memory may be short") from error
-    return frame, found

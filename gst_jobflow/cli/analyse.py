@@ -19,7 +19,7 @@ from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, 
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.importing.formats import read_records
-from gst_jobflow.selection.frames import Found, find_trajectory, runs_of_cycle, stored_structures
+from gst_jobflow.selection.frames import FoundStructure, find_trajectory, runs_of_cycle, stored_structures
 from gst_jobflow.store import Results
 
 Source = Annotated[
@@ -171,13 +171,13 @@ def _told(name: str, problem: str) -> dict[str, str]:
     return {"problem": problem}
 
 
-def _frames_of(file: Path) -> Iterator[Found]:
+def _frames_of(file: Path) -> Iterator[FoundStructure]:
     """Structures of a file; a record that cannot be read has a problem, and the others go on."""
     from ase import Atoms
 
     for record in read_records(file):
         atoms = Atoms() if record.atoms is None else record.atoms
-        yield Found(f"{file}:{record.index}", atoms, problem=record.problem if record.atoms is None else "")
+        yield FoundStructure(f"{file}:{record.index}", atoms, problem=record.problem if record.atoms is None else "")
 
 
 def _of_stored(

@@ -24,7 +24,8 @@ def _group() -> None:
 @app.command()
 def report(
     where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Of which structures, as in gst query; else all.")
+        list[str] | None,
+        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; all without."),
     ] = None,
     fingerprint: Annotated[
         list[str] | None,

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
+from gst_jobflow.importing.cp2k import read_cp2k
+from gst_jobflow.importing.formats import check_files, read_records
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.labelling import cp2k_md
 from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.query import frames, make_query
+from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,7 +30,7 @@ _DUMP = ".lammpstrj.gz"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundStructure:
     """A structure and where it is from: its id, or the step of a trajectory, or its place in a file.
 
     `problem` says why a frame of a damaged file has no atoms.
@@ -37,7 +43,7 @@ class Found:
     problem: str = ""
 
 
-def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
+def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
     """The stored structures that fit conditions, as `gst query structures` takes them.
 
     Raises
@@ -45,15 +51,14 @@ def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
     InputError
         There are none.
     """
-    from gst_jobflow.store.query import frames, make_query
 
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
-    return [Found(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+    return [FoundStructure(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
 
 
-def file_structures(files: Sequence[Path]) -> list[Found]:
+def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     """The structures of files of the kinds that can be imported.
 
     Raises
@@ -61,7 +66,6 @@ def file_structures(files: Sequence[Path]) -> list[Found]:
     InputError
         A file or one of its records cannot be read.
     """
-    from gst_jobflow.importing.formats import check_files, read_records
 
     check_files(list(files))
     found = []
@@ -69,7 +73,7 @@ def file_structures(files: Sequence[Path]) -> list[Found]:
         for record in read_records(file):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
-            found.append(Found(f"{file}:{record.index}", record.atoms))
+            found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
     if not found:
         raise InputError(f"{', '.join(map(str, files))}: no structures", "name files that hold some")
     return found
@@ -121,7 +125,7 @@ def runs_of_cycle(results: Results, which: str) -> list[Trajectory]:
 
 def trajectory_frames(
     results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
-) -> list[Found]:
+) -> list[FoundStructure]:
     """The stored frames of molecular dynamics, each step once.
 
     Parameters
@@ -144,7 +148,7 @@ def trajectory_frames(
     return list(iter_trajectory(results, trajectory, every))
 
 
-def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[Found]:
+def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """As :func:`trajectory_frames` of cells of any size, one in memory at a time."""
     if trajectory.potential_id is None:
         raise InputError(
@@ -156,12 +160,12 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
     there_is_one = False
     for frame in islice(_frames(results, dumps), 0, None, every):
         there_is_one = True
-        yield Found(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
     if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[Found]:
+def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
     A frame that cannot be read, or is not of this run's atoms, comes with its `problem`; the others go on.
@@ -171,7 +175,7 @@ def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Itera
     InputError
         There is none.
     """
-    count, last = 0, Found("", None)  # type: ignore[arg-type]  # replaced by the first frame
+    count, last = 0, FoundStructure("", None)  # type: ignore[arg-type]  # replaced by the first frame
     for found in _all_states(results, trajectory):
         if count % every == 0 or found.problem:
             yield found
@@ -182,19 +186,21 @@ def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Itera
         yield last
 
 
-def _all_states(results: Results, trajectory: Trajectory) -> Iterator[Found]:
+def _all_states(results: Results, trajectory: Trajectory) -> Iterator[FoundStructure]:
     if trajectory.potential_id is None:
         yield from aimd_frames(results, trajectory)
         return
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
-    damaged: list[Found] = []
+    damaged: list[FoundStructure] = []
     last = -1
 
     def told(step: int, error: DataError) -> None:
         # all that is left of a file has no step: its gap begins after the frame before
         place = step if step >= 0 else last + 1
-        damaged.append(Found(f"step {place}", _no_atoms(), step=place, problem=error.message.rpartition("/")[2]))
+        damaged.append(
+            FoundStructure(f"step {place}", _no_atoms(), step=place, problem=error.message.rpartition("/")[2])
+        )
 
     for frame in _frames(results, dumps, told):
         yield from _taken(damaged)
@@ -203,16 +209,16 @@ def _all_states(results: Results, trajectory: Trajectory) -> Iterator[Found]:
     yield from _taken(damaged)
     if trajectory.state == "finished" and trajectory.final_structure_id and last < trajectory.n_steps:
         atoms = load_atoms(results, trajectory.final_structure_id)
-        yield Found(f"step {trajectory.n_steps}", atoms, step=trajectory.n_steps)
+        yield FoundStructure(f"step {trajectory.n_steps}", atoms, step=trajectory.n_steps)
 
 
-def _taken(damaged: list[Found]) -> list[Found]:
+def _taken(damaged: list[FoundStructure]) -> list[FoundStructure]:
     taken = damaged[:]
     damaged.clear()
     return taken
 
 
-def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> Found:
+def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> FoundStructure:
     name, problem = f"step {frame.step}", ""
     if len(frame.ids) != trajectory.n_atoms:
         problem = f"{len(frame.ids)} atoms instead of {trajectory.n_atoms}: another run's frame, or atoms were lost"
@@ -220,10 +226,10 @@ def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> F
         problem = "the ids of its atoms are not 1 to their number"
     if not problem:
         try:
-            return Found(name, frame.to_atoms(elements), step=frame.step)
+            return FoundStructure(name, frame.to_atoms(elements), step=frame.step)
         except DataError as error:
             problem = error.message
-    return Found(name, _no_atoms(), step=frame.step, problem=problem)
+    return FoundStructure(name, _no_atoms(), step=frame.step, problem=problem)
 
 
 def _no_atoms() -> Atoms:
@@ -262,7 +268,7 @@ def start_of(results: Results, trajectory: Trajectory) -> Structure:
     return results.get(Structure, trajectory.start_structure_id)
 
 
-def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
+def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:
     """The frames of dynamics from first principles that are stored structures, each step once; without the start.
 
     Raises
@@ -270,7 +276,6 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
     InputError
         There are none.
     """
-    from gst_jobflow.structures.document_fields import content_hash
 
     by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
     stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})
@@ -278,14 +283,11 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
     known = sorted(((*by_id[each["_id"]], each["_id"]) for each in stored), key=lambda each: each[0])
     if not known:
         raise InputError(f"trajectory {trajectory.id} has no frames that are stored", "gst structures import its files")
-    return [Found(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
+    return [FoundStructure(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
 
 
 def _steps_of_cp2k(results: Results, trajectory: Trajectory) -> Iterator[tuple[int, Atoms]]:
     """Steps and atoms of what the segments of CP2K wrote, where a later one does not replace it."""
-    from gst_jobflow.importing.cp2k import read_cp2k
-    from gst_jobflow.importing.options import ImportOptions
-    from gst_jobflow.labelling import cp2k_md
 
     number = -1
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
