@@ -23,7 +23,14 @@ from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.store.atoms import structure_document
-from gst_jobflow.store.context import continuation, is_continuation, job_deadline, job_results, job_uuid, work_directory
+from gst_jobflow.store.context import (
+    continuation,
+    is_continuation,
+    job_deadline,
+    job_results,
+    job_uuid,
+    work_directory,
+)
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 
@@ -175,9 +182,12 @@ def record(
     *,
     groups: dict[str, int] | None = None,
     tags: list[str] | None = None,
+    run: str = "",
     **more: Any,
 ) -> tuple[Trajectory, Atoms | None]:
     """Store a run, finished or failed: its files, its last structure, its trajectory document.
+
+    `run` tells the runs of a job apart that has several of one protocol.
 
     Returns
     -------
@@ -206,7 +216,7 @@ def record(
     start = results.get(Structure, start_structure_id)
     trajectory = Trajectory.of(
         start,
-        (protocol.name, _outcome(result)),
+        (protocol.name, f"{run} {_outcome(result)}".strip()),
         directory=str(result.directory),
         job_uuid=job_uuid(),
         groups=groups,

@@ -1,4 +1,4 @@
-"""Structures to grade: stored ones, those of files, the frames of a trajectory."""
+"""Structures to grade: stored ones, those of files, frames of trajectories; with the atoms that move in them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
-from gst_jobflow.importing.formats import check_files, read_records
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.labelling import cp2k_md
 from gst_jobflow.store.atoms import load_atoms
@@ -22,6 +24,7 @@ from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
@@ -31,9 +34,15 @@ _DUMP = ".lammpstrj.gz"
 
 @dataclass(frozen=True)
 class FoundStructure:
-    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file.
+    """A structure and its source: an id, the step of a trajectory, or a place in a file.
 
-    `problem` says why a frame of a damaged file has no atoms.
+    Attributes
+    ----------
+    mobile
+        First and last atom of those that move, from 0, both included; None: all. The rest was never free to become
+        what the potential says, so its grade says nothing about the potential's dynamics.
+    problem
+        Why a frame of a damaged file has no atoms.
     """
 
     name: str
@@ -41,6 +50,14 @@ class FoundStructure:
     structure_id: str | None = None
     step: int | None = None
     problem: str = ""
+    mobile: tuple[int, int] | None = None
+
+    @property
+    def is_mobile(self) -> NDArray[np.bool_]:
+        """Which atoms move, shape (n_atoms,)."""
+        first, last = self.mobile or (0, len(self.atoms) - 1)
+        places = np.arange(len(self.atoms))
+        return (places >= first) & (places <= last)
 
 
 def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
@@ -55,7 +72,36 @@ def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStruc
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
-    return [FoundStructure(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+    mobile = _mobile_of_structures(results, [each.info["structure_id"] for each in atoms])
+    return [FoundStructure(id, each, id, mobile=mobile.get(id)) for each in atoms for id in [each.info["structure_id"]]]
+
+
+def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the mobile atoms of device cells by structure id: of new cells, frames and ends of operations."""
+    devices = {"_id": {"$in": list(ids)}, "config_type": "device"}
+    found: dict[str, tuple[int, int]] = {}
+    for cell in results.database["structures"].find(devices, {"source": 1}):
+        source = cell.get("source", {})
+        if "groups" in source:
+            found[cell["_id"]] = _places(source["groups"]["mobile"])
+            continue
+        # a cell cut out of a frame has atoms of its own
+        is_frame = source.get("builder") in ("gamma", "sample")
+        where = {"_id": source["trajectory_id"]} if is_frame else {"final_structure_id": cell["_id"]}
+        run = results.database["trajectories"].find_one(where, {"cycle_id": 1}) or {}
+        if mobile := _mobile_of_cycle(results, run.get("cycle_id")):
+            found[cell["_id"]] = mobile
+    return found
+
+
+def _mobile_of_cycle(results: Results, cycle_id: str | None) -> tuple[int, int] | None:
+    return None if cycle_id is None else _places(results.get(Cycle, cycle_id).groups["mobile"])
+
+
+def _places(ids: Sequence[int]) -> tuple[int, int]:
+    """Return places from 0 of the first and last atom id of a group, which count from 1."""
+    first, last = ids
+    return first - 1, last - 1
 
 
 def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
@@ -67,10 +113,11 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
         A file or one of its records cannot be read.
     """
 
-    check_files(list(files))
+    options = ImportOptions()
     found = []
-    for file in files:
-        for record in read_records(file):
+    for source in source_files(files, options):
+        file = source.path
+        for record in source.records(options):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
             found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
@@ -157,10 +204,10 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
-    there_is_one = False
+    mobile, there_is_one = _mobile_of_cycle(results, trajectory.cycle_id), False
     for frame in islice(_frames(results, dumps), 0, None, every):
         there_is_one = True
-        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step, mobile=mobile)
     if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
@@ -198,9 +245,7 @@ def _all_states(results: Results, trajectory: Trajectory) -> Iterator[FoundStruc
     def told(step: int, error: DataError) -> None:
         # all that is left of a file has no step: its gap begins after the frame before
         place = step if step >= 0 else last + 1
-        damaged.append(
-            FoundStructure(f"step {place}", _no_atoms(), step=place, problem=error.message.rpartition("/")[2])
-        )
+        damaged.append(_damaged(place, error.message.rpartition("/")[2]))
 
     for frame in _frames(results, dumps, told):
         yield from _taken(damaged)
@@ -229,13 +274,13 @@ def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> F
             return FoundStructure(name, frame.to_atoms(elements), step=frame.step)
         except DataError as error:
             problem = error.message
-    return FoundStructure(name, _no_atoms(), step=frame.step, problem=problem)
+    return _damaged(frame.step, problem)
 
 
-def _no_atoms() -> Atoms:
+def _damaged(step: int, problem: str) -> FoundStructure:
     from ase import Atoms
 
-    return Atoms()
+    return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
 
 
 def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:

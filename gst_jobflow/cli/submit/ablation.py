@@ -18,7 +18,7 @@ from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset
 from gst_jobflow.flows.ablation import AblationMaker
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     pass
@@ -41,7 +41,7 @@ def command(
     """
     project = open_project()
     results = Results.open(project)
-    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    found = get_located(results, Dataset, dataset_id)
     values = read_config(config)
     base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
     flow = AblationMaker(study_name=name, config=base, vary=varied(vary)).make(found.id)
