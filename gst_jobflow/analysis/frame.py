@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE, RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.distributions import Pair, radial_distribution
 from gst_jobflow.analysis.grains import MIN_ANIONS, grains
-from gst_jobflow.analysis.motifs import Pair, motifs
+from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.profiles import Bins, Centre, along_z, by_radius, kinetic_temperature, over_xz
 from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import DataError, GstError, InputError, nearest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+RDF_REACH_A = 10.0
 GAMMA_ABOVE = (1.0, 2.0, 5.0, 10.0)
 BIN_A = 6.0
 """Width of slices, shells and squares: about one cell of rock-salt."""
@@ -68,6 +70,11 @@ class FrameOptions:
     def counted(self) -> slice:
         """The atoms that shares count."""
         return slice(None) if self.mobile is None else slice(self.mobile[0] - 1, self.mobile[1])
+
+    @property
+    def needs_bonds(self) -> bool:
+        """Whether an analysis counts bonds, and there are none."""
+        return not self.bonds_A and not {"motifs", "liquid"}.isdisjoint(self.what)
 
     def __post_init__(self) -> None:
         for name in self.what:
@@ -177,16 +184,19 @@ def _mean(values: NDArray, weights: NDArray) -> float | None:
 
 
 def _motifs(atoms: Atoms, options: FrameOptions) -> Answer:
-    found = motifs(atoms, options.bonds_A)
-    numbers = {f"coordination_{a}_{b}": value for (a, b), value in found.coordination.items()}
-    numbers |= {f"tetrahedral_{element}": share for element, share in found.tetrahedral_share.items()}
-    numbers |= {
-        "homopolar_share": found.homopolar_share,
-        "bond_length_ratio": found.bond_length_ratio,
-        "squares_per_atom": found.squares_per_atom,
-        "density_per_A3": found.density_per_A3,
-    }
-    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}, {}
+    return _finite(motifs(atoms, options.bonds_A).numbers), {}
+
+
+def _liquid(atoms: Atoms, options: FrameOptions) -> Answer:
+    found, rdf = motifs(atoms, options.bonds_A), radial_distribution([atoms], RDF_REACH_A)
+    curves = {f"rdf.{a}-{b}": g for (a, b), g in rdf.partial.items()} | {"rdf.r_A": rdf.r_A, "rdf.total": rdf.total}
+    curves |= {f"angles.{element}": each for element, each in found.angle_density.items()}
+    curves |= {"angles.deg": found.angle_deg, "altbc.density": found.altbc, "altbc.edges_A": found.altbc_A}
+    return _finite(found.numbers), curves | {f"q.{element}": each for element, each in found.q4.items()}
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
 
 
 def _gamma(atoms: Atoms, options: FrameOptions) -> Answer:
@@ -246,6 +256,7 @@ def _word(number: float) -> str:
 
 
 _COUNTED = ("mobile", "bin_A", "centre_A")
+_MOTIFS = "bonds out to bonds_A; tetrahedral: four bonds and q above 0.8; squares: four-rings of cations and anions"
 ANALYSES: dict[str, Analysis] = {
     "k-bar": Analysis(
         _k_bar,
@@ -263,11 +274,12 @@ ANALYSES: dict[str, Analysis] = {
         ("min_anions", "rmsd_cutoff", "mobile"),
         ("ovito",),
     ),
-    "motifs": Analysis(
-        _motifs,
-        "bonds out to bonds_A; tetrahedral: four bonds and q above 0.8; squares: four-rings of cations and anions",
+    "motifs": Analysis(_motifs, _MOTIFS, ("bonds_A",), ("numba",)),
+    "liquid": Analysis(
+        _liquid,
+        f"{_MOTIFS}; curves: partial g(r), bond angles by central element, lengths of straight pairs, q",
         ("bonds_A",),
-        ("matscipy",),
+        ("numba",),
     ),
     "gamma": Analysis(_gamma, "LAMMPS' extrapolation grade of mobile atoms", ("gamma_above", *_COUNTED)),
     "temperature": Analysis(_temperature, "kinetic energy of mobile atoms over 3/2 k", _COUNTED),

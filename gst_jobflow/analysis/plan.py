@@ -23,7 +23,7 @@ from gst_jobflow.structures.crystals import rocksalt, trigonal
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.analysis.motifs import Pair
+    from gst_jobflow.analysis.distributions import Pair
     from gst_jobflow.analysis.profiles import Centre
     from gst_jobflow.store import Results
 

@@ -129,7 +129,7 @@ def analyse_trajectory(
         A process was killed.
     """
     options = run_options(results, run, plan)
-    if "motifs" in plan.what and not options.bonds_A:
+    if options.needs_bonds:
         options = replace(options, bonds_A=bonds_of(states_of(results, run)))
     frames = states_of(results, run, plan.every_of(run.n_frames))
     done = _analyse(results, run, options, frames, processes, tell, time_is_up)
@@ -156,7 +156,7 @@ def analyse_structures(
             yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
 
     options = plan.frame_options(plan.crystals(results, formula))
-    if "motifs" in plan.what and not options.bonds_A:
+    if options.needs_bonds:
         options = replace(options, bonds_A=bonds_of(frames()))
     return _analyse(results, study, options, frames(), processes, tell, time_is_up)
 

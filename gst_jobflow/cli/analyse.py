@@ -40,7 +40,7 @@ class AnalyseOptions:
         str,
         typer.Option(
             "--what",
-            help="Joined by commas: tellurium, k-bar, grains, growth, motifs, gamma, temperature, density.",
+            help="Joined by commas: tellurium, k-bar, grains, growth, motifs, liquid, gamma, temperature, density.",
         ),
     ] = "tellurium"
     every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1
@@ -153,7 +153,7 @@ def _bonds(given: list[str]) -> dict[str, float]:
 def _of_file(file: Path, plan: AnalysisPlan, processes: int) -> list[dict[str, Any]]:
     first = next(_frames_of(file))
     options = plan.frame_options(plan.crystals(None, first.atoms.get_chemical_formula()) if first.atoms else {})
-    if "motifs" in plan.what and not options.bonds_A:
+    if options.needs_bonds:
         options = replace(options, bonds_A=bonds_of(_frames_of(file)))
         say("bonds end at " + ", ".join(f"{a}-{b} {end:.2f} Å" for (a, b), end in options.bonds_A.items()))
     frames = ((each, options.what) for number, each in enumerate(_frames_of(file)) if number % plan.every == 0)
