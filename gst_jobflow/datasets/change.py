@@ -14,7 +14,7 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -144,7 +144,7 @@ def find_dataset(results: Results, text: str) -> Dataset:
     InputError
         None matches, or several do.
     """
-    return results.get(Dataset, locate(results.database, text, "datasets")[1])
+    return get_located(results, Dataset, text)
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

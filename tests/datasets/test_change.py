@@ -155,5 +155,5 @@ def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) ->
         split.id,
     ]
     split_dataset(results, dataset.id, SplitSpec(test_fraction=0.3, seed=7), name="d")
-    with pytest.raises(InputError, match="'d' fits several documents"):
+    with pytest.raises(InputError, match="'d' fits several datasets"):
         find_dataset(results, "d")

@@ -19,10 +19,15 @@ SECTIONS = {
         "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
         "hyperopt": "Search the settings of a fit: spread evenly first, then as a Gaussian process proposes.",
         "ablation": "Fit every combination of a few values; a table says what each is worth.",
+        "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
+        "pair.",
     },
     "Dynamics": {
         "melt-quench": "Make amorphous material: a random start, melted and quenched by a potential.",
         "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
+    },
+    "Analysis": {
+        "analyse": "Analyse frames of runs, cycles or structures: crystallinity, grains, motifs, gamma, maps.",
     },
 }
 """Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""

@@ -20,8 +20,10 @@ from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
 from gst_jobflow.report.pages import search
+from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def render_page(results: Results, data: StudyData) -> str:
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
+        ablation=ablation_section(data.study) if data.study is not None else None,
+        robustness=robustness_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -130,14 +134,17 @@ def template(name: str) -> Any:
 def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Anchor and name of the sections that a page of this kind has."""
     # the data and parity of an evaluated potential are of its own fit, not of the evaluation
-    kind = {"hyperopt": "search", "evaluation": "evaluation"}.get(data.study.kind if data.study else "", data.kind)
+    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(
+        data.study.kind if data.study else "", data.kind
+    )
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
+        "robustness": ("Robustness", ("robustness",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "search", "evaluation", "potential", "cycle")),
+        "provenance": ("Provenance", ("study", "search", "evaluation", "robustness", "potential", "cycle")),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
@@ -473,7 +480,11 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """The table that a study of many runs fills: its columns are the keys of its rows."""
-    if data.study is None or not data.study.table or data.study.kind in ("hyperopt", "evaluation"):
+    if (
+        data.study is None
+        or not data.study.table
+        or data.study.kind in ("hyperopt", "evaluation", "robustness", "ablation")
+    ):
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
