@@ -132,9 +132,7 @@ def folds(members: Members, n_folds: int, seed: int) -> list[np.ndarray]:
     """
     groups = _Groups(members, seed)
     if n_folds < 2 or len(groups) < n_folds:
-        raise InputError(
-            f"{len(groups)} groups do not make {n_folds} folds", "choose 2 or more, not more than groups"
-        )
+        raise InputError(f"{len(groups)} groups do not make {n_folds} folds", "choose 2 or more, not more than groups")
     # dealt in one round through all types, so that small types do not all start in the first fold
     order = np.concatenate([groups.of_type(code) for code in groups.types])
     fold = np.empty(len(groups), int)
