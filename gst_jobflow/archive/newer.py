@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from gst_jobflow.documents import Document
-from gst_jobflow.store.results import refused_by_server
+from gst_jobflow.store.write import refused_by_server
 
 if TYPE_CHECKING:
     from pymongo.database import Database
