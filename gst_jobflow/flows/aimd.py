@@ -18,7 +18,7 @@ from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
-from gst_jobflow.importing.records import computed_of
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
 from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method

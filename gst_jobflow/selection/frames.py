@@ -13,7 +13,7 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
-from gst_jobflow.importing.formats import check_files, read_records
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.labelling import cp2k_md
 from gst_jobflow.store.query import frames, make_query
@@ -62,10 +62,11 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
         A file or one of its records cannot be read.
     """
 
-    check_files(list(files))
+    options = ImportOptions()
     found = []
-    for file in files:
-        for record in read_records(file):
+    for source in source_files(files, options):
+        file = source.path
+        for record in source.records(options):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
             found.append(FoundStructure(f"{file}:{record.index}", record.atoms))

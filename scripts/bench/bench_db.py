@@ -182,8 +182,9 @@ def _ase(file: Path) -> Iterator[object]:
 
 def _ours(file: Path) -> Iterator[object]:
     from gst_jobflow.importing.extxyz import read_extxyz
+    from gst_jobflow.importing.options import ImportOptions
 
-    return read_extxyz(file)
+    return read_extxyz(file, ImportOptions())
 
 
 def _extxyz(file: Path) -> Iterator[object]:
