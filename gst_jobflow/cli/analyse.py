@@ -14,8 +14,9 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.flows.analyse import analyse_frames, analyse_trajectory, bonds_of
-from gst_jobflow.selection.frames import file_structures, find_trajectory, runs_of_cycle
+from gst_jobflow.selection.frames import file_structures
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import runs_of
 
 _SHOWN = 6
 
@@ -103,22 +104,18 @@ def _of_stored(
     results: Results, source: str, every: int, options: FrameOptions, processes: int
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     tables, studies = {}, {}
-    for run in _trajectories(results, source):
+    for run in _runs(results, source):
         study = analyse_trajectory(results, run, options, every=every, processes=processes, tell=say)
         label = run.name if run.operation_index is None else f"operation {run.operation_index}: {run.name}"
         tables[label], studies[label] = study.table, study.id
     return tables, studies
 
 
-def _trajectories(results: Results, source: str) -> list[Trajectory]:
-    if runs := runs_of_cycle(results, source):
-        return runs
+def _runs(results: Results, source: str) -> list[Trajectory]:
     try:
-        return [find_trajectory(results, source)]
+        return runs_of(results, source)
     except InputError as error:
-        raise InputError(
-            f"no trajectory, cycle or file '{source}'", "gst query trajectories; gst query cycles"
-        ) from error
+        raise InputError(f"'{source}' is not a file, and {error.message}", error.fix) from error
 
 
 def _show(name: str, study: str | None, rows: list[dict[str, Any]]) -> None:

@@ -234,7 +234,7 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
     return {"id": document["_id"], **fields}
 
 
-def collection_of(name: str) -> type[Document]:
+def model_of(name: str) -> type[Document]:
     """Return the document model of a collection.
 
     Raises

@@ -192,7 +192,7 @@ def test_wrong_options_are_one_line(gst: Gst, tmp_path: Path, words: tuple[str, 
 def test_an_unknown_source_is_refused(gst: Gst):
     code, _, err = gst("nothing")
     assert code == 1
-    assert "no trajectory, cycle or file 'nothing'" in err
+    assert "'nothing' is not a file, and no trajectory or cycle 'nothing'" in err
 
 
 def test_errors_count_correlated_frames_once():
