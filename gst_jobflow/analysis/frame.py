@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.distributions import Pair
 from gst_jobflow.analysis.grains import MIN_ANIONS, grains
-from gst_jobflow.analysis.motifs import Pair, motifs
+from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import InputError, nearest
 
@@ -112,15 +113,7 @@ def _grains(atoms: Atoms, options: FrameOptions) -> Answer:
 
 
 def _motifs(atoms: Atoms, options: FrameOptions) -> Answer:
-    found = motifs(atoms, options.bonds_A)
-    numbers = {f"coordination_{a}_{b}": value for (a, b), value in found.coordination.items()}
-    numbers |= {f"tetrahedral_{element}": share for element, share in found.tetrahedral_share.items()}
-    numbers |= {
-        "homopolar_share": found.homopolar_share,
-        "bond_length_ratio": found.bond_length_ratio,
-        "squares_per_atom": found.squares_per_atom,
-        "density_per_A3": found.density_per_A3,
-    }
+    numbers = motifs(atoms, options.bonds_A).numbers
     return {name: value if np.isfinite(value) else None for name, value in numbers.items()}, {}
 
 

@@ -114,7 +114,7 @@ def iter_chain(pieces: Iterable[tuple[Path, int | None]]) -> Iterator[DumpFrame]
     """Yield the frames of several dumps in order, each step once.
 
     `pieces` are dumps with the step after which a later one replaces them, None where none does
-    (:func:`gst_jobflow.dynamics.series.valid_until`).
+    (:func:`gst_jobflow.base.segments.valid_until`).
     """
     last = -1
     for path, later in pieces:

@@ -22,8 +22,9 @@ from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential, record
+from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
+from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.evaluation.robustness import (
     SUCCESS,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from jobflow import Job
 
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.protocol import ProtocolResult
+    from gst_jobflow.dynamics.result import ProtocolResult
     from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)

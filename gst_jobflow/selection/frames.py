@@ -1,4 +1,4 @@
-"""Structures to grade: stored ones, those of files, the frames of a trajectory."""
+"""Structures to grade: stored ones, those of files, frames of trajectories; with the atoms that move in them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import ArtifactRef, Potential, Structure, Trajectory
+from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
@@ -21,6 +23,7 @@ from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
@@ -30,12 +33,27 @@ _DUMP = ".lammpstrj.gz"
 
 @dataclass(frozen=True)
 class FoundStructure:
-    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file."""
+    """A structure and its source: an id, the step of a trajectory, or a place in a file.
+
+    Attributes
+    ----------
+    mobile
+        First and last atom of those that move, from 0, both included; None: all. The rest was never free to become
+        what the potential says, so its grade says nothing about the potential's dynamics.
+    """
 
     name: str
     atoms: Atoms
     structure_id: str | None = None
     step: int | None = None
+    mobile: tuple[int, int] | None = None
+
+    @property
+    def is_mobile(self) -> NDArray[np.bool_]:
+        """Which atoms move, shape (n_atoms,)."""
+        first, last = self.mobile or (0, len(self.atoms) - 1)
+        places = np.arange(len(self.atoms))
+        return (places >= first) & (places <= last)
 
 
 def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
@@ -50,7 +68,36 @@ def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStruc
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
-    return [FoundStructure(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+    mobile = _mobile_of_structures(results, [each.info["structure_id"] for each in atoms])
+    return [FoundStructure(id, each, id, mobile=mobile.get(id)) for each in atoms for id in [each.info["structure_id"]]]
+
+
+def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the mobile atoms of device cells by structure id: of new cells, frames and ends of operations."""
+    devices = {"_id": {"$in": list(ids)}, "config_type": "device"}
+    found: dict[str, tuple[int, int]] = {}
+    for cell in results.database["structures"].find(devices, {"source": 1}):
+        source = cell.get("source", {})
+        if "groups" in source:
+            found[cell["_id"]] = _places(source["groups"]["mobile"])
+            continue
+        # a cell cut out of a frame has atoms of its own
+        is_frame = source.get("builder") in ("gamma", "sample")
+        where = {"_id": source["trajectory_id"]} if is_frame else {"final_structure_id": cell["_id"]}
+        run = results.database["trajectories"].find_one(where, {"cycle_id": 1}) or {}
+        if mobile := _mobile_of_cycle(results, run.get("cycle_id")):
+            found[cell["_id"]] = mobile
+    return found
+
+
+def _mobile_of_cycle(results: Results, cycle_id: str | None) -> tuple[int, int] | None:
+    return None if cycle_id is None else _places(results.get(Cycle, cycle_id).groups["mobile"])
+
+
+def _places(ids: Sequence[int]) -> tuple[int, int]:
+    """Return places from 0 of the first and last atom id of a group, which count from 1."""
+    first, last = ids
+    return first - 1, last - 1
 
 
 def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
@@ -109,10 +156,10 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
-    there_is_one = False
+    mobile, there_is_one = _mobile_of_cycle(results, trajectory.cycle_id), False
     for frame in islice(_frames(results, dumps), 0, None, every):
         there_is_one = True
-        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step, mobile=mobile)
     if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 

@@ -119,7 +119,7 @@ def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project,
         (("cross-pont",), "did you mean 'cross-point'"),
         (("mushroom", "--from", "x"), "which operations"),
         (("cross-point", "--potential", "p"), "has no Sb"),
-        (("cross-point", "--programme", "mushroom", "--potential", "all"), "is of a mushroom cell"),
+        (("cross-point", "--programme", "mushroom", "--potential", "all"), "has a mushroom cell"),
     ):
         with pytest.raises(InputError, match=message):
             gst(project, "submit", "cycle", *words)
