@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-<<<<<<< HEAD
-from gst_jobflow.documents import Document
-from gst_jobflow.store.write import refused_by_server
-=======
 from gst_jobflow.analysis.series import FRAMES
 from gst_jobflow.documents import Document, Trajectory
-from gst_jobflow.store.results import refused_by_server
->>>>>>> main
+from gst_jobflow.store.write import refused_by_server
 
 if TYPE_CHECKING:
     from pymongo.database import Database

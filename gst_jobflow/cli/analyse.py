@@ -18,15 +18,10 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, print_json, print_table, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
-<<<<<<< HEAD
-from gst_jobflow.flows.analyse import analyse_frames, analyse_trajectory, bonds_of
-from gst_jobflow.selection.frames import file_structures
-=======
 from gst_jobflow.importing.formats import read_records
-from gst_jobflow.selection.frames import FoundStructure, find_trajectory, runs_of_cycle, stored_structures
->>>>>>> main
+from gst_jobflow.selection.frames import FoundStructure, stored_structures
 from gst_jobflow.store import Results
-from gst_jobflow.store.lookup import runs_of
+from gst_jobflow.store.lookup import located_runs
 
 Source = Annotated[
     str | None, typer.Argument(help="A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation.")
@@ -126,48 +121,6 @@ def command(
 def runs_of(results: Results, source: str | None, where: list[str]) -> list[Trajectory]:
     """Return the runs that a command names; none where it names structures by `--where`.
 
-<<<<<<< HEAD
-
-def _bonds(given: list[str]) -> dict[tuple[str, str], float]:
-    found = {}
-    for text in given:
-        pair, _, end = text.partition("=")
-        elements = sorted(pair.split("-"))
-        try:
-            found[elements[0], elements[1]] = float(end)
-        except (IndexError, ValueError) as error:
-            raise InputError(f"'{text}' is no bond", "for example --bond Ge-Te=3.2") from error
-    return found
-
-
-def _of_file(file: Path, every: int, options: FrameOptions, processes: int) -> list[dict[str, Any]]:
-    from dataclasses import replace
-
-    frames = file_structures([file])[::every]
-    if "motifs" in options.what and not options.bonds_A:
-        options = replace(options, bonds_A=bonds_of(frames))
-        say("bonds end at " + ", ".join(f"{a}-{b} {end:.2f} Å" for (a, b), end in options.bonds_A.items()))
-    rows = []
-    for frame, answer in analyse_frames(frames, options, processes):
-        if isinstance(answer, str):
-            say(f"{frame.name}: {answer}")
-        rows.append({"frame": frame.name, **({"problem": answer} if isinstance(answer, str) else answer[0])})
-    return rows
-
-
-def _of_stored(
-    results: Results, source: str, every: int, options: FrameOptions, processes: int
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    tables, studies = {}, {}
-    for run in _runs(results, source):
-        study = analyse_trajectory(results, run, options, every=every, processes=processes, tell=say)
-        label = run.name if run.operation_index is None else f"operation {run.operation_index}: {run.name}"
-        tables[label], studies[label] = study.table, study.id
-    return tables, studies
-
-
-def _runs(results: Results, source: str) -> list[Trajectory]:
-=======
     Raises
     ------
     InputError
@@ -177,11 +130,8 @@ def _runs(results: Results, source: str) -> list[Trajectory]:
         raise InputError("which frames?", "a trajectory or a cycle, or structures by --where")
     if source is None:
         return []
-    if runs := runs_of_cycle(results, source):
-        return runs
->>>>>>> main
     try:
-        return runs_of(results, source)
+        return located_runs(results, source)
     except InputError as error:
         raise InputError(f"'{source}' is not a file, and {error.message}", error.fix) from error
 

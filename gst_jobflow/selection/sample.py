@@ -28,7 +28,7 @@ from gst_jobflow.selection.frames import (
     start_of,
 )
 from gst_jobflow.store.atoms import structure_document
-from gst_jobflow.store.lookup import runs_of
+from gst_jobflow.store.lookup import located_runs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -113,14 +113,14 @@ class Sampled:
 
 
 def find_runs(results: Results, which: str) -> list[Trajectory]:
-    """Read the trajectories that a user means, as `runs_of` does, and refuse those that broke.
+    """Read the trajectories that a user means, as `located_runs` does, and refuse those that broke.
 
     Raises
     ------
     InputError
         There is none, several fit, or one broke.
     """
-    runs = runs_of(results, which)
+    runs = located_runs(results, which)
     for run in runs:
         if run.failure_class in _BROKEN:
             raise InputError(

@@ -54,7 +54,7 @@ def get_located(results: Results, model: type[DocumentT], text: str) -> Document
     return results.get(model, locate(results.database, text, model.collection)[1])
 
 
-def runs_of(results: Results, text: str) -> list[Trajectory]:
+def located_runs(results: Results, text: str) -> list[Trajectory]:
     """Read the trajectory that `text` means, or those of a device cycle: of all operations that have run, in order, or
     of one of them, ``CYCLE:N``, counted from 1; see `locate`.
 

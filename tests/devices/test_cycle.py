@@ -22,7 +22,7 @@ from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
-from gst_jobflow.store.lookup import runs_of
+from gst_jobflow.store.lookup import located_runs
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
 from tests.dynamics.test_maker import stored
 
@@ -112,7 +112,7 @@ def _goes_on(project: Project, results: Results, cycle: Cycle, run: Run) -> None
     assert runs[0].final_structure_id != runs[1].final_structure_id, "replicas differ"
     assert {branch.seed for branch in branches} == {1, 10_001}
     # the new branch can be gone on from like any cycle
-    assert runs_of(results, branches[0].id)[-1].id == branches[0].operations[0].trajectory_id
+    assert located_runs(results, branches[0].id)[-1].id == branches[0].operations[0].trajectory_id
     _refusals(project, results, cycle)
 
 

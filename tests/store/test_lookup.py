@@ -9,7 +9,7 @@ import pytest
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Cycle, Study, Trajectory
 from gst_jobflow.store import Results
-from gst_jobflow.store.lookup import get_located, locate, runs_of
+from gst_jobflow.store.lookup import get_located, locate, located_runs
 from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 
@@ -70,19 +70,19 @@ def test_runs_are_found_by_their_trajectory_or_cycle(results: Results) -> None:
     ran = [each.trajectory_id for each in cycle.operations if each.trajectory_id]
     assert len(ran) > 1
     for text in (cycle.id, cycle.id[:-2], cycle.name):
-        assert [run.id for run in runs_of(results, text)] == ran
-    assert [run.id for run in runs_of(results, f"{cycle.name}:2")] == [cycle.operations[1].trajectory_id]
-    assert [run.id for run in runs_of(results, ran[0])] == [ran[0]]
+        assert [run.id for run in located_runs(results, text)] == ran
+    assert [run.id for run in located_runs(results, f"{cycle.name}:2")] == [cycle.operations[1].trajectory_id]
+    assert [run.id for run in located_runs(results, ran[0])] == [ran[0]]
     results.add(cycle.model_copy(update={"id": "twin"}))
     for text in (cycle.name, f"{cycle.name}:2"):
         with pytest.raises(InputError, match=f"several cycles: {cycle.id}, twin"):
-            runs_of(results, text)
+            located_runs(results, text)
     run = results.get(Trajectory, ran[0])
     results.add(run.model_copy(update={"id": "other", "name": cycle.name}))
     with pytest.raises(InputError, match=rf"several documents: other \(trajectories\), {cycle.id} \(cycles\)"):
-        runs_of(results, cycle.name)
+        located_runs(results, cycle.name)
     with pytest.raises(InputError, match="no trajectory or cycle 'nothing'"):
-        runs_of(results, "nothing")
+        located_runs(results, "nothing")
 
 
 def test_a_document_of_one_model_is_read(results: Results) -> None:
