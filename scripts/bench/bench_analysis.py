@@ -164,7 +164,7 @@ def by_ase(atoms: Atoms) -> Callable[[], Any]:
 
 def rdf_by_ovito(atoms: Atoms) -> Callable[[], Any]:
     from ovito.io.ase import ase_to_ovito
-    from ovito.modifiers import CoordinationAnalysisModifier
+    from ovito.modifiers import CoordinationAnalysisModifier  # type: ignore[attr-defined]
     from ovito.pipeline import Pipeline, StaticSource
 
     def run() -> None:
