@@ -14,7 +14,7 @@ import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
 from gst_jobflow.analysis.distributions import Pair, RadialDistribution
-from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def motifs(
     DataError
         A position is not finite.
     """
-    elements = sorted(set(atoms.get_chemical_symbols()))
+    elements = elements_of(atoms)
     longest = _longest_bonds(elements, cutoffs_A)
     kinds = kinds_of(atoms, elements)
     is_anion = np.isin(elements, anions)[kinds]
