@@ -94,11 +94,8 @@ def grains(
     ----------
     min_anions
         Smaller groups are no grains.
-    rmsd_cutoff
-        As for `crystallinity`.
-    anion
-        Element of the close-packed sublattice. Atoms of other elements join the grain of most of their six nearest
-        anions if at least four of the six belong to it.
+    rmsd_cutoff, anion
+        As for `crystallinity`. Atoms of other elements join the grain of at least four of their six nearest anions.
     counted_at
         Sizes in anions from which grains are counted.
     merge_threshold
@@ -113,30 +110,32 @@ def grains(
         A position is not finite.
     """
     is_anion = anions_of(atoms, anion)
-    if min_anions < 1 or is_anion.sum() < min_anions:
-        raise InputError(
-            f"{is_anion.sum()} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
-        )
-    found = _segment(atoms[is_anion], min([min_anions, *counted_at]), rmsd_cutoff, merge_threshold)
-    large = found.sizes >= min_anions
-    # sorted by size: grains that are too small come last
-    own = np.where(found.own <= large.sum(), found.own, 0)
-    across = _ACROSS * float(np.median(found.distance_A[own > 0])) if large.any() else 0.0
+    _check_size(int(is_anion.sum()), anion, min_anions)
+    every = _segment(atoms[is_anion], min([min_anions, *counted_at]), rmsd_cutoff, merge_threshold)
+    found = every.at_least(min_anions)
+    across = _ACROSS * float(np.median(found.distance_A[found.own > 0])) if len(found.sizes) else 0.0
     grid = cell_grid(atoms, max(across, OCTAHEDRON_REACH_A), np.flatnonzero(is_anion))
-    boundaries, boundary_share = _boundaries(grid, own, across, found)
-    label = _whole(atoms, is_anion, own, grid)
+    boundaries, boundary_share = _boundaries(grid, across, found)
+    label = _whole(atoms, is_anion, found.own, grid)
     return Grains(
         label=label,
-        n_anions=found.sizes[large],
-        n_atoms=np.bincount(label, minlength=large.sum() + 1)[1:],
-        volume_A3=np.bincount(own, found.distance_A**3 / np.sqrt(2.0), large.sum() + 1)[1:],
-        orientation=found.orientation[large],
-        structure=found.structure[large],
+        n_anions=found.sizes,
+        n_atoms=np.bincount(label, minlength=len(found.sizes) + 1)[1:],
+        volume_A3=np.bincount(found.own, found.distance_A**3 / np.sqrt(2.0), len(found.sizes) + 1)[1:],
+        orientation=found.orientation,
+        structure=found.structure,
         boundaries=boundaries,
         boundary_share=boundary_share,
-        counts={at: int((found.sizes >= at).sum()) for at in counted_at},
+        counts={at: int((every.sizes >= at).sum()) for at in counted_at},
         merge_threshold=found.merge_threshold,
     )
+
+
+def _check_size(n_anions: int, anion: str, min_anions: int) -> None:
+    if min_anions < 1 or n_anions < min_anions:
+        raise InputError(
+            f"{n_anions} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
+        )
 
 
 def misorientation_deg(one: NDArray, other: NDArray) -> NDArray:
@@ -157,6 +156,14 @@ class _Segments(NamedTuple):
     orientation: NDArray
     structure: NDArray
     merge_threshold: float
+
+    def at_least(self, min_anions: int) -> _Segments:
+        """Return the grains of at least so many anions, which come first."""
+        n = int((self.sizes >= min_anions).sum())
+        own = np.where(self.own <= n, self.own, 0)
+        return _Segments(
+            own, self.distance_A, self.sizes[:n], self.orientation[:n], self.structure[:n], self.merge_threshold
+        )
 
 
 def _segment(anions: Atoms, smallest: int, rmsd_cutoff: float, merge_threshold: float | None) -> _Segments:
@@ -201,15 +208,15 @@ def _whole(atoms: Atoms, is_anion: NDArray, own: NDArray, grid: CellGrid) -> NDA
     return label
 
 
-def _boundaries(grid: CellGrid, own: NDArray, across_A: float, found: _Segments) -> tuple[NDArray, float]:
+def _boundaries(grid: CellGrid, across_A: float, found: _Segments) -> tuple[NDArray, float]:
     """Return the rows of `Grains.boundaries`, and the share of anions that grains share."""
     from gst_jobflow.analysis.kernels import shared_atoms
 
-    if own.max() < 2:
+    if len(found.sizes) < 2:
         return np.empty((0, 4)), 0.0
-    touching, several = shared_atoms(grid, own, across_A)
+    touching, several = shared_atoms(grid, found.own, across_A)
     pairs, counts = np.unique(touching, axis=0, return_counts=True)
     a, b = pairs.T - 1
     angle = misorientation_deg(found.orientation[a], found.orientation[b]) if len(pairs) else np.empty(0)
     angle[(found.structure[a] != "fcc") | (found.structure[b] != "fcc")] = np.nan
-    return np.column_stack([pairs, angle, counts]), several / len(own)
+    return np.column_stack([pairs, angle, counts]), several / len(found.own)

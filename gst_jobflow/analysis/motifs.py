@@ -163,9 +163,7 @@ def motifs(
     return Motifs(
         coordination=_coordination(bonds, kinds, elements),
         homopolar_share=_homopolar(bonds, is_anion),
-        tetrahedral_share={
-            e: float((q4[e] > TETRAHEDRAL_Q).sum() / (kinds == i).sum()) for i, e in enumerate(elements)
-        },
+        tetrahedral_share={e: (q4[e] > TETRAHEDRAL_Q).sum() / (kinds == i).sum() for i, e in enumerate(elements)},
         q4=q4,
         angle_deg=(np.arange(_ANGLE_BINS) + 0.5) * ANGLE_BIN_DEG,
         angle_density=angle_density,

@@ -95,6 +95,41 @@ def test_a_polycrystal_has_its_grains_their_volumes_and_their_misorientations():
     assert found.boundaries[:, 3].min() > 20
 
 
+def three_grains(noise_A: float, seed: int) -> Atoms:
+    turns = [Rotation.from_euler(axis, angle, degrees=True) for axis, angle in (("z", 0), ("z", 22), ("x", 30))]
+    atoms, _ = polycrystal(turns, np.array([[12.0, 12, 12], [42, 40, 15], [25, 45, 45]]), 60.0)
+    atoms.rattle(noise_A, seed=seed)
+    return atoms
+
+
+def test_the_smallest_size_only_says_which_grains_are_shown():
+    atoms = three_grains(0.15, 1)
+    small = grains(atoms, min_anions=20)
+    size = int(small.n_anions[1])
+    large, shown = grains(atoms, min_anions=size), small.n_anions >= size
+    assert shown.tolist() == [True, True, False]
+    assert large.n_anions.tolist() == small.n_anions[shown].tolist()
+    assert np.array_equal(large.label, np.where(small.label <= shown.sum(), small.label, 0))
+    assert large.counts == small.counts == {at: int((small.n_anions >= at).sum()) for at in (20, 50, 100, 200, 500)}
+    assert large.merge_threshold == small.merge_threshold > 5
+
+
+@pytest.mark.parametrize("threshold", [12.0, 16.0])
+def test_a_fixed_merge_threshold_finds_the_same_grains_with_any_thermal_noise(threshold):
+    for seed in range(4):
+        found = grains(three_grains(0.2, seed), merge_threshold=threshold)
+        assert len(found.n_anions) == 3
+        assert found.merge_threshold == threshold
+
+
+def test_a_threshold_below_the_size_of_a_grain_cuts_it_to_pieces():
+    # 864 anions: log2 is 9.8
+    atoms = rocksalt("GeSb2Te4", (6, 6, 6))
+    atoms.rattle(0.15, seed=1)
+    assert len(grains(atoms, 20, merge_threshold=7.0).n_anions) > 3
+    assert len(grains(atoms, 20, merge_threshold=11.0).n_anions) == 1
+
+
 def test_misorientation_knows_the_symmetry_of_the_cube():
     turn = Rotation.from_euler("z", [[90], [10], [50], [45]], degrees=True).as_quat()
     none = np.tile([0.0, 0, 0, 1], (4, 1))
