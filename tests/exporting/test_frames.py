@@ -17,7 +17,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.exporting.frames import export_frames, write_dump
 from gst_jobflow.store import Results
-from tests.analysis.test_analyse import frame, stored
+from tests.analysis.runs import frame, stored
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
