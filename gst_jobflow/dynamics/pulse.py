@@ -260,10 +260,10 @@ def _goal(stage: Cool, now: str) -> str:
     """Return the temperature that a cooling kick sets as a LAMMPS formula; `now` names the present temperature.
 
     About half of the energy that a kick removes flows back from the potential energy before the next one
-    (equipartition), so a kick takes twice its share of the straight line: a solid or liquid then cools linearly, with no
-    heat left over at the end. Each kick computes its target anew. It needs no memory, so a run may be cut anywhere, and
-    the remaining intervals remove the heat that crystallisation releases. Only the last kick may heat, so that the stage
-    ends at `end_K` exactly; at a rate, the kicks after `end_K` was reached hold it there.
+    (equipartition), so a kick takes twice its share of the straight line: solids and liquids then cool linearly. Each
+    kick computes its target anew. It needs no memory, so a run may be cut anywhere, and the remaining intervals remove
+    the heat that crystallisation releases. Only the last kick may heat, so that the stage ends at `end_K` exactly; at a
+    rate, the kicks after `end_K` was reached hold it there.
     """
     end, fall = f"{stage.end_K:.12g}", fall_per_kick_K(stage)
     if fall is None:
