@@ -39,10 +39,11 @@ class Trajectory(Document):
     """One molecular-dynamics run: what moved, by which potential or method, for how long, and where its files are.
 
     `thermo` holds thinned series of equal length (`time_ps`, `potential_eV`, `temperature_K`, …); `analysis` the
-    series and profiles computed from frames.
+    series and profiles computed from frames, which alone grow after the run.
     """
 
     collection: ClassVar[str] = "trajectories"
+    mutable: ClassVar[bool] = True
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("potential_id", 1)]),
         Index(keys=[("cycle_id", 1), ("operation_index", 1)]),

@@ -16,8 +16,8 @@ from gst_jobflow.dynamics import expression
 TIMESTEP_FS = 2.0
 KICK_INTERVAL_PS = 2.0
 DAMPING_PS = 0.1
-"""Default Langevin damping. Friction slows diffusion: by Einstein's relation D becomes D / (1 + m D / (k_B T damping)), a
-third less for 4e-5 cm2/s at 1000 K and 100 amu, and 5 % less with 1 ps."""
+"""Default Langevin damping. Friction slows diffusion: by Einstein's relation D becomes D / (1 + m D / (k_B T damping)),
+a third less for 4e-5 cm2/s at 1000 K and 100 amu, and 5 % less with 1 ps."""
 
 
 class Uniform(StrictModel):
