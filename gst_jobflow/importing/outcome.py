@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store.files.artifacts import ArtifactStore
 
 FREE_ATOM_BOX_A = 20.0
+_CONFIG_TYPES: tuple[ConfigType, ...] = get_args(ConfigType)
 _ROOM_A = 10.0
 """An atom whose images are at least this far away is alone: potentials end before that."""
 _ALONE = "single atoms without periodic boundaries are taken as alone in a periodic box"
@@ -105,35 +106,39 @@ class OutcomeBuilder:
 
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
-        blank = Outcome(record.file, record.index, warning=record.warning, end=record.end)
+        place: dict[str, Any] = {"file": record.file, "index": record.index, "end": record.end}
         if record.atoms is None:
-            return replace(blank, problem=record.problem)
+            return Outcome(**place, problem=record.problem, warning=record.warning)
+        warning, option = record.warning, ""
         try:
-            atoms, warning = boxed(record.atoms)
+            atoms, boxed_warning = boxed(record.atoms)
             check_atoms(atoms, self.options.min_distance_A)
             computed, questions = self._computed(atoms, record)
-            unread, option = ("", "") if questions else unread_labels(atoms, computed)
+            if not questions:
+                unread, option = unread_labels(atoms, computed)
+                warning = warning or unread or boxed_warning
             if option and computed is None and self.options.fingerprint is None:
                 option += f" {_method_option(record.file)}"
-            blank = replace(blank, warning=blank.warning or unread or warning, option=option)
             config_type = _config_type(atoms, self.options)
             if isinstance(config_type, Question):
                 questions.append(config_type)
             if questions or isinstance(config_type, Question):
                 problem = "; ".join(question.text for question in questions)
-                return replace(blank, problem=problem, questions=tuple(questions))
+                return Outcome(**place, problem=problem, questions=tuple(questions), warning=warning, option=option)
             structure = self._structure(record, atoms, config_type)
             label = None if computed is None else self._label(record, structure, computed)
         except DataError as err:
-            return replace(blank, problem=err.message)
+            return Outcome(**place, problem=err.message, warning=warning)
         except InputError as err:
-            return replace(blank, refusal=(err.message, err.fix))
-        return replace(
-            blank,
+            return Outcome(**place, warning=warning, refusal=(err.message, err.fix))
+        return Outcome(
+            **place,
             structure=EncodedStructure.of(structure),
             label=None if label is None else EncodedLabel.of(label),
             n_atoms=structure.n_atoms,
             elements=tuple(structure.elements),
+            warning=warning,
+            option=option,
         )
 
     def _computed(self, atoms: Atoms, record: Record) -> tuple[Computed | None, list[Question]]:
@@ -287,14 +292,13 @@ def _config_type(atoms: Atoms, options: ImportOptions) -> ConfigType | Question:
         return options.config_types[str(theirs)]
     if len(atoms) == 1 and str(theirs).lower().replace("_", "") == "isolatedatom":
         return "isolated_atom"
-    for known in get_args(ConfigType):
-        if theirs == known:
-            return known
+    if str(theirs) in _CONFIG_TYPES:
+        return cast("ConfigType", str(theirs))
     if options.default_config_type is not None:
         return options.default_config_type
     option = "--default-config-type other"
     if theirs is None:
-        return Question(f"no config_type: --default-config-type says which ({', '.join(get_args(ConfigType))})", option)
+        return Question(f"no config_type: --default-config-type says which ({', '.join(_CONFIG_TYPES)})", option)
     return Question(
         f"config_type '{theirs}' is none of ours: --config-type {theirs}=… or --default-config-type says which", option
     )
