@@ -75,7 +75,7 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     ------
     RivalLabelsError
         Another set of labels (REF_energy, dft_energy, … or an energy and forces of one prefix) differs from the one
-        that would be taken, and no key says which one is right.
+        that would be taken, and no key chooses one.
     DataError
         One of energy and forces is missing, not a number, not finite, of a wrong shape; or virial and stress disagree.
     """
@@ -252,9 +252,7 @@ def _stress(atoms: Atoms, values: dict[str, Any], names: list[str]) -> list[floa
             tensor = _numbers(values[name], name, (6,), (3, 3), (9,))
             stresses.append(_voigt(tensor.reshape(3, 3) if tensor.size == 9 else tensor, name))
     if any(not np.allclose(stresses[0], other, rtol=1e-3, atol=1e-5) for other in stresses[1:]):
-        raise DataError(
-            f"{' and '.join(names)} disagree: a stress is -virial/volume; --stress-key says which one is right"
-        )
+        raise DataError(f"{' and '.join(names)} disagree: a stress is -virial/volume; --stress-key chooses one")
     return stresses[0] if stresses else None
 
 

@@ -173,7 +173,7 @@ class OutcomeBuilder:
         except ValidationError as err:
             first = err.errors()[0]
             if first["loc"] == ("min_distance_A",):  # zero, which no document takes
-                raise DataError("two atoms at one place") from err
+                raise DataError("two atoms at the same place") from err
             raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
         closest_A = structure.min_distance_A
         if closest_A is not None and closest_A < self.options.min_distance_A:
@@ -192,7 +192,7 @@ class OutcomeBuilder:
             return record.group or None
         value = atoms.info.get(key)
         if value is None:
-            raise DataError(f"nothing called '{key}' that --group-key could go by")
+            raise DataError(f"no '{key}', which --group-key names")
         return derive_id("group", self.first_ids[record.file], key, str(value))
 
     def _label(self, record: Record, structure: Structure, computed: Computed) -> Label:
@@ -201,8 +201,8 @@ class OutcomeBuilder:
             own = record.method.fingerprint()
             if fingerprint not in (None, own):
                 raise InputError(
-                    f"{record.file} itself says that its method is {own}; the one given is {fingerprint}",
-                    "leave --method and --method-name out for this file, or correct the method",
+                    f"{record.file} states that its method is {own}, but the one given is {fingerprint}",
+                    "leave out --method and --method-name for this file, or correct the method",
                 )
             fingerprint, method = own, record.method.model_dump(mode="json")
         assert fingerprint is not None  # else there is a question
@@ -261,11 +261,11 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
     if len(atoms) == 0:
         raise DataError("no atoms")
     if atoms.numbers.min() < 1 or atoms.numbers.max() > 118:
-        raise DataError("an unknown species: not an element")
+        raise DataError("an unknown species (not an element)")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise DataError("a position or the cell is not finite")
     if not atoms.pbc.all():
-        raise DataError("not periodic in all directions: volume and density are not known (put molecules in a box)")
+        raise DataError('not periodic in all directions: put molecules and slabs in a periodic box (pbc="T T T")')
     cell_A = atoms.cell.array.tolist()
     cell_A3 = volume_A3(cell_A)
     # closest packing: no arrangement in a smaller cell keeps the distance
@@ -298,7 +298,7 @@ def _config_type(atoms: Atoms, options: ImportOptions) -> ConfigType | Question:
         return options.default_config_type
     option = "--default-config-type other"
     if theirs is None:
-        return Question(f"no config_type: --default-config-type says which ({', '.join(_CONFIG_TYPES)})", option)
+        return Question(f"no config_type; name one with --default-config-type ({', '.join(_CONFIG_TYPES)})", option)
     return Question(
-        f"config_type '{theirs}' is none of ours: --config-type {theirs}=… or --default-config-type says which", option
+        f"config_type '{theirs}' is unknown; map it with --config-type {theirs}=… or --default-config-type", option
     )
