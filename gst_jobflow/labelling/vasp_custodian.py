@@ -206,7 +206,7 @@ def label_handlers(wall_limit_s: float | None = None, frozen_s: float = 3600.0) 
 
 
 def refuse_handlers(handlers: list[ErrorHandler]) -> None:
-    """Raise InputError for a handler that is not allowed, or a VaspErrorHandler with errors outside `ALLOWED_ERRORS`."""
+    """Raise InputError for a handler that is not allowed, or one of errors that are not."""
     for handler in handlers:
         name = type(handler).__name__
         if name not in ALLOWED_HANDLERS:
