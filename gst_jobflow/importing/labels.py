@@ -202,8 +202,7 @@ def _refuse_rivals(
     lists = []
     for quantity, plural in _PLURALS.items():
         names = [found[quantity] for found in (ours, *others.values()) if quantity in found]
-        shown = [f"{name} = {float(values[name]):g} eV" if quantity == "energy" else name for name in names]
-        lists.append(f"{plural} {', '.join(shown) or 'none'} (--{quantity}-key)")
+        lists.append(f"{plural} {', '.join(names) or 'none'} (--{quantity}-key)")
     # whole sets of references only: never a model's, never energy and forces of two sets
     references = (names for name, names in others.items() if _is_reference(name) and {"energy", "forces"} <= set(names))
     raise RivalLabelsError(f"sets of labels that differ: {'; '.join(lists)}", _keys(next(references, ours)))
