@@ -1,4 +1,4 @@
-"""A dataset as a file: extended XYZ for people and other codes, a gzipped dataframe for pacemaker."""
+"""Export a dataset as a file: extended XYZ for people and other codes, a gzipped dataframe for pacemaker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 FORMATS = ("extxyz", "pckl.gzip")
-# digits of coordinates and forces hardly compress: higher levels take several times as long for a few per cent
+# coordinates and forces hardly compress: higher levels take several times as long to save a few per cent
 _GZIP_LEVEL = 1
 _ROWS = 2000
 _BARE = re.compile(r"[A-Za-z0-9_.:+-]+")
@@ -37,18 +37,18 @@ def dataset_format(file: Path, form: str | None) -> str:
     Raises
     ------
     InputError
-        Neither says one, or they contradict each other.
+        Neither names one, or they contradict each other.
     """
     endings = {"pckl.gzip": (".pckl.gzip",), "extxyz": (".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz")}
     if form is None:
         for name, known in endings.items():
             if file.name.endswith(known):
                 return name
-        raise InputError(f"the name {file.name} says no format", "--format extxyz, pckl.gzip or bundle")
+        raise InputError(f"the name {file.name} says no format", "add --format extxyz, pckl.gzip or bundle")
     if form not in FORMATS:
         raise InputError(f"no format '{form}'", nearest(form, (*FORMATS, "bundle")))
     if form == "pckl.gzip" and not file.name.endswith(".pckl.gzip"):
-        raise InputError(f"{file.name}: pacemaker knows its dataframes by the ending .pckl.gzip", "rename it")
+        raise InputError(f"{file.name}: pacemaker needs the ending .pckl.gzip", "rename it")
     return form
 
 
@@ -66,23 +66,21 @@ def export_dataset(
 
     Parameters
     ----------
-    target
-        The file.
     form
-        `extxyz` or `pckl.gzip`; None: what the name of the file says.
+        `extxyz` or `pckl.gzip`; None: by the name of the file.
     split
         `train` or `test`; None: both.
     force
-        Whether a file that is there is replaced.
+        Replace an existing file.
     progress
         Called with how many are done and how many there are.
 
     Raises
     ------
     InputError
-        A wrong format, split or target.
+        The format, split or target is invalid.
     DataError
-        A label or structure is gone or incomplete; nothing is written.
+        A label or structure is missing or incomplete; nothing is written.
     """
     form = dataset_format(target, form)
     if split is not None and split not in SPLITS:
@@ -97,7 +95,7 @@ def export_dataset(
         written = _WRITERS[form](rows, dataset, part)
         if written != total:
             raise DataError(
-                f"dataset {dataset.id} says {total} members and its list has {written}", "gst db check --deep"
+                f"dataset {dataset.id} counts {total} members, its member file has {written}", "gst db check --deep"
             )
         move_to_target(part, target)
     return written
@@ -115,8 +113,8 @@ def _write_extxyz(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> in
 def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     """Format one frame as in GST-GAP-22, with the shortest digits that read back to the same double.
 
-    Both `virial` (eV, -stress × volume, as QUIP and GST-GAP-22 have it) and `stress` (eV/Å³, ASE's sign) are written:
-    a stress computed back from a virial would differ in its last digit.
+    It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
+    computed from a virial would differ in its last digit.
     """
     import numpy as np
     from ase.data import chemical_symbols
@@ -168,7 +166,7 @@ def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
 
 
 def _dataframe(rows: Iterable[MemberRow], dataset: Dataset) -> pd.DataFrame:
-    """Build the dataframe of a fit (see `fitting.frame`) in pieces, to save memory."""
+    """Build the dataframe of a fit (see `fitting.frame`) in pieces, which saves memory."""
     import pandas as pd
 
     pieces = (
