@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, find_project
 
 if TYPE_CHECKING:
     from gst_jobflow.base.resources import Resources
@@ -135,6 +134,9 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
 
 def chosen_project() -> Path | None:
     """The project folder that the user means, by option, variable or place; None where there is none."""
+    # pydantic would slow `gst --help`
+    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
+
     if (folder := chosen().project) is not None:
         return folder
     if os.environ.get(PROJECT_VARIABLE):
@@ -155,6 +157,8 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 def open_project(folder: Path | None = None) -> Project:
     """Open the project that the user means, and let everything started from here find it too."""
+    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
+
     choice = chosen()
     project = find_project(folder or choice.project, choice.overrides)
     os.environ[PROJECT_VARIABLE] = str(project.root)

@@ -17,6 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _environment  # noqa: F401
+
 
 @dataclass(frozen=True)
 class Row:

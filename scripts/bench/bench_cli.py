@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import subprocess
 import sys
 from collections.abc import Iterator
 
 from _common import Row, main, seconds
 
-GOAL_S = 0.5
+GOAL_S = 0.3
 
 
 def measure(size: str) -> Iterator[Row]:

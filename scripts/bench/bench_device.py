@@ -14,6 +14,7 @@ The barrier is a hard-sphere block that is made beforehand, outside the times: i
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import gzip
 import json

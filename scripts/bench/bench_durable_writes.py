@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import statistics
 import tempfile
 import time

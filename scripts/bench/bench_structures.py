@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import hashlib
 import io
 import tempfile

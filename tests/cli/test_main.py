@@ -47,6 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
         "ovito",
         "matplotlib",
         "pandas",
+        "pydantic",
     }
     assert not heavy & loaded
 
