@@ -1,15 +1,15 @@
-"""`gst doctor`: what is there, what is missing, and the command that mends it."""
+"""`gst doctor`: check programs and services, and name the command that installs what is missing."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.init import Profile
 from gst_jobflow.launch.doctor import can_run, checks
 
 if TYPE_CHECKING:
@@ -17,21 +17,13 @@ if TYPE_CHECKING:
     from gst_jobflow.launch.doctor import Check
 
 
-class Profile(StrEnum):
-    """Where the work is to run."""
-
-    laptop = "laptop"
-    slurm = "slurm"
-    archer2 = "archer2"
-
-
 def command(
     profile: Annotated[
-        Profile | None, typer.Option(help="Check for this profile; else the project's, else laptop.")
+        Profile | None, typer.Option(help="Profile to check; default: the project's, else laptop.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every part by using it; exits 1 when something that the profile needs is missing."""
+    """Check every program and service by using it; exits 1 if one that the profile requires is missing."""
     project = _project()
     chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
     found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
@@ -45,7 +37,7 @@ def command(
 
 
 def _project() -> Project | None:
-    """Return the project if we are in one; a broken one is an error, none is not."""
+    """Return the project, or None outside of one; a broken project is an error."""
     try:
         return open_project()
     except InputError as err:

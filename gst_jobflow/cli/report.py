@@ -1,4 +1,4 @@
-"""`gst report`: one HTML page of a study, a cycle or a potential."""
+"""`gst report`: write a report of a study, a cycle or a potential."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from gst_jobflow.store import Results
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-app = typer.Typer(no_args_is_help=True, help="Write one HTML page, with all figures in it, of what the database holds.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write a report of a study, a cycle or a potential: one HTML file with all figures."
+)
 
 _COLLECTIONS = {"study": "studies", "cycle": "cycles", "potential": "potentials"}
 _NAMED = 8
 
-Which = Annotated[str, typer.Argument(metavar="ID|NAME", help="Its id or name; of several with one name, the newest.")]
+Which = Annotated[str, typer.Argument(metavar="ID|NAME", help="Id or name; if several have the name, the newest.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME.html in the project.")
 ]
@@ -29,19 +31,19 @@ Output = Annotated[
 
 @app.command("study")
 def study(which: Which, output: Output = None) -> None:
-    """A whole study: data, potential, device cycle, provenance, attempts. Also while it still runs."""
+    """Report a study, even while it runs: data, potential, device cycle, provenance, attempts."""
     _report("study", which, output)
 
 
 @app.command("cycle")
 def cycle(which: Which, output: Output = None) -> None:
-    """One device cycle: energies, temperatures, crystal-like fraction, snapshots."""
+    """Report a device cycle: energies, temperatures, crystal-like fraction, snapshots."""
     _report("cycle", which, output)
 
 
 @app.command("potential")
 def potential(which: Which, output: Output = None) -> None:
-    """One potential: its data, errors and parity plots."""
+    """Report a potential: its data, errors and parity plots."""
     _report("potential", which, output)
 
 
@@ -55,12 +57,12 @@ def _report(kind: str, which: str, output: Path | None) -> None:
 
 
 def find(database: Database, kind: str, which: str) -> dict[str, str]:
-    """Id and name of the document that `which` means: an id first, then the newest of a name.
+    """Return id and name of the document with this id, else of the newest with this name.
 
     Raises
     ------
     InputError
-        There is none; the error names some that there are.
+        There is none; the error lists some that exist.
     """
     collection = _COLLECTIONS[kind]
     fields = {"name": 1}
@@ -71,5 +73,5 @@ def find(database: Database, kind: str, which: str) -> dict[str, str]:
     newest = database[collection].find({}, fields).sort([("created_at", -1)]).limit(_NAMED)
     known = ", ".join(f"{each['name']} ({each['_id']})" for each in newest)
     raise InputError(
-        f"no {kind} '{which}'", f"there are: {known}" if known else f"there is none yet; gst query {collection}"
+        f"no {kind} '{which}'", f"the newest are: {known}" if known else f"gst query {collection} lists none yet"
     )

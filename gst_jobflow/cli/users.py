@@ -1,4 +1,4 @@
-"""`gst db users`: accounts for those who share a project's database."""
+"""`gst db users`: manage accounts of a shared database."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Accounts of the project's database: readers read, workers also run jobs, owners also drop and migrate.",
+    help="Manage accounts of the database: readers read, workers also run jobs, owners also drop and migrate.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 Show = Annotated[bool, typer.Option("--show", help="Also print the URI with its password.")]
 File = Annotated[
-    Path | None, typer.Option(help="File for its URI, mode 0600; default: .gst/users/NAME.uri of the project.")
+    Path | None, typer.Option(help="Private file for the URI; default: .gst/users/NAME.uri of the project.")
 ]
 
 
@@ -42,7 +42,7 @@ def add(
 
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
-    """Replace the password of an account by a random one, at once."""
+    """Replace the password of an account by a random one."""
     project = open_project()
     written = set_password(project, name, file and file.absolute())
     _tell(project, name, "", written, show, as_json)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -47,9 +45,10 @@ def refused_categories(project: Project) -> dict[str, str]:
         for category in CATEGORIES:
             script = Path(name) / f"{category}.script"
             script.write_text(_script(project, category, "true"))
-            done = _sbatch(["--test-only", script.name], Path(name))
-            if done.returncode != 0:
-                refused[category] = " ".join(done.stderr.split()) or f"sbatch ends with code {done.returncode}"
+            try:
+                slurm.sbatch("--test-only", script.name, folder=Path(name))
+            except RunError as err:
+                refused[category] = err.message
     return refused
 
 
@@ -71,11 +70,10 @@ def run_test_job(project: Project, wait_s: float) -> str:
         folder = Path(name)
         words = (sys.executable, "-m", __name__, str(folder / _RESULT))
         (folder / "test.script").write_text(_script(project, "analysis", shlex.join(words)))
-        done = _sbatch(["--parsable", "test.script"], folder)
-        if done.returncode != 0:
-            why = " ".join(done.stderr.split())
-            raise RunError(f"sbatch refuses a job (exit code {done.returncode}: {why})", _FIX, "queue")
-        job_id = done.stdout.strip().split(";")[0]
+        try:
+            job_id = slurm.sbatch("--parsable", "test.script", folder=folder).strip().split(";")[0]
+        except RunError as err:
+            raise RunError(f"SLURM refuses a test job: {err.message}", _FIX, "queue") from err
         return _outcome(folder, job_id, _wait(job_id, wait_s))
 
 
@@ -126,20 +124,6 @@ def _script(project: Project, category: str, command: str) -> str:
     content = yaml.safe_load(category_files(project, category)[1].read_text())
     adapter = CommonAdapter.from_dict({**content, "rocket_launch": command, "job_name": "gst-doctor"})
     return adapter.get_script_str(str(project.runs_dir))
-
-
-def _sbatch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sbatch", *arguments],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "GST_MONGO__URI"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=120,
-    )
 
 
 def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:

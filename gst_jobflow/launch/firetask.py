@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,16 +19,24 @@ from jobflow.managers.fireworks import JobFiretask
 from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.errors import DatabaseError, RunError
 from gst_jobflow.base.resources import QUEUE_KEY
-from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, Project, find_project
+from gst_jobflow.base.settings import (
+    CORES_VARIABLE,
+    ENV_PREFIX,
+    PROJECT_FILE,
+    PROJECT_VARIABLE,
+    WORKERS_VARIABLE,
+    Project,
+    find_project,
+)
 from gst_jobflow.launch import ping
 from gst_jobflow.launch.attempts import recorded
 from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
-from gst_jobflow.launch.share import share_cores
 from gst_jobflow.store import ArtifactStore, Results, ingest
 from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
+    from pymongo.database import Database
 
 
 DATABASE_AWAY_S = 120.0
@@ -68,6 +77,20 @@ class RecordedJobFiretask(JobFiretask):
             record_all(workflow, project.root)
             _copy_resources(workflow, job.uuid, fw_spec)
         return action
+
+
+def share_cores(database: Database) -> None:
+    """Set the cores of the job that starts in this process, if local workers share this machine.
+
+    Running and ready jobs share the cores equally, so a job that is alone takes all of them.
+    """
+    workers = os.environ.get(WORKERS_VARIABLE)
+    if not workers:
+        return
+    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
+    ready = database["fireworks"].count_documents({"state": "READY"})
+    busy = max(1, min(int(workers), beside + ready + 1))
+    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
 
 
 def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:

@@ -16,15 +16,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 from gst_jobflow.base.categories import CATEGORIES
-from gst_jobflow.base.errors import DatabaseError, InputError, MissingProgramError
+from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
-from gst_jobflow.launch.queue_adapter import ADAPTER_NAME, ReportingAdapter
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
 
@@ -42,6 +42,27 @@ _LOG_KEPT_BYTES = 10_000_000
 # FireWorks makes the children of an ended firework READY in a second write
 _QUIET_ROUNDS = 2
 _SLOWER, _SLOWER_AFTER = 3, 10
+
+
+class SlurmAdapter(CommonAdapter):
+    """Submit as FireWorks does, and keep the reason of a refusal, which FireWorks only logs.
+
+    FireWorks copies its adapter, so the class holds the reason.
+    """
+
+    _fw_name = "{{gst_jobflow.launch.queue.SlurmAdapter}}"
+    refusal: ClassVar[str] = ""
+
+    def submit_to_queue(self, script_file: str) -> str | None:
+        """Submit a job script; return the id of the job, or None after a refusal."""
+        type(self).refusal = ""
+        try:
+            return self._parse_jobid(slurm.sbatch(script_file))
+        except GstError as err:
+            type(self).refusal = err.message
+        except RuntimeError:
+            type(self).refusal = "sbatch printed no job id"
+        return None
 
 
 class QueueLauncher:
@@ -177,14 +198,13 @@ class QueueLauncher:
         if not backoff.is_over():
             return False
         worker, adapter = _worker_and_adapter(self.project, category)
-        ReportingAdapter.last_refusal = None
         with warnings.catch_warnings():
             # FireWorks' own: working folder, and adapter keys that only FireWorks reads
             warnings.simplefilter("ignore")
             job_id = launch_rocket_to_queue(
                 pad,
                 worker,
-                ReportingAdapter.from_dict({**adapter, "_fw_name": ADAPTER_NAME}),
+                SlurmAdapter.from_dict({**adapter, "_fw_name": SlurmAdapter._fw_name}),
                 launcher_dir=str(self.project.runs_dir),
                 reserve=True,
                 strm_lvl="CRITICAL",
@@ -198,9 +218,9 @@ class QueueLauncher:
             return False
         # FireWorks hides the error: check the database first, else the submission failed
         pad.fireworks.find_one({}, {"_id": 1})
-        why = str(ReportingAdapter.last_refusal or "see the log")
+        why = SlurmAdapter.refusal or "see the log"
         wait_s = backoff.next_s()
-        self._tell(f"sbatch refused a job of category {category} ({why}); trying again in {wait_s:.0f} s")
+        self._tell(f"sbatch refused a job of category {category} ({why}); next try in {wait_s:.0f} s")
         return False
 
     # -- what people see

@@ -46,7 +46,7 @@ def test_pause_resume_and_cancel_say_what_they_did(project: Project) -> None:
     ]
     assert "next: gst launch" in gst(project, "status"), "the other is ready"
     assert len(data(project, "cancel", "--all")) == 2
-    assert "nothing that it could be done to" in gst(project, "resume")
+    assert "no matching jobs" in gst(project, "resume")
     assert len(data(project, "resume", *map(str, ids.values()))) == 2
     assert data(project, "status")["counts"] == {"READY": 2}
 
@@ -111,7 +111,7 @@ def test_how_attempts_ended_is_shown_where_their_folders_are_not(project: Projec
         (["cancel", "1", "--all"], "which jobs"),
         (["pause", "999"], "no job 999"),
         (["logs", "999"], "no job 999"),
-        (["launch", "--queue", "-n", "2"], "--workers are local"),
+        (["launch", "--queue", "-n", "2"], "--workers and --queue"),
         (["launch", "--forever"], "add --queue"),
         (["launch", "--queue"], "has no queue"),
     ],

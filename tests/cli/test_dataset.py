@@ -87,7 +87,7 @@ def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--random-fraction", "2"), "random_fraction"),
         ((*cp2k, "--reference-energies", "auto"), "least-squares, free-atoms"),
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
-        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB holds"),
+        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB can store"),
         ((*cp2k, "--parent", "unknown"), "no document 'unknown' in datasets"),
         (("split", "nothing", "--kfold", "2"), "no document 'nothing' in datasets"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),

@@ -32,8 +32,8 @@ def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
     assert again.returncode == 1 and "exists already" in again.stderr and "--force" in again.stderr
     done = gst(*command, "export", "study", "synthetic", "-o", tar, "--licence", "CC0-1.0", "--force")
     assert done.returncode == 0 and "LICENCE" not in done.stderr
-    assert "nothing was changed" in gst(*command, "import", "bundle", tar).stdout
-    assert "whole" in gst("import", "bundle", tar, "--dry-run", cwd=tmp_path).stdout  # without a project
+    assert "nothing new" in gst(*command, "import", "bundle", tar).stdout
+    assert "complete" in gst("import", "bundle", tar, "--dry-run", cwd=tmp_path).stdout  # without a project
     results.database["labels"].update_one({"state": "converged"}, {"$set": {"energy_eV": 1e3}})
     refused = gst(*command, "import", "bundle", tar, "--json")
     assert refused.returncode == 1 and json.loads(refused.stdout)["n_problems"] == 1

@@ -100,7 +100,7 @@ def test_help_names_every_command_once_under_its_group() -> None:
         (["structures", "crystal", "rocksalt", "GeTe", "--repeat", "2", "-o", "x.xyz"], 1, "2x2x2"),
         (["--set", "mongo", "status"], 1, "KEY=VALUE"),
         (["--set", "lammps.ranks=[", "status"], 1, "not YAML"),
-        (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "given a value before"),
+        (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "already has a value"),
     ],
 )
 def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str], code: int, said: str) -> None:
@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_line_and_an_error_of_the_program_is_not_hidden(monke
     with pytest.raises(SystemExit) as left:
         fails(OSError(errno.ENOSPC, "No space left on device", "/data/x"))
     assert left.value.code == 1
-    assert capsys.readouterr().err.startswith("error: /data/x: No space left on device\n  → make room")
+    assert capsys.readouterr().err.startswith("error: /data/x: No space left on device\n  → free space")
     with pytest.raises(FileNotFoundError):
         fails(FileNotFoundError(errno.ENOENT, "No such file or directory", "inner"))
 

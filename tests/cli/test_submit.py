@@ -117,7 +117,7 @@ def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project,
     assert fireworks(project) == 2 + 2 * 5
     for words, message in (
         (("cross-pont",), "did you mean 'cross-point'"),
-        (("mushroom", "--from", "x"), "which operations"),
+        (("mushroom", "--from", "x"), "needs operations"),
         (("cross-point", "--potential", "p"), "has no Sb"),
         (("cross-point", "--programme", "mushroom", "--potential", "all"), "is of a mushroom cell"),
     ):

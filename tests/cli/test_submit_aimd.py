@@ -105,8 +105,8 @@ def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "from where"),
-        (("GeTe", "--structure", "0" * 32), "from where"),
+        ((), "specify one start"),
+        (("GeTe", "--structure", "0" * 32), "specify one start"),
         (("Xx2Te", "--atoms", "63"), "unknown element 'Xx'"),
         (("Ag2Te", "--atoms", "63"), "element Ag has no settings"),
         (("GeTe", "--atoms", "63"), "63 atoms cannot have exactly the composition"),

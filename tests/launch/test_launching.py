@@ -24,9 +24,9 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.firetask import share_cores
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
-from gst_jobflow.launch.share import share_cores
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow

@@ -49,11 +49,11 @@ def test_a_full_queue_is_no_error_and_the_job_is_taken_back(cluster: Project) ->
     # more than there ever is at a time: it waits
     blocked = Project(cluster.root)
     blocked.settings.queue.analysis = Resources(nodes=1, ranks=1)
-    slurm._ask(["scontrol", "update", "PartitionName=debug", "State=DOWN"])
+    slurm.ask_slurm(["scontrol", "update", "PartitionName=debug", "State=DOWN"])
     try:
         said = run_test_job(blocked, 2.0)
     finally:
-        slurm._ask(["scontrol", "update", "PartitionName=debug", "State=UP"])
+        slurm.ask_slurm(["scontrol", "update", "PartitionName=debug", "State=UP"])
     assert "still waiting" in said and "nodes were not looked at" in said
     assert not [job for job in slurm.my_jobs().values() if job.alive]
 

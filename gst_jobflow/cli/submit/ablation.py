@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
-from gst_jobflow.cli.submit.options import (
-    ConfigFile,
-    FitOption,
-    Preset,
-    read_config,
-)
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset
 from gst_jobflow.flows.ablation import AblationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import locate
-
-if TYPE_CHECKING:
-    pass
 
 
 def command(
@@ -34,7 +26,7 @@ def command(
     config: ConfigFile = None,
     option: FitOption = None,
 ) -> None:
-    """Fit every combination of a few values; a table says what each is worth.
+    """Fit every combination of a few values; a table compares them.
 
     Example: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3 --vary
     functions.number_of_functions_per_element=100,300,1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.query import make_query
-
-if TYPE_CHECKING:
-    pass
 
 
 def command(
