@@ -28,7 +28,7 @@ IterationOption = Annotated[int, typer.Option("--iteration", min=0, help="Iterat
 
 
 @dataclass(frozen=True)
-class Choice:
+class GlobalOptions:
     """Options before a command: `gst --project --set`, and `gst submit --ask`."""
 
     project: Path | None = None
@@ -36,15 +36,15 @@ class Choice:
     resources: dict[str | None, Resources] = field(default_factory=dict)
 
 
-_choice: ContextVar[Choice] = ContextVar("choice", default=Choice())  # noqa: B039  # frozen
+_choice: ContextVar[GlobalOptions] = ContextVar("choice", default=GlobalOptions())  # noqa: B039  # frozen
 
 
-def choose(**values: Any) -> None:
+def set_global_options(**values: Any) -> None:
     """Record options given before the command."""
     _choice.set(replace(_choice.get(), **values))
 
 
-def chosen() -> Choice:
+def global_options() -> GlobalOptions:
     """Return the options given before the command."""
     return _choice.get()
 
@@ -136,7 +136,7 @@ def chosen_project() -> Path | None:
     # pydantic would slow `gst --help`
     from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
 
-    if (folder := chosen().project) is not None:
+    if (folder := global_options().project) is not None:
         return folder
     if os.environ.get(PROJECT_VARIABLE):
         return Path(os.environ[PROJECT_VARIABLE])
@@ -158,7 +158,7 @@ def open_project(folder: Path | None = None) -> Project:
     """Open the chosen project, and let child processes find it, too."""
     from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
 
-    choice = chosen()
+    choice = global_options()
     project = find_project(folder or choice.project, choice.overrides)
     os.environ[PROJECT_VARIABLE] = str(project.root)
     _export(choice.overrides, ENV_PREFIX)

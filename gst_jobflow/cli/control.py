@@ -12,7 +12,7 @@ from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_t
 from gst_jobflow.launch import control
 
 if TYPE_CHECKING:
-    from gst_jobflow.launch.control import Changed
+    from gst_jobflow.launch.control import ChangedJob
 
 JobIds = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Job ids, as gst status shows them.")]
 
@@ -38,7 +38,7 @@ def cancel(
     _show(control.cancel(open_project(), job_ids or None), as_json)
 
 
-def _show(changed: Sequence[Changed], as_json: bool) -> None:
+def _show(changed: Sequence[ChangedJob], as_json: bool) -> None:
     if as_json:
         print_json([{"firework_id": item.fw_id, "name": item.name, "what": item.what} for item in changed])
     elif changed:

@@ -26,7 +26,7 @@ def command(
     """Check every program and service by using it; exits 1 if one that the profile requires is missing."""
     project = _project()
     chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
-    found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
+    found = checks(project, chosen, _print if sys.stderr.isatty() else None)
     ok = can_run(found)
     if as_json:
         print_json({"profile": chosen, "ok": ok, "checks": [check.as_dict() for check in found]})
@@ -46,7 +46,7 @@ def _project() -> Project | None:
         raise
 
 
-def _tell(check: Check) -> None:
+def _print(check: Check) -> None:
     say(f"  {_mark(check)} {check.name}")
 
 

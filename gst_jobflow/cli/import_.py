@@ -46,7 +46,7 @@ def bundle(
     if as_json:
         print_json({**asdict(report), "changed": 0 if report.dry_run else report.changed})
     else:
-        _tell(report)
+        _print(report)
     if report.n_problems:
         raise typer.Exit(1)
 
@@ -81,7 +81,7 @@ def potential(
     typer.echo(f"{found.id}: {found.name} ({what})" + ("" if new else "; already in the database"))
 
 
-def _tell(report: BundleReport, listed: int = 20) -> None:
+def _print(report: BundleReport, listed: int = 20) -> None:
     for problem in report.problems[:listed]:
         say(f"refused: {problem}")
     if report.n_problems > listed:

@@ -45,12 +45,12 @@ def command(
             }
         )
     else:
-        _tell(found, chosen["directory"], at, shown)
+        _print(found, chosen["directory"], at, shown)
     if gone is not None:
         raise gone
 
 
-def _tell(found: list[dict[str, Any]], directory: str, at: str, shown: list[Log]) -> None:
+def _print(found: list[dict[str, Any]], directory: str, at: str, shown: list[Log]) -> None:
     for each in found:
         where = each["host"] + (f", SLURM job {each['slurm_job_id']}" if each.get("slurm_job_id") else "")
         why = f": {each['failure_class']}: {each['reason']}" if each.get("reason") else ""

@@ -12,7 +12,7 @@ import typer
 
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.cli.common import choose, complain, parse_assignments
+from gst_jobflow.cli.common import complain, parse_assignments, set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
 
 SECTIONS = {
@@ -93,7 +93,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    choose(project=project, overrides=parse_assignments(assignments or []))
+    set_global_options(project=project, overrides=parse_assignments(assignments or []))
 
 
 # a full or protected disk is no fault of the program; other errors may be

@@ -69,10 +69,10 @@ def command(
         print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
         return
     what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
-    _tell(stages, made, request.every_ps, what)
+    _print(stages, made, request.every_ps, what)
 
 
-def _tell(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
+def _print(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
     for document in made:
         typer.echo(document.id)
     for stage in stages:

@@ -37,7 +37,7 @@ def add(
     """Create an account with a random password and write its URI to a private file."""
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
-    _tell(project, name, role, written, show, as_json)
+    _print(project, name, role, written, show, as_json)
 
 
 @app.command()
@@ -45,7 +45,7 @@ def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOptio
     """Replace the password of an account by a random one."""
     project = open_project()
     written = set_password(project, name, file and file.absolute())
-    _tell(project, name, "", written, show, as_json)
+    _print(project, name, "", written, show, as_json)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def list_(as_json: JsonOption = False) -> None:
     print_table([(user.name, user.role, user.file) for user in users], ("name", "role", "file with its URI"))
 
 
-def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
+def _print(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
     uri = file.read_text().strip()
     if as_json:
         print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})

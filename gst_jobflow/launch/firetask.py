@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 
 DATABASE_AWAY_S = 120.0
-"""How long a starting job waits for the database, s."""
+"""Longest wait of a starting job for the database, s."""
 
 
 @explicit_serialize
 class RecordedJobFiretask(JobFiretask):
     """Run a jobflow Job of a project.
 
-    Outputs go to the project's job store, whether `gst launch`, `rlaunch` or a SLURM script starts the firework.
-    jobflow's default is a store in memory, whose content would be lost when the process ends.
+    Outputs go to the project's job store, whether `gst launch`, `rlaunch` or a SLURM script starts the firework;
+    jobflow's default store is in memory.
     """
 
     required_params = ("job",)  # type: ignore[assignment]  # jobflow requires two
@@ -56,8 +56,8 @@ class RecordedJobFiretask(JobFiretask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # FireWorks reads its tasks before it starts to ping
-        ping.install()
+        # FireWorks reads its tasks before its first ping
+        ping.install_ping()
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Find the project, record an attempt, and let jobflow run the job."""
@@ -80,9 +80,9 @@ class RecordedJobFiretask(JobFiretask):
 
 
 def share_cores(database: Database) -> None:
-    """Set the cores of the job that starts in this process, if local workers share this machine.
+    """Set the cores of the job that starts in this process: local workers share those of the machine.
 
-    Running and ready jobs share the cores equally, so a job that is alone takes all of them.
+    Running and ready jobs get equal shares, so a job that is alone takes all cores.
     """
     workers = os.environ.get(WORKERS_VARIABLE)
     if not workers:
@@ -94,15 +94,15 @@ def share_cores(database: Database) -> None:
 
 
 def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
-    """Copy the job's final resource request to its continuation; recovery may have raised it since the submission."""
-    asked = fw_spec.get(QUEUE_KEY)
-    for firework in workflow.fws if asked else ():
+    """Copy the job's resource request, which recovery may have raised, to its continuation."""
+    wanted = fw_spec.get(QUEUE_KEY)
+    for firework in workflow.fws if wanted else ():
         if any(task["job"].uuid == uuid for task in firework.tasks if isinstance(task, JobFiretask)):
-            firework.spec[QUEUE_KEY] = dict(asked or {})
+            firework.spec[QUEUE_KEY] = dict(wanted or {})
 
 
 def _wait_for_database(project: Project) -> CachedConnection:
-    """Return database and job store, and wait if the database is restarting: the job may have queued for hours.
+    """Return database and job store; wait if the database restarts, since the job may have queued for hours.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _can_be_cancelled() -> Iterator[None]:
 
 
 def _ingest_earlier(results: Results, job_uuid: str) -> int:
-    """Ingest the manifests of earlier attempts, so that nothing is computed twice; return their number."""
+    """Ingest the manifests of earlier attempts, so that nothing is computed twice; return the number of attempts."""
     earlier = list(results.database["attempts"].find({"job_uuid": job_uuid}, {"directory": 1}))
     folders = [Path(attempt["directory"]) for attempt in earlier]
     ingest(results, [folder for folder in folders if folder.is_dir() and folder != Path.cwd()])
@@ -146,23 +146,23 @@ def _ingest_earlier(results: Results, job_uuid: str) -> int:
 
 def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
     recorded_at = fw_spec.get(PROJECT_KEY)
-    # the firework's own project comes first, since two projects may share an external launchpad. Another user of this
-    # machine cannot read its secrets and works in a project of their own on the same database
+    # The firework's own project comes first, since projects may share a launchpad. Another user of this machine cannot
+    # read its secrets and has a project of their own on the same database.
     root = Path(recorded_at) if recorded_at else None
     if root and os.access(root / PROJECT_FILE, os.R_OK) and os.access(root / ".gst", os.X_OK):
         project = _opened(root)
-        # a restored project holds fireworks of the saved one, which may still exist
+        # a restored project holds fireworks of the original, which may still exist
         if pad is None or os.environ.get(PROJECT_VARIABLE) == str(root) or is_launchpad_of(project, pad):
             return project
     return find_project()
 
 
 _projects: dict[tuple[Any, ...], Project] = {}
-"""The project that this process opened last."""
+"""The last project opened by this process."""
 
 
 def _opened(root: Path) -> Project:
-    """Open a project; settings are read again only if they may have changed since the last job."""
+    """Open a project; read its settings again only if they may have changed since the last job."""
     found = (root / PROJECT_FILE).stat()
     names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
     variables = [(name, os.environ[name]) for name in names]
@@ -179,7 +179,7 @@ def record_all(workflow: Any, root: Path) -> None:
     for firework in workflow.fws:
         jobs = [task["job"] for task in firework.tasks if isinstance(task, JobFiretask)]
         if jobs and (category := category_of(jobs[0])):
-            # manager_config of the user wins
+            # the user's manager_config takes precedence
             firework.spec.setdefault(CATEGORY_KEY, category)
         firework.tasks = [
             RecordedJobFiretask(job=task["job"]) if isinstance(task, JobFiretask) else task for task in firework.tasks

@@ -36,14 +36,14 @@ _WORDS = {
     "PREEMPTED": "it was preempted",
     "TIMEOUT": "it passed its time limit",
 }
-# the folder comes last, since it may hold any character
+# the folder comes last, since it may contain the separator
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%N", "%Z")
 _WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
 class QueueJob:
-    """A job as SLURM sees it; times are UTC, and future ones are SLURM's estimates."""
+    """A job in SLURM; times are UTC, future ones estimates."""
 
     id: str
     state: str
@@ -65,12 +65,12 @@ class QueueJob:
 
     @property
     def failure_class(self) -> str:
-        """The failure class of a run that ended with the job."""
+        """Return the failure class of a run that ended with the job."""
         return ENDED.get(self.state, "killed")
 
     @property
     def end_in_words(self) -> str:
-        """The end of the job in words."""
+        """Describe the end of the job."""
         where = f" ({self.nodes})" if self.nodes and self.state in ("NODE_FAIL", "OUT_OF_MEMORY") else ""
         return f"{_WORDS.get(self.state, f'it ended ({self.state.lower()})')}{where}"
 
@@ -81,14 +81,14 @@ def available() -> bool:
 
 
 def my_jobs() -> dict[str, QueueJob]:
-    """Return jobs of this user by id: waiting, running, and recently ended ones.
+    """Return waiting, running and recently ended jobs of this user by id.
 
     Raises
     ------
     MissingProgramError
         `squeue` is missing.
     RunError
-        SLURM does not answer, so nothing is known about any job.
+        SLURM does not answer.
     """
     command = ["squeue", "-h", "-a", "-t", "all", "-u", str(os.getuid()), "-o", "|".join(_FIELDS)]
     jobs = (_of_line(line) for line in ask_slurm(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
@@ -96,7 +96,7 @@ def my_jobs() -> dict[str, QueueJob]:
 
 
 def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
-    """Return from the accounting how jobs ended that the queue has forgotten; empty without accounting."""
+    """Return from the accounting how jobs ended that have left the queue; empty without accounting."""
     if not ids or shutil.which("sacct") is None:
         return {}
     command = ["sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,NodeList"]
@@ -113,7 +113,7 @@ def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
 
 
 def scancel(ids: Iterable[str]) -> None:
-    """Cancel jobs, in one call.
+    """Cancel jobs.
 
     Raises
     ------

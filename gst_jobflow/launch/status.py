@@ -1,4 +1,4 @@
-"""Report what runs, waits and failed, and why."""
+"""Report running, waiting and failed fireworks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gst_jobflow.launch.slurm import QueueJob
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-_WAY_OUT = "remove the cause, then: gst recover --failed"
+_FIX = "remove the cause, then: gst recover --failed"
 
 
 def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
     fw_ids
         The fireworks; None: all.
     ask_slurm
-        Ask SLURM for start and end times; without an answer they stay empty.
+        Ask SLURM for start and end times; they stay empty without an answer.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
 def _jobs() -> dict[str, QueueJob]:
     try:
         return slurm.my_jobs() if slurm.available() else {}
-    except GstError:  # the rest does not need it
+    except GstError:  # optional
         return {}
 
 
@@ -66,8 +66,8 @@ def _failure(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
         "firework_id": firework["fw_id"],
         "name": firework["name"],
         "class": attempt.get("failure_class") or "unexpected",
-        "reason": attempt.get("reason") or "no attempt was recorded: see the worker's log",
-        "fix": attempt.get("fix") or _WAY_OUT,
+        "reason": attempt.get("reason") or "no attempt was recorded; see the worker's log",
+        "fix": attempt.get("fix") or _FIX,
         "directory": attempt.get("directory", ""),
     }
 
@@ -80,7 +80,7 @@ def _running(database: Database, firework: dict[str, Any], jobs: dict[str, Queue
         "firework_id": firework["fw_id"],
         "name": firework["name"],
         **{key: attempt.get(key) for key in keys},
-        # the job's time limit, so at the latest
+        # by the time limit, so at the latest
         "expected_end": job.ends if job else None,
     }
 

@@ -63,7 +63,7 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
     )
 
 
-def summary(data: StudyData) -> str:
+def summary_sentences(data: StudyData) -> str:
     """Two to four sentences: what was made from what."""
     sentences = []
     if len(data.training):

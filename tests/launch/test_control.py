@@ -16,7 +16,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt
 from gst_jobflow.launch import control, slurm
 from gst_jobflow.launch.attempts import _begin
-from gst_jobflow.launch.control import Changed, cancel, pause, resume
+from gst_jobflow.launch.control import ChangedJob, cancel, pause, resume
 from gst_jobflow.launch.logs import attempts_of, logs, tail
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
@@ -98,7 +98,7 @@ def test_a_cancelled_run_does_not_take_the_allocation_of_its_worker_along(
     with Workers(project, 1) as workers:
         until(lambda: marker.exists() and marker.read_text())
         (item,) = cancel(project, list(ids.values()))
-        assert "told to stop" in item.what and cancelled == []
+        assert "signalled to stop" in item.what and cancelled == []
         wait(workers, 0.2, lambda: None)
     assert Results.open(project).database["attempts"].find_one({})["failure_class"] == "cancelled"
 
@@ -114,7 +114,7 @@ def test_what_waits_is_cancelled_without_a_process(project: Project) -> None:
 
 @pytest.mark.parametrize(("change", "state"), [(cancel, "COMPLETED"), (pause, "RUNNING")])
 def test_what_moves_on_meanwhile_is_left_as_it_is(
-    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[..., list[Changed]], state: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[..., list[ChangedJob]], state: str
 ) -> None:
     first, second = sorted(submit(Flow([add(1, 1), add(2, 2)]), project).values())
     unreserve = control._unreserve

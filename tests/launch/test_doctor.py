@@ -8,7 +8,7 @@ from gst_jobflow.base.errors import GstError, MissingProgramError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import Check, CheckContext, CheckResult, Entry, can_run, checks, run_check
+from gst_jobflow.launch.doctor import Check, CheckContext, CheckEntry, CheckResult, can_run, checks, run_check
 
 
 def asked(project=None, profile="laptop"):
@@ -24,11 +24,11 @@ def not_importable(_):
 
 
 def test_outcome_of_a_check():
-    assert run_check(Entry("a", lambda _: CheckResult("there", "1.0"), required=("laptop",)), asked()) == Check(
+    assert run_check(CheckEntry("a", lambda _: CheckResult("there", "1.0"), required=("laptop",)), asked()) == Check(
         "a", True, "there", "1.0", "", True
     )
-    assert run_check(Entry("a", missing), asked()) == Check("a", False, "no such program", "", "install it", False)
-    failed = run_check(Entry("a", not_importable), asked())
+    assert run_check(CheckEntry("a", missing), asked()) == Check("a", False, "no such program", "", "install it", False)
+    failed = run_check(CheckEntry("a", not_importable), asked())
     assert not failed.ok and "thing" in failed.found and failed.fix
 
 

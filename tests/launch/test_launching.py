@@ -278,7 +278,7 @@ def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
     (attempt,) = results.find(Attempt, {})
     assert (len(found), attempt.state) == ((0, "running") if case == "lives" else (1, "lost"))
     assert (attempt.pid == os.getpid()) == (case != "killed before it wrote")
-    assert ("nobody runs it" in attempt.reason) == (case == "killed before it wrote")
+    assert ("no process runs it" in attempt.reason) == (case == "killed before it wrote")
     assert status(results.database)["counts"] == {"RUNNING" if case == "lives" else "READY": 1}
 
 

@@ -267,7 +267,7 @@ def test_what_met_a_full_disk_runs_again_when_there_is_room(
     monkeypatch.setattr("gst_jobflow.launch.failed.has_room", lambda folder: False)
     assert recover(project) == []
     monkeypatch.undo()
-    assert [item.reason for item in recover(project)] == ["there is room on the disk again"]
+    assert [item.reason for item in recover(project)] == ["the disk has space again"]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_aga
     running = the_attempt_before(fw_id, 0).model_copy(update={"started_at": now(), "failure_class": "killed"})
     Results.open(project).add(running)
     assert status(database)["counts"] == {"FIZZLED": 1}
-    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert [item.reason for item in recover(project)] == ["the database was away"]
     assert status(database)["counts"] == {"READY": 1}
 
 
@@ -324,7 +324,7 @@ def test_the_end_of_an_attempt_that_only_its_folder_tells_is_put_in(project: Pro
     manifest.append(tmp_path, manifest.Update("attempts", f"a{fw_id}", end))
     pad.mark_fizzled(database["launches"].find_one({"fw_id": fw_id})["launch_id"])
     assert the_attempt(project).state == "running" and recover(project, dry_run=True) == []
-    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert [item.reason for item in recover(project)] == ["the database was away"]
     assert (the_attempt(project).state, the_attempt(project).reason) == ("failed", "it went away")
     assert status(database)["counts"] == {"READY": 1}
 

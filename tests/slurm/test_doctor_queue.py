@@ -54,7 +54,7 @@ def test_a_full_queue_is_no_error_and_the_job_is_taken_back(cluster: Project) ->
         said = run_test_job(blocked, 2.0)
     finally:
         slurm.ask_slurm(["scontrol", "update", "PartitionName=debug", "State=UP"])
-    assert "still waiting" in said and "nodes were not looked at" in said
+    assert "still waiting" in said and "nodes were not checked" in said
     assert not [job for job in slurm.my_jobs().values() if job.alive]
 
 

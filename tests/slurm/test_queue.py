@@ -154,7 +154,7 @@ def test_sigterm_ends_the_launcher_and_a_second_goes_on_with_its_jobs(cluster: P
     assert second.returncode == 1 and f"process {first.pid} on" in said
     first.send_signal(signal.SIGTERM)
     said = first.communicate(timeout=LIMIT_S)[0]
-    assert first.returncode == 0 and "stopped; jobs in the queue go on" in said
+    assert first.returncode == 0 and "stopped; jobs in the queue continue" in said
     assert status(connect(cluster))["counts"] == {"RUNNING": 1}
 
 
@@ -298,7 +298,7 @@ def test_the_launcher_survives_a_restart_of_the_database(
         server.down()
         until(lambda: any("does not answer" in line for line in lines))
         server.up()
-        until(lambda: "all answers again" in lines)
+        until(lambda: "working again" in lines)
         submit(double(3), project)
         until(lambda: any(line == "double: done" for line in lines))
         stop.set()

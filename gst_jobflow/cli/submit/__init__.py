@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from gst_jobflow.base.resources import parse_asked
-from gst_jobflow.cli.common import choose
+from gst_jobflow.cli.common import set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
 
 SECTIONS = {
@@ -52,4 +52,4 @@ def _options(
         ),
     ] = None,
 ) -> None:
-    choose(resources=parse_asked(ask or []))
+    set_global_options(resources=parse_asked(ask or []))

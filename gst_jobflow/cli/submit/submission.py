@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.base.resources import request_by_category
-from gst_jobflow.cli.common import chosen, print_table, say
+from gst_jobflow.cli.common import global_options, print_table, say
 from gst_jobflow.launch.workflow import submit
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def submit_flow(
     InputError
         The cost is above `launch.budget_core_hours`, or unknown.
     """
-    request_by_category(flow, chosen().resources)
+    request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
     if only_estimate or (budget is not None and not yes):
         from gst_jobflow.flows.estimate import check_budget, estimate

@@ -96,7 +96,7 @@ def render_page(results: Results, data: StudyData) -> str:
         data=data,
         version=__version__,
         state=_state(data),
-        summary=words.summary(data),
+        summary=words.summary_sentences(data),
         notice=words.notice(data),
         tiles=words.key_numbers(data),
         sections=_sections(data),
