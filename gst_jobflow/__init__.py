@@ -4,4 +4,4 @@ from gst_jobflow.base import moved
 
 __version__ = "0.1.0"
 
-moved.install()
+moved.import_moved_modules()

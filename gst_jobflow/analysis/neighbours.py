@@ -1,15 +1,55 @@
-"""Neighbourhoods of atoms: periodic images around a cell, and blocks that bound the memory of a large cell."""
+"""Neighbourhoods of atoms: periodic images around a cell, and a grid to find neighbours in without a list of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+
+
+class CellGrid(NamedTuple):
+    """Atoms and images in cubes of at least the reach: all neighbours of a point are in the 27 cubes around it.
+
+    Attributes
+    ----------
+    points, owners
+        Positions (m, 3) in Å, cube by cube, and the atom of each, shape (m,).
+    home
+        The point of each atom that is in the cell itself, shape (n,).
+    start
+        First point of each cube, and their number, shape (cubes + 1,); z runs fastest.
+    shape, low, edge_A
+        Numbers of cubes (3,), their lowest corner (3,), and their edge.
+    """
+
+    points: NDArray
+    owners: NDArray
+    home: NDArray
+    start: NDArray
+    shape: NDArray
+    low: NDArray
+    edge_A: float
+
+
+def cell_grid(atoms: Atoms, reach_A: float) -> CellGrid:
+    """Return the atoms of a cell and all images within reach, sorted into cubes."""
+    points, owners = with_images(atoms, reach_A)
+    low = points.min(axis=0)
+    extent = points.max(axis=0) - low
+    # atoms far apart in vacuum need larger cubes, not more of them
+    edge = max(reach_A, float(np.cbrt(np.prod(np.maximum(extent, reach_A)) / (4 * len(points)))))
+    shape = (extent / edge).astype(int) + 1
+    flat = np.ravel_multi_index(tuple(((points - low) / edge).astype(int).T), tuple(shape))
+    order = np.argsort(flat, kind="stable")
+    start = np.zeros(int(np.prod(shape)) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(flat, minlength=len(start) - 1), out=start[1:])
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return CellGrid(points[order], owners[order], place[: len(atoms)], start, shape, low, edge)
 
 
 def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> tuple[NDArray, NDArray]:
@@ -27,51 +67,23 @@ def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> t
     Returns
     -------
     points, owners
-        Positions (m, 3) in Å, and for each the index into `among`, shape (m,).
+        Positions (m, 3) in Å, atoms of the cell first and in order, and for each the index into `among`, shape (m,).
     """
     cell = np.asarray(atoms.cell)
     scaled = atoms.get_scaled_positions(wrap=True)
     scaled = scaled if among is None else scaled[among]
+    owners = np.arange(len(scaled))
     heights = atoms.cell.volume / np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
-    pad = np.where(atoms.pbc, reach_A / heights, 0.0)
-    images = [np.arange(-int(np.ceil(p)), int(np.ceil(p)) + 1) for p in pad]
-    shifts = np.stack(np.meshgrid(*images, indexing="ij"), axis=-1).reshape(-1, 3)
-    low, high = np.where(atoms.pbc, -pad - 1e-9, -np.inf), np.where(atoms.pbc, 1.0 + pad + 1e-9, np.inf)
-    points, owners = [], []
-    for shift in shifts:
-        moved = scaled + shift
-        inside = np.all((moved >= low) & (moved <= high), axis=1)
-        points.append(moved[inside])
-        owners.append(np.flatnonzero(inside))
-    return np.concatenate(points) @ cell, np.concatenate(owners)
-
-
-def blocks(atoms: Atoms, reach_A: float, n_atoms: int) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
-    """Cut a cell into blocks of about `n_atoms`, each with all neighbours within reach.
-
-    Yields
-    ------
-    centres, points, owners
-        Indices of the atoms of the block (k,); positions (m, 3) of these, first and in the same order, and of every
-        atom or image within `reach_A` of their bounding box; indices of all of them into the cell, shape (m,).
-    """
-    points, owners = with_images(atoms, reach_A)
-    cell = np.asarray(atoms.cell)
-    at_home = atoms.get_scaled_positions(wrap=True) @ cell
-    number = np.maximum(
-        1, np.round(np.linalg.norm(cell, axis=1) * (len(atoms) / n_atoms / atoms.cell.volume) ** (1 / 3))
-    )
-    place = np.minimum((atoms.get_scaled_positions(wrap=True) * number).astype(int), number.astype(int) - 1)
-    place = np.maximum(place, 0)
-    flat = np.ravel_multi_index(tuple(place.T), tuple(number.astype(int)))
-    order = np.argsort(flat, kind="stable")
-    along = np.argsort(points[:, 2])
-    heights = points[along, 2]
-    for centres in np.split(order, np.flatnonzero(np.diff(flat[order])) + 1):
-        low, high = at_home[centres].min(axis=0) - reach_A, at_home[centres].max(axis=0) + reach_A
-        # sorted along z: a block looks at its own layer only
-        layer = along[np.searchsorted(heights, low[2]) : np.searchsorted(heights, high[2], side="right")]
-        near = layer[np.all((points[layer, :2] >= low[:2]) & (points[layer, :2] <= high[:2]), axis=1)]
-        own = np.isin(owners[near], centres) & np.all(np.abs(points[near] - at_home[owners[near]]) < 1e-6, axis=1)
-        rest = near[~own]
-        yield centres, np.concatenate([at_home[centres], points[rest]]), np.concatenate([centres, owners[rest]])
+    for axis in np.flatnonzero(atoms.pbc):
+        pad = reach_A / heights[axis] + 1e-9
+        along = scaled[:, axis]
+        pieces, indices = [scaled], [owners]
+        for shift in range(1, int(np.ceil(pad)) + 1):
+            for sign in (shift, -shift):
+                inside = np.flatnonzero((along + sign >= -pad) & (along + sign <= 1.0 + pad))
+                moved = scaled[inside]
+                moved[:, axis] += sign
+                pieces.append(moved)
+                indices.append(owners[inside])
+        scaled, owners = np.concatenate(pieces), np.concatenate(indices)
+    return scaled @ cell, owners

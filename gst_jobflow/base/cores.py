@@ -28,7 +28,7 @@ def cores(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, min(asked, int(environment.get("SLURM_CPUS_ON_NODE") or asked)))
 
 
-def ranks(environment: Mapping[str, str] = os.environ) -> int:
+def mpi_ranks(environment: Mapping[str, str] = os.environ) -> int:
     """Return how many MPI ranks a job may start: SLURM's tasks on all nodes, else one rank a core."""
     if given := _given(environment):
         return given

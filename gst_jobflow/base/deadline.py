@@ -49,7 +49,7 @@ class Deadline:
         return time.time() > min(self.stop, self.end - _OF_THE_QUEUE_S)
 
 
-def job_deadline(began: float, walltime: str | None, environment: Mapping[str, str] = os.environ) -> Deadline | None:
+def deadline_from(began: float, walltime: str | None, environment: Mapping[str, str] = os.environ) -> Deadline | None:
     """Return when the running job must end, or None if nothing limits it.
 
     Parameters

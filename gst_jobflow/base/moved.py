@@ -45,7 +45,7 @@ class _Finder(MetaPathFinder, Loader):
         sys.modules[name] = import_module(f"gst_jobflow.{MOVED[name.removeprefix('gst_jobflow.')]}")
 
 
-def install() -> None:
+def import_moved_modules() -> None:
     """Let imports find moved modules."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         # first: the path of a moved package would find its modules a second time under their old names

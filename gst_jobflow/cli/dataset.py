@@ -53,10 +53,12 @@ Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config
 def create(
     name: Annotated[str, typer.Argument(help="Name that people know it by.")],
     where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query; else all.")
+        list[str] | None,
+        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; all without."),
     ] = None,
     labels_where: Annotated[
-        list[str] | None, typer.Option("--labels-where", help="Which of their labels, as in gst query.")
+        list[str] | None,
+        typer.Option("--labels-where", help="The same; structures without such a label are counted as left out."),
     ] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="The method whose labels are taken; may be left out where there is one only.")
@@ -120,7 +122,7 @@ def split(
         float | None, typer.Option(help="Draw this share of the groups of each config_type.")
     ] = None,
     test_where: Annotated[
-        list[str] | None, typer.Option("--test-where", help="Test the structures that match, as in gst query.")
+        list[str] | None, typer.Option("--test-where", help="Test the members that meet these, as create --where.")
     ] = None,
     kfold: Annotated[int | None, typer.Option(help="That many datasets; each group is tested in one.")] = None,
     seed: Seed = 0,

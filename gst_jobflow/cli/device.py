@@ -38,8 +38,8 @@ from gst_jobflow.devices.cell.replicate import column_of, write_replicated
 from gst_jobflow.devices.cell.source import HARD_SPHERE, HARD_SPHERE_WARNING, hard_sphere_barrier, read_barrier
 from gst_jobflow.devices.cell_maker import (
     DeviceCellMaker,
+    check_fits_database,
     check_potential,
-    check_stored,
     melt_quench_stages,
     store_cell,
 )
@@ -289,7 +289,7 @@ class _Request:
         }
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
-        check_stored(self.spec)
+        check_fits_database(self.spec)
         results = Results.open(open_project())
         device = build_device(self.spec, block)
         parents = [source.removeprefix("structure ")] if source.startswith("structure ") else []
@@ -308,7 +308,7 @@ class _Request:
         check_potential(self.spec, potential)
         n_atoms = sum(device_counts(self.spec).values())
         if self.options.output is None:
-            check_stored(self.spec)
+            check_fits_database(self.spec)
         else:
             self._check_room(self.options.output)
         maker = DeviceCellMaker(

@@ -29,7 +29,8 @@ def command(
     ] = None,
     split: Annotated[str, typer.Option(help="Of the dataset: test, train or all.")] = "test",
     where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Labels instead, as in gst query labels.")
+        list[str] | None,
+        typer.Option("--where", "-w", help="Labels instead: conditions on them and their structures, as in gst query."),
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them, on one rank.")] = True,
     name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
@@ -41,7 +42,7 @@ def command(
     """Measure errors and speed of potentials: a table and a page, by config type, composition and more.
 
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
-    "formula=Sb2Te3 fingerprint=cp2k:1f…"
+    "tags=melt formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
     if split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))

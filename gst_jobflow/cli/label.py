@@ -24,7 +24,8 @@ def _group() -> None:
 @app.command()
 def report(
     where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query; default: all.")
+        list[str] | None,
+        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; default: all."),
     ] = None,
     fingerprint: Annotated[
         list[str] | None,

@@ -15,16 +15,16 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection import frames
 from gst_jobflow.selection.choice import candidates, choose, grade
-from gst_jobflow.selection.cluster_choice import Cut, choose_clusters, cluster_candidates
+from gst_jobflow.selection.cluster_choice import CutSettings, choose_clusters, cluster_candidates
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gst_jobflow.documents import Structure, Trajectory
-    from gst_jobflow.selection.choice import Chosen
+    from gst_jobflow.selection.choice import ChosenStructure
     from gst_jobflow.selection.cluster_choice import Candidate
-    from gst_jobflow.selection.frames import Found
+    from gst_jobflow.selection.frames import FoundStructure
 
 PotentialOption = Annotated[str, typer.Option("--potential", help="Id or name; it needs .yaml and .asi.")]
 WhereOption = Annotated[
@@ -123,7 +123,7 @@ def select(
     results = Results.open(project)
     known = _potential(results, potential)
     if cluster:
-        cut = Cut(limits, max_atoms, radius, floor)
+        cut = CutSettings(limits, max_atoms, radius, floor)
         frames, run = _large(results, where, trajectory, every)
         cells, dropped = choose_clusters(results, project.settings, known, frames, cut, number, cores())
         documents = cluster_candidates(results, known, cells, run, cut.radius(known), tag or [], iteration, kind)
@@ -142,7 +142,7 @@ def select(
 
 def _say_chosen(
     potential_id: str,
-    chosen: Sequence[Chosen],
+    chosen: Sequence[ChosenStructure],
     documents: Sequence[Structure],
     n_graded: int,
     new: int,
@@ -184,7 +184,7 @@ def _found(
     trajectory: str | None,
     every: int,
     max_atoms: int | None = None,
-) -> tuple[list[Found], Trajectory | None]:
+) -> tuple[list[FoundStructure], Trajectory | None]:
     """The structures that were asked for, in one of the ways; and the trajectory that they are frames of."""
     if bool(files) + (where is not None) + (trajectory is not None) != 1:
         raise InputError(
@@ -204,7 +204,7 @@ def _found(
 
 def _large(
     results: Results, where: list[str] | None, trajectory: str | None, every: int
-) -> tuple[Iterable[Found], Trajectory | None]:
+) -> tuple[Iterable[FoundStructure], Trajectory | None]:
     """The frames that cells are cut from, those of a trajectory one at a time, and the trajectory."""
     if where is None and trajectory is not None:
         run = frames.find_trajectory(results, trajectory)

@@ -42,7 +42,7 @@ def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str],
         A condition cannot be read, nothing matches, or nothing is left to train on.
     """
     dataset, members = _read(results, dataset_id)
-    chosen = matching(results.database, members.structure_ids, test_where)
+    chosen = matching(results.database, members, test_where)
     test, followed = given_split(members, chosen)
     split = {"rule": "given", "test_where": list(test_where), "followed_their_group": followed}
     return _store(results, dataset, members.with_test(test), name or f"{dataset.name} split", split=split)

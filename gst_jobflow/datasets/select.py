@@ -13,10 +13,11 @@ import numpy as np
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import Members, Words, ids_of, joined, places_in, texts_of
-from gst_jobflow.documents import Label
-from gst_jobflow.store.query import make_query
+from gst_jobflow.documents import Label, Structure
+from gst_jobflow.store.query import label_filters
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
     from pymongo.database import Database
 
 _ROWS = 10_000
@@ -57,9 +58,10 @@ def select(
     Parameters
     ----------
     where
-        Conditions on structures as `gst query` takes them; None: only `structure_ids`.
+        Conditions on structures, and on labels, as `label_filters` takes them; None: only `structure_ids`.
     labels_where
-        Conditions on labels. What does not meet them is left out and counted.
+        Conditions on labels, and on their structures: of the chosen structures, those whose labels do not meet them
+        are left out and counted.
     structure_ids
         More structures.
 
@@ -70,16 +72,20 @@ def select(
     InputError
         A condition cannot be read.
     """
-    structures = make_query("structures", where).where if where is not None else None
-    labels = {"$and": [{"fingerprint": fingerprint, "state": "converged"}, make_query("labels", labels_where).where]}
+    of_labels, of_structures = label_filters(where or (), Structure)
+    also_of_labels, also_of_structures = label_filters(labels_where)
+    labels = {"$and": [{"fingerprint": fingerprint, "state": "converged"}, of_labels, also_of_labels]}
+    structures = None if where is None else of_structures
     named = list(dict.fromkeys(structure_ids))
     ids, groups, members = _read(database, structures, labels, named, fingerprint)
     places = places_in(ids, members.structure_ids)
     kept = places >= 0
+    if also_of_structures:
+        kept &= np.isin(members.structure_ids, _ids(database["structures"], also_of_structures))
     left_out = {"structures_without_label": len(ids) - int(kept.sum())}
     left_out["structures_not_there"] = int((places_in(ids, ids_of(named)) < 0).sum()) if named else 0
     if structures == {}:
-        left_out["labels_without_structure"] = len(kept) - int(kept.sum())
+        left_out["labels_without_structure"] = int((places < 0).sum())
     if not kept.any():
         raise no_labels(database, len(ids), fingerprint, labels_where)
     order = np.flatnonzero(kept)
@@ -187,10 +193,20 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def matching(database: Database, structure_ids: np.ndarray, where: Sequence[str]) -> np.ndarray:
-    """Mask of the structures that match the conditions, shape (n,)."""
-    found = database["structures"].find(make_query("structures", where).where, {"_id": 1}).batch_size(_ROWS)
+def matching(database: Database, members: Members, where: Sequence[str]) -> np.ndarray:
+    """Mask of the members whose structures, and labels, meet the conditions, shape (n,)."""
+    of_labels, of_structures = label_filters(where, Structure)
+    mask = np.ones(len(members), bool)
+    if of_structures:
+        mask &= np.isin(members.structure_ids, _ids(database["structures"], of_structures))
+    if of_labels:
+        mask &= np.isin(members.label_ids, _ids(database["labels"], of_labels))
+    return mask
+
+
+def _ids(collection: Collection, where: dict[str, Any]) -> np.ndarray:
+    found = collection.find(where, {"_id": 1}).batch_size(_ROWS)
     parts = [ids_of([])]
     while part := list(islice(found, _ROWS)):
         parts.append(ids_of(item["_id"] for item in part))
-    return np.isin(structure_ids, np.concatenate(parts))
+    return np.concatenate(parts)

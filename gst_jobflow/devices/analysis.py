@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE
+from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE, crystal_profile, crystallinity
+from gst_jobflow.analysis.disorder import Region, largest_region, order_map
 from gst_jobflow.devices.programme import AnalysisHooks
 from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
 
@@ -127,8 +128,6 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
 
 def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
     """Crystal-like fraction over time and along z; of the pulse of a dome also the size of what is disordered."""
-    from gst_jobflow.analysis.crystallinity import crystal_profile, crystallinity
-    from gst_jobflow.analysis.disorder import Region, largest_region, order_map
 
     times: list[float] = []
     fractions: list[float] = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.heating import Geometry, geometry_of_atoms
 from gst_jobflow.documents import Cycle, Trajectory
+from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
     from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
@@ -90,7 +91,6 @@ def check_state(
 
 def geometry_of_state(results: Results, run: Trajectory, cycle: Cycle) -> Geometry:
     """Where the mobile atoms of a state are."""
-    from gst_jobflow.store.atoms import load_atoms
 
     first, last = cycle.groups["mobile"]
     atoms = load_atoms(results, str(run.final_structure_id))

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell import CrossPointSpec, DeviceCell, MushroomSpec, barrier_spec, check_cutoff
+from gst_jobflow.devices.cell import (
+    CrossPointSpec,
+    DeviceCell,
+    MushroomSpec,
+    barrier_spec,
+    build_device,
+    check_cutoff,
+    device_counts,
+)
+from gst_jobflow.devices.cell.files import layer_dicts, write_device
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
+from gst_jobflow.store.atoms import load_atoms, structure_document
+from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Structure
@@ -82,10 +93,6 @@ def make_cell(
     tags: list[str],
 ) -> dict[str, Any]:
     """Join crystal and barrier; store the cell, write its files."""
-    from gst_jobflow.devices.cell import build_device
-    from gst_jobflow.devices.cell.files import write_device
-    from gst_jobflow.store.atoms import load_atoms
-    from gst_jobflow.store.context import job_results
 
     results = job_results()
     potential = results.get(Potential, potential_id)
@@ -104,8 +111,6 @@ def make_cell(
 
 def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -> None:
     """Refuse a potential of another kind, that lacks an element of the cell, or whose cutoff is too long for it."""
-    from gst_jobflow.devices.cell import device_counts
-    from gst_jobflow.dynamics.maker import check_kind
 
     check_kind(potential)
     if missing := set(device_counts(spec)) - set(potential.elements):
@@ -116,9 +121,8 @@ def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -
     check_cutoff(spec, potential.cutoff_A)
 
 
-def check_stored(spec: CrossPointSpec | MushroomSpec) -> None:
+def check_fits_database(spec: CrossPointSpec | MushroomSpec) -> None:
     """Refuse a cell that is too large for the database."""
-    from gst_jobflow.devices.cell import device_counts
 
     n_atoms = sum(device_counts(spec).values())
     if n_atoms > STORED_ATOMS:
@@ -134,8 +138,6 @@ def store_cell(
     tags: list[str] | None = None,
 ) -> Structure:
     """Put a cell into the database; its groups, layers and report go with it as its source."""
-    from gst_jobflow.devices.cell.files import layer_dicts
-    from gst_jobflow.store.atoms import structure_document
 
     structure = structure_document(
         device.atoms,

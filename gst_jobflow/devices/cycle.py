@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,20 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.devices.analysis import analyse
 from gst_jobflow.devices.branch import check_state, geometry_of_state
-from gst_jobflow.devices.cell import barrier_spec
+from gst_jobflow.devices.cell import MushroomSpec, barrier_spec, build_device
 from gst_jobflow.devices.cell_maker import check_potential, melt_quench_stages, store_cell
-from gst_jobflow.devices.heating import Geometry, geometry_of_atoms, heated
-from gst_jobflow.devices.operations import Intervals, Reset, Set, duration_ps, profile_of, profile_words, stages_of
-from gst_jobflow.devices.programme import CyclePlan, CycleSettings, Planned
+from gst_jobflow.devices.heating import Geometry, geometry_of_atoms
+from gst_jobflow.devices.operations import Intervals, Reset, Set, on_cell, profile_words
+from gst_jobflow.devices.programme import CyclePlan, CycleSettings, Planned, Until
 from gst_jobflow.devices.stop import BudgetWatch, CrystallineWatch, any_of, over_budget, spent
+from gst_jobflow.devices.work import CellToRun, OperationWork, cell_of_state, cell_to_make
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
-from gst_jobflow.dynamics.deck import Group
+from gst_jobflow.dynamics.deck import FINAL_DATA, Group
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, record, run_recorded
 from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.store.atoms import atoms_of, load_atoms
+from gst_jobflow.store.context import continuation, job_results
+from gst_jobflow.store.work import declare_work
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -70,13 +75,14 @@ class CycleMaker(Maker):
             tags=tags,
         ).make(potential_id)
         cell = build_cell(self, ids, barrier.output["structure_id"], potential_id)
-        return self._flow([barrier, cell], cell)
+        spec = plan.cell
+        return self._flow([barrier, cell], cell, lambda _: cell_to_make(spec, potential_id))
 
     def make_from(self, trajectory_id: str) -> Flow:
         """Flow of operations that go on from the end of a run, with the cell and the potential of that run."""
         self._plan()
         begin = begin_from(self, [uuid.uuid4().hex for _ in range(self.replicas)], trajectory_id)
-        return self._flow([begin], begin)
+        return self._flow([begin], begin, lambda results: cell_of_state(results, trajectory_id))
 
     def _plan(self) -> CyclePlan:
         if self.plan is None:
@@ -84,16 +90,18 @@ class CycleMaker(Maker):
         self.plan.check_output()
         return self.plan
 
-    def _flow(self, jobs: list[Job], begin: Job) -> Flow:
-        settings = self._plan().settings
+    def _flow(self, jobs: list[Job], begin: Job, find_cell: Callable[[Results], CellToRun]) -> Flow:
+        plan = self._plan()
+        settings = plan.settings
         steps: list[Job] = []
         for replica in range(self.replicas):
             cycle_id = begin.output["cycle_ids"][replica]
-            for index, planned in enumerate(self._plan().planned()):
+            for index, planned in enumerate(plan.planned()):
                 seed = self.seed + replica * _SEEDS_APART + index
                 step = run_operation(cycle_id, index, settings, seed, self.tags)
                 of = f" of replica {replica + 1}" if self.replicas > 1 else ""
                 step.name = f"{index + 1} {planned.operation.kind}{of}"
+                declare_work(step, OperationWork(plan, planned.operation, find_cell))
                 steps.append(step)
                 cycle_id = step.output["cycle_id"]
         return Flow([*jobs, *steps], output=steps[-1].output, name=self.name)
@@ -102,9 +110,6 @@ class CycleMaker(Maker):
 @job(name="device cell")
 def build_cell(maker: CycleMaker, cycle_ids: list[str], barrier_structure_id: str, potential_id: str) -> dict[str, Any]:
     """Join crystal and barrier, store the cell and the cycles that are planned for it."""
-    from gst_jobflow.devices.cell import MushroomSpec, build_device
-    from gst_jobflow.store.atoms import load_atoms
-    from gst_jobflow.store.context import job_results
 
     assert maker.plan is not None and maker.plan.cell is not None  # the maker sees to it
     results, spec = job_results(), maker.plan.cell
@@ -132,7 +137,6 @@ def build_cell(maker: CycleMaker, cycle_ids: list[str], barrier_structure_id: st
 @job(name="state to go on from")
 def begin_from(maker: CycleMaker, cycle_ids: list[str], trajectory_id: str) -> dict[str, Any]:
     """Store the cycles that are planned to go on from the end of a run."""
-    from gst_jobflow.store.context import job_results
 
     results = job_results()
     run, before = check_state(results, trajectory_id, None if maker.plan is None else maker.plan.cell)
@@ -165,19 +169,17 @@ def _plan_cycles(
 
 
 def _planned(planned: Planned, geometry: Geometry) -> Operation:
-    operation = planned.operation
-    stages = stages_of(operation, geometry)
-    energy_eV = sum(stage.energy_eV for stage in stages if stage.kind == "pulse")
-    n_heated = heated(profile_of(operation, geometry), geometry).n_atoms if isinstance(operation, Reset) else None
+    operation, own = planned.operation, on_cell(planned.operation, geometry)
+    n_heated = own.heated.n_atoms if own.heated else None
     return Operation(
         kind=operation.kind,
-        stages=[stage.model_dump(mode="json") for stage in stages],
-        duration_ps=duration_ps(stages),
-        asked_energy_eV=energy_eV,
+        stages=[stage.model_dump(mode="json") for stage in own.stages],
+        duration_ps=own.duration_ps,
+        asked_energy_eV=own.energy_eV,
         asked=operation.model_dump(mode="json", exclude_none=True),
         heated_atoms=n_heated,
         profile=profile_words(operation) if isinstance(operation, Reset) else "",
-        energy_eV_per_atom=energy_eV / n_heated if n_heated else None,
+        energy_eV_per_atom=own.energy_eV / n_heated if n_heated else None,
         until=planned.until.model_dump(mode="json") if planned.until else None,
         rounds_end=list(planned.rounds_end),
     )
@@ -187,7 +189,6 @@ def _planned(planned: Planned, geometry: Geometry) -> Operation:
 @in_category("md")
 def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int, tags: list[str]) -> dict[str, Any]:
     """Run one operation from where the one before ended, analyse it, and note it in the cycle."""
-    from gst_jobflow.store.context import continuation, job_results
 
     results = job_results()
     cycle = results.get(Cycle, cycle_id)
@@ -234,7 +235,6 @@ def _output(cycle_id: str, run: Trajectory | None) -> dict[str, Any]:
 
 def _unneeded(cycle: Cycle, index: int) -> str:
     """Say why an operation of a REPEAT need not run; empty: it has to."""
-    from gst_jobflow.devices.programme import Until
 
     operation = cycle.operations[index]
     if operation.until is None:
@@ -262,8 +262,6 @@ def _watch(results: Results, cycle: Cycle, operation: Operation, settings: Cycle
 
 def _start(results: Results, cycle: Cycle, before: Trajectory | None) -> Atoms | Path:
     """Atoms of the new cell, or the data file (with velocities) that the run before left."""
-    from gst_jobflow.dynamics.deck import FINAL_DATA
-    from gst_jobflow.store.atoms import atoms_of
 
     if before is None:
         return atoms_of(results.get(Structure, cycle.structure_id), results.artifacts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.cell import MushroomSpec, plan_device
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K, profile_weights
 from gst_jobflow.dynamics.stages import Dome, LinearZ, Profile
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
+    from gst_jobflow.devices.cell import CrossPointSpec
 
 EV_PER_PJ = 1e-12 / 1.602176634e-19
 """1 pJ in eV, by the definition of the SI: 6.2415e6."""
@@ -72,7 +73,6 @@ def geometry_of_spec(spec: CrossPointSpec | MushroomSpec) -> Geometry:
     InputError
         The cell cannot be.
     """
-    from gst_jobflow.devices.cell import MushroomSpec, plan_device
 
     plan = plan_device(spec)
     thin = isinstance(spec, MushroomSpec)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.dynamics.watch import newest_frame
 
@@ -52,7 +53,6 @@ def crystalline_now(
 
 def main(asked: str) -> None:
     """Print what `crystalline_now` returns, as JSON."""
-    from gst_jobflow.analysis.crystallinity import crystallinity
 
     given = json.loads(asked)
     found = newest_frame(Path(given["folder"]), given["after"])

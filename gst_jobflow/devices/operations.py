@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, check_energy, heated
+from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, Heated, check_energy, heated
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K
 from gst_jobflow.dynamics.stages import (
     DAMPING_PS,
@@ -168,15 +169,52 @@ def profile_words(reset: Reset) -> str:
     return f"in proportion to {reset.formula}" if reset.profile == "expression" else "the same for all mobile atoms"
 
 
-def energy_eV(reset: Reset, geometry: Geometry) -> float:
-    """Energy of the whole pulse, eV.
+@dataclass(frozen=True)
+class OperationOnCell:
+    """An operation on a given cell.
+
+    Attributes
+    ----------
+    operation
+        What was asked.
+    stages
+        The molecular dynamics that it means.
+    heated
+        Atoms that a RESET heats; None for other operations.
+    """
+
+    operation: Operation
+    stages: list[Stage]
+    heated: Heated | None = None
+
+    @property
+    def energy_eV(self) -> float:
+        """Energy of the pulse, eV; 0 without one."""
+        return sum(stage.energy_eV for stage in self.stages if isinstance(stage, Pulse))
+
+    @property
+    def duration_ps(self) -> float:
+        """Simulated time, ps; the longest that it may take if it cools at a rate."""
+        return float(sum(getattr(stage, "duration_ps", 0.0) for stage in self.stages))
+
+
+def on_cell(operation: Operation, geometry: Geometry) -> OperationOnCell:
+    """Work out the stages of an operation on a cell.
 
     Raises
     ------
     InputError
-        The profile does not fit the cell, or the energy cannot be meant.
+        The heated region does not fit the cell, or the energy per atom is out of range.
     """
-    n_heated = heated(profile_of(reset, geometry), geometry).n_atoms
+    if not isinstance(operation, Reset):
+        return OperationOnCell(operation, operation.stages())
+    profile = profile_of(operation, geometry)
+    share = heated(profile, geometry)
+    energy_eV = _energy_eV(operation, share.n_atoms)
+    return OperationOnCell(operation, _pulse_and_cooling(operation, geometry, profile, energy_eV), share)
+
+
+def _energy_eV(reset: Reset, n_heated: int) -> float:
     if reset.energy_pJ is None:
         return float(reset.energy_eV_per_atom or 0.0) * n_heated
     total = reset.energy_pJ * EV_PER_PJ
@@ -184,37 +222,34 @@ def energy_eV(reset: Reset, geometry: Geometry) -> float:
     return total
 
 
-def stages_of(operation: Operation, geometry: Geometry) -> list[Stage]:
-    """Stages of an operation on a cell.
-
-    Raises
-    ------
-    InputError
-        A pulse does not fit the cell.
-    """
-    return _reset(operation, geometry) if isinstance(operation, Reset) else operation.stages()
-
-
-def _reset(reset: Reset, geometry: Geometry) -> list[Stage]:
-    profile, energy = profile_of(reset, geometry), energy_eV(reset, geometry)
-    pulse = Pulse(energy_eV=energy, duration_ps=reset.pulse_ps, profile=profile, every_ps=reset.every_ps)
-    if reset.cool_ps is not None:
-        duration = reset.cool_ps
-    else:
-        # all mobile atoms take part in the heat in the end
-        fall_K = energy / geometry.n_mobile / (3.0 * BOLTZMANN_EV_K)
-        intervals = math.ceil(_LONGER * fall_K / float(reset.cool_rate_K_ps or 1.0) / reset.cool_every_ps) + 10
-        duration = round(intervals * reset.cool_every_ps, 9)
+def _pulse_and_cooling(reset: Reset, geometry: Geometry, profile: Profile, energy_eV: float) -> list[Stage]:
+    duration_ps = reset.cool_ps
+    if duration_ps is None:
+        intervals = math.ceil(_LONGER * _cooling_ps(reset, geometry, energy_eV) / reset.cool_every_ps) + 10
+        duration_ps = round(intervals * reset.cool_every_ps, 9)
     return [
-        pulse,
+        Pulse(energy_eV=energy_eV, duration_ps=reset.pulse_ps, profile=profile, every_ps=reset.every_ps),
         Cool(
             end_K=reset.end_K,
-            duration_ps=duration,
+            duration_ps=duration_ps,
             rate_K_ps=reset.cool_rate_K_ps,
             every_ps=reset.cool_every_ps,
             slices=_slices(profile, geometry) if reset.cool == "local" else None,
         ),
     ]
+
+
+def cooling_ps(reset: Reset, geometry: Geometry) -> float:
+    """Return how long a RESET cools, ps; at a rate, the time that the energy of its pulse needs."""
+    if reset.cool_ps is not None:
+        return reset.cool_ps
+    return _cooling_ps(reset, geometry, on_cell(reset, geometry).energy_eV)
+
+
+def _cooling_ps(reset: Reset, geometry: Geometry, energy_eV: float) -> float:
+    # the heat spreads over all mobile atoms
+    fall_K = energy_eV / geometry.n_mobile / (3.0 * BOLTZMANN_EV_K)
+    return fall_K / float(reset.cool_rate_K_ps or 1.0)
 
 
 def _slices(profile: Profile, geometry: Geometry) -> Slices:
@@ -224,8 +259,3 @@ def _slices(profile: Profile, geometry: Geometry) -> Slices:
         width = profile.diameter_A / count
         return Slices(by="distance", count=count + 1, centre_A=profile.centre_A, width_A=width)
     return Slices(by="z", count=min(100, max(1, round(float(geometry.edges_A[2]) / _SLICE_A))))
-
-
-def duration_ps(stages: list[Stage]) -> float:
-    """Simulated time of stages, ps; the longest where a cooling goes at a rate."""
-    return float(sum(getattr(stage, "duration_ps", 0.0) for stage in stages))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,8 +13,8 @@ from pydantic import Field, model_validator
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
-from gst_jobflow.devices.heating import EV_PER_PJ, geometry_of_spec, heated
-from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, profile_of
+from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, heated
+from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
 from gst_jobflow.dynamics.deck import Limits, Output, Tuning
 from gst_jobflow.dynamics.protocol import RunOptions
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
@@ -161,8 +162,14 @@ class CyclePlan(CycleSettings):
         """The part of it that each operation is run by."""
         return CycleSettings(output=self.output, stop=self.stop, tuning=self.tuning, analysis=self.analysis)
 
-    def check_output(self) -> None:
+    def check_output(self, geometry: Geometry | None = None) -> None:
         """Refuse intervals that cannot show an operation.
+
+        Parameters
+        ----------
+        geometry
+            Of the state that the programme continues; None: that of its own cell. A cooling at a rate is checked if
+            one of the two is known.
 
         Raises
         ------
@@ -174,16 +181,26 @@ class CyclePlan(CycleSettings):
             output, what = self.output_of(operation.output), f"operation {number} ({operation.kind})"
             if problem := output.problem():
                 raise InputError(f"{what}: {problem}", "change output of the programme, or of the operation")
-            parts = [("pulse", operation.pulse_ps), ("cooling", operation.cool_ps)] if isinstance(
-                operation, Reset) else [("whole", operation.duration_ps)]  # fmt: skip
-            for part, duration_ps in parts:
-                steps = round((duration_ps or 1e12) * 1e3 / TIMESTEP_FS)
+            for part, duration_ps in self._parts(operation, geometry):
+                steps = round(duration_ps * 1e3 / TIMESTEP_FS)
                 for key in ("series_every", "profile_every", "dump_every"):
                     if (every := getattr(output, key)) > steps:
                         raise InputError(
                             f"{what}: its {part} has {steps:,} steps, and {key} is {every:,}",
                             f"give the operation intervals of its own, e.g. output: {{{key}: {max(1, steps // 10)}}}",
                         )
+
+    def _parts(self, operation: Operation, geometry: Geometry | None) -> Iterator[tuple[str, float]]:
+        if not isinstance(operation, Reset):
+            yield "whole", operation.duration_ps
+            return
+        yield "pulse", operation.pulse_ps
+        if operation.cool_ps is None and geometry is None and self.cell is not None:
+            geometry = geometry_of_spec(self.cell)
+        if operation.cool_ps is not None:
+            yield "cooling", operation.cool_ps
+        elif geometry is not None:
+            yield "cooling", cooling_ps(operation, geometry)
 
     def planned(self) -> list[Planned]:
         """Return the operations in order, repeats written out."""

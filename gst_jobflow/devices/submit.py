@@ -1,8 +1,8 @@
-"""What is checked of a cycle before it is submitted: nothing is started that cannot run."""
+"""Check a cycle before it is submitted, so that nothing starts that cannot run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from gst_jobflow.devices.branch import check_state, find_state, geometry_of_stat
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.cell_maker import check_potential
 from gst_jobflow.devices.cycle import CycleMaker
-from gst_jobflow.devices.heating import Geometry, geometry_of_spec, heated, temperature_K
-from gst_jobflow.devices.operations import PROFILES_ARE_OURS, Reset, profile_of, profile_words, stages_of
+from gst_jobflow.devices.heating import Geometry, geometry_of_spec, temperature_K
+from gst_jobflow.devices.operations import PROFILES_ARE_OURS, OperationOnCell, Reset, on_cell, profile_words
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
@@ -27,12 +27,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A cycle that may be submitted, and what its pulses mean."""
+class PreparedCycle:
+    """A checked cycle: its flow, what it consists of, and a line for each pulse."""
 
     flow: Flow
     what: str
     pulses: list[str]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the operations start from; `jobs` says what comes before them."""
+
+    flow: Flow
+    jobs: str
+    potential: Potential
+    geometry: Geometry
+    n_atoms: int
 
 
 def prepare_cycle(
@@ -42,13 +53,13 @@ def prepare_cycle(
     device: str,
     potential_id: str | None,
     state: str | None = None,
-) -> Prepared:
+) -> PreparedCycle:
     """Check a cycle and make its flow.
 
     Parameters
     ----------
     project, results
-        Where it is to run.
+        Where it runs.
     maker
         Programme, seed and replicas.
     device
@@ -56,58 +67,67 @@ def prepare_cycle(
     potential_id
         The potential; None: that of the state.
     state
-        What to go on from, as `branch.find_state` takes it; None: a new cell.
+        State to continue from, as `branch.find_state` reads it; None: a new cell.
 
     Raises
     ------
     InputError
-        Anything about it cannot be; one line, and nothing was started.
+        The cycle cannot run.
     """
     plan = maker.plan
-    assert plan is not None  # the command sees to it
+    assert plan is not None  # the command gives one
     if plan.cell is not None and plan.cell.kind != device:
-        raise InputError(f"programme '{plan.name}' is of a {plan.cell.kind} cell", f"gst submit cycle {plan.cell.kind}")
-    if state is not None:
-        run, before = check_state(results, find_state(results, state).id, plan.cell, potential_id)
-        if before.device != device:
-            raise InputError(f"the state is of a {before.device} cell", f"gst submit cycle {before.device} --from …")
-        potential, geometry, n_atoms = run.potential_id, geometry_of_state(results, run, before), run.n_atoms
-        flow, first = maker.make_from(run.id), f"from {run.protocol} of cycle {before.id}"
+        raise InputError(f"programme '{plan.name}' has a {plan.cell.kind} cell", f"gst submit cycle {plan.cell.kind}")
+    if state is None:
+        start = _new_cell(results, maker, plan, potential_id)
     else:
-        if plan.cell is None:
-            raise InputError(f"programme '{plan.name}' has no cell", "write one into it, or go on --from a state")
-        if potential_id is None:
-            raise InputError("with which potential?", "--potential ID; gst query potentials lists them")
-        potential, n_atoms = potential_id, sum(device_counts(plan.cell).values())
-        check_potential(plan.cell, results.get(Potential, potential))
-        geometry = geometry_of_spec(plan.cell)
-        flow, first = maker.make(potential), "barrier, cell"
-    _check_gamma(plan, results.get(Potential, str(potential)))
-    _check_disk(project, plan, geometry, n_atoms, maker.replicas)
-    number = len(plan.planned()) * maker.replicas
-    return Prepared(flow, f"{len(jobs_of(flow))} jobs: {first} and {number} operations", pulses(plan, geometry))
+        start = _stored_state(results, maker, plan, device, potential_id, state)
+    plan.check_output(start.geometry)
+    operations = [on_cell(one.operation, start.geometry) for one in plan.planned()]
+    _check_gamma(plan, start.potential)
+    _check_disk(project, plan, operations, start.n_atoms, maker.replicas)
+    number = len(operations) * maker.replicas
+    what = f"{len(jobs_of(start.flow))} jobs: {start.jobs} and {number} operations"
+    return PreparedCycle(start.flow, what, _pulse_lines(operations, start.geometry.n_mobile))
 
 
-def pulses(plan: CyclePlan, geometry: Geometry) -> list[str]:
-    """Say of each pulse what it gives to which atoms, and the temperature that this means."""
-    told = list(_pulses(plan, geometry))
-    return [*told, PROFILES_ARE_OURS] if told else []
+def _new_cell(results: Results, maker: CycleMaker, plan: CyclePlan, potential_id: str | None) -> _Start:
+    if plan.cell is None:
+        raise InputError(f"programme '{plan.name}' has no cell", "add one to it, or continue a state with --from")
+    if potential_id is None:
+        raise InputError("no potential given", "--potential ID; gst query potentials lists them")
+    potential = results.get(Potential, potential_id)
+    check_potential(plan.cell, potential)
+    n_atoms = sum(device_counts(plan.cell).values())
+    return _Start(maker.make(potential_id), "barrier, cell", potential, geometry_of_spec(plan.cell), n_atoms)
 
 
-def _pulses(plan: CyclePlan, geometry: Geometry) -> Iterator[str]:
-    for number, planned in enumerate(plan.planned(), 1):
-        one = planned.operation
-        if not isinstance(one, Reset):
+def _stored_state(
+    results: Results, maker: CycleMaker, plan: CyclePlan, device: str, potential_id: str | None, state: str
+) -> _Start:
+    run, before = check_state(results, find_state(results, state).id, plan.cell, potential_id)
+    if before.device != device:
+        raise InputError(f"the state belongs to a {before.device} cell", f"gst submit cycle {before.device} --from …")
+    potential = results.get(Potential, str(run.potential_id))
+    jobs = f"from {run.protocol} of cycle {before.id}"
+    return _Start(maker.make_from(run.id), jobs, potential, geometry_of_state(results, run, before), run.n_atoms)
+
+
+def _pulse_lines(operations: Sequence[OperationOnCell], n_mobile: int) -> list[str]:
+    """Say for each pulse which atoms get how much energy, and which temperature that means."""
+    lines = []
+    for number, one in enumerate(operations, 1):
+        if one.heated is None or not isinstance(one.operation, Reset):
             continue
-        pulse = stages_of(one, geometry)[0]
-        share = heated(profile_of(one, geometry), geometry)
-        mean = pulse.energy_eV / share.n_atoms  # type: ignore[union-attr]
-        yield (
-            f"{number} RESET: {pulse.energy_eV:,.5g} eV on {share.n_atoms:,} of {geometry.n_mobile:,} mobile atoms, "  # type: ignore[union-attr]
-            f"{mean:.3g} eV each (at most {mean * share.peak:.3g}); without melting and loss that is "
-            f"{temperature_K(mean):,.0f} K (at most {temperature_K(mean * share.peak):,.0f} K); energy per atom: "
-            f"{profile_words(one)}"
+        mean = one.energy_eV / one.heated.n_atoms
+        most = mean * one.heated.peak
+        lines.append(
+            f"{number} RESET: {one.energy_eV:,.5g} eV on {one.heated.n_atoms:,} of {n_mobile:,} mobile atoms, "
+            f"{mean:.3g} eV each (at most {most:.3g}); without melting and loss that is "
+            f"{temperature_K(mean):,.0f} K (at most {temperature_K(most):,.0f} K); energy per atom: "
+            f"{profile_words(one.operation)}"
         )
+    return [*lines, PROFILES_ARE_OURS] if lines else []
 
 
 def _check_gamma(plan: CyclePlan, potential: Potential) -> None:
@@ -115,14 +135,15 @@ def _check_gamma(plan: CyclePlan, potential: Potential) -> None:
     if graded and not (potential.artifacts.asi and potential.artifacts.yaml):
         raise InputError(
             f"potential {potential.id} has no active set, which gamma needs",
-            "take one that was fitted here, or leave gamma out: --no-gamma",
+            "use a potential that was fitted here, or run without gamma: --no-gamma",
         )
 
 
-def _check_disk(project: Project, plan: CyclePlan, geometry: Geometry, n_atoms: int, replicas: int) -> None:
-    operations = [one.operation for one in plan.planned()]
+def _check_disk(
+    project: Project, plan: CyclePlan, operations: Sequence[OperationOnCell], n_atoms: int, replicas: int
+) -> None:
     needed = sum(
-        forecast_bytes(Protocol(name="x", stages=stages_of(one, geometry)), n_atoms, plan.output_of(one.output))
+        forecast_bytes(Protocol(name="x", stages=one.stages), n_atoms, plan.output_of(one.operation.output))
         for one in operations
     )
     folder = project.runs_dir if project.runs_dir.is_dir() else project.root

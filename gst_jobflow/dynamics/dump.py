@@ -29,7 +29,7 @@ _MOST_DECIMALS = 15
 
 
 @dataclass(frozen=True)
-class Frame:
+class DumpFrame:
     """One frame of a dump, sorted by atom id.
 
     Attributes
@@ -76,7 +76,7 @@ class Frame:
         return Atoms(symbols, positions=self.positions - self.origin, cell=self.cell, pbc=True)
 
 
-def iter_frames(path: Path, every: int = 1) -> Iterator[Frame]:
+def iter_frames(path: Path, every: int = 1) -> Iterator[DumpFrame]:
     """Yield the frames of a text dump, plain or gzip; a torn last frame is left out.
 
     Parameters
@@ -110,7 +110,7 @@ def iter_frames(path: Path, every: int = 1) -> Iterator[Frame]:
             return
 
 
-def iter_chain(pieces: Iterable[tuple[Path, int | None]]) -> Iterator[Frame]:
+def iter_chain(pieces: Iterable[tuple[Path, int | None]]) -> Iterator[DumpFrame]:
     """Yield the frames of several dumps in order, each step once.
 
     `pieces` are dumps with the step after which a later one replaces them, None where none does
@@ -215,7 +215,7 @@ def _read_body(file: IO[bytes], n_atoms: int, n_columns: int, keep: bool) -> byt
     return b"".join(pieces)
 
 
-def _frame(path: Path, head: _Head, body: bytes) -> Frame:
+def _frame(path: Path, head: _Head, body: bytes) -> DumpFrame:
     columns, shape = head.columns, (head.n_atoms, len(head.columns))
     try:
         values = _numbers(body, head.n_atoms) if head.n_atoms else np.empty(shape)
@@ -236,7 +236,7 @@ def _frame(path: Path, head: _Head, body: bytes) -> Frame:
     positions = np.stack([values[:, columns.index(axis)] for axis in "xyz"], axis=1)
     types = values[:, columns.index("type")].astype(int)
     extra = {name: np.ascontiguousarray(values[:, i]) for i, name in enumerate(columns) if name not in REQUIRED_COLUMNS}
-    return Frame(head.step, head.cell, head.origin, ids, types, positions, extra)
+    return DumpFrame(head.step, head.cell, head.origin, ids, types, positions, extra)
 
 
 def _numbers(body: bytes, n_atoms: int) -> NDArray:

@@ -145,7 +145,7 @@ def _lammps(node: ast.expr) -> str:
     raise AssertionError("parse lets nothing else through")
 
 
-def evaluate(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
+def evaluate_formula(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
     """Return the values of a formula, shape (n,); not finite where it is not defined.
 
     Parameters

@@ -7,7 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
-from gst_jobflow.base.cores import ranks
+from gst_jobflow.base.cores import mpi_ranks
 from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.dynamics.engine import LammpsEngine
@@ -30,7 +30,7 @@ def lammps_engine(settings: Settings, n_ranks: int | None = None) -> LammpsEngin
     """
     wanted = settings.lammps
     # outside a queue each GPU gets one rank
-    usual = wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else ranks()
+    usual = wanted.gpus if wanted.gpus and not os.environ.get("SLURM_JOB_ID") else mpi_ranks()
     engine = LammpsEngine.discover(
         command=wanted.command,
         mpi_command=wanted.mpi_command,

@@ -12,15 +12,20 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
-from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Trajectory
+from gst_jobflow.documents import ConfigType, Cost, Kick, Potential, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.deck import Output, PotentialFiles
+from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.temperature import equilibrated_K
 from gst_jobflow.dynamics.watch import Watch
+from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store.context import continuation, is_continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.structures.composition import parse_formula
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,6 +70,12 @@ class MeltQuenchMaker(Maker):
     def _protocol(self) -> Protocol:
         return checked(Protocol, {"name": "melt_quench", "stages": self.stages, "seed": self.seed}, self.name)
 
+    def work(self, potential_id: str) -> RunWork | None:
+        """Return the run that :meth:`make` needs; None without a start."""
+        if self.start is None:
+            return None
+        return RunWork(self._protocol(), self.start.n_atoms, self.output, potential_id)
+
     @job
     def make(self, potential_id: str) -> dict[str, Any]:
         """Run it.
@@ -75,9 +86,6 @@ class MeltQuenchMaker(Maker):
             `structure_id` of the quenched structure, `trajectory_id`. A run that stopped before its walltime is
             replaced by its continuation.
         """
-        from gst_jobflow.store.atoms import structure_document
-        from gst_jobflow.store.context import continuation, job_results
-        from gst_jobflow.structures.hard_sphere import generate
 
         if self.start is None:
             raise InputError("a melt-quench needs a start", "give MeltQuenchMaker(start=HardSphereSpec(...))")
@@ -113,9 +121,6 @@ def run_recorded(
     DataError
         This is a continuation, and what it continues cannot be seen from here.
     """
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.store.context import is_continuation, job_deadline, work_directory
 
     settings = find_project().settings
     deadline = job_deadline(settings)
@@ -125,7 +130,7 @@ def run_recorded(
             f"the segments that this run continues cannot be seen from {socket.gethostname()}",
             "runs_dir has to be on a file system that all nodes share; then: gst recover --failed",
         )
-    files = potential_files(results, results.get(Potential, potential_id), directory)
+    files = link_potential(results, results.get(Potential, potential_id), directory)
     engine = lammps_engine(settings)
     return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline, watch=watch)
 
@@ -145,7 +150,7 @@ def check_kind(potential: Potential) -> None:
         )
 
 
-def potential_files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
+def link_potential(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
     """The files of a potential that LAMMPS runs, linked into `directory`.
 
     Raises
@@ -184,9 +189,6 @@ def record(
     DataError
         A pulse added another energy than it was asked to.
     """
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.store.atoms import structure_document
-    from gst_jobflow.store.context import job_uuid
 
     atoms = result.final_atoms() if result.status == "finished" else None
     final_id = None

@@ -32,7 +32,7 @@ from gst_jobflow.dynamics import deck, series
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
-from gst_jobflow.dynamics.dump import Frame, iter_chain, join_frames
+from gst_jobflow.dynamics.dump import DumpFrame, iter_chain, join_frames
 from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, relaxing_from, restart_step, secure
@@ -148,7 +148,7 @@ class ProtocolResult:
             raise DataError(f"the protocol in {self.directory} has not finished ({self.status})", "run it again")
         return read_data_file(self.final_data, self.elements)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[DumpFrame]:
         """Yield the dumped frames of all stages in order, each step once."""
         limits = series.valid_until([segment.start_step for segment in self.segments])
         return iter_chain(

@@ -75,7 +75,7 @@ def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | N
         inside = profile.diameter_A / 2 - np.sqrt(squares)
         return np.clip(inside / profile.edge_A, 0.0, 1.0) if profile.edge_A else (inside >= 0.0).astype(float)
     if isinstance(profile, Expression):
-        values = expression.evaluate(profile.formula, positions, np.zeros(3) if edges_A is None else edges_A)
+        values = expression.evaluate_formula(profile.formula, positions, np.zeros(3) if edges_A is None else edges_A)
         if bad := int(np.sum(~np.isfinite(values) | (values < 0.0))):
             raise InputError(
                 f"the formula '{profile.formula}' is negative or undefined at {bad} of {len(values)} atoms",

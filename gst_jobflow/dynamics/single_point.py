@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.dynamics.dump import Frame, iter_frames
+from gst_jobflow.dynamics.dump import DumpFrame, iter_frames
 from gst_jobflow.dynamics.log import FINISHED_WORD, loop_time
 from gst_jobflow.structures.lammps_data import write_data
 
@@ -116,7 +116,7 @@ def end_line() -> str:
     return f'print "{FINISHED_WORD} step 0"'
 
 
-def _turned(frame: Frame, atoms: Atoms) -> np.ndarray:
+def _turned(frame: DumpFrame, atoms: Atoms) -> np.ndarray:
     """Forces (n_atoms, 3) of a frame, turned from LAMMPS's frame of coordinates to that of the atoms."""
     forces = np.stack([frame.extra[name] for name in ("fx", "fy", "fz")], axis=1)
     return forces @ np.linalg.solve(frame.cell, atoms.cell.array)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.dynamics.dump import Frame, iter_frames
+from gst_jobflow.dynamics.dump import DumpFrame, iter_frames
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def step_of(path: Path) -> int:
     return int(path.name.split(".")[0].split("_")[2])
 
 
-def newest_frame(folder: Path, after: int = -1) -> tuple[int, Frame] | None:
+def newest_frame(folder: Path, after: int = -1) -> tuple[int, DumpFrame] | None:
     """Return the last whole frame later than step `after` that a running segment dumped, and its stage from 1."""
     for path in reversed(sorted(Path(folder).glob(_FRAMES))):
         if step_of(path) <= after:

@@ -139,9 +139,9 @@ def _references(
 
 
 def _files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
 
-    return potential_files(results, potential, directory)
+    return link_potential(results, potential, directory)
 
 
 def _speed(

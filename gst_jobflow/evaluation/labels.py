@@ -12,6 +12,8 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
+from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.store.query import make_query
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -83,16 +85,14 @@ def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
     InputError
         There are none, they are of several methods, or a condition cannot be read.
     """
-    from gst_jobflow.store.query import make_query
-
     query = make_query("labels", [*where, "state=converged"])
-    methods = results.database["labels"].distinct("fingerprint", query.where)
+    methods = [found["_id"] for found in query.aggregate(results.database, [{"$group": {"_id": "$fingerprint"}}])]
     if len(methods) > 1:
         raise InputError(
             f"these labels are of {len(methods)} methods: {', '.join(sorted(methods)[:4])}",
             "add fingerprint=… to the conditions: energies of different methods do not compare",
         )
-    ids = [found["_id"] for found in results.database["labels"].find(query.where, {"_id": 1}).sort("_id", 1)]
+    ids = sorted(found["_id"] for found in query.cursor(results.database, {"_id": 1}))
     return _load(results, ids, " ".join(where))
 
 
@@ -100,8 +100,6 @@ def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = 
     if not ids:
         raise InputError(f"no converged label in {name or 'the database'}", "gst query labels shows what there is")
     pairs = list(_pairs(results, ids))
-    from gst_jobflow.store.atoms import atoms_of
-
     return EvaluationSet(
         name=name,
         fingerprint=pairs[0][0].fingerprint,

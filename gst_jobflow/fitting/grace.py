@@ -68,7 +68,7 @@ class GraceConfig(StrictModel):
         return self
 
 
-def render_input(config: GraceConfig, iterations: int) -> dict[str, Any]:
+def render_grace_input(config: GraceConfig, iterations: int) -> dict[str, Any]:
     """Return the content of gracemaker's `input.yaml`.
 
     The energies are less those of free atoms already (`energy_corrected`). No test set is given: gracemaker would
@@ -128,7 +128,7 @@ def folder(directory: Path, seed: int) -> Path:
     return directory / "seed" / str(seed)
 
 
-def read_rows(directory: Path, seed: int) -> list[dict[str, float]]:
+def read_grace_rows(directory: Path, seed: int) -> list[dict[str, float]]:
     """What gracemaker wrote of each iteration, oldest first; a last line that is still being written is left out.
 
     `epoch`, `total_loss/train`, `rmse/depa` (eV/atom), `rmse/f_comp` (eV/Å).
@@ -148,7 +148,7 @@ def read_rows(directory: Path, seed: int) -> list[dict[str, float]]:
 def grace_progress(directory: Path) -> dict[str, Any]:
     """As :func:`gst_jobflow.fitting.progress.progress`."""
     request = json.loads((directory / GRACE_REQUEST_FILE).read_text())
-    rows = read_rows(directory, request["config"]["seed"])
+    rows = read_grace_rows(directory, request["config"]["seed"])
     last = rows[-1] if rows else None
     done = (directory / DONE_FILE).is_file()
     started = (directory / GRACE_REQUEST_FILE).stat().st_mtime
@@ -172,7 +172,7 @@ def grace_progress(directory: Path) -> dict[str, Any]:
     }
 
 
-def summarise(path: Path, output: str = "") -> PotentialSummary:
+def summarise_grace(path: Path, output: str = "") -> PotentialSummary:
     """What a GRACE/FS potential consists of; `output` is what gracemaker printed, which has the number of parameters.
 
     Raises
@@ -201,7 +201,7 @@ def summarise(path: Path, output: str = "") -> PotentialSummary:
     )
 
 
-def how_it_ended(output: str, asked: int) -> tuple[bool | None, str]:
+def optimiser_ending(output: str, asked: int) -> tuple[bool | None, str]:
     """Whether the optimiser came to its end by itself, and what it said."""
     found = re.findall(r"optimization results: success=(\w+), message=(.*)", output)
     if not found:

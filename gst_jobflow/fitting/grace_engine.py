@@ -54,11 +54,11 @@ class GraceEngine:
         python, asked = self.runner.python, self.config.maxiter
         splits = {"train": data.train, "test": data.test}
         predictions = predict_splits(python, files.model, splits, data.reference_energies, self.runner.threads)
-        errors = parse.evaluate(predictions).rmse["train"]
-        rows = grace.read_rows(files.directory, self.config.seed)
+        errors = parse.fit_metrics(predictions).rmse["train"]
+        rows = grace.read_grace_rows(files.directory, self.config.seed)
         check_export(rows, errors.energy_meV_per_atom, errors.force_meV_per_A, asked)
-        summary = grace.summarise(files.model, files.output)
-        converged, reason = grace.how_it_ended(files.output, asked)
+        summary = grace.summarise_grace(files.model, files.output)
+        converged, reason = grace.optimiser_ending(files.output, asked)
         speed = measure_in_python(python, files.model, summary.elements, "grace/fs") if measure_speed else None
         return FinishedFit(
             kind="grace/fs",

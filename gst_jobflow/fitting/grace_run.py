@@ -77,7 +77,7 @@ def run_grace(
     if not done_file.is_file():
         write_pckl(grace.with_weights(to_dataframe(train, reference_energies)), directory / TRAIN_FILE)
         left = max(1, config.maxiter - before)
-        (directory / INPUT_FILE).write_text(to_yaml(grace.render_input(config, left)))
+        (directory / INPUT_FILE).write_text(to_yaml(grace.render_grace_input(config, left)))
         _write_request(directory, config, train, before, spent_s)
         begin = time.monotonic()
         command = [str(program), "-sf", *(["-rl"] if before else []), INPUT_FILE]
@@ -100,7 +100,7 @@ def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tupl
     request = json.loads(path.read_text())
     if request["config"] != config.model_dump(mode="json") or request["names"] != names:
         raise InputError(f"another fit is in {directory}", "fit in an empty directory")
-    rows = grace.read_rows(directory, config.seed)
+    rows = grace.read_grace_rows(directory, config.seed)
     written = grace.folder(directory, config.seed) / "checkpoints" / "checkpoint.index"
     if not rows or not written.is_file():
         return 0, float(request["wall_s_before"])

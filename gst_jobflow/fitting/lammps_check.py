@@ -12,6 +12,10 @@ import numpy as np
 
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.documents import LammpsCheck
+from gst_jobflow.dynamics import log as lammps_log
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LOG_FILE
+from gst_jobflow.dynamics.single_point import single_points
 from gst_jobflow.fitting.parse import Predictions, load_yaml
 
 if TYPE_CHECKING:
@@ -52,10 +56,6 @@ def check_in_lammps(
     RunError
         They differ (class ``mismatch``), or LAMMPS fails.
     """
-    from gst_jobflow.dynamics import log as lammps_log
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LOG_FILE
-    from gst_jobflow.dynamics.single_point import single_points
 
     predicted = set(predictions.names.tolist())
     chosen = _choose([item for item in items if item.label_id in predicted], _reach_of_core_A(files.yaml))

@@ -37,16 +37,18 @@ def main(threads: int) -> None:
     basis.basis_coeffs = coefficients
     solved = basis.to_BBasisConfiguration()
     solved.save("output_potential.yaml")
-    predict(basis, train, loss, "train_pred.pckl.gzip", "metrics.txt")
+    write_predictions(basis, train, loss, "train_pred.pckl.gzip", "metrics.txt")
     # pace_activeset reads the training set by this name
     train.to_pickle("fitting_data_info.pckl.gzip", compression="gzip", protocol=4)
     if "test_filename" in content["data"]:
         test = pd.read_pickle(content["data"]["test_filename"], compression="gzip")
-        predict(basis, test, loss, "test_pred.pckl.gzip", "test_metrics.txt")
+        write_predictions(basis, test, loss, "test_pred.pckl.gzip", "test_metrics.txt")
     write(DONE_FILE, json.dumps({"rank": rank, "n_functions": len(coefficients)}))
 
 
-def blocks(basis: ACEBBasisSet, frame: pd.DataFrame, threads: int) -> Iterator[tuple[pd.DataFrame, LinearACEDataset]]:
+def design_blocks(
+    basis: ACEBBasisSet, frame: pd.DataFrame, threads: int
+) -> Iterator[tuple[pd.DataFrame, LinearACEDataset]]:
     """Yield parts of the training set with their design matrix, each of about `BLOCK_BYTES`."""
     n_functions = LinearACEDataset(basis, None).nfunc
     rows = (3 * frame["ase_atoms"].map(len) + 1).cumsum()
@@ -69,7 +71,7 @@ def fold(basis: ACEBBasisSet, frame: pd.DataFrame, kappa: float, threads: int) -
     """
     norms = weight_norms(frame)
     folded: np.ndarray | None = None
-    for part, dataset in blocks(basis, frame, threads):
+    for part, dataset in design_blocks(basis, frame, threads):
         weight_E, weight_F = weights(part, norms)
         scale = np.sqrt(np.concatenate([(1 - kappa) * weight_E, kappa * np.repeat(weight_F, 3)]))
         rows = np.column_stack([dataset.get_design_matrix(), dataset.get_target_vector()]) * scale[:, None]
@@ -99,7 +101,7 @@ def solve(triangle: np.ndarray, target: np.ndarray, penalty: float) -> tuple[np.
     return coefficients, int(np.linalg.matrix_rank(triangle))
 
 
-def predict(basis: ACEBBasisSet, frame: pd.DataFrame, loss: dict[str, float], file: str, table: str) -> None:
+def write_predictions(basis: ACEBBasisSet, frame: pd.DataFrame, loss: dict[str, float], file: str, table: str) -> None:
     """Write the predictions of the potential for a set, and a row of metrics as pacemaker names them."""
     evaluator = ACEBEvaluator(basis)
     calculator = ACECalculator(evaluator)

@@ -177,7 +177,7 @@ def _document(
     finished: FinishedFit,
 ) -> Potential:
     """Store the files of a finished fit and build its document, with errors from the predictions."""
-    metrics, summary = parse.evaluate(finished.predictions), finished.summary
+    metrics, summary = parse.fit_metrics(finished.predictions), finished.summary
     parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
     stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}
     config = maker.config.model_dump(mode="json")

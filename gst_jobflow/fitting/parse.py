@@ -148,7 +148,7 @@ def _read_split(path: Path) -> Predictions:
     return predictions
 
 
-def evaluate(predictions: Mapping[str, Predictions]) -> FitMetrics:
+def fit_metrics(predictions: Mapping[str, Predictions]) -> FitMetrics:
     """Return RMSE, MAE and largest errors by split, and the RMSE by config_type, too.
 
     Energy errors are per atom, averaged over structures; force errors are averaged over the three components of all
@@ -184,7 +184,7 @@ def evaluate_directory(directory: Path) -> FitMetrics:
     DataError
         If a file is missing, or the two disagree.
     """
-    metrics = evaluate(read_predictions(directory))
+    metrics = fit_metrics(read_predictions(directory))
     check_against_pacemaker(metrics, read_metrics(directory), _optimizer_used_all_iterations(directory))
     return metrics
 

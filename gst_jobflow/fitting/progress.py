@@ -123,7 +123,7 @@ def fit_is_finished(directory: Path, has_test: bool) -> bool:
 
 
 @dataclass(frozen=True)
-class Ending:
+class FitEnding:
     """Whether the optimiser came to its end by itself, and what it said; None where it did not say."""
 
     converged: bool | None
@@ -135,7 +135,7 @@ _STOPPED_EARLY = 99
 _RESULT = re.compile(r"Optimization result\(success=(\w+), status=(\w+), message=(.*), nfev=")
 
 
-def how_it_ended(directory: Path) -> Ending:
+def how_it_ended(directory: Path) -> FitEnding:
     """Return how the optimiser of the fit in `directory` ended.
 
     pacemaker writes this nowhere but in its output, of which the last run's is kept in a file of its own.
@@ -145,17 +145,17 @@ def how_it_ended(directory: Path) -> Ending:
         reason = "solved by least squares"
         if found["rank"] < found["n_functions"]:
             reason += f"; the data determine {found['rank']} of {found['n_functions']} coefficients"
-        return Ending(True, reason)
+        return FitEnding(True, reason)
     output = directory / OUTPUT_FILE
     results = _RESULT.findall(output.read_text(errors="replace")) if output.is_file() else []
     if not results:
-        return Ending(None, "not known")
+        return FitEnding(None, "not known")
     success, status, message = results[-1]
     if success == "True":
-        return Ending(True, "the optimiser's tolerance was reached")
+        return FitEnding(True, "the optimiser's tolerance was reached")
     if status == str(_STOPPED_EARLY):
-        return Ending(True, "stopped early: the loss no longer fell")
+        return FitEnding(True, "stopped early: the loss no longer fell")
     if status == "1":
         asked = iterations_before(directory) + int(_fit_section(directory)["maxiter"])
-        return Ending(False, f"all {asked} iterations were used")
-    return Ending(False, message.strip().rstrip("."))
+        return FitEnding(False, f"all {asked} iterations were used")
+    return FitEnding(False, message.strip().rstrip("."))

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Maker, job
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Member, Potential, Study, now
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Speed
@@ -107,7 +112,6 @@ def collect_ablation(study_id: str, name: str, plan: dict[str, Any], rows: list[
     dict
         `study_id`, `table`.
     """
-    from gst_jobflow.store.context import job_results
 
     results = job_results()
     table = []
@@ -144,15 +148,9 @@ def _speed(results: Results, potential: Potential) -> Speed | None:
     import tempfile
     from pathlib import Path
 
-    from gst_jobflow.base.errors import MissingProgramError
-    from gst_jobflow.base.settings import find_project
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.evaluation.speed import measure
-
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)
     except MissingProgramError:
         return potential.speed
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
-        return measure(engine, potential_files(results, potential, Path(folder)))
+        return measure(engine, link_potential(results, potential, Path(folder)))

@@ -12,15 +12,21 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
+from gst_jobflow.importing.cp2k_input import input_method, parse_input
+from gst_jobflow.importing.records import computed_of
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
 from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.store.context import job_uuid
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.labelling.work import AimdWork
+from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
+from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -54,6 +60,11 @@ class AimdMaker(Maker):
     iteration: int = 0
     tags: list[str] = field(default_factory=list)
 
+    def work(self, structure_id: str | None = None) -> AimdWork:
+        """Return the steps that :meth:`make` computes."""
+        n_atoms = self.start.n_atoms if self.start and structure_id is None else None
+        return AimdWork(self.backend, self.spec.dynamics, self.spec.total_steps, n_atoms, structure_id)
+
     @job
     def make(self, structure_id: str | None = None) -> dict[str, Any]:
         """Run it.
@@ -68,9 +79,6 @@ class AimdMaker(Maker):
         RunError
             CP2K failed, or not one step came to its end before the walltime.
         """
-        from gst_jobflow.base.settings import find_project
-        from gst_jobflow.store.atoms import load_atoms
-        from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
         results = job_results()
         start_id = structure_id or self._random_start(results)
@@ -101,8 +109,6 @@ class AimdMaker(Maker):
         }
 
     def _random_start(self, results: Results) -> str:
-        from gst_jobflow.store.atoms import structure_document
-        from gst_jobflow.structures.hard_sphere import generate
 
         if self.start is None:
             raise InputError("dynamics needs a start", "give a structure, or AimdMaker(start=HardSphereSpec(...))")
@@ -127,7 +133,6 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
 
     The first frame is the start itself.
     """
-    from gst_jobflow.store.atoms import atoms_of, structure_document
 
     stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
     as_read = _as_read(maker, atoms_of(start, results.artifacts))
@@ -168,7 +173,6 @@ def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
     It need not be the method itself: an input does not tell the settings of elements that are not there, nor by which
     rules empty orbitals and k-points were counted.
     """
-    from gst_jobflow.importing.cp2k_input import input_method, parse_input
 
     spec, settings = maker.spec, maker.backend.settings
     part = MdPart(temperature_K=300, steps=1, timestep_fs=spec.timestep_fs, every=spec.every, seed=spec.seed)
@@ -194,7 +198,6 @@ def _label(
     wall_s: float,
     doubt: tuple[str, str] | None,
 ) -> Label:
-    from gst_jobflow.importing.records import computed_of
 
     assert record.atoms is not None  # the caller sees to it
     computed = computed_of(record.atoms)
@@ -281,7 +284,6 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
     InputError
         The atoms do not make up the composition.
     """
-    from gst_jobflow.base.strict import checked
 
     pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}

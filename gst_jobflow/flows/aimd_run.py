@@ -27,11 +27,14 @@ from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, steps_in
+from gst_jobflow.importing.cp2k import read_cp2k
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling import cp2k_md
 from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
 from gst_jobflow.labelling.cp2k_output import HARTREE_EV
+from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -131,8 +134,6 @@ class AimdRun:
 
     def records(self) -> Iterator[Record]:
         """Yield the frames of all segments, each step once, with what CP2K says of whether it converged."""
-        from gst_jobflow.importing.cp2k import read_cp2k
-        from gst_jobflow.importing.options import ImportOptions
 
         for segment in self.segments:
             path = segment.directory / cp2k_md.POSITIONS
@@ -226,7 +227,6 @@ def _status(
 
 
 def _claim(directory: Path, backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms) -> None:
-    from gst_jobflow.structures.document_fields import content_hash
 
     identity = {
         "structure": content_hash(atoms),

@@ -23,21 +23,21 @@ from gst_jobflow.documents import Cycle, Study, Trajectory
 from gst_jobflow.documents.base import ArtifactRef, derive_id, now
 from gst_jobflow.documents.study import Member
 from gst_jobflow.selection.decorrelation import statistical_inefficiency
-from gst_jobflow.selection.frames import Found, iter_trajectory
+from gst_jobflow.selection.frames import FoundStructure, iter_trajectory
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
-_PROGRAMS = ("gst_jobflow", "ovito", "dscribe", "matscipy")
+_PROGRAMS = ("gst_jobflow", "ovito", "numba", "matscipy")
 _NO_SERIES = ("step", "frame", "problem", "time_ps")
 
 Row = dict[str, Any]
 
 
 def analyse_frames(
-    frames: Iterable[Found], options: FrameOptions, processes: int = 1
-) -> Iterator[tuple[Found, Answer | str]]:
+    frames: Iterable[FoundStructure], options: FrameOptions, processes: int = 1
+) -> Iterator[tuple[FoundStructure, Answer | str]]:
     """Yield each frame with its numbers and arrays, or with what is wrong with it, in order.
 
     No more frames are in memory than processes, and one. Each process has a main thread of its own, as OVITO needs.
@@ -47,7 +47,7 @@ def analyse_frames(
     RunError
         A process was killed.
     """
-    waiting: deque[tuple[Found, Future[Answer]]] = deque()
+    waiting: deque[tuple[FoundStructure, Future[Answer]]] = deque()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         for frame in frames:
@@ -58,7 +58,7 @@ def analyse_frames(
             yield _answer(*waiting.popleft())
 
 
-def bonds_of(frames: Iterable[Found]) -> dict[tuple[str, str], float]:
+def bonds_of(frames: Iterable[FoundStructure]) -> dict[tuple[str, str], float]:
     """Return the first minima of g(r) averaged over the first frames; NaN for pairs without one."""
     return first_minima(radial_distribution((each.atoms for each in islice(frames, _RDF_FRAMES)), _RDF_REACH_A))
 
@@ -125,7 +125,7 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def _answer(frame: Found, future: Future[Answer]) -> tuple[Found, Answer | str]:
+def _answer(frame: FoundStructure, future: Future[Answer]) -> tuple[FoundStructure, Answer | str]:
     try:
         return frame, future.result()
     except GstError as error:
@@ -146,11 +146,7 @@ def _study(results: Results, trajectory: Trajectory, options: FrameOptions, ever
         "versions": {name: version(name) for name in _PROGRAMS},
     }
     if options.known is not None:
-        crystals = {
-            name: {element or "all": derive_id(vectors.tobytes().hex()) for element, vectors in each.items()}
-            for name, each in options.known.vectors.items()
-        }
-        plan["soap"] = {**asdict(options.known.options), "references": crystals}
+        plan["soap"] = {**asdict(options.known.options), "references": options.known.crystals}
     if options.bonds_A:
         plan["bonds_A"] = {f"{a}-{b}": _plain(r) for (a, b), r in options.bonds_A.items()}
     id = derive_id("analysis", trajectory.id, plan)
@@ -161,7 +157,9 @@ def _study(results: Results, trajectory: Trajectory, options: FrameOptions, ever
     return Study(id=id, name=name, kind="analysis", state="running", plan=plan, members=[member])
 
 
-def _row(results: Results, trajectory: Trajectory, frame: Found, answer: Answer | str) -> tuple[Row, list[ArtifactRef]]:
+def _row(
+    results: Results, trajectory: Trajectory, frame: FoundStructure, answer: Answer | str
+) -> tuple[Row, list[ArtifactRef]]:
     assert frame.step is not None
     row: Row = {"step": frame.step, "time_ps": frame.step * trajectory.timestep_fs * 1e-3}
     if isinstance(answer, str):

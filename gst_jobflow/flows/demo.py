@@ -92,7 +92,7 @@ class DemoMaker(Maker):
             split=plan.split,
             config_type_weights=plan.config_type_weights,
             max_force_eV_A=plan.max_force_eV_A,
-            reference_energies_eV=free_atoms(backend, plan.fit.elements),
+            reference_energies_eV=free_atom_energies(backend, plan.fit.elements),
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
@@ -112,7 +112,7 @@ class DemoMaker(Maker):
         return Flow(jobs, output=page.output, name=self.name)
 
 
-def free_atoms(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
+def free_atom_energies(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
     """Energies of free atoms by the backend's method: compositions then compare, and the fit learns cohesion.
 
     Least squares would not do here: nearly all structures have one composition.

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gst_jobflow.dynamics.deck import SERIES_FILE
+from gst_jobflow.dynamics.series import read_series
+from gst_jobflow.fitting.progress import progress
+from gst_jobflow.flows.aimd_run import last_energies
+
 
 def detail(name: str, directory: Path) -> str:
     """Words on the progress of the job that runs in `directory`; empty where there is nothing to say yet."""
@@ -21,7 +26,6 @@ def _labels(directory: Path) -> str:
 
 
 def _fit(directory: Path) -> str:
-    from gst_jobflow.fitting.progress import progress
 
     now = progress(directory)
     words = [str(now["stage"])]
@@ -44,8 +48,6 @@ def _clock(seconds: float) -> str:
 
 
 def _dynamics(directory: Path) -> str:
-    from gst_jobflow.dynamics.deck import SERIES_FILE
-    from gst_jobflow.dynamics.series import read_series
 
     tables = sorted(directory.glob(f"segment_*/{SERIES_FILE}"))
     if not tables:
@@ -57,7 +59,6 @@ def _dynamics(directory: Path) -> str:
 
 
 def _aimd(directory: Path) -> str:
-    from gst_jobflow.flows.aimd_run import last_energies
 
     row = last_energies(directory)
     return f"{row['time_ps']:.3f} ps, {row['temperature_K']:.0f} K, {row['wall_s']:.1f} s a step" if row else ""

@@ -27,6 +27,8 @@ from gst_jobflow.fitting.config import (
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.labelling.ase_calculator import tblite_backend
+from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
@@ -58,8 +60,6 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
     """The label backend of a demo: tblite smeared as a hot metallic melt needs, others as the project says."""
-    from gst_jobflow.labelling.ase_calculator import tblite_backend
-    from gst_jobflow.labelling.choose import backend_of
 
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)

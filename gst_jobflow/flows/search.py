@@ -216,7 +216,7 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
 
 def end(results: Results, study: Study) -> dict[str, Any]:
     """Write what a search found: the best, the front, the surrogate, the members; and its page."""
-    outcome = outcome_of(study)
+    outcome = search_outcome(study)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:
         if row.get("potential_id"):
@@ -226,7 +226,7 @@ def end(results: Results, study: Study) -> dict[str, Any]:
     return {key: outcome.get(key) for key in ("best_trial", "best_loss", "best_potential_id")}
 
 
-def outcome_of(study: Study) -> dict[str, Any]:
+def search_outcome(study: Study) -> dict[str, Any]:
     """Return what a search found so far: numbers of fits, the best, the front, and the surrogate in numbers."""
     plan, rows = plan_of(study), study.table
     best = best_row(rows)

@@ -11,7 +11,11 @@ from jobflow import Maker, job
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive
+from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store.context import job_results
+from gst_jobflow.structures.contacts import PairDistances, push_apart
+from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_primitive
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -89,7 +93,6 @@ class CrystalMaker(Maker):
 
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
     """Yield (atoms, source) of `n_each` structures of every specification."""
-    from gst_jobflow.structures.hard_sphere import generate
 
     for spec in specs:
         for index in range(n_each):
@@ -122,7 +125,6 @@ def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
 
 
 def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
-    from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_primitive
 
     if spec.kind == "trigonal" and spec.primitive:
         return trigonal_primitive(spec.formula, spec.repeat)
@@ -133,7 +135,6 @@ def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
 
 
 def _rattle(atoms: Atoms, rattle_A: float, seed: int, min_distances_A: dict[str, float]) -> None:
-    from gst_jobflow.structures.contacts import PairDistances, push_apart
 
     atoms.positions += np.random.default_rng(seed).normal(scale=rattle_A, size=(len(atoms), 3))
     if min_distances_A:
@@ -143,8 +144,6 @@ def _rattle(atoms: Atoms, rattle_A: float, seed: int, min_distances_A: dict[str,
 def _store(
     family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: Any, iteration: int, tags: list[str], n_chunks: int
 ) -> dict[str, Any]:
-    from gst_jobflow.store.atoms import structure_document
-    from gst_jobflow.store.context import job_results
 
     results = job_results()
     documents = [

@@ -27,9 +27,12 @@ from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
 from gst_jobflow.labelling.cost import dealt
+from gst_jobflow.labelling.work import LabelWork
 from gst_jobflow.store.context import job_uuid
 
 if TYPE_CHECKING:
+    from jobflow import OutputReference
+
     from gst_jobflow.base.deadline import Deadline
     from gst_jobflow.store import Results
 
@@ -68,6 +71,10 @@ class LabelMaker(Maker):
     backend: LabelBackend
     name: str = "label"
     retry_failed: bool = False
+
+    def work(self, structure_ids: list[str] | OutputReference, failed_before: list[str] | None = None) -> LabelWork:
+        """Return the labels that :meth:`make` computes."""
+        return LabelWork(self.backend, structure_ids if isinstance(structure_ids, list) else [])
 
     @job
     def make(self, structure_ids: list[str], failed_before: list[str] | None = None) -> dict[str, Any]:

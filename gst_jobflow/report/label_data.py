@@ -14,10 +14,10 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.references import least_squares
 from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
-from gst_jobflow.documents import unpack
+from gst_jobflow.documents import Structure, unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.report.words import FIRST_PRINCIPLES
-from gst_jobflow.store.query import make_query
+from gst_jobflow.store.query import label_filters
 from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def collect_labels(
     Parameters
     ----------
     where
-        Conditions on structures, as `gst query` takes them.
+        Conditions on structures, and on labels, as `label_filters` takes them.
     fingerprints
         Methods, by their fingerprints or beginnings of them; all when none is given.
     reference
@@ -197,8 +197,9 @@ def collect_labels(
     known = sorted(results.database["labels"].distinct("fingerprint"))
     chosen = [_full(text, known) for text in fingerprints] or known
     wanted = None if reference is None else _full(reference, known)
-    structures = _structures(results, where)
-    methods = [_method(results, fingerprint, structures, tell) for fingerprint in chosen]
+    of_labels, of_structures = label_filters(where, Structure)
+    structures = _structures(results, of_structures)
+    methods = [_method(results, fingerprint, of_labels, structures, tell) for fingerprint in chosen]
     methods = sorted((each for each in methods if each.states), key=lambda each: -sum(each.states.values()))
     if not methods:
         raise InputError("no label matches", "gst query labels shows what there is; gst submit label makes some")
@@ -220,13 +221,11 @@ def _full(text: str, known: list[str]) -> str:
     return found[0]
 
 
-def _structures(results: Results, where: Sequence[str]) -> dict[bytes, tuple[float, float]] | None:
+def _structures(results: Results, where: dict[str, Any]) -> dict[bytes, tuple[float, float]] | None:
     """Volume per atom and closest contact by structure id of those that match; None: all match."""
     if not where:
         return None
-    found = results.database["structures"].find(
-        make_query("structures", where).where, {"volume_per_atom_A3": 1, "min_distance_A": 1}
-    )
+    found = results.database["structures"].find(where, {"volume_per_atom_A3": 1, "min_distance_A": 1})
     return {each["_id"].encode(): _numbers(each) for each in found}
 
 
@@ -236,14 +235,18 @@ def _numbers(structure: dict[str, Any]) -> tuple[float, float]:
 
 
 def _method(
-    results: Results, fingerprint: str, structures: dict[bytes, tuple[float, float]] | None, tell: Progress
+    results: Results,
+    fingerprint: str,
+    of_labels: dict[str, Any],
+    structures: dict[bytes, tuple[float, float]] | None,
+    tell: Progress,
 ) -> MethodData:
-    labels = results.database["labels"]
-    total = labels.count_documents({"fingerprint": fingerprint})
+    labels, where = results.database["labels"], {"$and": [{"fingerprint": fingerprint}, of_labels]}
+    total = labels.count_documents(where)
     one = labels.find_one({"fingerprint": fingerprint}, {"method": 1})
     data = MethodData(fingerprint, one["method"] if one else {}, _columns([], {}))
     parts: list[dict[str, Any]] = []
-    for done, label in enumerate(labels.find({"fingerprint": fingerprint}, _LABEL_FIELDS).batch_size(_BATCH * 4), 1):
+    for done, label in enumerate(labels.find(where, _LABEL_FIELDS).batch_size(_BATCH * 4), 1):
         tell("labels", done, total)
         if structures is not None and label["structure_id"].encode() not in structures:
             continue

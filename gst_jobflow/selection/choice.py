@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.selection.frames import Found, start_of
+from gst_jobflow.documents import Structure
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.selection.frames import FoundStructure, start_of
 from gst_jobflow.selection.grade import Grade, gammas
+from gst_jobflow.selection.pick import most_informative
+from gst_jobflow.selection.projections import coordinates
+from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
+    from gst_jobflow.documents import ConfigType, Potential, Trajectory
     from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenStructure:
     """A structure that is worth a label.
 
     Attributes
@@ -28,7 +34,7 @@ class Chosen:
         In the logarithm of the determinant of the information, given the active set and those chosen before.
     """
 
-    found: Found
+    found: FoundStructure
     grade: Grade
     gain: float
 
@@ -37,7 +43,7 @@ def grade(
     results: Results,
     settings: Settings,
     potential: Potential,
-    found: Sequence[Found],
+    found: Sequence[FoundStructure],
     threshold: float = 1.0,
     cores: int = 1,
 ) -> list[Grade]:
@@ -50,12 +56,10 @@ def grade(
     MissingProgramError
         There is no LAMMPS.
     """
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
 
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         values = gammas(engine, files, [each.atoms for each in found], Path(name), cores)
     return [Grade.of(each.atoms, gamma, threshold) for each, gamma in zip(found, values, strict=True)]
 
@@ -64,10 +68,10 @@ def choose(
     results: Results,
     settings: Settings,
     potential: Potential,
-    graded: Sequence[tuple[Found, Grade]],
+    graded: Sequence[tuple[FoundStructure, Grade]],
     window: tuple[float, float],
     number: int,
-) -> list[Chosen]:
+) -> list[ChosenStructure]:
     """Of the structures whose grade lies in `window`, choose up to `number` by greedy D-optimality.
 
     Raises
@@ -75,9 +79,6 @@ def choose(
     InputError
         None lies in it.
     """
-    from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.selection.pick import pick
-    from gst_jobflow.selection.projections import coordinates
 
     low, high = window
     inside = [(found, each) for found, each in graded if low <= each.maximum <= high]
@@ -87,15 +88,15 @@ def choose(
             f"none of {len(graded)} structures has gamma in {low:g}..{high:g}", f"theirs is {least:.3g} to {most:.3g}"
         )
     with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         rows = coordinates(settings, files, [found.atoms for found, _ in inside])
-    return [Chosen(*inside[place], gain) for place, gain in pick(rows, number)]
+    return [ChosenStructure(*inside[place], gain) for place, gain in most_informative(rows, number)]
 
 
 def candidates(
     results: Results,
     potential: Potential,
-    chosen: Sequence[Chosen],
+    chosen: Sequence[ChosenStructure],
     trajectory: Trajectory | None,
     tags: list[str],
     iteration: int,
@@ -106,8 +107,6 @@ def candidates(
     Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
     the trajectory's last structure, or else of its start.
     """
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.store.atoms import structure_document
 
     if trajectory is None:
         known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
@@ -138,7 +137,6 @@ def candidates(
 
 def kind_of_frames(results: Results, trajectory: Trajectory, start: Structure) -> ConfigType:
     """The config_type of a trajectory's last structure, or else of its start."""
-    from gst_jobflow.documents import Structure
 
     last = trajectory.final_structure_id
     return results.get(Structure, last).config_type if last else start.config_type

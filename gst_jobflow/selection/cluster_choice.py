@@ -12,16 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.selection.clusters import Cluster, Frame, centres, part_seam, seam_problem
+from gst_jobflow.documents import Structure
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.selection.choice import kind_of_frames
+from gst_jobflow.selection.clusters import Cluster, LargeFrame, centres, part_seam, seam_problem
+from gst_jobflow.selection.frames import start_of
 from gst_jobflow.selection.grade import gammas
+from gst_jobflow.selection.pick import most_informative
+from gst_jobflow.selection.projections import coordinates
 from gst_jobflow.selection.seam import relax_seam
+from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
+    from gst_jobflow.documents import ConfigType, Potential, Trajectory
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.selection.frames import Found
+    from gst_jobflow.selection.frames import FoundStructure
     from gst_jobflow.selection.pick import Rows
     from gst_jobflow.store import Results
 
@@ -33,7 +41,7 @@ _AT_ONCE = 20
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutSettings:
     """How cells are cut.
 
     Attributes
@@ -82,7 +90,7 @@ class Candidate:
     max_gamma
         Of all atoms of the cell, when its seam is relaxed.
     gain
-        As :class:`gst_jobflow.selection.choice.Chosen`, of this atom alone.
+        As :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
     """
 
     name: str
@@ -96,7 +104,7 @@ class Candidate:
 
 
 def find_centres(
-    engine: LammpsEngine, files: PotentialFiles, frames: Iterable[Found], cut: Cut, radius_A: float
+    engine: LammpsEngine, files: PotentialFiles, frames: Iterable[FoundStructure], cut: CutSettings, radius_A: float
 ) -> Iterator[Candidate]:
     """Grade frames one by one, on all ranks of `engine`, and cut the cells around what extrapolates.
 
@@ -113,7 +121,7 @@ def find_centres(
             )
         with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
             gamma = gammas(engine, files, [found.atoms], Path(name), ranks=engine.ranks)[0]
-        frame = Frame(found.atoms)
+        frame = LargeFrame(found.atoms)
         for atom in centres(found.atoms, gamma, cut.window, radius_A, MOST_OF_A_FRAME):
             cluster = frame.cut(atom, radius_A, cut.max_atoms, cut.floor_A)
             name = f"{found.name} atom {atom}"
@@ -124,8 +132,8 @@ def choose_clusters(
     results: Results,
     settings: Settings,
     potential: Potential,
-    frames: Iterable[Found],
-    cut: Cut,
+    frames: Iterable[FoundStructure],
+    cut: CutSettings,
     number: int,
     cores: int = 1,
 ) -> tuple[list[Candidate], dict[str, str]]:
@@ -143,13 +151,10 @@ def choose_clusters(
     InputError
         No atom of any frame has a grade within the limits, or as :func:`find_centres`.
     """
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.maker import potential_files
-    from gst_jobflow.selection.pick import pick
 
     engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)
     with tempfile.TemporaryDirectory(prefix="gst_clusters_") as name:
-        files = potential_files(results, potential, Path(name))
+        files = link_potential(results, potential, Path(name))
         left = list(find_centres(engine, files, frames, cut, radius_A))
         if not left:
             low, high = cut.window
@@ -158,14 +163,14 @@ def choose_clusters(
         sound: dict[str, Candidate] = {}
         dropped: dict[str, str] = {}
         while True:
-            places = pick([rows[each.name] for each in left], number)
+            places = most_informative([rows[each.name] for each in left], number)
             new = [left[place] for place, _ in places if left[place].name not in sound]
             if not places:
                 name, why = next(iter(dropped.items()))
                 raise InputError(f"all {len(dropped)} cells are unsound; {name}: {why}", "set --floor or --max-atoms")
             if not new:
                 return [replace(sound[left[place].name], gain=gain) for place, gain in places], dropped
-            finished = finish(engine, files, new, cut, radius_A, Path(name), cores)
+            finished = relax_and_grade(engine, files, new, cut, radius_A, Path(name), cores)
             sound.update({each.name: each for each in finished if isinstance(each, Candidate)})
             dropped.update({each.name: why for each, why in zip(new, finished, strict=True) if isinstance(why, str)})
             left = [each for each in left if each.name not in dropped]
@@ -173,7 +178,6 @@ def choose_clusters(
 
 def _of_centres(settings: Settings, files: PotentialFiles, candidates: Sequence[Candidate]) -> list[Rows]:
     """The coordinates of the centres in the active set, for :func:`pick`; a few cells in memory at a time."""
-    from gst_jobflow.selection.projections import coordinates
 
     rows: list[Rows] = []
     for start in range(0, len(candidates), _AT_ONCE):
@@ -185,11 +189,11 @@ def _of_centres(settings: Settings, files: PotentialFiles, candidates: Sequence[
     return rows
 
 
-def finish(
+def relax_and_grade(
     engine: LammpsEngine,
     files: PotentialFiles,
     candidates: Sequence[Candidate],
-    cut: Cut,
+    cut: CutSettings,
     radius_A: float,
     directory: Path,
     at_once: int = 1,
@@ -237,10 +241,6 @@ def cluster_candidates(
 
     `config_type` None: as :func:`gst_jobflow.selection.choice.candidates`; of a stored structure, its own.
     """
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.selection.choice import kind_of_frames
-    from gst_jobflow.selection.frames import start_of
-    from gst_jobflow.store.atoms import structure_document
 
     documents = []
     for each in chosen:

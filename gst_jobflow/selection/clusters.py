@@ -88,7 +88,7 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
     return chosen
 
 
-class Frame:
+class LargeFrame:
     """A large periodic frame to cut cells from."""
 
     def __init__(self, atoms: Atoms) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.dynamics.deck import SERIES_FILE
+from gst_jobflow.dynamics.series import join_segments, read_series
 from gst_jobflow.selection.decorrelation import (
     FEWEST_VALUES,
     detrended,
@@ -86,7 +88,7 @@ class Estimate:
     reason: str = ""
 
 
-def stages_of(trajectory: Trajectory) -> list[Stage]:
+def timed_stages(trajectory: Trajectory) -> list[Stage]:
     """The stages that take time, as far as they ran; all of a trajectory that says nothing of stages is one."""
     stages, begin = [], 0.0
     given: list[dict[str, Any]] = trajectory.stages or [{"kind": "run", "duration_ps": trajectory.duration_ps}]
@@ -110,7 +112,7 @@ def course_of(results: Results, trajectory: Trajectory) -> Course:
     return _course(*(np.asarray(trajectory.thermo.get(name, []), dtype=float) for name in names))
 
 
-def estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
+def spacing_estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
     """How far apart frames of a stage are independent, by the potential energy from `begin_ps` on.
 
     At constant conditions the part that is not equilibrated is left out. Where temperature or density change all the
@@ -158,8 +160,6 @@ def _evenly(course: Course) -> tuple[NDArray, NDArray]:
 
 def _written(results: Results, trajectory: Trajectory) -> Course | None:
     """The series that the segments of a run by LAMMPS wrote; None where none is among its files."""
-    from gst_jobflow.dynamics.deck import SERIES_FILE
-    from gst_jobflow.dynamics.series import join_segments, read_series
 
     tables = []
     with tempfile.TemporaryDirectory(prefix="gst_series_") as name:

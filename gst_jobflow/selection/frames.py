@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
+from gst_jobflow.dynamics.dump import iter_chain, iter_frames
+from gst_jobflow.importing.cp2k import read_cp2k
+from gst_jobflow.importing.formats import check_files, read_records
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.labelling import cp2k_md
+from gst_jobflow.store.query import frames, make_query
+from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.dump import Frame
+    from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundStructure:
     """A structure and where it is from: its id, or the step of a trajectory, or its place in a file."""
 
     name: str
@@ -31,7 +38,7 @@ class Found:
     step: int | None = None
 
 
-def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
+def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
     """The stored structures that fit conditions, as `gst query structures` takes them.
 
     Raises
@@ -39,15 +46,14 @@ def stored_structures(results: Results, where: Sequence[str]) -> list[Found]:
     InputError
         There are none.
     """
-    from gst_jobflow.store.query import frames, make_query
 
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
-    return [Found(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+    return [FoundStructure(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
 
 
-def file_structures(files: Sequence[Path]) -> list[Found]:
+def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     """The structures of files of the kinds that can be imported.
 
     Raises
@@ -55,7 +61,6 @@ def file_structures(files: Sequence[Path]) -> list[Found]:
     InputError
         A file or one of its records cannot be read.
     """
-    from gst_jobflow.importing.formats import check_files, read_records
 
     check_files(list(files))
     found = []
@@ -63,7 +68,7 @@ def file_structures(files: Sequence[Path]) -> list[Found]:
         for record in read_records(file):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
-            found.append(Found(f"{file}:{record.index}", record.atoms))
+            found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
     if not found:
         raise InputError(f"{', '.join(map(str, files))}: no structures", "name files that hold some")
     return found
@@ -115,7 +120,7 @@ def runs_of_cycle(results: Results, which: str) -> list[Trajectory]:
 
 def trajectory_frames(
     results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
-) -> list[Found]:
+) -> list[FoundStructure]:
     """The stored frames of molecular dynamics, each step once.
 
     Parameters
@@ -138,7 +143,7 @@ def trajectory_frames(
     return list(iter_trajectory(results, trajectory, every))
 
 
-def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[Found]:
+def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """As :func:`trajectory_frames` of cells of any size, one in memory at a time."""
     if trajectory.potential_id is None:
         raise InputError(
@@ -150,14 +155,13 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
     there_is_one = False
     for frame in islice(_frames(results, dumps), 0, None, every):
         there_is_one = True
-        yield Found(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
     if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[Frame]:
+def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[DumpFrame]:
     """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
-    from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []
@@ -186,7 +190,7 @@ def start_of(results: Results, trajectory: Trajectory) -> Structure:
     return results.get(Structure, trajectory.start_structure_id)
 
 
-def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
+def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:
     """The frames of dynamics from first principles that are stored structures, each step once; without the start.
 
     Raises
@@ -194,7 +198,6 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
     InputError
         There are none.
     """
-    from gst_jobflow.structures.document_fields import content_hash
 
     by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
     stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})
@@ -202,14 +205,11 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[Found]:
     known = sorted(((*by_id[each["_id"]], each["_id"]) for each in stored), key=lambda each: each[0])
     if not known:
         raise InputError(f"trajectory {trajectory.id} has no frames that are stored", "gst structures import its files")
-    return [Found(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
+    return [FoundStructure(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
 
 
 def _steps_of_cp2k(results: Results, trajectory: Trajectory) -> Iterator[tuple[int, Atoms]]:
     """Steps and atoms of what the segments of CP2K wrote, where a later one does not replace it."""
-    from gst_jobflow.importing.cp2k import read_cp2k
-    from gst_jobflow.importing.options import ImportOptions
-    from gst_jobflow.labelling import cp2k_md
 
     number = -1
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:

@@ -10,7 +10,7 @@ import numpy as np
 Rows = Mapping[str, np.ndarray]
 
 
-def pick(structures: Sequence[Rows], number: int) -> list[tuple[int, float]]:
+def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int, float]]:
     """Choose up to `number` structures, the most informative first.
 
     The information is the determinant of 1 + the sum over all chosen atoms of c cᵀ, one for each element, where c are

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.processes import run_program
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,8 +39,6 @@ def coordinates(
     RunError
         The program fails.
     """
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-    from gst_jobflow.base.processes import run_program
 
     if not (potential.yaml and potential.asi):
         raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")

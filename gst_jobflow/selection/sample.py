@@ -10,22 +10,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.documents import Structure
 from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.course import (
     ROUNDING_PS,
     Estimate,
     Stage,
     course_of,
-    estimate,
-    stages_of,
+    spacing_estimate,
     temperature_of,
+    timed_stages,
 )
-from gst_jobflow.selection.frames import Found, aimd_frames, find_trajectory, iter_trajectory, runs_of_cycle, start_of
+from gst_jobflow.selection.frames import (
+    FoundStructure,
+    aimd_frames,
+    find_trajectory,
+    iter_trajectory,
+    runs_of_cycle,
+    start_of,
+)
+from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.documents import ConfigType, Structure, Trajectory
+    from gst_jobflow.documents import ConfigType, Trajectory
     from gst_jobflow.store import Results
 
 _BROKEN = ("blow_up", "lost_atoms", "nan")
@@ -72,7 +81,7 @@ class Pick:
 
     run: Trajectory
     stage: Stage
-    found: Found
+    found: FoundStructure
     time_ps: float
     temperature_K: float | None
     moved_A: float | None = None
@@ -209,9 +218,9 @@ def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int
     """The stages of one trajectory with all frames that are far enough apart."""
     frames, course = _frames(results, run, most_atoms), course_of(results, run)
     sampled, last_ps = [], -math.inf
-    for stage in stages_of(run):
+    for stage in timed_stages(run):
         begin_ps = max(stage.begin_ps, request.after_ps)
-        known = estimate(course, stage, begin_ps)
+        known = spacing_estimate(course, stage, begin_ps)
         start_ps = begin_ps if request.every_ps else known.start_ps
         inside = _inside(run, stage, frames, start_ps, temperature_of(course, stage, start_ps), request)
         spacing_ps = request.every_ps or known.spacing_ps
@@ -228,7 +237,7 @@ def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int
     return sampled
 
 
-def _frames(results: Results, run: Trajectory, most_atoms: int | None) -> list[Found]:
+def _frames(results: Results, run: Trajectory, most_atoms: int | None) -> list[FoundStructure]:
     """The frames of a trajectory without its start, which is a structure already."""
     if most_atoms is not None and run.n_atoms > most_atoms:
         raise InputError(
@@ -252,7 +261,7 @@ def _is_solid(first: Pick, last: Pick) -> tuple[float | None, bool]:
 def _inside(
     run: Trajectory,
     stage: Stage,
-    frames: Sequence[Found],
+    frames: Sequence[FoundStructure],
     start_ps: float,
     temperature: Callable[[float], float] | None,
     request: Request,
@@ -290,7 +299,6 @@ def _why_none(stages: Sequence[Sampled], request: Request) -> str:
 
 
 def _stored(results: Results, structure_id: str, tags: list[str]) -> Structure:
-    from gst_jobflow.documents import Structure
 
     return results.get(Structure, structure_id).model_copy(update={"tags": tags})
 
@@ -298,7 +306,6 @@ def _stored(results: Results, structure_id: str, tags: list[str]) -> Structure:
 def _document(
     results: Results, pick: Pick, start: Structure, config_type: ConfigType, tags: list[str], iteration: int
 ) -> Structure:
-    from gst_jobflow.store.atoms import structure_document
 
     source = {
         "builder": "sample",

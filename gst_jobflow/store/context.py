@@ -88,4 +88,4 @@ def is_continuation() -> bool:
 
 def job_deadline(settings: Settings) -> Deadline | None:
     """Return when the running job must end: with its SLURM job, or after ``launch.walltime``."""
-    return deadline.job_deadline(time.time(), settings.launch.walltime)
+    return deadline.deadline_from(time.time(), settings.launch.walltime)

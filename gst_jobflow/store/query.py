@@ -9,7 +9,7 @@ import math
 import re
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
@@ -25,13 +25,13 @@ from gst_jobflow.documents import (
 )
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
+from gst_jobflow.store.label_join import label_ids, label_pipeline
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, collection_of, public
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymongo.cursor import Cursor
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
@@ -46,6 +46,9 @@ _INT64 = 2**63
 _BATCH = 500
 ALIASES = {"id": "_id", "composition": "formula", "dmin": "min_distance_A", "density": "density_g_cm3"}
 """Short names of fields in filters. `composition` also takes any writing of the formula."""
+_OWNERS: dict[str, type[Document]] = {"label": Label, "structure": Structure}
+_COPIED = ("formula", "config_type", "n_atoms")
+"""Fields that a label has from its structure, which never changes them."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "structures": ("id", "formula", "n_atoms", "config_type", "iteration", "min_distance_A", "density_g_cm3"),
@@ -98,23 +101,42 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Query:
-    """A checked query: MongoDB filter, order and limit."""
+    """A checked query: MongoDB filter, order and limit; of labels also a filter on their structures."""
 
     model: type[Document]
     where: dict[str, Any]
     sort: list[tuple[str, int]]
     limit: int
+    structures: dict[str, Any] = field(default_factory=dict)
 
     def count(self, database: Database, at_most: int = 0) -> int:
         """Count matching documents, at most `at_most`, since counting a million is slow."""
+        if self.structures:
+            return sum(1 for _ in label_ids(database, self.where, self.structures, [], at_most))
         limit: dict[str, Any] = {"limit": at_most} if at_most else {}
         return database[self.model.collection].count_documents(self.where, **limit)
 
-    def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Cursor[dict[str, Any]]:
+    def aggregate(self, database: Database, stages: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """Run the stages of a pipeline on the server over all documents that match, in any order."""
+        if self.structures:
+            collection, first = label_pipeline(database, self.where, self.structures)
+            return collection.aggregate([*first, *stages])
+        return database[self.model.collection].aggregate([{"$match": self.where}, *stages])
+
+    def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Iterator[dict[str, Any]]:
         """Return the documents as they are stored, in order."""
         stored = database[self.model.collection]
+        if self.structures:
+            return self._joined(database, fields)
         where = by_values(stored, self.model, self.where, self.sort)
         return stored.find(where, fields).sort(self.sort).limit(self.limit)
+
+    def _joined(self, database: Database, fields: dict[str, int] | None) -> Iterator[dict[str, Any]]:
+        ids = label_ids(database, self.where, self.structures, self.sort, self.limit)
+        while batch := list(islice(ids, _BATCH)):
+            labels = database["labels"].find({"_id": {"$in": batch}}, fields)
+            found = {label["_id"]: label for label in labels}
+            yield from (found[id] for id in batch if id in found)
 
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
         """Yield the documents as programs read them (`id`; without packed arrays)."""
@@ -145,24 +167,96 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
         An unknown collection or field, or a condition or value that cannot be read.
     """
     model = collection_of(collection)
+    structures: dict[str, Any] = {}
+    if model is Label:
+        where, structures = label_filters(conditions)
+    else:
+        where = _filter(model, _apart(conditions))
+    order = [("created_at", -1)]
+    if sort:
+        order = [(field_path(model, sort.removeprefix("-")), -1 if sort.startswith("-") else 1)]
+    return Query(model, where, order, limit, structures)
+
+
+def label_filters(
+    conditions: Iterable[str], first: type[Label | Structure] = Label
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split conditions on labels and on their structures into a MongoDB filter for each.
+
+    Parameters
+    ----------
+    conditions
+        As `make_query` takes them, on fields of either collection; `label.` or `structure.` before a field says whose
+        it is.
+    first
+        Whose the fields are that both have. `formula`, `config_type` and `n_atoms` are the same in both; `id` and
+        `created_at` are not, and are refused without a prefix beside conditions on the other of the two.
+
+    Raises
+    ------
+    InputError
+        As `make_query`, or a field that both have and that could be meant of either.
+    """
+    parts: dict[type[Document], list[str]] = {Label: [], Structure: []}
+    unclear, mixed = "", False
+    for condition in _apart(conditions):
+        name = _match(condition)["field"]
+        prefix, _, rest = name.partition(".")
+        if prefix in _OWNERS and rest:
+            model, condition = _OWNERS[prefix], condition.removeprefix(f"{prefix}.")
+        else:
+            owners = _owners(name)
+            model = first if first in owners else owners[0]
+            if len(owners) == 2 and _root(name) not in _COPIED:
+                unclear = name
+        mixed |= model is not first
+        parts[model].append(condition)
+    if unclear and mixed:
+        raise InputError(
+            f"'{unclear}' may be that of the label or of its structure", f"write label.{unclear} or structure.{unclear}"
+        )
+    return _filter(Label, parts[Label]), _filter(Structure, parts[Structure])
+
+
+def _owners(name: str) -> list[type[Document]]:
+    """Return which of labels and structures have a field."""
+    owners: list[type[Document]] = [each for each in (Label, Structure) if _root(name) in each.model_fields]
+    if not owners:
+        known = {*Label.model_fields, *Structure.model_fields, *ALIASES} - {"schema_version"}
+        raise InputError(f"neither labels nor their structures have a field '{name}'", nearest(_root(name), known))
+    return owners
+
+
+def _root(name: str) -> str:
+    path = ALIASES.get(name, name)
+    return "id" if path == "_id" else path.partition(".")[0]
+
+
+def _apart(conditions: Iterable[str]) -> Iterator[str]:
+    return (part for text in conditions for part in text.split())
+
+
+def _filter(model: type[Document], conditions: Iterable[str]) -> dict[str, Any]:
     where: dict[str, Any] = {}
-    for condition in (part for text in conditions for part in text.split()):
+    for condition in conditions:
         field, comparison, value = _parse(model, condition)
         if comparison in where.get(field, {}):
             # two conditions of one kind on one field hold both: a list may have both values
             where.setdefault("$and", []).append({field: {comparison: value}})
         else:
             where.setdefault(field, {})[comparison] = value
-    order = [("created_at", -1)]
-    if sort:
-        order = [(field_path(model, sort.removeprefix("-")), -1 if sort.startswith("-") else 1)]
-    return Query(model, where, order, limit)
+    return where
 
 
-def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
+def _match(condition: str) -> re.Match[str]:
     match = _CONDITION.match(condition)
     if match is None:
         raise InputError(f"cannot read the condition '{condition}'", "write field=value with one of = != > >= < <= ~")
+    return match
+
+
+def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
+    match = _match(condition)
     field, operator = field_path(model, match["field"]), match["operator"]
     if operator == "~":
         return field, "$regex", _prefix(model, field, match["value"])
@@ -307,14 +401,14 @@ def summarise(
     path = field_path(model, group_by)
     chosen = list(numbers) if numbers is not None else list(NUMBERS[model.collection])
     fields = [field_path(model, name) for name in chosen]
-    for name, field in zip(chosen, fields, strict=True):
-        if _leaf(model, field) not in (int, float, Any):
+    for name, stored in zip(chosen, fields, strict=True):
+        if _leaf(model, stored) not in (int, float, Any):
             raise InputError(f"{name} is no number", f"for example {', '.join(NUMBERS[model.collection]) or 'none'}")
     group: dict[str, Any] = {"_id": f"${path}", "count": {"$sum": 1}}
-    for place, field in enumerate(fields):
+    for place, stored in enumerate(fields):
         # names of sums hold no dots, so they are numbered
-        group |= {f"{word}{place}": {f"${word}": f"${field}"} for word in ("min", "avg", "max")}
-    pipeline: list[dict[str, Any]] = [{"$match": query.where}]
+        group |= {f"{word}{place}": {f"${word}": f"${stored}"} for word in ("min", "avg", "max")}
+    pipeline: list[dict[str, Any]] = []
     if _may_be_list(model, path):
         pipeline.append({"$unwind": {"path": f"${path}", "preserveNullAndEmptyArrays": True}})
     pipeline += [{"$group": group}, {"$sort": {"count": -1, "_id": 1}}]
@@ -327,8 +421,10 @@ def _groups(
     database: Database, query: Query, path: str, chosen: list[str], pipeline: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     stored = database[query.model.collection]
-    counts = None if chosen or query.limit else by_index(stored, query.model, query.where, path)
-    for found in stored.aggregate(pipeline) if counts is None else counts:
+    counts = None
+    if not (chosen or query.limit or query.structures):
+        counts = by_index(stored, query.model, query.where, path)
+    for found in query.aggregate(database, pipeline) if counts is None else counts:
         measured = {
             name: {"min": found[f"min{place}"], "mean": found[f"avg{place}"], "max": found[f"max{place}"]}
             for place, name in enumerate(chosen)
@@ -376,8 +472,7 @@ def find(
 
 
 def _models(database: Database, query: Query) -> Iterator[Any]:
-    cursor = query.cursor(database)
-    for found in cursor:
+    for found in query.cursor(database):
         yield query.model.model_validate(found)
 
 
@@ -404,7 +499,7 @@ def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     converged = {"$and": [query.where, {"state": "converged"}]}
-    labels = _models(results.database, Query(query.model, converged, query.sort, query.limit))
+    labels = _models(results.database, replace(query, where=converged))
     while batch := list(islice(labels, _BATCH)):
         structures = results.get_many(Structure, [label.structure_id for label in batch])
         for label, structure in zip(batch, structures, strict=True):

@@ -105,17 +105,17 @@ class Bench:
 
     def _pulse(self, steps: int) -> Protocol:
         from gst_jobflow.devices.heating import geometry_of_atoms
-        from gst_jobflow.devices.operations import Reset, stages_of
-        from gst_jobflow.dynamics.protocol import read_data_file
+        from gst_jobflow.devices.operations import Reset, on_cell
         from gst_jobflow.dynamics.stages import TIMESTEP_FS, Protocol, Pulse
+        from gst_jobflow.structures.lammps_data import read_data
 
         first, last = self.groups["mobile"].ranges[0]
-        geometry = geometry_of_atoms(read_data_file(self.start, self.potential.elements), (first, last), False)
+        geometry = geometry_of_atoms(read_data(self.start, self.potential.elements), (first, last), False)
         pulse_ps = steps * TIMESTEP_FS * 1e-3
         every_ps = min(KICK_PS, pulse_ps)
         energy = EV_PER_ATOM_AND_KICK * round(pulse_ps / every_ps)
         reset = Reset(energy_eV_per_atom=energy, pulse_ps=pulse_ps, every_ps=every_ps, cool_ps=1.0)
-        stages = [stage for stage in stages_of(reset, geometry) if isinstance(stage, Pulse)]
+        stages = [stage for stage in on_cell(reset, geometry).stages if isinstance(stage, Pulse)]
         return Protocol(name="RESET", stages=stages)
 
 

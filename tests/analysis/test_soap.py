@@ -1,12 +1,17 @@
-"""k-bar of crystals and disorder, its blocks against dscribe's own periodic cells, and the cut-off's calibration."""
+"""k-bar of crystals and disorder, against dscribe on periodic cells, and the cut-off's calibration."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from ase import Atoms
 
-from gst_jobflow.analysis.neighbours import blocks, with_images
+from gst_jobflow.analysis.neighbours import cell_grid, with_images
 from gst_jobflow.analysis.soap import SoapOptions, calibrate, kernel, references, similarity
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.crystals import rocksalt, trigonal
@@ -39,20 +44,58 @@ def crystals() -> dict[str, Atoms]:
     return {"rock-salt": salt, "trigonal": layered}
 
 
-@pytest.mark.parametrize("species", [False, True])
-def test_the_kernel_is_that_of_dscribe_on_the_periodic_cell(species):
-    options = SoapOptions(species=species)
-    one, other = crystals()["rock-salt"], disorder()
+def of_dscribe(atoms: Atoms, options: SoapOptions) -> np.ndarray:
+    """Normalised power spectra of a periodic cell by dscribe."""
     own = SOAP(
-        species=["Ge", "Sb", "Te"], periodic=True, r_cut=5.5, n_max=8, l_max=6, sigma=0.5,
-        **({} if species else {"compression": {"mode": "mu2"}}),
-    )  # fmt: skip
-    vectors = []
-    for atoms in (one, other):
-        atoms.wrap()
-        made = own.create(atoms)
-        vectors.append(made / np.linalg.norm(made, axis=1, keepdims=True))
-    assert kernel(one, other, options) == pytest.approx((vectors[0] @ vectors[1].T) ** 4, abs=1e-4)
+        species=["Ge", "Sb", "Te"],
+        periodic=True,
+        r_cut=options.cutoff_A,
+        n_max=options.n_max,
+        l_max=options.l_max,
+        sigma=options.sigma_A,
+        **({} if options.species else {"compression": {"mode": "mu2"}}),
+    )
+    inside = atoms.copy()
+    inside.wrap()
+    made = own.create(inside)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SoapOptions(),
+        SoapOptions(species=True),
+        SoapOptions(cutoff_A=4.5, sigma_A=0.4, n_max=5, l_max=3, species=True),
+        SoapOptions(cutoff_A=6.0, sigma_A=0.7, n_max=9, l_max=8),
+        SoapOptions(n_max=1, l_max=1),
+    ],
+)
+def test_the_kernel_is_that_of_dscribe_on_the_periodic_cell(options):
+    one, other = crystals()["rock-salt"], disorder()
+    expected = (of_dscribe(one, options) @ of_dscribe(other, options).T) ** options.zeta
+    assert kernel(one, other, options) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("species", [False, True])
+def test_k_bar_is_the_mean_of_dscribe_s_kernel_with_the_crystal_that_is_most_alike(species):
+    options = SoapOptions(species=species, n_references=10_000)
+    known, atoms = crystals(), disorder(2)
+    vectors, symbols = of_dscribe(atoms, options), np.array(atoms.get_chemical_symbols())
+    each = []
+    for crystal in known.values():
+        products = (vectors @ of_dscribe(crystal, options).T) ** 4
+        alike = (symbols[:, None] == np.array(crystal.get_chemical_symbols())) | (not species)
+        each.append(np.mean(products, axis=1, where=alike))
+    found = similarity(atoms, references(known, options))
+    assert found == pytest.approx(np.max(each, axis=0), abs=1e-4)
+
+
+def test_a_square_power_is_the_power_that_was_asked_for():
+    known, atoms = crystals(), disorder(2)
+    one = {"trigonal": known["trigonal"]}
+    two, four = (references(one, SoapOptions(zeta=zeta, n_references=1)) for zeta in (2, 4))
+    assert similarity(atoms, two) ** 2 == pytest.approx(similarity(atoms, four), abs=1e-5)
 
 
 @pytest.mark.parametrize("species", [False, True])
@@ -76,19 +119,50 @@ def test_turned_wrapped_and_repeated_copies_have_the_same_values():
     assert similarity(atoms * (2, 3, 2), known) == pytest.approx(np.tile(base, 12), abs=1e-4)
 
 
-def test_every_atom_is_in_one_block_with_all_of_its_neighbours():
+@pytest.mark.parametrize("reach_A", [3.0, 7.0, 25.0])
+def test_the_27_cubes_around_an_atom_hold_all_of_its_neighbours(reach_A):
     from matscipy.neighbours import neighbour_list
 
-    atoms = disorder(2) * (2, 2, 1)
+    atoms = disorder(2)
     atoms.set_cell(atoms.cell.array + np.array([[0, 0, 0], [6.0, 0, 0], [2.0, 3.0, 0]]), scale_atoms=True)
-    expected = np.bincount(neighbour_list("i", atoms, 5.0), minlength=len(atoms))
-    seen = np.zeros(len(atoms), dtype=int)
-    for centres, points, owners in blocks(atoms, 5.0, 100):
-        seen[centres] += 1
-        assert np.array_equal(owners[: len(centres)], centres)
-        distance = np.linalg.norm(points[None] - points[: len(centres), None], axis=2)
-        assert np.array_equal((distance < 5.0).sum(axis=1) - 1, expected[centres])
-    assert np.all(seen == 1)
+    atoms.positions += [400.0, -31.0, 7.0]
+    expected = np.bincount(neighbour_list("i", atoms, reach_A), minlength=len(atoms))
+    grid = cell_grid(atoms, reach_A)
+    assert np.array_equal(grid.owners[grid.home], np.arange(len(atoms)))
+    cube = np.stack(
+        np.unravel_index(np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start)), grid.shape), axis=1
+    )
+    for atom in range(0, len(atoms), 20):
+        near = np.all(np.abs(cube - cube[grid.home[atom]]) <= 1, axis=1)
+        distance = np.linalg.norm(grid.points[near] - grid.points[grid.home[atom]], axis=1)
+        assert (distance < reach_A).sum() - 1 == expected[atom]
+
+
+def test_far_atoms_in_vacuum_need_few_cubes():
+    atoms = Atoms("Te3", positions=[[0, 0, 0], [2, 0, 0], [1e5, 1e5, 1e5]], cell=[2e5] * 3)
+    assert len(cell_grid(atoms, 5.0).start) < 100
+
+
+def test_two_threads_give_the_values_of_one():
+    known = references(crystals(), SoapOptions(species=True))
+    atoms = disorder(1) * (2, 2, 2)
+    assert np.array_equal(similarity(atoms, known, threads=2), similarity(atoms, known))
+
+
+def test_kernels_compile_where_no_folder_can_be_written(tmp_path):
+    """As in an installation of another user, with no home: numba has nowhere to keep what it compiled."""
+    from gst_jobflow.analysis import kernels
+
+    shutil.copy(kernels.__file__, tmp_path / "copied.py")
+    for name in ("__pycache__", "home"):
+        (tmp_path / name).write_text("a file, no folder")
+    code = (
+        "import numpy as np, copied; m = np.empty(2, 'f'); copied.mean_power(np.full((3, 2), 2.0, 'f'), 3, m); print(m)"
+    )
+    home = str(tmp_path / "home")
+    environment = {"PATH": os.environ["PATH"], "HOME": home, "XDG_CACHE_HOME": home, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.stdout.strip() == "[8. 8.]", ran.stderr
 
 
 def test_open_boundaries_have_no_images():

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from gst_jobflow.base.cores import cores, ranks
+from gst_jobflow.base.cores import cores, mpi_ranks
 from gst_jobflow.base.errors import InputError
 
 ALL = len(os.sched_getaffinity(0))
@@ -30,7 +30,7 @@ ALL = len(os.sched_getaffinity(0))
     ],
 )
 def test_a_job_uses_what_it_was_given(variables: dict[str, str], expected_cores: int, expected_ranks: int) -> None:
-    assert (cores(variables), ranks(variables)) == (expected_cores, expected_ranks)
+    assert (cores(variables), mpi_ranks(variables)) == (expected_cores, expected_ranks)
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1"])

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline, job_deadline, stopped_in_time, walltime_s
+from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline, deadline_from, stopped_in_time, walltime_s
 
 
 def test_the_end_is_slurms_else_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert job_deadline(1000.0, None, {}) is None
-    local = job_deadline(1000.0, "01:00:00", {})
+    assert deadline_from(1000.0, None, {}) is None
+    local = deadline_from(1000.0, "01:00:00", {})
     assert local == Deadline(4600.0, 3600.0) and local.stop == 4600.0 - 120.0
     slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_START_TIME": "500", "SLURM_JOB_END_TIME": "1100"}
-    found = job_deadline(1000.0, "01:00:00", slurm)
+    found = deadline_from(1000.0, "01:00:00", slurm)
     assert found == Deadline(1100.0, 600.0) and found.stop == 1040.0, "a tenth of ten minutes"
 
 
@@ -30,7 +30,7 @@ def test_an_older_slurm_is_asked(monkeypatch, tmp_path, answer, left_s) -> None:
     squeue.write_text(f"#!/bin/sh\necho {answer}\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    found = job_deadline(time.time(), None, {"SLURM_JOB_ID": "1"})
+    found = deadline_from(time.time(), None, {"SLURM_JOB_ID": "1"})
     assert (found is None) == (left_s is None)
     if found is not None:
         assert found.end == pytest.approx(time.time() + left_s, abs=60)

@@ -52,7 +52,7 @@ def test_an_estimate_submits_nothing(project: Project, potential: None) -> None:
 
 def test_beyond_the_budget_wants_a_yes(project: Project, potential: None, monkeypatch: Any) -> None:
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
-    with pytest.raises(InputError, match="nobody knows"):
+    with pytest.raises(InputError, match="is unknown"):
         gst(project, *MELT)
     add_run(Results.open(project), "a")
     with pytest.raises(InputError, match=r"the budget is 0\.5"):

@@ -95,7 +95,7 @@ def test_an_estimate_is_by_steps_of_the_same_method_and_submits_nothing(with_cp2
 
 def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "1")
-    with pytest.raises(InputError, match="nobody knows what aimd costs"):
+    with pytest.raises(InputError, match="cost of aimd is unknown"):
         gst(with_cp2k, *MELT)
     assert not fireworks(with_cp2k)
     gst(with_cp2k, *MELT, "--yes")

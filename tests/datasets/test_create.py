@@ -98,6 +98,33 @@ def test_conditions_choose_structures_and_labels(results: Results, few: int, mon
         make(results, where=["iteraton=2"])
 
 
+@pytest.mark.parametrize("few", [1, 10**9])
+def test_either_option_takes_conditions_on_labels_and_on_structures(
+    results: Results, few: int, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("gst_jobflow.datasets.select._FEW", few)
+    add_labels(results, 10, of_structure={"tags": ["a"]})
+    add_labels(results, 10, start=10, of_structure={"tags": ["a", "b"]}, max_force_eV_A=2.0)
+    add_labels(results, 10, start=20, of_structure={"tags": ["b"]}, max_force_eV_A=50.0)
+    one = make(results, where=["tags=b max_force_eV_A<10"])
+    other = make(results, where=["tags=b"], labels_where=["max_force_eV_A<10"])
+    third = make(results, labels_where=["tags=b max_force_eV_A<10"], split=SplitSpec(test_fraction=0.3))
+    assert one.id == other.id and one.n_members == third.n_members == 10
+    assert one.selection == {"structures": 20, "structures_without_label": 10, "where": ["tags=b max_force_eV_A<10"]}
+    assert third.selection["structures"] == 30 and third.selection["structures_without_label"] == 20
+    named = create_dataset(
+        results,
+        "d",
+        "tblite:1",
+        DatasetSpec(labels_where=["tags=a"]),
+        structure_ids=[number_id(i) for i in range(9, 22)],
+    ).dataset
+    assert named.n_members == 11 and named.selection["structures_without_label"] == 2
+    with pytest.raises(InputError, match=r"write label\.created_at or structure\.created_at"):
+        make(results, where=["max_force_eV_A<10 created_at>2020-01-01"])
+    assert make(results, where=["tags=b created_at>2020-01-01"]).n_members == 20
+
+
 def test_large_forces_stay_out_when_asked_and_that_is_recorded(results: Results) -> None:
     add_labels(results, 5)
     add_labels(results, 1, start=5, max_force_eV_A=80.0)

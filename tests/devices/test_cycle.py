@@ -20,6 +20,7 @@ from gst_jobflow.devices.submit import prepare_cycle
 from gst_jobflow.documents import Cycle, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.series import read_series
+from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
@@ -99,7 +100,11 @@ def test_a_cycle_runs_skips_what_is_not_needed_and_is_gone_on_from(
 
 def _goes_on(project: Project, results: Results, cycle: Cycle, run: Run) -> None:
     two = CycleMaker(name="branch", plan=plan(RESET, cell=None), replicas=2)
-    run(prepare_cycle(project, results, two, "cross-point", None, f"{cycle.id}:2").flow)
+    flow = prepare_cycle(project, results, two, "cross-point", None, f"{cycle.id}:2").flow
+    n_atoms, steps = cycle.n_atoms, round(cycle.operations[1].duration_ps * 500)
+    expected = [(f"1 RESET of replica {number}", f"{n_atoms:,} atoms × {steps:,} steps") for number in (1, 2)]
+    assert [(cost.name, cost.work) for cost in estimate(flow, project)] == expected
+    run(flow)
     branches = list(results.find(Cycle, {"parent_trajectory_id": cycle.operations[1].trajectory_id}))
     assert sorted(branch.replica or 0 for branch in branches) == [0, 1]
     runs = [results.get(Trajectory, str(branch.operations[0].trajectory_id)) for branch in branches]
@@ -125,7 +130,7 @@ def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
     refused(r"operation 4 \(RESET\) .* has not run", plan(RESET, cell=None), state=f"{cycle.id}:4")
     refused("of potential tiny, not other", plan(RESET, cell=None), potential="other")
     refused(r"another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
-    refused("of a cross-point cell", plan(RESET, cell=None), device="mushroom")
+    refused("belongs to a cross-point cell", plan(RESET, cell=None), device="mushroom")
     dome = RESET | {"profile": "dome", "diameter_A": 60}
     refused("reaches out of the cell", plan(dome, cell=None))
     runs = results.database["trajectories"]
@@ -141,16 +146,19 @@ def test_what_cannot_run_is_refused_before_it_is_submitted(
         with pytest.raises(InputError, match=message):
             prepare_cycle(project, results, CycleMaker(plan=programme), "cross-point", potential_id)
 
-    refused("with which potential", plan(RESET), None)
+    refused("no potential given", plan(RESET), None)
     refused("has no cell", plan(RESET, cell=None))
     # what cannot show an operation: a frame every 0.4 ps of a pulse of 0.2 ps
     refused("its pulse has 100 steps, and dump_every is 200", plan(RESET, output=OUTPUT | {"dump_every": 200}))
+    fast = {key: value for key, value in RESET.items() if key != "cool_ps"} | {"cool_rate_K_ps": 10_000}
+    # 0.05 eV an atom are 193 K: 0.0193 ps at this rate
+    refused("its cooling has 10 steps, and profile_every is 20", plan(fast, output=OUTPUT | {"dump_every": 5}))
     refused("its whole has 50 steps, and series_every", plan(READ | {"output": {"series_every": 60}}))
     refused("set dump_every to 20", plan(RESET, output=OUTPUT | {"gamma_every": 10}))
     refused("has no Ge", plan(RESET, cell=CELL | {"formula": "Ge1Sb2Te4"}))
     refused("less than two cutoffs of 5 Å", plan(RESET, cell=CELL | {"repeat": [1, 2, 1]}))
     refused("does not fit into a cell", plan(RESET, cell=CELL | {"barrier_thickness_A": 100}))
-    refused("is of a mushroom cell", plan(RESET, cell={"kind": "mushroom", "repeat": [8, 3, 8],
+    refused("has a mushroom cell", plan(RESET, cell={"kind": "mushroom", "repeat": [8, 3, 8],
                                                       "barrier_thickness_A": 10, "formula": "Sb2Te3"}))  # fmt: skip
     pJ = {key: value for key, value in RESET.items() if key != "energy_eV_per_atom"} | {"energy_pJ": 1.0}
     refused("eV per heated atom, which means", plan(pJ))

@@ -11,8 +11,8 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec, device_counts
 from gst_jobflow.devices.cycle import CycleMaker
-from gst_jobflow.devices.heating import geometry_of_spec, heated
-from gst_jobflow.devices.operations import Reset, energy_eV, profile_of
+from gst_jobflow.devices.heating import geometry_of_spec
+from gst_jobflow.devices.operations import Reset, on_cell
 from gst_jobflow.devices.programme import CyclePlan, Until, load_programme, scaled, shipped
 
 
@@ -41,7 +41,7 @@ def test_every_shipped_programme_fits_its_cell(name: str) -> None:
     geometry = geometry_of_spec(programme.cell)
     for planned in programme.planned():
         if planned.operation.kind == "RESET":
-            assert energy_eV(planned.operation, geometry) > 0
+            assert on_cell(planned.operation, geometry).energy_eV > 0
 
 
 def test_scaling_keeps_the_energy_of_a_heated_atom() -> None:
@@ -53,11 +53,8 @@ def test_scaling_keeps_the_energy_of_a_heated_atom() -> None:
             assert before.operation == after.operation
             continue
         there, here = geometry_of_spec(full.cell), geometry_of_spec(small.cell)
-        energies = [
-            energy_eV(one, where) / heated(profile_of(one, where), where).n_atoms
-            for one, where in ((before.operation, there), (after.operation, here))
-        ]
-        assert energies[0] == pytest.approx(energies[1])
+        large, little = on_cell(before.operation, there), on_cell(after.operation, here)
+        assert large.energy_eV / large.heated.n_atoms == pytest.approx(little.energy_eV / little.heated.n_atoms)
         assert after.operation.diameter_A == before.operation.diameter_A / 4
     assert sum(device_counts(small.cell).values()) < 20_000
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.dynamics.expression import evaluate, parse, to_lammps
+from gst_jobflow.dynamics.expression import evaluate_formula, parse, to_lammps
 from gst_jobflow.dynamics.stages import Expression
 
 POSITIONS, EDGES = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([10.0, 20.0, 30.0])
@@ -30,7 +30,7 @@ POSITIONS, EDGES = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([10.0,
     ],
 )
 def test_a_formula_means_what_it_says(formula, values):
-    np.testing.assert_allclose(evaluate(formula, POSITIONS, EDGES), values)
+    np.testing.assert_allclose(evaluate_formula(formula, POSITIONS, EDGES), values)
 
 
 @pytest.mark.parametrize(

@@ -139,10 +139,24 @@ def test_by_hand(run, results: Results, project: Project):  # noqa: F811
         (["theirs"], "on which labels"),
         (["mine", "--dataset", "nothing"], "no document"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
+        (["mine", "-w", "tags=nobody"], "no converged label"),
+        (["mine", "-w", "tgas=nobody"], "did you mean 'tags'"),
         (["nobody"], "no potential 'nobody'"),
     ):
         done = gst(*command, *words)
         assert done.returncode == 1 and said in done.stderr, done.stderr
+
+
+@pytest.mark.mongo
+def test_labels_are_chosen_by_their_structures(results: Results):  # noqa: F811
+    teacher_dataset(results, number=8)
+    chosen = [found["_id"] for found in results.database["structures"].find().sort("_id", 1).limit(3)]
+    results.database["structures"].update_many({"_id": {"$in": chosen}}, {"$addToSet": {"tags": "mine"}})
+    found = of_query(results, ["tags=mine", "n_atoms>0"])
+    labels = results.database["labels"].find({"structure_id": {"$in": chosen}})
+    assert found.label_ids == sorted(label["_id"] for label in labels)
+    with pytest.raises(InputError, match="no converged label"):
+        of_query(results, ["tags=mine state=failed"])
 
 
 @pytest.mark.mongo

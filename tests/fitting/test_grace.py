@@ -37,7 +37,7 @@ TRAIN, TEST = labelled_by_teacher(20, seed=1), labelled_by_teacher(6, seed=2)
 
 def test_the_input_holds_every_field_and_no_test_set() -> None:
     config = GraceConfig(n_densities=2, kappa=0.3, rcut_A=7.0, seed=5, optimizer="L-BFGS-B")
-    content = grace.render_input(config, 120)
+    content = grace.render_grace_input(config, 120)
     assert content["data"] == {"filename": "train.pckl.gzip"}
     assert content["cutoff"] == 7.0 and content["seed"] == 5 and content["potential"]["elements"] == ["Ge", "Sb", "Te"]
     assert content["potential"]["kwargs"]["fs_parameters"] == [[1.0, 1.0], [1.0, 0.5]]
@@ -104,18 +104,18 @@ def test_an_export_that_predicts_something_else_is_refused() -> None:
 
 def test_how_it_ended_is_said() -> None:
     said = "I - BFGS optimization results: success={}, message={}\n"
-    assert grace.how_it_ended(said.format("True", "Optimization terminated successfully."), 9)[0] is True
-    assert grace.how_it_ended(said.format("False", "Maximum number of iterations has been exceeded."), 9) == (
+    assert grace.optimiser_ending(said.format("True", "Optimization terminated successfully."), 9)[0] is True
+    assert grace.optimiser_ending(said.format("False", "Maximum number of iterations has been exceeded."), 9) == (
         False,
         "all 9 iterations were used",
     )
-    assert grace.how_it_ended("", 9) == (None, "not known")
+    assert grace.optimiser_ending("", 9) == (None, "not known")
 
 
 def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("elements: [Sb]\n")
     with pytest.raises(DataError, match=r"no GRACE/FS potential"):
-        grace.summarise(tmp_path / "x.yaml")
+        grace.summarise_grace(tmp_path / "x.yaml")
 
 
 def test_what_is_for_ace_alone_says_so_before_it_begins() -> None:
@@ -156,20 +156,20 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.pacemaker
 def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
     from gst_jobflow.fitting.grace_engine import predict_splits
-    from gst_jobflow.fitting.parse import evaluate
+    from gst_jobflow.fitting.parse import fit_metrics
 
     python = PacemakerRunner.discover().python
 
-    rows = grace.read_rows(grace_fit.directory, TINY.seed)
+    rows = grace.read_grace_rows(grace_fit.directory, TINY.seed)
     assert [row["epoch"] for row in rows] == list(range(1, 15))
     losses = [row["total_loss/train"] for row in rows]
     assert losses[13] < losses[9] < losses[0]
     assert progress(grace_fit.directory)["stage"] == "finished"
-    summary = grace.summarise(grace_fit.model, grace_fit.output)
+    summary = grace.summarise_grace(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
     assert summary.n_parameters > summary.n_functions > 0
     predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
-    errors = evaluate(predictions).rmse
+    errors = fit_metrics(predictions).rmse
     check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
 
@@ -185,7 +185,7 @@ def test_both_kinds_stand_in_one_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gst_jobflow.documents import Potential
-    from gst_jobflow.dynamics.maker import potential_files
+    from gst_jobflow.dynamics.maker import link_potential
     from gst_jobflow.fitting import grace_engine
     from gst_jobflow.fitting.maker import FitMaker
 
@@ -208,7 +208,7 @@ def test_both_kinds_stand_in_one_table(
     assert other["force_rmse_meV_per_A"] == pytest.approx(stored.rmse["test"].force_meV_per_A, rel=1e-9)
     # what needs LAMMPS or an ACE says so
     with pytest.raises(InputError, match="LAMMPS here has no pair style"):
-        potential_files(results, stored, Path())
+        link_potential(results, stored, Path())
     done = gst("-p", str(project.root), "report", "potential", "grace")
     assert done.returncode == 0, done.stderr
 

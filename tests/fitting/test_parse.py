@@ -12,8 +12,8 @@ from gst_jobflow.fitting.parse import (
     Predictions,
     check_against_pacemaker,
     count_functions,
-    evaluate,
     evaluate_directory,
+    fit_metrics,
     read_metric_rows,
     read_metrics,
     read_predictions,
@@ -48,7 +48,7 @@ def predictions() -> Predictions:
 
 
 def test_errors_by_hand():
-    metrics = evaluate({"train": predictions()})
+    metrics = fit_metrics({"train": predictions()})
     assert metrics.rmse["train"].energy_meV_per_atom == pytest.approx(np.sqrt((9 + 16 + 144) / 3))
     assert metrics.mae["train"].energy_meV_per_atom == pytest.approx(19 / 3)
     assert metrics.rmse["train"].force_meV_per_A == pytest.approx(np.sqrt(9 / 18))
@@ -61,14 +61,14 @@ def test_errors_by_hand():
 
 
 def test_the_mean_square_of_the_types_is_that_of_the_whole():
-    metrics = evaluate({"train": predictions()})
+    metrics = fit_metrics({"train": predictions()})
     parts = metrics.rmse_by_config_type["train"].values()
     mean_square = sum(p.n_structures * p.energy_meV_per_atom**2 for p in parts) / sum(p.n_structures for p in parts)
     assert np.sqrt(mean_square) == pytest.approx(metrics.rmse["train"].energy_meV_per_atom)
 
 
 def test_a_disagreement_with_pacemaker_is_an_error_but_not_for_a_test_row_of_an_early_stop():
-    metrics = evaluate({"train": predictions(), "test": predictions()})
+    metrics = fit_metrics({"train": predictions(), "test": predictions()})
     right = {
         "rmse_epa": metrics.rmse["train"].energy_meV_per_atom / 1e3,
         "rmse_f_comp": metrics.rmse["train"].force_meV_per_A / 1e3,

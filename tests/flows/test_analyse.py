@@ -157,7 +157,6 @@ def test_a_frame_that_cannot_be_analysed_is_named_and_others_go_on(gst: Gst, tmp
 
 
 def test_k_bar_of_files_is_that_of_one_process(gst: Gst, tmp_path: Path):
-    pytest.importorskip("dscribe")
     write(tmp_path / "salt.extxyz", frame(0.15))
     write(tmp_path / "some.extxyz", [frame(0.1), frame(0.8)])
     words = (str(tmp_path / "some.extxyz"), "--what", "k-bar", "--reference", str(tmp_path / "salt.extxyz"))

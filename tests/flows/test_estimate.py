@@ -12,11 +12,12 @@ from gst_jobflow.devices.cell import CrossPointSpec
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.operations import Reset, Set
 from gst_jobflow.devices.programme import CyclePlan, load_programme
+from gst_jobflow.devices.work import runs_of_plan
 from gst_jobflow.documents import ArtifactRef, Cost, Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Anneal, Relax
-from gst_jobflow.flows.estimate import check_budget, estimate, measured_speed, work_of
+from gst_jobflow.flows.estimate import check_budget, estimate
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.store import Results
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -105,8 +106,8 @@ def test_a_cycle_is_estimated_by_its_operations(project: Project) -> None:
 
 
 def test_the_papers_cycle_is_the_papers_work() -> None:
-    barrier, *operations = work_of(load_programme("cross-point"))
-    assert [work.name for work in operations] == ["HOLD", "RESET", "SET", "RESET"]
+    barrier, *operations = runs_of_plan(load_programme("cross-point"))
+    assert [work.protocol.name for work in operations] == ["HOLD", "RESET", "SET", "RESET"]
     assert {work.n_atoms for work in operations} == {532_980} and barrier.n_atoms <= 4500
     # 10 + 40 ps, 20 ns, 40 + 30 ps of 2 fs
     assert [work.n_steps for work in operations[1:]] == [25_000, 10_000_000, 35_000]
@@ -114,7 +115,7 @@ def test_the_papers_cycle_is_the_papers_work() -> None:
     hours = sum(work.core_hours(1e6 / 1930) for work in operations)
     assert hours == pytest.approx(770_000, rel=0.01)
     with pytest.raises(InputError, match="has no cell"):
-        work_of(CyclePlan(operations=[Set(temperature_K=600, duration_ps=100)]))
+        runs_of_plan(CyclePlan(operations=[Set(temperature_K=600, duration_ps=100)]))
 
 
 def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -> None:
@@ -131,7 +132,7 @@ def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -
 def test_more_than_the_budget_is_refused(project: Project) -> None:
     costs = estimate(melt(), project)
     check_budget(costs, None)
-    with pytest.raises(InputError, match="nobody knows"):
+    with pytest.raises(InputError, match="is unknown"):
         check_budget(costs, 100.0)
     add_run(Results.open(project), "a")
     costs = estimate(melt(), project)
@@ -143,4 +144,4 @@ def test_more_than_the_budget_is_refused(project: Project) -> None:
 def test_a_failed_run_without_a_speed_is_not_measured(project: Project) -> None:
     results = Results.open(project)
     add_run(results, "a", us_per_atom_step=None, state="failed")
-    assert measured_speed(results, "p", project) is None
+    assert estimate(melt(), project)[0].core_hours is None

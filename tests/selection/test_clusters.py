@@ -12,7 +12,7 @@ from ase.build import bulk
 from ase.data import covalent_radii
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.selection.clusters import GAP_A, SHELL_A, Cluster, Frame, centres, part_seam, seam_problem
+from gst_jobflow.selection.clusters import GAP_A, SHELL_A, Cluster, LargeFrame, centres, part_seam, seam_problem
 
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.deck import PotentialFiles
@@ -44,7 +44,7 @@ def surroundings(atoms: Atoms, centre: int, radius_A: float) -> np.ndarray:
 @pytest.mark.parametrize("centre", [0, 617])
 def test_surroundings_are_kept_and_no_contact_is_below_the_floor(skewed: bool, centre: int) -> None:
     atoms = glass(skewed=skewed)
-    cluster = Frame(atoms).cut(centre, RADIUS_A, max_atoms=200)
+    cluster = LargeFrame(atoms).cut(centre, RADIUS_A, max_atoms=200)
     kept = surroundings(atoms, centre, RADIUS_A + SHELL_A - 1e-6)
     np.testing.assert_allclose(surroundings(cluster.atoms, 0, RADIUS_A + SHELL_A - 1e-6), kept, atol=1e-9)
     assert cluster.n_core == len(kept) + 1
@@ -64,14 +64,14 @@ def test_surroundings_are_kept_and_no_contact_is_below_the_floor(skewed: bool, c
 def test_a_direction_in_which_the_frame_is_narrow_keeps_its_period() -> None:
     slab = bulk("SbTe", "rocksalt", a=5.7, cubic=True) * (6, 6, 2)
     slab.rattle(0.2, seed=2)
-    cluster = Frame(slab).cut(40, RADIUS_A, max_atoms=300)
+    cluster = LargeFrame(slab).cut(40, RADIUS_A, max_atoms=300)
     np.testing.assert_allclose(cluster.atoms.cell.array[2], slab.cell.array[2])
     np.testing.assert_allclose(surroundings(cluster.atoms, 0, RADIUS_A), surroundings(slab, 40, RADIUS_A), atol=1e-9)
 
 
 def test_of_two_atoms_on_one_place_one_is_taken_out() -> None:
     atoms = glass(rattle_A=0.6)
-    cluster = Frame(atoms).cut(3, RADIUS_A, max_atoms=200)
+    cluster = LargeFrame(atoms).cut(3, RADIUS_A, max_atoms=200)
     assert cluster.n_deleted > 0
     assert seam_problem(cluster, RADIUS_A) == ""
     kept = surroundings(atoms, 3, RADIUS_A)
@@ -80,7 +80,7 @@ def test_of_two_atoms_on_one_place_one_is_taken_out() -> None:
 
 def test_a_cell_that_is_too_large_says_how_large() -> None:
     with pytest.raises(InputError, match=r"has \d+ atoms, 20 Å wide for a radius of 8 Å") as raised:
-        Frame(glass()).cut(0, 8.0, max_atoms=200)
+        LargeFrame(glass()).cut(0, 8.0, max_atoms=200)
     assert "--max-atoms" in raised.value.fix
 
 
@@ -97,7 +97,7 @@ def test_centres_are_the_largest_grades_and_stand_apart() -> None:
 
 
 def test_an_unsound_seam_is_told() -> None:
-    cluster = Frame(glass()).cut(0, RADIUS_A, max_atoms=200)
+    cluster = LargeFrame(glass()).cut(0, RADIUS_A, max_atoms=200)
     moved = cluster.atoms.copy()
     moved.positions[-1] = moved.positions[0] + [0.5, 0.5, 0.5]
     assert "below the floor" in seam_problem(Cluster(moved, cluster.n_core, 0), RADIUS_A)
@@ -116,7 +116,7 @@ def test_relaxing_moves_the_seam_alone_and_keeps_the_grade(
     atoms = glass(skewed=skewed)
     in_frame = gammas(engine, tiny_potential, [atoms], tmp_path / "frame", ranks=2)[0]
     centre = int(in_frame.argmax())
-    cut = Frame(atoms).cut(centre, RADIUS_A, max_atoms=200)
+    cut = LargeFrame(atoms).cut(centre, RADIUS_A, max_atoms=200)
     relaxed = relax_seam(engine, tiny_potential, cut, RADIUS_A, tmp_path / "relax")
     held = slice(0, cut.n_core)
     np.testing.assert_array_equal(relaxed.atoms.positions[held], cut.atoms.positions[held])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gst_jobflow.selection.pick import Rows, pick
+from gst_jobflow.selection.pick import Rows, most_informative
 
 
 def structures(number: int = 12) -> list[Rows]:
@@ -30,7 +30,7 @@ def test_choices_are_those_of_plain_greedy_search() -> None:
     for _ in range(6):
         left = [place for place in range(len(given)) if place not in expected]
         expected.append(max(left, key=lambda place: log_det([given[k] for k in [*expected, place]])))
-    found = pick(given, 6)
+    found = most_informative(given, 6)
     assert [place for place, _ in found] == expected
     assert sum(gain for _, gain in found) == pytest.approx(log_det([given[place] for place in expected]))
     gains = [gain for _, gain in found]
@@ -40,8 +40,8 @@ def test_choices_are_those_of_plain_greedy_search() -> None:
 def test_what_is_like_another_is_left_for_the_end() -> None:
     one = {"Te": np.array([[5.0, 0.0]])}
     other = {"Te": np.array([[0.0, 2.0]])}
-    assert [place for place, _ in pick([one, one, other], 3)] == [0, 2, 1]
+    assert [place for place, _ in most_informative([one, one, other], 3)] == [0, 2, 1]
 
 
 def test_there_are_no_more_than_there_are() -> None:
-    assert len(pick(structures(3), 10)) == 3
+    assert len(most_informative(structures(3), 10)) == 3

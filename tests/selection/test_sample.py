@@ -19,7 +19,7 @@ from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax
 from gst_jobflow.flows.aimd import AimdMaker
-from gst_jobflow.selection.course import stages_of
+from gst_jobflow.selection.course import timed_stages
 from gst_jobflow.selection.sample import apart, mean_displacement_A, shares
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
@@ -80,12 +80,12 @@ def trajectory(**fields: Any) -> Trajectory:
 
 def test_stages_are_what_took_time_and_was_reached():
     stages = [{"kind": "relax"}, {"kind": "anneal", "duration_ps": 2.0}, {"kind": "quench", "duration_ps": 3.0}]
-    found = stages_of(trajectory(stages=stages, n_steps=4000, duration_ps=4.0))
+    found = timed_stages(trajectory(stages=stages, n_steps=4000, duration_ps=4.0))
     assert [(one.number, one.kind, one.begin_ps, one.end_ps) for one in found] == [
         (2, "anneal", 0.0, 2.0),
         (3, "quench", 2.0, 4.0),
     ]
-    (whole,) = stages_of(trajectory(n_steps=100, duration_ps=0.1))
+    (whole,) = timed_stages(trajectory(n_steps=100, duration_ps=0.1))
     assert (whole.begin_ps, whole.end_ps, whole.is_constant) == (0.0, 0.1, False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobflow import Flow, Response, job
 
 from gst_jobflow.base.categories import in_category
-from gst_jobflow.base.cores import cores, ranks
+from gst_jobflow.base.cores import cores, mpi_ranks
 
 VARIABLES = ("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "SLURM_JOB_PARTITION", "SLURM_JOB_ACCOUNT")
 
@@ -18,14 +18,14 @@ VARIABLES = ("SLURM_JOB_ID", "SLURM_NNODES", "SLURM_NTASKS", "SLURM_JOB_PARTITIO
 @job
 def where() -> dict[str, Any]:
     """What this job was given."""
-    return {"cores": cores(), "ranks": ranks(), **{name: os.environ.get(name, "") for name in VARIABLES}}
+    return {"cores": cores(), "ranks": mpi_ranks(), **{name: os.environ.get(name, "") for name in VARIABLES}}
 
 
 @job
 @in_category("md")
 def where_md() -> dict[str, Any]:
     """What a job of molecular dynamics was given."""
-    return {"cores": cores(), "ranks": ranks(), **{name: os.environ.get(name, "") for name in VARIABLES}}
+    return {"cores": cores(), "ranks": mpi_ranks(), **{name: os.environ.get(name, "") for name in VARIABLES}}
 
 
 @job

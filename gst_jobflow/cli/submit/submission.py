@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jobflow import Flow, Job
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.flows.estimate import Cost
+    from gst_jobflow.store.work import ExpectedCost
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the cost and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit even above launch.budget_core_hours.")]
@@ -56,7 +56,7 @@ def submit_flow(
         say(f"submitted {what}; next: gst launch")
 
 
-def _show(costs: list[Cost]) -> None:
+def _show(costs: list[ExpectedCost]) -> None:
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:,.3g}"
 

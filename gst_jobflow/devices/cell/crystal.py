@@ -13,6 +13,7 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, is_trigonal
 from gst_jobflow.structures.composition import largest_remainder, tie_line_units
+from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import ROCKSALT_A, trigonal, trigonal_phase
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ class LayeredCrystal:
     def contact_A(self) -> float:
         """Smallest distance between two atoms; sites of vacancies count as filled, as they have filled likes."""
         from ase import Atoms as PlainAtoms
-
-        from gst_jobflow.structures.contacts import min_distance
 
         # one cell and the layer above it have every pair of neighbouring layers
         n_seen = min(self.n_layers, len(self.motif) + 1)

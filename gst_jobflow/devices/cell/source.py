@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.devices.cell.barrier import barrier_spec
 from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.structures.hard_sphere import generate
+from gst_jobflow.structures.lammps_data import read_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,7 +26,6 @@ _DATA_SUFFIXES = (".data", ".lmp", ".lammps")
 
 def hard_sphere_barrier(spec: CrossPointSpec | MushroomSpec) -> Atoms:
     """Make hard-sphere material for a look at a cell; raises InputError where it cannot be packed."""
-    from gst_jobflow.structures.hard_sphere import generate
 
     return generate(barrier_spec(spec))
 
@@ -38,8 +39,6 @@ def read_barrier(path: Path, species_order: Sequence[str]) -> Atoms:
         The file cannot be read, or its structure has no cell.
     """
     if path.suffix in _DATA_SUFFIXES:
-        from gst_jobflow.structures.lammps_data import read_data
-
         return read_data(path, species_order)
     from ase.io import read
 

@@ -1,0 +1,284 @@
+"""Compiled inner loops over neighbours. Importing this module imports numba: do it inside functions.
+
+All kernels are in one file because numba's cache sees changes of a kernel's own file only. The cache lies beside this
+file or, where that folder is read-only, in the user's; where neither can be written, each process compiles anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gst_jobflow.analysis.neighbours import CellGrid
+
+#: radial functions are worked on eight at a time: their number is filled up to a multiple
+EIGHT = 8
+# neighbours of one kind are filled up to full vectors
+_LANES = 16
+# atoms whose expansions are contracted together, as a vector
+_BATCH = 64
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    options: dict[str, Any] = {"nogil": True, "fastmath": True}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:
+        # numba found no folder that it may write to
+        return njit(**options)(function)
+
+
+@_compiled
+def _find_around(grid: CellGrid, place: int, reach_A: float, near: NDArray) -> int:
+    """Write the points within reach of a point, itself included, to `near`; return their number, even if more."""
+    x, y, z = grid.points[place]
+    nx, ny, nz = grid.shape
+    i = min(max(int((x - grid.low[0]) / grid.edge_A), 0), nx - 1)
+    j = min(max(int((y - grid.low[1]) / grid.edge_A), 0), ny - 1)
+    k = min(max(int((z - grid.low[2]) / grid.edge_A), 0), nz - 1)
+    count = 0
+    for a in range(max(i - 1, 0), min(i + 2, nx)):
+        for b in range(max(j - 1, 0), min(j + 2, ny)):
+            row = (a * ny + b) * nz
+            for other in range(grid.start[row + max(k - 1, 0)], grid.start[row + min(k + 2, nz)]):
+                dx, dy, dz = grid.points[other, 0] - x, grid.points[other, 1] - y, grid.points[other, 2] - z
+                if dx * dx + dy * dy + dz * dz < reach_A * reach_A:
+                    if count < len(near):
+                        near[count] = other
+                    count += 1
+    return count
+
+
+@_compiled
+def _around(grid: CellGrid, place: int, reach_A: float, near: NDArray) -> tuple[NDArray, int]:
+    """Return the points within reach of a point in a buffer that is large enough, and their number."""
+    count = _find_around(grid, place, reach_A, near)
+    if count > len(near):
+        near = np.empty(2 * count, dtype=np.int64)
+        _find_around(grid, place, reach_A, near)
+    return near, count
+
+
+@_compiled
+def _harmonics(unit: NDArray, norm: NDArray, l_max: int, found: NDArray) -> None:
+    """Write norm × real spherical harmonics of unit vectors (3, j) to `found` (lm, j), by recursion in l."""
+    x, y, z = unit[0], unit[1], unit[2]
+    cosine, sine = np.ones_like(x), np.zeros_like(x)
+    one, two = np.empty_like(x), np.empty_like(x)
+    seed = np.float32(1.0)
+    for m in range(l_max + 1):
+        if m:
+            seed *= np.float32(2 * m - 1)
+            for j in range(len(x)):
+                swap = x[j] * cosine[j] - y[j] * sine[j]
+                sine[j] = x[j] * sine[j] + y[j] * cosine[j]
+                cosine[j] = swap
+        for j in range(len(x)):
+            one[j], two[j] = seed, np.float32(0.0)
+        for l in range(m, l_max + 1):  # noqa: E741
+            if l > m:
+                forward, back = np.float32((2 * l - 1) / (l - m)), np.float32((l + m - 1) / (l - m))
+                for j in range(len(x)):
+                    value = forward * z[j] * one[j] - back * two[j]
+                    two[j] = one[j]
+                    one[j] = value
+            factor = norm[l, m]
+            even, odd = found[l * l + l + m], found[l * l + l - m]
+            for j in range(len(x)):
+                odd[j] = factor * one[j] * sine[j]
+                even[j] = factor * one[j] * cosine[j]
+
+
+@_compiled
+def _by_kind(grid: CellGrid, near: NDArray, count: int, kinds: NDArray, n_kinds: int) -> tuple[NDArray, NDArray]:
+    """Return points by kind, each kind filled up with −1 to a multiple of the lanes, and the start of each kind."""
+    start = np.zeros(n_kinds + 1, dtype=np.int64)
+    for j in range(count):
+        start[kinds[near[j]] + 1] += 1
+    for kind in range(n_kinds):
+        start[kind + 1] = start[kind] + (start[kind + 1] + _LANES - 1) // _LANES * _LANES
+    order = np.full(start[n_kinds], -1, dtype=np.int64)
+    filled = start.copy()
+    for j in range(count):
+        order[filled[kinds[near[j]]]] = near[j]
+        filled[kinds[near[j]]] += 1
+    return order, start
+
+
+@_compiled
+def _radials(distance: NDArray, step_A: float, table: NDArray, found: NDArray) -> None:
+    """Write the radial functions (functions, j) at distances (j,) to `found`; 0 where a distance is negative."""
+    for j in range(len(distance)):
+        if distance[j] < 0:
+            for i in range(len(found)):
+                found[i, j] = 0.0
+        else:
+            place = distance[j] / step_A
+            at = int(place)
+            share = np.float32(place - at)
+            low, high = table[at], table[at + 1]
+            for i in range(len(low)):
+                found[i, j] = low[i] + share * (high[i] - low[i])
+
+
+@_compiled
+def _products(harmonics: NDArray, radials: NDArray, first: int, last: int, l_max: int, c: NDArray) -> None:
+    """Write the sums over j, first to last, of harmonics (lm, j) × radial functions (l n, j) to `c` (lm, n)."""
+    n_pad = c.shape[1]
+    for l in range(l_max + 1):  # noqa: E741
+        for n in range(0, n_pad, EIGHT):
+            g = radials[l * n_pad + n : l * n_pad + n + EIGHT]
+            g0, g1, g2, g3 = g[0][first:last], g[1][first:last], g[2][first:last], g[3][first:last]
+            g4, g5, g6, g7 = g[4][first:last], g[5][first:last], g[6][first:last], g[7][first:last]
+            for lm in range(l * l, (l + 1) * (l + 1)):
+                y, own = harmonics[lm][first:last], c[lm][n : n + EIGHT]
+                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
+                # sums in names of their own stay in registers, and each becomes a vector over j
+                for j in range(len(y)):
+                    s0 += y[j] * g0[j]
+                    s1 += y[j] * g1[j]
+                    s2 += y[j] * g2[j]
+                    s3 += y[j] * g3[j]
+                    s4 += y[j] * g4[j]
+                    s5 += y[j] * g5[j]
+                    s6 += y[j] * g6[j]
+                    s7 += y[j] * g7[j]
+                own[0], own[1], own[2], own[3], own[4], own[5], own[6], own[7] = s0, s1, s2, s3, s4, s5, s6, s7
+
+
+@_compiled
+def _expand(
+    grid: CellGrid, place: int, reach_A: float, kinds: NDArray, table: NDArray, norm: NDArray, near: NDArray, c: NDArray
+) -> NDArray:
+    """Write the expansion (kinds, lm, n) of the density around a point to `c`; return the buffer of neighbours."""
+    near, count = _around(grid, place, reach_A, near)
+    order, start = _by_kind(grid, near, count, kinds, len(c))
+    unit = np.zeros((3, len(order)), dtype=np.float32)
+    distance = np.full(len(order), -1.0)
+    for j in range(len(order)):
+        if order[j] >= 0:
+            square = 0.0
+            for axis in range(3):
+                square += (grid.points[order[j], axis] - grid.points[place, axis]) ** 2
+            distance[j] = np.sqrt(square)
+            # the atom itself has no direction, and needs none: only its l = 0 is not zero
+            for axis in range(3):
+                unit[axis, j] = (grid.points[order[j], axis] - grid.points[place, axis]) / max(distance[j], 1e-9)
+    l_max = len(norm) - 1
+    harmonics = np.empty((c.shape[1], len(order)), dtype=np.float32)
+    _harmonics(unit, norm, l_max, harmonics)
+    radials = np.empty((table.shape[1], len(order)), dtype=np.float32)
+    _radials(distance, reach_A / (len(table) - 2), table, radials)
+    for kind in range(len(c)):
+        _products(harmonics, radials, start[kind], start[kind + 1], l_max, c[kind])
+    return near
+
+
+@_compiled
+def _contract(c: NDArray, n_kinds: int, n_max: int, found: NDArray) -> None:
+    """Write the normalised power spectra (features, b) of expansions (lm, kind and n, b) to `found`."""
+    n_pad, width = c.shape[1] // n_kinds, found.shape[1]
+    square = np.zeros(width, dtype=np.float32)
+    at = 0
+    for l in range(int(np.sqrt(len(c)))):  # noqa: E741
+        for one in range(n_kinds * n_pad):
+            # of two functions of one kind each pair counts once
+            for other in range(one, n_kinds * n_pad):
+                if one % n_pad < n_max and other % n_pad < n_max:
+                    own = found[at]
+                    for b in range(width):
+                        own[b] = 0.0
+                    for lm in range(l * l, (l + 1) * (l + 1)):
+                        x, y = c[lm, one], c[lm, other]
+                        for b in range(width):
+                            own[b] += x[b] * y[b]
+                    for b in range(width):
+                        square[b] += own[b] * own[b]
+                    at += 1
+    for b in range(width):
+        square[b] = np.float32(1.0) / np.sqrt(square[b])
+    for at in range(len(found)):
+        own = found[at]
+        for b in range(width):
+            own[b] *= square[b]
+
+
+@_compiled
+def power_spectra(
+    grid: CellGrid,
+    places: NDArray,
+    reach_A: float,
+    kinds: NDArray,
+    n_kinds: int,
+    n_max: int,
+    table: NDArray,
+    norm: NDArray,
+    found: NDArray,
+) -> None:
+    """Write normalised power spectra of points to `found`, float32 (features, k).
+
+    Parameters
+    ----------
+    places
+        Points to describe, shape (k,), indices into the grid's points.
+    kinds
+        Kind of each point of the grid, shape (m,), from 0.
+    table
+        Radial functions on equal steps from 0 to `reach_A` and one beyond, float32 (steps, (l_max + 1) × n_pad), with
+        n_pad the next multiple of `EIGHT`.
+    norm
+        Factors of the spherical harmonics, float32 (l_max + 1, l_max + 1).
+    """
+    n_pad = table.shape[1] // len(norm)
+    c = np.empty((n_kinds, len(norm) * len(norm), n_pad), dtype=np.float32)
+    # what the last batch does not fill stays finite
+    batch = np.ones((len(norm) * len(norm), n_kinds * n_pad, _BATCH), dtype=np.float32)
+    part = np.empty((len(found), _BATCH), dtype=np.float32)
+    near = np.empty(256, dtype=np.int64)
+    for first in range(0, len(places), _BATCH):
+        number = min(_BATCH, len(places) - first)
+        for b in range(number):
+            near = _expand(grid, places[first + b], reach_A, kinds, table, norm, near, c)
+            for kind in range(n_kinds):
+                for lm in range(c.shape[1]):
+                    for n in range(n_pad):
+                        batch[lm, kind * n_pad + n, b] = c[kind, lm, n]
+        _contract(batch, n_kinds, n_max, part)
+        for feature in range(len(found)):
+            for b in range(number):
+                found[feature, first + b] = part[feature, b]
+
+
+@_compiled
+def mean_power(products: NDArray, power: int, found: NDArray) -> None:
+    """Write the mean over rows of products (m, k), each to an integer power, to `found` (k,)."""
+    for i in range(len(found)):
+        found[i] = 0.0
+    for row in range(len(products)):
+        own = products[row]
+        if power == 4:
+            for i in range(len(found)):
+                found[i] += own[i] * own[i] * own[i] * own[i]
+        else:
+            for i in range(len(found)):
+                found[i] += own[i] ** power
+    for i in range(len(found)):
+        found[i] /= len(products)
+
+
+@_compiled
+def mean_around(grid: CellGrid, reach_A: float, values: NDArray, found: NDArray) -> None:
+    """Write the mean of values (n,) over each atom and its neighbours within reach to `found` (n,)."""
+    near = np.empty(256, dtype=np.int64)
+    for atom in range(len(found)):
+        near, count = _around(grid, grid.home[atom], reach_A, near)
+        total = 0.0
+        for j in range(count):
+            total += values[grid.owners[near[j]]]
+        found[atom] = total / count

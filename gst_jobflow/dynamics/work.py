@@ -1,0 +1,92 @@
+"""Expected cost of molecular dynamics: atoms × steps × the speed of earlier runs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gst_jobflow.documents import Trajectory
+from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.disk import forecast_bytes
+from gst_jobflow.dynamics.stages import Protocol
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+    from gst_jobflow.store.work import Allotment, ExpectedCost
+
+_NEWEST = 40
+"""Runs that a speed is taken from."""
+
+
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """Median core time per atom and step, µs, and bytes per atom and frame, of the runs that `basis` names."""
+
+    core_us: float
+    frame_bytes: float | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class RunWork:
+    """One run of molecular dynamics."""
+
+    protocol: Protocol
+    n_atoms: int
+    output: Output
+    potential_id: str = ""
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of all stages."""
+        return self.protocol.total_steps
+
+    def core_hours(self, core_us: float) -> float:
+        """Return the core hours at `core_us` core microseconds per atom and step."""
+        return self.n_atoms * self.n_steps * core_us * 1e-6 / 3600
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the expected cost; disk is forecast even where no speed was measured."""
+        key = "speed", self.potential_id
+        speed = allotment.once(key, lambda: measured_speed(self.potential_id, allotment))
+        measured = speed.frame_bytes if speed else None
+        disk_GB = forecast_bytes(self.protocol, self.n_atoms, self.output, measured=measured) / 1e9
+        work = f"{self.n_atoms:,} atoms × {self.n_steps:,} steps"
+        if speed is None:
+            basis = "no run of molecular dynamics has been measured here: run a short one first"
+            return allotment.expected(work, basis, disk_GB=disk_GB)
+        core_hours = self.core_hours(speed.core_us)
+        return allotment.expected(work, speed.basis, core_hours, core_hours / allotment.cores, disk_GB)
+
+
+def measured_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | None:
+    """Return the median speed of the newest runs: of this potential, else of any; on this profile, else on any.
+
+    The attempts of runs tell whether they waited in a queue. None: nothing was measured.
+    """
+    results = allotment.results
+    for where, words in (({"potential_id": potential_id}, "this potential"), ({}, "other potentials")):
+        wanted = {**where, "us_per_atom_step": {"$gt": 0}, "cost.cores": {"$gt": 0}}
+        found = list(results.database["trajectories"].find(wanted).sort("created_at", -1).limit(_NEWEST))
+        runs = [Trajectory.model_validate(run) for run in found]
+        here = [run for run in runs if _was_queued(results, run) == allotment.queued]
+        for chosen, place in ((here, f"profile {allotment.profile}"), (runs, "another profile")):
+            if chosen:
+                return _speed(chosen, f"{len(chosen)} {'run' if len(chosen) == 1 else 'runs'} of {words} on {place}")
+    return None
+
+
+def _speed(runs: list[Trajectory], basis: str) -> MeasuredSpeed:
+    core_us = [run.us_per_atom_step * run.cost.cores for run in runs if run.us_per_atom_step and run.cost]
+    frames = [
+        sum(file.size_bytes for file in run.files if file.name.startswith("dump_")) / (run.n_frames * run.n_atoms)
+        for run in runs
+        if run.n_frames
+    ]
+    return MeasuredSpeed(statistics.median(core_us), statistics.median(frames) if frames else None, basis)
+
+
+def _was_queued(results: Results, run: Trajectory) -> bool:
+    where = {"job_uuid": run.job_uuid, "slurm_job_id": {"$ne": None}}
+    return bool(run.job_uuid) and results.database["attempts"].find_one(where, {"_id": 1}) is not None

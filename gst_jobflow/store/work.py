@@ -1,0 +1,108 @@
+"""Work that a job declares before it runs, and what the database's measurements say that it will cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from jobflow import Job
+
+    from gst_jobflow.store.results import Results
+
+_ATTRIBUTE = "gst_work"
+# the rest of a walltime is for starting, stopping and storing
+_USED_WALLTIME = 0.9
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """Expected cost of one job; None where nothing comparable was measured.
+
+    Attributes
+    ----------
+    name
+        Name of the job.
+    work
+        Its work in words.
+    segments
+        Runs that it needs within its walltime.
+    basis
+        Measurements that the numbers rest on, or the reason why there are none.
+    """
+
+    name: str
+    work: str
+    cores: int
+    core_hours: float | None = None
+    wall_h: float | None = None
+    segments: int | None = None
+    disk_GB: float | None = None
+    basis: str = ""
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """Cores and walltime of one job on a profile, and the database that holds measured costs.
+
+    Attributes
+    ----------
+    walltime_s
+        None: unlimited.
+    queued
+        Whether jobs of this profile wait in a queue.
+    known
+        What was read from the database for earlier jobs of the same flow.
+    """
+
+    name: str
+    cores: int
+    walltime_s: float | None
+    profile: str
+    queued: bool
+    results: Results
+    known: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, read: Callable[[], T]) -> T:
+        """Return what `read` returned for the first job that asked for `key`."""
+        if key not in self.known:
+            self.known[key] = read()
+        return self.known[key]
+
+    def expected(
+        self,
+        work: str,
+        basis: str,
+        core_hours: float | None = None,
+        wall_h: float | None = None,
+        disk_GB: float | None = None,
+    ) -> ExpectedCost:
+        """Return the cost of this job, with the segments that `wall_h` needs."""
+        segments = None
+        if wall_h is not None:
+            limit_s = self.walltime_s or math.inf
+            segments = max(1, math.ceil(wall_h * 3600 / (_USED_WALLTIME * limit_s)))
+        return ExpectedCost(self.name, work, self.cores, core_hours, wall_h, segments, disk_GB, basis)
+
+
+class Work(Protocol):
+    """Work that knows its cost."""
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the expected cost with these cores and this walltime."""
+
+
+def declare_work(job: Job, work: Work) -> None:
+    """Attach its work to a job whose maker makes several; not stored with the job."""
+    setattr(job, _ATTRIBUTE, work)
+
+
+def declared_work(job: Job) -> Work | None:
+    """Return the work attached to a job, else that of its maker's `work()`, which takes the arguments of `make()`."""
+    attached, of_maker = getattr(job, _ATTRIBUTE, None), getattr(job.maker, "work", None)
+    if attached is None and of_maker is not None:
+        return of_maker(*job.function_args, **job.function_kwargs)
+    return attached
