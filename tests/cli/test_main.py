@@ -159,8 +159,8 @@ def test_assignments_nest_and_are_typed() -> None:
 def test_settings_of_the_command_line_reach_what_it_starts(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text("")
     code = (
-        "import os; from gst_jobflow.cli.common import choose, open_project, parse_assignments\n"
-        "choose(overrides=parse_assignments(['lammps.ranks=7', 'mongo.cache_gb=1.5'])); open_project()\n"
+        "import os; from gst_jobflow.cli.common import open_project, set_global_options, parse_assignments\n"
+        "set_global_options(overrides=parse_assignments(['lammps.ranks=7', 'mongo.cache_gb=1.5'])); open_project()\n"
         "print({k: v for k, v in os.environ.items() if k.startswith('GST_')})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -107,7 +107,7 @@ def test_what_waits_is_cancelled_without_a_process(project: Project) -> None:
     ids = submit(add(1, 1), project)
     (fw_id,) = ids.values()
     assert [item.what for item in cancel(project)] == ["cancelled"]
-    assert [item.what for item in cancel(project, [fw_id])] == ["is DEFUSED: left as it is"]
+    assert [item.what for item in cancel(project, [fw_id])] == ["unchanged: it is DEFUSED"]
     with pytest.raises(InputError, match="no job 999"):
         cancel(project, [999])
 
@@ -154,7 +154,7 @@ def test_a_run_that_ends_while_it_is_cancelled_does_not_take_the_next_of_its_wor
 def test_logs_show_the_end_of_the_newest_files(project: Project, tmp_path: Path) -> None:
     ids = submit(add(1, 1), project)
     (fw_id,) = ids.values()
-    with pytest.raises(InputError, match="has not begun: it is READY"):
+    with pytest.raises(InputError, match="has not started: it is READY"):
         attempts_of(connect(project), fw_id)
     run_all(project)
     (attempt,) = attempts_of(connect(project), fw_id)
