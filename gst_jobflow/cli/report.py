@@ -9,7 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.report.pages.study import PAGES, check_place
+from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 
@@ -53,7 +53,7 @@ def _report(kind: str, which: str, output: Path | None) -> None:
     found = find(results.database, kind, which)
     target = output or project.root / "reports" / f"{file_name(found['name'], found['_id'])}.html"
     check_place(target)
-    typer.echo(PAGES[kind](results, found["_id"], target))
+    typer.echo(build_page(results, kind, found["_id"], target))
 
 
 def find(database: Database, kind: str, which: str) -> dict[str, str]:

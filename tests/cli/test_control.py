@@ -100,7 +100,7 @@ def test_how_attempts_ended_is_shown_where_their_folders_are_not(project: Projec
     connect(project)["attempts"].update_one({}, {"$set": change})
     for words in ([], ["--json"]):
         done = CliRunner().invoke(app, ["-p", str(project.root), "logs", str(fw_id), *words])
-        assert isinstance(done.exception, DataError) and "/gone is not here" in str(done.exception)
+        assert isinstance(done.exception, DataError) and "/gone does not exist here" in str(done.exception)
         assert "it fell" in done.stdout
 
 
