@@ -20,7 +20,7 @@ def soft_crystal(repeat: tuple[int, int, int] = (3, 3, 4)) -> Atoms:
     return atoms
 
 
-def make_tiny_potential(folder: Path) -> PotentialFiles:
+def make_tiny_potential(folder: Path, height_eV: float = 1.0) -> PotentialFiles:
     """Write a purely repulsive pair potential of bounded height into `folder`; needs pyace."""
     from pyace import ACEBBasisSet, create_multispecies_basis_config
     from pyace.activelearning import (
@@ -49,7 +49,7 @@ def make_tiny_potential(folder: Path) -> PotentialFiles:
     # the first radial function falls smoothly from 1 to 0; the second is left out
     coefficients = np.zeros(len(basis.all_coeffs))
     specs = [f for block in basis.to_BBasisConfiguration().funcspecs_blocks for f in block.funcspecs]
-    coefficients[len(coefficients) - len(specs) :] = [1.0 if list(f.ns) == [1] else 0.02 for f in specs]
+    coefficients[len(coefficients) - len(specs) :] = [height_eV * (1.0 if list(f.ns) == [1] else 0.02) for f in specs]
     radial = np.array(basis.all_coeffs)[: len(coefficients) - len(specs)]
     basis.all_coeffs = [*radial.tolist(), *coefficients[len(radial) :].tolist()]
     basis.to_ACECTildeBasisSet().save_yaml(str(folder / "tiny.yace"))

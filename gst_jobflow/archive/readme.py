@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gst_jobflow.archive.bundle_format import BundleManifest, Citation, in_words
+from gst_jobflow.archive.manifests import BundleManifest, Citation, in_words
 from gst_jobflow.exporting.markdown import markdown_table
 
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")

@@ -1,243 +1,185 @@
-"""What belongs to a bundle: a document with its members and all that these came from, or the whole database.
-
-Ids and files are kept in a table on disk: a million of them do not belong in memory.
-"""
+"""Select what a bundle holds: a document, its members and everything these came from; or the whole database."""
 
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import DOCUMENTS, Dataset
-from gst_jobflow.store.check import REFERENCES, file_fields, ids_at, references_to_files
-from gst_jobflow.store.lineage import OF_JOB
+from gst_jobflow.store.files.references import file_fields, files_of
+from gst_jobflow.store.id_table import FileRow, IdTable
+from gst_jobflow.store.relations import MADE_BY_JOBS, ids_at, relations_of
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 ORDER = ("structures", "labels", "datasets", "potentials", "cycles", "trajectories", "studies", "attempts")
-"""Collections so that a document stands behind most of those that it names."""
+"""Collections in an order in which most documents come after those they name."""
 
 _BATCH = 500
-_LICENSED = re.compile(r"(?i)(^|[._-])(potcar|potcars|potpaw|vdw_kernel)([._-]|$)")
-_FREE = re.compile(r"(?i)potcar\.spec(\.|$)")
-# origins that are written down in free-form fields, and may be gone
-_SOFT = {"structures": (("source", "potential_id", "potentials"),)}
+_LICENSED_NAME = re.compile(r"(?i)(^|[._-])(potcar|potcars|potpaw|vdw_kernel)([._-]|$)")
+_FREE_NAME = re.compile(r"(?i)potcar\.spec(\.|$)")
+_FREE, _LICENSED, _MISSING = "free files", "licensed files", "missing files"
 
 
 def is_licensed(name: str) -> bool:
-    """Whether a file of this name must not be passed on by its licence, as VASP's potentials."""
-    return bool(_LICENSED.search(name)) and not _FREE.search(name)
+    """Whether the licence of a file of this name forbids passing it on, as of VASP's potentials."""
+    return bool(_LICENSED_NAME.search(name)) and not _FREE_NAME.search(name)
 
 
-class Selection:
-    """Documents and files of a bundle, on disk in `folder`.
+class Selection(IdTable):
+    """The documents and files of a bundle.
 
     Parameters
     ----------
+    results
+        The database that holds them.
     everything
-        All documents of the database: ids are then not kept.
+        Select all documents of the database, without a table of their ids.
     """
 
-    def __init__(self, folder: Path, *, everything: bool = False) -> None:
-        self.everything = everything
-        self._table = sqlite3.connect(folder / "selection.sqlite")
-        self._table.execute("PRAGMA journal_mode=OFF")
-        self._table.execute(
-            "CREATE TABLE documents (collection TEXT, id TEXT, followed INTEGER DEFAULT 0, "
-            "PRIMARY KEY (collection, id)) WITHOUT ROWID"
-        )
-        self._table.execute("CREATE INDEX waiting ON documents (collection, followed)")
-        self._table.execute(
-            "CREATE TABLE files (sha256 TEXT PRIMARY KEY, size_bytes INTEGER, name TEXT, licensed INTEGER) "
-            "WITHOUT ROWID"
-        )
+    def __init__(self, results: Results, *, everything: bool = False) -> None:
+        super().__init__()
+        self.results, self.everything = results, everything
 
-    def close(self) -> None:
-        """Close the table."""
-        self._table.close()
+    def __enter__(self) -> Selection:
+        return self
 
-    def add(self, collection: str, ids: Iterable[str]) -> None:
-        """Select documents; those selected before stay."""
-        values = ((collection, id) for id in ids)
-        self._table.executemany("INSERT OR IGNORE INTO documents (collection, id) VALUES (?, ?)", values)
-
-    def waiting(self, collection: str) -> list[str]:
-        """Return some documents whose origins are still to be followed, and mark them as followed."""
-        where = "collection = ? AND followed = 0"
-        found = self._table.execute(f"SELECT id FROM documents WHERE {where} LIMIT {_BATCH}", (collection,)).fetchall()
-        self._table.executemany(
-            "UPDATE documents SET followed = 1 WHERE collection = ? AND id = ?", ((collection, id) for (id,) in found)
-        )
-        return [id for (id,) in found]
-
-    def ids(self, collection: str) -> Iterator[list[str]]:
-        """Yield the selected ids in order, in batches."""
-        last = ""
-        while True:
-            found = self._table.execute(
-                f"SELECT id FROM documents WHERE collection = ? AND id > ? ORDER BY id LIMIT {_BATCH}",
-                (collection, last),
-            ).fetchall()
-            if not found:
-                return
-            yield [id for (id,) in found]
-            last = found[-1][0]
-
-    def count(self, results: Results, collection: str) -> int:
+    def n_documents(self, name: str) -> int:
         """Count the selected documents of a collection."""
-        if self.everything:
-            return results.database[collection].estimated_document_count()
-        return self._table.execute("SELECT count(*) FROM documents WHERE collection = ?", (collection,)).fetchone()[0]
+        return self.results.database[name].estimated_document_count() if self.everything else self.count(name)
 
-    def documents(self, results: Results, collection: str) -> Iterator[dict[str, Any]]:
-        """Yield the selected documents in the order of their ids.
+    def documents(self, name: str, fields: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+        """Yield the selected documents, or some fields of them, in the order of their ids.
 
         Raises
         ------
         DataError
-            One is gone.
+            One does not exist.
         """
-        stored = results.database[collection]
+        stored, shown = self.results.database[name], dict.fromkeys(fields, 1) or None
         if self.everything:
-            yield from stored.find().sort("_id", 1)
+            yield from stored.find({}, shown).sort("_id", 1)
             return
-        for batch in self.ids(collection):
-            found = {document["_id"]: document for document in stored.find({"_id": {"$in": batch}})}
+        for batch in batches(self.ids(name), _BATCH):
+            found = {document["_id"]: document for document in stored.find({"_id": {"$in": batch}}, shown)}
             for id in batch:
                 if id not in found:
-                    raise DataError(f"{collection} '{id}' is named and not there", "gst db check")
+                    raise _missing(name, id)
                 yield found[id]
 
-    def size_bytes(self, results: Results, collection: str) -> int:
+    def size_bytes(self, name: str) -> int:
         """Return the size of the selected documents in the database, bytes."""
+        stored = self.results.database[name]
         if self.everything:
             sizes: list[dict[str, Any]] = [{"$collStats": {"storageStats": {}}}]
-            return next(iter(results.database[collection].aggregate(sizes)))["storageStats"]["size"]
+            return next(iter(stored.aggregate(sizes)))["storageStats"]["size"]
         total = 0
-        for batch in self.ids(collection):
+        for batch in batches(self.ids(name), _BATCH):
             summed: list[dict[str, Any]] = [
                 {"$match": {"_id": {"$in": batch}}},
                 {"$group": {"_id": 0, "n": {"$sum": {"$bsonSize": "$$ROOT"}}}},
             ]
-            total += sum(found["n"] for found in results.database[collection].aggregate(summed))
+            total += sum(found["n"] for found in stored.aggregate(summed))
         return total
 
-    def add_files(self, refs: Iterable[dict[str, Any]]) -> None:
-        """Record files; one that any document names like a licensed file counts as licensed."""
-        values = ((ref["sha256"], ref["size_bytes"], ref["name"], int(is_licensed(ref["name"]))) for ref in refs)
-        self._table.executemany(
-            "INSERT INTO files VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET "
-            "licensed = max(licensed, excluded.licensed), name = CASE WHEN excluded.licensed > licensed OR "
-            "(excluded.licensed = licensed AND excluded.name < name) THEN excluded.name ELSE name END",
-            values,
-        )
+    def note_files(self, refs: Iterable[dict[str, Any]]) -> None:
+        """Note files that documents name; one that any of them names like a licensed file counts as licensed."""
+        for ref in refs:
+            kind = _LICENSED if is_licensed(ref["name"]) else _FREE
+            self.add_files(kind, [(ref["sha256"], ref["size_bytes"], ref["name"])])
 
-    def files(self, *, licensed: bool) -> Iterator[tuple[str, int, str]]:
-        """Yield SHA-256, size and a name of each file, in order."""
-        last = ""
-        while True:
-            found = self._table.execute(
-                f"SELECT sha256, size_bytes, name FROM files WHERE licensed = ? AND sha256 > ? "
-                f"ORDER BY sha256 LIMIT {_BATCH}",
-                (int(licensed), last),
-            ).fetchall()
-            if not found:
-                return
-            yield from found
-            last = found[-1][0]
+    def note_all_files(self) -> None:
+        """Note the files that the selected documents name."""
+        for name, model in DOCUMENTS.items():
+            if fields := file_fields(model):
+                for document in self.documents(name, fields):
+                    self.note_files(files_of(document, model))
 
-    def n_files(self) -> tuple[int, int]:
-        """Return number and bytes of the files without licensed ones."""
-        return self._table.execute(
-            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE licensed = 0"
-        ).fetchone()
+    def left_out(self) -> list[tuple[FileRow, str]]:
+        """Return the noted files that do not go into the bundle, and why: `licensed` or `missing`."""
+        artifacts = self.results.artifacts
+        missing = [file for file in self.files(_FREE, _LICENSED) if artifacts.size_of(file[0]) is None]
+        self.add_files(_MISSING, missing)
+        # a licensed file is left out whether it is stored or not: so a bundle of an imported bundle is the same
+        left_out = [(file, "licensed") for file in self.files(_LICENSED)] + [(file, "missing") for file in missing]
+        return sorted(left_out)
+
+    def held_files(self) -> Iterator[FileRow]:
+        """Stream the noted files that go into the bundle, in the order of their hashes; call `left_out` before."""
+        return self.files(_FREE, _LICENSED, _MISSING)
 
 
-def select(results: Results, collection: str, id: str, folder: Path) -> Selection:
-    """Choose a document, what it holds (members of a study or dataset, trajectories of a cycle), all that these came
-    from, and the attempts of their jobs; nothing that was made from them.
+def select_with_origins(selection: Selection, collection: str, id: str) -> None:
+    """Select a document with its parts (members of a study or dataset, trajectories of a cycle), everything that these
+    came from, and the attempts of their jobs; nothing that was made from them.
 
     Raises
     ------
     DataError
-        A document on the way is not there, or a member file cannot be read.
+        One of these documents does not exist, or a member file cannot be read.
     """
-    selection = Selection(folder)
     selection.add(collection, [id])
-    while any([_follow(results, selection, name) for name in DOCUMENTS]):
+    while any([_follow(selection, name) for name in DOCUMENTS]):
         pass
-    return selection
 
 
-def _follow(results: Results, selection: Selection, name: str) -> bool:
-    """Select the origins of the waiting documents of a collection; return whether there were any."""
-    moved = False
-    while ids := selection.waiting(name):
-        moved = True
-        wanted = [path.split(".")[0] for path in REFERENCES.get(name, {})]
-        wanted += ["members", "job_uuid", *(field for field, _, _ in _SOFT.get(name, ()))]
-        found = list(results.database[name].find({"_id": {"$in": ids}}, dict.fromkeys(wanted, 1)))
+def _missing(name: str, id: str) -> DataError:
+    return DataError(f"{name} '{id}' is named by another document and does not exist", "gst db check")
+
+
+def _follow(selection: Selection, name: str) -> bool:
+    """Select the parts and origins of the documents of a collection that were not followed yet; False if none were."""
+    followed = False
+    database = selection.results.database
+    wanted = [relation.field for relation in relations_of(name)] + ["members", "job_uuid"]
+    while ids := selection.take(name, _BATCH):
+        followed = True
+        found = list(database[name].find({"_id": {"$in": ids}}, dict.fromkeys(wanted, 1)))
         if len(found) != len(ids):
-            missing = sorted({*ids} - {document["_id"] for document in found})
-            raise DataError(f"{name} '{missing[0]}' is named by another document and not there", "gst db check")
-        _choose_origins(results, selection, name, found)
-        if name in OF_JOB:
-            jobs = sorted({document["job_uuid"] for document in found if document.get("job_uuid")})
-            attempts = results.database["attempts"].find({"job_uuid": {"$in": jobs}}, {"_id": 1})
-            selection.add("attempts", [attempt["_id"] for attempt in attempts] if jobs else [])
-        if name == "cycles":
-            parts = results.database["trajectories"].find({"cycle_id": {"$in": ids}}, {"_id": 1})
-            selection.add("trajectories", [part["_id"] for part in parts])
-        if name == Dataset.collection:
+            raise _missing(name, min({*ids} - {document["_id"] for document in found}))
+        _select_origins(selection, name, found)
+        if name in MADE_BY_JOBS:
+            jobs = {document["job_uuid"] for document in found if document.get("job_uuid")}
+            _select_where(selection, "attempts", "job_uuid", jobs)
+        elif name == "cycles":
+            _select_where(selection, "trajectories", "cycle_id", ids)
+        elif name == "datasets":
             for id in ids:
-                _choose_members(results, selection, results.get(Dataset, id))
-    return moved
+                _select_members(selection, selection.results.get(Dataset, id))
+        elif name == "studies":
+            _select_parts(selection, found)
+    return followed
 
 
-def _choose_origins(results: Results, selection: Selection, name: str, found: list[dict[str, Any]]) -> None:
-    for path, target in REFERENCES.get(name, {}).items():
-        selection.add(target, (id for document in found for id in ids_at(document, path.split("."))))
-    for field, key, target in _SOFT.get(name, ()):
-        ids = {(document.get(field) or {}).get(key) for document in found} - {None}
-        if ids:
-            there = results.database[target].find({"_id": {"$in": sorted(map(str, ids))}}, {"_id": 1})
-            selection.add(target, [document["_id"] for document in there])
-    if name == "studies":
-        for document in found:
-            for member in document.get("members") or []:
-                if member["collection"] not in DOCUMENTS:
-                    raise DataError(f"study '{document['_id']}' names {member['collection']}", "gst db check")
-                selection.add(member["collection"], [member["id"]])
+def _select_where(selection: Selection, name: str, field: str, values: Iterable[str]) -> None:
+    found = selection.results.database[name].find({field: {"$in": sorted(values)}}, {"_id": 1})
+    selection.add(name, (document["_id"] for document in found))
 
 
-def _choose_members(results: Results, selection: Selection, dataset: Dataset) -> None:
-    members = read_members(results.artifacts, dataset)
-    while batch := list(islice(members, 10 * _BATCH)):
+def _select_origins(selection: Selection, name: str, found: list[dict[str, Any]]) -> None:
+    for relation in relations_of(name):
+        path = relation.field.split(".")
+        ids = {id for document in found for id in ids_at(document, path)}
+        if relation.kept:
+            selection.add(relation.target, ids)
+        elif ids:
+            _select_where(selection, relation.target, "_id", ids)
+
+
+def _select_members(selection: Selection, dataset: Dataset) -> None:
+    for batch in batches(read_members(selection.results.artifacts, dataset), 10 * _BATCH):
         selection.add("labels", (member["label_id"] for member in batch))
         selection.add("structures", (member["structure_id"] for member in batch))
 
 
-def find_files(results: Results, selection: Selection) -> None:
-    """Record the files that the selected documents name."""
-    for name, model in DOCUMENTS.items():
-        fields = file_fields(model)
-        if not fields:
-            continue
-        stored, shown = results.database[name], dict.fromkeys(fields, 1)
-        if selection.everything:
-            cursors: Iterable[Iterable[dict[str, Any]]] = [stored.find({}, shown)]
-        else:
-            cursors = (stored.find({"_id": {"$in": batch}}, shown) for batch in selection.ids(name))
-        for cursor in cursors:
-            documents = iter(cursor)
-            while batch := list(islice(documents, _BATCH)):
-                selection.add_files(
-                    ref for document in batch for field in fields for ref in references_to_files(document.get(field))
-                )
+def _select_parts(selection: Selection, studies: list[dict[str, Any]]) -> None:
+    for study in studies:
+        for member in study.get("members") or []:
+            if member["collection"] not in DOCUMENTS:
+                raise DataError(f"study '{study['_id']}' names {member['collection']}", "gst db check")
+            selection.add(member["collection"], [member["id"]])

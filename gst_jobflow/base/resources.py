@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from gst_jobflow.base.categories import CATEGORIES, category_of
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import StrictModel, checked
+from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -42,7 +42,7 @@ _EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
 def quoted(value: Any) -> Any:
     """Refuse the base-60 integer that YAML makes of an unquoted 24:00:00."""
     if isinstance(value, int):
-        raise ValueError("write it in quotes, as '24:00:00'")
+        raise UnfitValueError("YAML reads an unquoted time as a number", "write it in quotes, as '24:00:00'")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Self, TypeVar
@@ -16,6 +17,14 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 @cache
 def _known_keys(model: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()} | set(model.model_fields)
+
+
+class UnfitValueError(ValueError):
+    """Raised by a model's validator: what is wrong, and the remedy."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}: {fix}")
+        self.message, self.fix = message, fix
 
 
 class StrictModel(BaseModel):
@@ -70,14 +79,26 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
         raise input_error(err, where) from err
 
 
+def first_complaint(err: ValidationError) -> str:
+    """Return the key of pydantic's first complaint and what is wrong with it, in at most 200 characters."""
+    first = err.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))[:200]
+
+
 def input_error(err: ValidationError, where: str = "") -> InputError:
     """Return pydantic's first complaint as one line: `where`, the key, what is wrong, and what to write instead."""
     first = err.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return InputError(": ".join(part for part in (where, key, message) if part), _remedy(key, first, where))
+    # pydantic names each alternative of a union behind its key
+    key = ".".join(str(part) for part in first["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
+    error = first.get("ctx", {}).get("error")
+    if isinstance(error, UnfitValueError):
+        message, fix = error.message, error.fix
+    else:
+        message, fix = first["msg"].removeprefix("Value error, "), _remedy(key, first, where)
+    return InputError(": ".join(part for part in (where, key, message) if part), fix)
 
 
+_ALTERNATIVE = re.compile(r"float|int|str|bool|none|tuple|constrained-\w+|.*\[.*")
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -92,7 +113,8 @@ def _remedy(key: str, complaint: Any, where: str) -> str:
     for bound, words in _BOUNDS.items():
         if bound in context:
             return f"set {key} to {words} {context[bound]}"
-    return f"correct {key or 'it'}{place}"
+    # a message on a whole model names the keys and the rule
+    return f"correct {key}{place}" if key else ""
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

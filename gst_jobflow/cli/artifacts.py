@@ -11,11 +11,12 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.store.check import check_files, check_stored
+from gst_jobflow.store.check import check_named_files, check_stored_files
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore
-from gst_jobflow.store.files.garbage import collect
-from gst_jobflow.store.files.references import References, look
+from gst_jobflow.store.files.garbage import collect_garbage
+from gst_jobflow.store.files.references import note_references
+from gst_jobflow.store.id_table import IdTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,8 @@ def list_files(
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
-    with References() as references:
-        look(project, database, references)
+    with IdTable() as references:
+        note_references(project, database, references)
         for file in artifacts.stored():
             yield {
                 "sha256": file.digest,
@@ -132,7 +133,7 @@ def du(as_json: JsonOption = False) -> None:
 def check(as_json: JsonOption = False) -> None:
     """Check the hash of every file, and that no document lacks one; exits 1 if something is wrong."""
     _, database, artifacts = _open()
-    findings = [*check_files(database, artifacts), *check_stored(artifacts)]
+    findings = [*check_named_files(database, artifacts), *check_stored_files(artifacts)]
     if as_json:
         print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
@@ -160,7 +161,7 @@ def gc(
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
     tell = (lambda _: None) if as_json else say
-    done = collect(project, database, artifacts, **limits, dry_run=dry_run, force=force, tell=tell)
+    done = collect_garbage(project, database, artifacts, **limits, dry_run=dry_run, force=force, tell=tell)
     if as_json:
         print_json(asdict(done))
         return

@@ -26,7 +26,7 @@ from gst_jobflow.store.driver_errors import explain
 from gst_jobflow.store.schema.migrate import migrate as apply
 
 if TYPE_CHECKING:
-    from gst_jobflow.archive.backup import BackupManifest
+    from gst_jobflow.archive.manifests import BackupManifest
     from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.services import ServiceStatus
     from gst_jobflow.store.check import Finding

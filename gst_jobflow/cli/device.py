@@ -48,7 +48,7 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -304,7 +304,7 @@ class _Request:
     def _submit(self, which: str) -> None:
         project = open_project()
         results = Results.open(project)
-        potential = results.get(Potential, locate(results.database, which, "potentials")[1])
+        potential = get_located(results, Potential, which)
         check_potential(self.spec, potential)
         n_atoms = sum(device_counts(self.spec).values())
         if self.options.output is None:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
-from gst_jobflow.archive.bundle_format import Citation
+from gst_jobflow.archive.manifests import Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset, Potential
-from gst_jobflow.exporting.formats import export_dataset, format_of
-from gst_jobflow.exporting.potential import export_potential, potential_files
+from gst_jobflow.exporting.formats import dataset_format, export_dataset
+from gst_jobflow.exporting.potential import export_potential, exported_files
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import locate
 
 if TYPE_CHECKING:
-    from gst_jobflow.archive.bundle import Plan
-    from gst_jobflow.archive.bundle_format import BundleManifest
+    from gst_jobflow.archive.bundle import BundlePlan
+    from gst_jobflow.archive.manifests import BundleManifest
 
 app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
 
@@ -85,7 +85,7 @@ def dataset(
         _bundle("datasets", id, output, options, dry_run, as_json)
         return
     options.refuse_without_bundle()
-    chosen = format_of(output, form)
+    chosen = dataset_format(output, form)
     results = _results()
     document = results.get(Dataset, _found(results, "datasets", id))
     if dry_run:
@@ -133,7 +133,7 @@ def potential(
     results = _results()
     document = results.get(Potential, _found(results, "potentials", id))
     if dry_run:
-        files = {name: ref.size_bytes for name, ref in potential_files(document)}
+        files = {name: ref.size_bytes for name, ref in exported_files(document)}
         text = "\n".join(f"{name}: {size} bytes" for name, size in files.items()) + "\na dry run, nothing is written"
         _tell({"files": files, "written": False}, text, as_json)
         return
@@ -210,14 +210,11 @@ def _bundle(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    import tempfile
-
     kind_of_target(output)
     results = _results()
     id = _found(results, collection, text) if text is not None else None
     if dry_run:
-        with tempfile.TemporaryDirectory() as scratch:
-            _tell_plan(plan_bundle(results, collection, id, Path(scratch)), as_json)
+        _tell_plan(plan_bundle(results, collection, id), as_json)
         return
     with disk_in_words(), progress_line() as line:
         manifest = write_bundle(
@@ -238,15 +235,16 @@ def _bundle(
         say(f"{NO_LICENCE}\n  → --licence says which")
 
 
-def _tell_plan(plan: Plan, as_json: bool) -> None:
+def _tell_plan(plan: BundlePlan, as_json: bool) -> None:
     if as_json:
-        files = {"count": plan.n_files, "size_bytes": plan.files_bytes}
-        left_out = [ref.model_dump() for ref in plan.left_out]
+        files = plan.files.model_dump(include={"count", "size_bytes"})
+        left_out = [ref.model_dump() for ref in plan.files.left_out]
         print_json({"documents": plan.documents, "size_bytes": plan.size_bytes, "files": files, "left_out": left_out})
         return
     rows = [(name, count, _megabytes(plan.size_bytes[name])) for name, count in plan.documents.items()]
-    print_table([*rows, ("files", plan.n_files, _megabytes(plan.files_bytes))], ("", "number", "size before packing"))
-    for ref in plan.left_out[:20]:
+    rows.append(("files", plan.files.count, _megabytes(plan.files.size_bytes)))
+    print_table(rows, ("", "number", "size before packing"))
+    for ref in plan.files.left_out[:20]:
         say(f"left out ({ref.reason}): {ref.name} {ref.sha256}")
     say("a dry run, nothing is written")
 

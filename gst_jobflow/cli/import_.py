@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.archive.read_bundle import import_bundle
+from gst_jobflow.archive.import_bundle import import_bundle
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.cli.common import (
     JsonOption,
@@ -25,7 +25,7 @@ from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
-    from gst_jobflow.archive.read_bundle import BundleReport
+    from gst_jobflow.archive.import_bundle import BundleReport
 
 app = typer.Typer(no_args_is_help=True, help="Import bundles and potentials; for structures: gst structures import.")
 

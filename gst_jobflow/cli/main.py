@@ -43,7 +43,7 @@ SECTIONS = {
         "query": "Find documents: tables for people, JSON, CSV and extended XYZ for programs.",
         "show": "Show what a document was made from and what was made from it, with attempts, files and cost.",
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
-        "analyse": "Analyse frames: crystallinity, grains, motifs.",
+        "analyse": "Analyse frames: crystallinity, grains, growth, motifs, gamma, maps.",
         "report": "Write a report of a study, a cycle or a potential: one HTML file with all figures.",
         "export": "Write datasets, potentials, and bundles that people deposit or pass on.",
         "import": "Import bundles and potentials; for structures: gst structures import.",

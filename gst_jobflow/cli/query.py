@@ -19,7 +19,7 @@ from gst_jobflow.cli.common import JsonOption, disk_in_words, json_default, open
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.exporting.targets import check_target
 from gst_jobflow.store import Results
-from gst_jobflow.store.query import COLUMNS, field_path, frames, make_query, pick, summarise
+from gst_jobflow.store.query import COLUMNS, field_path, frames, make_query, summarise_groups, value_at
 
 if TYPE_CHECKING:
     from gst_jobflow.store.query import Query
@@ -110,7 +110,7 @@ def command(
         typer.echo(query.count(results.database))
     elif group_by:
         numbers = _names(options.stats_of) or (None if options.stats else [])
-        _write_groups(summarise(results.database, query, group_by, numbers), group_by, form, output)
+        _write_groups(summarise_groups(results.database, query, group_by, numbers), group_by, form, output)
     elif form == "extxyz":
         _write_frames(results, query, output)
     else:
@@ -142,11 +142,11 @@ def _write_documents(
 ) -> None:
     if form in ("json", "jsonl"):
         if chosen:
-            documents = ({name: pick(document, name) for name in chosen} for document in documents)
+            documents = ({name: value_at(document, name) for name in chosen} for document in documents)
         _write_json(documents, form, output)
     else:
         columns = chosen or columns
-        _write_rows(([pick(document, name) for name in columns] for document in documents), columns, form, output)
+        _write_rows(([value_at(document, name) for name in columns] for document in documents), columns, form, output)
 
 
 def _write_groups(rows: Iterator[dict[str, Any]], group_by: str, form: str, output: Path | None) -> None:

@@ -15,7 +15,7 @@ from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
 from gst_jobflow.hyperopt import plan as plans
 from gst_jobflow.hyperopt.plan import base_fit
 from gst_jobflow.hyperopt.rows import ENDED, best_row
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -69,7 +69,7 @@ def prepare(
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     if (preset is None) == (space is None):
         raise InputError("no search space", "give either --preset xpot-gst or --space FILE.yaml")
-    dataset = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
+    dataset = get_located(results, Dataset, dataset_id)
     plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), overrides)
     check_dataset(dataset, fit)
     maker = HyperoptMaker(plan=plan, fit=fit, name=name)

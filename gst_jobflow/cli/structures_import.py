@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,15 +20,16 @@ from gst_jobflow.cli.common import (
     JsonOption,
     TagOption,
     open_project,
-    parse_yaml,
     print_json,
     progress_line,
+    read_yaml,
     say,
 )
+from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.importing.files import is_packed
 from gst_jobflow.importing.formats import known_format
-from gst_jobflow.importing.options import ImportOptions, config_type_map, known_config_type
-from gst_jobflow.importing.options import type_map as read_type_map
-from gst_jobflow.importing.run import import_files
+from gst_jobflow.importing.options import ImportOptions, config_type_map, free_atoms, known_config_type, type_map
+from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
 
@@ -37,124 +41,137 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         help="Extended XYZ, vasprun.xml, OUTCAR, CP2K (-pos-1.xyz or output), ASE .db, pacemaker .pckl.gzip, "
-        "LAMMPS data or dump; all but .db also gzipped."
+        "LAMMPS data or dump; all but .db also packed by gzip, bzip2, xz or zstd."
     ),
 ]
-Format = Annotated[str | None, typer.Option(help="What the files are, where name and first bytes do not tell.")]
-MethodFile = Annotated[
-    Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
-]
-MethodName = Annotated[str | None, typer.Option(help="Only a name for that method: labels of one name are one method.")]
-ConfigTypes = Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, e.g. liquid=aimd (repeatable).")]
-DefaultConfigType = Annotated[str | None, typer.Option(help="Config type of ours for all others, e.g. other.")]
-GroupKey = Annotated[
-    str | None, typer.Option(help="Records of a file that agree in this key are one group: a split keeps them whole.")
-]
-OneGroup = Annotated[bool, typer.Option("--one-group", help="Each file is one group: one trajectory.")]
-TypeMap = Annotated[str | None, typer.Option(help="Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")]
-EnergyCorrected = Annotated[
-    bool, typer.Option("--energy-corrected", help="Take pacemaker's energy_corrected where there is no energy.")
-]
-MinDistance = Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes that parse extended XYZ; by itself: one a core, three at most.")
-]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """What the user says of the files."""
+
+    format: Annotated[str | None, typer.Option(help="Format of the files, if first bytes and name do not tell.")] = None
+    method: Annotated[
+        Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
+    ] = None
+    method_name: Annotated[
+        str | None, typer.Option(help="Only a name for that method: labels of one name are one method.")
+    ] = None
+    energy_key: Annotated[
+        str | None,
+        typer.Option(help="Name of the energy that is the label, e.g. REF_energy; default: free_energy or energy."),
+    ] = None
+    forces_key: Annotated[
+        str | None, typer.Option(help="Name of its forces; else those of the same prefix as --energy-key, or forces.")
+    ] = None
+    stress_key: Annotated[
+        str | None, typer.Option(help="Name of its stress or virial; else the same way: stress, virial or virials.")
+    ] = None
+    free_atoms: Annotated[
+        str | None,
+        typer.Option(help="eV, kept with the method for --reference-energies free-atoms: Ge=-4.1,Sb=-3.9,Te=-3.2."),
+    ] = None
+    config_type: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, e.g. liquid=aimd (repeatable).")] = None
+    default_config_type: Annotated[str | None, typer.Option(help="Config type of ours for all others, e.g. other.")] = (
+        None
+    )
+    group_key: Annotated[
+        str | None,
+        typer.Option(help="Records of a file that agree in this key are one group: a split keeps them whole."),
+    ] = None
+    one_group: Annotated[bool, typer.Option("--one-group", help="Each file is one group: one trajectory.")] = False
+    type_map: Annotated[
+        str | None, typer.Option(help="Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")
+    ] = None
+    energy_corrected: Annotated[
+        bool, typer.Option("--energy-corrected", help="Take pacemaker's energy_corrected where there is no energy.")
+    ] = False
+    min_distance: Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")] = 0.8
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields of `ImportOptions` that these are."""
+        default = self.default_config_type
+        return {
+            **self._method(),
+            "config_types": config_type_map(self.config_type or []),
+            "default_config_type": known_config_type(default) if default else None,
+            "format": known_format(self.format) if self.format else None,
+            "type_map": type_map(self.type_map) if self.type_map else {},
+            "free_atoms_eV": free_atoms(self.free_atoms) if self.free_atoms else {},
+            "min_distance_A": self.min_distance,
+            **{
+                name: getattr(self, name)
+                for name in ("energy_key", "forces_key", "stress_key", "group_key", "one_group", "energy_corrected")
+            },
+        }
+
+    def _method(self) -> dict[str, Any]:
+        if self.method is not None and self.method_name is not None:
+            raise InputError("--method and --method-name say the same thing twice", "give one of them")
+        if self.method_name is not None:
+            method = Method(code="imported", parameters={"name": self.method_name})
+        elif self.method is not None:
+            method = checked(Method, read_yaml(self.method), str(self.method))
+        else:
+            return {}
+        return {"fingerprint": method.fingerprint(), "method": method.model_dump(mode="json")}
+
+
+@with_options(FileOptions, "about")
 def command(
     files: Files,
-    format: Format = None,
-    method: MethodFile = None,
-    method_name: MethodName = None,
-    config_type: ConfigTypes = None,
-    default_config_type: DefaultConfigType = None,
-    group_key: GroupKey = None,
-    one_group: OneGroup = False,
-    type_map: TypeMap = None,
-    energy_corrected: EnergyCorrected = False,
-    min_distance: MinDistance = 0.8,
+    about: FileOptions = FileOptions(),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: DryRun = False,
-    strict: Strict = False,
-    workers: Workers = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that parse extended XYZ; default: one a core, three at most.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import structures, with their energies, forces and stresses as labels. Doing it again changes nothing.
 
-    Every record is checked; bad ones are named by file and index (from 0) and left out, and the exit code is 1.
+    Every record is checked; bad ones are named by file and index (from 0) and left out, and the exit code is 1. What
+    the files do not say (method, config type, which of two sets of labels) is asked once, with a command that answers.
 
     vasprun.xml and, where the input is one of our settings, CP2K tell the method of their labels themselves. The frames
     of a trajectory are one group, which no split of train and test parts.
 
     Example: gst structures import GST-GAP-22.extxyz --method-name PBE-GAP22 --default-config-type other
     """
-    from dataclasses import asdict
-
-    values: dict[str, Any] = {
-        **_method_values(method, method_name),
-        "config_types": config_type_map(config_type or []),
-        "default_config_type": known_config_type(default_config_type) if default_config_type else None,
-        "format": known_format(format) if format else None,
-        "type_map": read_type_map(type_map) if type_map else {},
-        "group_key": group_key,
-        "one_group": one_group,
-        "energy_corrected": energy_corrected,
-        "min_distance_A": min_distance,
-        "iteration": iteration,
-        "tags": tag or [],
-        "dry_run": dry_run,
-        "strict": strict,
-    }
-    options = checked(ImportOptions, values)
+    values = {"iteration": iteration, "tags": tag or [], "dry_run": dry_run, "strict": strict}
+    options = checked(ImportOptions, values | about.values())
     results = None if dry_run else Results.open(open_project())
-    with _progress() as progress:
-        report = import_files(files, results, options, progress, workers)
+    try:
+        with _progress() as progress:
+            report = import_files(files, results, options, progress, workers)
+    except UnansweredError as err:
+        raise InputError(f"{err.message}; nothing more was imported", _same_command(err.options)) from err
     if as_json:
         print_json(asdict(report))
     else:
-        _tell(report)
+        _print_report(report)
     if report.n_bad or report.stopped:
         raise typer.Exit(1)
 
 
-def _method_values(file: Path | None, name: str | None) -> dict[str, Any]:
-    import yaml
-
-    if file is not None and name is not None:
-        raise InputError("--method and --method-name say the same thing twice", "give one of them")
-    if file is None and name is None:
-        return {}
-    if name is not None:
-        method = Method(code="imported", parameters={"name": name})
-    else:
-        try:
-            values = parse_yaml(file.read_text())  # type: ignore[union-attr]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-            raise InputError(f"--method {file} cannot be read: {err}", "a YAML file") from err
-        if not isinstance(values, dict):
-            raise InputError(f"--method {file} holds no keys", "code, version, parameters")
-        method = checked(Method, values)
-    return {"fingerprint": method.fingerprint(), "method": method.model_dump(mode="json")}
+def _same_command(options: list[str]) -> str:
+    """Return the command line of this process with options added."""
+    return f"gst {shlex.join(sys.argv[1:])} {' '.join(options)}"
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
-    """A bar by the bytes of the file that is read, where its reader counts them; records, bad ones and rate always."""
-    from gst_jobflow.importing.files import plain_name
-
+    """Show records, bad ones and rate, and a bar by the bytes of the file if its reader counts them."""
     start = time.monotonic()
-    # what is known of a file without asking the disk at each record
+    # without asking the disk at each record
     sizes: dict[Path, int] = {}
     with progress_line(percent=True) as line:
 
         def show(report: ImportReport, outcome: Outcome) -> None:
             if outcome.file not in sizes:
-                sizes[outcome.file] = (
-                    outcome.file.stat().st_size if plain_name(outcome.file) == outcome.file.name else 0
-                )
+                sizes[outcome.file] = 0 if is_packed(outcome.file) else outcome.file.stat().st_size
             rate = report.records / max(time.monotonic() - start, 1e-3)
             what = f"{outcome.file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
             line(what, outcome.end if sizes[outcome.file] else 0, sizes[outcome.file])
@@ -162,11 +179,12 @@ def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
         yield show
 
 
-def _tell(report: ImportReport, listed: int = 20) -> None:
-    for flaw in report.bad[:listed]:
-        say(f"bad: {flaw.file} record {flaw.index}: {flaw.reason}")
-    if report.n_bad > listed:
-        say(f"… {report.n_bad - listed} more bad records; --json lists the first thousand")
+def _print_report(report: ImportReport, listed: int = 20) -> None:
+    for same in report.reasons[:listed]:
+        more = f" and {same.count - 1} more" if same.count > 1 else ""
+        say(f"bad: {same.file} record {same.index}{more}: {same.reason}")
+    if len(report.reasons) > listed:
+        say(f"… {len(report.reasons) - listed} more reasons; --json lists the first thousand")
     for flaw in report.outliers[:listed]:
         say(f"look at: {flaw.file} record {flaw.index}: {flaw.reason}")
     if report.n_outliers > listed:
@@ -175,6 +193,8 @@ def _tell(report: ImportReport, listed: int = 20) -> None:
         say(f"warning: {flaw.file}: {flaw.reason} (seen at record {flaw.index})")
     if len(report.warnings) > listed:
         say(f"… {len(report.warnings) - listed} more warnings; --json lists all")
+    if report.options:
+        say(f"  → {_same_command(report.options)}")
     counts = f"{report.records} records, {report.n_bad} of them bad"
     if report.stopped:
         say("stopped at the first flaw" + ("" if report.dry_run else "; what is written stays, see the counts"))

@@ -139,9 +139,9 @@ def find_dataset(results: Results, text: str) -> Dataset:
     InputError
         There is none, or several.
     """
-    from gst_jobflow.store.lineage import locate
+    from gst_jobflow.store.lookup import get_located
 
-    return results.get(Dataset, locate(results.database, text, "datasets")[1])
+    return get_located(results, Dataset, text)
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

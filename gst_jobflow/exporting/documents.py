@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.strict import first_complaint
 from gst_jobflow.documents import Document
 
 _FIX = "another program made this bundle; ask who gave it to you"
@@ -35,10 +36,8 @@ def to_line(model: type[Document], stored: dict[str, Any]) -> str:
     try:
         values = model.model_validate(stored).to_mongo()
     except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        problem = f"document '{stored.get('_id')}' of {model.collection} cannot be read: {place}: {first['msg']}"
-        raise DataError(problem[:300], "gst db check --deep") from err
+        problem = f"document '{stored.get('_id')}' of {model.collection} cannot be read: {first_complaint(err)}"
+        raise DataError(problem, "gst db check --deep") from err
     packed = 0
 
     def special(value: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
-from gst_jobflow.exporting.members import Row, read_rows
-from gst_jobflow.exporting.targets import check_target, finish, part_of
+from gst_jobflow.exporting.members import Row, labelled_members
+from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.fitting.frame import to_dataframe
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _BARE = re.compile(r"[A-Za-z0-9_.:+-]+")
 Progress = Callable[[int, int], None]
 
 
-def format_of(file: Path, form: str | None) -> str:
+def dataset_format(file: Path, form: str | None) -> str:
     """Return the requested format, or the one that the file name implies.
 
     Raises
@@ -85,14 +85,14 @@ def export_dataset(
     DataError
         A label or structure is gone or incomplete; nothing is written.
     """
-    form = format_of(target, form)
+    form = dataset_format(target, form)
     if split is not None and split not in SPLITS:
         raise InputError(f"no split '{split}'", nearest(split, SPLITS))
     check_target(target, force)
     total = dataset.n_members if split is None else dataset.counts.get(split, 0)
     if total == 0:
         raise InputError(f"dataset {dataset.id} has no members in '{split}'", f"gst export dataset {dataset.id}")
-    rows = read_rows(results, dataset, split, (lambda done: progress(done, total)) if progress else None)
+    rows = labelled_members(results, dataset, split, (lambda done: progress(done, total)) if progress else None)
     with part_of(target) as scratch:
         part = scratch / target.name
         written = _WRITERS[form](rows, dataset, part)
@@ -100,7 +100,7 @@ def export_dataset(
             raise DataError(
                 f"dataset {dataset.id} says {total} members and its list has {written}", "gst db check --deep"
             )
-        finish(part, target)
+        move_to_target(part, target)
     return written
 
 

@@ -51,7 +51,7 @@ class Row:
     source: dict[str, Any]
 
 
-def read_rows(
+def labelled_members(
     results: Results, dataset: Dataset, split: str | None = None, progress: Callable[[int], None] | None = None
 ) -> Iterator[Row]:
     """Stream the members of a dataset, or of one split, in their order, in constant memory.

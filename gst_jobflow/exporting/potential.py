@@ -13,7 +13,7 @@ from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import yace_elements
 from gst_jobflow.exporting.markdown import markdown_table
-from gst_jobflow.exporting.targets import check_target, finish, part_of
+from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.store.files.artifacts import sha256_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
         folder = scratch / "potential"
         folder.mkdir()
         names = []
-        for name, ref in potential_files(potential):
+        for name, ref in exported_files(potential):
             if name in names or Path(name).name != name or name == README:
                 raise DataError(
                     f"potential {potential.id} has a file of the name '{name}'", "gst show says which files"
@@ -83,11 +83,11 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
                 raise DataError(f"file '{name}' ({ref.sha256}) is corrupt; nothing is written", "gst db check --deep")
             names.append(name)
         (folder / README).write_text(potential_readme(results, potential), encoding="utf-8")
-        finish(folder, target)
+        move_to_target(folder, target)
     return [*names, README]
 
 
-def potential_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
+def exported_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
     """Yield names and files; those that LAMMPS and pacemaker read are named after the potential."""
     stem = _stem(potential)
     for ending in ("yace", "yaml", "asi"):

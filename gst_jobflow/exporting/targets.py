@@ -47,7 +47,7 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`; `finish` moves complete results out of it."""
+    """Yield a temporary folder beside `target`; `move_to_target` moves complete results out of it."""
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:
         yield scratch
@@ -55,7 +55,7 @@ def part_of(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def finish(made: Path, target: Path) -> None:
+def move_to_target(made: Path, target: Path) -> None:
     """Move `made` (a file or folder beside `target`) to `target`; the old one is removed afterwards."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
         sync(file)

@@ -10,7 +10,7 @@ import numpy as np
 from jobflow import Maker, job
 from pydantic import Field, model_validator
 
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
@@ -47,12 +47,12 @@ class CrystalSpec(StrictModel):
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> CrystalSpec:
         if self.kind == "trigonal" and self.lattice_A is not None:
-            raise ValueError("lattice_A is of rock-salt: strain a trigonal phase by its volume")
+            raise UnfitValueError("lattice_A is for rock-salt only", "strain a trigonal phase by volume_scales")
         for name in ("primitive", "disorder"):
             if self.kind == "rocksalt" and getattr(self, name):
-                raise ValueError(f"{name} is of the trigonal phases: leave it out")
+                raise UnfitValueError(f"{name} is for trigonal phases only", f"leave {name} out")
         if self.primitive and self.disorder:
-            raise ValueError("disorder needs the orthogonal cell: leave primitive out")
+            raise UnfitValueError("disorder needs the orthogonal cell", "leave primitive out")
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents import Study
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.hyperopt.propose import StartKind
@@ -58,7 +58,10 @@ class SearchPlan(StrictModel):
     def _numbers_agree(self) -> SearchPlan:
         for name in ("at_once", "n_start"):
             if getattr(self, name) > self.n_fits:
-                raise ValueError(f"{name} = {getattr(self, name)} is more than n_fits = {self.n_fits}")
+                raise UnfitValueError(
+                    f"{name} = {getattr(self, name)} is more than n_fits = {self.n_fits}",
+                    f"set {name} to at most {self.n_fits}, or raise n_fits",
+                )
         return self
 
 

@@ -1,4 +1,4 @@
-"""Records of ASE databases."""
+"""Read ASE databases (SQLite)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from gst_jobflow.importing.records import Record
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.importing.labels import quantity_of
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.records import Record, last_record_says_why
 
 
-def read_ase_db(file: Path) -> Iterator[Record]:
+@last_record_says_why
+def read_ase_db(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Read every row with its calculator's results and key-value pairs, and labels among its data."""
     from ase.db import connect
 
-    index = 0
     try:
         _check_is_ase(file)
-        for row in connect(file, type="db").select():
+        for index, row in enumerate(connect(file, type="db").select()):
             atoms = row.toatoms()
             atoms.info.update(row.key_value_pairs)
+            atoms.info.update({name: value for name, value in row.data.items() if quantity_of(name)})
             yield Record(file, index, atoms=atoms)
-            index += 1
     except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as err:
-        yield Record(file, index, problem=f"the database cannot be read on: {err}")
+        raise DataError(f"the database cannot be read on: {err}") from err
 
 
 def _check_is_ase(file: Path) -> None:

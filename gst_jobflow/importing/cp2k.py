@@ -17,8 +17,8 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.cp2k_input import Section, input_atoms, input_cell, input_method, parse_input
-from gst_jobflow.importing.files import CANNOT_READ_ON, ENDINGS, first_bytes, open_text, plain_name
-from gst_jobflow.importing.records import Record
+from gst_jobflow.importing.files import ENDINGS, first_bytes, open_text, plain_name
+from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.labelling.cp2k_output import (
     BOHR_A,
     CONVERGED,
@@ -107,21 +107,17 @@ def check_cp2k(file: Path, options: ImportOptions) -> None:
     _forces_of(_positions_of(file, output))
 
 
+@last_record_says_why
 def read_cp2k(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """Every step of the trajectory that `file` (its -pos-1.xyz or its output) belongs to, or its single point."""
-    try:
-        if _POSITIONS.match(file.name):
-            yield from _trajectory(file, file, _output_of(file))
-            return
-        output = _scan(file)
-        if output.run_type in ("ENERGY", "ENERGY_FORCE"):
-            yield _single_point(file, output)
-        else:
-            yield from _trajectory(file, _positions_of(file, output), output)
-    except DataError as err:
-        yield Record(file, 0, problem=err.message)
-    except CANNOT_READ_ON as err:
-        yield Record(file, 0, problem=f"the file cannot be read: {err}")
+    """Read every step of the trajectory that `file` (-pos-1.xyz or output) belongs to, or its single point."""
+    if _POSITIONS.match(file.name):
+        yield from _trajectory(file, file, _output_of(file))
+        return
+    output = _scan(file)
+    if output.run_type in ("ENERGY", "ENERGY_FORCE"):
+        yield _single_point(file, output)
+    else:
+        yield from _trajectory(file, _positions_of(file, output), output)
 
 
 def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterator[Record]:
@@ -134,35 +130,26 @@ def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterato
     _check_units(tree)
     cells = _cells(positions, match["project"], match["part"], tree, problem, output)
     method: Method | None = None
-    why = NO_OUTPUT if output is None else ""
-    try:
-        with open_text(positions) as stream, open_text(_forces_of(positions)) as force_stream:
-            while (frame := _next_frame(stream, positions)) is not None:
-                forces = _next_frame(force_stream, _forces_of(positions))
-                _check_match(frame, forces)
-                assert forces is not None  # checked
-                cell_A, pbc = cells(frame.step)
-                atoms = _labelled(frame, forces, cell_A, pbc)
-                if index == 0:
-                    group = content_hash(atoms)
-                    if output is not None:
-                        method, why = _method(tree, problem, output, atoms)
-                        output.corrected_only = bool(method and "electrons" in method.parameters)
-                bad = output.problem(frame.step, frame.energy * HARTREE_EV) if output is not None else ""
-                if bad:
-                    yield Record(named, index, problem=bad, group=group, step=frame.step)
-                else:
-                    warning = NO_OUTPUT if output is None else ""
-                    yield Record(
-                        named, index, atoms, method=method, no_method=why, group=group, warning=warning, step=frame.step
-                    )
-                index += 1
-            if _next_frame(force_stream, _forces_of(positions)) is not None:
-                raise DataError(f"{_forces_of(positions).name} has more steps than {positions.name}")
-    except DataError as err:
-        yield Record(named, index, problem=err.message, group=group)
-    except CANNOT_READ_ON as err:
-        yield Record(named, index, problem=f"the file cannot be read on: {err}", group=group)
+    why = warning = NO_OUTPUT if output is None else ""
+    forces_file = _forces_of(positions)
+    with open_text(positions) as stream, open_text(forces_file) as force_stream:
+        while (frame := _next_frame(stream, positions)) is not None:
+            forces = _next_frame(force_stream, forces_file)
+            _check_match(frame, forces)
+            assert forces is not None  # checked
+            atoms = _labelled(frame, forces, *cells(frame.step))
+            if index == 0:
+                group = content_hash(atoms)
+                if output is not None:
+                    method, why = _method(tree, problem, output, atoms)
+                    output.corrected_only = bool(method and "electrons" in method.parameters)
+            record = Record(named, index, atoms, "", method, why, group, warning, step=frame.step)
+            if output is not None and (bad := output.problem(frame.step, frame.energy * HARTREE_EV)):
+                record = Record(named, index, problem=bad, group=group, step=frame.step)
+            yield record
+            index += 1
+        if _next_frame(force_stream, forces_file) is not None:
+            raise DataError(f"{forces_file.name} has more steps than {positions.name}")
 
 
 def _check_match(frame: _Frame, forces: _Frame | None) -> None:

@@ -7,7 +7,6 @@ gives; all others by ASE.
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 from collections.abc import Iterator
@@ -27,11 +26,14 @@ from gst_jobflow.importing.records import Record
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.importing.options import ImportOptions
+
 _MOST_ATOMS = 10_000_000
 """A damaged count must not make us read a whole file as one frame."""
 
 
-def read_extxyz(file: Path) -> Iterator[Record]:
+def read_extxyz(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Read every frame."""
     end = 0
     for index, frame in enumerate(cut_frames(file)):
         if isinstance(frame, Record):
@@ -46,8 +48,8 @@ def cut_frames(file: Path) -> Iterator[bytes | Record]:
     index = 0
     try:
         with open_bytes(file) as raw:
-            # a gzip file's own readline is slow
-            stream = cast(BinaryIO, io.BufferedReader(raw) if isinstance(raw, gzip.GzipFile) else raw)  # type: ignore[arg-type]
+            # the readline of packed files is slow
+            stream = cast(BinaryIO, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw))  # type: ignore[arg-type]
             while (frame := _next_frame(stream)) is not None:
                 yield frame
                 index += 1
@@ -95,14 +97,28 @@ def parse_frame(file: Path, index: int, frame: bytes, end: int = 0) -> Record:
     try:
         atoms = _plain_frame(frame)
         if atoms is None:
+            _check_rows(frame)
             atoms = next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
         return Record(file, index, atoms=atoms, end=end)
+    except DataError as err:
+        return Record(file, index, problem=err.message, end=end)
     except KeyError as err:
         # ASE looks symbols and properties up
         return Record(file, index, problem=f"unknown element or property {err}", end=end)
     except (ValueError, TypeError, IndexError, AttributeError, AssertionError, OSError) as err:
         text = str(err).splitlines()[0] if str(err) else type(err).__name__
         return Record(file, index, problem=f"not extended XYZ: {text}", end=end)
+
+
+def _check_rows(frame: bytes) -> None:
+    """Raise DataError if a row has more columns than Properties names: ASE drops them."""
+    _, comment, *rows = frame.decode("utf-8").splitlines()
+    properties = read_comment(comment).get("Properties", "species:S:1:pos:R:3")
+    fields = str(properties).split(":")
+    width = sum(int(size) for size in fields[2::3])
+    for number, row in enumerate(rows):
+        if len(row.split()) > width:
+            raise DataError(f"atom {number} has {len(row.split())} columns, Properties names {width}")
 
 
 def _plain_frame(frame: bytes) -> Atoms | None:

@@ -32,6 +32,12 @@ CANNOT_READ_ON = (
 """What the system and the unpackers raise when a file is cut or damaged."""
 
 
+def is_packed(file: Path) -> bool:
+    """Return whether a file is compressed, by its first bytes."""
+    with file.open("rb") as stream:
+        return stream.read(6).startswith((*_OPENERS, _ZSTD))
+
+
 def open_bytes(file: Path) -> IO[bytes]:
     """Open a file for reading, unpacked where it is packed.
 

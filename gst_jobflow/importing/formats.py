@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from gst_jobflow.importing.ase_db import read_ase_db
 from gst_jobflow.importing.cp2k import check_cp2k, read_cp2k
 from gst_jobflow.importing.extxyz import read_extxyz
 from gst_jobflow.importing.files import first_bytes, plain_name
-from gst_jobflow.importing.lammps import check_data, check_dump, read_data_file, read_dump
+from gst_jobflow.importing.lammps import check_dump, check_lammps_data, read_dump, read_lammps_data
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcar import read_outcar
 from gst_jobflow.importing.pacemaker import read_pacemaker
@@ -57,37 +57,50 @@ FORMATS: dict[str, Format] = {
         r"\A\s*ITEM: (TIMESTEP|UNITS|TIME)", r".*\.lammpstrj|.*\.dump|dump\..*", read_dump, check_dump
     ),
     "lammps-data": Format(
-        r"\A.*\n(\s*\n)*\s*\d+\s+atoms\b", r".*\.lmp|.*\.data|.*\.lammps-data|data\..*", read_data_file, check_data
+        r"\A.*\n(\s*\n)*\s*\d+\s+atoms\b",
+        r".*\.lmp|.*\.data|.*\.lammps-data|data\..*",
+        read_lammps_data,
+        check_lammps_data,
     ),
-    "ase-db": Format(r"\ASQLite format 3", r".*\.db", lambda file, options: read_ase_db(file)),
+    "ase-db": Format(r"\ASQLite format 3", r".*\.db", read_ase_db),
     "pacemaker": Format(r"\A\x80[\x02-\x05]", r".*\.(pckl|pkl|pickle)(\.gzip)?", read_pacemaker),
-    "extxyz": Format(
-        r"\A\s*\d+\s*\n.*(Lattice|Properties)=", r".*\.(xyz|extxyz)", lambda file, options: read_extxyz(file)
-    ),
+    "extxyz": Format(r"\A\s*\d+\s*\n.*(Lattice|Properties)=", r".*\.(xyz|extxyz)", read_extxyz),
 }
 
 
-def format_of(file: Path, options: ImportOptions | None = None) -> str:
-    """Return the name of a file's format: the one asked for, else what its first bytes say, else its name.
+@dataclass(frozen=True)
+class SourceFile:
+    """A file whose format is known."""
 
-    Raises
-    ------
-    InputError
-        The file is not there or of a kind that is not known.
-    """
-    if not file.is_file():
-        raise InputError(f"{file} is not a file", "name the files that hold the structures")
-    if options is not None and options.format is not None:
-        return known_format(options.format)
-    head = first_bytes(file).decode("latin-1")
-    for name, kind in FORMATS.items():
-        if re.search(kind.content, head, re.MULTILINE):
-            return name
-    plain = plain_name(file)
-    for name, kind in FORMATS.items():
-        if re.fullmatch(kind.name, plain):
-            return name
-    raise InputError(f"{file}: a kind of file that is not known", f"--format {'|'.join(FORMATS)} says what it is")
+    path: Path
+    format: str
+
+    @classmethod
+    def of(cls, path: Path, options: ImportOptions | None = None) -> SourceFile:
+        """Tell the format of a file: the one that the options name, else by its first bytes, else by its name.
+
+        Raises
+        ------
+        InputError
+            The file is not there or of a kind that is not known.
+        """
+        if not path.is_file():
+            raise InputError(f"{path} is not a file", "name the files that hold the structures")
+        if options is not None and options.format is not None:
+            return cls(path, known_format(options.format))
+        head = first_bytes(path).decode("latin-1")
+        for name, kind in FORMATS.items():
+            if re.search(kind.content, head, re.MULTILINE):
+                return cls(path, name)
+        plain = plain_name(path)
+        for name, kind in FORMATS.items():
+            if re.fullmatch(kind.name, plain):
+                return cls(path, name)
+        raise InputError(f"{path}: unknown kind of file", f"--format {'|'.join(FORMATS)} says what it is")
+
+    def records(self, options: ImportOptions) -> Iterator[Record]:
+        """Stream the records; a damaged end is the last record, with its problem."""
+        return FORMATS[self.format].read(self.path, options)
 
 
 def known_format(name: str) -> str:
@@ -97,8 +110,23 @@ def known_format(name: str) -> str:
     return name
 
 
-def read_records(file: Path, options: ImportOptions | None = None) -> Iterator[Record]:
-    """Stream the records of a file; a damaged end is the last record, with its problem.
+def source_files(paths: Iterable[Path], options: ImportOptions) -> list[SourceFile]:
+    """Tell the format of every file, and check that it can be read, before anything of the others is read.
+
+    Raises
+    ------
+    InputError
+        A file is not there, of an unknown kind, or cannot be read with these options.
+    """
+    files = [SourceFile.of(path, options) for path in paths]
+    for file in files:
+        if check := FORMATS[file.format].check:
+            check(file.path, options)
+    return files
+
+
+def read_records(path: Path, options: ImportOptions | None = None) -> Iterator[Record]:
+    """Stream the records of one file.
 
     Raises
     ------
@@ -106,13 +134,4 @@ def read_records(file: Path, options: ImportOptions | None = None) -> Iterator[R
         The file is not there or of a kind that is not known.
     """
     options = options or ImportOptions()
-    return FORMATS[format_of(file, options)].read(file, options)
-
-
-def check_files(files: list[Path], options: ImportOptions | None = None) -> None:
-    """Raise InputError for a file that is not there or cannot be read so, before anything of the others is read."""
-    options = options or ImportOptions()
-    for file in files:
-        check = FORMATS[format_of(file, options)].check
-        if check is not None:
-            check(file, options)
+    return SourceFile.of(path, options).records(options)

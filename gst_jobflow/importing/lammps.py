@@ -18,7 +18,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import box_of
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
-from gst_jobflow.importing.records import Record
+from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
@@ -56,26 +56,23 @@ def _labels_in(head: str, match: re.Match[str]) -> bool:
     return "type" in columns and len(words) == len(columns) and not words[columns.index("type")].isdecimal()
 
 
+@last_record_says_why
 def read_dump(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """Every frame of a text dump; wrapped, unwrapped and scaled coordinates, restricted and general boxes."""
+    """Read every frame of a text dump; wrapped, unwrapped and scaled coordinates, restricted and general boxes."""
     index, group = 0, ""
-    try:
-        with open_text(file) as stream:
-            while (head := _next_head(stream)) is not None:
-                lines = [stream.readline() for _ in range(head.n_atoms)]
-                if not all(line.endswith("\n") for line in lines):
-                    raise DataError(f"truncated in the frame of step {head.step}")
-                try:
-                    atoms = _frame(head, lines, options)
-                    group = group or content_hash(atoms)
-                    yield Record(file, index, atoms, group=group)
-                except DataError as err:
-                    yield Record(file, index, problem=err.message, group=group)
-                index += 1
-    except DataError as err:
-        yield Record(file, index, problem=err.message, group=group)
-    except CANNOT_READ_ON as err:
-        yield Record(file, index, problem=f"the file cannot be read on: {err}", group=group)
+    with open_text(file) as stream:
+        while (head := _next_head(stream)) is not None:
+            lines = [stream.readline() for _ in range(head.n_atoms)]
+            if not all(line.endswith("\n") for line in lines):
+                raise DataError(f"truncated in the frame of step {head.step}")
+            try:
+                atoms = _frame(head, lines, options)
+                group = group or content_hash(atoms)
+                record = Record(file, index, atoms, group=group)
+            except DataError as err:
+                record = Record(file, index, problem=err.message, group=group)
+            yield record
+            index += 1
 
 
 @dataclass
@@ -211,7 +208,7 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
     raise DataError(f"which element a type is is not said: {TYPE_MAP_FIX}")
 
 
-def check_data(file: Path, options: ImportOptions) -> None:
+def check_lammps_data(file: Path, options: ImportOptions) -> None:
     """Refuse a data file that needs a type map and has none."""
     try:
         elements = _data_elements(file, options)
@@ -221,11 +218,12 @@ def check_data(file: Path, options: ImportOptions) -> None:
         raise InputError(f"{file} does not name the elements of its types", TYPE_MAP_FIX)
 
 
-def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """The one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
+@last_record_says_why
+def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
+    """Read the one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
     from ase import Atoms
     from ase.data import atomic_masses, atomic_numbers
-    from ase.io.lammpsdata import read_lammps_data
+    from ase.io import lammpsdata
 
     try:
         elements = _data_elements(file, options)
@@ -235,7 +233,7 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
         if not text.endswith("\n"):
             raise DataError("truncated: the last line has no end, so its last number may be cut")
         # metal: lengths are as they stand, which is right for real too
-        raw = read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
+        raw = lammpsdata.read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
         kinds = raw.arrays["type"]
         odd = np.flatnonzero(np.abs(raw.get_masses() - atomic_masses[raw.numbers]) > _MASS_TOLERANCE_U)
         if len(odd):
@@ -243,15 +241,11 @@ def read_data_file(file: Path, options: ImportOptions) -> Iterator[Record]:
             mass = raw.get_masses()[first]
             raise DataError(f"type {kinds[first]} has the mass {mass:g}, which is not that of {raw.symbols[first]}")
         yield Record(file, 0, Atoms(raw.numbers, positions=raw.positions, cell=raw.cell, pbc=True))
-    except DataError as err:
-        yield Record(file, 0, problem=err.message)
     except KeyError as err:
-        yield Record(file, 0, problem=f"type {err.args[0]} has no element: {TYPE_MAP_FIX}")
+        raise DataError(f"type {err.args[0]} has no element: {TYPE_MAP_FIX}") from err
     # ASE stumbles over cut files in several ways
     except (ValueError, IndexError, TypeError, RuntimeError, StopIteration, AttributeError, UnboundLocalError) as err:
-        yield Record(file, 0, problem=f"truncated or not a LAMMPS data file: {str(err) or type(err).__name__}")
-    except CANNOT_READ_ON as err:
-        yield Record(file, 0, problem=f"the file cannot be read: {err}")
+        raise DataError(f"truncated or not a LAMMPS data file: {str(err) or type(err).__name__}") from err
 
 
 def _in_order_of_ids(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, get_args
 
@@ -42,6 +43,10 @@ class ImportOptions(StrictModel):
         All records of a file are one group.
     energy_corrected
         Take pacemaker's `energy_corrected` for the energy where a row has no `energy`.
+    energy_key, forces_key, stress_key
+        Names of the label, see `labels.computed_of`; None: energy, forces and stress (or virial).
+    free_atoms_eV
+        Energy of the free atom of each element by the method of the labels, stored as labels of single atoms.
     allow_stand_in
         Accept what a stand-in for VASP wrote, in tests.
     """
@@ -60,12 +65,26 @@ class ImportOptions(StrictModel):
     group_key: str | None = None
     one_group: bool = False
     energy_corrected: bool = False
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+    free_atoms_eV: dict[str, float] = Field(default_factory=dict)
     allow_stand_in: bool = False
 
     @model_validator(mode="after")
     def _one_rule_of_groups(self) -> ImportOptions:
         if self.group_key is not None and self.one_group:
             raise ValueError("group_key and one_group are two rules for the same")
+        return self
+
+    @model_validator(mode="after")
+    def _sign_of_stress(self) -> ImportOptions:
+        if self.stress_key is not None and ("virial" in self.stress_key.lower()) == (
+            "stress" in self.stress_key.lower()
+        ):
+            raise ValueError(
+                f"stress_key {self.stress_key}: the name has to say stress or virial, for their signs differ"
+            )
         return self
 
     @model_validator(mode="after")
@@ -102,17 +121,50 @@ def type_map(text: str) -> dict[int, str]:
         Not TYPE=ELEMENT, an unknown element, or one type twice.
     """
     example = "for example --type-map 1=Ge,2=Sb,3=Te"
-    table: dict[int, str] = {}
+    table = _assignments("--type-map", text, example)
+    for kind, element in table.items():
+        if not kind.isdecimal() or int(kind) < 1:
+            raise InputError(f"--type-map {text}: '{kind}={element}' is not TYPE=ELEMENT", example)
+        _check_element("--type-map", text, element, example)
+    return {int(kind): element for kind, element in table.items()}
+
+
+def free_atoms(text: str) -> dict[str, float]:
+    """Read energies of free atoms in eV: `"Ge=-4.1,Te=-3.2"`.
+
+    Raises
+    ------
+    InputError
+        Not ELEMENT=ENERGY, an unknown element, or one twice.
+    """
+    example = "for example --free-atoms Ge=-4.1,Te=-3.2 (eV)"
+    energies: dict[str, float] = {}
+    for element, value in _assignments("--free-atoms", text, example).items():
+        _check_element("--free-atoms", text, element, example)
+        try:
+            energies[element] = float(value)
+        except ValueError as err:
+            raise InputError(f"--free-atoms {text}: '{value}' is not a number", example) from err
+        if not math.isfinite(energies[element]):
+            raise InputError(f"--free-atoms {text}: '{value}' is not finite", example)
+    return energies
+
+
+def _assignments(option: str, text: str, example: str) -> dict[str, str]:
+    table: dict[str, str] = {}
     for part in text.split(","):
-        kind, sign, element = (word.strip() for word in part.partition("="))
-        if not sign or not kind.isdecimal() or int(kind) < 1:
-            raise InputError(f"--type-map {text}: '{part}' is not TYPE=ELEMENT", example)
-        if element not in chemical_symbols[1:]:
-            raise InputError(f"--type-map {text}: '{element}' is no element", example)
-        if int(kind) in table:
-            raise InputError(f"--type-map {text}: type {kind} twice", "name each type once")
-        table[int(kind)] = element
+        key, sign, value = (word.strip() for word in part.partition("="))
+        if not (key and sign and value):
+            raise InputError(f"{option} {text}: '{part}' has no '='", example)
+        if key in table:
+            raise InputError(f"{option} {text}: {key} twice", "name each once")
+        table[key] = value
     return table
+
+
+def _check_element(option: str, text: str, element: str, example: str) -> None:
+    if element not in chemical_symbols[1:]:
+        raise InputError(f"{option} {text}: '{element}' is not an element", example)
 
 
 def known_config_type(name: str) -> ConfigType:

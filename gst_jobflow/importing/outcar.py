@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ase.io import ParseError
 from ase.io.vasp_parsers import vasp_outcar_parsers as ase_parsers
 
-from gst_jobflow.importing.files import CANNOT_READ_ON, open_text
-from gst_jobflow.importing.records import Record, group_id
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.importing.files import open_text
+from gst_jobflow.importing.records import Record, group_id, last_record_says_why
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
@@ -67,6 +68,7 @@ class _Watched:
         return line
 
 
+@last_record_says_why
 def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
     """Read every ionic step of an OUTCAR: structure (5 decimals), free energy, forces and stress; no method."""
     index = 0
@@ -79,14 +81,12 @@ def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
                 group = record.group or group
                 yield record
                 index += 1
-            if not lines.ended:
-                yield Record(file, index, problem="truncated: VASP's last lines are missing, steps before are whole")
-            elif index == 0:
-                yield Record(file, index, problem="no ionic step with an energy in it")
     except (*_BAD_TEXT, StopIteration, RuntimeError) as err:
-        yield Record(file, index, problem=f"not an OUTCAR, or cut: {str(err) or type(err).__name__}")
-    except CANNOT_READ_ON as err:
-        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+        raise DataError(f"not an OUTCAR, or cut: {str(err) or type(err).__name__}") from err
+    if not lines.ended:
+        raise DataError("truncated: VASP's last lines are missing, steps before are whole")
+    if index == 0:
+        raise DataError("no ionic step with an energy in it")
 
 
 def _chunks(lines: _Watched) -> Iterator[Any]:

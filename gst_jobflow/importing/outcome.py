@@ -1,21 +1,59 @@
-"""What became of one record: its documents, ready to be put in, or what is wrong with it."""
+"""Check a record of a file and build its documents: a structure and, where it was computed, a label.
+
+Nothing here knows of batches, workers or the database: the same record gives the same outcome wherever it is made.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+import shlex
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.importing.build import build
-from gst_jobflow.importing.records import rival_label, unread_label
+from gst_jobflow.documents import ConfigType, Label, Structure
+from gst_jobflow.documents.base import derive_id
+from gst_jobflow.importing.labels import Computed, RivalLabelsError, computed_of, unread_labels
+from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
+from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows, volume_A3
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from ase import Atoms
 
     from gst_jobflow.importing.options import ImportOptions
     from gst_jobflow.importing.records import Record
     from gst_jobflow.store.files.artifacts import ArtifactStore
+
+FREE_ATOM_BOX_A = 20.0
+_ROOM_A = 10.0
+"""An atom whose images are at least this far away is alone: potentials end before that."""
+_ALONE = "single atoms without periodic boundaries are taken as alone in a periodic box"
+_FREE_ATOMS = Path("--free-atoms")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What only the user knows of a record.
+
+    Parameters
+    ----------
+    text
+        What is not known; the same for all records to which the same answer applies.
+    option
+        The option that answers it, with a value that can be copied.
+    stops
+        Nothing may be imported without an answer; else the record is left out.
+    """
+
+    text: str
+    option: str
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,8 +70,12 @@ class Outcome:
         Of the structure.
     problem
         Why the record is bad.
+    questions
+        What must be answered before it can be imported.
     warning
-        What the reader says of the whole file.
+        What is odd about the whole file.
+    option
+        The option that ends the warning.
     refusal
         Message and way out of an `InputError`: the import ends here.
     end
@@ -47,29 +89,223 @@ class Outcome:
     n_atoms: int = 0
     elements: tuple[str, ...] = ()
     problem: str = ""
+    questions: tuple[Question, ...] = ()
     warning: str = ""
+    option: str = ""
     refusal: tuple[str, str] | None = None
     end: int = 0
 
 
-def outcome_of(record: Record, options: ImportOptions, artifacts: ArtifactStore | None) -> Outcome:
-    """Check a record and make its documents; no error is raised for what the record holds."""
-    try:
-        structure, label = build(record, options, artifacts)
-        warning = record.warning
-        if not warning and record.atoms is not None:
-            warning = unread_label(record.atoms) if label is None else rival_label(record.atoms)
-    except DataError as err:
-        return Outcome(record.file, record.index, problem=err.message, warning=record.warning, end=record.end)
-    except InputError as err:
-        return Outcome(record.file, record.index, warning=record.warning, refusal=(err.message, err.fix))
-    return Outcome(
-        record.file,
-        record.index,
-        EncodedStructure.of(structure),
-        None if label is None else EncodedLabel.of(label),
-        structure.n_atoms,
-        tuple(structure.elements),
-        warning=warning,
-        end=record.end,
+@dataclass(frozen=True)
+class OutcomeBuilder:
+    """Build outcomes of records.
+
+    Parameters
+    ----------
+    options
+        What the user says of them.
+    first_ids
+        Id of the first structure of each file, which its groups are named after; only for files with groups.
+    artifacts
+        Where coordinates of large structures go; None: there are no large structures.
+    """
+
+    options: ImportOptions
+    first_ids: dict[Path, str] = field(default_factory=dict)
+    artifacts: ArtifactStore | None = None
+
+    def outcome(self, record: Record) -> Outcome:
+        """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
+        blank = Outcome(record.file, record.index, warning=record.warning, end=record.end)
+        if record.atoms is None:
+            return replace(blank, problem=record.problem)
+        try:
+            atoms, warning = boxed(record.atoms)
+            check_atoms(atoms, self.options.min_distance_A)
+            computed, questions = self._computed(atoms, record)
+            unread, option = ("", "") if questions else unread_labels(atoms, computed)
+            if option and computed is None and self.options.fingerprint is None:
+                option += f" {_method_option(record.file)}"
+            blank = replace(blank, warning=blank.warning or unread or warning, option=option)
+            config_type = _config_type(atoms, self.options)
+            if isinstance(config_type, Question):
+                questions.append(config_type)
+            if questions or isinstance(config_type, Question):
+                problem = "; ".join(question.text for question in questions)
+                return replace(blank, problem=problem, questions=tuple(questions))
+            structure = self._structure(record, atoms, config_type)
+            label = None if computed is None else self._label(record, structure, computed)
+        except DataError as err:
+            return replace(blank, problem=err.message)
+        except InputError as err:
+            return replace(blank, refusal=(err.message, err.fix))
+        return replace(
+            blank,
+            structure=EncodedStructure.of(structure),
+            label=None if label is None else EncodedLabel.of(label),
+            n_atoms=structure.n_atoms,
+            elements=tuple(structure.elements),
+        )
+
+    def _computed(self, atoms: Atoms, record: Record) -> tuple[Computed | None, list[Question]]:
+        """Return what was computed, and what must be known before it can become a label."""
+        questions, computed, rivals = [], None, False
+        try:
+            computed = computed_of(atoms, self.options)
+        except RivalLabelsError as err:
+            rivals = True
+            questions.append(Question(err.message, err.fix, stops=True))
+        if (computed or rivals) and record.method is None and self.options.fingerprint is None:
+            why = f": {record.no_method}" if record.no_method else ""
+            text = f"holds energies, and nothing says by which method{why}"
+            questions.append(Question(text, _method_option(record.file), stops=True))
+        return computed, questions
+
+    def _structure(self, record: Record, atoms: Atoms, config_type: ConfigType) -> Structure:
+        source = {"builder": "import", "file": _resolved(record.file), "index": record.index}
+        for name in ("config_type", "sub_config"):
+            if atoms.info.get(name) is not None:
+                source[name] = str(atoms.info[name])
+        try:
+            structure = structure_document(
+                atoms,
+                config_type,
+                source=source,
+                group=self._group(record, atoms),
+                iteration=self.options.iteration,
+                tags=self.options.tags,
+                artifacts=self.artifacts,
+            )
+        except ValidationError as err:
+            first = err.errors()[0]
+            if first["loc"] == ("min_distance_A",):  # zero, which no document takes
+                raise DataError("two atoms at one place") from err
+            raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+        closest_A = structure.min_distance_A
+        if closest_A is not None and closest_A < self.options.min_distance_A:
+            raise DataError(f"atoms {closest_A:.3g} Å apart, closer than {self.options.min_distance_A:g} Å")
+        return structure
+
+    def _group(self, record: Record, atoms: Atoms) -> str | None:
+        """Return what a split must not part: a trajectory, or what the user says; None: the structure by itself.
+
+        Groups of a file are named after its first structure, so they are the same wherever the file lies.
+        """
+        if self.options.one_group:
+            return record.group or self.first_ids[record.file]
+        key = self.options.group_key
+        if key is None:
+            return record.group or None
+        value = atoms.info.get(key)
+        if value is None:
+            raise DataError(f"nothing called '{key}' that --group-key could go by")
+        return derive_id("group", self.first_ids[record.file], key, str(value))
+
+    def _label(self, record: Record, structure: Structure, computed: Computed) -> Label:
+        fingerprint, method = self.options.fingerprint, self.options.method
+        if record.method is not None:
+            own = record.method.fingerprint()
+            if fingerprint not in (None, own):
+                raise InputError(
+                    f"{record.file} itself says that its method is {own}; the one given is {fingerprint}",
+                    "leave --method and --method-name out for this file, or correct the method",
+                )
+            fingerprint, method = own, record.method.model_dump(mode="json")
+        assert fingerprint is not None  # else there is a question
+        return Label.of(
+            structure,
+            fingerprint,
+            method,
+            energy_eV=computed.energy_eV,
+            forces_eV_A=computed.forces_eV_A,
+            stress_eV_A3=computed.stress_eV_A3,
+            wall_s=0.0,  # no file says what the calculation took
+        )
+
+
+def free_atom_outcome(
+    index: int, element: str, energy_eV: float, fingerprint: str, method: dict[str, Any], options: ImportOptions
+) -> Outcome:
+    """Return a free atom of known energy as a labelled structure: alone in a box, with forces of zero by symmetry."""
+    from ase import Atoms
+
+    atoms = Atoms(element, cell=[FREE_ATOM_BOX_A] * 3, pbc=True)
+    source = {"builder": "import", "option": "--free-atoms"}
+    structure = structure_document(
+        atoms, "isolated_atom", source=source, iteration=options.iteration, tags=options.tags
+    )
+    label = Label.of(structure, fingerprint, method, energy_eV=energy_eV, forces_eV_A=np.zeros((1, 3)), wall_s=0.0)
+    documents = EncodedStructure.of(structure), EncodedLabel.of(label)
+    return Outcome(_FREE_ATOMS, index, *documents, n_atoms=1, elements=(element,))
+
+
+def boxed(atoms: Atoms) -> tuple[Atoms, str]:
+    """Return a single atom without periodic boundaries in a periodic box, and a warning; others as they are.
+
+    Programs for training (MACE, GAP, autoplex) write free atoms so. The energy does not depend on the box.
+    """
+    if len(atoms) != 1 or atoms.pbc.any():
+        return atoms, ""
+    alone = atoms.copy()
+    alone.calc, alone.pbc = atoms.calc, True
+    inverse = reciprocal_rows(atoms.cell.array.tolist())
+    # the distance of two opposite faces is the inverse length of a reciprocal vector
+    if inverse is None or max(lengths_A(inverse)) > 1 / _ROOM_A:
+        alone.set_cell([FREE_ATOM_BOX_A] * 3)
+    return alone, _ALONE
+
+
+def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
+    """Refuse what cannot be a periodic structure, before anything is computed from it.
+
+    Raises
+    ------
+    DataError
+        No atoms, an unknown species, what is not finite, not periodic in all directions, or a cell too small for its
+        atoms.
+    """
+    if len(atoms) == 0:
+        raise DataError("no atoms")
+    if atoms.numbers.min() < 1 or atoms.numbers.max() > 118:
+        raise DataError("an unknown species: not an element")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError("a position or the cell is not finite")
+    if not atoms.pbc.all():
+        raise DataError("not periodic in all directions: volume and density are not known (put molecules in a box)")
+    cell_A = atoms.cell.array.tolist()
+    cell_A3 = volume_A3(cell_A)
+    # closest packing: no arrangement in a smaller cell keeps the distance
+    smallest_A3 = len(atoms) * min_distance_A**3 / math.sqrt(2)
+    if cell_A3 < smallest_A3:
+        raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
+    if min(lengths_A(cell_A)) < min_distance_A:
+        raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
+
+
+@lru_cache(maxsize=16)
+def _resolved(file: Path) -> str:
+    return str(file.resolve())
+
+
+def _method_option(file: Path) -> str:
+    """Propose the name of the file's folder: a name is all that a method needs."""
+    return f"--method-name {shlex.quote(Path(_resolved(file)).parent.name or 'NAME')}"
+
+
+def _config_type(atoms: Atoms, options: ImportOptions) -> ConfigType | Question:
+    theirs = atoms.info.get("config_type")
+    if theirs is not None and str(theirs) in options.config_types:
+        return options.config_types[str(theirs)]
+    if len(atoms) == 1 and str(theirs).lower().replace("_", "") == "isolatedatom":
+        return "isolated_atom"
+    for known in get_args(ConfigType):
+        if theirs == known:
+            return known
+    if options.default_config_type is not None:
+        return options.default_config_type
+    option = "--default-config-type other"
+    if theirs is None:
+        return Question(f"no config_type: --default-config-type says which ({', '.join(get_args(ConfigType))})", option)
+    return Question(
+        f"config_type '{theirs}' is none of ours: --config-type {theirs}=… or --default-config-type says which", option
     )

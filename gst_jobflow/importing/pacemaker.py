@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ase.calculators.calculator import compare_atoms
+
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
-from gst_jobflow.importing.records import Record
+from gst_jobflow.importing.labels import quantity_of
+from gst_jobflow.importing.records import Record, last_record_says_why
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,51 +124,62 @@ def load_frame(stream: IO[bytes]) -> pd.DataFrame:
     return frame
 
 
+@last_record_says_why
 def read_pacemaker(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """Every row of a dataframe with the columns of pacemaker: ase_atoms, energy, forces and what else is known."""
-    try:
-        with open_bytes(file) as stream:
-            frame = load_frame(stream)
-    except DataError as err:
-        yield Record(file, 0, problem=err.message)
-        return
-    except CANNOT_READ_ON as err:
-        yield Record(file, 0, problem=f"the file cannot be read: {err}")
-        return
+    """Read every row of a dataframe: ase_atoms, and labels in columns or, if it has none, in the structures."""
+    with open_bytes(file) as stream:
+        frame = load_frame(stream)
     columns = {str(name): frame[name].to_numpy() for name in frame.columns}
+    has_labels = any((quantity_of(name) or ("", ""))[0] in ("energy", "forces") for name in columns)
     for index in range(len(frame)):
         row = {name: values[index] for name, values in columns.items()}
         try:
-            yield Record(file, index, atoms=_atoms(row, options))
+            record = Record(file, index, atoms=_atoms(row, has_labels, options))
         except DataError as err:
-            yield Record(file, index, problem=err.message)
+            record = Record(file, index, problem=err.message)
+        yield record
 
 
-def _atoms(row: dict[str, Any], options: ImportOptions) -> Atoms:
-    """The structure of a row with what was computed of it."""
+def _atoms(row: dict[str, Any], has_labels: bool, options: ImportOptions) -> Atoms:
+    """Return the structure of a row with what was computed of it."""
     from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     theirs = row["ase_atoms"]
     if not isinstance(theirs, Atoms):
         raise DataError(f"ase_atoms is a {type(theirs).__name__}")
     try:
         atoms = Atoms(theirs.numbers, positions=theirs.positions, cell=theirs.cell, pbc=theirs.pbc)
-        info = dict(theirs.info)
+        labels = {} if has_labels else _own_labels(theirs)
+        atoms.info.update({name: value for name, value in theirs.info.items() if not quantity_of(str(name))})
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DataError(f"ase_atoms is damaged: {err}") from err
-    # their calculator is left behind: what was computed stands in the columns
-    found = {"free_energy": _energy(row, options), "forces": row.get("forces"), "stress": row.get("stress")}
-    results = {name: value for name, value in found.items() if value is not None}
-    atoms.info.update({name: value for name, value in info.items() if name not in ("energy", "free_energy", "forces")})
-    atoms.info.update({name: row[name] for name in ("virial",) if row.get(name) is not None})
+    # if there are columns of labels, they count, and not a calculator that came along
     for name, value in row.items():
-        if isinstance(value, str | int | float | bool) and name not in ("energy", "energy_corrected"):
+        if quantity_of(name):
+            labels[name] = value
+        elif isinstance(value, str | int | float | bool):
             atoms.info[name] = value
-    if results:
-        atoms.calc = SinglePointCalculator(atoms)
-        atoms.calc.results.update(results)
+    if options.energy_key is None:
+        labels["energy"] = _energy(labels, options)
+        labels.pop("energy_corrected", None)
+    atoms.info.update({name: value for name, value in labels.items() if value is not None})
     return atoms
+
+
+def _own_labels(theirs: Atoms) -> dict[str, Any]:
+    """Return the labels that a structure itself carries: in its calculator, its arrays and its info.
+
+    Raises
+    ------
+    DataError
+        The calculator's results are those of other positions.
+    """
+    results = dict(getattr(theirs.calc, "results", None) or {})
+    computed = getattr(theirs.calc, "atoms", None) or theirs
+    if results and compare_atoms(computed, theirs, excluded_properties=["initial_charges", "initial_magmoms"]):
+        raise DataError("the results of its calculator are those of another structure")
+    labels = {name: value for name, value in {**theirs.info, **theirs.arrays}.items() if quantity_of(str(name))}
+    return labels | results
 
 
 def _energy(row: dict[str, Any], options: ImportOptions) -> Any:

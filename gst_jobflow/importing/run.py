@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.importing.formats import check_files
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.outcome import Outcome
+from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
 from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 _BATCH_RECORDS = 500
 _BATCH_ATOMS = 200_000
+_ASKED_RECORDS = 20_000
+"""Read after the first question that stops an import, to find what else must be answered: a few seconds."""
 _LISTED = 1000
 """Problems kept one by one; more are only counted, so that memory does not grow with a file that is all wrong."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Flaw:
     """A record and what is odd about it."""
 
@@ -35,11 +37,20 @@ class Flaw:
 
 
 @dataclass
+class SameFlaw(Flaw):
+    """A flaw of `count` records, the first of which is named."""
+
+    count: int = 0
+
+
+@dataclass
 class ImportReport:
     """What an import did.
 
-    `bad` and `outliers` hold the first thousand, `n_bad` and `n_outliers` count all. Outliers are imported. `warnings`
-    hold what is odd about a file as a whole, each once, with the record at which it was seen; with `strict` it stops.
+    `bad` and `outliers` hold the first thousand, `n_bad` and `n_outliers` count all. `reasons` hold the first thousand
+    different ones, each once with a count. Outliers are imported. `warnings` hold what is odd about a file as a whole,
+    each once, with the record at which it was seen; with `strict` it stops. `options` would answer what kept records
+    out or labels unread.
     """
 
     records: int = 0
@@ -47,11 +58,21 @@ class ImportReport:
     labels: dict[str, int] = field(default_factory=lambda: {"new": 0, "known": 0})
     n_bad: int = 0
     bad: list[Flaw] = field(default_factory=list)
+    reasons: list[SameFlaw] = field(default_factory=list)
     n_outliers: int = 0
     outliers: list[Flaw] = field(default_factory=list)
     warnings: list[Flaw] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
     stopped: bool = False
     dry_run: bool = False
+
+
+class UnansweredError(InputError):
+    """Nothing was imported, because the user must answer first; `options` are answers that can be copied."""
+
+    def __init__(self, message: str, options: list[str]) -> None:
+        super().__init__(message, f"for example {' '.join(options)}")
+        self.options = options
 
 
 def import_files(
@@ -79,28 +100,33 @@ def import_files(
 
     Raises
     ------
+    UnansweredError
+        Labels without a method, or several sets of labels that differ. Nothing more is written after the first; the
+        error names all that must be answered in the files (in the next 20,000 records).
     InputError
-        A file that is not there or not known; or energies and no method to file them under.
+        A file that is not there or not known, or that contradicts the method given.
     DatabaseError
         The server refused a document or went away.
     RunError
         A worker ended before its time.
     """
-    check_files(files, options)
+    sources = source_files(files, options)
     run = _Import(results, options)
-    with outcomes(files, options, run.artifacts, workers) as stream:
+    with outcomes(sources, options, run.artifacts, workers) as stream:
         try:
             for outcome in stream:
                 run.take(outcome)
                 if progress:
                     progress(run.report, outcome)
-                if run.report.stopped:
+                if run.report.stopped or run.has_asked():
                     break
         except InputError:
             # what was before it is sound, and stays as with any bad record
             run.flush()
             raise
     run.flush()
+    run.ask()
+    run.add_free_atoms()
     return run.report
 
 
@@ -121,6 +147,11 @@ class _Import:
         self._units = UnitWatch()
         self._batch: list[Outcome] = []
         self._atoms = 0
+        self._reasons: dict[tuple[str, str], SameFlaw] = {}
+        # by text: the first record that asks, and how many do
+        self._questions: dict[Question, SameFlaw] = {}
+        self._asked_at = 0
+        self._methods: dict[str, dict[str, Any]] = {options.fingerprint: options.method} if options.fingerprint else {}
 
     def take(self, outcome: Outcome) -> None:
         """Add a record's documents to the batch, or report what is wrong with it.
@@ -133,11 +164,16 @@ class _Import:
         self.report.records += 1
         if outcome.refusal is not None:
             raise InputError(*outcome.refusal)
+        self._note_questions(outcome)
         if outcome.structure is None:
             self._bad(outcome, outcome.problem)
             return
+        if self._asked_at:
+            return
         suspected: list[str] = []
         if outcome.label is not None and outcome.label.energy_eV is not None:
+            if self.options.free_atoms_eV and outcome.label.fingerprint not in self._methods:
+                self._methods[outcome.label.fingerprint] = outcome.label.decode().method
             self._watch_energy(outcome, outcome.label.energy_eV / outcome.n_atoms)
             suspected = self._units.odd(outcome)
         if self._warn(outcome, suspected):
@@ -164,6 +200,57 @@ class _Import:
         _count(self.report.labels, changed, len(labelled) - changed - len(refused))
         for place, error in refused.items():
             self._bad(labelled[place][0], error.message)
+
+    def has_asked(self) -> bool:
+        """Return whether a question stops the import and enough was read to find the others."""
+        return bool(self._asked_at) and self.report.records >= self._asked_at + _ASKED_RECORDS
+
+    def ask(self) -> None:
+        """Raise UnansweredError if a question stops the import."""
+        if not self._asked_at:
+            return
+        texts = []
+        for question, flaw in self._questions.items():
+            more = f" and {flaw.count - 1} more" if flaw.count > 1 else ""
+            texts.append(f"{flaw.file} record {flaw.index}{more}: {question.text}")
+        raise UnansweredError("; ".join(texts), self.report.options)
+
+    def add_free_atoms(self) -> None:
+        """Store the energies of free atoms that the user gives, as labels of the method of the files.
+
+        Raises
+        ------
+        InputError
+            The labels of the files are of no method or of several.
+        """
+        if not self.options.free_atoms_eV:
+            return
+        if len(self._methods) != 1:
+            found = ", ".join(self._methods) or "none"
+            raise InputError(f"--free-atoms are energies of one method, not of: {found}", "give --method-name")
+        [(fingerprint, method)] = self._methods.items()
+        for index, (element, energy_eV) in enumerate(self.options.free_atoms_eV.items()):
+            self._batch.append(free_atom_outcome(index, element, energy_eV, fingerprint, method, self.options))
+        self.flush()
+
+    def _note_questions(self, outcome: Outcome) -> None:
+        for question in outcome.questions:
+            flaw = self._questions.get(question)
+            if flaw is None and len(self._questions) < _LISTED:
+                flaw = self._questions[question] = SameFlaw(str(outcome.file), outcome.index, question.text)
+                self._propose(question.option)
+            if flaw is not None:
+                flaw.count += 1
+            if question.stops and not self._asked_at:
+                self._asked_at = self.report.records
+        if outcome.option:
+            self._propose(outcome.option)
+
+    def _propose(self, option: str) -> None:
+        """Add options to those proposed, but for those that already have a value."""
+        known = {word for text in self.report.options for word in text.split() if word.startswith("--")}
+        if not known & {word for word in option.split() if word.startswith("--")}:
+            self.report.options.append(option)
 
     def _tell_other_groups(self, batch: list[Outcome]) -> None:
         """Warn of structures that were known in another group: they stay there, so a split may part this one.
@@ -207,6 +294,12 @@ class _Import:
         self.report.n_bad += 1
         if len(self.report.bad) < _LISTED:
             self.report.bad.append(Flaw(str(record.file), record.index, reason))
+        key = (str(record.file), reason)
+        if key not in self._reasons and len(self._reasons) < _LISTED:
+            self._reasons[key] = SameFlaw(str(record.file), record.index, reason)
+            self.report.reasons.append(self._reasons[key])
+        if key in self._reasons:
+            self._reasons[key].count += 1
         self.report.stopped = self.report.stopped or self.options.strict
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.importing.files import CANNOT_READ_ON, Pieces, open_bytes
-from gst_jobflow.importing.records import Record, group_id
+from gst_jobflow.importing.files import Pieces, open_bytes
+from gst_jobflow.importing.records import Record, group_id, last_record_says_why
 from gst_jobflow.labelling.vasp import STAND_IN, VaspSettings, functional_of, method_of, stress_of_kbar
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ class _Header:
     method: Method
 
 
+@last_record_says_why
 def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
-    """Every ionic step of a vasprun.xml: its own structure, the free energy, forces and stress.
+    """Read every ionic step of a vasprun.xml: its own structure, the free energy, forces and stress.
 
     The energy is `e_fr_energy`, as our own labels have it: the forces are its derivative. The method is read from the
     file with the code that reads it after our own runs. A step whose electrons did not converge is a bad record, and so
@@ -64,11 +65,7 @@ def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
                         del element.getparent()[0]
                 element.clear()
     except etree.XMLSyntaxError as err:
-        yield Record(file, index, problem=f"truncated or damaged, the steps before are complete: {err.msg}")
-    except DataError as err:
-        yield Record(file, index, problem=err.message)
-    except CANNOT_READ_ON as err:
-        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+        raise DataError(f"truncated or damaged, the steps before are complete: {err.msg}") from err
 
 
 def _header(file: Path, options: ImportOptions) -> _Header:

@@ -1,28 +1,38 @@
-"""The records of files on their way to documents: in this process, or dealt to workers and taken back in order."""
+"""Turn the records of files into outcomes: in this process, or in workers whose answers come back in order.
+
+A worker is `python -m gst_jobflow.importing.workers`. It reads pickles from standard input, first the `OutcomeBuilder`
+and then one `Chunk` after the other, and answers each chunk with the list of its outcomes. `concurrent.futures` does
+not fit: its processes import the user's main script again, and outlive an importer that is killed.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS
 from gst_jobflow.importing.extxyz import cut_frames, parse_frame
-from gst_jobflow.importing.formats import format_of, read_records
-from gst_jobflow.importing.outcome import Outcome, outcome_of
+from gst_jobflow.importing.files import is_packed
+from gst_jobflow.importing.formats import SourceFile
+from gst_jobflow.importing.outcome import Outcome, OutcomeBuilder
 from gst_jobflow.importing.records import Record
-from gst_jobflow.importing.worker import Chunk
+from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
@@ -36,16 +46,18 @@ _MOST_WORKERS = 3
 """More are faster than the server writes, and each holds 120 MB."""
 _WORTH_BYTES = 24_000_000
 """Below this (about 3,000 frames) starting workers takes longer than they save."""
-_GZIP_RATIO = 3
+_PACKED_RATIO = 3
+_GC_THRESHOLD = 50_000
+"""Objects; Python's own is 700."""
 # a worker's own threads would only be in the way of the others
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @contextmanager
 def outcomes(
-    files: list[Path], options: ImportOptions, artifacts: ArtifactStore, workers: int | None = None
+    files: list[SourceFile], options: ImportOptions, artifacts: ArtifactStore, workers: int | None = None
 ) -> Iterator[Iterator[Outcome]]:
-    """What becomes of each record, in the order of files and records, whatever the number of workers.
+    """Stream the outcome of each record, in the order of files and records, whatever the number of workers.
 
     Parameters
     ----------
@@ -53,35 +65,47 @@ def outcomes(
         Processes that parse extended XYZ; 1: this one. None: as many as the job has cores, three at most, and this one
         alone for what it reads in a few seconds.
     """
-    size = workers or _default_workers(files, options)
+    grouped = options.one_group or options.group_key is not None
+    first_ids = {file.path: _first_id(file, options) for file in files} if grouped else {}
+    builder = OutcomeBuilder(options, first_ids, artifacts)
+    size = workers or _default_workers(files)
     if size == 1:
-        yield (outcome_of(record, options, artifacts) for file in files for record in read_records(file, options))
+        yield (builder.outcome(record) for file in files for record in file.records(options))
         return
-    with _Pool(size, options) as pool:
-        yield _dealt(files, options, artifacts, pool)
+    with _Pool(size, replace(builder, artifacts=None)) as pool:
+        yield _dealt(files, builder, pool)
 
 
-def _default_workers(files: list[Path], options: ImportOptions) -> int:
+def _first_id(file: SourceFile, options: ImportOptions) -> str:
+    """Return the id of the first structure of a file that has one; empty if none has."""
+    for record in file.records(options):
+        with suppress(DataError):
+            if record.atoms is not None:
+                return content_hash(record.atoms)
+    return ""
+
+
+def _default_workers(files: list[SourceFile]) -> int:
     size = sum(
-        file.stat().st_size * (_GZIP_RATIO if file.suffix == ".gz" else 1)
+        file.path.stat().st_size * (_PACKED_RATIO if is_packed(file.path) else 1)
         for file in files
-        if format_of(file, options) == "extxyz"
+        if file.format == "extxyz"
     )
     return 1 if size < _WORTH_BYTES else min(cores(), _MOST_WORKERS)
 
 
-def _dealt(files: list[Path], options: ImportOptions, artifacts: ArtifactStore, pool: _Pool) -> Iterator[Outcome]:
+def _dealt(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Iterator[Outcome]:
     waiting: deque[Future[list[Outcome]] | Record] = deque()
 
     def first() -> Iterator[Outcome]:
         job = waiting.popleft()
         if isinstance(job, Record):
-            yield outcome_of(job, options, artifacts)
+            yield builder.outcome(job)
         else:
             yield from job.result()
 
     for file in files:
-        for job in _jobs(file, options):
+        for job in _jobs(file, builder.options):
             waiting.append(pool.submit(job) if isinstance(job, Chunk) else job)
             if len(waiting) > _AHEAD * pool.size:
                 yield from first()
@@ -89,51 +113,70 @@ def _dealt(files: list[Path], options: ImportOptions, artifacts: ArtifactStore, 
         yield from first()
 
 
-def _jobs(file: Path, options: ImportOptions) -> Iterator[Chunk | Record]:
-    """Chunks of an extended XYZ file for the workers; records of all others, and of frames too large for them."""
-    if format_of(file, options) != "extxyz":
-        yield from read_records(file, options)
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Frames of one file that follow each other; `first` is the index of the first, which begins at byte `start`."""
+
+    file: Path
+    first: int
+    frames: list[bytes]
+    start: int = 0
+
+    def outcomes(self, builder: OutcomeBuilder) -> list[Outcome]:
+        """Parse and check them. None is so large that its coordinates need an artifact store."""
+        ends = accumulate((len(frame) for frame in self.frames), initial=self.start)
+        next(ends)
+        return [
+            builder.outcome(parse_frame(self.file, self.first + place, frame, end))
+            for place, (frame, end) in enumerate(zip(self.frames, ends, strict=True))
+        ]
+
+
+def _jobs(file: SourceFile, options: ImportOptions) -> Iterator[Chunk | Record]:
+    """Yield chunks of an extended XYZ file; records of all other files, and of frames too large for a worker."""
+    if file.format != "extxyz":
+        yield from file.records(options)
         return
     frames: list[bytes] = []
     size = end = 0
-    for index, frame in enumerate(cut_frames(file)):
+    for index, frame in enumerate(cut_frames(file.path)):
         alone = isinstance(frame, Record) or int(frame[: frame.index(b"\n")]) > LARGE_STRUCTURE_ATOMS
         if frames and (alone or len(frames) == _CHUNK_FRAMES or size >= _CHUNK_BYTES):
-            yield Chunk(file, index - len(frames), frames, end - size)
+            yield Chunk(file.path, index - len(frames), frames, end - size)
             frames, size = [], 0
         if isinstance(frame, Record):
             yield frame
             continue
         end += len(frame)
         if alone:
-            yield parse_frame(file, index, frame, end)
+            yield parse_frame(file.path, index, frame, end)
         else:
             frames.append(frame)
             size += len(frame)
     if frames:
-        yield Chunk(file, index + 1 - len(frames), frames, end - size)
+        yield Chunk(file.path, index + 1 - len(frames), frames, end - size)
 
 
 class _Pool:
-    """A few `importing.worker` processes, each with a thread here that waits for its answers.
+    """A few workers, each with a thread here that waits for its answers.
 
-    They die with us, also by SIGKILL. They have sessions of their own, so that Ctrl-C reaches us alone; leaving ends
-    them.
+    They die with this process, also by SIGKILL. They have sessions of their own, so that Ctrl-C reaches only this
+    process; leaving the pool ends them.
     """
 
-    def __init__(self, size: int, options: ImportOptions) -> None:
+    def __init__(self, size: int, builder: OutcomeBuilder) -> None:
         self.size = size
         self._workers: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(size, "import")
-        self._options = options
+        self._builder = builder
 
     def __enter__(self) -> _Pool:
         try:
             for _ in range(self.size):
                 # from this thread, which lives as long as they do: the kernel watches it, not the process
                 worker = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "gst_jobflow.importing.worker"],
+                    [sys.executable, "-P", "-m", "gst_jobflow.importing.workers"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env={**os.environ, **_ENVIRONMENT},
@@ -141,7 +184,7 @@ class _Pool:
                     preexec_fn=die_with_parent(),
                 )
                 self._workers.append(worker)
-                _send(worker, self._options)
+                _send(worker, self._builder)
                 self._idle.put(worker)
         except BaseException:
             self.__exit__()
@@ -174,7 +217,9 @@ class _Pool:
         self._threads.shutdown()
         for worker in self._workers:
             for pipe in (worker.stdin, worker.stdout):
-                _close(pipe)
+                # what was still to be sent has no reader
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
 
 
 def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
@@ -183,7 +228,35 @@ def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
     worker.stdin.flush()
 
 
-def _close(pipe: Any) -> None:
-    # what was still to be sent has nobody to read it
-    with suppress(OSError):
-        pipe.close()
+def serve(source: BinaryIO, answers: BinaryIO) -> None:
+    """Answer chunks until there are no more; what fails is answered with its traceback as text."""
+    builder: OutcomeBuilder = pickle.load(source)
+    while True:
+        try:
+            chunk: Chunk = pickle.load(source)
+        except EOFError:
+            return
+        answer: list[Outcome] | str
+        try:
+            answer = chunk.outcomes(builder)
+        except Exception:  # whatever it is, the parent can tell it, and where; a worker that ends cannot
+            answer = traceback.format_exc()
+        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+def main() -> None:
+    """Serve the parent; whatever libraries print goes to standard error, not among the answers."""
+    # what was imported stays; of records only errors make cycles, and to look for them often takes a tenth of the time
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    # pickles name the classes of the module by its own name, not by __main__
+    from gst_jobflow.importing.workers import main as served
+
+    served()

@@ -65,6 +65,8 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
 
 def summary_sentences(data: StudyData) -> str:
     """Summarise in a few sentences what was made from what."""
+    if data.study is not None and data.study.kind == "robustness":
+        return _robustness_sentence(data.study.table)
     sentences = []
     if len(data.training):
         sentences.append(_structures_sentence(data))
@@ -74,6 +76,12 @@ def summary_sentences(data: StudyData) -> str:
         sentences.append(_potential_sentence(data))
     sentences += [_cycle_sentence(each) for each in data.cycles]
     return " ".join(sentences) or "Nothing has been computed yet."
+
+
+def _robustness_sentence(table: list[dict[str, Any]]) -> str:
+    totals = [row for row in table if row["composition"] == "all"]
+    survived = ", ".join(f"{row['potential']} {row['successes']} of {row['runs']}" for row in totals)
+    return f"Hot melts that each potential survived: {survived}."
 
 
 def _structures_sentence(data: StudyData) -> str:

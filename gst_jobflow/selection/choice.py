@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.selection.frames import FoundStructure, start_of
 from gst_jobflow.selection.grade import Grade, gammas
-from gst_jobflow.selection.pick import most_informative
+from gst_jobflow.selection.pick import Rows, most_informative
 from gst_jobflow.selection.projections import coordinates
 from gst_jobflow.store.atoms import structure_document
 
@@ -61,7 +63,7 @@ def grade(
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
         files = link_potential(results, potential, Path(name))
         values = gammas(engine, files, [each.atoms for each in found], Path(name), cores)
-    return [Grade.of(each.atoms, gamma, threshold) for each, gamma in zip(found, values, strict=True)]
+    return [Grade.of(each, gamma, threshold) for each, gamma in zip(found, values, strict=True)]
 
 
 def choose(
@@ -90,7 +92,14 @@ def choose(
     with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
         files = link_potential(results, potential, Path(name))
         rows = coordinates(settings, files, [found.atoms for found, _ in inside])
+    rows = [_of_mobile(found, of_one) for (found, _), of_one in zip(inside, rows, strict=True)]
     return [ChosenStructure(*inside[place], gain) for place, gain in most_informative(rows, number)]
+
+
+def _of_mobile(found: FoundStructure, rows: Rows) -> dict[str, np.ndarray]:
+    """Return the coordinates of mobile atoms; those of an element are in the order of the structure."""
+    symbols, mobile = np.array(found.atoms.symbols), found.is_mobile
+    return {element: block[mobile[symbols == element]] for element, block in rows.items()}
 
 
 def candidates(

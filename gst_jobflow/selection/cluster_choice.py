@@ -88,7 +88,7 @@ class Candidate:
     gamma
         In the frame, and in the cell to `GAMMA_TOLERANCE`.
     max_gamma
-        Of all atoms of the cell, when its seam is relaxed.
+        Largest grade in the cell with its seam relaxed; atoms of the core that were frozen in the frame do not count.
     gain
         As :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
     """
@@ -121,8 +121,9 @@ def find_centres(
             )
         with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
             gamma = gammas(engine, files, [found.atoms], Path(name), ranks=engine.ranks)[0]
-        frame = LargeFrame(found.atoms)
-        for atom in centres(found.atoms, gamma, cut.window, radius_A, MOST_OF_A_FRAME):
+        frame = LargeFrame(found.atoms, found.is_mobile)
+        of_mobile = np.where(found.is_mobile, gamma, np.nan)
+        for atom in centres(found.atoms, of_mobile, cut.window, radius_A, MOST_OF_A_FRAME):
             cluster = frame.cut(atom, radius_A, cut.max_atoms, cut.floor_A)
             name = f"{found.name} atom {atom}"
             yield Candidate(name, found.structure_id, found.step, atom, float(gamma[atom]), cluster)
@@ -222,9 +223,9 @@ def relax_and_grade(
 def _graded(candidate: Candidate, gamma: np.ndarray, most: float) -> Candidate | str:
     if not np.isclose(gamma[0], candidate.gamma, rtol=GAMMA_TOLERANCE, atol=0):
         return f"gamma of its centre is {gamma[0]:.6g} in the cell and {candidate.gamma:.6g} in the frame"
-    if gamma.max() > most:
-        return f"an atom of its cell has gamma {gamma.max():.3g}"
-    return replace(candidate, max_gamma=float(gamma.max()))
+    if (largest := candidate.cluster.max_gamma(gamma)) > most:
+        return f"an atom of its cell has gamma {largest:.3g}"
+    return replace(candidate, max_gamma=largest)
 
 
 def cluster_candidates(

@@ -8,7 +8,7 @@ Phys. Rev. Mater. 7, 043801 (2023).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -38,11 +38,18 @@ class Cluster:
         Atoms that are where they were in the frame, relative to the centre.
     n_deleted
         Atoms that were taken out at the seam, since another one sat there.
+    frozen
+        Core atoms, from 0, that were frozen in the frame; their grades do not count.
     """
 
     atoms: Atoms
     n_core: int
     n_deleted: int
+    frozen: tuple[int, ...] = ()
+
+    def max_gamma(self, gamma: np.ndarray) -> float:
+        """Return the largest of the grades (n_atoms,) without those of the frozen atoms."""
+        return float(np.delete(gamma, self.frozen).max())
 
 
 def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistances:
@@ -65,7 +72,7 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
     Parameters
     ----------
     gamma
-        Of each atom, shape (n_atoms,).
+        Of each atom, shape (n_atoms,); nan is in no window.
     most
         Not more than these.
     """
@@ -91,8 +98,9 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
 class LargeFrame:
     """A large periodic frame to cut cells from."""
 
-    def __init__(self, atoms: Atoms) -> None:
+    def __init__(self, atoms: Atoms, is_mobile: np.ndarray | None = None) -> None:
         self.atoms = atoms
+        self.is_frozen = np.zeros(len(atoms), bool) if is_mobile is None else ~is_mobile
         self.cell = atoms.cell.array
         self.fractional = atoms.positions @ np.linalg.inv(self.cell)
         self.heights_A = 1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
@@ -143,9 +151,10 @@ class LargeFrame:
         beyond = np.linalg.norm(apart, axis=1) > held_A
         order = np.argsort(beyond, kind="stable")
         cell = share[:, None] * self.cell
-        numbers = self.atoms.numbers[places[inside][order]]
-        atoms = Atoms(numbers, positions=apart[order] + cell.sum(axis=0) / 2, cell=cell, pbc=True)
-        return Cluster(atoms, int((~beyond).sum()), 0)
+        origins, n_core = places[inside][order], int((~beyond).sum())
+        positions = apart[order] + cell.sum(axis=0) / 2
+        atoms = Atoms(self.atoms.numbers[origins], positions=positions, cell=cell, pbc=True)
+        return Cluster(atoms, n_core, 0, tuple(np.flatnonzero(self.is_frozen[origins[:n_core]]).tolist()))
 
 
 def part_seam(cluster: Cluster, floor_A: float | None = None) -> Cluster:
@@ -156,7 +165,7 @@ def part_seam(cluster: Cluster, floor_A: float | None = None) -> Cluster:
         deleted += 1
     movable = np.arange(len(atoms)) >= cluster.n_core
     push_apart(atoms, floors(atoms.symbols, floor_A), movable)
-    return Cluster(atoms, cluster.n_core, deleted)
+    return replace(cluster, atoms=atoms, n_deleted=deleted)
 
 
 def _coincident(atoms: Atoms, cluster: Cluster, floor_A: float | None) -> int | None:
@@ -200,4 +209,4 @@ def with_positions(cluster: Cluster, positions: np.ndarray) -> Cluster:
         raise DataError("a position is not finite", "the seam cannot be relaxed with this potential")
     atoms = cluster.atoms.copy()
     atoms.positions[cluster.n_core :] = positions[cluster.n_core :]
-    return Cluster(atoms, cluster.n_core, cluster.n_deleted)
+    return replace(cluster, atoms=atoms)

@@ -1,4 +1,4 @@
-"""Structures to grade: stored ones, those of files, the frames of a trajectory."""
+"""Structures to grade: stored ones, those of files, frames of trajectories; with the atoms that move in them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
-from gst_jobflow.dynamics.dump import iter_chain, iter_frames
+from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
-from gst_jobflow.importing.formats import check_files, read_records
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.labelling import cp2k_md
+from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.query import frames, make_query
 from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
@@ -30,12 +34,30 @@ _DUMP = ".lammpstrj.gz"
 
 @dataclass(frozen=True)
 class FoundStructure:
-    """A structure and where it is from: its id, or the step of a trajectory, or its place in a file."""
+    """A structure and its source: an id, the step of a trajectory, or a place in a file.
+
+    Attributes
+    ----------
+    mobile
+        First and last atom of those that move, from 0, both included; None: all. The rest was never free to become
+        what the potential says, so its grade says nothing about the potential's dynamics.
+    problem
+        Why a frame of a damaged file has no atoms.
+    """
 
     name: str
     atoms: Atoms
     structure_id: str | None = None
     step: int | None = None
+    problem: str = ""
+    mobile: tuple[int, int] | None = None
+
+    @property
+    def is_mobile(self) -> NDArray[np.bool_]:
+        """Which atoms move, shape (n_atoms,)."""
+        first, last = self.mobile or (0, len(self.atoms) - 1)
+        places = np.arange(len(self.atoms))
+        return (places >= first) & (places <= last)
 
 
 def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
@@ -50,7 +72,36 @@ def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStruc
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
-    return [FoundStructure(each.info["structure_id"], each, structure_id=each.info["structure_id"]) for each in atoms]
+    mobile = _mobile_of_structures(results, [each.info["structure_id"] for each in atoms])
+    return [FoundStructure(id, each, id, mobile=mobile.get(id)) for each in atoms for id in [each.info["structure_id"]]]
+
+
+def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the mobile atoms of device cells by structure id: of new cells, frames and ends of operations."""
+    devices = {"_id": {"$in": list(ids)}, "config_type": "device"}
+    found: dict[str, tuple[int, int]] = {}
+    for cell in results.database["structures"].find(devices, {"source": 1}):
+        source = cell.get("source", {})
+        if "groups" in source:
+            found[cell["_id"]] = _places(source["groups"]["mobile"])
+            continue
+        # a cell cut out of a frame has atoms of its own
+        is_frame = source.get("builder") in ("gamma", "sample")
+        where = {"_id": source["trajectory_id"]} if is_frame else {"final_structure_id": cell["_id"]}
+        run = results.database["trajectories"].find_one(where, {"cycle_id": 1}) or {}
+        if mobile := _mobile_of_cycle(results, run.get("cycle_id")):
+            found[cell["_id"]] = mobile
+    return found
+
+
+def _mobile_of_cycle(results: Results, cycle_id: str | None) -> tuple[int, int] | None:
+    return None if cycle_id is None else _places(results.get(Cycle, cycle_id).groups["mobile"])
+
+
+def _places(ids: Sequence[int]) -> tuple[int, int]:
+    """Return places from 0 of the first and last atom id of a group, which count from 1."""
+    first, last = ids
+    return first - 1, last - 1
 
 
 def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
@@ -62,10 +113,11 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
         A file or one of its records cannot be read.
     """
 
-    check_files(list(files))
+    options = ImportOptions()
     found = []
-    for file in files:
-        for record in read_records(file):
+    for source in source_files(files, options):
+        file = source.path
+        for record in source.records(options):
             if record.atoms is None:
                 raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
             found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
@@ -152,29 +204,100 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
-    there_is_one = False
+    mobile, there_is_one = _mobile_of_cycle(results, trajectory.cycle_id), False
     for frame in islice(_frames(results, dumps), 0, None, every):
         there_is_one = True
-        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step)
+        yield FoundStructure(f"step {frame.step}", frame.to_atoms(elements), step=frame.step, mobile=mobile)
     if not there_is_one:
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[DumpFrame]:
-    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
+def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
+    """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
+    A frame that cannot be read, or is not of this run's atoms, comes with its `problem`; the others go on.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    count, last = 0, FoundStructure("", None)  # type: ignore[arg-type]  # replaced by the first frame
+    for found in _all_states(results, trajectory):
+        if count % every == 0 or found.problem:
+            yield found
+        count, last = count + 1, found
+    if count == 0:
+        raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
+    if (count - 1) % every and not last.problem:
+        yield last
+
+
+def _all_states(results: Results, trajectory: Trajectory) -> Iterator[FoundStructure]:
+    if trajectory.potential_id is None:
+        yield from aimd_frames(results, trajectory)
+        return
+    elements = results.get(Potential, trajectory.potential_id).elements
+    dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
+    damaged: list[FoundStructure] = []
+    last = -1
+
+    def told(step: int, error: DataError) -> None:
+        # all that is left of a file has no step: its gap begins after the frame before
+        place = step if step >= 0 else last + 1
+        damaged.append(_damaged(place, error.message.rpartition("/")[2]))
+
+    for frame in _frames(results, dumps, told):
+        yield from _taken(damaged)
+        last = frame.step
+        yield _checked(frame, elements, trajectory)
+    yield from _taken(damaged)
+    if trajectory.state == "finished" and trajectory.final_structure_id and last < trajectory.n_steps:
+        atoms = load_atoms(results, trajectory.final_structure_id)
+        yield FoundStructure(f"step {trajectory.n_steps}", atoms, step=trajectory.n_steps)
+
+
+def _taken(damaged: list[FoundStructure]) -> list[FoundStructure]:
+    taken = damaged[:]
+    damaged.clear()
+    return taken
+
+
+def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> FoundStructure:
+    name, problem = f"step {frame.step}", ""
+    if len(frame.ids) != trajectory.n_atoms:
+        problem = f"{len(frame.ids)} atoms instead of {trajectory.n_atoms}: another run's frame, or atoms were lost"
+    elif frame.ids[0] != 1 or frame.ids[-1] != len(frame.ids) or (frame.ids[1:] == frame.ids[:-1]).any():
+        problem = "the ids of its atoms are not 1 to their number"
+    if not problem:
+        try:
+            return FoundStructure(name, frame.to_atoms(elements), step=frame.step)
+        except DataError as error:
+            problem = error.message
+    return _damaged(frame.step, problem)
+
+
+def _damaged(step: int, problem: str) -> FoundStructure:
+    from ase import Atoms
+
+    return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
+
+
+def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
+    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []
         for place, ref in enumerate(dumps):
             folder = Path(name) / str(place)
             folder.mkdir()
             paths.append(results.artifacts.fetch(ref, folder))
-        firsts = [next((frame.step for frame in iter_frames(path)), None) for path in paths]
+        ignored = None if damaged is None else lambda step, error: None
+        firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []
         for place, path in enumerate(paths):
             later = [first for first in firsts[place + 1 :] if first is not None]
             pieces.append((path, min(later) - 1 if later else None))
-        yield from iter_chain(pieces)
+        yield from iter_chain(pieces, damaged)
 
 
 def start_of(results: Results, trajectory: Trajectory) -> Structure:

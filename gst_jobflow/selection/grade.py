@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 
     from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.selection.frames import FoundStructure
 
 _FILE = "gamma.dump"
 
 
 @dataclass(frozen=True)
 class Grade:
-    """Extrapolation grade of one structure.
+    """Extrapolation grade of the mobile atoms of a structure.
 
     Attributes
     ----------
     maximum
-        Of all atoms; above 1 the potential extrapolates.
+        Largest grade; above 1 the potential extrapolates.
     element
-        Of the atom that has it.
+        Element of the atom with the largest grade.
     share
-        Of the atoms that are above the threshold.
+        Share of atoms above the threshold.
     """
 
     maximum: float
@@ -43,10 +44,11 @@ class Grade:
     share: float
 
     @classmethod
-    def of(cls, atoms: Atoms, gamma: np.ndarray, threshold: float) -> Grade:
-        """Sum up the grades (n_atoms,) of a structure's atoms."""
-        worst = int(gamma.argmax())
-        return cls(float(gamma[worst]), atoms[worst].symbol, float((gamma > threshold).mean()))
+    def of(cls, found: FoundStructure, gamma: np.ndarray, threshold: float) -> Grade:
+        """Sum up the grades (n_atoms,) of a structure; frozen atoms do not count."""
+        places = np.flatnonzero(found.is_mobile)
+        worst = int(places[gamma[places].argmax()])
+        return cls(float(gamma[worst]), found.atoms[worst].symbol, float((gamma[places] > threshold).mean()))
 
 
 def gammas(

@@ -1,15 +1,17 @@
-"""What a document is, where it came from and what was made from it; every step back or forth uses an index."""
+"""Trace what a document came from and what was made from it; every lookup uses an index."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.base.errors import DataError, InputError, nearest
-from gst_jobflow.documents import DOCUMENTS, ArtifactRef
-from gst_jobflow.store.query import COLUMNS, pick
-from gst_jobflow.store.results import collection_of, public
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.store.files.references import references_to_files
+from gst_jobflow.store.lookup import locate
+from gst_jobflow.store.query import COLUMNS, value_at
+from gst_jobflow.store.relations import MADE_BY_JOBS, relations_of, relations_to
+from gst_jobflow.store.results import public
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -17,75 +19,13 @@ if TYPE_CHECKING:
     from gst_jobflow.store.files.artifacts import ArtifactStore
     from gst_jobflow.store.results import Results
 
-SHORTEST_PREFIX = 6
-NAMED = ("datasets", "potentials", "studies")
-"""Collections whose documents people know by a name, which has an index there."""
-
 FIRST_FEW = 5
-_NAMES_LISTED = 12
-
-ORIGINS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "structures": (("made from", "structures", "parents"), ("moved by", "potentials", "source.potential_id")),
-    "labels": (("label of", "structures", "structure_id"),),
-    "datasets": (("changed from", "datasets", "parent_id"),),
-    "potentials": (("fitted to", "datasets", "dataset_id"), ("fitted on from", "potentials", "parent_id")),
-    "trajectories": (
-        ("moved by", "potentials", "potential_id"),
-        ("started from", "structures", "start_structure_id"),
-        ("part of", "cycles", "cycle_id"),
-    ),
-    "cycles": (
-        ("moved by", "potentials", "potential_id"),
-        ("cell", "structures", "structure_id"),
-        ("barrier", "structures", "barrier_structure_id"),
-        ("goes on from", "trajectories", "parent_trajectory_id"),
-    ),
-    "studies": (),
-    "attempts": (),
-}
-"""By collection: (relation, collection of the origin, own field with its id or ids)."""
-
-REVERSE: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "structures": (
-        ("labels", "labels", "structure_id"),
-        ("structures made from it", "structures", "parents"),
-        ("trajectories that start from it", "trajectories", "start_structure_id"),
-        ("cycles of this cell", "cycles", "structure_id"),
-        ("cycles with this barrier", "cycles", "barrier_structure_id"),
-        ("studies", "studies", "members.id"),
-    ),
-    "labels": (("studies", "studies", "members.id"),),
-    "datasets": (
-        ("potentials", "potentials", "dataset_id"),
-        ("datasets changed from it", "datasets", "parent_id"),
-        ("studies", "studies", "members.id"),
-    ),
-    "potentials": (
-        ("trajectories", "trajectories", "potential_id"),
-        ("cycles", "cycles", "potential_id"),
-        ("potentials fitted on from it", "potentials", "parent_id"),
-        ("studies", "studies", "members.id"),
-    ),
-    "trajectories": (
-        ("cycles that go on from it", "cycles", "parent_trajectory_id"),
-        ("studies", "studies", "members.id"),
-    ),
-    "cycles": (("trajectories", "trajectories", "cycle_id"), ("studies", "studies", "members.id")),
-    "studies": (("studies", "studies", "members.id"),),
-    "attempts": (),
-}
-"""By collection: (relation, collection of what was made, its field that holds this id). Each field has an index."""
-
-ENDED_IN = ("end of", "trajectories", "final_structure_id")
-"""A structure's origin that is written down on the other side."""
-
-OF_JOB = ("labels", "potentials", "trajectories")
-"""Collections whose documents name the job that made them, in `job_uuid`."""
+"""Ids that a link lists of many."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """Documents that stand in one relation: how many, the first few ids, and those that are not in the database."""
+    """The documents of one relation: how many, the first few ids, and the first few that the database lacks."""
 
     relation: str
     collection: str
@@ -97,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A document with its origins and what was made from it; all values are JSON-able but times."""
+    """A document with its origins and what was made from it; all values but times are JSON."""
 
     collection: str
     id: str
@@ -107,66 +47,6 @@ class Lineage:
     attempts: list[dict[str, Any]]
     files: list[dict[str, Any]]
     cost: dict[str, float]
-
-
-def locate(database: Database, text: str, collection: str | None = None) -> tuple[str, str]:
-    """Find the one document of an id, a name, or a prefix of an id.
-
-    Parameters
-    ----------
-    text
-        A whole id, the name of one of the `NAMED`, or at least `SHORTEST_PREFIX` characters that no other id begins
-        with.
-    collection
-        Look in this one only.
-
-    Returns
-    -------
-    tuple
-        Collection and id.
-
-    Raises
-    ------
-    InputError
-        The text is too short or fits several documents, or there is none.
-    """
-    names = [collection_of(collection).collection] if collection else list(DOCUMENTS)
-    whole = [(name, text) for name in names if database[name].find_one({"_id": text}, {"_id": 1})]
-    found = whole or [(name, id) for name in names if name in NAMED for id in _ids(database, name, {"name": text})]
-    if not found and len(text) >= SHORTEST_PREFIX:
-        found = [(name, id) for name in names for id in _ids(database, name, beginning(text))]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise _nothing(database, text, names)
-    shown = ", ".join(f"{id} ({name})" for name, id in found[:FIRST_FEW]) + (" …" if len(found) > FIRST_FEW else "")
-    way_out = "--collection NAME" if whole else "give the id, or more of it"
-    raise InputError(f"'{text}' fits several documents: {shown}", way_out)
-
-
-def _nothing(database: Database, text: str, collections: Sequence[str]) -> InputError:
-    """Return the error of an unknown id or name; it suggests the nearest name."""
-    known = {
-        name for collection in collections if collection in NAMED for name in database[collection].distinct("name")
-    }
-    hint = nearest(text, known) if known else ""
-    if not hint or (hint.startswith("known") and len(known) > _NAMES_LISTED):
-        hint = f"gst query {collections[0] if len(collections) == 1 else 'COLLECTION'} lists ids"
-    short = (
-        f" by name, and it is too short for an id ({SHORTEST_PREFIX} characters)" if len(text) < SHORTEST_PREFIX else ""
-    )
-    return InputError(f"no document '{text}'{' in ' + collections[0] if len(collections) == 1 else ''}{short}", hint)
-
-
-def beginning(text: str) -> dict[str, Any]:
-    """Return the filter of ids that begin with `text`, as a range of the index."""
-    # the last of all characters sorts behind whatever an id goes on with
-    return {"_id": {"$gte": text, "$lt": text + "\U0010ffff"}}
-
-
-def _ids(database: Database, collection: str, where: dict[str, Any]) -> list[str]:
-    found = database[collection].find(where, {"_id": 1}).sort("_id", 1).limit(FIRST_FEW + 1)
-    return [document["_id"] for document in found]
 
 
 def lineage(results: Results, text: str, collection: str | None = None) -> Lineage:
@@ -184,7 +64,7 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
     document = database[name].find_one({"_id": id}, _without_series(name))
     if document is None:
         raise DataError(f"document '{id}' of {name} is gone", "run this again")
-    summary = {column: value for column in COLUMNS[name] if (value := pick(public(document), column)) is not None}
+    summary = {column: value for column in COLUMNS[name] if (value := value_at(public(document), column)) is not None}
     for extra in ("source", "iteration", "tags", "created_at", "failure_class", "selection", "split", "active_set"):
         if document.get(extra):
             summary[extra] = document[extra]
@@ -195,7 +75,7 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
         origins=list(_origins(database, name, document)),
         made=list(_made(database, name, document)),
         attempts=_attempts(database, name, document),
-        files=[_file_state(results.artifacts, ref) for ref in _file_references(document)],
+        files=[_file_state(results.artifacts, ref) for ref in references_to_files(document)],
         cost=_cost(database, name, document),
     )
 
@@ -207,15 +87,15 @@ def _without_series(name: str) -> dict[str, int] | None:
 
 
 def _origins(database: Database, name: str, document: dict[str, Any]) -> Iterator[Link]:
-    for relation, collection, path in ORIGINS[name]:
-        value = pick(document, path)
+    for relation in relations_of(name):
+        value = value_at(document, relation.field)
         ids = value if isinstance(value, list) else [value] if value else []
-        if ids:
-            yield _link(database, relation, collection, ids)
+        if ids and relation.origin:
+            yield _link(database, relation.origin, relation.target, ids)
     if name == "structures":
-        link = _reverse(database, *ENDED_IN, document["_id"])
-        if link.count:
-            yield link
+        ended = _reverse(database, "end of", "trajectories", "final_structure_id", document["_id"])
+        if ended.count:
+            yield ended
     if name == "datasets":
         counts = document["counts_by_config_type"]
         yield Link("made of", "labels", document["n_members"], [], detail=counts)
@@ -235,10 +115,20 @@ def _link(database: Database, relation: str, collection: str, ids: list[str]) ->
 def _made(database: Database, name: str, document: dict[str, Any]) -> Iterator[Link]:
     if document.get("final_structure_id"):
         yield _link(database, "ended in", "structures", [document["final_structure_id"]])
-    links = [_reverse(database, *relation, document["_id"]) for relation in REVERSE[name]]
+    for relation, collection, path in made_from(name):
+        id = document["job_uuid"] if name == "attempts" else document["_id"]
+        link = _reverse(database, relation, collection, path, id)
+        if link.count:
+            yield link
+
+
+def made_from(name: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (relation, collection, indexed field) of what is made from documents of a collection."""
     if name == "attempts":
-        links = [_reverse(database, "made by this job", other, "job_uuid", document["job_uuid"]) for other in OF_JOB]
-    yield from (link for link in links if link.count)
+        yield from (("made by this job", collection, "job_uuid") for collection in MADE_BY_JOBS)
+        return
+    yield from ((found.made, found.collection, found.field) for found in relations_to(name) if found.made)
+    yield "studies", "studies", "members.id"
 
 
 def _reverse(database: Database, relation: str, collection: str, path: str, id: str) -> Link:
@@ -256,26 +146,13 @@ def _attempts(database: Database, name: str, document: dict[str, Any]) -> list[d
     return [{key: value for key in shown if (value := public(attempt).get(key))} for attempt in found]
 
 
-def _file_references(value: Any) -> Iterator[ArtifactRef]:
-    """Yield all files that a document names."""
-    if isinstance(value, dict):
-        if set(value) == set(ArtifactRef.model_fields):
-            yield ArtifactRef.model_validate(value)
-        else:
-            for item in value.values():
-                yield from _file_references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _file_references(item)
-
-
-def _file_state(artifacts: ArtifactStore, ref: ArtifactRef) -> dict[str, Any]:
-    size_bytes = artifacts.size_of(ref.sha256)
+def _file_state(artifacts: ArtifactStore, ref: dict[str, Any]) -> dict[str, Any]:
+    size_bytes = artifacts.size_of(ref["sha256"])
     state = "missing"
     if size_bytes is not None:
-        state = "there" if size_bytes == ref.size_bytes else "wrong size"
-    path = str(artifacts.path_of(ref.sha256))
-    return {"name": ref.name, "size_bytes": ref.size_bytes, "state": state, "path": path}
+        state = "there" if size_bytes == ref["size_bytes"] else "wrong size"
+    path = str(artifacts.path_of(ref["sha256"]))
+    return {"name": ref["name"], "size_bytes": ref["size_bytes"], "state": state, "path": path}
 
 
 def _cost(database: Database, name: str, document: dict[str, Any]) -> dict[str, float]:

@@ -74,7 +74,7 @@ def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> 
     """Write an entry to the manifest of `directory`; it is on disk when this returns.
 
     Where it need not be `durable`, it is there for every process, also when this one is killed, and on disk with the
-    next entry that is, or with `sync`.
+    next entry that is, or with `flush_manifest`.
     """
     file = directory / MANIFEST_NAME
     if not file.exists():
@@ -88,10 +88,10 @@ def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> 
             out.write(TORN)
         out.write(entry.to_json().encode() + b"\n")
     if durable:
-        sync(directory)
+        flush_manifest(directory)
 
 
-def sync(directory: Path) -> None:
+def flush_manifest(directory: Path) -> None:
     """Flush the manifest of `directory` to disk, including the name of a new one."""
     file = directory / MANIFEST_NAME
     atomic.sync(file)

@@ -374,7 +374,7 @@ def _formula(text: str) -> str:
     return reduced_formula(parse_formula(text))
 
 
-def summarise(
+def summarise_groups(
     database: Database, query: Query, group_by: str, numbers: Iterable[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Count and measure by groups, on the server.
@@ -384,7 +384,7 @@ def summarise(
     group_by
         Field whose values make the groups; a document with a list is counted once for each of its values.
     numbers
-        Numeric fields to summarise; those of `NUMBERS` when none are given.
+        Numeric fields to summarise_groups; those of `NUMBERS` when none are given.
 
     Yields
     ------
@@ -512,7 +512,7 @@ def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
             yield atoms
 
 
-def pick(document: dict[str, Any], path: str) -> Any:
+def value_at(document: dict[str, Any], path: str) -> Any:
     """Return the value at a dotted path (or short name) of a public document; None if there is none."""
     if path == "_id":
         path = "id"

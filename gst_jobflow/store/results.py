@@ -125,7 +125,7 @@ class Results:
         """Continue without the database; raises DatabaseError if nothing is spooled."""
         if self.spool_dir is None or not spooled:
             raise DatabaseError("the results database went away", "gst db up; then run this again") from err
-        manifest.sync(self.spool_dir)
+        manifest.flush_manifest(self.spool_dir)
         logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
         self._database = None
 

@@ -24,7 +24,9 @@ TIE_LINE_COMPOSITIONS = (
     "Sb2Te3",
 )
 
-_TOKEN = re.compile(r"(?P<element>[A-Z][a-z]?)|(?P<open>\()|(?P<close>\))|(?P<number>\d+)")
+_SYMBOL = re.compile(r"[A-Z][a-z]?")
+# ASE also reads factors before a unit (2GeTe), empty brackets and zeros
+_FORMULA = re.compile(r"(?=[A-Z(])(?!.*(?:\((?:\)|\d)|(?<!\d)0+(?!\d)))[A-Za-z0-9()]+")
 
 
 def parse_formula(formula: str) -> dict[str, int]:
@@ -45,33 +47,21 @@ def parse_formula(formula: str) -> dict[str, int]:
     InputError
         For an empty or malformed formula, a zero count, or an unknown element.
     """
+    from ase.data import atomic_numbers
+    from ase.formula import Formula
+
     text = formula.strip() if isinstance(formula, str) else ""
-    tokens = list(_TOKEN.finditer(text))
-    if not text or "".join(token.group() for token in tokens) != text:
+    if not _FORMULA.fullmatch(text):
         raise _malformed(formula)
-    groups: list[dict[str, int]] = [{}]
-    last: dict[str, int] = {}
-    for token in tokens:
-        if token.lastgroup == "number":
-            number = int(token.group())
-            if not last or number == 0:
-                raise _malformed(formula)
-            _add(groups[-1], last, number - 1)
-            last = {}
-        elif token.lastgroup == "open":
-            groups.append({})
-            last = {}
-        elif token.lastgroup == "close":
-            last = groups.pop()
-            if not groups or not last:
-                raise _malformed(formula)
-            _add(groups[-1], last, 1)
-        else:
-            last = {_known_element(token.group(), formula): 1}
-            _add(groups[-1], last, 1)
-    if len(groups) != 1:
-        raise _malformed(formula)
-    return groups[0]
+    for symbol in _SYMBOL.findall(text):
+        if symbol == "X" or symbol not in atomic_numbers:
+            near = nearest(symbol, [name for name in atomic_numbers if name != "X"])
+            hint = near if near.startswith("did") else "write elements as in Ge2Sb2Te5"
+            raise InputError(f"unknown element '{symbol}' in '{formula}'", hint)
+    try:
+        return Formula(text).count()
+    except ValueError as err:
+        raise _malformed(formula) from err
 
 
 def format_formula(counts: Mapping[str, int]) -> str:
@@ -186,22 +176,6 @@ def largest_remainder(weights: Mapping[str, int], total: int) -> dict[str, int]:
     for key in by_remainder[: total - sum(shared.values())]:
         shared[key] += 1
     return shared
-
-
-def _add(into: dict[str, int], counts: Mapping[str, int], times: int) -> None:
-    for element, count in counts.items():
-        into[element] = into.get(element, 0) + count * times
-
-
-def _known_element(symbol: str, formula: str) -> str:
-    from ase.data import atomic_numbers
-
-    if symbol == "X" or symbol not in atomic_numbers:
-        known = [name for name in atomic_numbers if name != "X"]
-        near = nearest(symbol, known)
-        hint = near if near.startswith("did") else "write elements as in Ge2Sb2Te5"
-        raise InputError(f"unknown element '{symbol}' in '{formula}'", hint)
-    return symbol
 
 
 def _malformed(formula: object) -> InputError:

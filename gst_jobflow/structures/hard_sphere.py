@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.structures.composition import Rounding, atom_counts, parse_formula
 from gst_jobflow.structures.contacts import (
     PairDistances,
@@ -100,13 +100,17 @@ class HardSphereSpec(StrictModel):
         }
         given = [name for name, value in sizes.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(sizes)} (given: {', '.join(given) or 'none'})")
+            said = f"the size of the cell is given by {' and '.join(given)}" if given else "the cell has no size"
+            raise UnfitValueError(said, f"give exactly one of {', '.join(sizes)}")
         if self.fixed_cell_A is not None and abs(np.linalg.det(_matrix(self.fixed_cell_A))) < 1e-6:
-            raise ValueError("fixed_cell_A has no volume: give three lengths, or three independent vectors, in Å")
+            raise UnfitValueError("fixed_cell_A has no volume", "give three lengths or independent vectors, Å")
         for name in (*given, "min_distance_A"):
             size = getattr(self, name)
             if name != "fixed_cell_A" and isinstance(size, tuple) and size[0] > size[1]:
-                raise ValueError(f"{name} is a range from low to high, not {size}")
+                low, high = size[1], size[0]
+                raise UnfitValueError(
+                    f"{name} {high:g}-{low:g} is not a range from low to high", f"write {low:g}-{high:g}"
+                )
         return self
 
 

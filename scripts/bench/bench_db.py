@@ -46,7 +46,7 @@ from gst_jobflow.documents import (
     derive_id,
 )
 from gst_jobflow.store import Results
-from gst_jobflow.store.query import make_query, summarise
+from gst_jobflow.store.query import make_query, summarise_groups
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, reduced_formula
 
 if TYPE_CHECKING:
@@ -183,8 +183,9 @@ def _ase(file: Path) -> Iterator[object]:
 
 def _ours(file: Path) -> Iterator[object]:
     from gst_jobflow.importing.extxyz import read_extxyz
+    from gst_jobflow.importing.options import ImportOptions
 
-    return read_extxyz(file)
+    return read_extxyz(file, ImportOptions())
 
 
 def _extxyz(file: Path) -> Iterator[object]:
@@ -291,7 +292,7 @@ def named_queries(database: Database) -> dict[str, Callable[[random.Random], Any
         return list(make_query(collection, [where], sort, PAGE).documents(database))
 
     def failures(_: random.Random) -> list[Any]:
-        return list(summarise(database, make_query("labels", ["state=failed"]), "failure_class", []))
+        return list(summarise_groups(database, make_query("labels", ["state=failed"]), "failure_class", []))
 
     return {
         "structures of a composition with close atoms": lambda r: page(

@@ -123,7 +123,7 @@ def measure(n: int, scratch: Path, workers: int | None) -> Iterator[Row]:
     if has_extxyz():
         yield row("C reader of extxyz (dictionaries), alone", rate(lambda: by_extxyz(file)), ase)
     yield row("our reader cutting frames, alone", rate(lambda: sum(1 for _ in cut_frames(file))), ase)
-    yield row("our reader (Atoms), alone", rate(lambda: sum(1 for _ in read_extxyz(file))), ase)
+    yield row("our reader (Atoms), alone", rate(lambda: sum(1 for _ in read_extxyz(file, ImportOptions()))), ase)
     options = ImportOptions.model_validate(OPTIONS)
     dry = options.model_copy(update={"dry_run": True})
     found = rate(lambda: import_files([file], None, dry, workers=workers).records)

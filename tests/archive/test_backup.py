@@ -14,7 +14,7 @@ from bson import Int64
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from gst_jobflow.archive.backup import backup, documents_held, restore, verify
+from gst_jobflow.archive.backup import backup, documents_held, restore, verify_backup
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.store import Results
 from gst_jobflow.store.address import connection, read_credentials
@@ -73,7 +73,7 @@ def test_what_was_dropped_comes_back(project: Project, study: Results, tmp_path:
     assert stat.S_IMODE(tar.stat().st_mode) == 0o600 and list(tmp_path.glob(".gst-*")) == []
     assert content(study) == before
     empty(study)
-    assert restore(project, tar) == made == verify(tar)
+    assert restore(project, tar) == made == verify_backup(tar)
     assert content(study) == before and indexes(study) == before_indexes and files(study) == before_files
     assert list(check(project, deep=True)) == []
 
@@ -168,7 +168,7 @@ def test_a_restore_that_was_cut_off_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("gst_jobflow.archive.backup.put_file", cut_off)
+        patch.setattr("gst_jobflow.archive.reading.Backup.put_file", cut_off)
         with pytest.raises(KeyboardInterrupt):
             restore(project, tmp_path / "b.tar", force=True)
     assert "restore" in {finding.kind for finding in check(project)}
@@ -203,7 +203,7 @@ def test_missing_files_are_named_and_corrupt_ones_mended(project: Project, study
     second.write_bytes(b"something else")
     made = backup(project, tmp_path / "b.tar")
     assert made.files.missing == [file.parent.name + file.name for file in (first, second)] and made.files.count == 2
-    verify(tmp_path / "b.tar")
+    verify_backup(tmp_path / "b.tar")
     restore(project, tmp_path / "whole.tar", force=True)
     assert list(check(project, deep=True)) == []
 
@@ -211,17 +211,17 @@ def test_missing_files_are_named_and_corrupt_ones_mended(project: Project, study
 def test_wrong_files(project: Project, study: Results, tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("not a tar")
     with pytest.raises(DataError, match="not a backup"):
-        verify(tmp_path / "text.tar")
+        verify_backup(tmp_path / "text.tar")
     with tarfile.open(tmp_path / "other.tar", "w") as tar:
         tar.add(tmp_path / "text.tar", "manifest.json")
     with pytest.raises(DataError, match="not a backup"):
-        verify(tmp_path / "other.tar")
+        verify_backup(tmp_path / "other.tar")
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
     with tarfile.open(tmp_path / "later.tar", "w") as tar:
         tar.add(tmp_path / "manifest.json", "manifest.json")
     with pytest.raises(DataError, match="format 99"):
-        verify(tmp_path / "later.tar")
-    with pytest.raises(InputError, match="no file"):
+        verify_backup(tmp_path / "later.tar")
+    with pytest.raises(InputError, match="no backup"):
         restore(project, tmp_path / "none.tar")
     with pytest.raises(InputError, match="exists already"):
         backup(project, tmp_path / "text.tar")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gst_jobflow.archive.bundle import plan_bundle, write_bundle
-from gst_jobflow.archive.bundle_format import Citation
-from gst_jobflow.archive.read_bundle import import_bundle
+from gst_jobflow.archive.import_bundle import import_bundle
+from gst_jobflow.archive.manifests import Citation
+from gst_jobflow.archive.selection import is_licensed
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Label, Structure
 from gst_jobflow.store import Results
@@ -111,10 +112,10 @@ def synthetic_dataset(results: Results) -> Any:
 
 
 def test_a_dry_run_counts_and_writes_nothing(study: Results, tmp_path: Path) -> None:
-    plan = plan_bundle(study, "potentials", synthetic.POTENTIAL_ID, tmp_path)
+    plan = plan_bundle(study, "potentials", synthetic.POTENTIAL_ID)
     manifest = write_bundle(study, "potentials", synthetic.POTENTIAL_ID, tmp_path / "p")
     assert plan.documents == {name: part.documents for name, part in manifest.collections.items()}
-    assert (plan.n_files, plan.files_bytes) == (manifest.files.count, manifest.files.size_bytes)
+    assert plan.files == manifest.files
     assert "studies" not in plan.documents and plan.documents["labels"] == synthetic_dataset(study).n_members
     before = content(study)
     empty(study)
@@ -447,6 +448,4 @@ def test_a_file_and_a_folder_do_not_take_each_others_place(study: Results, tmp_p
     ],
 )
 def test_names_of_licensed_files(name: str, licensed: bool) -> None:
-    from gst_jobflow.archive.selection import is_licensed
-
     assert is_licensed(name) is licensed

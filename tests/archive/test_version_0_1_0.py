@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gst_jobflow.archive.backup import restore, verify
+from gst_jobflow.archive.backup import restore, verify_backup
 from gst_jobflow.archive.bundle import write_bundle
-from gst_jobflow.archive.open_bundle import Bundle
-from gst_jobflow.archive.read_bundle import import_bundle
-from gst_jobflow.archive.verify import verify as verify_bundle
+from gst_jobflow.archive.import_bundle import import_bundle, verify_bundle
+from gst_jobflow.archive.reading import Bundle
 from gst_jobflow.base.moved import MOVED
 from gst_jobflow.documents import Attempt, Dataset, Label
 from gst_jobflow.launch.status import status
@@ -36,7 +35,7 @@ DATA = Path(__file__).parents[1] / "data" / "0.1.0"
 def restored(project: Project, tmp_path: Path):
     tar = tmp_path / "database.tar"
     tar.write_bytes(lzma.decompress((DATA / "database.tar.xz").read_bytes()))
-    manifest = verify(tar)
+    manifest = verify_backup(tar)
     assert (manifest.format, manifest.schema_version, manifest.files.count) == (1, 2, 1)
     assert restore(project, tar, force=True) == manifest
     results = Results.open(project)

@@ -128,14 +128,14 @@ def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
     refused("no cycle or trajectory 'nothing'", plan(RESET, cell=None), state="nothing")
     refused("count from 1 to 6", plan(RESET, cell=None), state=f"{cycle.id}:7")
     refused(r"operation 4 \(RESET\) .* has not run", plan(RESET, cell=None), state=f"{cycle.id}:4")
-    refused("of potential tiny, not other", plan(RESET, cell=None), potential="other")
-    refused(r"another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
+    refused("with potential tiny, not other", plan(RESET, cell=None), potential="other")
+    refused(r"has another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
     refused("belongs to a cross-point cell", plan(RESET, cell=None), device="mushroom")
     dome = RESET | {"profile": "dome", "diameter_A": 60}
     refused("reaches out of the cell", plan(dome, cell=None))
     runs = results.database["trajectories"]
     of_barrier = runs.find_one({"protocol": "melt_quench"})["_id"]
-    refused("is of no device cell", plan(RESET, cell=None), state=of_barrier)
+    refused("has no device cell", plan(RESET, cell=None), state=of_barrier)
     assert results.database["cycles"].count_documents({}) == 3, "nothing was planned"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.documents.schemas import collection_schema, main, schema_text
-from gst_jobflow.store.schema.migrate import load_schema
+from gst_jobflow.store.schema.preparation import load_schema
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:

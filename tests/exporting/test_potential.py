@@ -9,7 +9,7 @@ import pytest
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.exporting.potential import export_potential, read_potential
-from gst_jobflow.exporting.targets import finish, part_of
+from gst_jobflow.exporting.targets import move_to_target, part_of
 from gst_jobflow.store import Results
 from tests.report import synthetic
 
@@ -59,13 +59,13 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(type(target), "rename", fails)
     with pytest.raises(OSError, match="gone"), part_of(target) as scratch:
         (scratch / "made").mkdir()
-        finish(scratch / "made", target)
+        move_to_target(scratch / "made", target)
     assert (target / "old").read_text() == "old" and list(tmp_path.iterdir()) == [target]
     monkeypatch.undo()
     with part_of(target) as scratch:
         (scratch / "made" / "ab").mkdir(parents=True)
         (scratch / "made" / "ab" / "new").write_text("new")
-        finish(scratch / "made", target)
+        move_to_target(scratch / "made", target)
     assert (target / "ab" / "new").read_text() == "new" and list(tmp_path.rglob("*old*")) == []
     assert list(tmp_path.iterdir()) == [target]
 

@@ -14,10 +14,10 @@ from gst_jobflow.flows.structures import CrystalSpec
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("trigonal", {"lattice_A": 6.0}, "lattice_A is of rock-salt"),
+        ("trigonal", {"lattice_A": 6.0}, "lattice_A is for rock-salt"),
         ("trigonal", {"primitive": True, "disorder": True}, "disorder"),
-        ("rocksalt", {"primitive": True}, "primitive is of the trigonal phases"),
-        ("rocksalt", {"disorder": True}, "disorder is of the trigonal phases"),
+        ("rocksalt", {"primitive": True}, "primitive is for trigonal phases"),
+        ("rocksalt", {"disorder": True}, "disorder is for trigonal phases"),
         ("rocksalt", {"volume_scales": (1.0, 0.0)}, "volume_scales.1"),
         ("rocksalt", {"volume_scales": (-1.0,)}, "volume_scales.0"),
         ("rocksalt", {"rattles_A": (-0.1,)}, "rattles_A.0"),

@@ -14,9 +14,10 @@ from ase.units import Bohr, GPa, Hartree
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.importing.formats import check_files, format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records, source_files
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.records import Record, computed_of
+from gst_jobflow.importing.records import Record
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.store import Results
@@ -34,7 +35,7 @@ def run(tmp_path) -> Path:
 
 
 def read(file: Path) -> list[Record]:
-    check_files([file], AIMD)
+    source_files([file], AIMD)
     return list(read_records(file, AIMD))
 
 
@@ -46,7 +47,7 @@ def change(file: Path, old: str, new: str, count: int = 1) -> None:
 
 @pytest.mark.parametrize("name", ["gete-pos-1.xyz", "gete.out"])
 def test_numbers_and_units_of_a_trajectory(name):
-    assert format_of(DATA / name) == "cp2k"
+    assert SourceFile.of(DATA / name).format == "cp2k"
     records = read(DATA / name)
     assert [record.index for record in records] == list(range(5)) and not any(record.problem for record in records)
     # the fourth step as it stands in the files
@@ -211,17 +212,17 @@ def test_without_an_output_it_is_said(run):
 
 def test_missing_siblings_are_named_before_anything_is_read(run):
     with pytest.raises(InputError, match="forces only"):
-        check_files([run / "gete-frc-1.xyz"], AIMD)
+        source_files([run / "gete-frc-1.xyz"], AIMD)
     (run / "gete-frc-1.xyz").unlink()
     for name in ("gete-pos-1.xyz", "gete.out"):
         with pytest.raises(InputError, match=r"gete-frc-1\.xyz"):
-            check_files([run / name], AIMD)
+            source_files([run / name], AIMD)
     (run / "gete-pos-1.xyz").unlink()
     with pytest.raises(InputError, match=r"gete-pos-1\.xyz"):
-        check_files([run / "gete.out"], AIMD)
+        source_files([run / "gete.out"], AIMD)
     (run / "label.inp").unlink()
     with pytest.raises(InputError, match="input"):
-        check_files([run / "label.out"], AIMD)
+        source_files([run / "label.out"], AIMD)
 
 
 def test_other_units_in_the_input_are_refused(run):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_bytes, open_text, plain_name
-from gst_jobflow.importing.formats import check_files, format_of, read_records
+from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, is_packed, open_bytes, open_text, plain_name
+from gst_jobflow.importing.formats import SourceFile, read_records, source_files
 from gst_jobflow.importing.options import ImportOptions
+from tests.importing.test_lammps import data_text, dump_text, structure
 
 DATA = Path(__file__).with_name("data")
 OPTIONS = ImportOptions(default_config_type="aimd")
@@ -26,11 +27,23 @@ PACKERS = {
 
 @pytest.mark.parametrize("ending", PACKERS)
 def test_a_packed_file_is_read_as_what_is_in_it(tmp_path, ending):
-    for source, kind, number in (("static.xml", "vasprun", 1), ("OUTCAR.nelm", "outcar", 3)):
-        file = tmp_path / (source + ending)
-        file.write_bytes(PACKERS[ending]((DATA / "vasp" / source).read_bytes()))
-        assert plain_name(file) == source and format_of(file) == kind
-        whole = list(read_records(DATA / "vasp" / source, OPTIONS))
+    (tmp_path / "data.gete").write_text(data_text(structure(), comments=True))
+    (tmp_path / "run.dump").write_text(dump_text(structure()))
+    pickled = gzip.decompress((DATA / "pacemaker" / "calculators.pckl.gzip").read_bytes())
+    (tmp_path / "calc.pckl").write_bytes(pickled)
+    for source, kind, number in (
+        (DATA / "vasp" / "static.xml", "vasprun", 1),
+        (DATA / "vasp" / "OUTCAR.nelm", "outcar", 3),
+        (DATA / "extxyz" / "nep.xyz", "extxyz", 2),
+        (tmp_path / "data.gete", "lammps-data", 1),
+        (tmp_path / "run.dump", "lammps-dump", 1),
+        (tmp_path / "calc.pckl", "pacemaker", 2),
+    ):
+        file = tmp_path / (source.name + ending)
+        file.write_bytes(PACKERS[ending](source.read_bytes()))
+        assert plain_name(file) == source.name and is_packed(file) and not is_packed(source)
+        assert SourceFile.of(file).format == kind
+        whole = list(read_records(source, OPTIONS))
         packed = list(read_records(file, OPTIONS))
         assert [record.problem for record in packed] == [record.problem for record in whole]
         assert len(packed) == number and packed[0].atoms == whole[0].atoms
@@ -41,7 +54,7 @@ def test_the_packed_files_of_a_run_find_each_other(tmp_path, ending):
     for file in (DATA / "cp2k").glob("gete*"):
         (tmp_path / (file.name + ending)).write_bytes(PACKERS[ending](file.read_bytes()))
     for name in ("gete-pos-1.xyz", "gete.out"):
-        check_files([tmp_path / (name + ending)], OPTIONS)
+        source_files([tmp_path / (name + ending)], OPTIONS)
         records = list(read_records(tmp_path / (name + ending), OPTIONS))
         assert len(records) == 5 and records[0].method is not None and not any(record.problem for record in records)
 

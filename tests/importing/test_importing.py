@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,15 +21,17 @@ from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.cli.main import app
+from gst_jobflow.datasets.references import free_atoms as free_atom_energies
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
-from gst_jobflow.importing.options import ImportOptions, config_type_map
-from gst_jobflow.importing.records import computed_of
-from gst_jobflow.importing.run import import_files
+from gst_jobflow.importing.labels import computed_of
+from gst_jobflow.importing.options import ImportOptions, config_type_map, free_atoms
+from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
+from tests.cli.test_main import gst as gst_process
 from tests.documents.test_documents import label as a_label
 
 
@@ -48,8 +52,9 @@ def gap_frame(seed: int, config_type: str | None = "liquid", **changes: object) 
         "sub_config": "melt",
         "pbc": '"T T T"',
     } | changes
+    width = sum(int(size) for size in str(header["Properties"]).split(":")[2::3])
     lines = [
-        " ".join([symbol, *(f"{x:.8f}" for x in (*place, *force))])
+        " ".join([symbol, *(f"{x:.8f}" for x in (*place, *force))][:width])
         for symbol, place, force in zip(atoms.symbols, positions, forces, strict=True)
     ]
     comment = " ".join(f"{key}={value}" for key, value in header.items() if value is not None)
@@ -127,8 +132,9 @@ BAD = {
 ROWS = [
     ("Te ", "Qq ", "Qq"),
     ("Te ", "X ", "unknown species"),
-    ("Ge ", "Ge nan ", "not finite"),
-    ("Ge ", "Ge 1.2.3 ", "not extended XYZ"),
+    ("Ge 0.03507278", "Ge nan", "not finite"),
+    ("Ge 0.03507278", "Ge 1.2.3", "not extended XYZ"),
+    ("Ge ", "Ge 1.5 ", "atom 0 has 8 columns, Properties names 7"),
 ]
 
 
@@ -352,12 +358,12 @@ def test_energies_far_off_are_named_and_kept(tmp_path):
 
 
 def test_energies_of_two_methods_are_not_compared(tmp_path):
-    from gst_jobflow.importing.outcome import Outcome, outcome_of
+    from gst_jobflow.importing.outcome import Outcome, OutcomeBuilder
 
     def seen(seed: int, energy: float, fingerprint: str) -> Outcome:
         text = gap_frame(seed, energy=energy).encode()
         record = parse_frame(tmp_path / "gap.xyz", seed, text)
-        return outcome_of(record, options(fingerprint=fingerprint), None)
+        return OutcomeBuilder(options(fingerprint=fingerprint)).outcome(record)
 
     watch = EnergyWatch()
     for seed in range(40):
@@ -382,7 +388,8 @@ def test_what_is_said_of_missing_config_types_can_be_done(tmp_path):
     file.write_text(gap_frame(0, config_type=None) + gap_frame(1, config_type="hot"))
     report = import_files([file], None, options(dry_run=True, default_config_type=None, config_types={}))
     assert [flaw.reason.partition(": ")[2] for flaw in report.bad] == [
-        "--default-config-type says which",
+        "--default-config-type says which (crystal, aimd, melt_quench, phase_transition, hard_sphere, rss, device, "
+        "isolated_atom, other)",
         "--config-type hot=… or --default-config-type says which",
     ]
 
@@ -488,6 +495,135 @@ def test_another_programs_sqlite_file_is_refused_and_left_as_it_is(tmp_path):
         other.execute("create table runs(name text)")
     other.close()
     before = file.read_bytes()
-    (record,) = read_ase_db(file)
+    (record,) = read_ase_db(file, options())
     assert "not of ASE" in record.problem
     assert file.read_bytes() == before
+
+
+CASES = Path(__file__).with_name("data")
+
+
+@pytest.mark.parametrize(
+    ("keys", "energies_eV", "force_eV_A"),
+    [
+        ({"energy_key": "energy", "forces_key": "forces"}, [-14.10, -14.11, -14.12], 0.25967683),
+        ({"energy_key": "REF_energy", "forces_key": "REF_forces"}, [-15.30, -15.32, -15.34], -0.16849096),
+    ],
+)
+def test_a_models_labels_beside_reference_ones_are_refused_unless_told(keys, energies_eV, force_eV_A):
+    file = CASES / "extxyz" / "mace.xyz"
+    with pytest.raises(UnansweredError) as refused:
+        import_files([file], None, options(dry_run=True))
+    for words in ("energy = -14.1 eV, REF_energy = -15.3 eV (--energy-key)", "forces, REF_forces (--forces-key)"):
+        assert words in refused.value.message
+    assert refused.value.options == ["--energy-key REF_energy --forces-key REF_forces"]
+    told = options(dry_run=True, **keys)
+    assert import_files([file], None, told).n_bad == 0
+    computed = [computed_of(record.atoms, told) for record in read_records(file)]
+    assert [each.energy_eV for each in computed] == energies_eV
+    assert computed[0].forces_eV_A[0, 0] == force_eV_A
+
+
+def test_virials_of_potential_training_sets_are_read_as_stresses():
+    file = CASES / "extxyz" / "nep.xyz"
+    assert import_files([file], None, options(dry_run=True)).warnings == []
+    for record in read_records(file):
+        expected = np.array([-1.0, -2.0, -3.0, 0.0, 0.0, -0.1]) / (6.1 * 6.2 * 6.3)
+        assert computed_of(record.atoms).stress_eV_A3 == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.mongo
+def test_a_single_atom_that_is_not_periodic_is_alone_in_a_box(results, tmp_path):
+    file = CASES / "extxyz" / "isolated_atom.xyz"
+    bare = tmp_path / "bare.xyz"
+    bare.write_text('1\nProperties=species:S:1:pos:R:3 energy=-0.5 config_type=IsolatedAtom pbc="F F F"\nGe 0 0 0\n')
+    report = import_files([file, bare], results, options())
+    assert report.n_bad == 0 and ["periodic box" in flaw.reason for flaw in report.warnings] == [True, True]
+    kept, boxed = results.find(Structure, {}, [("source.file", -1)])
+    assert kept.config_type == boxed.config_type == "isolated_atom" and kept.pbc == [True] * 3
+    assert kept.cell_A == np.diag([20.0] * 3).tolist() == boxed.cell_A
+    assert free_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -0.5, "Te": -0.41}
+
+
+def test_a_molecule_and_a_chain_are_still_refused(tmp_path):
+    file = tmp_path / "chain.xyz"
+    file.write_text('1\nLattice="9 0 0 0 9 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="F F T"\nGe 0 0 0\n')
+    [flaw] = import_files([file], None, options(dry_run=True, default_config_type="other")).bad
+    assert "not periodic" in flaw.reason
+
+
+def test_what_is_missing_is_asked_once_with_all_answers(tmp_path):
+    frames = [gap_frame(seed, config_type=None) for seed in range(5)]
+    (tmp_path / "some set").mkdir()
+    file = tmp_path / "some set" / "one.xyz"
+    file.write_text("".join(frames))
+    with pytest.raises(UnansweredError) as refused:
+        import_files([file], None, options(dry_run=True, fingerprint=None))
+    assert refused.value.options == ["--method-name 'some set'", "--default-config-type other"]
+    assert "record 0 and 4 more: holds energies, and nothing says by which method" in refused.value.message
+    assert "record 0 and 4 more: no config_type" in refused.value.message
+    # without a config type records are bad, said once
+    report = import_files([file], None, options(dry_run=True))
+    assert [(same.index, same.count) for same in report.reasons] == [(0, 5)] and report.n_bad == 5
+    assert report.options == ["--default-config-type other"]
+
+
+@pytest.mark.mongo
+def test_the_command_that_is_proposed_is_the_last(project, tmp_path):
+    frames = [gap_frame(seed, config_type=None, energy=None, REF_energy=-30 - seed) for seed in range(3)]
+    (tmp_path / "my set").mkdir()
+    file = tmp_path / "my set" / "one.xyz"
+    file.write_text("".join(frames).replace("forces", "REF_forces"))
+    command = ["-p", str(project.root), "structures", "import", str(file)]
+    for _ in range(2):
+        done = gst_process(*command)
+        if done.returncode == 0:
+            break
+        proposed = done.stderr[done.stderr.index("→") + 1 :].strip().splitlines()[0]
+        command = shlex.split(proposed)[1:]
+    assert done.returncode == 0 and "3 new, 0 known before; labels: 3 new" in done.stdout
+    for option in ("--method-name", "--default-config-type", "--energy-key", "--forces-key"):
+        assert option in command
+
+
+@pytest.mark.mongo
+def test_energies_of_free_atoms_are_kept_with_the_method(results, tmp_path):
+    file = tmp_path / "gap.xyz"
+    file.write_text(gap_frame(0))
+    told = options(free_atoms_eV={"Ge": -3.5, "Te": -2.5})
+    for new in (3, 0):
+        assert import_files([file], results, told).labels == {"new": new, "known": 3 - new}
+    assert free_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -3.5, "Te": -2.5}
+    other = import_files([file], results, options(free_atoms_eV={"Ge": -3.6}))
+    assert [flaw.file for flaw in other.bad] == ["--free-atoms"] and "differs" in other.bad[0].reason
+
+
+def test_energies_of_free_atoms_need_a_method(tmp_path):
+    file = tmp_path / "one.xyz"
+    file.write_text(gap_frame(0, energy=None, Properties="species:S:1:pos:R:3"))
+    with pytest.raises(InputError, match="--free-atoms are energies of one method"):
+        import_files([file], None, options(dry_run=True, fingerprint=None, free_atoms_eV={"Ge": -3.5}))
+
+
+@pytest.mark.parametrize("text", ["Ge", "Ge=", "Gx=-1", "Ge=a", "Ge=nan", "Ge=-1,Ge=-2"])
+def test_wrong_energies_of_free_atoms(text):
+    with pytest.raises(InputError, match="--free-atoms"):
+        free_atoms(text)
+
+
+def test_labels_of_an_ase_database_are_read_from_calculators_and_data(tmp_path):
+    from ase.db import connect
+
+    atoms = bulk("GeTe", "rocksalt", a=6.0)
+    with connect(tmp_path / "a.db") as database:
+        labelled = atoms.copy()
+        labelled.calc = SinglePointCalculator(labelled, energy=-7.0, forces=np.full((2, 3), 0.5), stress=np.arange(6.0))
+        database.write(labelled)
+        database.write(atoms, REF_energy=-8.0, data={"REF_forces": np.full((2, 3), 0.25)})
+    first, second = read_records(tmp_path / "a.db")
+    computed = computed_of(first.atoms)
+    assert computed.energy_eV == -7.0 and computed.stress_eV_A3 == [0, 1, 2, 3, 4, 5]
+    assert np.array_equal(computed.forces_eV_A, np.full((2, 3), 0.5))
+    assert computed_of(second.atoms) is None
+    told = computed_of(second.atoms, ImportOptions(energy_key="REF_energy"))
+    assert told.energy_eV == -8.0 and np.array_equal(told.forces_eV_A, np.full((2, 3), 0.25))

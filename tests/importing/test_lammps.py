@@ -14,7 +14,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.documents import Structure
-from gst_jobflow.importing.formats import check_files, format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records, source_files
 from gst_jobflow.importing.options import ImportOptions, type_map
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.store import Results
@@ -112,11 +112,11 @@ def test_elements_come_from_the_file_or_the_user_and_are_never_guessed(tmp_path)
     plain.write_text(dump_text(atoms))
     labels.write_text(dump_text(atoms, columns="id element").replace("id element", "id type"))
     for file, options in ((named, PLAIN), (named, MAP), (plain, MAP), (labels, PLAIN)):
-        check_files([file], options)
+        source_files([file], options)
         [record] = read_records(file, options)
         assert same(record.atoms, atoms), record.problem
     with pytest.raises(InputError, match="--type-map"):
-        check_files([plain], PLAIN)
+        source_files([plain], PLAIN)
     wrong = ImportOptions(type_map={1: "Te", 2: "Sb", 3: "Ge"})
     assert "--type-map says" in next(read_records(named, wrong)).problem
     assert "type 3 has no element" in next(read_records(plain, ImportOptions(type_map={1: "Ge", 2: "Sb"}))).problem
@@ -182,13 +182,13 @@ def test_data_files_of_our_own(tmp_path, cell):
     atoms = structure(cell)
     file = tmp_path / "cell.data"
     write_data(atoms, file, ORDER)
-    assert format_of(file) == "lammps-data"
+    assert SourceFile.of(file).format == "lammps-data"
     [record] = read_records(file, MAP)
     # what the file has: ASE writes it with 17 digits
     assert same(record.atoms, atoms), record.problem
     named = tmp_path / "named"
     named.write_text(data_text(atoms, comments=True))
-    check_files([named], PLAIN)
+    source_files([named], PLAIN)
     assert same(next(read_records(named, PLAIN)).atoms, atoms)
 
 
@@ -214,13 +214,13 @@ def test_data_files_of_others(tmp_path):
     file = tmp_path / "data.cell"
     for keys, options in (({"labels": True}, PLAIN), ({"style": "charge"}, MAP), ({"comments": True}, MAP)):
         file.write_text(data_text(atoms, **keys))
-        check_files([file], options)
+        source_files([file], options)
         assert same(next(read_records(file, options)).atoms, atoms), keys
     file.write_text(data_text(atoms).replace("title", "999 atoms and more"))
     assert same(next(read_records(file, MAP)).atoms, atoms), "a title is no count"
     file.write_text(data_text(atoms))
     with pytest.raises(InputError, match="--type-map"):
-        check_files([file], PLAIN)
+        source_files([file], PLAIN)
     wrong = ImportOptions(type_map=type_map("1=Te, 2=Sb, 3=Ge"))
     assert "mass" in next(read_records(file, wrong)).problem
     file.write_text(data_text(atoms, comments=True))
@@ -263,7 +263,7 @@ def test_what_lammps_itself_writes(tmp_path):
     subprocess.run(engine.argv("-in", "in.lammps"), cwd=tmp_path, env=environment, check=True, capture_output=True)
     names = {"own.dump": PLAIN, "scaled.dump": MAP, "out.data": MAP}
     for name, options in names.items():
-        check_files([tmp_path / name], options)
+        source_files([tmp_path / name], options)
         [record] = read_records(tmp_path / name, options)
         assert same(record.atoms, atoms), (name, record.problem)
 
@@ -358,8 +358,8 @@ def test_a_column_element_that_was_never_set_is_no_carbon(tmp_path) -> None:
 def test_type_labels_of_a_dump_are_elements(tmp_path) -> None:
     file = tmp_path / "run.dump"
     file.write_text(DUMP.format(columns="typelabel", one="Ge", two="Sb", three="Te"))
-    check_files([file], PLAIN)
+    source_files([file], PLAIN)
     assert list(read_one(file).atoms.symbols) == ["Te", "Ge", "Te", "Sb"]
     file.write_text(DUMP.format(columns="mol", one="1", two="1", three="1"))
     with pytest.raises(InputError, match="neither a column element nor type"):
-        check_files([file], PLAIN)
+        source_files([file], PLAIN)

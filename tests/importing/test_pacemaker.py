@@ -15,9 +15,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, write_pckl
-from gst_jobflow.importing.formats import format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.records import computed_of
 from gst_jobflow.importing.run import import_files
 
 OPTIONS = ImportOptions(default_config_type="aimd", fingerprint="imported:1", method={"code": "imported"}, dry_run=True)
@@ -50,7 +50,7 @@ def problems(file: Path, **values: object) -> list[str]:
 @pytest.mark.parametrize("name", ["train.pckl.gzip", "train.pkl.gz"])
 def test_what_our_own_fits_write(tmp_path, frame, name):
     write_pckl(frame, tmp_path / "train.pckl.gzip").rename(tmp_path / name)
-    assert format_of(tmp_path / name) == "pacemaker"
+    assert SourceFile.of(tmp_path / name).format == "pacemaker"
     records = list(read_records(tmp_path / name, OPTIONS))
     for record, item in zip(records, items(), strict=True):
         computed = computed_of(record.atoms)
@@ -162,6 +162,8 @@ def test_a_plain_pickle_and_structures_without_labels(tmp_path):
         ("own_class", [-15.30, -15.29, -15.28]),
         # structures with fixed atoms, whose class has moved within ASE; their forces stay
         ("fixed_atoms", [-15.30, -15.29]),
+        # a table without columns of labels: they are in the calculators of the structures
+        ("calculators", [-15.28, -15.27]),
     ],
 )
 def test_tables_of_other_programs_are_read(name: str, energies_eV: list[float]) -> None:
@@ -170,3 +172,27 @@ def test_tables_of_other_programs_are_read(name: str, energies_eV: list[float]) 
     computed = [computed_of(record.atoms) for record in records]
     assert [each.energy_eV for each in computed] == pytest.approx(energies_eV)
     assert all(np.abs(each.forces_eV_A).min() > 0 for each in computed)
+
+
+def test_results_of_another_structure_are_no_labels(tmp_path, frame):
+    frame = frame.drop(columns=["energy", "energy_corrected", "forces"])
+    for atoms in frame["ase_atoms"]:
+        atoms.calc = SinglePointCalculator(atoms, energy=5.0, forces=np.ones((8, 3)))
+    frame["ase_atoms"][1].positions[0, 0] += 0.1
+    assert ["another structure" in problem for problem in problems(write(frame, tmp_path / "a.pckl.gzip"))] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_labels_in_columns_of_other_names(tmp_path, frame):
+    frame = frame.rename(columns={"energy": "REF_energy", "forces": "REF_forces"}).drop(columns="energy_corrected")
+    frame["REF_virials"] = [np.eye(3)] * 3
+    file = write(frame, tmp_path / "a.pckl.gzip")
+    [warning] = import_files([file], None, OPTIONS).warnings
+    assert "REF_energy, REF_forces, REF_virials are not read" in warning.reason
+    told = ImportOptions(energy_key="REF_energy")
+    computed = [computed_of(record.atoms, told) for record in read_records(file, told)]
+    assert [one.energy_eV for one in computed] == [item.energy_eV for item in items()]
+    assert computed[0].stress_eV_A3 == pytest.approx(np.array([-1, -1, -1, 0, 0, 0]) / 216)

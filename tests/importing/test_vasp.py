@@ -17,9 +17,10 @@ from ase.calculators.lj import LennardJones
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.importing.formats import format_of, read_records
+from gst_jobflow.importing.formats import SourceFile, read_records
+from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.records import Record, computed_of
+from gst_jobflow.importing.records import Record
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.labelling.vasp import VaspBackend, VaspSettings, incar_updates
 from gst_jobflow.store import Results
@@ -275,7 +276,7 @@ def outcar(images: list[Atoms], unconverged: int = -1, ended: bool = True, nelm:
 def test_outcar(tmp_path, name):
     images = frames(3)
     records = read(tmp_path, outcar(images), name)
-    assert len(records) == 3 and format_of(tmp_path / name) == "outcar"
+    assert len(records) == 3 and SourceFile.of(tmp_path / name).format == "outcar"
     for record, atoms in zip(records, images, strict=True):
         assert not record.problem and record.method is None
         computed = computed_of(record.atoms)

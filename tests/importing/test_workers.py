@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import signal
 import subprocess
@@ -15,7 +18,9 @@ import pytest
 
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.importing import workers
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.outcome import OutcomeBuilder
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.store import Results
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -86,7 +91,7 @@ def test_documents_are_the_same(project, mixed, small_chunks):
 def test_a_worker_that_is_ended_is_an_error_and_no_other_is_left(mixed, small_chunks, tmp_path):
     with (
         pytest.raises(RunError, match="a process that read"),
-        workers.outcomes(mixed, options(), ArtifactStore(tmp_path), 2) as stream,
+        workers.outcomes(source_files(mixed, options()), options(), ArtifactStore(tmp_path), 2) as stream,
     ):
         next(stream)
         for child in children():
@@ -96,15 +101,25 @@ def test_a_worker_that_is_ended_is_an_error_and_no_other_is_left(mixed, small_ch
 
 
 def test_an_error_of_ours_in_a_worker_comes_with_its_traceback(tmp_path):
-    with workers._Pool(1, options()) as pool, pytest.raises(RuntimeError, match="Traceback"):
+    with workers._Pool(1, OutcomeBuilder(options())) as pool, pytest.raises(RuntimeError, match="Traceback"):
         pool.submit(workers.Chunk(tmp_path, None, [b""])).result()
 
 
 def test_small_files_start_no_worker(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 8)
-    assert workers._default_workers(mixed, options()) == 1
-    monkeypatch.setattr(workers, "_WORTH_BYTES", 1000)
-    assert workers._default_workers(mixed, options()) == 3
+    assert workers._default_workers(source_files(mixed, options())) == 1
+    monkeypatch.setattr(workers, "_WORTH_BYTES", 100_000)
+    assert workers._default_workers(source_files(mixed, options())) == 3
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_files_count_as_larger(mixed, monkeypatch, pack):
+    monkeypatch.setattr(workers, "cores", lambda: 8)
+    packed = mixed[0].with_suffix(".packed")
+    packed.write_bytes(pack(mixed[0].read_bytes()))
+    for share, number in ((2, 3), (4, 1)):
+        monkeypatch.setattr(workers, "_WORTH_BYTES", share * packed.stat().st_size)
+        assert workers._default_workers(source_files([packed], options())) == number
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -137,7 +152,7 @@ def children() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):  # it has just ended
-            if "gst_jobflow.importing.worker" in child.cmdline():
+            if "gst_jobflow.importing.workers" in child.cmdline():
                 found.append(child)
     return found
 

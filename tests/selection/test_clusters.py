@@ -96,6 +96,24 @@ def test_centres_are_the_largest_grades_and_stand_apart() -> None:
     assert centres(atoms, gamma, (50.0, 60.0), RADIUS_A, 1) == []
 
 
+def test_frozen_atoms_around_the_centre_do_not_count() -> None:
+    atoms = glass()
+    is_mobile = np.ones(len(atoms), bool)
+    near = int(np.argsort(atoms.get_distances(0, range(len(atoms)), mic=True))[1])
+    far = int(np.argmax(atoms.get_distances(0, range(len(atoms)), mic=True)))
+    is_mobile[[near, far]] = False
+    cluster = LargeFrame(atoms, is_mobile).cut(0, RADIUS_A, max_atoms=200)
+    (frozen,) = cluster.frozen
+    expected = atoms.get_distance(0, near, mic=True, vector=True)
+    np.testing.assert_allclose(cluster.atoms.positions[frozen] - cluster.atoms.positions[0], expected, atol=1e-9)
+    gamma = np.full(len(cluster.atoms), 2.0)
+    gamma[[0, frozen]] = 3.0, 9.0
+    assert cluster.max_gamma(gamma) == 3.0
+    # an atom of the seam moves when it is relaxed, so it counts
+    gamma[-1] = 4.0
+    assert part_seam(cluster).frozen == cluster.frozen and cluster.max_gamma(gamma) == 4.0
+
+
 def test_an_unsound_seam_is_told() -> None:
     cluster = LargeFrame(glass()).cut(0, RADIUS_A, max_atoms=200)
     moved = cluster.atoms.copy()

@@ -12,7 +12,8 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from gst_jobflow.documents import Structure, Trajectory
+from gst_jobflow.documents import Cycle, Structure, Trajectory
+from gst_jobflow.selection.grade import gammas
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from scripts._tiny_potential import ELEMENTS, soft_crystal
@@ -186,6 +187,53 @@ def test_cells_are_cut_out_of_large_frames(
     assert code == 0 and "gamma" in err and "0 new, 2 known before" in err
     of_stored = gst("select", "--potential", "tiny", "-w", "n_atoms=512", "--cluster", "--gamma", "1e6", "--dry-run")
     assert of_stored[0] == 1 and "no atom has gamma in 1e+06..inf" in of_stored[2]
+
+
+def add_cell(results: Results, potential: str, folder: Path, atoms: Atoms) -> str:
+    """Store a device cell whose second half is frozen, and a run of one frame that ends there; return its end."""
+    half, n_atoms = len(atoms) // 2, len(atoms)
+    groups = {"mobile": [1, half], "barrier": [half + 1, n_atoms]}
+    start = structure_document(soft_crystal((4, 4, 4)), "device", group="a group")
+    end = structure_document(atoms, "device")
+    results.add_many([start, end])
+    known = {"formula": "SbTe", "n_atoms": n_atoms, "seed": 1, "potential_id": potential}
+    results.add(Cycle(_id="cell", name="cell", device="cross-point", groups=groups, structure_id=start.id,
+                      operations=[], **known))  # fmt: skip
+    results.add(Trajectory(
+        _id="reset", name="reset", protocol="RESET", stages=[], state="finished", timestep_fs=1.0, cycle_id="cell",
+        start_structure_id=start.id, final_structure_id=end.id, n_steps=50, duration_ps=0.05, n_frames=1,
+        files=[results.artifacts.put(dump(folder / "dump_1.lammpstrj.gz", {50: atoms}))], **known,
+    ))  # fmt: skip
+    return end.id
+
+
+def test_a_frozen_barrier_does_not_count(
+    gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    potential, atoms = stored(results, tiny_potential), soft_crystal((4, 4, 4))
+    atoms.positions[100] += 0.35 * atoms.get_distance(100, 101, mic=True, vector=True)
+    atoms.positions[400] += 0.7 * atoms.get_distance(400, 401, mic=True, vector=True)
+    end = add_cell(results, potential, tmp_path, atoms)
+    (by_atom,) = gammas(engine, tiny_potential, [atoms], tmp_path / "all")
+    largest = by_atom[:256].max()
+    assert by_atom.argmax() >= 256 and by_atom.max() > 1.2 * largest, "the barrier has the larger grade"
+    # the window ends below the barrier's grade
+    window = f"{0.98 * largest}:{1.01 * largest}"
+    select = ("select", "--potential", "tiny", "--gamma", window, "--max-atoms", "600", "--json")
+    code, out, err = gst(*select, "--from", "reset", "--tag", "next")
+    assert code == 0, err
+    (chosen,) = json.loads(out)["structures"]
+    assert chosen["max_gamma"] == pytest.approx(largest, rel=1e-6)
+    for words in (("--from", "reset"), ("-w", f"_id={end}"), ("-w", f"_id={chosen['structure_id']}")):
+        (row,) = json.loads(gst("gamma", "--potential", "tiny", *words, "--above", "0.9", "--json")[1])["structures"]
+        assert row["max_gamma"] == pytest.approx(largest, rel=1e-6), words
+        assert row["share_above"] == np.mean(by_atom[:256] > 0.9)
+    words = ("select", "--potential", "tiny", "--from", "reset", "--cluster", "-n", "9", "--json", "--gamma")
+    code, out, err = gst(*words, str(0.9 * largest))
+    assert code == 0, err
+    places = {int(row["from"].rpartition(" ")[2]) for row in json.loads(out)["structures"]}
+    assert places and max(places) < 256, "atoms of the barrier are no centres"
 
 
 def test_what_cannot_be_chosen_from_is_one_line(

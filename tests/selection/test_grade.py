@@ -13,6 +13,7 @@ from ase.build import bulk
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Settings
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade, gammas
 from gst_jobflow.selection.projections import coordinates
 
@@ -74,7 +75,7 @@ def test_grades_are_those_of_lammps_and_of_pyace(
 def test_a_compressed_cell_is_flagged(engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path) -> None:
     plain, _, dense, _ = cells()
     grades = [
-        Grade.of(atoms, gamma, 1.0)
+        Grade.of(FoundStructure("", atoms), gamma, 1.0)
         for atoms, gamma in zip(
             (plain, dense), gammas(engine, tiny_potential, [plain, dense], tmp_path / "run"), strict=True
         )

@@ -10,8 +10,10 @@ import pytest
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import DOCUMENTS, Label, derive_id
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import ENDED_IN, OF_JOB, ORIGINS, REVERSE, Link, beginning, lineage, locate
+from gst_jobflow.store.lineage import Link, lineage, made_from
+from gst_jobflow.store.lookup import id_begins, locate
 from gst_jobflow.store.query import field_path
+from gst_jobflow.store.relations import MADE_BY_JOBS, RELATIONS
 from tests.documents.test_documents import label, structure
 from tests.report import synthetic
 from tests.store.test_query import add_structures, assert_uses_index, number_id
@@ -31,12 +33,10 @@ def link(links: list[Link], relation: str, collection: str) -> Link:
 
 
 def test_relations_name_fields_that_there_are() -> None:
-    assert set(ORIGINS) == set(REVERSE) == set(DOCUMENTS)
-    for name, relations in ORIGINS.items():
-        for _, collection, path in relations:
-            assert collection in DOCUMENTS and field_path(DOCUMENTS[name], path)
-    for relations in REVERSE.values():
-        for _, collection, path in relations:
+    for relation in RELATIONS:
+        assert relation.target in DOCUMENTS and field_path(DOCUMENTS[relation.collection], relation.field)
+    for name in DOCUMENTS:
+        for _, collection, path in made_from(name):
             assert field_path(DOCUMENTS[collection], path)
 
 
@@ -44,12 +44,13 @@ def test_relations_name_fields_that_there_are() -> None:
 def test_every_reverse_lookup_uses_an_index(results: Results) -> None:
     add_structures(results, 200)
     synthetic.add_study(results)
-    lookups = {(collection, path) for relations in REVERSE.values() for _, collection, path in relations}
-    lookups |= {ENDED_IN[1:], ("attempts", "job_uuid"), *((name, "job_uuid") for name in OF_JOB)}
+    lookups = {made[1:] for name in DOCUMENTS for made in made_from(name)}
+    lookups |= {("trajectories", "final_structure_id"), ("attempts", "job_uuid")}
+    assert lookups > {("labels", "structure_id"), *((name, "job_uuid") for name in MADE_BY_JOBS)}
     for collection, path in lookups:
         assert_uses_index(results, collection, {path: number_id(3)}, {})
     for collection in DOCUMENTS:
-        assert_uses_index(results, collection, beginning("000001"), {})
+        assert_uses_index(results, collection, id_begins("000001"), {})
         assert_uses_index(results, collection, {"_id": {"$in": [number_id(1), number_id(2)]}}, {})
 
 
@@ -64,7 +65,7 @@ def test_an_id_is_found_by_its_beginning(results: Results) -> None:
     assert locate(results.database, "short") == ("structures", "short")  # whole ids may be of any length
     for text, words in (
         ("abcdef", "several documents"),
-        ("abcde", "too short"),
+        ("abcde", "at least 6 characters"),
         ("abcdef9", "no document"),
         (".*.*.*", "no document"),
         ("$where", "no document"),
@@ -131,7 +132,7 @@ def test_a_study_can_be_followed_from_end_to_end(results: Results) -> None:
     run = lineage(results, runs.ids[0])
     assert link(run.origins, "part of", "cycles").ids == [synthetic.CYCLE_ID]
     end = link(run.made, "ended in", "structures")
-    assert runs.ids[0] in link(lineage(results, end.ids[0]).origins, *ENDED_IN[:2]).ids
+    assert runs.ids[0] in link(lineage(results, end.ids[0]).origins, "end of", "trajectories").ids
     potential = lineage(results, synthetic.POTENTIAL_ID)
     dataset = link(potential.origins, "fitted to", "datasets")
     assert [attempt["state"] for attempt in potential.attempts]

@@ -17,7 +17,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure, pack
 from gst_jobflow.store import Results, counts, find, prefixes
 from gst_jobflow.store.prefixes import by_values
-from gst_jobflow.store.query import COLUMNS, NUMBERS, Query, field_path, frames, make_query, pick, summarise
+from gst_jobflow.store.query import COLUMNS, NUMBERS, Query, field_path, frames, make_query, summarise_groups, value_at
 from tests.documents.test_documents import label, structure
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def test_documents_are_found_counted_and_shown_without_arrays(project: Project) 
     assert query.count(results.database) == 2
     assert [document["id"] for document in found] == ["b" * 32]
     assert "positions" not in found[0] and "_id" not in found[0]
-    assert pick(found[0], "composition.Ge") == 0.5 and pick(found[0], "composition.Xx.y") is None
+    assert value_at(found[0], "composition.Ge") == 0.5 and value_at(found[0], "composition.Xx.y") is None
     assert make_query("structures", ["tags=c"]).count(results.database) == 1
     assert found[0]["created_at"] <= datetime.now(UTC)
 
@@ -275,17 +275,17 @@ def test_groups_are_counted_and_measured_by_the_server(project: Project) -> None
     results = Results.open(project)
     add_structures(results, 40)
     query = make_query("structures", ["n_atoms=2 dmin<=3.2"])
-    rows = list(summarise(results.database, query, "config_type", ["dmin"]))
+    rows = list(summarise_groups(results.database, query, "config_type", ["dmin"]))
     assert [(row["group"], row["count"]) for row in rows] == [(name, 10) for name in sorted(TYPES)]
     # the crystals are numbers 0, 4, …, 36 of 3.2 − 0.001 k; sums of ten doubles
     crystal = next(row for row in rows if row["group"] == "crystal")["dmin"]
     assert crystal == pytest.approx({"min": 3.164, "mean": 3.182, "max": 3.2}, abs=1e-12)
-    tags = {row["group"]: row["count"] for row in summarise(results.database, query, "tags", [])}
+    tags = {row["group"]: row["count"] for row in summarise_groups(results.database, query, "tags", [])}
     assert tags == {"all": 40, "melt-quench.0": 14, "melt-quench.1": 13, "melt-quench.2": 13}
-    assert "dmin" not in next(summarise(results.database, query, "tags"))
+    assert "dmin" not in next(summarise_groups(results.database, query, "tags"))
     for group, numbers in (("colour", None), ("formula", ["tags"]), ("$where", None), ("formula", ["$n_atoms"])):
         with pytest.raises(InputError):
-            summarise(results.database, query, group, numbers)
+            summarise_groups(results.database, query, group, numbers)
 
 
 def failed_labels(classes: list[str]) -> list[Label]:
@@ -310,7 +310,7 @@ def test_why_labels_failed_is_counted_on_the_index_without_reading_a_label(proje
     monkeypatch.setattr(
         type(results.database["labels"]), "aggregate", lambda self, steps: asked.append(steps) or plain(self, steps)
     )
-    rows = list(summarise(results.database, query, "failure_class", []))
+    rows = list(summarise_groups(results.database, query, "failure_class", []))
     assert [(row["group"], row["count"]) for row in rows] == [("walltime", 7), ("(none) $where", 5), ("memory", 5)]
     for steps in asked:
         command = {"aggregate": "labels", "pipeline": steps, "cursor": {}}
@@ -318,7 +318,7 @@ def test_why_labels_failed_is_counted_on_the_index_without_reading_a_label(proje
         assert stages & {"COUNT_SCAN", "DISTINCT_SCAN"} and not stages & {"FETCH", "COLLSCAN", "IXSCAN"}, steps
     assert len(asked) == 2
     monkeypatch.setattr(counts, "MOST_VALUES", 2)
-    assert list(summarise(results.database, query, "failure_class", [])) == rows
+    assert list(summarise_groups(results.database, query, "failure_class", [])) == rows
     assert len(asked) == 4  # looked up, found to be many, and grouped
 
 
@@ -331,8 +331,8 @@ def test_what_is_counted_on_an_index_is_what_is_counted_one_by_one(project: Proj
     results = Results.open(project)
     results.put_labels(failed_labels(["memory"] * 3 + ["walltime"] * 2))
     query = make_query("labels", [words])
-    by_one = list(summarise(results.database, Query(query.model, query.where, query.sort, 1000), group, []))
-    assert list(summarise(results.database, query, group, [])) == by_one
+    by_one = list(summarise_groups(results.database, Query(query.model, query.where, query.sort, 1000), group, []))
+    assert list(summarise_groups(results.database, query, group, [])) == by_one
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def test_a_formula_is_counted(formula, counts):
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["", "  ", "2Ge", "Ge0", "Ge0.5Te", "(GeTe", "GeTe)", "()2", "Ge-Te", "ge2", "Te2 3", None]
+    "nonsense",
+    ["", "  ", "2Ge", "Ge0", "Ge0.5Te", "(GeTe", "GeTe)", "()2", "Ge()", "(2Ge)", "Ge(", "Ge-Te", "ge2", "Te2 3", None],
 )
 def test_nonsense_is_refused(nonsense):
     with pytest.raises(InputError, match="chemical formula"):

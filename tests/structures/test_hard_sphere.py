@@ -129,5 +129,5 @@ def test_each_structure_has_a_closest_contact_of_its_own_from_the_range():
     assert min_distance(generate(spec, 5)) == closest[5]
     fixed = spec.model_copy(update={"min_distance_A": 2.4})
     assert 2.4 <= min_distance(generate(fixed)) <= 2.41
-    with pytest.raises(ValueError, match="min_distance_A is a range from low to high"):
+    with pytest.raises(ValueError, match="is not a range from low to high"):
         HardSphereSpec(formula="GeTe", n_atoms=8, density_g_cm3=5.9, min_distance_A=(2.4, 1.6))

@@ -18,11 +18,16 @@ SECTIONS = {
     "Potentials": {
         "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
         "hyperopt": "Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.",
-        "ablation": "Fit every combination of a few values; a table compares them.",
+        "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
+        "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
+        "pair.",
     },
     "Dynamics": {
         "melt-quench": "Make amorphous material: melt and quench a random start with a potential.",
         "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
+    },
+    "Analysis": {
+        "analyse": "Analyse frames of runs, cycles or structures: crystallinity, grains, motifs, gamma, maps.",
     },
 }
 """Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""

@@ -16,7 +16,7 @@ from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, check_dynamics
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import locate
 from gst_jobflow.structures.hard_sphere import generate
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.programme import load_programme, scaled
 from gst_jobflow.devices.submit import prepare_cycle
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import locate
 
 
 def command(

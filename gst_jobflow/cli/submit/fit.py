@@ -18,7 +18,7 @@ from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.fitting.config import FitConfig
@@ -76,8 +76,8 @@ def command(
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     project = open_project()
     results = Results.open(project)
-    found = results.get(Dataset, locate(results.database, dataset_id, "datasets")[1])
-    start = None if parent is None else results.get(Potential, locate(results.database, parent, "potentials")[1])
+    found = get_located(results, Dataset, dataset_id)
+    start = None if parent is None else get_located(results, Potential, parent)
     chosen = settings_for(tuple(found.elements), start)
     if show_config:
         typer.echo(as_commented_yaml(chosen), nl=False)

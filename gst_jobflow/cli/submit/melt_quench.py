@@ -14,7 +14,7 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import locate
+from gst_jobflow.store.lookup import get_located
 from gst_jobflow.structures.composition import atom_counts, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -54,7 +54,7 @@ def command(
 def _potential_for(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
     results = Results.open(project)
-    known = results.get(Potential, locate(results.database, which, "potentials")[1])
+    known = get_located(results, Potential, which)
     check_kind(known)
     if missing := set(parse_formula(formula)) - set(known.elements):
         raise InputError(

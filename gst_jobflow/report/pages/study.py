@@ -20,8 +20,10 @@ from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import cycle_snapshots
 from gst_jobflow.report.pages import search
+from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def render_page(results: Results, data: StudyData) -> str:
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
+        ablation=ablation_section(data.study) if data.study is not None else None,
+        robustness=robustness_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -116,14 +120,16 @@ def template(name: str) -> Any:
 def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
-    kind = {"hyperopt": "search", "evaluation": "evaluation"}.get(data.study.kind if data.study else "", data.kind)
+    study_kind = data.study.kind if data.study else ""
+    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
+        "robustness": ("Robustness", ("robustness",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "search", "evaluation", "potential", "cycle")),
+        "provenance": ("Provenance", ("study", "search", "evaluation", "robustness", "potential", "cycle")),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
@@ -454,8 +460,9 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
 
 
 def _study_table(data: StudyData) -> Table | None:
-    """Return the table of a study; its columns are the keys of its rows."""
-    if data.study is None or not data.study.table or data.study.kind in ("hyperopt", "evaluation"):
+    """Return the table of a study without a section of its own; its columns are the keys of its rows."""
+    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]

@@ -1,13 +1,8 @@
 """Files by content: `root/ab/cdef…` is the file whose SHA-256 is `abcdef…`, `root/.trash/abcdef…` is garbage.
 
-Garbage goes in two steps, so that nobody who writes at the same time can lose anything:
-
-1. a file that nothing names and that was put long ago goes to the trash; there it is still found, and whoever puts it
-   or reads it takes it back;
-2. what has been in the trash for long, and is still not named, is deleted.
-
-A put of a file that exists renews its time before it returns, and `trash` looks at that time again after it moved the
-file. So a put that returned is never undone.
+Garbage is removed in two steps (see `garbage`), so that nobody who writes at the same time loses anything: a file in
+the trash is still found, and whoever puts or reads it takes it back. Putting a file that exists renews its time before
+`put` returns, and `trash` checks that time again after moving the file. So a put that returned is never undone.
 """
 
 from __future__ import annotations
@@ -34,23 +29,15 @@ _FOLDER, _NAME = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{62}")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file, and when it was last put (in the trash: when it was moved there), s since 1970."""
+    """A stored file; `time` says when it was last put or, in the trash, when it was moved there (s since 1970)."""
 
     digest: str
     size_bytes: int
     time: float
 
 
-@dataclass(frozen=True)
-class Swept:
-    """How many unfinished files of killed writers were removed."""
-
-    count: int = 0
-    size_bytes: int = 0
-
-
 class ArtifactStore:
-    """Files in a folder that every node of the project sees; the same bytes are stored once.
+    """Files in a folder that every node of the project sees; equal content is stored once.
 
     The modification time of a file says when it was last put. Any number of processes may write at the same time.
 
@@ -86,7 +73,7 @@ class ArtifactStore:
     def _renew(self, target: Path, digest: str, size_bytes: int) -> bool:
         """Give a stored file the time of this put; False where it is missing, corrupt or another user's."""
         try:
-            # the time first: from here on nobody takes it for garbage
+            # renew the time first: from then on, nobody takes the file for garbage
             os.utime(target)
             return target.stat().st_size == size_bytes and sha256_of(target)[0] == digest
         except (FileNotFoundError, PermissionError):
@@ -116,7 +103,7 @@ class ArtifactStore:
         target.unlink(missing_ok=True)
         path = self.path(ref)
         try:
-            # a hard link: programs resolve symbolic ones and lose the ending, by which LAMMPS reads
+            # programs resolve symbolic links and lose the ending, by which LAMMPS knows the format
             target.hardlink_to(path)
         except OSError:
             shutil.copyfile(path, target)
@@ -143,10 +130,10 @@ class ArtifactStore:
         return self._trash_of(digest).open("rb")
 
     def is_sound(self, digest: str) -> bool:
-        """Read the file of this hash and say whether its content has that hash."""
+        """Whether the file of this hash exists and its content has this hash."""
         try:
             with self.open(digest) as stream:
-                return hash_of(stream)[0] == digest
+                return stream_hash(stream)[0] == digest
         except FileNotFoundError:
             return False
 
@@ -179,10 +166,10 @@ class ArtifactStore:
             if trash.stat().st_mtime >= before:  # it was put between the two lines above
                 self.untrash(digest)
                 return False
-            os.utime(trash)  # from now on the time says when it was trashed
+            os.utime(trash)
         except FileNotFoundError:  # taken back already, or another collector was first
             return False
-        except PermissionError:  # another user's: without a new time it would go without its grace
+        except PermissionError:  # another user's file: without a new time it would be deleted without grace
             self.untrash(digest)
             return False
         return True
@@ -212,8 +199,8 @@ class ArtifactStore:
             return False
         return True
 
-    def sweep(self, before: float, *, dry_run: bool = False) -> Swept:
-        """Remove unfinished files and folders (`.part-…`) that killed writers left before `before`."""
+    def sweep(self, before: float, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove what killed writers left unfinished (`.part-…`) before `before`; return how many, and their bytes."""
         count = size_bytes = 0
         for folder in (self.root, *(Path(item.path) for item in _entries(self.root) if _FOLDER.fullmatch(item.name))):
             for item in _entries(folder):
@@ -226,17 +213,17 @@ class ArtifactStore:
                     count, size_bytes = count + 1, size_bytes + sum(file.stat().st_size for file in files)
                     if not dry_run:
                         shutil.rmtree(item.path) if item.is_dir(follow_symlinks=False) else Path(item.path).unlink()
-        return Swept(count, size_bytes)
+        return count, size_bytes
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Stream what is in a folder; nothing where there is none."""
+    """Stream the entries of a folder; none if there is no such folder."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         yield from entries
 
 
 def _described(item: os.DirEntry[str], digest: str) -> Iterator[StoredFile]:
-    """Describe a file; nothing where it was moved meanwhile."""
+    """Yield the description of a file, unless it was moved meanwhile."""
     with suppress(FileNotFoundError):
         found = item.stat()
         yield StoredFile(digest, found.st_size, found.st_mtime)
@@ -248,14 +235,14 @@ def _plain_files(path: Path) -> list[Path]:
 
 
 class Readable(Protocol):
-    """Anything that bytes are read from."""
+    """A stream of bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes; none at the end."""
 
 
-def hash_of(stream: Readable) -> tuple[str, int]:
-    """Return the SHA-256 (hexadecimal) and the size in bytes of all that a stream holds."""
+def stream_hash(stream: Readable) -> tuple[str, int]:
+    """Return the SHA-256 (hexadecimal) and the size in bytes of a stream, which is read to its end."""
     digest, size = hashlib.sha256(), 0
     while chunk := stream.read(CHUNK_BYTES):
         digest.update(chunk)
@@ -266,4 +253,4 @@ def hash_of(stream: Readable) -> tuple[str, int]:
 def sha256_of(file: Path) -> tuple[str, int]:
     """Return the SHA-256 (hexadecimal) and the size in bytes of a file."""
     with file.open("rb") as source:
-        return hash_of(source)
+        return stream_hash(source)

@@ -1,13 +1,13 @@
-"""Remove files that nobody needs: into the trash first, out of it only when they were not missed for long.
+"""Remove files that nobody needs: first to the trash, and out of it only after a grace in which nobody missed them.
 
-The order, which makes it safe beside jobs, imports and exports:
+The order makes it safe beside jobs, imports and exports:
 
-1. a first look at all references;
-2. files without one, not put since the age limit and since the start of any attempt that still runs, go to the trash;
-3. a second look, begun after the last file was moved: what has a reference now comes back;
-4. what has lain in the trash for the grace, and has none in the second look either, is deleted.
+1. note all references;
+2. trash files without a reference, unless they were put within the age limit or since a running attempt began;
+3. note all references again, after the last file was moved, and take back what is named now;
+4. delete what has been in the trash for the grace and is still not named.
 
-Whoever puts a file or reads it takes it out of the trash, and its grace begins anew if it ever comes back there.
+Putting or reading a file takes it out of the trash; its grace then begins anew.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.store.files.artifacts import StoredFile, Swept
-from gst_jobflow.store.files.references import References, look
+from gst_jobflow.store.files.references import note_references
+from gst_jobflow.store.id_table import IdTable
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore
+    from gst_jobflow.store.files.artifacts import ArtifactStore, StoredFile
 
 DEFAULT_AGE_S = 7 * 86_400.0
 DEFAULT_GRACE_S = 86_400.0
-"""So long a file lies in the trash at least."""
+"""How long a file stays in the trash at least."""
 
 
 @dataclass
 class Collected:
-    """What a collection did or, as a dry run, would do."""
+    """What a collection of garbage did or, as a dry run, would do."""
 
     files: int = 0
     size_bytes: int = 0
     needed: int = 0
     young: int = 0
     left: int = 0
-    """Put at this moment, or of another user, who collects them himself."""
+    """Garbage that was put just now, or that belongs to another user."""
     trashed: int = 0
     trashed_bytes: int = 0
     taken_back: int = 0
@@ -53,7 +53,7 @@ class Collected:
     dry_run: bool = False
 
 
-def collect(
+def collect_garbage(
     project: Project,
     database: Database,
     artifacts: ArtifactStore,
@@ -68,18 +68,16 @@ def collect(
 
     Parameters
     ----------
-    project, database, artifacts
-        The project.
     older_than_s
-        Files put within this time stay: the document that names them may not be written yet.
+        Keep files put within this time: the document that names them may not be written yet.
     grace_s
-        How long a file lies in the trash before it is deleted.
+        How long a file stays in the trash before it is deleted.
     dry_run
         Only count.
     force
-        Collect even if the database names none of the files; they may belong to another database.
+        Collect even if the database names none of the files, which may then belong to another database.
     tell
-        Gets a line for each step.
+        Called with a line for each step.
 
     Raises
     ------
@@ -89,19 +87,18 @@ def collect(
     begun = time.time()
     limit = _limit(database, begun - older_than_s)
     done = Collected(dry_run=dry_run)
-    with References() as first:
+    with IdTable() as named:
         tell("looking at documents and manifests")
-        look(project, database, first)
+        note_references(project, database, named)
         if not force:
-            _refuse_strangers(database, artifacts, first)
-        _trash_garbage(artifacts, first, limit, done)
-    with References() as second:
+            _refuse_strangers(database, artifacts, named)
+        _trash_garbage(artifacts, named, limit, done)
+    with IdTable() as named:
         tell("looking once more")
-        look(project, database, second)
-        _empty_trash(artifacts, second, begun - grace_s, done)
-    # whatever the age limit: a file that is being written must stay
-    swept: Swept = artifacts.sweep(min(limit, begun - DEFAULT_GRACE_S), dry_run=dry_run)
-    done.leftovers, done.leftover_bytes = swept.count, swept.size_bytes
+        note_references(project, database, named)
+        _empty_trash(artifacts, named, begun - grace_s, done)
+    # unfinished files stay for a day, however short the age limit is: somebody may be writing them
+    done.leftovers, done.leftover_bytes = artifacts.sweep(min(limit, begun - DEFAULT_GRACE_S), dry_run=dry_run)
     return done
 
 
@@ -111,10 +108,10 @@ def _limit(database: Database, limit: float) -> float:
     return min([limit, *(attempt["started_at"].timestamp() for attempt in running)])
 
 
-def _refuse_strangers(database: Database, artifacts: ArtifactStore, references: References) -> None:
+def _refuse_strangers(database: Database, artifacts: ArtifactStore, named: IdTable) -> None:
     strangers = 0
     for file in artifacts.stored():
-        if references.kinds(file.digest):
+        if named.kinds(file.digest):
             return
         strangers += 1
     if strangers:
@@ -124,9 +121,9 @@ def _refuse_strangers(database: Database, artifacts: ArtifactStore, references: 
         )
 
 
-def _trash_garbage(artifacts: ArtifactStore, references: References, limit: float, done: Collected) -> None:
+def _trash_garbage(artifacts: ArtifactStore, named: IdTable, limit: float, done: Collected) -> None:
     for file in artifacts.stored():
-        if not _is_garbage(file, references, limit, done):
+        if not _is_garbage(file, named, limit, done):
             continue
         if done.dry_run or artifacts.trash(file.digest, limit):
             done.trashed, done.trashed_bytes = done.trashed + 1, done.trashed_bytes + file.size_bytes
@@ -134,9 +131,9 @@ def _trash_garbage(artifacts: ArtifactStore, references: References, limit: floa
             done.left += 1
 
 
-def _is_garbage(file: StoredFile, references: References, limit: float, done: Collected) -> bool:
+def _is_garbage(file: StoredFile, named: IdTable, limit: float, done: Collected) -> bool:
     done.files, done.size_bytes = done.files + 1, done.size_bytes + file.size_bytes
-    if references.kinds(file.digest):
+    if named.kinds(file.digest):
         done.needed += 1
         return False
     if file.time >= limit:
@@ -145,9 +142,9 @@ def _is_garbage(file: StoredFile, references: References, limit: float, done: Co
     return True
 
 
-def _empty_trash(artifacts: ArtifactStore, references: References, before: float, done: Collected) -> None:
+def _empty_trash(artifacts: ArtifactStore, named: IdTable, before: float, done: Collected) -> None:
     for file in list(artifacts.trashed()):
-        if references.kinds(file.digest):
+        if named.kinds(file.digest):
             done.taken_back += done.dry_run or artifacts.untrash(file.digest)
         elif file.time < before and (done.dry_run or artifacts.delete_trashed(file.digest, before)):
             done.deleted, done.deleted_bytes = done.deleted + 1, done.deleted_bytes + file.size_bytes

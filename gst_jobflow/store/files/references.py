@@ -1,69 +1,99 @@
-"""Who needs which file: every SHA-256 that a document or a manifest holds, in a table on disk.
+"""Which documents and manifests name which files.
 
-A million of them do not belong in memory. What counts as a reference is generous on purpose: whatever looks like a
-SHA-256, in any field that can hold a file, in whatever place. Too many references keep garbage; one too few loses data.
+Garbage collection counts references generously: whatever looks like a SHA-256, in any field that can hold a file. Too
+many references keep garbage; one too few loses data.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sqlite3
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.documents import DOCUMENTS
-from gst_jobflow.store.check import file_fields
+from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document
 from gst_jobflow.store.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
+    from gst_jobflow.store.id_table import IdTable
 
-MANIFESTS = "manifests"
 _HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _READ_BYTES = 8 << 20
 _LAUNCH_FOLDERS = (("attempts", "directory"), ("launches", "launch_dir"))
 
 
-class References:
-    """Hashes, and the kind of document that names each; `with References() as table`."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="gst-references-")
-        self._table = sqlite3.connect(Path(self._folder.name) / "references.sqlite")
-        self._table.execute("PRAGMA synchronous=OFF")
-        self._table.execute("CREATE TABLE named (sha256 TEXT, kind TEXT, PRIMARY KEY (sha256, kind)) WITHOUT ROWID")
-
-    def __enter__(self) -> References:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._table.close()
-        self._folder.cleanup()
-
-    def add(self, hashes: Iterable[str], kind: str) -> None:
-        """Record hashes that documents of this kind name."""
-        self._table.executemany("INSERT OR IGNORE INTO named VALUES (?, ?)", ((digest, kind) for digest in hashes))
-
-    def hashes(self) -> Iterator[str]:
-        """Stream all hashes in order."""
-        for (digest,) in self._table.execute("SELECT DISTINCT sha256 FROM named ORDER BY sha256"):
-            yield digest
-
-    def kinds(self, digest: str) -> list[str]:
-        """Return the kinds of documents that name a hash; empty for garbage."""
-        return [kind for (kind,) in self._table.execute("SELECT kind FROM named WHERE sha256 = ?", (digest,))]
+@cache
+def file_fields(model: type[Document]) -> tuple[str, ...]:
+    """Return the fields of a document model that can hold an `ArtifactRef` at any depth, including free-form fields."""
+    return tuple(name for name, field in model.model_fields.items() if _can_hold_file(field.annotation))
 
 
-def look(project: Project, database: Database, table: References) -> None:
-    """Record all current references: those of documents, job outputs, fireworks and manifests.
+def _can_hold_file(annotation: Any) -> bool:
+    if annotation is Any or annotation is ArtifactRef:
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_can_hold_file(field.annotation) for field in annotation.model_fields.values())
+    return any(_can_hold_file(part) for part in get_args(annotation))
 
-    Manifests first: an ingest that runs meanwhile may take a reference from there to the database, never back.
+
+def references_to_files(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every valid `ArtifactRef` within a value of a stored document."""
+    if isinstance(value, dict):
+        if value.keys() == ArtifactRef.model_fields.keys():
+            try:
+                yield ArtifactRef.model_validate(value).model_dump()
+            except ValidationError:
+                return  # `gst db check --deep` reports it
+        else:
+            for part in value.values():
+                yield from references_to_files(part)
+    elif isinstance(value, list):
+        for part in value:
+            if isinstance(part, (dict, list)):
+                yield from references_to_files(part)
+
+
+def files_of(document: dict[str, Any], model: type[Document]) -> Iterator[dict[str, Any]]:
+    """Yield every valid `ArtifactRef` of a stored document."""
+    for field in file_fields(model):
+        yield from references_to_files(document.get(field))
+
+
+def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (collection, document id, reference) for every file that a document names."""
+    from bson import decode
+
+    for name, model in DOCUMENTS.items():
+        fields = file_fields(model)
+        for found in as_bytes(database[name]).find({}, dict.fromkeys(fields, 1)) if fields else ():
+            # most structures name no file, and decoding a million of them is slow
+            if b"sha256" in found.raw:
+                document = decode(found.raw)
+                for ref in files_of(document, model):
+                    yield name, document["_id"], ref
+
+
+def as_bytes(collection: Collection) -> Collection:
+    """Return the collection with documents that stay BSON (`.raw`) until they are read."""
+    from bson.codec_options import CodecOptions
+    from bson.raw_bson import RawBSONDocument
+
+    return collection.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+
+
+def note_references(project: Project, database: Database, table: IdTable) -> None:
+    """Note the hashes of all files that documents, job outputs, fireworks and manifests name.
+
+    Manifests are read first: a running ingest may move a reference from there to the database, never back.
 
     Raises
     ------
@@ -71,22 +101,20 @@ def look(project: Project, database: Database, table: References) -> None:
         A folder or manifest cannot be read, so what it names is not known.
     """
     for file in manifests(project, database):
-        table.add(_hashes_in(file), MANIFESTS)
+        table.add("manifests", _hashes_in(file))
     for name in database.list_collection_names():
         if not name.startswith("system."):
-            table.add(_hashes_of(database, name), name)
+            table.add(name, _hashes_of(database, name))
 
 
 def _hashes_of(database: Database, name: str) -> Iterator[str]:
-    from bson.codec_options import CodecOptions
-    from bson.raw_bson import RawBSONDocument
-
     fields = file_fields(DOCUMENTS[name]) if name in DOCUMENTS else None
     if fields == ():
         return
-    raw = database[name].with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
-    # documents are searched as bytes: reading a million of them as objects takes minutes
-    for document in raw.find({}, None if fields is None else {"_id": 0, **dict.fromkeys(fields, 1)}):
+    # searched as bytes: decoding a million documents takes minutes
+    for document in as_bytes(database[name]).find(
+        {}, None if fields is None else {"_id": 0, **dict.fromkeys(fields, 1)}
+    ):
         for found in _HASH.findall(document.raw):
             yield found.decode()
 
@@ -125,7 +153,7 @@ def _hashes_in(file: Path) -> Iterator[str]:
             while chunk := stream.read(_READ_BYTES):
                 text = rest + chunk
                 yield from (found.decode() for found in _HASH.findall(text))
-                rest = text[-130:]  # one that lies across two chunks
+                rest = text[-130:]  # a hash may lie across two chunks
     except FileNotFoundError:
         return
     except OSError as err:
@@ -134,6 +162,6 @@ def _hashes_in(file: Path) -> Iterator[str]:
 
 def _unreadable(err: OSError) -> DataError:
     return DataError(
-        f"{err.filename} cannot be read ({err.strerror}), so nobody knows which files it names; nothing was removed",
-        "run this as the user whom the folder belongs to",
+        f"{err.filename} cannot be read ({err.strerror}), so the files that it names are unknown; nothing was removed",
+        "run this as the user who owns the folder",
     )

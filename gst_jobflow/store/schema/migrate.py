@@ -1,7 +1,7 @@
-"""Bring the database to this version's documents, collections, validators and indexes; doing it again changes nothing.
+"""Migrate a database to this version's documents, collections, validators and indexes; repeating it changes nothing.
 
-The order: the mark that keeps jobs and older programs away, validators (nothing older comes in any more), documents,
-indexes, mark away. Killed anywhere, it is done again from where it was.
+The order: mark the database, which keeps jobs and older programs away; set the validators, which refuse older
+documents; upgrade documents; create indexes; remove the mark. After a kill anywhere, repeating it continues.
 """
 
 from __future__ import annotations
@@ -13,14 +13,8 @@ from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
 from gst_jobflow.store.connect import connect, launchpad
 from gst_jobflow.store.schema.lock import Lock, locked
-from gst_jobflow.store.schema.preparation import (
-    Change,
-    load_schema,
-    pending_collections,
-    pending_indexes,
-    record_indexes,
-)
-from gst_jobflow.store.schema.upgrade import begin, finish, upgrade_documents
+from gst_jobflow.store.schema.preparation import Change, pending_collections, pending_indexes, record_indexes
+from gst_jobflow.store.schema.upgrade import begin_upgrade, finish_upgrade, upgrade_documents
 from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version, read_version, refuse_newer
 
 if TYPE_CHECKING:
@@ -28,40 +22,37 @@ if TYPE_CHECKING:
 
     from gst_jobflow.base.settings import Project
 
-__all__ = ["apply_schemas", "load_schema", "migrate"]
-
 _WAIT_S = 60.0
-# of MongoDB: double values, and two kinds of an index of the same keys or name
+# MongoDB's codes: duplicate values; an index of the same keys, or of the same name
 _INDEX_CONFLICTS = (11000, 85, 86)
 
 Tell = Callable[[str], None]
 
 
 def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S) -> list[str]:
-    """Bring the project's database to this version and prepare launchpad and job store.
+    """Migrate the project's database to this version and prepare launchpad and job store.
 
-    Nothing is written, and no right to write is needed, when all is as it should be.
+    When nothing needs to change, nothing is written, and no right to write is needed.
 
     Parameters
     ----------
-    project
-        The project.
     tell
-        Gets a line now and then while it takes long.
+        Called with a line every few seconds.
     wait_s
         How long to wait for another process that migrates the same database.
 
     Returns
     -------
     list of str
-        What was changed; empty when all was as it should be.
+        What was changed.
 
     Raises
     ------
     DatabaseError
-        The database is of a newer version than this program, or another process migrates it.
+        The database is of a newer version than this program, another process migrates it, or an index of somebody
+        else is in the way.
     DataError
-        A document cannot be brought to this version; what was before it is done.
+        A document cannot be upgraded; those before it are.
     """
     database = connect(project, any_version=True)
     try:
@@ -88,7 +79,15 @@ def _to_do(database: Database) -> bool:
     """Whether anything needs to be changed; only reads."""
     version = read_version(database)
     refuse_newer(database, version)
-    return _to_upgrade(version) or bool(pending_collections(database) or pending_indexes(database))
+    return _to_upgrade(version) or bool(pending_collections(database) or _possible(pending_indexes(database)))
+
+
+def _possible(changes: list[Change]) -> list[Change]:
+    """Return the changes, or raise DatabaseError if one of them is not ours to make."""
+    for change in changes:
+        if change.conflict:
+            raise change.conflict
+    return changes
 
 
 def _to_upgrade(version: Version) -> bool:
@@ -102,18 +101,18 @@ def _apply(database: Database, lock: Lock, tell: Tell | None = None) -> list[str
     holds_documents = version.number > 0 or any(database[name].find_one({}, {"_id": 1}) for name in DOCUMENTS)
     if _to_upgrade(version) and holds_documents:
         _refuse_newer_documents(database)
-        begin(database, version)
+        begin_upgrade(database, version)
         changed += _do(pending_collections(database), lock)
         changed += upgrade_documents(database, lock.beat, tell)
     else:
         changed += _do(pending_collections(database), lock)
-    pending = pending_indexes(database)
+    pending = _possible(pending_indexes(database))
     record_indexes(database)
     changed += _do(pending, lock)
     record_indexes(database)
     if _to_upgrade(version):
         if holds_documents:
-            finish(database)
+            finish_upgrade(database)
             changed.append(f"schema version {SCHEMA_VERSION}")
         else:
             new = {"$set": {"version": SCHEMA_VERSION}, "$unset": {"upgrading_from": ""}}
@@ -128,11 +127,11 @@ def _do(changes: list[Change], lock: Lock) -> list[str]:
         try:
             change.apply()
         except OperationFailure as err:
-            if "index" not in change.text or err.code not in _INDEX_CONFLICTS:
+            if change.kind != "index" or err.code not in _INDEX_CONFLICTS:
                 raise
             raise DatabaseError(
                 f"an index cannot be made: {change.text}: {str((err.details or {}).get('errmsg', ''))[:200]}",
-                "an index of this name with other options is dropped by hand; of double documents one is removed",
+                "drop an index of the same name or keys by hand, or remove one of two documents with equal values",
             ) from err
         lock.beat()
     return [change.text for change in changes]

@@ -1,17 +1,17 @@
-"""What of collections, validators and indexes is not as `db_schemas/` says, and how it is brought there.
+"""Compare collections, validators and indexes with `db_schemas/`, and change what differs.
 
-`gst_meta` keeps a record of the indexes that we made. One that is on the record, unchanged, and not wanted any more is
-dropped; indexes of others are never touched.
+`gst_meta` records the indexes that we made. One that is on record, unchanged, and not wanted any more is dropped;
+indexes of others are never touched.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.documents import DOCUMENTS
@@ -25,7 +25,7 @@ INDEX_RECORD = "indexes"
 """`_id` of the record in `gst_meta`: `{"made": {collection: [{name, keys, options}]}}`."""
 STRICT = {"validationLevel": "strict", "validationAction": "error"}
 
-# jobflow looks outputs up by these two for every reference
+# jobflow looks up every output by these two
 _OTHERS = {"outputs": [{"keys": [["uuid", 1], ["index", -1]]}]}
 INDEX_OPTIONS = (
     "unique",
@@ -35,15 +35,27 @@ INDEX_OPTIONS = (
     "collation",
     "hidden",
 )
-"""What beside its keys makes an index what it is."""
+"""Options that distinguish indexes of the same keys."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing to do, and what it is called."""
+    """A difference from `db_schemas/`: what is wrong, what changes, and how.
 
-    text: str
+    A `conflict` is not ours to change: an index of somebody else has the name of a wanted one.
+    """
+
+    collection: str
+    kind: Literal["collection", "validator", "index"]
+    problem: str
+    done: str
     apply: Callable[[], Any]
+    conflict: DatabaseError | None = None
+
+    @property
+    def text(self) -> str:
+        """The change in words."""
+        return f"{self.collection}: {self.done}"
 
 
 @dataclass(frozen=True)
@@ -55,12 +67,12 @@ class IndexSpec:
     options: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to the form of the record: lists and text only, since field names hold dots and dollars."""
+        """Return the entry of the record: options as text, since their keys hold dots and dollars."""
         return {"name": self.name, "keys": [list(key) for key in self.keys], "options": json.dumps(self.options)}
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> IndexSpec:
-        """Read the form of the record."""
+        """Read an entry of the record."""
         keys = tuple((field, direction) for field, direction in entry["keys"])
         return cls(entry["name"], keys, json.loads(entry["options"]))
 
@@ -77,9 +89,12 @@ def pending_collections(database: Database) -> list[Change]:
     for name in DOCUMENTS:
         wanted = {"validator": load_schema(name)["validator"], **STRICT}
         if name not in present:
-            changes.append(Change(f"{name}: created", partial(_create, database, name, wanted)))
+            create = partial(_create, database, name, wanted)
+            changes.append(Change(name, "collection", "the collection is missing", "created", create))
         elif {**STRICT, **{key: present[name].get(key) for key in wanted if key in present[name]}} != wanted:
-            changes.append(Change(f"{name}: validator", partial(database.command, "collMod", name, **wanted)))
+            replace = partial(database.command, "collMod", name, **wanted)
+            problem = "the validator is missing or of another version"
+            changes.append(Change(name, "validator", problem, "validator", replace))
     return changes
 
 
@@ -88,43 +103,44 @@ def _create(database: Database, name: str, options: dict[str, Any]) -> None:
 
     try:
         database.create_collection(name, **options)
-    except CollectionInvalid:  # somebody's first document made it just now
+    except CollectionInvalid:  # another program's first document created it just now
         database.command("collMod", name, **options)
 
 
 def pending_indexes(database: Database) -> list[Change]:
-    """Return the indexes to create, and those of ours to drop.
-
-    Raises
-    ------
-    DatabaseError
-        An index of the same name and other options is there that we did not make.
-    """
+    """Return the indexes to create, those of ours to drop, and conflicts with those of others."""
     record = _record(database)
-    changes = []
+    replaced: list[Change] = []
+    created: list[Change] = []
+    dropped: list[Change] = []
     for name, indexes in _wanted().items():
         present = _present(database, name)
-        made = _made(record, name)
+        recorded = _recorded(record, name)
         wanted = {spec.name: spec for spec in map(_spec, indexes)}
-        ours = [spec for spec in present.values() if spec in made and spec != wanted.get(spec.name)]
-        changes += [
-            Change(f"{name}: index {spec.name} dropped", partial(database[name].drop_index, spec.name)) for spec in ours
-        ]
+        ours = [spec for spec in present.values() if spec in recorded and spec != wanted.get(spec.name)]
+        for spec in ours:
+            drop = partial(database[name].drop_index, spec.name)
+            change = Change(name, "index", f"index {spec.name} is outdated", f"index {spec.name} dropped", drop)
+            (replaced if spec.name in wanted else dropped).append(change)
         for spec in wanted.values():
-            there = present.get(spec.name)
-            if there is None or there in ours:
-                changes.append(Change(f"{name}: index {spec.name}", partial(_make, database, name, spec)))
-            elif there != spec:
-                raise DatabaseError(
-                    f"an index cannot be made: {name} has an index {spec.name} with other options",
-                    f"drop index {spec.name} of {name} by hand, then: gst db migrate",
-                )
-    # what is new comes first, so that no query is without an index meanwhile; one that is replaced has to go before
-    return sorted(changes, key=lambda change: change.text.endswith("dropped") and not _replaced(change, changes))
+            existing = present.get(spec.name)
+            if existing is None or existing in ours:
+                make = partial(database[name].create_index, list(spec.keys), name=spec.name, **spec.options)
+                problem = f"index {spec.name} is missing"
+                created.append(Change(name, "index", problem, f"index {spec.name}", make))
+            elif existing != spec:
+                created.append(_conflict(name, spec.name))
+    # create before dropping, so that no query is without its index; only one of the same name has to go first
+    return [*replaced, *created, *dropped]
 
 
-def _replaced(drop: Change, changes: list[Change]) -> bool:
-    return any(change.text == drop.text.removesuffix(" dropped") for change in changes)
+def _conflict(collection: str, index: str) -> Change:
+    problem = f"index {index} has other options than it should (as unique)"
+    error = DatabaseError(
+        f"an index cannot be made: {collection} has an index {index} with other options",
+        f"drop index {index} of {collection} by hand, then: gst db migrate",
+    )
+    return Change(collection, "index", problem, "", lambda: None, error)
 
 
 def record_indexes(database: Database) -> None:
@@ -132,8 +148,8 @@ def record_indexes(database: Database) -> None:
     record, held = _record(database), {}
     for name, indexes in _wanted().items():
         present = set(_present(database, name))
-        # what we made once and is still there stays on the record until it is dropped
-        kept = [spec for spec in _made(record, name) if spec.name in present]
+        # an index that we made stays on record until it is dropped
+        kept = [spec for spec in _recorded(record, name) if spec.name in present]
         specs = {json.dumps(spec.as_dict()): spec for spec in [*kept, *map(_spec, indexes)]}
         held[name] = [spec.as_dict() for spec in specs.values()]
     if record is None or record.get("made") != held:
@@ -144,8 +160,8 @@ def _record(database: Database) -> dict[str, Any] | None:
     return database[META_COLLECTION].find_one({"_id": INDEX_RECORD})
 
 
-def _made(record: dict[str, Any] | None, collection: str) -> list[IndexSpec]:
-    """Return the indexes that we created; a database without a record is of version 1, whose indexes are known."""
+def _recorded(record: dict[str, Any] | None, collection: str) -> list[IndexSpec]:
+    """Return the indexes that we made; a database without a record is of version 1, whose indexes are known."""
     if record is None:
         return [_spec({"keys": _parse(text)}) for text in STEPS[1].INDEXES.get(collection, ())]
     return [IndexSpec.from_dict(entry) for entry in record["made"].get(collection, [])]
@@ -168,15 +184,8 @@ def _spec(index: dict[str, Any]) -> IndexSpec:
 
 
 def _present(database: Database, name: str) -> dict[str, IndexSpec]:
-    return dict(_read_indexes(database, name))
-
-
-def _read_indexes(database: Database, name: str) -> Iterator[tuple[str, IndexSpec]]:
-    for index, info in database[name].index_information().items():
-        if index != "_id_":
-            options = {key: info[key] for key in INDEX_OPTIONS if info.get(key)}
-            yield index, IndexSpec(index, tuple(info["key"]), options)
-
-
-def _make(database: Database, name: str, spec: IndexSpec) -> None:
-    database[name].create_index(list(spec.keys), name=spec.name, **spec.options)
+    return {
+        index: IndexSpec(index, tuple(info["key"]), {key: info[key] for key in INDEX_OPTIONS if info.get(key)})
+        for index, info in database[name].index_information().items()
+        if index != "_id_"
+    }

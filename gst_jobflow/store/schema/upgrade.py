@@ -1,8 +1,7 @@
-"""Bring the documents of a database to this version, in batches; after a kill it goes on where it was.
+"""Upgrade the documents of a database to this version in batches; after a kill, repeating it continues.
 
-Every batch is found by the versions of its documents, and a document changes in one write together with its version.
-So nothing is done twice and nothing is left out, whatever the noted position says; the position only saves reading
-again what is done.
+Batches are found by the versions of their documents, and a document changes in one write together with its version. So
+no document is upgraded twice or left out, whatever the noted position; that only saves reading upgraded ones again.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
-from gst_jobflow.store.schema.migrations import OLDEST, changes, upgrade_document
+from gst_jobflow.store.schema.migrations import OLDEST, has_changes, upgrade_document
 from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 POSITION = "upgrade"
-"""`_id` of the document in `gst_meta` that says how far an upgrade came: step, collection, position."""
+"""`_id` of the document in `gst_meta` that says how far an upgrade is: version, collection, last id."""
 _BATCH = 1000
 _TELL_S = 5.0
 _OUTDATED = {"schema_version": {"$ne": SCHEMA_VERSION}}
@@ -30,16 +29,16 @@ _OUTDATED = {"schema_version": {"$ne": SCHEMA_VERSION}}
 Tell = Callable[[str], None]
 
 
-def begin(database: Database, version: Version) -> None:
-    """Mark the database as being upgraded; from now on jobs and older programs are refused."""
+def begin_upgrade(database: Database, version: Version) -> None:
+    """Mark the database as being upgraded; this refuses jobs and older programs."""
     if version.upgrading_from is None:
         change = {"$set": {"version": SCHEMA_VERSION, "upgrading_from": version.number or OLDEST}}
         database[META_COLLECTION].update_one({"_id": SCHEMA}, change, upsert=True)
-    elif version.number != SCHEMA_VERSION:  # begun by a program of a version between
+    elif version.number != SCHEMA_VERSION:  # a program of a version in between began it
         database[META_COLLECTION].update_one({"_id": SCHEMA}, {"$set": {"version": SCHEMA_VERSION}})
 
 
-def finish(database: Database) -> None:
+def finish_upgrade(database: Database) -> None:
     """Mark the upgrade as complete; jobs may run again."""
     meta = database[META_COLLECTION]
     done = meta.find_one({"_id": SCHEMA}) or {}
@@ -54,27 +53,27 @@ def upgrade_documents(database: Database, on_batch: Callable[[], None], tell: Te
     Parameters
     ----------
     database
-        The database; its validators are those of this version already, so that nothing older comes in behind us.
+        The database, with the validators of this version, so that nobody writes older documents meanwhile.
     on_batch
         Called after each batch.
     tell
-        Gets a line now and then.
+        Called with a line every few seconds.
 
     Returns
     -------
     list of str
-        A line a collection in which something was done.
+        A line for each collection with upgraded documents.
 
     Raises
     ------
     DataError
-        A document cannot be upgraded, or is not valid then; all before it are done.
+        A document cannot be upgraded, or is invalid then; those before it are upgraded.
     """
     done = []
     for name in DOCUMENTS:
         count = sum(_batches(database, name, on_batch, tell))
         if count:
-            done.append(f"{name}: {count} documents brought to version {SCHEMA_VERSION}")
+            done.append(f"{name}: {count} documents upgraded to version {SCHEMA_VERSION}")
     return done
 
 
@@ -90,7 +89,7 @@ def _batches(database: Database, name: str, on_batch: Callable[[], None], tell: 
         if not batch:
             if after is None:
                 return
-            after = None  # once more from the start: the position is no proof that nothing came in before it
+            after = None  # once more from the start: an older document may have been written before the position
             continue
         _upgrade_batch(collection, batch)
         after = batch[-1]["_id"]
@@ -115,13 +114,13 @@ def _upgrade_batch(collection: Collection, batch: list[dict[str, Any]]) -> None:
         outdated.setdefault(found.get("schema_version"), []).append(found["_id"])
     for version, members in outdated.items():
         if not isinstance(version, int) or version < OLDEST or version > SCHEMA_VERSION:
-            upgrade_document(collection.name, {"_id": members[0], "schema_version": version})  # says what is wrong
-        if not changes(collection.name, version):
+            upgrade_document(collection.name, {"_id": members[0], "schema_version": version})  # raises
+        if not has_changes(collection.name, version):
             change = {"$set": {"schema_version": SCHEMA_VERSION}}
             with suppress(WriteError):
                 collection.update_many({"_id": {"$in": members}, "schema_version": version}, change)
                 continue
-            # the server does not say which it refused: one by one it does
+            # the server says which document it refused only of single writes
             ids += members
             writes += [UpdateOne({"_id": id, "schema_version": version}, change) for id in members]
             continue

@@ -17,10 +17,10 @@ from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import ArtifactRef, now
 from gst_jobflow.store import ArtifactStore, Results, manifest
-from gst_jobflow.store.check import check, check_stored
+from gst_jobflow.store.check import check, check_stored_files
 from gst_jobflow.store.connect import cached_connection, connect
 from gst_jobflow.store.files.artifacts import sha256_of
-from gst_jobflow.store.files.garbage import collect
+from gst_jobflow.store.files.garbage import collect_garbage
 from gst_jobflow.store.schema.migrate import migrate
 from tests.documents.test_documents import label, structure
 
@@ -101,14 +101,14 @@ def test_a_corrupt_file_is_found_and_mended_by_putting_it_again(folder: Artifact
     ref = folder.put_bytes(b"as it was", "x")
     folder.path_of(ref.sha256).chmod(0o600)
     folder.path_of(ref.sha256).write_bytes(b"as it wos")
-    (finding,) = check_stored(folder)
+    (finding,) = check_stored_files(folder)
     assert finding.id == ref.sha256 and "corrupt" in finding.what
     folder.put_bytes(b"as it was", "x")
-    assert list(check_stored(folder)) == [] and folder.path(ref).read_bytes() == b"as it was"
+    assert list(check_stored_files(folder)) == [] and folder.path(ref).read_bytes() == b"as it was"
 
 
 def collected(project: Project, database: Database, store: ArtifactStore, **options):
-    return collect(project, database, store, **options)
+    return collect_garbage(project, database, store, **options)
 
 
 def named(project: Project, store: ArtifactStore, data: bytes, id: str = "a" * 32) -> ArtifactRef:
@@ -141,7 +141,7 @@ def test_garbage_goes_in_two_steps_and_what_is_named_stays(project, database, st
     assert collected(project, database, store).deleted == 1
     assert store.size_of(old.sha256) is None
     assert content(store).keys() == {kept.sha256, young.sha256, spooled.sha256}
-    assert list(check_stored(store)) == []
+    assert list(check_stored_files(store)) == []
 
 
 @pytest.mark.parametrize("how", ["put", "read", "named"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gst_jobflow.archive.backup import backup, restore, verify
+from gst_jobflow.archive.backup import backup, restore, verify_backup
 from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Attempt, Structure
 from gst_jobflow.store import Results, ingest
@@ -71,7 +71,7 @@ def test_there_is_a_step_and_a_database_for_every_older_version() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_backup_of_an_older_version_becomes_a_sound_database_of_this_one(project, tmp_path, version) -> None:
     tar = dump(version, tmp_path)
-    manifest = verify(tar)
+    manifest = verify_backup(tar)
     assert manifest.schema_version == version and sum(dump.documents > 0 for dump in manifest.collections) > 10
     restore(project, tar, force=True)
     assert list(check(project, deep=True)) == []
@@ -88,7 +88,7 @@ def test_a_backup_of_an_older_version_becomes_a_sound_database_of_this_one(proje
 def test_only_version_and_group_change(project: Project, old: Database) -> None:
     before = all_documents(old)
     changed = migrate(project)
-    assert f"structures: {len(before['structures'])} documents brought to version {SCHEMA_VERSION}" in changed
+    assert f"structures: {len(before['structures'])} documents upgraded to version {SCHEMA_VERSION}" in changed
     after = all_documents(old)
     assert sum(bool(document["parents"]) for document in after["structures"].values()) > 0
     for name, documents in before.items():
@@ -258,7 +258,7 @@ def test_killed_and_done_again_and_two_at_once(project: Project, old: Database) 
     both = [start(), start()]
     said = sorted(process.communicate(timeout=60)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert "brought to version" in said[0] + said[1] and said.count("begin\n[]\n") == 1
+    assert "upgraded to version" in said[0] + said[1] and said.count("begin\n[]\n") == 1
     assert all_documents(old) == expected
     assert old["gst_meta"].find_one({"_id": LOCK}) is None
 
@@ -332,10 +332,7 @@ def test_a_document_is_upgraded_without_being_touched() -> None:
     old = {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
     assert upgrade_document("structures", old) == {**old, "schema_version": SCHEMA_VERSION, "group": "y"}
     assert old == {"_id": "x", "schema_version": 1, "parents": ["y", "z"]}
-    assert (
-        upgrade_document("labels", {"schema_version": 7}, from_version=SCHEMA_VERSION)["schema_version"]
-        == SCHEMA_VERSION
-    )
+    assert upgrade_document("labels", {"schema_version": SCHEMA_VERSION})["schema_version"] == SCHEMA_VERSION
 
 
 @pytest.fixture

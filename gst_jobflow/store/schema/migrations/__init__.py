@@ -1,9 +1,8 @@
-"""Documents of older versions brought to this one: a module a step, forward only.
+"""Upgrade documents of older versions, forward only, with a module for each step.
 
 A step has `COLLECTIONS` (whose documents change) and `upgrade(collection, document)`, which returns the document as the
-next version has it and touches nothing else: no database, no file. It is used on documents of the database, of backups
-and bundles, and of manifests, where packed arrays are base64 text, so it leaves arrays alone. `schema_version` is set
-here, not in a step.
+next version has it and uses neither database nor files. It upgrades documents of databases, bundles and manifests,
+where packed arrays are base64 text, so it leaves arrays alone. `schema_version` is set here, not in a step.
 """
 
 from __future__ import annotations
@@ -21,24 +20,15 @@ OLDEST = min(STEPS)
 """The oldest version that can still be read."""
 
 
-def upgrade_document(collection: str, document: dict[str, Any], from_version: int | None = None) -> dict[str, Any]:
-    """Return a document as this version has it; the one given is not changed.
-
-    Parameters
-    ----------
-    collection
-        Its collection.
-    document
-        With `_id`, from the database or from JSON.
-    from_version
-        Version that it is of; None: what its `schema_version` says.
+def upgrade_document(collection: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document, from the database or from JSON, as this version has it; the argument stays as it is.
 
     Raises
     ------
     DataError
-        It is of a newer version, of an unknown one, or not what its version says.
+        It is of a newer or unknown version, or does not fit its version.
     """
-    version = document.get("schema_version") if from_version is None else from_version
+    version = document.get("schema_version")
     name = f"document '{document.get('_id', '?')}' of {collection}"
     if not isinstance(version, int) or version < OLDEST:
         raise DataError(f"{name} has no schema version that this program knows: {version!r}")
@@ -51,11 +41,11 @@ def upgrade_document(collection: str, document: dict[str, Any], from_version: in
         try:
             upgraded = STEPS[step].upgrade(collection, upgraded)
         except (KeyError, TypeError, IndexError) as err:
-            what = f"{name} cannot be brought from version {step} to {step + 1}: {type(err).__name__} {err}"
+            what = f"{name} cannot be upgraded from version {step} to {step + 1}: {type(err).__name__} {err}"
             raise DataError(what, "correct or remove the document by hand, then run this again") from err
     return {**upgraded, "schema_version": SCHEMA_VERSION}
 
 
-def changes(collection: str, from_version: int) -> bool:
-    """Whether more than the version changes in the documents of a collection since `from_version`."""
+def has_changes(collection: str, from_version: int) -> bool:
+    """Whether documents of a collection changed in more than their version since `from_version`."""
     return any(collection in STEPS[step].COLLECTIONS for step in range(from_version, SCHEMA_VERSION))

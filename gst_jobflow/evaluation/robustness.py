@@ -1,0 +1,281 @@
+"""Test whether a potential survives a hot melt: what is run, what counts as failure, and how sure the result is.
+
+The protocol is that of the reference paper (doi 10.1038/s41467-025-63732-4, Fig. 2): 1,000 atoms at random, annealed at
+3,000 K for 500 ps, ten runs at each of seven compositions. The paper counts lost atoms only. A collapsed pair can
+survive a run, so contacts, temperature and energy are judged here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.documents.base import derive_id
+from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
+from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
+from gst_jobflow.dynamics.watch import newest_frame
+from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, parse_formula
+from gst_jobflow.structures.contacts import PairDistances, pair_table, smallest_by_type
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gst_jobflow.dynamics.dump import DumpFrame
+    from gst_jobflow.dynamics.result import ProtocolResult
+
+Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]
+SUCCESS: Outcome = "success"
+FLOOR_SHARE = 0.65
+"""Contact floor of a pair as a share of the sum of its covalent radii: 1.68 Å for Ge-Te."""
+_ENDED_BY_LAMMPS: dict[str, Outcome] = {
+    "lost_atoms": "lost atoms",
+    "nan": "not a number",
+    "blow_up": "temperature",
+    "gamma_halt": "gamma",
+}
+
+
+class RobustnessPlan(StrictModel):
+    """What is run, and what counts as failure; run `n` of a composition has one start and seed for all potentials."""
+
+    compositions: list[str] = Field(
+        default_factory=lambda: list(TIE_LINE_COMPOSITIONS),
+        min_length=1,
+        description="Formulas; the default is our choice of seven compounds, since the paper does not name its own",
+    )
+    runs: int = Field(10, ge=1, le=1000, description="Runs at each composition")
+    n_atoms: int = Field(1000, ge=2, description="Atoms of the hard-sphere random start")
+    density_g_cm3: float = Field(5.9, gt=0, description="Density of the start, kept throughout the run")
+    min_distance_A: float = Field(2.4, gt=0, description="Closest contact of the start, Å")
+    temperature_K: float = Field(3000.0, gt=0, description="Temperature of the Langevin thermostat")
+    duration_ps: float = Field(500.0, gt=0, description="Duration of a run")
+    timestep_fs: float = Field(TIMESTEP_FS, gt=0)
+    damping_ps: float = Field(DAMPING_PS, gt=0, description="Damping time of the thermostat")
+    look_every_ps: float = Field(
+        0.5, gt=0, description="Time between two frames, in each of which all contacts are measured"
+    )
+    floors_A: dict[str, float] = Field(
+        default_factory=dict,
+        description="Smallest sound contact by pair, {Ge-Te: 1.7}; a pair without one gets 0.65 of its covalent radii",
+    )
+    max_temperature_K: float | None = Field(
+        None, gt=0, description="An instant above it is a failure; null: four times temperature_K"
+    )
+    energy_window_eV: float = Field(
+        5.0, gt=0, description="Potential energy an atom may rise or fall by from the start, eV"
+    )
+    halt_gamma: float | None = Field(
+        None, gt=0, description="Extrapolation grade that is a failure; needs an active set. null: not looked at"
+    )
+    seed: int = Field(1, ge=1, description="Seed of starts, velocities and thermostats")
+
+    @field_validator("compositions")
+    @classmethod
+    def _are_formulas(cls, formulas: list[str]) -> list[str]:
+        for formula in formulas:
+            parse_formula(formula)
+        if len(set(formulas)) < len(formulas):
+            raise ValueError(f"a composition is given twice in {', '.join(formulas)}")
+        return formulas
+
+    @field_validator("floors_A")
+    @classmethod
+    def _are_pairs(cls, floors_A: dict[str, float]) -> dict[str, float]:
+        pair_table(floors_A)
+        return floors_A
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> RobustnessPlan:
+        for name in ("duration_ps", "look_every_ps"):
+            steps_in(getattr(self, name), self.timestep_fs, name)
+        for formula in self.compositions:
+            atom_counts(formula, self.n_atoms, "nearest")
+        return self
+
+    @property
+    def elements(self) -> list[str]:
+        """All elements of the compositions, sorted."""
+        return sorted({element for formula in self.compositions for element in parse_formula(formula)})
+
+    def start(self, formula: str) -> HardSphereSpec:
+        """Return the start of a composition; `generate(spec, index)` makes that of run `index`, from 0."""
+        return HardSphereSpec(
+            formula=formula, n_atoms=self.n_atoms, density_g_cm3=self.density_g_cm3, cell_shape="cubic",
+            min_distance_A=self.min_distance_A, rounding="nearest", seed=self._seed(formula),
+        )  # fmt: skip
+
+    def _seed(self, formula: str, *more: int) -> int:
+        return int(derive_id(self.seed, formula, *more)[:7], 16) + 1
+
+    def protocol(self, formula: str, index: int) -> Protocol:
+        """Return the anneal of run `index`, from 0."""
+        stage = Anneal(temperature_K=self.temperature_K, duration_ps=self.duration_ps, damping_ps=self.damping_ps)
+        return Protocol(
+            name="robustness", stages=[stage], timestep_fs=self.timestep_fs, seed=self._seed(formula, index)
+        )
+
+    def options(self) -> RunOptions:
+        """Return how LAMMPS runs it: frames to look at, limits, and restart files near enough to stop at."""
+        every = steps_in(self.look_every_ps, self.timestep_fs, "look_every_ps")
+        output = Output(
+            layers=0, profile_every=0, dump_every=every, series_every=min(50, every), restart_every=2 * every,
+            gamma_every=every if self.halt_gamma else 0,
+        )  # fmt: skip
+        max_K = self.max_temperature_K or 4 * self.temperature_K
+        return RunOptions(
+            create_velocities_K=self.temperature_K,
+            pair_style="extrapolation" if self.halt_gamma else "recursive",
+            output=output,
+            limits=Limits(max_temperature_K=max_K, halt_gamma=self.halt_gamma),
+        )
+
+    def floors(self, symbols: list[str]) -> PairDistances:
+        """Return the smallest sound contacts of atoms of these elements."""
+        from ase.data import atomic_numbers, covalent_radii
+
+        radius_A = {element: covalent_radii[atomic_numbers[element]] for element in set(symbols)}
+        pairs = {
+            f"{a}-{b}": FLOOR_SHARE * (radius_A[a] + radius_A[b])
+            for a, b in combinations_with_replacement(sorted(radius_A), 2)
+        }
+        given = {"-".join(pair): floor_A for pair, floor_A in pair_table(self.floors_A).items()}
+        return PairDistances(symbols, pairs | {name: value for name, value in given.items() if name in pairs}, 1.0)
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Closest contact of each pair of elements that is closer than twice its floor, Å, and the worst pair."""
+
+    by_pair_A: dict[str, float]
+    worst: str
+    worst_A: float
+    is_sound: bool
+
+
+def contacts(atoms: Atoms, floors: PairDistances) -> Contacts:
+    """Measure the closest contact of every pair; the worst one is nearest to its floor, in proportion."""
+    found_A = smallest_by_type(atoms, floors.scaled(2.0))
+    share = found_A / floors.matrix_A
+    names = {
+        (i, j): f"{floors.elements[i]}-{floors.elements[j]}"
+        for i, j in combinations_with_replacement(range(len(floors.elements)), 2)
+    }
+    by_pair = {name: float(found_A[at]) for at, name in names.items() if share[at] < 2.0}
+    at = min(names, key=lambda pair: share[pair])
+    return Contacts(by_pair, names[at], float(found_A[at]), bool(share[at] >= 1.0))
+
+
+@dataclass
+class ContactWatch:
+    """Ends a run in which two atoms came closer than their floor; looks at its newest frame."""
+
+    plan: RobustnessPlan
+    elements: list[str]
+    seen: int = -1
+
+    def __call__(self, folder: Path) -> str:
+        """Return why the run has had enough; empty: it goes on."""
+        found = newest_frame(folder, self.seen)
+        if found is None:
+            return ""
+        frame = found[1]
+        self.seen = frame.step
+        atoms = frame.to_atoms(self.elements)
+        contact = contacts(atoms, self.plan.floors(atoms.get_chemical_symbols()))
+        return "" if contact.is_sound else f"{contact.worst} at {contact.worst_A:.2f} Å at step {frame.step}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a run ended.
+
+    Attributes
+    ----------
+    outcome
+        Success, or what failed first.
+    time_ps
+        When it failed; the whole duration of a success.
+    closest_A, closest_pair
+        The contact that was nearest to its floor (or furthest below it) in all frames.
+    sound_step
+        Step of the last frame without a fault, None where there is none.
+    """
+
+    outcome: Outcome
+    time_ps: float
+    closest_A: float | None
+    closest_pair: str
+    sound_step: int | None
+    reason: str = ""
+
+
+def judge(result: ProtocolResult, plan: RobustnessPlan, n_atoms: int) -> Verdict:
+    """Say how a run ended, from all its frames and its series of energies.
+
+    What LAMMPS ended itself (lost atoms, NaN, a temperature or gamma beyond its limit) keeps that class; else the first
+    contact below its floor counts, then the energy.
+    """
+    ps = plan.timestep_fs * 1e-3
+    worst, broken, sound = _closest(result.frames(), plan, result.elements, n_atoms)
+    escaped = _escaped_step(result, plan, n_atoms)
+    if result.failure_class in _ENDED_BY_LAMMPS:
+        outcome, step, reason = _ENDED_BY_LAMMPS[result.failure_class], result.reached_step, result.error_line
+    elif broken is not None:
+        outcome, step, reason = "contact", broken[0], f"{broken[1].worst} at {broken[1].worst_A:.2f} Å"
+    elif escaped is not None:
+        outcome, step, reason = "energy", escaped, f"more than {plan.energy_window_eV:g} eV/atom from the start"
+    elif result.status == "finished":
+        outcome, step, reason = SUCCESS, result.reached_step, ""
+    else:
+        outcome, step, reason = "error", result.reached_step, f"{result.failure_class}: {result.error_line}"
+    closest_A, closest_pair = (worst.worst_A, worst.worst) if worst else (None, "")
+    return Verdict(outcome, step * ps, closest_A, closest_pair, sound, reason)
+
+
+def _closest(
+    frames: Iterable[DumpFrame], plan: RobustnessPlan, elements: list[str], n_atoms: int
+) -> tuple[Contacts | None, tuple[int, Contacts] | None, int | None]:
+    """Return the worst contacts of all frames, the first frame below a floor, and the last sound step before that."""
+    worst, worst_share, broken, sound = None, np.inf, None, None
+    for frame in frames:
+        atoms = frame.to_atoms(elements)
+        floors = plan.floors(atoms.get_chemical_symbols())
+        found = contacts(atoms, floors)
+        i, j = (floors.elements.index(element) for element in found.worst.split("-"))
+        if (share := found.worst_A / floors.matrix_A[i, j]) < worst_share:
+            worst, worst_share = found, share
+        if broken is None and not found.is_sound:
+            broken = (frame.step, found)
+        if broken is None and len(atoms) == n_atoms:
+            sound = frame.step
+    return worst, broken, sound
+
+
+def _escaped_step(result: ProtocolResult, plan: RobustnessPlan, n_atoms: int) -> int | None:
+    """Return the first step at which the potential energy had left its window."""
+    energy = result.series["pe_eV"] / n_atoms
+    if not len(energy):
+        return None
+    outside = np.flatnonzero(~(np.abs(energy - energy[0]) <= plan.energy_window_eV))
+    return int(result.series["step"][outside[0]]) if len(outside) else None
+
+
+def interval(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a success fraction: 70 of 70 means at least 0.948."""
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, runs).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def is_out_of_reach(failures: int, runs: int, gate: float | None) -> bool:
+    """Whether a success fraction of `gate` cannot be met any more after so many failures of so many planned runs."""
+    return gate is not None and runs - failures < gate * runs

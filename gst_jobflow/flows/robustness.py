@@ -1,0 +1,411 @@
+"""Test potentials for robustness: hot melts in parallel on the cores of a job, and a study with success fractions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow, Maker, job
+
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.deadline import Deadline, stopped_in_time
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import find_project
+from gst_jobflow.documents import Member, Potential, Study, Trajectory
+from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.protocol import run_protocol
+from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.evaluation.robustness import (
+    SUCCESS,
+    ContactWatch,
+    RobustnessPlan,
+    Verdict,
+    interval,
+    is_out_of_reach,
+    judge,
+)
+from gst_jobflow.flows.study import close_study
+from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
+from gst_jobflow.store.work import Allotment, ExpectedCost
+from gst_jobflow.structures.hard_sphere import generate
+
+if TYPE_CHECKING:
+    from jobflow import Job
+
+    from gst_jobflow.dynamics.engine import LammpsEngine
+    from gst_jobflow.dynamics.result import ProtocolResult
+    from gst_jobflow.store import Results
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Melt:
+    """One run: a potential, a composition and the index of the run at it, from 0."""
+
+    potential_id: str
+    formula: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder and of its trajectory."""
+        return f"{self.potential_id[:8]}-{self.formula}-{self.index + 1:03d}"
+
+
+@dataclass(frozen=True)
+class MeltsWork:
+    """All runs of a job, each on one core."""
+
+    plan: RobustnessPlan
+    melts: list[Melt]
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the cost of one run times their number."""
+        plan, protocol = self.plan, self.plan.protocol(self.melts[0].formula, 0)
+        one = RunWork(protocol, plan.n_atoms, plan.options().output, self.melts[0].potential_id).cost(allotment)
+        number = len(self.melts)
+        hours = None if one.core_hours is None else one.core_hours * number
+        work = f"{number} × {plan.n_atoms:,} atoms × {protocol.total_steps:,} steps"
+        wall_h = None if hours is None else hours / min(allotment.cores, number)
+        return allotment.expected(work, one.basis, hours, wall_h, None if one.disk_GB is None else one.disk_GB * number)
+
+
+@dataclass
+class RobustnessMaker(Maker):
+    """Anneal hard-sphere random structures at 3,000 K with each of several potentials, and count who survives.
+
+    All potentials get the same starts and seeds. A failed run is a result, not an error.
+
+    Attributes
+    ----------
+    study_name
+        Name of the study.
+    plan
+        What is run, and what counts as failure.
+    gate
+        Success fraction that a potential has to reach: one that cannot reach it any more is not tested further.
+    n_jobs
+        Jobs that share the runs; each has one run on each of its cores.
+
+    Examples
+    --------
+    >>> plan = RobustnessPlan(compositions=["Sb2Te3"], runs=10, n_atoms=200, duration_ps=20)
+    >>> flow = RobustnessMaker(study_name="small", plan=plan).make([potential_id])  # doctest: +SKIP
+    >>> submit(flow, find_project())  # doctest: +SKIP
+    """
+
+    name: str = "robustness"
+    study_name: str = "robustness"
+    plan: RobustnessPlan = field(default_factory=RobustnessPlan)
+    gate: float | None = None
+    n_jobs: int = 1
+
+    def make(self, potential_ids: list[str]) -> Flow:
+        """Flow of the jobs that run the melts, and of the one that counts them."""
+        study_id = uuid.uuid4().hex
+        n_jobs = min(self.n_jobs, len(all_melts(self.plan, potential_ids)))
+        jobs: list[Job] = []
+        for number in range(n_jobs):
+            melting = MeltsMaker(plan=self.plan, gate=self.gate).make(study_id, potential_ids, [number, n_jobs])
+            melting.name = f"robustness {number + 1}"
+            jobs.append(melting)
+        done = [each.output for each in jobs]
+        counted = count_robustness(study_id, self.study_name, self.plan, potential_ids, self.gate, done)
+        return Flow([*jobs, counted], output=counted.output, name=f"robustness {self.study_name}")
+
+
+def all_melts(plan: RobustnessPlan, potential_ids: list[str]) -> list[Melt]:
+    """Return all runs: composition after composition, the potentials in turns, so that all advance alike."""
+    return [
+        Melt(potential_id, formula, index)
+        for index in range(plan.runs)
+        for formula in plan.compositions
+        for potential_id in potential_ids
+    ]
+
+
+@in_category("md")
+@dataclass
+class MeltsMaker(Maker):
+    """Run hot melts, as many at a time as this job has cores; each is stored as soon as it has ended."""
+
+    name: str = "robustness"
+    plan: RobustnessPlan = field(default_factory=RobustnessPlan)
+    gate: float | None = None
+
+    def work(self, study_id: str, potential_ids: list[str], part: list[int]) -> MeltsWork:
+        """Return the runs of :meth:`make`."""
+        return MeltsWork(self.plan, all_melts(self.plan, potential_ids)[part[0] :: part[1]])
+
+    @job
+    def make(self, study_id: str, potential_ids: list[str], part: list[int]) -> dict[str, Any]:
+        """Run them; a job that is killed or stopped by its walltime goes on with what is left.
+
+        Parameters
+        ----------
+        part
+            Number of this job, from 0, and how many jobs share the runs.
+
+        Returns
+        -------
+        dict
+            Counts by outcome; `not run` counts what a gate out of reach made needless.
+        """
+        results, settings = job_results(), find_project().settings
+        runner = MeltRunner(
+            results,
+            self.plan,
+            self.gate,
+            study_id,
+            lammps_engine(settings, n_ranks=1),
+            work_directory(results, "robustness"),
+            job_deadline(settings),
+        )
+        if not runner.run(all_melts(self.plan, potential_ids)[part[0] :: part[1]]):
+            return continuation(self.make(study_id, potential_ids, part))
+        return dict(runner.outcomes)
+
+
+class MeltRunner:
+    """Runs the melts of one job: LAMMPS in threads, everything that is stored in the main one."""
+
+    def __init__(
+        self,
+        results: Results,
+        plan: RobustnessPlan,
+        gate: float | None,
+        study_id: str,
+        engine: LammpsEngine,
+        directory: Path,
+        deadline: Deadline | None,
+    ) -> None:
+        self.results, self.plan, self.gate, self.study_id = results, plan, gate, study_id
+        self.engine, self.directory, self.deadline = engine, directory, deadline
+        self.outcomes: Counter[str] = Counter()
+        self.stop = threading.Event()
+        self.files: dict[str, PotentialFiles] = {}
+        self.cut = False
+
+    def run(self, melts: list[Melt]) -> bool:
+        """Run what is missing; False if time was short, so that some are left."""
+        known = _stored(self.results, self.study_id)
+        self.outcomes.update(known[melt] for melt in melts if melt in known)
+        waiting = iter([melt for melt in melts if melt not in known])
+        places = cores()
+        running: dict[Future[ProtocolResult], Melt] = {}
+        with ThreadPoolExecutor(places) as pool, stopped_in_time(self.deadline, self._ask):
+            self._begin(waiting, running, pool, places)
+            while running:
+                done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                ended = [(running.pop(future), future.result()) for future in done]
+                for melt, result in ended:
+                    self._end(melt, result)
+                self._begin(waiting, running, pool, places)
+        return not self.cut and next(waiting, None) is None
+
+    def _ask(self) -> None:
+        """Ask every run to stop at its next restart file."""
+        self.stop.set()
+        for segment in self.directory.glob("*/segment_*"):
+            (segment / STOP_REQUEST).touch()
+
+    def _begin(
+        self,
+        waiting: Iterator[Melt],
+        running: dict[Future[ProtocolResult], Melt],
+        pool: ThreadPoolExecutor,
+        places: int,
+    ) -> None:
+        while len(running) < places and not self.stop.is_set() and (melt := next(waiting, None)):
+            if self._is_hopeless(melt.potential_id):
+                self.outcomes["not run"] += 1
+                continue
+            running[pool.submit(self._melt, melt, self._potential(melt.potential_id))] = melt
+
+    def _is_hopeless(self, potential_id: str) -> bool:
+        """Whether its gate is out of reach, by the runs of this job and of those beside it."""
+        if self.gate is None:
+            return False
+        outcomes = [
+            outcome
+            for melt, outcome in _stored(self.results, self.study_id).items()
+            if melt.potential_id == potential_id
+        ]
+        failures = sum(outcome != SUCCESS for outcome in outcomes)
+        return is_out_of_reach(failures, self.plan.runs * len(self.plan.compositions), self.gate)
+
+    def _potential(self, potential_id: str) -> PotentialFiles:
+        if potential_id not in self.files:
+            folder = self.directory / f"potential-{potential_id[:8]}"
+            folder.mkdir(exist_ok=True)
+            self.files[potential_id] = link_potential(self.results, self.results.get(Potential, potential_id), folder)
+        return self.files[potential_id]
+
+    def _melt(self, melt: Melt, potential: PotentialFiles) -> ProtocolResult:
+        return run_protocol(
+            self.engine,
+            potential,
+            generate(self.plan.start(melt.formula), melt.index),
+            self.plan.protocol(melt.formula, melt.index),
+            self.directory / melt.name,
+            self.plan.options(),
+            deadline=self.deadline,
+            watch=ContactWatch(self.plan, potential.elements),
+        )
+
+    def _end(self, melt: Melt, result: ProtocolResult) -> None:
+        if result.goes_on:
+            self.cut = True
+            return
+        verdict = judge(result, self.plan, self.plan.n_atoms)
+        self._store(melt, result, verdict)
+        self.outcomes[verdict.outcome] += 1
+        logger.info("%s: %s after %.2f ps %s", melt.name, verdict.outcome, verdict.time_ps, verdict.reason)
+
+    def _store(self, melt: Melt, result: ProtocolResult, verdict: Verdict) -> None:
+        spec = self.plan.start(melt.formula)
+        source = {
+            "builder": "hard_sphere",
+            "spec": spec.model_dump(mode="json", exclude_none=True),
+            "index": melt.index,
+        }
+        start = structure_document(generate(spec, melt.index), "hard_sphere", source=source, tags=["robustness start"])
+        self.results.add(start)
+        found = {
+            "study_id": self.study_id,
+            **asdict(melt),
+            **asdict(verdict),
+            "sound_structure_id": self._sound(melt, result, verdict, start.id),
+        }
+        protocol = self.plan.protocol(melt.formula, melt.index)
+        record(
+            self.results, result, protocol, melt.potential_id, "melt_quench", start.id,
+            run=melt.name, name=f"robustness {melt.formula} {melt.index + 1}", analysis={"robustness": found},
+        )  # fmt: skip
+
+    def _sound(self, melt: Melt, result: ProtocolResult, verdict: Verdict, start_id: str) -> str | None:
+        """Store the last sound frame of a failed run, which shows what the potential has to learn; return its id."""
+        if verdict.outcome == SUCCESS or verdict.sound_step is None:
+            return None
+        frame = next(frame for frame in result.frames() if frame.step == verdict.sound_step)
+        source = {
+            "potential_id": melt.potential_id,
+            "protocol": "robustness",
+            "step": frame.step,
+            "before": verdict.outcome,
+        }
+        document = structure_document(
+            frame.to_atoms(result.elements), "melt_quench", source=source, parents=[start_id],
+            tags=["before failure", f"robustness {self.study_id[:8]}"],
+        )  # fmt: skip
+        self.results.add(document)
+        return document.id
+
+
+def _stored(results: Results, study_id: str) -> dict[Melt, str]:
+    """Return the runs of a study that have ended, and how."""
+    where = {"protocol": "robustness", "analysis.robustness.study_id": study_id}
+    found = results.database["trajectories"].find(where, {"analysis.robustness": 1})
+    runs = [run["analysis"]["robustness"] for run in found]
+    return {Melt(run["potential_id"], run["formula"], run["index"]): run["outcome"] for run in runs}
+
+
+@job(name="count")
+def count_robustness(
+    study_id: str,
+    name: str,
+    plan: RobustnessPlan,
+    potential_ids: list[str],
+    gate: float | None,
+    done: list[dict[str, int]],
+) -> dict[str, Any]:
+    """Count the outcomes of all runs, store the study and write its page.
+
+    Returns
+    -------
+    dict
+        `study_id`, `table`, `page`.
+    """
+    results = job_results()
+    where = {"protocol": "robustness", "analysis.robustness.study_id": study_id}
+    runs = sorted(results.find(Trajectory, where), key=lambda run: run.analysis["robustness"]["formula"])
+    names = {id: results.get(Potential, id).name for id in potential_ids}
+    table = [
+        row
+        for id in potential_ids
+        for formula in (None, *plan.compositions)
+        if (row := _row(runs, id, names[id], formula, plan)) is not None
+    ]
+    members = [Member(collection="potentials", id=id, role="tested") for id in potential_ids]
+    members += [Member(collection="trajectories", id=run.id, role="run") for run in runs]
+    written = {**plan.model_dump(mode="json"), "gate": gate}
+    study = Study(id=study_id, name=name, kind="robustness", plan=written, members=members, table=table)
+    results.add(study)
+    page = close_study(results, study_id, {"state": "finished"})
+    return {"study_id": study_id, "table": table, "page": str(page)}
+
+
+def _row(
+    runs: list[Trajectory], potential_id: str, potential: str, formula: str | None, plan: RobustnessPlan
+) -> dict[str, Any] | None:
+    """Return the row of a potential at one composition, or at all; None where nothing was run."""
+    found = [
+        verdict
+        for run in runs
+        if (verdict := run.analysis["robustness"])["potential_id"] == potential_id
+        and formula in (None, verdict["formula"])
+    ]
+    if not found:
+        return None
+    outcomes = Counter(verdict["outcome"] for verdict in found)
+    low, high = interval(outcomes[SUCCESS], len(found))
+    failed_ps = [verdict["time_ps"] for verdict in found if verdict["outcome"] != SUCCESS]
+    closest = min((v for v in found if v["closest_A"] is not None), key=lambda v: v["closest_A"], default=None)
+    return {
+        "potential_id": potential_id,
+        "potential": potential,
+        "composition": formula or "all",
+        "planned": plan.runs * (1 if formula else len(plan.compositions)),
+        "runs": len(found),
+        "successes": outcomes[SUCCESS],
+        "fraction": outcomes[SUCCESS] / len(found),
+        "low": low,
+        "high": high,
+        "first_failure_ps": min(failed_ps, default=None),
+        "closest_A": closest["closest_A"] if closest else None,
+        "closest_pair": closest["closest_pair"] if closest else "",
+        "outcomes": dict(outcomes),
+    }
+
+
+def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
+    """Refuse potentials that cannot run the plan.
+
+    Raises
+    ------
+    InputError
+        One lacks an element of the compositions, or an active set that `halt_gamma` needs.
+    """
+    for each in potentials:
+        if missing := set(plan.elements) - set(each.elements):
+            raise InputError(
+                f"potential {each.name} has no {', '.join(sorted(missing))}; it knows {', '.join(each.elements)}",
+                "choose --compositions of its elements",
+            )
+        if plan.halt_gamma and each.artifacts.asi is None:
+            raise InputError(f"potential {each.name} has no active set", "leave --halt-gamma out, or fit one with it")

@@ -1,0 +1,54 @@
+"""Draw a robustness study: success fractions with their intervals, and when runs failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gst_jobflow.report import words
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, to_png
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+@styled
+def success_fractions(table: Sequence[dict[str, Any]]) -> bytes | None:
+    """Success fraction of each potential by composition, with 95 % Wilson intervals."""
+    names = list(dict.fromkeys(row["composition"] for row in table))
+    potentials = list(dict.fromkeys(row["potential"] for row in table))
+    figure = canvas(PANEL_IN[0] + 0.45 * len(names), PANEL_IN[1])
+    axes = figure.subplots()
+    for number, potential in enumerate(potentials):
+        rows = [row for row in table if row["potential"] == potential]
+        shift = 0.16 * (number - (len(potentials) - 1) / 2)
+        x = [names.index(row["composition"]) + shift for row in rows]
+        fraction = np.array([row["fraction"] for row in rows])
+        low, high = (np.array([row[side] for row in rows]) for side in ("low", "high"))
+        around = [fraction - low, high - fraction]
+        axes.errorbar(x, fraction, around, fmt="o", ms=5, capsize=2.5, color=_colour(number), label=potential)
+    axes.set_xticks(range(len(names)), [words.formula(name) for name in names], rotation=30, ha="right")
+    axes.set(ylim=(-0.04, 1.04), ylabel="runs that succeed", title="Robustness")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+@styled
+def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps: float) -> bytes | None:
+    """Share of runs that are still sound, against time; `names` by id of the potential."""
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    for number, (id, name) in enumerate(names.items()):
+        of_potential = [run for run in runs if run["potential_id"] == id]
+        failed_ps = sorted(run["time_ps"] for run in of_potential if run["outcome"] != "success")
+        left = 1 - np.arange(len(failed_ps) + 1) / max(len(of_potential), 1)
+        times, shares = [0.0, *failed_ps, duration_ps], [*left, left[-1]]
+        axes.step(times, shares, where="post", color=_colour(number), label=name)
+    axes.set(ylim=(-0.04, 1.04), xlabel="time (ps)", ylabel="runs without a fault", title="Survival")
+    legend_below(figure, axes)
+    return to_png(figure)
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
