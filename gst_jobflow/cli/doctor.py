@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,7 @@ def command(
     found = checks(project, chosen, _print if sys.stderr.isatty() else None)
     ok = can_run(found)
     if as_json:
-        print_json({"profile": chosen, "ok": ok, "checks": [check.as_dict() for check in found]})
+        print_json({"profile": chosen, "ok": ok, "checks": [asdict(check) for check in found]})
     else:
         _show(found, chosen, ok)
     if not ok:

@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -36,7 +36,6 @@ from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +107,6 @@ class Check:
     fix: str = ""
     required: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the check as plain data for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -119,6 +114,10 @@ class CheckResult:
 
     what: str
     version: str = ""
+
+
+class NoProjectError(InputError):
+    """A check needs a project, and there is none."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,11 @@ class CheckContext:
 
         Raises
         ------
-        InputError
+        NoProjectError
             There is no project.
         """
         if self.project is None:
-            raise InputError("no project", "gst init DIR, then work in it")
+            raise NoProjectError("no project", "gst init DIR, then work in it")
         return self.project
 
 
@@ -189,10 +188,10 @@ def checks(
 def run_check(entry: CheckEntry, context: CheckContext) -> Check:
     """Run one check; a known error becomes an outcome with its remedy."""
     required = context.profile in entry.required
-    if context.project is None and entry.look in _PROJECT_CHECKS:
-        required = False
     try:
         found = entry.look(context)
+    except NoProjectError as err:
+        return Check(entry.name, False, err.message, "", err.fix)
     except GstError as err:
         return Check(entry.name, False, err.message, "", err.fix, required)
     except ImportError as err:
@@ -329,7 +328,7 @@ def lammps(context: CheckContext) -> CheckResult:
     """Run one real step of `pace` and one of `pace/extrapolation`."""
     import numpy as np
 
-    engine = _engine(context)
+    engine = lammps_engine(context.settings)
     version = ""
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
         folder = Path(name)
@@ -494,22 +493,8 @@ TABLE = (
     CheckEntry("disk", disk, ALL, ALL),
     CheckEntry("memory", memory, ALL),
 )
-_PROJECT_CHECKS = (
-    project_folder,
-    database,
-    check_launchpad,
-    check_job_store,
-    reachable_from_nodes,
-    queue_settings,
-    queue_job,
-)
-
 
 # -- small things
-
-
-def _engine(context: CheckContext) -> LammpsEngine:
-    return lammps_engine(context.settings)
 
 
 def _not_zero(text: str, style: str) -> None:

@@ -1,12 +1,20 @@
-"""Read times, SLURM job and error of FireWorks' launch documents."""
+"""Read FireWorks' launch documents, and the newest attempt of a firework."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.disk import DISK_FULL, says_full
 from gst_jobflow.documents import now
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+
+def newest_attempt(database: Database, fw_id: int) -> dict[str, Any]:
+    """Return the newest attempt of a firework; empty without any."""
+    return database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
 
 
 def began(launch: dict[str, Any]) -> datetime:

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import GstError
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
-from gst_jobflow.launch.launches import as_time, began, reservation_of, silence_s
+from gst_jobflow.launch.launches import as_time, began, newest_attempt, reservation_of, silence_s
 from gst_jobflow.launch.slurm import QueueJob
 from gst_jobflow.store import Results
 
@@ -150,7 +150,7 @@ def _dead_attempt(results: Results, attempt: Attempt, queue: _Queue) -> Lost | N
 def _unrecorded(results: Results, firework: dict[str, Any], queue: _Queue) -> Lost | None:
     """Detect a firework that is running in the launchpad, but has no running attempt."""
     database, fw_id = results.database, firework["fw_id"]
-    newest = database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
+    newest = newest_attempt(database, fw_id)
     if newest.get("state") == "running":
         return None
     launch = database["launches"].find_one({"launch_id": {"$in": firework["launches"]}}, sort=[("launch_id", -1)]) or {}

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.launch.launches import newest_attempt
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
@@ -59,7 +61,7 @@ class Progress:
         return [fw_id for workflow in workflows for fw_id in workflow["nodes"]]
 
     def _ended(self, firework: dict[str, Any]) -> str:
-        attempt = self._attempt(firework["fw_id"])
+        attempt = newest_attempt(self.database, firework["fw_id"])
         seconds = _seconds(attempt)
         took = f" in {seconds:.0f} s" if seconds is not None else ""
         if firework["state"] == "COMPLETED":
@@ -72,7 +74,7 @@ class Progress:
             return
         words = []
         for firework in running:
-            attempt = self._attempt(firework["fw_id"])
+            attempt = newest_attempt(self.database, firework["fw_id"])
             detail = self.detail(firework["name"], Path(attempt["directory"])) if attempt else ""
             words.append(f"{firework['name']}" + (f" ({detail})" if detail else ""))
         line = f"[{done:>2}/{total}] running: {', '.join(words)}"
@@ -86,9 +88,6 @@ class Progress:
     def _report(self, line: str) -> None:
         sys.stderr.write((f"\r\x1b[2K{line}\n") if self._on_terminal else f"{line}\n")
         sys.stderr.flush()
-
-    def _attempt(self, fw_id: int) -> dict[str, Any]:
-        return self.database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
 
 
 def _seconds(attempt: dict[str, Any]) -> float | None:

@@ -25,6 +25,7 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
+from gst_jobflow.launch.launches import newest_attempt
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
 
@@ -240,7 +241,7 @@ class QueueLauncher:
         for fw_id, (name, state) in active.items():
             before = self._active.get(fw_id)
             if state == "RUNNING" and before is not None and before[1] != "RUNNING":
-                host = _attempt(pad, fw_id).get("host")
+                host = newest_attempt(pad.db, fw_id).get("host")
                 self._report(f"{name}: started" + (f" on {host}" if host else ""))
         for fw_id in self._active.keys() - active.keys():
             self._report_end(pad, fw_id)
@@ -256,7 +257,9 @@ class QueueLauncher:
             self._report(f"{firework['name']}: done")
         elif firework.get("state") == "FIZZLED":
             self.failures += 1
-            self._report(f"{firework['name']}: FAILED: {_attempt(pad, fw_id).get('reason', 'no reason was recorded')}")
+            self._report(
+                f"{firework['name']}: FAILED: {newest_attempt(pad.db, fw_id).get('reason', 'no reason was recorded')}"
+            )
 
     def _report(self, line: str) -> None:
         if line:
@@ -330,10 +333,6 @@ def _worker_and_adapter(project: Project, category: str) -> tuple[FWorker, dict[
         return FWorker(f"{project.settings.profile}-{OTHER}", query=query), queue_base(project)
     worker, adapter = category_files(project, category)
     return FWorker.from_file(str(worker)), yaml.safe_load(adapter.read_text())
-
-
-def _attempt(pad: LaunchPad, fw_id: int) -> dict[str, Any]:
-    return pad.db["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
 
 
 def _trouble(err: Exception) -> str | None:

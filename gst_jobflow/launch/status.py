@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.launch import slurm
-from gst_jobflow.launch.launches import reservation_of
+from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.slurm import QueueJob
 
 if TYPE_CHECKING:
@@ -56,12 +56,8 @@ def _jobs() -> dict[str, QueueJob]:
         return {}
 
 
-def _last_attempt(database: Database, fw_id: int) -> dict[str, Any]:
-    return database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
-
-
 def _failure(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
-    attempt = _last_attempt(database, firework["fw_id"])
+    attempt = newest_attempt(database, firework["fw_id"])
     return {
         "firework_id": firework["fw_id"],
         "name": firework["name"],
@@ -73,7 +69,7 @@ def _failure(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
 
 
 def _running(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
-    attempt = _last_attempt(database, firework["fw_id"])
+    attempt = newest_attempt(database, firework["fw_id"])
     keys = ("host", "started_at", "directory", "number", "slurm_job_id")
     job = jobs.get(attempt.get("slurm_job_id") or "")
     return {

@@ -397,22 +397,13 @@ def read_parity(file: Path) -> dict[str, Parity]:
     except (OSError, ValueError, zipfile.BadZipFile) as err:
         raise DataError(f"{PARITY_NAME} is damaged: {err}", "compute the potential's predictions again") from err
     try:
-        return {split: _split(content, split) for split in ("train", "test") if _has(content, split)}
+        return {split: _split(content, split) for split in ("train", "test") if (content["split"] == split).any()}
     except KeyError as err:
         raise DataError(f"{PARITY_NAME} lacks {err}", "compute the potential's predictions again") from err
 
 
-def _has(content: dict[str, np.ndarray], split: str) -> bool:
-    return bool((content["split"] == split).any())
-
-
 def _split(content: dict[str, np.ndarray], split: str) -> Parity:
-    structures, components = content["split"] == split, content["force_split"] == split
-    return Parity(
-        content["energy_ref"][structures],
-        content["energy_pred"][structures],
-        content["config_type"][structures],
-        content["force_ref"][components],
-        content["force_pred"][components],
-        content["force_config_type"][components],
-    )
+    energies, forces = content["split"] == split, content["force_split"] == split
+    names = {"energy_ref": energies, "energy_pred": energies, "config_type": energies}
+    names |= {"force_ref": forces, "force_pred": forces, "force_config_type": forces}
+    return Parity(**{name: content[name][rows] for name, rows in names.items()})

@@ -336,25 +336,21 @@ def outliers(columns: Columns, relative_eV: np.ndarray) -> list[Outlier]:
             median = float(np.median(values[finite])) if finite.any() else np.nan
             spread = 1.4826 * float(np.median(np.abs(values[finite] - median))) if finite.any() else np.nan
             scores = np.abs(values - median) / max(spread, _SMALLEST_SPREAD[what])
+            back = np.exp if what == "force" else np.asarray
             for place in np.flatnonzero(finite & (scores > OUTLIER_SCORE)):
-                shown = (lambda x: float(np.exp(x))) if what == "force" else float
                 found.append(
-                    _outlier(columns, int(rows[place]), what, shown(values[place]), shown(median), scores[place])
+                    Outlier(
+                        label_id=columns.label_ids[rows[place]].decode(),
+                        structure_id=columns.structure_ids[rows[place]].decode(),
+                        formula=columns.formulas.known[columns.formulas.codes[rows[place]]],
+                        config_type=columns.config_types.known[columns.config_types.codes[rows[place]]],
+                        what=what,
+                        value=float(back(values[place])),
+                        median=float(back(median)),
+                        score=float(scores[place]),
+                    )
                 )
     return sorted(found, key=lambda each: (-each.score, each.label_id))
-
-
-def _outlier(columns: Columns, row: int, what: str, value: float, median: float, score: float) -> Outlier:
-    return Outlier(
-        label_id=columns.label_ids[row].decode(),
-        structure_id=columns.structure_ids[row].decode(),
-        formula=columns.formulas.known[columns.formulas.codes[row]],
-        config_type=columns.config_types.known[columns.config_types.codes[row]],
-        what=what,
-        value=value,
-        median=median,
-        score=float(score),
-    )
 
 
 def _force_counts(results: Results, columns: Columns, tell: Progress) -> dict[str, np.ndarray]:

@@ -142,6 +142,20 @@ def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str,
     return to_png(figure)
 
 
+def stacked_bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[str, str, np.ndarray]]) -> None:
+    """Draw horizontal bars of counts with their totals, stacked by label, colour and widths (n,) of each series."""
+    left = np.zeros(len(names))
+    for label, colour, widths in series:
+        if widths.any():
+            axes.barh(range(len(names)), widths, left=left, height=0.7, color=colour, label=label)
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
+
+
 def scatter(
     axes: Axes, x: np.ndarray, y: np.ndarray, types: np.ndarray, good: np.ndarray, size: float = 4.5, edge: float = 0.4
 ) -> None:

@@ -19,6 +19,7 @@ from gst_jobflow.report.style import (
     ordered_types,
     readable,
     scatter,
+    stacked_bars,
     styled,
     tick_locator,
     to_png,
@@ -108,19 +109,11 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes |
     shown = sorted(classes, key=lambda name: classes[name].sum())
     figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for place, data in enumerate(methods):
-        widths = np.array([classes[name][place] for name in shown])
-        if widths.any():
-            axes.barh(
-                range(len(shown)), widths, left=left, height=0.65, color=_colour(place), label=names[data.fingerprint]
-            )
-        left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [readable(name) for name in shown])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.14)
+    series = [
+        (names[data.fingerprint], _colour(place), np.array([classes[name][place] for name in shown]))
+        for place, data in enumerate(methods)
+    ]
+    stacked_bars(axes, [readable(name) for name in shown], series)
     axes.xaxis.set_major_locator(tick_locator(5, integer=True))
     axes.set(xlabel="labels", title="Unconverged labels")
     legend_below(figure, axes)

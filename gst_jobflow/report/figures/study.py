@@ -21,6 +21,7 @@ from gst_jobflow.report.style import (
     ordered_types,
     readable,
     scatter,
+    stacked_bars,
     styled,
     to_png,
 )
@@ -43,18 +44,15 @@ def compositions(rows: StructureRows) -> bytes | None:
     shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
     figure = canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for name in ordered_types(rows.config_type):
-        widths = np.array([np.sum((formulas == formula) & (types == name)) for formula in shown])
-        axes.barh(
-            range(len(shown)), widths, left=left, color=palette.config_type(name), label=readable(name), height=0.7
+    series = [
+        (
+            readable(name),
+            palette.config_type(name),
+            np.array([np.sum((formulas == formula) & (types == name)) for formula in shown]),
         )
-        left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [words.formula(formula) for formula in shown])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.14)
+        for name in ordered_types(rows.config_type)
+    ]
+    stacked_bars(axes, [words.formula(formula) for formula in shown], series)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
     legend_below(figure, axes)

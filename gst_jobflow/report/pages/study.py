@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.documents import Rmse, RmseOfType
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
 from gst_jobflow.report.figures import cycle as cycle_figures
@@ -280,28 +282,23 @@ def _rmse(data: StudyData) -> Table | None:
     by_type = {split: potential.rmse_by_config_type.get(split, {}) for split in splits}
     rows = []
     for name in ordered_types([name for each in by_type.values() for name in each]):
-        row = [name]
-        for split in splits:
-            errors = by_type[split].get(name)
-            row += (
-                [f"{errors.n_structures:,}", f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
-                if errors
-                else ["–"] * 3
-            )
-        rows.append(row)
-    total = ["all"]
+        cells = [_error_cells(by_type[split].get(name)) for split in splits]
+        rows.append([name, *chain.from_iterable(cells)])
+    cells = []
     for split in splits:
         number = sum(errors.n_structures for errors in by_type[split].values())
-        mean = potential.rmse[split]
-        total += [
-            f"{number:,}" if number else "–",
-            f"{mean.energy_meV_per_atom:.2f}",
-            f"{mean.force_meV_per_A:.1f}",
-        ]
-    rows.append(total)
+        cells.append([f"{number:,}" if number else "–", *_error_cells(potential.rmse[split])[1:]])
+    rows.append(["all", *chain.from_iterable(cells)])
     columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
     groups = (("", 1), *((split, 3) for split in splits))
     return Table(columns, rows, frozenset(range(1, len(columns))), groups, palette.CONFIG_TYPES)
+
+
+def _error_cells(errors: Rmse | None) -> list[str]:
+    if errors is None:
+        return ["–"] * 3
+    number = f"{errors.n_structures:,}" if isinstance(errors, RmseOfType) else ""
+    return [number, f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
 
 
 def _others(data: StudyData) -> Table | None:
@@ -310,8 +307,7 @@ def _others(data: StudyData) -> Table | None:
         return None
     rows = []
     for each in data.potentials:
-        test = each.rmse.get("test")
-        errors = [f"{test.energy_meV_per_atom:.2f}", f"{test.force_meV_per_A:.1f}"] if test else ["–", "–"]
+        errors = _error_cells(each.rmse.get("test"))[1:]
         rows.append([each.name, str(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
     columns = ["potential", "P", "functions", "test energy (meV/atom)", "test forces (meV/Å)", "id"]
     return Table(columns, rows, frozenset({1, 2, 3, 4}))
@@ -390,41 +386,27 @@ def _pulse_figures(data: CycleData) -> list[Figure]:
 
 
 def _operations(data: CycleData) -> Table:
-    columns = [
-        "operation",
-        "state",
-        "time (ps)",
-        "asked (eV)",
-        "logged (eV)",
-        "difference (%)",
-        "T max (K)",
-        "instant",
-        "T end (K)",
-        "instant",
-        "max γ",
-        "crystal-like",
-    ]
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
         asked, added = operation.asked_energy_eV, operation.added_energy_eV
         difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
-        rows.append(
-            [
-                name,
-                operation.state,
-                words.number(operation.duration_ps),
-                words.number(asked or None, 6),
-                words.number(added if asked else None, 6),
-                "–" if difference is None else f"{difference:+.4f}",
-                words.number(operation.max_equilibrated_K),
-                words.number(operation.max_temperature_K),
-                words.number(operation.end_equilibrated_K),
-                words.number(operation.final_temperature_K),
-                words.number(operation.max_gamma, 3),
-                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
-            ]
-        )
-    return Table(columns, rows, frozenset(range(2, len(columns))))
+        values = {
+            "time (ps)": words.number(operation.duration_ps),
+            "asked (eV)": words.number(asked or None, 6),
+            "logged (eV)": words.number(added if asked else None, 6),
+            "difference (%)": "–" if difference is None else f"{difference:+.4f}",
+            "T max (K)": words.number(operation.max_equilibrated_K),
+            "instant": words.number(operation.max_temperature_K),
+            "T end (K)": words.number(operation.end_equilibrated_K),
+            "last instant": words.number(operation.final_temperature_K),
+            "max γ": words.number(operation.max_gamma, 3),
+            "crystal-like": (
+                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}"
+            ),
+        }
+        rows.append({"operation": name, "state": operation.state, **values})
+    columns = list(rows[0]) if rows else []
+    return Table(columns, [list(row.values()) for row in rows], frozenset(range(2, len(columns))))
 
 
 def _profiles(data: CycleData) -> list[str]:
@@ -437,19 +419,11 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
     """Show runs outside of cycles: anneals, melts, robustness runs."""
     if not runs:
         return None
-    rows = [
-        [
-            run.name,
-            run.protocol,
-            run.formula,
-            f"{run.n_atoms:,}",
-            words.number(run.duration_ps),
-            run.state,
-            words.number(run.max_temperature_K),
-            words.number(run.max_gamma, 3),
-        ]
-        for run in runs
-    ]
+    rows = []
+    for run in runs:
+        numbers = [words.number(run.max_temperature_K), words.number(run.max_gamma, 3)]
+        time = words.number(run.duration_ps)
+        rows.append([run.name, run.protocol, run.formula, f"{run.n_atoms:,}", time, run.state, *numbers])
     columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
     drawn: list[Figure] = []
     for run in runs[:_RUNS_DRAWN]:
@@ -527,14 +501,8 @@ def _costs(data: StudyData) -> Table:
     """Tabulate wall time and core hours of each step, and the speed of dynamics."""
     rows = []
     if len(data.labels):
-        rows.append(
-            [
-                f"{words.counted(len(data.labels), 'label')}",
-                words.duration(float(np.nansum(data.labels.wall_s))),
-                "–",
-                "",
-            ]
-        )
+        wall = words.duration(float(np.nansum(data.labels.wall_s)))
+        rows.append([words.counted(len(data.labels), "label"), wall, "–", ""])
     for each in data.potentials:
         if each.cost is not None:
             rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])
