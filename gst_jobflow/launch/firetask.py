@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,21 +158,16 @@ def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
     return find_project()
 
 
-_projects: dict[tuple[Any, ...], Project] = {}
-"""The last project opened by this process."""
-
-
 def _opened(root: Path) -> Project:
     """Open a project; read its settings again only if they may have changed since the last job."""
     found = (root / PROJECT_FILE).stat()
-    names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
-    variables = [(name, os.environ[name]) for name in names]
-    key = (root, found.st_ino, found.st_size, found.st_mtime_ns, *variables)
-    if key not in _projects:
-        project = find_project(root)
-        _projects.clear()
-        _projects[key] = project
-    return _projects[key]
+    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))
+    return _read_project(root, (found.st_ino, found.st_size, found.st_mtime_ns), variables)
+
+
+@lru_cache(maxsize=1)
+def _read_project(root: Path, file_state: tuple[int, ...], variables: tuple[tuple[str, str], ...]) -> Project:
+    return find_project(root)
 
 
 def record_all(workflow: Any, root: Path) -> None:
