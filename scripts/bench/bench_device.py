@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast device cells are made, moved and read.
+"""Measure the speed of making, moving and reading device cells.
 
 build
     Cell with tiled barrier, written as LAMMPS data, against ASE repeating a crystal of as many atoms and writing it.

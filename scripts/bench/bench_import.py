@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast extended XYZ is imported: ASE's reader, the C reader of `extxyz`, ours, and all of it into a real mongod."""
+"""Measure the import of extended XYZ: ASE's reader, the C reader of `extxyz`, ours, and a whole import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a careful person runs instead of `gst submit label`: tblite over the frames of a file, a process a core."""
+"""Label the frames of a file by tblite, a process a core, for comparison with `gst submit label`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYWORDS = {"method": "GFN1-xTB", "accuracy": 1.0, "electronic_temperature": 200
 
 
 def label(atoms: Any) -> dict[str, Any]:
-    """Energy, forces and stress of a structure, or why there are none."""
+    """Return energy, forces and stress of a structure, or the error."""
     from tblite.ase import TBLite
 
     atoms.calc = TBLite(**KEYWORDS)
