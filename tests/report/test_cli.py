@@ -59,7 +59,7 @@ def test_what_cannot_be_the_place_of_a_page_is_refused_and_left_alone(with_study
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page.os, "access", lambda folder, wanted: folder != tmp_path / "locked")
     page.check_place(tmp_path / "a" / "b.html")
-    with pytest.raises(InputError, match="locked cannot be written to"):
+    with pytest.raises(InputError, match="locked is not writable"):
         page.check_place(tmp_path / "locked" / "b.html")
 
 
