@@ -24,8 +24,9 @@ from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.selection.decorrelation import statistical_inefficiency
-from gst_jobflow.selection.frames import FoundStructure, find_trajectory, states_of
+from gst_jobflow.selection.frames import FoundStructure, states_of
 from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -227,7 +228,7 @@ def _growth(results: Results, run: Trajectory, plan: AnalysisPlan, series: dict[
 
 
 def _end_of(results: Results, run: Trajectory, since: str, rmsd_cutoff: float) -> np.ndarray:
-    before = find_trajectory(results, since)
+    before = get_located(results, Trajectory, since)
     if before.final_structure_id is None or before.n_atoms != run.n_atoms:
         raise DataError(f"trajectory {before.id} has no last state of the same atoms", "name one of the same cell")
     return crystallinity(load_atoms(results, before.final_structure_id), None, rmsd_cutoff).mask

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gst_jobflow.analysis.series import FRAMES
 from gst_jobflow.documents import Document, Trajectory
-from gst_jobflow.store.results import refused_by_server
+from gst_jobflow.store.write import refused_by_server
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -19,8 +19,9 @@ from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, 
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.importing.formats import read_records
-from gst_jobflow.selection.frames import FoundStructure, find_trajectory, runs_of_cycle, stored_structures
+from gst_jobflow.selection.frames import FoundStructure, stored_structures
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import located_runs
 
 Source = Annotated[
     str | None, typer.Argument(help="A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation.")
@@ -129,14 +130,10 @@ def runs_of(results: Results, source: str | None, where: list[str]) -> list[Traj
         raise InputError("which frames?", "a trajectory or a cycle, or structures by --where")
     if source is None:
         return []
-    if runs := runs_of_cycle(results, source):
-        return runs
     try:
-        return [find_trajectory(results, source)]
+        return located_runs(results, source)
     except InputError as error:
-        raise InputError(
-            f"no trajectory, cycle or file '{source}'", "gst query trajectories; gst query cycles"
-        ) from error
+        raise InputError(f"'{source}' is not a file, and {error.message}", error.fix) from error
 
 
 def _bonds(given: list[str]) -> dict[str, float]:

@@ -16,41 +16,6 @@ if TYPE_CHECKING:
 DocumentT = TypeVar("DocumentT", Cycle, Trajectory)
 
 
-def find_state(results: Results, said: str) -> Trajectory:
-    """Return the run that `said` names: ``CYCLE`` (its last one), ``CYCLE:OPERATION`` (from 1), or a trajectory.
-
-    Raises
-    ------
-    InputError
-        There is no such run, or the operation has not run.
-    """
-    cycle_id, colon, number = said.partition(":")
-    cycle = _get(results, Cycle, cycle_id)
-    if cycle is None:
-        run = None if colon else _get(results, Trajectory, said)
-        if run is None:
-            raise InputError(f"no cycle or trajectory '{cycle_id}'", "gst query cycles lists them")
-        return run
-    done = [one for one in cycle.operations if one.trajectory_id is not None]
-    if not colon:
-        if not done:
-            raise InputError(f"no operation of cycle {cycle_id} has run", "wait for one: gst status")
-        return results.get(Trajectory, str(done[-1].trajectory_id))
-    if not number.isdigit() or not 1 <= int(number) <= len(cycle.operations):
-        raise InputError(
-            f"cycle {cycle_id} has no operation '{number}'", f"they count from 1 to {len(cycle.operations)}"
-        )
-    wanted = cycle.operations[int(number) - 1]
-    if wanted.trajectory_id is None:
-        raise InputError(f"operation {number} ({wanted.kind}) of cycle {cycle_id} has not run", "gst status")
-    return results.get(Trajectory, wanted.trajectory_id)
-
-
-def _get(results: Results, kind: type[DocumentT], document_id: str) -> DocumentT | None:
-    found = results.database[kind.collection].find_one({"_id": document_id}, {"_id": 1})
-    return None if found is None else results.get(kind, document_id)
-
-
 def check_state(
     results: Results, trajectory_id: str, cell: DeviceSpec | None, potential_id: str | None = None
 ) -> tuple[Trajectory, Cycle]:

@@ -126,50 +126,6 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     return found
 
 
-def find_trajectory(results: Results, which: str) -> Trajectory:
-    """The trajectory of an id, or else the newest of a name.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    collection = results.database["trajectories"]
-    found = collection.find_one({"_id": which}, {"_id": 1})
-    found = found or collection.find_one({"name": which}, {"_id": 1}, sort=[("created_at", -1)])
-    if found is None:
-        raise InputError(f"no trajectory '{which}'", "gst query trajectories")
-    return results.get(Trajectory, found["_id"])
-
-
-def runs_of_cycle(results: Results, which: str) -> list[Trajectory]:
-    """Return the trajectories of a device cycle by its id or name: all operations in order, or one, ``CYCLE:N`` from 1.
-
-    Empty if there is no such cycle.
-
-    Raises
-    ------
-    InputError
-        The cycle has no such operation, or none has run.
-    """
-    collection, (name, _, number) = results.database["cycles"], which.rpartition(":")
-    for text, operation in ((which, None), (name, number)):
-        found = collection.find_one({"_id": text}, {"_id": 1})
-        found = found or collection.find_one({"name": text}, {"_id": 1}, sort=[("created_at", -1)])
-        if not text or found is None:
-            continue
-        operations = results.get(Cycle, found["_id"]).operations
-        if operation is not None:
-            if not operation.isdigit() or not 0 < int(operation) <= len(operations):
-                raise InputError(f"cycle {text} has no operation '{operation}'", f"1 to {len(operations)}")
-            operations = [operations[int(operation) - 1]]
-        ids = [each.trajectory_id for each in operations if each.trajectory_id]
-        if not ids:
-            raise InputError(f"no operation of {which} has run", f"gst query cycles -w name={text}")
-        return [results.get(Trajectory, id) for id in ids]
-    return []
-
-
 def trajectory_frames(
     results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
 ) -> list[FoundStructure]:

@@ -260,7 +260,7 @@ def test_growth_is_followed_through_the_frames(gst: Gst, project: Project, tmp_p
 def test_an_unknown_source_is_refused(gst: Gst):
     code, _, err = gst("nothing")
     assert code == 1
-    assert "no trajectory, cycle or file 'nothing'" in err
+    assert "'nothing' is not a file, and no trajectory or cycle 'nothing'" in err
 
 
 def test_errors_count_correlated_frames_once():
