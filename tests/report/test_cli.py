@@ -82,5 +82,5 @@ def test_file_names_stay_in_their_folder(name: str, expected: str) -> None:
 
 def test_every_command_has_a_page() -> None:
     names = {command.name for command in report.app.registered_commands}
-    assert names == set(page.COLLECTORS) == set(report._COLLECTIONS)
+    assert names == set(page.COLLECTORS) == set(report._MODELS)
     assert isinstance(report.app, typer.Typer)
