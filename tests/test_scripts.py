@@ -38,7 +38,7 @@ def test_help_needs_no_pytest(script: Path, tmp_path: Path) -> None:
     assert "usage:" in done.stdout and len(done.stdout.splitlines()) > 3
 
 
-def test_script_without_gst_jobflow_names_the_way_out_in_one_line() -> None:
+def test_script_without_gst_jobflow_names_the_remedy_in_one_line() -> None:
     code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import _environment"
     # -I -S: no site-packages
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)

@@ -69,7 +69,7 @@ def test_datasets_are_made_changed_shown_and_compared(project: Project, gst_data
     assert len(json.loads(gst_dataset("duplicates", id, "--json")[1])) == 29
 
 
-def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
+def test_impossible_datasets_give_one_line(project: Project, gst_dataset: Gst) -> None:
     assert "there are no labels" in gst_dataset("create", "d")[2]
     add_labels(Results.open(project), 6)
     add_labels(Results.open(project), 6, fingerprint="cp2k:1")

@@ -27,7 +27,7 @@ def test_the_demo_is_submitted_once_and_not_run(project: Project) -> None:
     assert status(connect(project))["counts"] == counts
 
 
-def test_what_is_only_submitted_has_no_workers() -> None:
+def test_submit_only_excludes_workers() -> None:
     from gst_jobflow.cli.demo import command
 
     with pytest.raises(InputError, match="--workers and --submit-only"):

@@ -45,7 +45,7 @@ def test_a_cell_is_written_without_a_project(tmp_path: Path) -> None:
     assert "hard-sphere" in (tmp_path / "cell.data").read_text().splitlines()[0]
 
 
-def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
+def test_barrier_from_a_file_is_tiled(tmp_path: Path) -> None:
     spec = MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12)
     write("amorphous.xyz", hard_sphere_barrier(spec), format="extxyz")
     made = gst(*MUSHROOM, "--repeat", "12x4x6", "--barrier", "amorphous.xyz", "-o", "cell.data")
@@ -54,7 +54,7 @@ def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
     assert "HARD-SPHERE" not in made.stderr
 
 
-def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
+def test_overlapping_barrier_atoms_give_one_line(tmp_path: Path) -> None:
     material = hard_sphere_barrier(MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12))
     material.positions[0] = material.positions[1] + [0.3, 0.0, 0.0]
     write("amorphous.xyz", material, format="extxyz")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.mongo
-def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
+def test_study_is_exported_and_imported(project: Project, tmp_path: Path) -> None:
     results = Results.open(project)
     synthetic.add_study(results)
     command, tar = ["-p", str(project.root)], str(tmp_path / "s.tar")
@@ -70,7 +70,7 @@ def test_files_of_a_dataset_and_a_potential(project: Project, tmp_path: Path) ->
         (["import", "bundle", ".", "--dry-run"], "no manifest.json"),
     ],
 )
-def test_wrong_words_are_said_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
+def test_wrong_conditions_are_refused_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
     done = gst(*words, cwd=tmp_path)
     assert done.returncode == 1 and said in done.stderr and not done.stdout
     assert not list(tmp_path.iterdir())

@@ -103,7 +103,7 @@ def test_help_names_every_command_once_under_its_group() -> None:
         (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "already has a value"),
     ],
 )
-def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_wrong_input_is_one_line_with_a_remedy(tmp_path: Path, words: list[str], code: int, said: str) -> None:
     done = gst(*words, cwd=tmp_path)
     assert done.returncode == code
     assert said in done.stderr, done.stderr
@@ -113,7 +113,7 @@ def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str]
         assert first.startswith("error: ") and second.startswith("  → ")
 
 
-def test_a_full_disk_is_one_line_and_an_error_of_the_program_is_not_hidden(monkeypatch, capsys) -> None:
+def test_full_disk_is_one_line_and_bugs_are_not_hidden(monkeypatch, capsys) -> None:
     from gst_jobflow.cli import main as module
 
     def fails(err: OSError):
@@ -190,7 +190,7 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
 
 
 @pytest.mark.parametrize("words", [("launch",), ("logs",), ("structures", "select"), ("submit", "hyperopt")])
-def test_the_former_n_works_without_being_shown(words: tuple[str, ...]) -> None:
+def test_former_option_n_works_and_is_hidden(words: tuple[str, ...]) -> None:
     shown = gst(*words, "--help").stdout
     assert " -n" not in shown and "-n," not in shown
     refused = gst(*words, "-n", "none").stderr

@@ -32,7 +32,7 @@ def test_outcome_of_a_check():
     assert not failed.ok and "thing" in failed.found and failed.fix
 
 
-def test_only_required_ones_decide():
+def test_only_required_checks_decide():
     assert can_run([Check("a", True, "", required=True), Check("b", False, "")])
     assert not can_run([Check("a", False, "", required=True), Check("b", True, "")])
 
@@ -43,7 +43,7 @@ def test_every_check_of_the_table_has_a_name_of_its_own():
     assert all(set(entry.required) <= set(entry.shown) for entry in doctor.TABLE)
 
 
-def test_without_a_project_the_database_is_no_reason_to_fail(monkeypatch):
+def test_without_a_project_its_checks_are_not_required(monkeypatch):
     table = tuple(entry for entry in doctor.TABLE if entry.name in ("project", "database", "launchpad", "python"))
     monkeypatch.setattr(doctor, "TABLE", table)
     heard = []
@@ -102,7 +102,7 @@ def test_lammps_runs_a_step_of_both_styles():
     assert "pace/extrapolation" in found.what and found.version
 
 
-def test_zero_energy_or_grade_is_no_pace():
+def test_zero_energy_or_grade_is_refused():
     doctor._not_zero("GST-FINISHED energy -1.5 gamma 0.3\n", "pace")
     for text in ("GST-FINISHED energy 0 gamma 1\n", "GST-FINISHED energy -1 gamma 0\n", ""):
         with pytest.raises(GstError):

@@ -47,7 +47,7 @@ def test_output_is_taken(with_study, tmp_path) -> None:
 
 @pytest.mark.mongo
 @pytest.mark.parametrize("place", ["", "file/page.html"])
-def test_what_cannot_be_the_place_of_a_page_is_refused_and_left_alone(with_study, tmp_path, place: str) -> None:
+def test_impossible_target_of_a_page_is_refused_and_left_alone(with_study, tmp_path, place: str) -> None:
     folder = tmp_path / "pages"
     folder.mkdir()
     (folder / "file").write_text("mine")
@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch: py
 
 
 @pytest.mark.mongo
-def test_unknown_id_names_what_there_is(with_study) -> None:
+def test_unknown_id_lists_known_ones(with_study) -> None:
     result = invoke("study", "nothing")
     assert isinstance(result.exception, InputError)
     assert "Demo: Ge-Sb-Te in miniature (synthetic-study)" in str(result.exception)

@@ -87,7 +87,7 @@ def test_names_are_text_and_never_markup_or_formulas(results: Results, tmp_path:
     assert "250 cycles &lt;b&gt;" in html
 
 
-def test_page_of_a_study_that_has_just_begun_says_what_is_missing(results: Results, tmp_path: Path) -> None:
+def test_page_of_a_new_study_says_what_is_missing(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results, parts=())
     html = page_of(results, tmp_path)
     for what in ("Structures", "Labels", "Potential", "Device cycle", "Attempts"):
@@ -117,7 +117,7 @@ def test_lost_files_and_documents_become_remarks(results: Results, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_rendering")
-def test_cycle_that_waits_for_its_second_step(results: Results, tmp_path: Path) -> None:
+def test_page_of_a_cycle_before_its_second_operation(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results)
     operations = [operation.model_dump() for operation in results.get(Cycle, synthetic.CYCLE_ID).operations]
     for operation in operations[1:]:
