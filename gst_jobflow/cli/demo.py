@@ -105,7 +105,9 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
     fw_ids = _workflow_ids(results, study)
     # by the fireworks, not the study: it says finished a little before its page is written
     if set(status(results.database, fw_ids)["counts"]) != {"COMPLETED"}:
-        _check_programs(project)
+        # before minutes are spent on labels
+        lammps_engine(project.settings)
+        pacemaker_runner(project.settings)
         _go_on(project, results, fw_ids, workers)
         # jobs that ran may have added others
         fw_ids = _workflow_ids(results, study)
@@ -148,12 +150,6 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
     results.update("studies", maker.study_id, {"workflow_ids": sorted(ids.values()), "state": "running"})
     say(f"submitted {len(ids)} jobs as study {maker.study_id}")
     return _latest(results) or maker.study()
-
-
-def _check_programs(project: Project) -> None:
-    """Find LAMMPS and pacemaker before spending minutes on labels."""
-    lammps_engine(project.settings)
-    pacemaker_runner(project.settings)
 
 
 def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:

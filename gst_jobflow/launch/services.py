@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -86,10 +86,6 @@ class ServiceStatus:
     problem: str = ""
     fix: str = ""
     notes: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the status as plain data for JSON."""
-        return asdict(self)
 
 
 def find_mongod(chosen: Path | None = None) -> Path:
@@ -158,7 +154,9 @@ class LocalMongod:
             self._refuse_other_host(take_over)
             if not self._usable():
                 self._start()
-            self._refresh_configs()
+            if changed := write_connection_configs(self.project):
+                names = ", ".join(file.name for file in changed)
+                self._notes.append(f"wrote {names} in {self.project.fw_configs_dir}")
         return self._with_notes(self._notes)
 
     def down(self) -> ServiceStatus:
@@ -268,7 +266,8 @@ class LocalMongod:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         self.pid_file.unlink(missing_ok=True)
-        self._shorten_log()
+        if self.log_file.is_file() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.old"))
         state = read_state(self.project)
         credentials, made = self._credentials()
         if made or not state.get("users_ready"):
@@ -371,15 +370,6 @@ class LocalMongod:
         except OSError as err:
             raise DatabaseError(f"mongod cannot be run: {program}: {err.strerror}", "set mongo.mongod") from err
         return "" if done.returncode == 0 else last_problem(self.log_file) or _last_line(said)
-
-    def _shorten_log(self) -> None:
-        if self.log_file.is_file() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".log.old"))
-
-    def _refresh_configs(self) -> None:
-        changed = write_connection_configs(self.project)
-        if changed:
-            self._notes.append(f"wrote {', '.join(file.name for file in changed)} in {self.project.fw_configs_dir}")
 
     # -- stop
 

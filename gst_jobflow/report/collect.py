@@ -160,7 +160,7 @@ def collect_study(results: Results, study_id: str) -> StudyData:
     study = results.get(Study, study_id)
     data = StudyData("study", study.id, study.name, study)
     ids = _members(study)
-    tagged = set(_tagged(results, study_id))
+    tagged = {each["_id"] for each in results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})}
     if study.state != "finished":
         _discover(results, study, ids)
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
@@ -288,11 +288,6 @@ def _cycle_data(results: Results, cycle: Cycle, data: StudyData) -> CycleData:
         named = _read(results, Trajectory, [operation.trajectory_id] if operation.trajectory_id else [], data)
         runs.append(named[0] if named else known.get(index))
     return CycleData(cycle, runs)
-
-
-def _tagged(results: Results, study_id: str) -> Iterator[str]:
-    cursor = results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})
-    return (found["_id"] for found in cursor)
 
 
 def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids: list[str]) -> None:

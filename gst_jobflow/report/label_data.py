@@ -37,7 +37,6 @@ _OUTLIERS_KEPT = 50
 MOST_COMPARED = 5_000
 """Most labels of a method for which near-duplicates are computed by default."""
 TOLERANCE_A = 0.01
-_REASONS_KEPT = 20
 _SAMPLED = 20_000
 _LABEL_FIELDS = (
     "structure_id", "fingerprint", "state", "failure_class", "reason", "formula", "config_type", "n_atoms", "energy_eV",

@@ -102,15 +102,12 @@ def _labels_sentence(data: StudyData) -> str:
     return f"{methods} gave energies and forces for {good:,} of them{left_out}."
 
 
-def _a_kind(potential: Any) -> str:
-    return "An ACE" if potential.kind == "ace" else f"A {potential.kind.upper()}"
-
-
 def _potential_sentence(data: StudyData) -> str:
     potential = data.potential
     assert potential is not None  # checked by the caller
+    kind = "An ACE" if potential.kind == "ace" else f"A {potential.kind.upper()}"
     text = (
-        f"{_a_kind(potential)} potential of {counted(potential.n_functions, 'function')} "
+        f"{kind} potential of {counted(potential.n_functions, 'function')} "
         f"(P = {potential.n_densities}, cutoff {potential.cutoff_A:g} Å) was fitted"
     )
     if data.dataset is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
 from gst_jobflow.cli.submit.options import read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from gst_jobflow.fitting.config import FitConfig
 
 
 def command(
@@ -47,10 +44,6 @@ def command(
     if resume is not None:
         flow, what = go_on(results, resume, asked, [dataset_id, preset, space, config])
     else:
-        fit_of = partial(_fit_config, fit, config)
+        fit_of = partial(fit_config, preset=fit, values=read_config(config))
         flow, what = prepare(results, dataset_id, preset, space, fit_of, asked, name)
     submit_flow(flow, project, what)
-
-
-def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
-    return fit_config(elements, preset, values=read_config(file))

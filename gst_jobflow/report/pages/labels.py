@@ -47,7 +47,7 @@ def build_label_page(data: LabelData, target: Path) -> Path:
             figures.failures(data.methods, names), "Failed and quarantined labels by class.", "Bar chart"
         ),
         methods=[_method(each, names[each.fingerprint]) for each in drawn],
-        errors=_all_errors(data, names),
+        errors=Table(*error_rows(data), frozenset(range(2, 2 + len(_ERROR_COLUMNS)))),
         comparisons=[_comparison(each, names) for each in data.comparisons],
         cost=_cost(data, names),
         where=f"structures: {' '.join(data.where) or 'all'}",
@@ -316,11 +316,6 @@ def _near(data: MethodData) -> Table | None:
     worst = sorted(data.near, key=lambda pair: -pair.energy_difference_eV)[:_NEAR_SHOWN]
     rows = [[f"{1e3 * pair.energy_difference_eV:.3f}", ids[pair.of].decode(), ids[pair.row].decode()] for pair in worst]
     return Table(["difference (meV/atom)", "keep", "could be left out"], rows, frozenset({0}))
-
-
-def _all_errors(data: LabelData, names: dict[str, str]) -> Table:
-    columns, rows = error_rows(data)
-    return Table(columns, rows, frozenset(range(2, len(columns))))
 
 
 def _comparison(found: Comparison, names: dict[str, str]) -> dict[str, Any]:
