@@ -25,6 +25,7 @@ FORMER = {
     "--fingerprint": "-f",
     "--backend": "--labels",
     "--every-steps": "--every",
+    "--processes": "--workers",
 }
 """Former spellings by option: they still work, but help hides them, since they mean something else elsewhere."""
 

@@ -6,8 +6,9 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.main import get_command
@@ -15,7 +16,7 @@ from typer.main import get_command
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import parse_assignments
 from gst_jobflow.cli.fit_options import varied
-from gst_jobflow.cli.lazy import load
+from gst_jobflow.cli.lazy import FORMER, load
 from gst_jobflow.cli.main import SECTIONS as GST_SECTIONS
 from gst_jobflow.cli.main import app
 from gst_jobflow.cli.submit import SECTIONS as SUBMIT_SECTIONS
@@ -189,9 +190,37 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
     assert "nothing to recover" in gst(*here, "recover").stdout
 
 
-@pytest.mark.parametrize("words", [("launch",), ("logs",), ("structures", "select"), ("submit", "hyperopt")])
-def test_former_option_n_works_and_is_hidden(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "former"),
+    [
+        (("launch",), "-n"),
+        (("logs",), "-n"),
+        (("structures", "select"), "-n"),
+        (("submit", "hyperopt"), "-n"),
+        (("submit", "aimd"), "--every"),
+        (("structures", "import"), "--workers"),
+    ],
+)
+def test_former_options_work_and_are_hidden(words: tuple[str, ...], former: str) -> None:
     shown = gst(*words, "--help").stdout
-    assert " -n" not in shown and "-n," not in shown
-    refused = gst(*words, "-n", "none").stderr
+    assert f" {former} " not in shown and f"{former}," not in shown
+    refused = gst(*words, former, "none").stderr
     assert "Invalid value" in refused and "No such option" not in refused
+
+
+def test_one_short_option_has_one_meaning() -> None:
+    meanings: dict[str, set[str]] = {}
+    for package, sections in (("gst_jobflow.cli", GST_SECTIONS), ("gst_jobflow.cli.submit", SUBMIT_SECTIONS)):
+        for name in [name for commands in sections.values() for name in commands if name != "submit"]:
+            for option in _options(load(package, name)):
+                for short in option.opts:
+                    if len(short) == 2 and FORMER.get(option.opts[0]) != short:
+                        meanings.setdefault(short, set()).add(option.opts[0])
+    assert {short: names for short, names in meanings.items() if len(names) > 1} == {}
+    assert meanings["-w"] == {"--where"} and meanings["-o"] == {"--output"}
+
+
+def _options(command: Any) -> Iterator[Any]:
+    yield from (option for option in command.params if option.opts[0].startswith("-"))
+    for each in getattr(command, "commands", {}).values():
+        yield from _options(each)
