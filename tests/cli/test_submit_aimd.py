@@ -75,7 +75,7 @@ def test_it_starts_from_a_stored_structure_by_the_beginning_of_its_id(with_cp2k:
     gst(with_cp2k, *AIMD, "--structure", start.id[:8])
     (one,) = fireworks(with_cp2k)
     assert one["spec"]["_tasks"][0]["job"]["function_args"] == [start.id]
-    with pytest.raises(InputError, match="no document 'ffffffff'"):
+    with pytest.raises(InputError, match="no structure 'ffffffff'"):
         gst(with_cp2k, *AIMD, "--structure", "ffffffff")
 
 
