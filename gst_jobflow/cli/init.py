@@ -12,66 +12,9 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import PROJECT_FILE, Project
 from gst_jobflow.cli.common import say
-from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-
-_SETTINGS = """\
-# Settings of this project. Every key is optional; unknown keys are refused.
-# The same as a variable: GST_LAMMPS__RANKS=4; the same for one command: gst --set lammps.ranks=4 …
-# No passwords here: they are in .gst/, which is private.
-
-profile: {profile}            # which fw_configs were filled: laptop, slurm or archer2
-{artifacts}   # files by content hash: potentials, trajectories, pages
-# runs_dir: runs             # where jobs run; on a cluster a fast shared file system
-
-mongo:
-  database: {database}
-#   tls_ca_file: ca.pem      # CA of an external MongoDB; tls_certificate_file: our certificate and key for X.509
-#   port: 27217              # first port that the project's own mongod tries
-#   cache_gb: 0.5
-
-# lammps:
-#   command: /path/to/lmp    # needs pair_style pace; none: found on PATH or in this environment
-#   plugin_path: /path       # folder of paceplugin.so
-#   mpi_command: srun        # or 'mpirun -np {{ranks}}'
-#   ranks: 4
-
-# pacemaker:
-#   bin_dir: /path/to/env/bin
-#   gpu: 0
-
-# cp2k:
-#   command: cp2k.psmp
-#   ranks: 2
-
-# vasp:
-#   command: srun vasp_std
-#   potcar_dir: /path/to/potcars   # as PMG_VASP_PSP_DIR: POT_PAW_PBE_54/POTCAR.Ge_d.gz …
-
-# launch:
-#   workers: 2
-
-# queue:                     # what SLURM jobs ask: all of them, and over that each category
-#   every: {{account: e00, partition: standard}}
-#   labels: {{ranks: 8, walltime: '02:00:00'}}
-#   fits: {{ranks: 1, threads: 8, gpus_per_node: 1, partition: gpu}}
-#   md: {{nodes: 4, ranks_per_node: 64}}
-"""
-
-_IGNORED = """\
-# secrets and services
-.gst/
-fw_configs/my_launchpad.yaml
-fw_configs/jobflow.yaml
-fw_configs/logs/
-# what runs make
-runs/
-launcher_*/
-block_*/
-reports/
-artifacts/
-"""
 
 
 class Profile(StrEnum):
@@ -166,11 +109,11 @@ def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None)
         shared = json.dumps(str(artifacts_dir))
         artifacts = "# artifacts_dir: artifacts" if artifacts_dir is None else f"artifacts_dir: {shared}"
         # quoted, since 'on' or '007' would not be text in YAML
-        text = _SETTINGS.format(profile=profile, database=f"'{database}'", artifacts=artifacts)
-        (folder / PROJECT_FILE).write_text(text)
+        values = {"profile": profile, "database": f"'{database}'", "artifacts": artifacts}
+        (folder / PROJECT_FILE).write_text(fill(config_template("gst.yaml").read_text(), values))
         ignore = folder / ".gitignore"
         if not ignore.exists():
-            ignore.write_text(_IGNORED)
+            ignore.write_text(config_template("gitignore.txt").read_text())
     except OSError as err:
         raise InputError(f"{folder} cannot be written: {err.strerror}", "choose another folder") from err
 

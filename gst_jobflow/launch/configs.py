@@ -38,15 +38,15 @@ _DERIVED = "# Generated from my_qadapter.yaml and the settings under `queue` in 
 _BLANK = re.compile(r"@\{([a-z_]+)\}")
 
 
-def fill(template: str, values: dict[str, str]) -> str:
-    """Replace every `@{name}` of `template`.
+def fill(text: str, values: dict[str, str]) -> str:
+    """Replace every `@{name}` of a template's text.
 
     Raises
     ------
     KeyError
         The template names a value that is missing.
     """
-    return _BLANK.sub(lambda match: values[match.group(1)], template)
+    return _BLANK.sub(lambda match: values[match.group(1)], text)
 
 
 def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
@@ -60,7 +60,7 @@ def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) ->
         Folder of `rlaunch` and the other programs of this environment.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
-    return {name: fill((_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
+    return {name: fill((config_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
 
 
 def write_configs(project: Project) -> list[Path]:
@@ -122,7 +122,7 @@ def write_category_configs(project: Project) -> list[Path]:
     folder = project.fw_configs_dir
     if project.settings.profile not in CLUSTERS:
         return []
-    changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, _template(JOB_SCRIPT).read_text()) else []
+    changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, config_template(JOB_SCRIPT).read_text()) else []
     base = queue_base(project)
     for category in CATEGORIES:
         worker, adapter = category_files(project, category)
@@ -165,7 +165,7 @@ def queue_base(project: Project) -> dict[str, Any]:
 
 def resources(project: Project, category: str) -> Resources:
     """Return the resources of a category: its settings replace those of `every`, which replace the profile's."""
-    content = yaml.safe_load((_template(project.settings.profile) / "resources.yaml").read_text())
+    content = yaml.safe_load((config_template(project.settings.profile) / "resources.yaml").read_text())
     profile = {name: Resources.model_validate(values) for name, values in content.items()}
     queue = project.settings.queue
     general = queue.every.over(profile[category].over(profile["every"]))
@@ -177,7 +177,8 @@ def _for_category(base: dict[str, Any], worker: Path, wanted: Resources) -> dict
     return {**base, **wanted.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
 
 
-def _template(name: str) -> Traversable:
+def config_template(name: str) -> Traversable:
+    """Return a file or folder of the templates in `fw_configs/`."""
     return files("gst_jobflow.fw_configs") / name
 
 

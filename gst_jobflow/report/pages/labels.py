@@ -15,7 +15,7 @@ from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import labels as figures
 from gst_jobflow.report.label_data import OUTLIER_SCORE, quantile_eV_A
 from gst_jobflow.report.pages.elements import Table, figure_of
-from gst_jobflow.report.pages.study import template, write_page
+from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_label_page(data: LabelData, target: Path) -> Path:
     names = method_names(data)
     drawn = data.methods[:_METHODS_DRAWN]
     physical = any(str(each.method.get("code", "")).lower() in words.FIRST_PRINCIPLES for each in data.methods)
-    html = template("labels.html").render(
+    html = page_template("labels.html").render(
         title="Labels" + (f" of {' '.join(data.where)}" if data.where else ""),
         notice=None if physical else words.notice_of([each.method for each in data.methods]),
         summary=_summary(data, names),

@@ -82,7 +82,7 @@ def write_page(html: str, target: Path) -> Path:
 
 def render_page(results: Results, data: StudyData) -> str:
     """Return the HTML of a page."""
-    return template("page.html").render(
+    return page_template("page.html").render(
         data=data,
         version=__version__,
         state=_state(data),
@@ -107,7 +107,7 @@ def render_page(results: Results, data: StudyData) -> str:
     )
 
 
-def template(name: str) -> Any:
+def page_template(name: str) -> Any:
     """Return an HTML template of this folder."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
