@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -68,7 +69,7 @@ def test_files_are_private_and_no_password_is_shown(fresh):
     passwords = [user["password"] for user in read_credentials(fresh).values()]
     words = " ".join(psutil.Process(status.pid).cmdline())
     log = (fresh.private_dir / "mongod" / "mongod.log").read_text()
-    for text in (repr(status), json.dumps(status.as_dict()), words, log):
+    for text in (repr(status), json.dumps(asdict(status)), words, log):
         assert not any(password in text for password in passwords)
 
 
@@ -311,9 +312,9 @@ def test_external_server_is_only_looked_at(mongo_project, new_project, tmp_path)
     server = LocalMongod(project)
     up = server.up()
     assert up.running and up.external and "external" in up.notes[0]
-    assert app["password"] not in json.dumps(up.as_dict())
+    assert app["password"] not in json.dumps(asdict(up))
     down = server.down()
-    assert down.running and "not ours" in down.notes[0]
+    assert down.running and "not stopped" in down.notes[0]
     assert not (project.private_dir / "mongod").exists()
 
 
