@@ -12,11 +12,13 @@ from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
 from gst_jobflow.archive.manifests import Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.exporting.formats import dataset_format, export_dataset
+from gst_jobflow.exporting.frames import export_frames
 from gst_jobflow.exporting.potential import export_potential, exported_files
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import locate
@@ -139,6 +141,31 @@ def potential(
     with disk_in_words():
         names = export_potential(results, document, output.absolute(), force=options.force)
     _tell({"files": names, "written": True}, f"{output}: {', '.join(names)}", as_json)
+
+
+@app.command()
+def frames(
+    source: Annotated[str, typer.Argument(help="A trajectory by id or name, or CYCLE:N for the N-th operation.")],
+    output: Output,
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1,
+    array: Annotated[
+        list[str] | None, typer.Option("--array", help="An array of atoms, e.g. k_bar (repeatable); none: all.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """The frames of a run with what gst analyse computed of each atom, as extended XYZ or a dump of LAMMPS.
+
+    Example: gst export frames mushroom:3 -o set.lammpstrj.gz --array k_bar --array grain
+    """
+    results = _results()
+    runs = runs_of(results, source, [])
+    if len(runs) > 1:
+        raise InputError(f"cycle {source} has {len(runs)} runs", f"one at a time: {source}:1")
+    with disk_in_words():
+        count = export_frames(
+            results, runs[0], output.absolute(), every=every, arrays=array or [], force=force, tell=say
+        )
+    typer.echo(f"{output}: {count} frames of trajectory {runs[0].id}")
 
 
 @app.command()

@@ -29,7 +29,7 @@ def cycle_overview(data: CycleData) -> bytes | None:
     if not steps:
         return None
     figure = canvas(WIDE_IN, 6.6)
-    grid = _columns(figure, steps, 3)
+    grid = operation_columns(figure, steps, 3)
     zero = steps[0][1].thermo.get("potential_eV", [0.0])[0]
     start = 0.0
     for column, (name, run) in enumerate(steps):
@@ -64,7 +64,7 @@ def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
     return None if values is None else (np.asarray(values) - zero_eV) / run.groups.get("mobile", run.n_atoms)
 
 
-def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
+def operation_columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
     """Return axes (rows × operations) with shared y; widths follow comparable durations."""
     durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
     comparable = durations.max() / durations.min() <= _SAME_SCALE
@@ -178,17 +178,17 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
 def temperature_map(data: CycleData) -> bytes | None:
     """Draw the temperature as colour over time and z, for the whole cycle."""
     steps = [(name, run, _temperature(run)) for name, run in data.steps]
-    return _map(steps, "inferno", "temperature (K)", (0.0, None))
+    return z_time_map(steps, "inferno", "temperature (K)", (0.0, None))
 
 
 @styled
 def crystalline_map(data: CycleData) -> bytes | None:
     """Draw the crystal-like fraction as colour over time and z, for the whole cycle."""
     steps = [(name, run, _profile(run, "crystalline", "fraction_by_z")) for name, run in data.steps]
-    return _map(steps, "cividis", "crystal-like fraction", (0.0, 1.0))
+    return z_time_map(steps, "cividis", "crystal-like fraction", (0.0, 1.0))
 
 
-def _map(
+def z_time_map(
     steps: list[tuple[str, Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray] | None]],
     colours: str,
     label: str,
@@ -200,7 +200,7 @@ def _map(
         return None
     top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
     figure = canvas(WIDE_IN, 3.6)
-    (row,) = _columns(figure, [(name, run) for name, run, _ in steps], 1)
+    (row,) = operation_columns(figure, [(name, run) for name, run, _ in steps], 1)
     start, image = 0.0, None
     for axes, (name, run, profile) in zip(row, steps, strict=True):
         axes.grid(visible=False)
@@ -209,8 +209,8 @@ def _map(
             z, time, values = profile
             origin = (run.thermo.get("time_ps") or [0.0])[0]
             image = axes.pcolormesh(
-                _edges(start + time - origin),
-                _edges(z),
+                bin_edges(start + time - origin),
+                bin_edges(z),
                 values.T,
                 cmap=colours,
                 vmin=limits[0],
@@ -225,7 +225,7 @@ def _map(
     return to_png(figure)
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def bin_edges(centres: np.ndarray) -> np.ndarray:
     """Return the n + 1 edges of cells around `centres` (n,)."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
@@ -239,7 +239,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
 
     None for a cell without a dome's pulse, which is uniform along x.
     """
-    domes = {f"after {name}": dome for name, run in data.steps if (dome := _dome_of(run)) is not None}
+    domes = {f"after {name}": dome for name, run in data.steps if (dome := dome_of(run)) is not None}
     if not maps or not domes:
         return None
     columns = min(3, len(maps))
@@ -258,7 +258,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
         heated = domes.get(title, heated)
         image = _order_panel(axes, order)
         if heated is not None:
-            _outline(axes, heated)
+            dome_outline(axes, heated)
         axes.set_title(title)
     for axes in grid[:, 0]:
         axes.set_ylabel("z (nm)")
@@ -267,7 +267,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
     return to_png(figure)
 
 
-def _dome_of(run: Trajectory) -> dict[str, Any] | None:
+def dome_of(run: Trajectory) -> dict[str, Any] | None:
     profiles = (stage.get("profile") or {} for stage in run.stages)
     return next((profile for profile in profiles if profile.get("kind") == "dome"), None)
 
@@ -281,7 +281,7 @@ def _order_panel(axes: Axes, order: OrderMap) -> Any:
     return axes.pcolormesh(x, z, order.fraction.T, cmap="cividis", vmin=0.0, vmax=1.0, rasterized=True)
 
 
-def _outline(axes: Axes, dome: dict[str, Any]) -> None:
+def dome_outline(axes: Axes, dome: dict[str, Any]) -> None:
     """Draw the upper half of the border of the heated region."""
     x, _, z = dome["centre_A"]
     angle, radius = np.linspace(0, np.pi, 91), dome["diameter_A"] / 20
