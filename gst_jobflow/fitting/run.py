@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DataError, InputError, RunError
@@ -92,8 +92,7 @@ def run_fit(
     ----------
     initial_potential
         The `.yaml` of a finished potential to start from (upfit). All its coefficients go on being fitted; with
-        `ladder_step` it is grown, if it has fewer functions. A linear one may start a fit of more densities: its own
-        is the first.
+        `ladder_step` it is grown, if it has fewer functions. A linear one may start a fit of more densities.
     continue_from
         Directory of an interrupted run of the same fit (may be `directory` itself). Goes on from its last iteration
         with the iterations that are left. BFGS begins with a fresh Hessian, so the path differs from an
@@ -110,45 +109,72 @@ def run_fit(
     """
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    check_elements(config.elements, [*train, *(test or ())])
-    train = weighted(train, config.weights, config.seed)
-    check_elements_are_trained(train, test)
-    check_active_set_possible(config, train)
+    train = _checked_and_weighted(config, train, test)
     request = _request(config, train, test, reference_energies, initial_potential)
-    start, done, spent_s = initial_potential, 0, 0.0
+    begin = _Begin(initial_potential)
     if continue_from is not None:
-        continue_from = Path(continue_from).resolve()
         _check_same_fit(continue_from, request)
-        if continue_from == directory and fit_is_finished(directory, has_test=bool(test)):
-            _put_core(config, directory)
-            return convert(runner, directory, config.active_set, wall_s=_seconds_spent(directory))
-        spent_s = _seconds_spent(continue_from)
-        interrupted, done = _last_iteration(continue_from)
-        start = interrupted or initial_potential
-    if start is not None:
-        check_start(start, config)
+        if Path(continue_from).resolve() == directory and fit_is_finished(directory, has_test=bool(test)):
+            return _finish(runner, config, directory, _seconds_spent(directory))
+        begin = _interrupted(continue_from, initial_potential)
+    left, begin = _left(config, begin, continue_from)
+    _write_start(begin.potential, config, directory)
+    _write_inputs(left, train, test, reference_energies, directory)
+    _write_request(request, begin, directory)
+    started, command = time.monotonic(), _command(runner, left, goes_on=begin.potential is not None)
+    run_pacemaker(runner, command, directory, OUTPUT_FILE, config.backend.gpu)
+    return _finish(runner, config, directory, begin.wall_s + time.monotonic() - started)
+
+
+def _checked_and_weighted(
+    config: FitConfig, train: Sequence[LabelledStructure], test: Sequence[LabelledStructure] | None
+) -> list[LabelledStructure]:
+    """Return the training set with its weights in the loss, if it can be fitted."""
+    check_elements(config.elements, [*train, *(test or ())])
+    chosen = weighted(train, config.weights, config.seed)
+    check_elements_are_trained(chosen, test)
+    check_active_set_possible(config, chosen)
+    return chosen
+
+
+class _Begin(NamedTuple):
+    """Potential that a run of the optimiser begins with, and the iterations and seconds spent on it before."""
+
+    potential: Path | None
+    iterations: int = 0
+    wall_s: float = 0.0
+
+
+def _left(config: FitConfig, begin: _Begin, interrupted: Path | None) -> tuple[FitConfig, _Begin]:
+    """Return the configuration of the iterations that are left.
+
+    Each rung of a ladder has all iterations: those of the rung that was cut off are not taken from the others.
+    """
+    if begin.potential is not None:
+        check_start(begin.potential, config)
     has_ladder = config.optimizer.ladder_step is not None
-    climbs = has_ladder and (start is None or not _has_all_functions(start, config, continue_from))
+    climbs = has_ladder and (begin.potential is None or not _has_all_functions(begin.potential, config, interrupted))
     if climbs:
-        # each rung has all iterations: those of the rung that was cut off are not taken from the others
-        done = 0
-    # the start is written before the old files go, so that a kill in between loses no iteration
+        return config, begin._replace(iterations=0)
+    left = max(1, config.optimizer.maxiter - begin.iterations)
+    optimizer = config.optimizer.model_copy(update={"maxiter": left, "ladder_step": None})
+    return config.model_copy(update={"optimizer": optimizer}), begin
+
+
+def _write_start(start: Path | None, config: FitConfig, directory: Path) -> None:
+    """Write the potential to start from, then remove old files: a kill in between loses no iteration."""
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
         write_text(directory / START_FILE, start_text(start, config), durable=False)
     _clean(directory)
-    steps = {"maxiter": max(1, config.optimizer.maxiter - done)} | ({} if climbs else {"ladder_step": None})
-    left = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=steps)})
-    _write_inputs(left, train, test, reference_energies, directory)
+
+
+def _write_request(request: dict[str, Any], begin: _Begin, directory: Path) -> None:
+    """Write what a continuation compares with and adds up."""
     write_text(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True), durable=False)
-    write_text(
-        directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}), durable=False
-    )
-    begin = time.monotonic()
-    run_pacemaker(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
-    _put_core(config, directory)
-    return convert(runner, directory, config.active_set, wall_s=spent_s + time.monotonic() - begin)
+    before = {"iterations_before": begin.iterations, "wall_s_before": begin.wall_s}
+    write_text(directory / CONTINUED_FILE, json.dumps(before), durable=False)
 
 
 def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[str | Path]:
@@ -218,11 +244,12 @@ def check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequenc
         )
 
 
-def _put_core(config: FitConfig, directory: Path) -> None:
-    """Give the finished fit in `directory` the core that was asked for, in place of pacemaker's."""
+def _finish(runner: PacemakerRunner, config: FitConfig, directory: Path, wall_s: float) -> FitFiles:
+    """Give a fit that ended the requested core in place of pacemaker's, and convert it."""
     potential = directory / POTENTIAL_FILE
     if isinstance(config.radial.repulsion, CoreRepulsion) and potential.is_file():
         write_text(potential, with_core(potential.read_text(), config.radial.repulsion), durable=False)
+    return convert(runner, directory, config.active_set, wall_s)
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:
@@ -278,21 +305,17 @@ def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
         )
 
 
-def _last_iteration(directory: Path) -> tuple[Path | None, int]:
-    """Return the potential of the last iteration of an interrupted run and the iterations done up to it.
-
-    None, 0 where the run did not get to its first iteration. A file that a kill left half-written is passed over.
-    """
+def _interrupted(directory: Path, initial_potential: Path | None) -> _Begin:
+    """Return the potential of the last iteration of an interrupted run, passing over a file that a kill cut off."""
+    spent_s, before = _seconds_spent(directory), iterations_before(directory)
     rows = read_metric_rows(directory / "metrics.txt")
-    candidates = _newest_first(directory.glob("interim_potential_[0-9]*.yaml"))
-    for path in candidates:
+    for path in _newest_first(directory.glob("interim_potential_[0-9]*.yaml")):
         if any(_is_of(path, shape) for shape in _shape_files(directory)):
-            done = int(rows[-1]["iter_num"]) if rows else 0
-            return path, iterations_before(directory) + done
+            return _Begin(path, before + (int(rows[-1]["iter_num"]) if rows else 0), spent_s)
         logger.warning("passed over %s: it is cut off", path)
+    # killed before its first iteration: begin where it was to begin
     start = directory / START_FILE
-    # killed before its first iteration: go on from where it was to go on
-    return (start if start.is_file() else None), iterations_before(directory)
+    return _Begin(start if start.is_file() else initial_potential, before, spent_s)
 
 
 def _shape_files(directory: Path) -> list[Path]:

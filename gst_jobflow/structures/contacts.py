@@ -221,14 +221,12 @@ def push_apart(
 
     Notes
     -----
-    FIRE: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006). Coincident atoms have no direction; they do not occur with
-    random positions and would be left to the caller's check.
+    Coincident atoms have no direction to be parted in, and stay: the caller's check finds them.
     """
     target_A = allowed.matrix_A * (1 + margin)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
     pairs = _Overlaps(atoms, allowed, target_A, free, skin_A)
-    velocity = np.zeros_like(atoms.positions)
-    dt, mixing, downhill = 0.3, 0.1, 0
+    fire = _Fire(len(atoms), 0.2 * target_A.max())
     energy_before = math.inf
     for step in range(max_steps):
         force, energy = pairs.forces()
@@ -238,22 +236,33 @@ def push_apart(
             if energy > _STALL_SHARE * energy_before:
                 return step
             energy_before = energy
-        power = float((force * velocity).sum())
-        if power > 0:
-            speed, strength = math.sqrt((velocity**2).sum()), math.sqrt((force**2).sum())
-            velocity = (1 - mixing) * velocity + mixing * speed / strength * force
-            downhill += 1
-            if downhill > 5:
-                dt, mixing = min(dt * 1.1, 1.0), mixing * 0.99
-        else:
-            velocity[:] = 0.0
-            dt, mixing, downhill = max(dt * 0.5, 0.05) if step else dt, 0.1, 0
-        velocity += dt * force
-        move = dt * velocity
-        longest_A = np.sqrt((move**2).sum(axis=1)).max()
-        limit_A = 0.2 * target_A.max()
-        atoms.positions += move * min(1.0, limit_A / longest_A) if longest_A > 0 else 0.0
+        atoms.positions += fire.step(force)
     return max_steps
+
+
+class _Fire:
+    """The minimiser of Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), with steps up to `limit_A`."""
+
+    def __init__(self, n_atoms: int, limit_A: float) -> None:
+        self.limit_A, self.velocity = limit_A, np.zeros((n_atoms, 3))
+        # halved by the first step, which goes downhill from rest
+        self.dt, self.mixing, self.downhill = 0.6, 0.1, 0
+
+    def step(self, force: np.ndarray) -> np.ndarray:
+        """Return the displacements that follow from forces, both (n_atoms, 3)."""
+        velocity = self.velocity
+        if float((force * velocity).sum()) > 0:
+            speed, strength = math.sqrt((velocity**2).sum()), math.sqrt((force**2).sum())
+            velocity = (1 - self.mixing) * velocity + self.mixing * speed / strength * force
+            self.downhill += 1
+            if self.downhill > 5:
+                self.dt, self.mixing = min(self.dt * 1.1, 1.0), self.mixing * 0.99
+        else:
+            velocity, self.dt, self.mixing, self.downhill = 0 * velocity, max(self.dt * 0.5, 0.05), 0.1, 0
+        self.velocity = velocity + self.dt * force
+        move = self.dt * self.velocity
+        longest_A = np.sqrt((move**2).sum(axis=1)).max()
+        return move * min(1.0, self.limit_A / longest_A) if longest_A > 0 else move
 
 
 class _Overlaps:

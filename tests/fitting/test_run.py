@@ -22,7 +22,7 @@ from gst_jobflow.fitting.config import CoreRepulsion, EmbeddingConfig, FitConfig
 from gst_jobflow.fitting.files import REQUEST_FILE
 from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
-from gst_jobflow.fitting.run import _check_same_fit, _last_iteration, _request, run_fit
+from gst_jobflow.fitting.run import _check_same_fit, _interrupted, _request, run_fit
 from gst_jobflow.fitting.start import check_start, without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -358,10 +358,10 @@ def test_a_ladder_killed_before_the_first_iteration_of_a_rung_goes_on_from_the_o
     (directory / "interim_potential_0.yaml").write_text(WHOLE)
     (directory / "interim_potential_ladder_step_0.yaml").write_text(IN_ANOTHER_ORDER)
     (directory / "current_extended_potential.yaml").write_text(LARGER)
-    found, _ = _last_iteration(directory)
+    found = _interrupted(directory, None).potential
     assert found == directory / "interim_potential_0.yaml"
     found.write_text(CUT_AFTER_A_LINE)
-    assert _last_iteration(directory) == (None, 0)
+    assert _interrupted(directory, None) == (None, 0, 0.0)
 
 
 def test_the_last_rung_of_a_ladder_goes_on_without_one(tmp_path):
