@@ -200,7 +200,8 @@ def _found(
         )
     if trajectory is not None:
         run = frames.find_trajectory(results, trajectory)
-        return frames.trajectory_frames(results, run, every, max_atoms), run
+        frames.check_cell_size(run, max_atoms)
+        return list(frames.iter_trajectory(results, run, every)), run
     found = frames.file_structures(files) if files else frames.stored_structures(results, where or [])
     if max_atoms and (large := [each for each in found if len(each.atoms) > max_atoms]):
         raise InputError(

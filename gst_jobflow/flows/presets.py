@@ -26,6 +26,7 @@ from gst_jobflow.fitting.config import (
 )
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
+from gst_jobflow.flows.presets_cp2k import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED_A, spaced_random
 from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -34,8 +35,6 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.labelling.backend import LabelBackend
-
-Distances = tuple[float, float, float]
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
@@ -68,43 +67,23 @@ def demo_backend(labels: str, project: Project) -> LabelBackend:
     return backend_of(labels, project)
 
 
-def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
-    """A random structure whose cation–Te, Te–Te and cation–cation distances are at least these."""
-    to_te, te_te, others = distances_A
-    pairs = {f"{element}-Te": to_te for element in ("Ge", "Sb")} | {"Te-Te": te_te}
-    return HardSphereSpec(
-        formula=formula,
-        n_atoms=n_atoms,
-        volume_per_atom_A3=volume_A3,
-        min_distances_A=pairs,
-        min_distance_A=others,
-        cell_shape="orthorhombic",
-        rounding="nearest",
-        seed=seed,
-    )
-
-
-_LOOSE, _MIDDLE, _CLOSE, _CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
-_PUSHED = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8, "Sb-Sb": 2.8}
-
-
 def _hard_sphere() -> list[HardSphereSpec]:
-    cells = [("Ge1Sb2Te4", 42, volume, _LOOSE) for volume in (26, 29, 33)]
-    cells += [("Ge1Sb2Te4", 42, volume, _MIDDLE) for volume in (25, 27, 29, 31, 33)]
-    cells += [("Ge1Sb2Te4", 42, volume, _CLOSE) for volume in (25, 27, 29)]
-    cells += [("Ge1Sb2Te4", 42, volume, _CLOSEST) for volume in (26, 28)]
+    cells = [("Ge1Sb2Te4", 42, volume, LOOSE) for volume in (26, 29, 33)]
+    cells += [("Ge1Sb2Te4", 42, volume, MIDDLE) for volume in (25, 27, 29, 31, 33)]
+    cells += [("Ge1Sb2Te4", 42, volume, CLOSE) for volume in (25, 27, 29)]
+    cells += [("Ge1Sb2Te4", 42, volume, CLOSEST) for volume in (26, 28)]
     cells += [
-        ("GeTe", 40, 28, _LOOSE),
-        ("Sb2Te3", 40, 29, _LOOSE),
-        ("Sb2Te3", 40, 32, _LOOSE),
-        ("Ge2Sb2Te5", 45, 28, _LOOSE),
+        ("GeTe", 40, 28, LOOSE),
+        ("Sb2Te3", 40, 29, LOOSE),
+        ("Sb2Te3", 40, 32, LOOSE),
+        ("Ge2Sb2Te5", 45, 28, LOOSE),
     ]
-    return [_random(*cell, seed=seed) for seed, cell in enumerate(cells)]
+    return [spaced_random(*cell, seed=seed) for seed, cell in enumerate(cells)]
 
 
 def _crystals() -> list[CrystalSpec]:
     volume = GFN1_LATTICE_SCALE**3
-    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": _PUSHED}
+    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": PUSHED_A}
     trigonal = {"kind": "trigonal", "primitive": True, "repeat": (3, 3, 1), **shared}
     rocksalt = {"kind": "rocksalt", "repeat": (2, 2, 2), "lattice_A": GFN1_ROCKSALT_A, **shared}
     return [
@@ -178,7 +157,7 @@ def _cp2k() -> dict[str, Any]:
 
 def _tiny() -> dict[str, Any]:
     return {
-        "hard_sphere": [_random("Ge1Sb2Te4", 14, volume, _LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
+        "hard_sphere": [spaced_random("Ge1Sb2Te4", 14, volume, LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
         "n_each": 3,
         "crystals": [
             CrystalSpec(
@@ -189,7 +168,7 @@ def _tiny() -> dict[str, Any]:
                 volume_scales=(1.0, 1.1),
                 rattles_A=(0.1, 0.25),
                 n_each=2,
-                min_distances_A=_PUSHED,
+                min_distances_A=PUSHED_A,
                 seed=1,
             )
         ],

@@ -13,32 +13,32 @@ K_SPACING_PER_A = 0.4
 """Three k-points along an edge of 5.3–15.7 Å; loose: for tests and examples."""
 
 # cation–Te, Te–Te, cation–cation, Å
-_LOOSE, _MIDDLE, _CLOSE, _CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
+LOOSE, MIDDLE, CLOSE, CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
 _HOT = (2.25, 2.6, 2.5)
-_PUSHED = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8, "Sb-Sb": 2.8}
+PUSHED_A = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8, "Sb-Sb": 2.8}
 
 
 def hard_sphere() -> list[HardSphereSpec]:
     """Random cells of 9–14 atoms, most of them Ge1Sb2Te4; volumes in Å³ an atom."""
-    cells = [("Ge1Sb2Te4", 12, volume, _LOOSE) for volume in (27, 30, 33)]
-    cells += [("Ge1Sb2Te4", 12, volume, _MIDDLE) for volume in (25, 27, 29, 31)]
-    cells += [("Ge1Sb2Te4", 12, volume, _CLOSE) for volume in (25, 27, 30)]
-    cells += [("Ge1Sb2Te4", 12, volume, _CLOSEST) for volume in (26, 28)]
+    cells = [("Ge1Sb2Te4", 12, volume, LOOSE) for volume in (27, 30, 33)]
+    cells += [("Ge1Sb2Te4", 12, volume, MIDDLE) for volume in (25, 27, 29, 31)]
+    cells += [("Ge1Sb2Te4", 12, volume, CLOSE) for volume in (25, 27, 30)]
+    cells += [("Ge1Sb2Te4", 12, volume, CLOSEST) for volume in (26, 28)]
     cells += [("Ge1Sb2Te4", 12, volume, _HOT) for volume in (24, 28, 34)]
-    cells += [("Ge1Sb2Te4", 14, 27, _MIDDLE), ("Ge1Sb2Te4", 14, 30, _CLOSE), ("Ge1Sb2Te4", 14, 29, _CLOSEST)]
+    cells += [("Ge1Sb2Te4", 14, 27, MIDDLE), ("Ge1Sb2Te4", 14, 30, CLOSE), ("Ge1Sb2Te4", 14, 29, CLOSEST)]
     for formula, n_atoms in (("GeTe", 10), ("Sb2Te3", 10), ("Ge2Sb2Te5", 9)):
-        cells += [(formula, n_atoms, 28, _LOOSE), (formula, n_atoms, 27, _CLOSE), (formula, n_atoms, 30, _HOT)]
-    cells += [("Ge2Sb2Te5", 12, volume, _MIDDLE) for volume in (27, 31)]
-    cells += [("Ge2Sb2Te5", 9, volume, _CLOSEST) for volume in (29, 34)]
-    cells += [("GeTe", 12, 26, _MIDDLE), ("Sb2Te3", 12, 31, _MIDDLE)]
-    cells += [("Ge1Sb2Te4", 12, 40, _MIDDLE)]
-    return [_random(*cell, seed=100 + number) for number, cell in enumerate(cells)]
+        cells += [(formula, n_atoms, 28, LOOSE), (formula, n_atoms, 27, CLOSE), (formula, n_atoms, 30, _HOT)]
+    cells += [("Ge2Sb2Te5", 12, volume, MIDDLE) for volume in (27, 31)]
+    cells += [("Ge2Sb2Te5", 9, volume, CLOSEST) for volume in (29, 34)]
+    cells += [("GeTe", 12, 26, MIDDLE), ("Sb2Te3", 12, 31, MIDDLE)]
+    cells += [("Ge1Sb2Te4", 12, 40, MIDDLE)]
+    return [spaced_random(*cell, seed=100 + number) for number, cell in enumerate(cells)]
 
 
 def crystals() -> list[CrystalSpec]:
     """Rock-salt cells with disorder and trigonal ones, 7–16 atoms, strained and rattled."""
-    rocksalt: dict[str, Any] = {"kind": "rocksalt", "min_distances_A": _PUSHED}
-    trigonal: dict[str, Any] = {"kind": "trigonal", "min_distances_A": _PUSHED}
+    rocksalt: dict[str, Any] = {"kind": "rocksalt", "min_distances_A": PUSHED_A}
+    trigonal: dict[str, Any] = {"kind": "trigonal", "min_distances_A": PUSHED_A}
     gst124 = {"formula": "Ge1Sb2Te4"}
     return [
         CrystalSpec(**rocksalt, **gst124, volume_scales=(0.93, 1.0, 1.08), rattles_A=(0.08, 0.2, 0.35), seed=101),
@@ -57,7 +57,8 @@ def crystals() -> list[CrystalSpec]:
     ]
 
 
-def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
+def spaced_random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
+    """Return a random structure with at least these cation–Te, Te–Te and cation–cation distances, Å."""
     to_te, te_te, others = distances_A
     pairs = {f"{element}-Te": to_te for element in ("Ge", "Sb")} | {"Te-Te": te_te}
     return HardSphereSpec(

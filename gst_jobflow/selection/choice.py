@@ -14,11 +14,11 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
-from gst_jobflow.selection.frames import FoundStructure, start_of
+from gst_jobflow.selection.documents import derived, origin_of
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade, gammas
 from gst_jobflow.selection.pick import Rows, most_informative
 from gst_jobflow.selection.projections import coordinates
-from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
@@ -111,41 +111,18 @@ def candidates(
     iteration: int,
     config_type: ConfigType | None = None,
 ) -> list[Structure]:
-    """Make the documents of chosen structures; stored ones are the same with more tags.
+    """Return the documents of chosen structures; stored ones only gain the tags.
 
-    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
-    the trajectory's last structure, or else of its start.
+    `config_type` is for frames; None: that of the trajectory's last structure, else of its start.
     """
 
     if trajectory is None:
         known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
         return [each.model_copy(update={"tags": tags}) for each in known]
-    start = start_of(results, trajectory)
-    config_type = config_type or kind_of_frames(results, trajectory, start)
-    return [
-        structure_document(
-            each.found.atoms,
-            config_type,
-            source={
-                "builder": "gamma",
-                "trajectory_id": trajectory.id,
-                "step": each.found.step,
-                "potential_id": potential.id,
-                "max_gamma": each.grade.maximum,
-                "gain": each.gain,
-            },
-            parents=[start.id],
-            group=start.group,
-            iteration=iteration,
-            tags=tags,
-            artifacts=results.artifacts,
-        )
-        for each in chosen
-    ]
-
-
-def kind_of_frames(results: Results, trajectory: Trajectory, start: Structure) -> ConfigType:
-    """The config_type of a trajectory's last structure, or else of its start."""
-
-    last = trajectory.final_structure_id
-    return results.get(Structure, last).config_type if last else start.config_type
+    origin, builder = origin_of(results, trajectory, config_type), {"builder": "gamma", "trajectory_id": trajectory.id}
+    documents = []
+    for each in chosen:
+        grades = {"max_gamma": each.grade.maximum, "gain": each.gain}
+        source = {**builder, "step": each.found.step, "potential_id": potential.id, **grades}
+        documents.append(derived(results, each.found.atoms, origin, source, tags, iteration))
+    return documents

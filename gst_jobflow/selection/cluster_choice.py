@@ -15,14 +15,12 @@ from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.documents import Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
-from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.clusters import Cluster, LargeFrame, centres, part_seam, seam_problem
-from gst_jobflow.selection.frames import start_of
+from gst_jobflow.selection.documents import Origin, derived, origin_of
 from gst_jobflow.selection.grade import gammas
 from gst_jobflow.selection.pick import most_informative
 from gst_jobflow.selection.projections import coordinates
 from gst_jobflow.selection.seam import relax_seam
-from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
@@ -243,31 +241,27 @@ def cluster_candidates(
     `config_type` None: as :func:`gst_jobflow.selection.choice.candidates`; of a stored structure, its own.
     """
 
+    of_run = origin_of(results, trajectory, config_type) if trajectory else None
     documents = []
     for each in chosen:
-        parent = start_of(results, trajectory) if trajectory else results.get(Structure, str(each.structure_id))
-        kind = config_type or (kind_of_frames(results, trajectory, parent) if trajectory else parent.config_type)
-        documents.append(
-            structure_document(
-                each.cluster.atoms,
-                kind,
-                source={
-                    "builder": "cluster",
-                    "trajectory_id": trajectory.id if trajectory else None,
-                    "step": each.step,
-                    "atom": each.atom,
-                    "potential_id": potential.id,
-                    "gamma": each.gamma,
-                    "max_gamma": each.max_gamma,
-                    "gain": each.gain,
-                    "radius_A": radius_A,
-                    "n_held": each.cluster.n_core,
-                    "n_deleted": each.cluster.n_deleted,
-                },
-                parents=[parent.id],
-                group=parent.group,
-                iteration=iteration,
-                tags=tags,
-            )
-        )
+        origin = of_run or _origin_of_structure(results, str(each.structure_id), config_type)
+        source = {
+            "builder": "cluster",
+            "trajectory_id": trajectory.id if trajectory else None,
+            "step": each.step,
+            "atom": each.atom,
+            "potential_id": potential.id,
+            "gamma": each.gamma,
+            "max_gamma": each.max_gamma,
+            "gain": each.gain,
+            "radius_A": radius_A,
+            "n_held": each.cluster.n_core,
+            "n_deleted": each.cluster.n_deleted,
+        }
+        documents.append(derived(results, each.cluster.atoms, origin, source, tags, iteration))
     return documents
+
+
+def _origin_of_structure(results: Results, structure_id: str, config_type: ConfigType | None) -> Origin:
+    parent = results.get(Structure, structure_id)
+    return parent, config_type or parent.config_type

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
 from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
@@ -166,33 +166,23 @@ def runs_of_cycle(results: Results, which: str) -> list[Trajectory]:
     return []
 
 
-def trajectory_frames(
-    results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
-) -> list[FoundStructure]:
-    """The stored frames of molecular dynamics, each step once.
+def check_cell_size(trajectory: Trajectory, most_atoms: int | None) -> None:
+    """Refuse to take whole cells of more than `most_atoms`; None: any size."""
+    if most_atoms is not None and trajectory.n_atoms > most_atoms:
+        raise InputError(
+            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: whole cells are taken up to {most_atoms}",
+            "cut cells out with gst structures select --cluster, or set --max-atoms",
+        )
 
-    Parameters
-    ----------
-    every
-        Only each n-th frame.
-    most_atoms
-        A larger cell is refused.
+
+def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
+    """Yield each `every`-th stored frame of molecular dynamics, each step once; one is in memory at a time.
 
     Raises
     ------
     InputError
-        The cell is too large, or the trajectory has no frames of its own.
+        The trajectory has no frames of its own.
     """
-    if most_atoms is not None and trajectory.n_atoms > most_atoms:
-        raise InputError(
-            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: whole cells are taken up to {most_atoms}",
-            "cut cells around the atoms that extrapolate: --cluster",
-        )
-    return list(iter_trajectory(results, trajectory, every))
-
-
-def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
-    """As :func:`trajectory_frames` of cells of any size, one in memory at a time."""
     if trajectory.potential_id is None:
         raise InputError(
             f"the frames of trajectory {trajectory.id} are stored structures, with labels",
@@ -223,19 +213,6 @@ def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[DumpFram
             later = [first for first in firsts[place + 1 :] if first is not None]
             pieces.append((path, min(later) - 1 if later else None))
         yield from iter_chain(pieces)
-
-
-def start_of(results: Results, trajectory: Trajectory) -> Structure:
-    """The structure that a trajectory started from.
-
-    Raises
-    ------
-    DataError
-        It is not known.
-    """
-    if trajectory.start_structure_id is None:
-        raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
-    return results.get(Structure, trajectory.start_structure_id)
 
 
 def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:

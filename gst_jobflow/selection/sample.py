@@ -11,7 +11,6 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
-from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.course import (
     ROUNDING_PS,
     Estimate,
@@ -21,15 +20,15 @@ from gst_jobflow.selection.course import (
     temperature_of,
     timed_stages,
 )
+from gst_jobflow.selection.documents import Origin, derived, origin_of
 from gst_jobflow.selection.frames import (
     FoundStructure,
     aimd_frames,
+    check_cell_size,
     find_trajectory,
     iter_trajectory,
     runs_of_cycle,
-    start_of,
 )
-from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -159,21 +158,29 @@ def documents(
     iteration: int = 0,
     config_type: ConfigType | None = None,
 ) -> list[Structure]:
-    """Make the documents of chosen frames; frames from first principles are stored already, and gain the tags.
+    """Return the documents of chosen frames; frames from first principles are stored already and gain the tags.
 
-    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
-    the trajectory's last structure, or else of its start.
+    `config_type` None: that of the trajectory's last structure, else of its start.
     """
-    starts: dict[str, tuple[Structure, ConfigType]] = {}
+    origins: dict[str, Origin] = {}
     made = []
     for pick in picks:
         if pick.found.structure_id is not None:
-            made.append(_stored(results, pick.found.structure_id, tags))
+            made.append(results.get(Structure, pick.found.structure_id).model_copy(update={"tags": tags}))
             continue
-        if pick.run.id not in starts:
-            start = start_of(results, pick.run)
-            starts[pick.run.id] = start, config_type or kind_of_frames(results, pick.run, start)
-        made.append(_document(results, pick, *starts[pick.run.id], tags, iteration))
+        if pick.run.id not in origins:
+            origins[pick.run.id] = origin_of(results, pick.run, config_type)
+        source = {
+            "builder": "sample",
+            "trajectory_id": pick.run.id,
+            "step": pick.found.step,
+            "time_ps": round(pick.time_ps, 6),
+            "stage": pick.stage.number,
+            "potential_id": pick.run.potential_id,
+        }
+        if pick.temperature_K is not None:
+            source["temperature_K"] = round(pick.temperature_K, 1)
+        made.append(derived(results, pick.found.atoms, origins[pick.run.id], source, tags, iteration))
     return made
 
 
@@ -239,11 +246,7 @@ def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int
 
 def _frames(results: Results, run: Trajectory, most_atoms: int | None) -> list[FoundStructure]:
     """The frames of a trajectory without its start, which is a structure already."""
-    if most_atoms is not None and run.n_atoms > most_atoms:
-        raise InputError(
-            f"trajectory {run.id} has {run.n_atoms} atoms: whole cells are taken up to {most_atoms}",
-            "gst structures select --cluster cuts cells out of larger ones; or set --max-atoms",
-        )
+    check_cell_size(run, most_atoms)
     read = iter_trajectory if run.potential_id is not None else aimd_frames
     return [found for found in read(results, run) if found.step]
 
@@ -296,34 +299,3 @@ def _why_none(stages: Sequence[Sampled], request: Request) -> str:
         return "no frame is within --after-ps and --temperature-range, after equilibration"
     reasons = {stage.estimate.reason for stage in stages if stage.frames and stage.estimate.reason}
     return f"{'; '.join(sorted(reasons))}: say how far apart, --every-ps X"
-
-
-def _stored(results: Results, structure_id: str, tags: list[str]) -> Structure:
-
-    return results.get(Structure, structure_id).model_copy(update={"tags": tags})
-
-
-def _document(
-    results: Results, pick: Pick, start: Structure, config_type: ConfigType, tags: list[str], iteration: int
-) -> Structure:
-
-    source = {
-        "builder": "sample",
-        "trajectory_id": pick.run.id,
-        "step": pick.found.step,
-        "time_ps": round(pick.time_ps, 6),
-        "stage": pick.stage.number,
-        "potential_id": pick.run.potential_id,
-    }
-    if pick.temperature_K is not None:
-        source["temperature_K"] = round(pick.temperature_K, 1)
-    return structure_document(
-        pick.found.atoms,
-        config_type,
-        source=source,
-        parents=[start.id],
-        group=start.group,
-        iteration=iteration,
-        tags=tags,
-        artifacts=results.artifacts,
-    )
