@@ -56,7 +56,7 @@ class GraceEngine:
         predictions = predict_splits(python, files.model, splits, data.reference_energies, self.runner.threads)
         errors = parse.fit_metrics(predictions).rmse["train"]
         rows = grace.read_grace_rows(files.directory, self.config.seed)
-        check_export(rows, errors.energy_meV_per_atom, errors.force_meV_per_A, asked)
+        check_export(rows, errors, asked)
         summary = grace.summarise_grace(files.model, files.output)
         converged, reason = grace.optimiser_ending(files.output, asked)
         speed = measure_in_python(python, files.model, summary.elements, "grace/fs") if measure_speed else None

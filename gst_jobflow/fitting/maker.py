@@ -102,7 +102,8 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
     """
     results, settings = job_results(), find_project().settings
     deadline = job_deadline(settings)
-    dataset = dataset_with(results, dataset_id, maker.config.elements)
+    dataset = results.get(Dataset, dataset_id)
+    check_elements_of(dataset, maker.config.elements)
     engine = engine_of(maker.config, settings)
     directory = work_directory(results, "fit")
     parent = None if parent_id is None else _yaml_of(results, parent_id)
@@ -131,21 +132,13 @@ def engine_of(config: FitConfig | GraceConfig, settings: Settings) -> FitEngine[
     return AceEngine(settings, runner, config)
 
 
-def dataset_with(results: Results, dataset_id: str, elements: Sequence[str]) -> Dataset:
-    """Return the dataset of a fit.
-
-    Raises
-    ------
-    InputError
-        It lacks an element of the fit.
-    """
-    dataset = results.get(Dataset, dataset_id)
+def check_elements_of(dataset: Dataset, elements: Sequence[str]) -> None:
+    """Refuse a dataset that lacks an element of the fit."""
     if missing := sorted(set(elements) - set(dataset.elements)):
         raise InputError(
-            f"the fit is for {', '.join(elements)}, dataset {dataset_id} has no {', '.join(missing)}",
+            f"the fit is for {', '.join(elements)}, dataset {dataset.id} has no {', '.join(missing)}",
             "label structures with it, or leave the element out of the fit",
         )
-    return dataset
 
 
 def _yaml_of(results: Results, potential_id: str) -> Path:

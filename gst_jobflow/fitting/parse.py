@@ -206,18 +206,28 @@ def check_against_pacemaker(
     for split, row in last_rows.items():
         if split not in metrics.rmse or (split == "test" and not used_all_iterations):
             continue
-        ours = metrics.rmse[split]
-        pairs = {
-            "energy RMSE, meV/atom": (ours.energy_meV_per_atom, 1e3 * row["rmse_epa"]),
-            "force RMSE, meV/Å": (ours.force_meV_per_A, 1e3 * row["rmse_f_comp"]),
-        }
-        for what, (mine, theirs) in pairs.items():
-            # the absolute part, in meV, is for perfect fits
-            if abs(mine - theirs) > _METRICS_RELATIVE_TOLERANCE * abs(theirs) + 1e-6:
-                raise DataError(
-                    f"{split} {what}: predictions give {mine:.6g}, pacemaker's table {theirs:.6g}",
-                    "the files are of different runs: fit again in an empty directory",
-                )
+        theirs = 1e3 * row["rmse_epa"], 1e3 * row["rmse_f_comp"]
+        # the absolute part, in meV, is for perfect fits
+        compare_rmse(split, metrics.rmse[split], theirs, "pacemaker", _METRICS_RELATIVE_TOLERANCE, absolute=1e-6)
+
+
+def compare_rmse(
+    split: str, ours: Errors, theirs: tuple[float, float], program: str, relative: float, absolute: float = 0.0
+) -> None:
+    """Refuse RMSE of energies (meV/atom) and forces (meV/Å) that differ from a program's own.
+
+    Raises
+    ------
+    DataError
+        One differs by more than `relative` of the program's and `absolute` together.
+    """
+    found = ours.energy_meV_per_atom, ours.force_meV_per_A
+    for what, mine, other in zip(("energy RMSE, meV/atom", "force RMSE, meV/Å"), found, theirs, strict=True):
+        if abs(mine - other) > relative * abs(other) + absolute:
+            raise DataError(
+                f"{split} {what}: predictions give {mine:.6g}, {program}'s table {other:.6g}",
+                "the files are of different runs: fit again in an empty directory",
+            )
 
 
 def _optimizer_used_all_iterations(directory: Path) -> bool:

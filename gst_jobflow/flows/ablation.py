@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.base.settings import find_project
-from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Member, Potential, Study, now
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
@@ -83,24 +85,10 @@ def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[t
     made = []
     for chosen in product(*vary.values()):
         values = dict(zip(vary, chosen, strict=True))
-        content = config.editable()
-        for path, value in values.items():
-            _set(content, path, value)
-        made.append((values, checked(FitConfig, content, ", ".join(f"{k}={v}" for k, v in values.items()))))
+        made.append((values, config_of(config, values)))
     if len(made) > MAX_FITS:
         raise InputError(f"{len(made)} fits are more than {MAX_FITS}", "vary fewer fields or values")
     return made
-
-
-def _set(content: dict[str, Any], path: str, value: Any) -> None:
-    *sections, leaf = path.split(".")
-    for section in sections:
-        below = content.get(section)
-        if not isinstance(below, dict):
-            # the check of the model names the nearest field
-            below = content[section] = {}
-        content = below
-    content[leaf] = value
 
 
 @job(name="collect")
@@ -112,7 +100,6 @@ def collect_ablation(study_id: str, name: str, plan: dict[str, Any], rows: list[
     dict
         `study_id`, `table`.
     """
-
     results = job_results()
     table = []
     for row in rows:
@@ -145,9 +132,6 @@ def _numbers(results: Results, potential: Potential) -> dict[str, Any]:
 
 def _speed(results: Results, potential: Potential) -> Speed | None:
     """Measured here, one potential at a time: fits that run beside each other would disturb it."""
-    import tempfile
-    from pathlib import Path
-
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)
     except MissingProgramError:

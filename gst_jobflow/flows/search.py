@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import FitMaker, fit_potential
+from gst_jobflow.fitting.maker import FitMaker, check_elements_of, fit_potential
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import Ending, SearchPlan, base_fit, plan_of, trial_config
@@ -260,8 +260,4 @@ def check_dataset(dataset: Dataset, fit: FitConfig) -> None:
         raise InputError(
             f"dataset {dataset.id} has no test set, whose errors a search minimises", "make it with a test fraction"
         )
-    if missing := set(fit.elements) - set(dataset.elements):
-        raise InputError(
-            f"the fit is for {', '.join(fit.elements)}, dataset {dataset.id} has no {', '.join(sorted(missing))}",
-            "label structures with it, or leave the element out of the fit",
-        )
+    check_elements_of(dataset, fit.elements)

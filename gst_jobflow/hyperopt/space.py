@@ -226,6 +226,8 @@ def _put(content: dict[str, Any], name: str, value: Any) -> None:
         steps += [match[1], *(int(index) for index in re.findall(r"\d+", match[2]))]
     place: Any = content
     for step in steps[:-1]:
+        if isinstance(place, dict) and not isinstance(place.get(step), dict | list | tuple):
+            place[step] = {}  # the model names the nearest section
         if isinstance(place[step], tuple):
             place[step] = list(place[step])
         place = place[step]

@@ -11,6 +11,7 @@ import pytest
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.strict import checked
+from gst_jobflow.documents import Errors
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
 from gst_jobflow.fitting.frame import to_dataframe
@@ -95,11 +96,11 @@ def test_progress_and_the_iteration_to_go_on_from(tmp_path: Path) -> None:
 
 def test_an_export_that_predicts_something_else_is_refused() -> None:
     rows = [{"epoch": 14, "rmse/depa": 0.02, "rmse/f_comp": 0.3}]
-    check_export(rows, 20.1, 299.0, 14)
-    with pytest.raises(DataError, match="the exported potential gives 25"):
-        check_export(rows, 25.0, 300.0, 14)
+    check_export(rows, Errors(energy_meV_per_atom=20.1, force_meV_per_A=299.0), 14)
+    with pytest.raises(DataError, match="predictions give 25"):
+        check_export(rows, Errors(energy_meV_per_atom=25.0, force_meV_per_A=300.0), 14)
     # it ended early: the row may be of a step that was not taken
-    check_export(rows, 25.0, 300.0, 300)
+    check_export(rows, Errors(energy_meV_per_atom=25.0, force_meV_per_A=300.0), 300)
 
 
 def test_how_it_ended_is_said() -> None:
@@ -170,7 +171,7 @@ def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -
     assert summary.n_parameters > summary.n_functions > 0
     predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
     errors = fit_metrics(predictions).rmse
-    check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
+    check_export(rows, errors["train"], TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
 
 
