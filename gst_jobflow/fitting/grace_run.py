@@ -1,4 +1,4 @@
-"""Run gracemaker: a fit, and its continuation after a kill."""
+"""Run gracemaker, and continue an interrupted fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gst_jobflow.fitting.run import check_elements, check_elements_are_trained
 
 @dataclass(frozen=True)
 class GraceFiles:
-    """Where the results of a fit are; `output` is all that gracemaker printed, `wall_s` of all its runs."""
+    """Results of a fit: its model, everything that gracemaker printed, and the wall time of all its runs."""
 
     directory: Path
     model: Path
@@ -35,12 +35,12 @@ class GraceFiles:
 
 
 def gracemaker(runner: PacemakerRunner) -> Path:
-    """The program; tensorpotential brings it along, beside pacemaker.
+    """Return the program gracemaker, which tensorpotential installs beside pacemaker.
 
     Raises
     ------
     MissingProgramError
-        It is not there.
+        It is missing.
     """
     program = runner.pacemaker.parent / "gracemaker"
     if not program.is_file():
@@ -56,16 +56,16 @@ def run_grace(
     reference_energies: Mapping[str, float],
     directory: Path,
 ) -> GraceFiles:
-    """Fit in `directory`; where an interrupted run of the same fit is, go on from its last checkpoint.
+    """Fit in `directory`, or continue the interrupted fit there from its last checkpoint.
 
-    BFGS begins with a fresh Hessian then, so the path differs from an uninterrupted fit's.
+    BFGS then restarts with a fresh Hessian, so the path differs from that of an uninterrupted fit.
 
     Raises
     ------
     DataError
-        A label is unfit.
+        A label cannot be fitted.
     InputError
-        Another fit is in the directory.
+        The directory holds another fit.
     RunError
         gracemaker fails.
     """
@@ -96,13 +96,13 @@ def run_grace(
 
 
 def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tuple[int, float]:
-    """Iterations of earlier runs that can be gone on from, and the seconds that these took."""
+    """Return the iterations that can be continued from, and the seconds that they took."""
     path = directory / GRACE_REQUEST_FILE
     if not path.is_file():
         return 0, 0.0
     request = json.loads(path.read_text())
     if request["config"] != config.model_dump(mode="json") or request["names"] != names:
-        raise InputError(f"another fit is in {directory}", "fit in an empty directory")
+        raise InputError(f"{directory} holds another fit", "fit in an empty directory")
     rows = grace.read_grace_rows(directory, config.seed)
     written = grace.folder(directory, config.seed) / "checkpoints" / "checkpoint.index"
     if not rows or not written.is_file():
@@ -126,7 +126,7 @@ def _write_request(
 def check_export(rows: Sequence[Mapping[str, float]], ours: Errors, asked: int) -> None:
     """Compare the exported potential's training errors with gracemaker's last row.
 
-    Where the optimiser ended early it may have tried one step too far, and the row says nothing of the potential.
+    An optimiser that ended early may have tried one more step: its last row is then not of the potential.
 
     Raises
     ------
