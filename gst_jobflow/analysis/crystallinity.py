@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.analysis.neighbours import with_images
+from gst_jobflow.analysis.profiles import along_z
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 
 if TYPE_CHECKING:
@@ -127,12 +128,10 @@ def crystal_profile(
     atoms: Atoms, mask: NDArray, bin_A: float, group: NDArray | None = None
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Return (centres in Å, fraction, number of atoms) in bins along z; the fraction is NaN in empty bins."""
-    from gst_jobflow.analysis.profiles import bin_along_z
-
     chosen = np.arange(len(atoms)) if group is None else np.arange(len(atoms))[np.asarray(group)]
-    centres, counts, sums = bin_along_z(atoms, np.asarray(mask, dtype=float), bin_A, chosen)
-    fraction = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
-    return centres, fraction, counts
+    bins = along_z(atoms, bin_A, chosen)
+    edges = bins.edges_A["z"]
+    return 0.5 * (edges[1:] + edges[:-1]), bins.mean(np.asarray(mask)[chosen]), bins.counts
 
 
 def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:

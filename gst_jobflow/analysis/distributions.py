@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.analysis.averages import BlockMean
+from gst_jobflow.analysis.neighbours import cell_grid, kinds_of
+from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,18 @@ class RadialDistribution:
         Shape (bins,), g(r) over all pairs; 1 for uncorrelated atoms.
     partial
         g(r) by pair of elements in alphabetical order, e.g. ``("Sb", "Te")``.
+    error
+        Standard error of each partial g(r), by blocks of frames; NaN for fewer than ten frames.
     """
 
     r_A: NDArray
     total: NDArray
-    partial: dict[tuple[str, str], NDArray]
+    partial: dict[Pair, NDArray]
+    error: dict[Pair, NDArray]
 
 
 def radial_distribution(frames: Iterable[Atoms], cutoff_A: float = 10.0, bin_A: float = 0.05) -> RadialDistribution:
-    """Return the radial distribution functions averaged over frames of the same composition.
+    """Return the radial distribution functions averaged over frames of the same elements.
 
     Parameters
     ----------
@@ -49,36 +56,39 @@ def radial_distribution(frames: Iterable[Atoms], cutoff_A: float = 10.0, bin_A: 
     ------
     InputError
         If there is no frame, or the bins do not fit the range.
+    DataError
+        If a position is not finite, or a frame has other elements than the first.
     """
     if not 0 < bin_A < cutoff_A:
         raise InputError(f"bins of {bin_A} Å do not fit a range of {cutoff_A} Å", "0 < bin_A < cutoff_A")
-    n_bins = round(cutoff_A / bin_A)
-    edges = np.linspace(0.0, cutoff_A, n_bins + 1)
-    sums: dict[tuple[str, str], NDArray] = {}
-    total, count = np.zeros(n_bins), 0
+    edges = np.linspace(0.0, cutoff_A, round(cutoff_A / bin_A) + 1)
+    elements: list[str] = []
+    total, partial = BlockMean(), BlockMean()
     for atoms in frames:
-        frame_total, frame_partial = _one_frame(atoms, edges)
-        total += frame_total
-        for pair, values in frame_partial.items():
-            sums[pair] = sums.get(pair, 0.0) + values
-        count += 1
-    if not count:
+        own = sorted(set(atoms.get_chemical_symbols()))
+        elements = elements or own
+        if own != elements:
+            raise DataError(
+                f"a frame has {', '.join(own)}, the first {', '.join(elements)}", "average frames of one composition"
+            )
+        of_all, of_pairs = _one_frame(atoms, elements, edges)
+        total.add(of_all)
+        partial.add(of_pairs)
+    if not elements:
         raise InputError("there is no frame to take the distribution of", "check the dump interval")
-    centres = 0.5 * (edges[1:] + edges[:-1])
-    return RadialDistribution(centres, total / count, {pair: values / count for pair, values in sums.items()})
+    pairs, mean = list(combinations_with_replacement(range(len(elements)), 2)), partial.mean()
+    value, error = ({(elements[a], elements[b]): each[a, b] for a, b in pairs} for each in (mean.value, mean.error))
+    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), total.mean().value, value, error)
 
 
-def _one_frame(atoms: Atoms, edges: NDArray) -> tuple[NDArray, dict[tuple[str, str], NDArray]]:
-    from matscipy.neighbours import neighbour_list
+def _one_frame(atoms: Atoms, elements: list[str], edges: NDArray) -> tuple[NDArray, NDArray]:
+    """Return g(r) of all pairs (bins,) and by elements (elements, elements, bins)."""
+    from gst_jobflow.analysis.kernels import pair_histogram
 
-    first, second, distance = neighbour_list("ijd", atoms, float(edges[-1]))
-    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    symbols = np.array(atoms.get_chemical_symbols())
-    n, volume = len(atoms), atoms.cell.volume
-    total = np.histogram(distance, edges)[0] / (shells * n * n / volume)
-    partial = {}
-    for a, b in combinations_with_replacement(sorted(set(symbols)), 2):
-        # ordered pairs: each a-b pair is found once from a
-        counted = np.histogram(distance[(symbols[first] == a) & (symbols[second] == b)], edges)[0]
-        partial[(a, b)] = counted / (shells * np.sum(symbols == a) * np.sum(symbols == b) / volume)
-    return total, partial
+    grid, kinds = cell_grid(atoms, float(edges[-1])), kinds_of(atoms, elements)
+    # ordered pairs: each a-b pair is found once from a
+    counts = np.zeros((len(elements), len(elements), len(edges) - 1), dtype=np.int64)
+    pair_histogram(grid, kinds[grid.owners], float(edges[-1]), counts)
+    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3) / atoms.cell.volume
+    number = np.bincount(kinds, minlength=len(elements)).astype(float)
+    return counts.sum(axis=(0, 1)) / (shells * len(atoms) ** 2), counts / (shells * np.outer(number, number)[..., None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from gst_jobflow.base.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+ORIGINS = ("disordered", "crystal before", "grown", "nucleated", "crystal-like in no grain")
+"""What the numbers of `Growth.origin` mean."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,15 @@ class Growth:
         ones in grains that hold none.
     loose
         New crystal-like atoms in no grain; not in `new`.
+    origin
+        Of each atom, shape (n,): one of `ORIGINS`.
     """
 
     new: int
     grown: int
     nucleated: int
     loose: int
+    origin: NDArray
 
     @property
     def growth_share(self) -> float:
@@ -134,9 +141,40 @@ def growth(first_crystal: NDArray, crystal: NDArray, label: NDArray, least_share
     joined = old >= np.maximum(1, least_shared * sizes)
     joined[0] = False
     new = crystal & ~first_crystal
-    grown = int((new & joined[label]).sum())
-    inside = int((new & (label > 0)).sum())
-    return Growth(inside, grown, inside - grown, int(new.sum()) - inside)
+    origin = np.select([crystal & first_crystal, new & joined[label], new & (label > 0), new], [1, 2, 3, 4])
+    _, _, grown, nucleated, loose = np.bincount(origin, minlength=len(ORIGINS)).tolist()
+    return Growth(grown + nucleated, grown, nucleated, loose, origin)
+
+
+def growth_rows(
+    crystals: Iterable[NDArray], labels: Iterable[NDArray], first: NDArray | None = None
+) -> Iterator[tuple[dict[str, Any], dict[str, NDArray]]]:
+    """Yield numbers and arrays of growth and nucleation of successive frames.
+
+    Parameters
+    ----------
+    crystals, labels
+        Shape (n,) of each frame: which atoms are crystal-like, and the grain of each.
+    first
+        Which atoms were crystal-like in the first state; without it, that of the first frame.
+    """
+    begun = False
+    for crystal, grain in zip(crystals, follow(labels), strict=True):
+        first = crystal if first is None else first
+        found = growth(first, crystal, grain.label)
+        numbers = {
+            "new_atoms": found.new,
+            "grown_atoms": found.grown,
+            "nucleated_atoms": found.nucleated,
+            "loose_atoms": found.loose,
+            "growth_share": found.growth_share if found.new else None,
+            # all grains of the first frame are new to it
+            "grains_born": len(grain.born) if begun else 0,
+            "grains_merged": len(grain.merged),
+            "grains_ended": len(grain.ended),
+        }
+        begun = True
+        yield numbers, {"grain_followed": grain.label, "origin": found.origin}
 
 
 def _overlaps(label: NDArray, before: NDArray) -> list[tuple[int, int]]:

@@ -282,3 +282,249 @@ def mean_around(grid: CellGrid, reach_A: float, values: NDArray, found: NDArray)
         for j in range(count):
             total += values[grid.owners[near[j]]]
         found[atom] = total / count
+
+
+@_compiled
+def pair_histogram(grid: CellGrid, kinds: NDArray, reach_A: float, found: NDArray) -> None:
+    """Add the distances of all atoms to their neighbours to `found`, int64 (kinds, kinds, bins), from 0 to the reach.
+
+    `kinds` is that of each point of the grid.
+    """
+    n_bins = found.shape[2]
+    near = np.empty(1024, dtype=np.int64)
+    for place in grid.home:
+        near, count = _around(grid, place, reach_A, near)
+        own = found[kinds[place]]
+        for j in range(count):
+            other = near[j]
+            if other != place:
+                at = int(_distance(grid, place, other) / reach_A * n_bins)
+                own[kinds[other], min(at, n_bins - 1)] += 1
+
+
+@_compiled
+def _distance(grid: CellGrid, one: int, other: int) -> float:
+    square = 0.0
+    for axis in range(3):
+        square += (grid.points[other, axis] - grid.points[one, axis]) ** 2
+    return np.sqrt(square)
+
+
+@_compiled
+def find_bonds(
+    grid: CellGrid, kinds: NDArray, longest_A: NDArray, inverse: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return the bonds of each atom: first bond (n + 1,), and per bond the other atom, its image (3,) and vector (3,).
+
+    Parameters
+    ----------
+    kinds
+        Of each point of the grid.
+    longest_A
+        Longest bond by kind and kind; 0 or less for none.
+    inverse
+        Inverse of the cell (3, 3), which tells the image.
+    """
+    n, reach = len(grid.home), longest_A.max()
+    start = np.zeros(n + 1, dtype=np.int64)
+    near = np.empty(256, dtype=np.int64)
+    # the first time they are counted, the second time written
+    for again in range(2):
+        other, image = np.empty(start[n], dtype=np.int64), np.empty((start[n], 3), dtype=np.int16)
+        vector = np.empty((start[n], 3))
+        for atom in range(n):
+            place = grid.home[atom]
+            at = start[atom]
+            near, count = _around(grid, place, reach, near)
+            for j in range(count):
+                point = near[j]
+                if point != place and _distance(grid, place, point) < longest_A[kinds[place], kinds[point]]:
+                    if again:
+                        other[at] = grid.owners[point]
+                        at_home = grid.points[grid.home[other[at]]]
+                        for axis in range(3):
+                            vector[at, axis] = grid.points[point, axis] - grid.points[place, axis]
+                            shift = 0.0
+                            for k in range(3):
+                                shift += (grid.points[point, k] - at_home[k]) * inverse[k, axis]
+                            image[at, axis] = np.rint(shift)
+                    at += 1
+            if not again:
+                start[atom + 1] = at
+    return start, other, image, vector
+
+
+@_compiled
+def bond_angles(start: NDArray, vector: NDArray, kinds: NDArray, found: NDArray, order: NDArray) -> None:
+    """Add the angles between bonds of each atom to `found` (kinds, bins to 180°); write q of four-fold ones to `order`.
+
+    `kinds` is that of each atom; `order` keeps what it holds for atoms that have not four bonds.
+    """
+    n_bins = found.shape[1]
+    for atom in range(len(start) - 1):
+        first, last = start[atom], start[atom + 1]
+        total = 0.0
+        for i in range(first, last):
+            for j in range(i + 1, last):
+                cosine = _cosine(vector[i], vector[j])
+                total += (1.0 / 3.0 + cosine) ** 2
+                at = int(np.arccos(cosine) / np.pi * n_bins)
+                found[kinds[atom], min(at, n_bins - 1)] += 1
+        if last - first == 4:
+            order[atom] = 1.0 - 3.0 / 8.0 * total
+
+
+@_compiled
+def _cosine(one: NDArray, other: NDArray) -> float:
+    product = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+    squares = (one[0] ** 2 + one[1] ** 2 + one[2] ** 2) * (other[0] ** 2 + other[1] ** 2 + other[2] ** 2)
+    return min(max(product / np.sqrt(squares), -1.0), 1.0)
+
+
+@_compiled
+def straight_triples(grid: CellGrid, reach_A: float, limit: float, low_A: float, found: NDArray) -> tuple[float, int]:
+    """Add the lengths of pairs of neighbours at angles with a cosine of at most `limit` to `found` (bins, bins).
+
+    Bins go from `low_A` to the reach in both lengths. Returns the sum of longer over shorter, and the number of pairs.
+    """
+    n_bins = len(found)
+    near = np.empty(256, dtype=np.int64)
+    ratios, number = 0.0, 0
+    for place in grid.home:
+        near, count = _around(grid, place, reach_A, near)
+        length, vector = np.empty(count), np.empty((count, 3))
+        for i in range(count):
+            length[i] = _distance(grid, place, near[i])
+            for axis in range(3):
+                vector[i, axis] = grid.points[near[i], axis] - grid.points[place, axis]
+        for i in range(count):
+            for j in range(i + 1, count):
+                if near[i] != place and near[j] != place and _cosine(vector[i], vector[j]) <= limit:
+                    a = int((length[i] - low_A) / (reach_A - low_A) * n_bins)
+                    b = int((length[j] - low_A) / (reach_A - low_A) * n_bins)
+                    if length[i] >= low_A and length[j] >= low_A:
+                        found[min(a, n_bins - 1), min(b, n_bins - 1)] += 1
+                        found[min(b, n_bins - 1), min(a, n_bins - 1)] += 1
+                    ratios += max(length[i], length[j]) / min(length[i], length[j])
+                    number += 1
+    return ratios, number
+
+
+@_compiled
+def count_squares(start: NDArray, other: NDArray, image: NDArray, is_anion: NDArray) -> int:
+    """Return the number of four-rings of alternating cations and anions: each pair of anions that two cations share."""
+    twice = 0
+    reached = np.empty((64, 4), dtype=np.int64)
+    for cation in range(len(start) - 1):
+        if is_anion[cation]:
+            continue
+        number = 0
+        for i in range(start[cation], start[cation + 1]):
+            anion = other[i]
+            if not is_anion[anion]:
+                continue
+            for j in range(start[anion], start[anion + 1]):
+                if is_anion[other[j]]:
+                    continue
+                if number == len(reached):
+                    reached = np.concatenate((reached, reached))
+                reached[number, 0] = other[j]
+                for axis in range(3):
+                    reached[number, axis + 1] = np.int64(image[i, axis]) + image[j, axis]
+                for k in range(number):
+                    if _same(reached[k], reached[number]):
+                        twice += 1
+                number += 1
+        # each pair of anions of this cation closes a ring with the cation itself, too
+        bonds = 0
+        for i in range(start[cation], start[cation + 1]):
+            bonds += is_anion[other[i]]
+        twice -= bonds * (bonds - 1) // 2
+    return twice // 2
+
+
+@_compiled
+def _same(one: NDArray, other: NDArray) -> bool:
+    return one[0] == other[0] and one[1] == other[1] and one[2] == other[2] and one[3] == other[3]
+
+
+@_compiled
+def shortest_rings(start: NDArray, other: NDArray, image: NDArray, found: NDArray) -> None:
+    """Add the size of the shortest ring through each pair of bonds of each atom to `found`; at 0 those without one.
+
+    King's definition: the shortest path between the two neighbours that avoids the atom. `found` is int64 and ends at
+    the largest ring that is looked for. Images of an atom are different atoms.
+    """
+    queue, table, stamp = _larger(np.empty((512, 4), dtype=np.int64), 0, 0)
+    search = 0
+    for atom in range(len(start) - 1):
+        last = start[atom + 1]
+        for first in range(start[atom], last - 1):
+            search += 1
+            # the atom itself, which paths must avoid, then the neighbour where they start
+            _set(queue[0], atom, queue[0], image[first], 0)
+            _set(queue[1], other[first], queue[0], image[first], 1)
+            _is_new(queue, 0, table, stamp, search)
+            _is_new(queue, 1, table, stamp, search)
+            head, tail, missing = 1, 2, last - first - 1
+            for size in range(3, len(found)):
+                end = tail
+                while head < end and missing:
+                    for bond in range(start[queue[head, 0]], start[queue[head, 0] + 1]):
+                        if tail == len(queue):
+                            queue, table, stamp = _larger(queue, tail, search)
+                        _set(queue[tail], other[bond], queue[head], image[bond], 1)
+                        if _is_new(queue, tail, table, stamp, search):
+                            if _ends_bond(queue[tail], other, image, first + 1, last):
+                                found[size] += 1
+                                missing -= 1
+                            tail += 1
+                    head += 1
+            found[0] += missing
+
+
+@_compiled
+def _set(node: NDArray, atom: int, base: NDArray, image: NDArray, factor: int) -> None:
+    """Make a node (atom and image) that lies one bond from a base, or with factor 0 in the cell itself."""
+    node[0] = atom
+    for axis in range(3):
+        node[axis + 1] = factor * (base[axis + 1] + image[axis])
+
+
+@_compiled
+def _ends_bond(node: NDArray, other: NDArray, image: NDArray, first: int, last: int) -> bool:
+    for bond in range(first, last):
+        if (
+            other[bond] == node[0]
+            and image[bond, 0] == node[1]
+            and image[bond, 1] == node[2]
+            and image[bond, 2] == node[3]
+        ):
+            return True
+    return False
+
+
+@_compiled
+def _larger(queue: NDArray, used: int, search: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return a queue of twice the length and a hash table of the part that is used."""
+    longer = np.empty((2 * len(queue), 4), dtype=np.int64)
+    longer[:used] = queue[:used]
+    table, stamp = np.empty(4 * len(longer), dtype=np.int64), np.zeros(4 * len(longer), dtype=np.int64)
+    for place in range(used):
+        _is_new(longer, place, table, stamp, search)
+    return longer, table, stamp
+
+
+@_compiled
+def _is_new(queue: NDArray, place: int, table: NDArray, stamp: NDArray, search: int) -> bool:
+    """Return whether an entry of the queue is not in the hash table yet, which then holds its place."""
+    key = queue[place, 0]
+    for axis in range(1, 4):
+        key = key * 1000003 + queue[place, axis]
+    slot = key & (len(table) - 1)
+    while stamp[slot] == search:
+        if _same(queue[table[slot]], queue[place]):
+            return False
+        slot = (slot + 1) & (len(table) - 1)
+    stamp[slot], table[slot] = search, place
+    return True

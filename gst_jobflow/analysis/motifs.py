@@ -6,28 +6,31 @@ of four neighbours (Errington and Debenedetti, Nature 409, 318, 2001); 1 for a t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gst_jobflow.analysis.distributions import RadialDistribution
+from gst_jobflow.analysis.averages import BlockMean, Mean
+from gst_jobflow.analysis.distributions import Pair, RadialDistribution
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-Pair = tuple[str, str]
 TETRAHEDRAL_Q = 0.8
 STRAIGHT_DEG = 155.0
 ALTBC_REACH_A = 4.0
 ANGLE_BIN_DEG = 2.0
 ALTBC_BIN_A = 0.05
+LARGEST_RING = 8
 _SMOOTH_A = 0.1
 _LEAST_PEAK, _SHORTEST_A = 0.3, 2.0
-_CHUNK = 20_000
+_ANGLE_BINS = round(180.0 / ANGLE_BIN_DEG)
+_ALTBC_BINS = round((ALTBC_REACH_A - _SHORTEST_A) / ALTBC_BIN_A)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Motifs:
         Mean of longer over shorter of these.
     squares_per_atom
         Four-rings of alternating cations and anions (ABAB), with no condition on their angles.
+    ring_share
+        Share of the pairs of bonds at an atom whose shortest ring has so many atoms, to 8; 0 for larger or none. The
+        ring is the shortest path between the two neighbours that avoids the atom (King, Nature 213, 1112, 1967).
     density_per_A3
         Number of atoms over the volume of the cell.
     """
@@ -66,7 +72,26 @@ class Motifs:
     altbc: NDArray
     bond_length_ratio: float
     squares_per_atom: float
+    ring_share: dict[int, float]
     density_per_A3: float
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All single numbers by name, as in tables."""
+        return {
+            **{f"coordination_{a}_{b}": value for (a, b), value in self.coordination.items()},
+            **{f"tetrahedral_{element}": share for element, share in self.tetrahedral_share.items()},
+            **{f"ring_share_{size}": share for size, share in self.ring_share.items()},
+            "homopolar_share": self.homopolar_share,
+            "bond_length_ratio": self.bond_length_ratio,
+            "squares_per_atom": self.squares_per_atom,
+            "density_per_A3": self.density_per_A3,
+        }
+
+    @property
+    def distributions(self) -> dict[str, NDArray]:
+        """Densities by name: of bond angles by central element, and of the lengths of straight pairs."""
+        return {**{f"angles_{element}": each for element, each in self.angle_density.items()}, "altbc": self.altbc}
 
 
 def first_minima(rdf: RadialDistribution, longest_A: float = 4.2) -> dict[Pair, float]:
@@ -120,128 +145,133 @@ def motifs(atoms: Atoms, cutoffs_A: Mapping[Pair, float], anions: tuple[str, ...
     DataError
         A position is not finite.
     """
-    if not np.all(np.isfinite(atoms.positions)):
-        raise DataError("positions are not finite: the configuration comes from a failed run")
-    symbols = np.array(atoms.get_chemical_symbols())
-    elements = [str(each) for each in sorted(set(symbols))]
-    missing = [f"{a}-{b}" for a in elements for b in elements if a <= b and (a, b) not in cutoffs_A]
-    if missing:
-        raise InputError(f"no bond cutoff of {', '.join(missing)}", "give one of each pair, in alphabetical order")
-    around = _Around.of(atoms, cutoffs_A)
-    is_anion = np.isin(symbols, anions)
-    alike = is_anion[around.first[around.bonded]] == is_anion[around.second[around.bonded]]
-    angle_deg, angles, q4 = _angles(around, symbols, elements)
-    edges, altbc, ratio = _straight(around)
+    elements = sorted(set(atoms.get_chemical_symbols()))
+    longest = _longest_bonds(elements, cutoffs_A)
+    kinds = kinds_of(atoms, elements)
+    is_anion = np.isin(elements, anions)[kinds]
+    grid = cell_grid(atoms, max(ALTBC_REACH_A, float(longest.max())))
+    bonds = _bonds(atoms, grid, kinds, longest)
+    angle_density, q4 = _angles(bonds, kinds, elements)
+    altbc, ratio = _straight(grid)
     return Motifs(
-        coordination=_coordination(around, symbols, elements),
-        homopolar_share=float(alike.mean()) if len(alike) else float("nan"),
-        tetrahedral_share={e: float((q4[e] > TETRAHEDRAL_Q).sum() / (symbols == e).sum()) for e in elements},
+        coordination=_coordination(bonds, kinds, elements),
+        homopolar_share=_homopolar(bonds, is_anion),
+        tetrahedral_share={
+            e: float((q4[e] > TETRAHEDRAL_Q).sum() / (kinds == i).sum()) for i, e in enumerate(elements)
+        },
         q4=q4,
-        angle_deg=angle_deg,
-        angle_density=angles,
-        altbc_A=edges,
+        angle_deg=(np.arange(_ANGLE_BINS) + 0.5) * ANGLE_BIN_DEG,
+        angle_density=angle_density,
+        altbc_A=np.linspace(_SHORTEST_A, ALTBC_REACH_A, _ALTBC_BINS + 1),
         altbc=altbc,
         bond_length_ratio=ratio,
-        squares_per_atom=_squares(atoms, cutoffs_A, is_anion),
+        squares_per_atom=_squares(bonds, is_anion),
+        ring_share=_rings(bonds),
         density_per_A3=len(atoms) / float(atoms.cell.volume),
     )
 
 
-@dataclass(frozen=True)
-class _Around:
-    """Ordered pairs within reach, sorted by their first atom."""
+class _Bonds(NamedTuple):
+    """First bond of each atom, shape (n + 1,); by bond the other atom, its image (b, 3) and the vector to it (b, 3)."""
 
-    n_atoms: int
-    first: NDArray
-    second: NDArray
+    start: NDArray
+    other: NDArray
+    image: NDArray
     vector: NDArray
-    length: NDArray
-    bonded: NDArray
 
-    @classmethod
-    def of(cls, atoms: Atoms, cutoffs_A: Mapping[Pair, float]) -> _Around:
-        from ase.data import atomic_numbers
-        from matscipy.neighbours import neighbour_list
-
-        reach = max([ALTBC_REACH_A, *(r for r in cutoffs_A.values() if np.isfinite(r))])
-        first, second, vector, length = neighbour_list("ijDd", atoms, reach)
-        order = np.argsort(first, kind="stable")
-        first, second, vector, length = (each[order] for each in (first, second, vector, length))
-        longest = np.full((119, 119), -1.0)
-        for (a, b), r in cutoffs_A.items():
-            one, other = atomic_numbers[a], atomic_numbers[b]
-            longest[one, other] = longest[other, one] = r if np.isfinite(r) else -1.0
-        ends = longest[atoms.numbers[first], atoms.numbers[second]]
-        return cls(len(atoms), first, second, vector, length, length < ends)
-
-    def triples(self, chosen: NDArray) -> Iterator[tuple[NDArray, int, NDArray, NDArray, NDArray]]:
-        """Yield (central atom, its number of neighbours, lengths of both, cosine) of all pairs of chosen neighbours."""
-        first, vector, length = self.first[chosen], self.vector[chosen], self.length[chosen]
-        counts = np.bincount(first, minlength=self.n_atoms)
-        starts = np.cumsum(counts) - counts
-        for number in np.unique(counts[counts > 1]):
-            with_it = np.flatnonzero(counts == number)
-            one, other = np.triu_indices(number, 1)
-            for centres in np.array_split(with_it, max(1, len(with_it) * len(one) // (_CHUNK * 10) + 1)):
-                places = starts[centres][:, None] + np.arange(number)
-                unit = vector[places] / length[places][..., None]
-                cosine = np.einsum("npx,npx->np", unit[:, one], unit[:, other])
-                yield centres, number, length[places][:, one], length[places][:, other], np.clip(cosine, -1.0, 1.0)
+    @property
+    def first(self) -> NDArray:
+        """The atom that each bond starts from."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
 
-def _coordination(around: _Around, symbols: NDArray, elements: list[str]) -> dict[Pair, float]:
-    one, other = symbols[around.first[around.bonded]], symbols[around.second[around.bonded]]
-    return {(a, b): float(np.sum((one == a) & (other == b)) / np.sum(symbols == a)) for a in elements for b in elements}
+def _longest_bonds(elements: list[str], cutoffs_A: Mapping[Pair, float]) -> NDArray:
+    """Return the longest bond by kind and kind, 0 for none."""
+    missing = [f"{a}-{b}" for a in elements for b in elements if a <= b and (a, b) not in cutoffs_A]
+    if missing:
+        raise InputError(f"no bond cutoff of {', '.join(missing)}", "give one of each pair, in alphabetical order")
+    return np.nan_to_num(np.array([[cutoffs_A[min(a, b), max(a, b)] for b in elements] for a in elements]))
 
 
-def _angles(
-    around: _Around, symbols: NDArray, elements: list[str]
-) -> tuple[NDArray, dict[str, NDArray], dict[str, NDArray]]:
-    edges = np.arange(0.0, 180.0 + ANGLE_BIN_DEG, ANGLE_BIN_DEG)
-    sums = {element: np.zeros(len(edges) - 1) for element in elements}
-    order = np.full(around.n_atoms, np.nan)
-    for centres, number, _, _, cosine in around.triples(around.bonded):
-        if number == 4:
-            order[centres] = 1.0 - 3.0 / 8.0 * np.sum((1.0 / 3.0 + cosine) ** 2, axis=1)
-        for element in elements:
-            chosen = np.degrees(np.arccos(cosine[symbols[centres] == element]))
-            sums[element] += np.histogram(chosen, edges)[0]
-    density = {e: s / (s.sum() * ANGLE_BIN_DEG) if s.sum() else np.full(len(s), np.nan) for e, s in sums.items()}
-    four = np.isfinite(order)
-    return 0.5 * (edges[1:] + edges[:-1]), density, {e: order[four & (symbols == e)] for e in elements}
+def _bonds(atoms: Atoms, grid: CellGrid, kinds: NDArray, longest_A: NDArray) -> _Bonds:
+    from gst_jobflow.analysis.kernels import find_bonds
+
+    return _Bonds(*find_bonds(grid, kinds[grid.owners], longest_A, np.linalg.inv(np.asarray(atoms.cell))))
 
 
-def _straight(around: _Around) -> tuple[NDArray, NDArray, float]:
-    edges = np.linspace(2.0, ALTBC_REACH_A, round((ALTBC_REACH_A - 2.0) / ALTBC_BIN_A) + 1)
-    density, ratios, n = np.zeros((len(edges) - 1, len(edges) - 1)), 0.0, 0
-    limit = np.cos(np.radians(STRAIGHT_DEG))
-    for _, _, one, other, cosine in around.triples(around.length < ALTBC_REACH_A):
-        straight = cosine <= limit
-        a, b = one[straight], other[straight]
-        density += np.histogram2d(a, b, (edges, edges))[0]
-        ratios += float(np.sum(np.maximum(a, b) / np.minimum(a, b)))
-        n += len(a)
-    density = density + density.T
-    total = density.sum() * ALTBC_BIN_A**2
-    return edges, density / total if total else density, ratios / n if n else float("nan")
+def _coordination(bonds: _Bonds, kinds: NDArray, elements: list[str]) -> dict[Pair, float]:
+    n = len(elements)
+    number = np.bincount(kinds[bonds.first] * n + kinds[bonds.other], minlength=n * n).reshape(n, n)
+    each = number / np.bincount(kinds, minlength=n)[:, None]
+    return {(a, b): float(each[i, j]) for i, a in enumerate(elements) for j, b in enumerate(elements)}
 
 
-def _squares(atoms: Atoms, cutoffs_A: Mapping[Pair, float], is_anion: NDArray) -> float:
-    """Count ABAB rings: each pair of cations that shares k anions closes k(k − 1)/2 of them."""
-    from scipy.sparse import csr_array
+def _homopolar(bonds: _Bonds, is_anion: NDArray) -> float:
+    alike = is_anion[bonds.first] == is_anion[bonds.other]
+    return float(alike.mean()) if len(alike) else float("nan")
 
-    longest = max([r for r in cutoffs_A.values() if np.isfinite(r)], default=0.0)
-    heights = atoms.cell.volume / np.linalg.norm(np.cross(atoms.cell[[1, 2, 0]], atoms.cell[[2, 0, 1]]), axis=1)
-    # in a smaller cell an atom would meet its own image across a ring
-    repeat = [
-        max(1, int(np.ceil((4.0 * longest + 0.1) / h))) if p else 1 for h, p in zip(heights, atoms.pbc, strict=True)
-    ]
-    large, copies = atoms.repeat(repeat), int(np.prod(repeat))
-    around = _Around.of(large, cutoffs_A)
-    anion = np.tile(is_anion, copies)
-    chosen = around.bonded & ~anion[around.first] & anion[around.second]
-    shape = (len(large), len(large))
-    bonds = csr_array((np.ones(int(chosen.sum())), (around.first[chosen], around.second[chosen])), shape=shape)
-    shared = (bonds @ bonds.T).tocoo()
-    k = shared.data[shared.row < shared.col]
-    return float(np.sum(k * (k - 1) / 2) / len(large))
+
+def _angles(bonds: _Bonds, kinds: NDArray, elements: list[str]) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Return the density of bond angles and q of the four-fold atoms, by central element."""
+    from gst_jobflow.analysis.kernels import bond_angles
+
+    counts, order = np.zeros((len(elements), _ANGLE_BINS), dtype=np.int64), np.full(len(kinds), np.nan)
+    bond_angles(bonds.start, bonds.vector, kinds, counts, order)
+    total = counts.sum(axis=1, keepdims=True) * ANGLE_BIN_DEG
+    density = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    q4 = {e: order[np.isfinite(order) & (kinds == i)] for i, e in enumerate(elements)}
+    return dict(zip(elements, density, strict=True)), q4
+
+
+def _straight(grid: CellGrid) -> tuple[NDArray, float]:
+    """Return the density of the lengths of straight pairs, and the mean of longer over shorter."""
+    from gst_jobflow.analysis.kernels import straight_triples
+
+    counts = np.zeros((_ALTBC_BINS, _ALTBC_BINS), dtype=np.int64)
+    ratios, number = straight_triples(grid, ALTBC_REACH_A, np.cos(np.radians(STRAIGHT_DEG)), _SHORTEST_A, counts)
+    total = counts.sum() * ALTBC_BIN_A**2
+    return counts / total if total else counts.astype(float), ratios / number if number else float("nan")
+
+
+def _squares(bonds: _Bonds, is_anion: NDArray) -> float:
+    from gst_jobflow.analysis.kernels import count_squares
+
+    return count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion)
+
+
+def _rings(bonds: _Bonds) -> dict[int, float]:
+    from gst_jobflow.analysis.kernels import shortest_rings
+
+    counts = np.zeros(LARGEST_RING + 1, dtype=np.int64)
+    shortest_rings(bonds.start, bonds.other, bonds.image, counts)
+    total = counts.sum()
+    return {size: float(counts[size] / total) if total else float("nan") for size in (0, *range(3, LARGEST_RING + 1))}
+
+
+def mean_motifs(
+    frames: Iterable[Atoms], cutoffs_A: Mapping[Pair, float], anions: tuple[str, ...] = ("Te",)
+) -> dict[str, Mean]:
+    """Return the `numbers` and `distributions` of `motifs` averaged over frames, which are taken one by one.
+
+    Parameters are those of `motifs`. Errors are by blocks of frames; a frame that cannot tell a number (an element
+    without bond angles) is left out of it.
+
+    Raises
+    ------
+    InputError
+        There is no frame, or `motifs` refuses one.
+    DataError
+        A frame has other elements than the first, or a position is not finite.
+    """
+    sums: dict[str, BlockMean] = {}
+    for atoms in frames:
+        found = motifs(atoms, cutoffs_A, anions)
+        values: dict[str, float | NDArray] = {**found.numbers, **found.distributions}
+        sums = sums or {name: BlockMean() for name in values}
+        if values.keys() != sums.keys():
+            raise DataError("a frame has other elements than the first", "average frames of one composition")
+        for name, value in values.items():
+            sums[name].add(value)
+    if not sums:
+        raise InputError("there is no frame to average", "check the dump interval")
+    return {name: each.mean() for name, each in sums.items()}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +55,11 @@ def cell_grid(atoms: Atoms, reach_A: float) -> CellGrid:
     return CellGrid(points[order], owners[order], place[: len(atoms)], start, shape, low, edge)
 
 
+def kinds_of(atoms: Atoms, elements: Sequence[str]) -> NDArray:
+    """Return the place of each atom's element among `elements`, which are sorted, shape (n,)."""
+    return np.searchsorted(elements, atoms.get_chemical_symbols())
+
+
 def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> tuple[NDArray, NDArray]:
     """Return the atoms of a cell and all periodic images within reach of it.
 
@@ -68,7 +76,18 @@ def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> t
     -------
     points, owners
         Positions (m, 3) in Å, atoms of the cell first and in order, and for each the index into `among`, shape (m,).
+
+    Raises
+    ------
+    InputError
+        There are no atoms, or the cell has no volume.
+    DataError
+        A position is not finite.
     """
+    if not np.all(np.isfinite(atoms.positions)):
+        raise DataError("positions are not finite: the configuration comes from a failed run")
+    if len(atoms) == 0 or atoms.cell.volume <= 0:
+        raise InputError("neighbours need atoms in a cell with a volume", "set the cell, also for open boundaries")
     cell = np.asarray(atoms.cell)
     scaled = atoms.get_scaled_positions(wrap=True)
     scaled = scaled if among is None else scaled[among]

@@ -1,7 +1,8 @@
-"""Profiles along z of one configuration: temperature, density, any per-atom quantity."""
+"""Values of atoms in bins: along z, by the distance from a centre, over x and z."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,79 +14,145 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+Centre = tuple[float, float | None, float]
+_FINE_2D, _FINE_3D = 16, 6
+"""Grid points in the width of a shell, for its volume."""
+
 
 @dataclass(frozen=True)
-class ZProfile:
-    """Bins along z; `values` is NaN where a bin has no atoms.
+class Bins:
+    """Atoms sorted into bins.
 
     Attributes
     ----------
-    z_A, values, counts
-        Shape (bins,): centre of the bin in Å, value, number of atoms.
+    edges_A
+        Borders of the bins by axis (``z``, ``r``, or ``x`` and ``z``), shape (bins + 1,) each.
+    index
+        Shape (m,), bin of each atom of the group, as an index into the raveled bins.
+    volume_A3
+        Of each bin, shape (bins,) or (nx, nz).
     """
 
-    z_A: NDArray
-    values: NDArray
-    counts: NDArray
+    edges_A: dict[str, NDArray]
+    index: NDArray
+    volume_A3: NDArray
+
+    @property
+    def counts(self) -> NDArray:
+        """Atoms in each bin, in the shape of the bins."""
+        return np.bincount(self.index, minlength=self.volume_A3.size).reshape(self.volume_A3.shape)
+
+    def mean(self, values: NDArray) -> NDArray:
+        """Return the mean of values (m,) in each bin; NaN where a bin has no atoms."""
+        sums = np.bincount(self.index, np.asarray(values, dtype=float), self.volume_A3.size)
+        return _ratio(sums.reshape(self.volume_A3.shape), self.counts)
+
+    def density(self) -> NDArray:
+        """Return atoms per Å³ in each bin; NaN where a bin lies outside of the cell."""
+        return _ratio(self.counts, self.volume_A3)
 
 
-def bin_along_z(atoms: Atoms, values: NDArray, bin_A: float, group: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Return (centres, counts, sums) of values (n,) of the atoms of `group` in equal bins along z.
+def along_z(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
+    """Cut the cell into the whole number of slices nearest to its height over `bin_A`; atoms are wrapped into it.
 
-    The cell is cut into the whole number of bins nearest to its height over `bin_A`; atoms are wrapped into it.
+    Parameters
+    ----------
+    group
+        Indices of the atoms to sort, shape (m,); also below.
 
     Raises
     ------
     InputError
-        If the bins are not positive, or the cell's z axis leans.
+        The bins are not positive, or the cell's z axis leans.
     """
+    cell = np.asarray(atoms.cell)
+    if np.any(np.abs(cell[[0, 1], 2]) > 1e-8 * cell[2, 2]):
+        raise InputError("profiles along z need a cell whose first two vectors lie in the xy plane")
+    edges, index = _sorted(atoms.positions[group, 2], cell[2, 2], bin_A)
+    return Bins({"z": edges}, index, np.full(len(edges) - 1, atoms.cell.volume / (len(edges) - 1)))
+
+
+def over_xz(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
+    """Cut the cell into rectangles of x and z, over its whole depth.
+
+    Raises
+    ------
+    InputError
+        The bins are not positive, or the cell has no right angles.
+    """
+    sides = _sides(atoms)
+    (x, in_x), (z, in_z) = (_sorted(atoms.positions[group, axis], sides[axis], bin_A) for axis in (0, 2))
+    shape = (len(x) - 1, len(z) - 1)
+    return Bins({"x": x, "z": z}, in_x * shape[1] + in_z, np.full(shape, atoms.cell.volume / (shape[0] * shape[1])))
+
+
+def by_radius(atoms: Atoms, bin_A: float, group: NDArray, centre_A: Centre) -> Bins:
+    """Sort atoms by their distance from a centre, or from a line along y where its y is None.
+
+    x and y are periodic; z is not, since the barrier lies there. The volume of a shell is that part of it which lies
+    between the lowest and the highest atom of the group, counted on a grid.
+
+    Raises
+    ------
+    InputError
+        The bins are not positive, or the cell has no right angles.
+    """
+    sides = _sides(atoms)
     if bin_A <= 0:
         raise InputError(f"bins of {bin_A} Å cannot be", "give a positive width")
-    cell = np.asarray(atoms.cell)
-    height = cell[2, 2]
-    if np.any(np.abs(cell[[0, 1], 2]) > 1e-8 * height):
-        raise InputError("profiles along z need a cell whose first two vectors lie in the xy plane")
-    n_bins = max(1, round(height / bin_A))
-    z = np.mod(atoms.positions[group, 2], height)
-    index = np.minimum((z / height * n_bins).astype(int), n_bins - 1)
-    counts = np.bincount(index, minlength=n_bins)
-    sums = np.bincount(index, weights=np.asarray(values, dtype=float)[group], minlength=n_bins)
-    return (np.arange(n_bins) + 0.5) * height / n_bins, counts, sums
+    wrapped = np.mod(atoms.positions[group], sides)
+    distance = _distance(wrapped.T, centre_A, sides)
+    edges = np.arange(0.0, distance.max(initial=bin_A) + bin_A, bin_A)
+    low, high = wrapped[:, 2].min(initial=sides[2]), wrapped[:, 2].max(initial=0.0)
+    lengths = np.array([sides[0], sides[1], max(high - low, bin_A)])
+    numbers = np.maximum(1, np.round(lengths / bin_A * (_FINE_2D if centre_A[1] is None else _FINE_3D))).astype(int)
+    numbers[1] = 1 if centre_A[1] is None else numbers[1]
+    axes = [(np.arange(n) + 0.5) * length / n for n, length in zip(numbers, lengths, strict=True)]
+    axes[2] = axes[2] + low
+    far = np.concatenate([_distance(np.meshgrid([x], *axes[1:]), centre_A, sides).ravel() for x in axes[0]])
+    volume = np.histogram(far, edges)[0] * float(np.prod(lengths)) / len(far)
+    return Bins({"r": edges}, np.minimum((distance / bin_A).astype(int), len(edges) - 2), volume)
 
 
-def temperature_profile(atoms: Atoms, bin_A: float, group: NDArray | None = None) -> ZProfile:
-    """Return the kinetic temperature in K along z, 3 degrees of freedom an atom.
+def kinetic_temperature(atoms: Atoms, group: NDArray) -> NDArray:
+    """Return the temperature in K that the kinetic energy of each atom of a group stands for, shape (m,).
 
     Raises
     ------
     DataError
-        If the atoms have no velocities.
+        The atoms have no velocities.
     """
     from ase.units import kB
 
     if not atoms.has("momenta"):
-        raise DataError("the atoms have no velocities", "read them from a data file written after dynamics")
-    kinetic = 0.5 * np.sum(atoms.get_momenta() * atoms.get_velocities(), axis=1)
-    centres, counts, sums = bin_along_z(atoms, kinetic, bin_A, _indices(atoms, group))
-    return ZProfile(centres, _ratio(sums, 1.5 * kB * counts), counts)
+        raise DataError("the frame has no velocities", "run with output.dump_velocities")
+    kinetic = 0.5 * np.sum(atoms.get_momenta()[group] ** 2, axis=1) / atoms.get_masses()[group]
+    return kinetic / (1.5 * kB)
 
 
-def density_profile(atoms: Atoms, bin_A: float, group: NDArray | None = None) -> ZProfile:
-    """Return the number density in atoms per Å^3 along z."""
-    ones = np.ones(len(atoms))
-    centres, counts, sums = bin_along_z(atoms, ones, bin_A, _indices(atoms, group))
-    return ZProfile(centres, sums / (atoms.cell.volume / len(centres)), counts)
+def _sides(atoms: Atoms) -> NDArray:
+    sides = np.diag(np.asarray(atoms.cell))
+    if not np.allclose(np.asarray(atoms.cell), np.diag(sides), atol=1e-6 * sides.max()):
+        raise InputError("a map needs an orthogonal cell")
+    return sides
 
 
-def mean_profile(atoms: Atoms, values: NDArray, bin_A: float, group: NDArray | None = None) -> ZProfile:
-    """Return the mean of values (n,) along z, e.g. of a mask of crystal-like atoms."""
-    centres, counts, sums = bin_along_z(atoms, values, bin_A, _indices(atoms, group))
-    return ZProfile(centres, _ratio(sums, counts), counts)
+def _sorted(places: NDArray, length: float, bin_A: float) -> tuple[NDArray, NDArray]:
+    if bin_A <= 0:
+        raise InputError(f"bins of {bin_A} Å cannot be", "give a positive width")
+    number = max(1, round(length / bin_A))
+    index = np.minimum((np.mod(places, length) / length * number).astype(int), number - 1)
+    return np.linspace(0.0, length, number + 1), index
 
 
-def _indices(atoms: Atoms, group: NDArray | None) -> NDArray:
-    return np.arange(len(atoms)) if group is None else np.arange(len(atoms))[np.asarray(group)]
+def _distance(places: Sequence[NDArray] | NDArray, centre_A: Centre, sides: NDArray) -> NDArray:
+    square = (places[2] - centre_A[2]) ** 2
+    for axis in (0, 1):
+        if (middle := centre_A[axis]) is not None:
+            away = places[axis] - middle
+            square = square + (away - sides[axis] * np.round(away / sides[axis])) ** 2
+    return np.sqrt(square)
 
 
 def _ratio(over: NDArray, under: NDArray) -> NDArray:
-    return np.divide(over, under, out=np.full(len(over), np.nan), where=under > 0)
+    return np.divide(over, under, out=np.full(np.shape(over), np.nan), where=under > 0)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gst_jobflow.analysis.neighbours import CellGrid, cell_grid
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.document_fields import content_hash
 
 if TYPE_CHECKING:
@@ -249,13 +249,9 @@ def calibrate(crystal: Sequence[NDArray], disorder: Sequence[NDArray]) -> Calibr
 
 
 def _check(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> None:
-    if not np.all(np.isfinite(atoms.positions)):
-        raise DataError("positions are not finite: the configuration comes from a failed run")
     foreign = sorted(set(atoms.get_chemical_symbols()) - set(elements))
     if foreign and options.species:
         raise InputError(f"the reference crystals have no {', '.join(foreign)}", "make references of the composition")
-    if len(atoms) == 0 or atoms.cell.volume <= 0:
-        raise InputError("k-bar needs atoms in a cell with a volume", "set the cell, also for open boundaries")
 
 
 @dataclass(frozen=True)
@@ -326,8 +322,7 @@ def _vectors(atoms: Atoms, options: SoapOptions, elements: Sequence[str], chosen
 
 
 def _kinds(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> NDArray:
-    symbols = np.array(atoms.get_chemical_symbols())
-    return np.searchsorted(elements, symbols) if options.species else np.zeros(len(atoms), dtype=np.int64)
+    return kinds_of(atoms, elements) if options.species else np.zeros(len(atoms), dtype=np.int64)
 
 
 def _spectra(grid: CellGrid, places: NDArray, kinds: NDArray, basis: _Basis, options: SoapOptions) -> NDArray:

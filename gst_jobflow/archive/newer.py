@@ -1,11 +1,12 @@
-"""Which of two states of a study, cycle or attempt is further on: these fill up as their parts end."""
+"""Which of two states of a study, cycle or attempt is further on, and what a trajectory gains: these fill up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from gst_jobflow.documents import Document
-from gst_jobflow.store.results import refused_by_server
+from gst_jobflow.analysis.series import FRAMES
+from gst_jobflow.documents import Document, Trajectory
+from gst_jobflow.store.write import refused_by_server
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -14,7 +15,7 @@ _STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
 
 
 def put_mutable(database: Database, document: Document) -> Literal["new", "known", "replaced", "differs"]:
-    """Insert a mutable document, or replace an earlier state of it as a whole.
+    """Insert a mutable document, or replace an earlier state of it as a whole; a trajectory gains missing analyses.
 
     Returns
     -------
@@ -35,6 +36,11 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
                 except DuplicateKeyError:
                     continue  # another process was first
                 return "new"
+            if isinstance(document, Trajectory):
+                missing = _missing_rows(fields["analysis"], known["analysis"])
+                if missing:
+                    collection.update_one({"_id": document.id}, {"$set": missing})
+                return "replaced" if missing else "known"
             there = type(document).model_validate(known).to_mongo()
             if there == fields:
                 return "known"
@@ -47,6 +53,19 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
                 return "replaced"
     except WriteError as err:
         raise refused_by_server(document.collection, document.id, err) from err
+
+
+def _missing_rows(analysis: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
+    """Return by path what is in the series of a run's frames and not in those that are there; nothing else changes."""
+    missing = {}
+    for key, series in (analysis.get(FRAMES) or {}).items():
+        known = (there.get(FRAMES) or {}).get(key)
+        if known is None:
+            missing[f"analysis.{FRAMES}.{key}"] = series
+            continue
+        rows = {step: row for step, row in series["rows"].items() if "problem" in known["rows"].get(step, {"problem"})}
+        missing |= {f"analysis.{FRAMES}.{key}.rows.{step}": row for step, row in rows.items() if "problem" not in row}
+    return missing
 
 
 def _exactly(values: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         if not (path.is_file() or self.is_folder(path)):
-            raise InputError(f"there is no {self.kind} {path}", f"name one that {self.written_by} wrote")
+            problem = f"the folder {path} has no {MANIFEST}" if path.is_dir() else f"there is no {self.kind} {path}"
+            raise InputError(problem, f"name a {self.kind} that {self.written_by} wrote")
         self.path = path
 
     def is_folder(self, path: Path) -> bool:

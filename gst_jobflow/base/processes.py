@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,22 +25,22 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """Return a `preexec_fn` for `subprocess.Popen`: the child gets `ending` when its parent ends.
+    """Return a `preexec_fn` for `subprocess.Popen`, or an initializer of a pool: the child gets `ending` when its
+    parent ends.
 
     This works even if SIGKILL ends the parent. The kernel watches the *thread* that started the child, so start long
     runs from a thread that outlives them. Grandchildren are not covered: give the child its own session and end it by
     `end_group`.
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
-    parent = os.getpid()
+    return partial(_die_with, os.getpid(), ending)
 
-    def in_child() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(ending), 0, 0, 0)
-        # the parent may have ended before the line above
-        if os.getppid() != parent:
-            os._exit(1)
 
-    return in_child
+def _die_with(parent: int, ending: signal.Signals) -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(ending), 0, 0, 0)
+    # the parent may have ended before the line above
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def is_alive(pid: int | None, started_at: float | None = None, marker: str | None = None) -> bool:

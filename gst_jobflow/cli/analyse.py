@@ -1,128 +1,199 @@
-"""`gst analyse`: crystallinity, grains and motifs of trajectories, cycles and files."""
+"""`gst analyse`: crystallinity, grains, growth, motifs, gamma and maps of runs, structures and files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gst_jobflow.analysis.frame import FrameOptions
-from gst_jobflow.analysis.soap import SoapOptions, references
+from gst_jobflow.analysis.maker import analyse_stored
+from gst_jobflow.analysis.plan import AnalysisPlan
+from gst_jobflow.analysis.run import analyse_frames, analyse_trajectory, bonds_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, print_json, print_table, say
+from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
-from gst_jobflow.flows.analyse import analyse_frames, analyse_trajectory, bonds_of
-from gst_jobflow.selection.frames import file_structures, find_trajectory, runs_of_cycle
+from gst_jobflow.importing.formats import read_records
+from gst_jobflow.selection.frames import FoundStructure, stored_structures
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import located_runs
 
+Source = Annotated[
+    str | None, typer.Argument(help="A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation.")
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", "-w", help="Instead: stored structures, as in gst query: 'config_type=melt_quench'."),
+]
 _SHOWN = 6
 
 
-def command(
-    source: Annotated[str, typer.Argument(help="A trajectory or a cycle, by id or name, or a file of structures.")],
+@dataclass(frozen=True, kw_only=True)
+class AnalyseOptions:
+    """Options of analyses, in place or as jobs."""
+
     what: Annotated[
-        str, typer.Option("--what", help="Analyses, joined by commas: k-bar, tellurium, grains, motifs.")
-    ] = "tellurium",
-    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame.")] = 1,
+        str,
+        typer.Option(
+            "--what",
+            help="Joined by commas: tellurium, k-bar, grains, growth, motifs, liquid, gamma, temperature, density.",
+        ),
+    ] = "tellurium"
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1
+    frames: Annotated[int | None, typer.Option(min=1, help="About so many frames of each run, evenly.")] = None
     reference: Annotated[
-        list[Path] | None, typer.Option("--reference", help="A crystal of the composition at temperature, for k-bar.")
-    ] = None,
-    species: Annotated[bool, typer.Option("--species/--blind", help="Whether k-bar tells elements apart.")] = False,
+        list[str] | None,
+        typer.Option(
+            "--reference",
+            help="Crystal for k-bar: a file, the id of a structure, or rocksalt or trigonal, which are built. "
+            "Best of the frames' composition at temperature. Default: both built ones.",
+        ),
+    ] = None
+    species: Annotated[bool, typer.Option("--species/--blind", help="Whether k-bar tells elements apart.")] = False
+    soap: Annotated[
+        list[str] | None, typer.Option("--soap", help="A hyperparameter of k-bar, e.g. cutoff_A=6 (repeatable).")
+    ] = None
     k_bar_cutoff: Annotated[
         float | None, typer.Option(min=0, max=1, help="Above it an atom is crystal-like; calibrate it. Else no share.")
-    ] = None,
-    min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in tellurium atoms.")] = 100,
+    ] = None
+    min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in tellurium atoms.")] = 100
+    since: Annotated[
+        str | None, typer.Option(help="growth: trajectory whose last state is the first one; else the first frame.")
+    ] = None
     bond: Annotated[
         list[str] | None, typer.Option("--bond", help="Longest bond, as Ge-Te=3.2; else first minima of g(r).")
+    ] = None
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores of this machine or job.")] = None
+
+    def plan(self) -> AnalysisPlan:
+        """Return what is computed.
+
+        Raises
+        ------
+        InputError
+            An analysis is unknown or an option does not fit.
+        """
+        soap = parse_assignments(self.soap or [], "--soap") | ({"species": True} if self.species else {})
+        given: dict[str, Any] = {
+            "what": self.what, "every": self.every, "frames": self.frames, "soap": soap, "since": self.since,
+            "k_bar_cutoff": self.k_bar_cutoff, "min_grain": self.min_grain, "bonds_A": _bonds(self.bond or []),
+        }  # fmt: skip
+        if self.reference:
+            # a job runs in another folder
+            paths = [str(Path(name).absolute()) if Path(name).is_file() else name for name in self.reference]
+            given["references"] = paths
+        return checked(AnalysisPlan, given, "gst analyse")
+
+
+@with_options(AnalyseOptions, "options")
+def command(
+    source: Annotated[
+        str | None, typer.Argument(help="A trajectory or a cycle by id or name, CYCLE:N, or a file of structures.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores of this machine or job.")] = None,
+    where: Where = None,
+    options: AnalyseOptions = AnalyseOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """Analyse frames: crystallinity, grains, motifs. Frames that are done are skipped when it runs again.
+    """Analyse frames: crystallinity, grains, growth, motifs, gamma, maps. Frames that are done are skipped.
 
     Examples: gst analyse set_1 --what tellurium,grains; gst analyse melt --what motifs --bond Ge-Te=3.2;
     gst analyse frames.extxyz --what k-bar --reference rocksalt.extxyz --reference trigonal.extxyz
     """
-    names = tuple(dict.fromkeys(name.strip() for name in what.split(",")))
-    options = _options(names, reference or [], species, k_bar_cutoff, min_grain, bond or [])
-    if Path(source).is_file():
-        tables = {source: _of_file(Path(source), every, options, processes or cores())}
-        studies: dict[str, str] = {}
+    plan, processes = options.plan(), options.processes or cores()
+    if source is not None and where is None and Path(source).is_file():
+        tables = {source: ("", _of_file(Path(source), plan, processes))}
     else:
-        results = Results.open(open_project())
-        tables, studies = _of_stored(results, source, every, options, processes or cores())
+        tables = dict(_of_stored(Results.open(open_project()), source, where or [], plan, processes))
     if as_json:
-        print_json([{"source": name, "study_id": studies.get(name), "rows": rows} for name, rows in tables.items()])
+        print_json([{"source": name, "id": id, "rows": rows} for name, (id, rows) in tables.items()])
     else:
-        for name, rows in tables.items():
-            _show(name, studies.get(name), rows)
-    if any("problem" in row for rows in tables.values() for row in rows):
+        for name, (id, rows) in tables.items():
+            _show(name, id, rows)
+    if any("problem" in row for _, rows in tables.values() for row in rows):
         raise typer.Exit(1)
 
 
-def _options(
-    names: tuple[str, ...], files: list[Path], species: bool, cutoff: float | None, min_grain: int, bonds: list[str]
-) -> FrameOptions:
-    known = None
-    if files:
-        crystals = {each.name: each.atoms for each in file_structures(files)}
-        known = references(crystals, SoapOptions(species=species))
-    return FrameOptions(names, known, cutoff, min_anions=min_grain, bonds_A=_bonds(bonds))
+def runs_of(results: Results, source: str | None, where: list[str]) -> list[Trajectory]:
+    """Return the runs that a command names; none where it names structures by `--where`.
+
+    Raises
+    ------
+    InputError
+        It names both, or nothing that there is.
+    """
+    if (source is None) == (not where):
+        raise InputError("which frames?", "a trajectory or a cycle, or structures by --where")
+    if source is None:
+        return []
+    try:
+        return located_runs(results, source)
+    except InputError as error:
+        raise InputError(f"'{source}' is not a file, and {error.message}", error.fix) from error
 
 
-def _bonds(given: list[str]) -> dict[tuple[str, str], float]:
+def _bonds(given: list[str]) -> dict[str, float]:
     found = {}
     for text in given:
         pair, _, end = text.partition("=")
-        elements = sorted(pair.split("-"))
         try:
-            found[elements[0], elements[1]] = float(end)
-        except (IndexError, ValueError) as error:
+            found[pair] = float(end)
+        except ValueError as error:
             raise InputError(f"'{text}' is no bond", "for example --bond Ge-Te=3.2") from error
     return found
 
 
-def _of_file(file: Path, every: int, options: FrameOptions, processes: int) -> list[dict[str, Any]]:
-    from dataclasses import replace
-
-    frames = file_structures([file])[::every]
-    if "motifs" in options.what and not options.bonds_A:
-        options = replace(options, bonds_A=bonds_of(frames))
+def _of_file(file: Path, plan: AnalysisPlan, processes: int) -> list[dict[str, Any]]:
+    first = next(_frames_of(file))
+    options = plan.frame_options(plan.crystals(None, first.atoms.get_chemical_formula()) if first.atoms else {})
+    if options.needs_bonds:
+        options = replace(options, bonds_A=bonds_of(_frames_of(file)))
         say("bonds end at " + ", ".join(f"{a}-{b} {end:.2f} Å" for (a, b), end in options.bonds_A.items()))
+    frames = ((each, options.what) for number, each in enumerate(_frames_of(file)) if number % plan.every == 0)
     rows = []
-    for frame, answer in analyse_frames(frames, options, processes):
-        if isinstance(answer, str):
-            say(f"{frame.name}: {answer}")
-        rows.append({"frame": frame.name, **({"problem": answer} if isinstance(answer, str) else answer[0])})
+    for frame, answers in analyse_frames(frames, options, processes):
+        row: dict[str, Any] = {"frame": frame.name}
+        for answer in answers.values():
+            row |= _told(frame.name, answer) if isinstance(answer, str) else answer[0]
+        rows.append(row)
     return rows
 
 
+def _told(name: str, problem: str) -> dict[str, str]:
+    say(f"{name}: {problem}")
+    return {"problem": problem}
+
+
+def _frames_of(file: Path) -> Iterator[FoundStructure]:
+    """Structures of a file; a record that cannot be read has a problem, and the others go on."""
+    from ase import Atoms
+
+    for record in read_records(file):
+        atoms = Atoms() if record.atoms is None else record.atoms
+        yield FoundStructure(f"{file}:{record.index}", atoms, problem=record.problem if record.atoms is None else "")
+
+
 def _of_stored(
-    results: Results, source: str, every: int, options: FrameOptions, processes: int
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
-    tables, studies = {}, {}
-    for run in _trajectories(results, source):
-        study = analyse_trajectory(results, run, options, every=every, processes=processes, tell=say)
-        label = run.name if run.operation_index is None else f"operation {run.operation_index}: {run.name}"
-        tables[label], studies[label] = study.table, study.id
-    return tables, studies
+    results: Results, source: str | None, where: list[str], plan: AnalysisPlan, processes: int
+) -> Iterator[tuple[str, tuple[str, list[dict[str, Any]]]]]:
+    runs = runs_of(results, source, where)
+    for run in runs:
+        done = analyse_trajectory(results, run, plan, processes=processes, tell=say)
+        label = run.name if run.operation_index is None else f"operation {run.operation_index + 1}: {run.name}"
+        yield label, (run.id, done.table())
+    if not runs:
+        ids = [str(each.structure_id) for each in stored_structures(results, where)]
+        name = " ".join(where)
+        done, study = analyse_stored(results, ids, f"analysis of {name}", plan, processes, say)
+        yield name, (study.id, done.table())
 
 
-def _trajectories(results: Results, source: str) -> list[Trajectory]:
-    if runs := runs_of_cycle(results, source):
-        return runs
-    try:
-        return [find_trajectory(results, source)]
-    except InputError as error:
-        raise InputError(
-            f"no trajectory, cycle or file '{source}'", "gst query trajectories; gst query cycles"
-        ) from error
-
-
-def _show(name: str, study: str | None, rows: list[dict[str, Any]]) -> None:
-    say(f"{name}: {len(rows)} frames" + (f", study {study}" if study else ""))
+def _show(name: str, id: str, rows: list[dict[str, Any]]) -> None:
+    say(f"{name}: {len(rows)} frames" + (f", stored in {id}" if id else ""))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print_table([[_short(row.get(key)) for key in columns] for row in rows], columns)
 

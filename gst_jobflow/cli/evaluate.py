@@ -10,7 +10,6 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.cli.report import find
 from gst_jobflow.datasets.change import find_dataset
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
@@ -18,6 +17,7 @@ from gst_jobflow.evaluation.labels import of_dataset, of_query
 from gst_jobflow.report.pages.study import build_study_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 
 SPLITS = ("test", "train", "all")
 
@@ -50,7 +50,7 @@ def command(
         raise InputError("--dataset and --where contradict each other", "give one of them")
     project = open_project()
     results = Results.open(project)
-    chosen = [results.get(Potential, find(results.database, "potential", which)["_id"]) for which in potentials]
+    chosen = [get_located(results, Potential, which) for which in potentials]
     labels = _labels(results, chosen, dataset, split, where)
     # an evaluation is kept although its page cannot be: what cannot be is said before
     check_place(output or project.root / "reports" / "evaluation.html")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
 
 Id = Annotated[str, typer.Argument(help="Its id, at least six characters that it begins with, or its name.")]
-CycleId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or at least six characters that it begins with.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where to; complete or not at all.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, how many and how large.")]
 
@@ -161,7 +160,7 @@ def study(
 @app.command()
 @with_options(BundleOptions, "options")
 def cycle(
-    id: CycleId,
+    id: Id,
     output: Output,
     dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),

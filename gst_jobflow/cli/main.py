@@ -43,7 +43,7 @@ SECTIONS = {
         "query": "Find documents: tables for people, JSON, CSV and extended XYZ for programs.",
         "show": "Show where anything came from and what was made from it, with attempts, files and cost.",
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
-        "analyse": "Analyse frames: crystallinity, grains, motifs.",
+        "analyse": "Analyse frames: crystallinity, grains, growth, motifs, gamma, maps.",
         "report": "Write one HTML page, with all figures in it, of what the database holds.",
         "export": "Write datasets, potentials, and bundles that people deposit or pass on.",
         "import": "Put bundles and potentials in; for structures: gst structures import.",

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project
+from gst_jobflow.documents import Cycle, Potential, Study
 from gst_jobflow.report.pages.study import PAGES, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
+from gst_jobflow.store.lookup import get_located
 
 app = typer.Typer(no_args_is_help=True, help="Write one HTML page, with all figures in it, of what the database holds.")
 
-_COLLECTIONS = {"study": "studies", "cycle": "cycles", "potential": "potentials"}
-_NAMED = 8
+_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential}
 
-Which = Annotated[str, typer.Argument(metavar="ID|NAME", help="Its id or name; of several with one name, the newest.")]
+Which = Annotated[
+    str, typer.Argument(metavar="ID|NAME", help="Its id, at least 6 characters that it begins with, or its name.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME.html in the project.")
 ]
@@ -48,28 +47,7 @@ def potential(which: Which, output: Output = None) -> None:
 def _report(kind: str, which: str, output: Path | None) -> None:
     project = open_project()
     results = Results.open(project)
-    found = find(results.database, kind, which)
-    target = output or project.root / "reports" / f"{file_name(found['name'], found['_id'])}.html"
+    found = get_located(results, _MODELS[kind], which)
+    target = output or project.root / "reports" / f"{file_name(found.name, found.id)}.html"
     check_place(target)
-    typer.echo(PAGES[kind](results, found["_id"], target))
-
-
-def find(database: Database, kind: str, which: str) -> dict[str, str]:
-    """Id and name of the document that `which` means: an id first, then the newest of a name.
-
-    Raises
-    ------
-    InputError
-        There is none; the error names some that there are.
-    """
-    collection = _COLLECTIONS[kind]
-    fields = {"name": 1}
-    found = database[collection].find_one({"_id": which}, fields)
-    found = found or database[collection].find_one({"name": which}, fields, sort=[("created_at", -1)])
-    if found is not None:
-        return found
-    newest = database[collection].find({}, fields).sort([("created_at", -1)]).limit(_NAMED)
-    known = ", ".join(f"{each['name']} ({each['_id']})" for each in newest)
-    raise InputError(
-        f"no {kind} '{which}'", f"there are: {known}" if known else f"there is none yet; gst query {collection}"
-    )
+    typer.echo(PAGES[kind](results, found.id, target))

@@ -104,7 +104,7 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     """
     if any(other is not None for other in (*others, overrides.start, overrides.at_once, overrides.alpha)):
         raise InputError("a continued search keeps its settings", "with --resume give only --fits, or start a new one")
-    study = results.get(Study, study_id)
+    study = get_located(results, Study, study_id)
     if study.kind != "hyperopt":
         raise InputError(f"study {study_id} is of kind {study.kind}", "gst query studies -w kind=hyperopt")
     plan = reopen(results, study, overrides.fits or len(study.table))

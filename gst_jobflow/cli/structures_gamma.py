@@ -10,18 +10,18 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
-from gst_jobflow.cli.report import find
-from gst_jobflow.documents import Potential
+from gst_jobflow.documents import Potential, Trajectory
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection import frames
 from gst_jobflow.selection.choice import candidates, choose, grade
 from gst_jobflow.selection.cluster_choice import CutSettings, choose_clusters, cluster_candidates
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gst_jobflow.documents import Structure, Trajectory
+    from gst_jobflow.documents import Structure
     from gst_jobflow.selection.choice import ChosenStructure
     from gst_jobflow.selection.cluster_choice import Candidate
     from gst_jobflow.selection.frames import FoundStructure
@@ -179,7 +179,7 @@ def _say_chosen(
 
 
 def _potential(results: Results, which: str) -> Any:
-    found = results.get(Potential, find(results.database, "potential", which)["_id"])
+    found = get_located(results, Potential, which)
     if found.artifacts.yaml is None or found.artifacts.asi is None:
         raise InputError(f"potential '{which}' has no active set", "import it with --yaml and --asi, or fit it here")
     return found
@@ -199,7 +199,7 @@ def _found(
             "of which structures?", "give one of --where, --from TRAJECTORY" + ", or files" * (not max_atoms)
         )
     if trajectory is not None:
-        run = frames.find_trajectory(results, trajectory)
+        run = get_located(results, Trajectory, trajectory)
         frames.check_cell_size(run, max_atoms)
         return list(frames.iter_trajectory(results, run, every)), run
     found = frames.file_structures(files) if files else frames.stored_structures(results, where or [])
@@ -216,7 +216,7 @@ def _large(
 ) -> tuple[Iterable[FoundStructure], Trajectory | None]:
     """The frames that cells are cut from, those of a trajectory one at a time, and the trajectory."""
     if where is None and trajectory is not None:
-        run = frames.find_trajectory(results, trajectory)
+        run = get_located(results, Trajectory, trajectory)
         return frames.iter_trajectory(results, run, every), run
     return _found(results, [], where, trajectory, every)
 

@@ -28,7 +28,7 @@ from gst_jobflow.cli.common import (
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.importing.files import is_packed
 from gst_jobflow.importing.formats import known_format
-from gst_jobflow.importing.options import ImportOptions, config_type_map, free_atoms, known_config_type, type_map
+from gst_jobflow.importing.options import ImportOptions, assignments, config_type_map, known_config_type
 from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
@@ -96,8 +96,8 @@ class FileOptions:
             "config_types": config_type_map(self.config_type or []),
             "default_config_type": known_config_type(default) if default else None,
             "format": known_format(self.format) if self.format else None,
-            "type_map": type_map(self.type_map) if self.type_map else {},
-            "free_atoms_eV": free_atoms(self.free_atoms) if self.free_atoms else {},
+            "type_map": assignments("--type-map", self.type_map, "1=Ge,2=Sb") if self.type_map else {},
+            "free_atoms_eV": assignments("--free-atoms", self.free_atoms, "Ge=-4.1") if self.free_atoms else {},
             "min_distance_A": self.min_distance,
             **{
                 name: getattr(self, name)
@@ -152,6 +152,8 @@ def command(
         print_json(asdict(report))
     else:
         _print_report(report)
+        if options.free_atoms_eV and not dry_run:
+            say('next: gst dataset create NAME -w "n_atoms>1" --reference-energies free-atoms')
     if report.n_bad or report.stopped:
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.protocol import ProtocolResult
+    from gst_jobflow.dynamics.result import ProtocolResult
     from gst_jobflow.dynamics.series import ProfileFrame, Table
 
 BIN_A = 5.0

@@ -1,4 +1,4 @@
-"""A device cell without operations: barrier by melt-quench with a potential, then the cell; stored, and as files."""
+"""Make a device cell: melt and quench its barrier with a potential, join it with the crystal, store it or write it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import (
-    CrossPointSpec,
     DeviceCell,
-    MushroomSpec,
+    DeviceSpec,
     barrier_spec,
     build_device,
     check_cutoff,
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 STORED_ATOMS = 10_000_000
-"""Larger cells are not put into the database: they are files."""
+"""Larger cells are files only."""
 
 
 def melt_quench_stages(melt_K: float = 2000.0, melt_ps: float = 10.0, quench_ps: float = 50.0) -> list[Stage]:
-    """Stages that make a barrier: relax the random start, melt, quench to 300 K, hold.
+    """Return the stages of a barrier: relax the random start, melt, quench to 300 K, hold.
 
-    The reference paper does not say how its slab was made; times are our choice, the rate is about 3e13 K/s.
+    The reference paper does not say how its slab was made. The times are our choice; the rate is about 3e13 K/s.
     """
     return [
         Relax(),
@@ -48,31 +47,36 @@ def melt_quench_stages(melt_K: float = 2000.0, melt_ps: float = 10.0, quench_ps:
 
 @dataclass
 class DeviceCellMaker(Maker):
-    """Make a device cell with a barrier that the potential made.
+    """Make a device cell whose barrier the potential melts and quenches.
 
     Attributes
     ----------
     cell
-        What the cell must be like.
+        Specification of the cell.
     barrier_stages
-        The melt-quench of the barrier, or of the block that it is tiled of.
+        Melt-quench of the barrier, or of the block that it is tiled from.
     output
         LAMMPS data file to write beside the stored structure; an absolute path.
     seed
-        Velocities and thermostat of the melt-quench.
+        Of velocities and thermostat of the melt-quench.
+
+    Examples
+    --------
+    >>> cell = CrossPointSpec(repeat=(8, 5, 2), barrier_thickness_A=15)
+    >>> flow = DeviceCellMaker(cell=cell).make(potential_id)
     """
 
     name: str = "device cell"
-    cell: CrossPointSpec | MushroomSpec | None = None
+    cell: DeviceSpec | None = None
     barrier_stages: list[Stage] = field(default_factory=melt_quench_stages)
     output: str | None = None
     seed: int = 1
     tags: list[str] = field(default_factory=list)
 
     def make(self, potential_id: str) -> Flow:
-        """Flow of melt-quench and cell; its output has `structure_id`, `groups` and `report`."""
+        """Return the flow of melt-quench and cell; its output has `structure_id`, `groups` and `report`."""
         if self.cell is None:
-            raise InputError("no cell to make", "give DeviceCellMaker(cell=MushroomSpec.paper())")
+            raise InputError("no cell given", "give DeviceCellMaker(cell=MushroomSpec.paper())")
         barrier = MeltQuenchMaker(
             name="barrier melt-quench",
             start=barrier_spec(self.cell),
@@ -86,14 +90,13 @@ class DeviceCellMaker(Maker):
 
 @job(name="device cell")
 def make_cell(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     potential_id: str,
     barrier_structure_id: str,
     output: str | None,
     tags: list[str],
 ) -> dict[str, Any]:
-    """Join crystal and barrier; store the cell, write its files."""
-
+    """Join crystal and barrier; store the cell and write its files."""
     results = job_results()
     potential = results.get(Potential, potential_id)
     check_potential(spec, potential)
@@ -109,21 +112,25 @@ def make_cell(
     return made
 
 
-def check_potential(spec: CrossPointSpec | MushroomSpec, potential: Potential) -> None:
-    """Refuse a potential of another kind, that lacks an element of the cell, or whose cutoff is too long for it."""
+def check_potential(spec: DeviceSpec, potential: Potential) -> None:
+    """Refuse a potential that LAMMPS cannot run, that lacks an element, or whose cutoff is too long for the cell.
 
+    Raises
+    ------
+    InputError
+        It is one of these.
+    """
     check_kind(potential)
     if missing := set(device_counts(spec)) - set(potential.elements):
         raise InputError(
             f"potential {potential.id} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
-            "choose a potential of all elements of the cell",
+            "choose a potential with all elements of the cell",
         )
     check_cutoff(spec, potential.cutoff_A)
 
 
-def check_fits_database(spec: CrossPointSpec | MushroomSpec) -> None:
-    """Refuse a cell that is too large for the database."""
-
+def check_fits_database(spec: DeviceSpec) -> None:
+    """Refuse a cell that is too large for the database; raises InputError."""
     n_atoms = sum(device_counts(spec).values())
     if n_atoms > STORED_ATOMS:
         raise InputError(f"{n_atoms:,} atoms are too many for the database", "write files: --output FILE")
@@ -131,14 +138,13 @@ def check_fits_database(spec: CrossPointSpec | MushroomSpec) -> None:
 
 def store_cell(
     results: Results,
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     device: DeviceCell,
     parents: list[str],
     barrier: str,
     tags: list[str] | None = None,
 ) -> Structure:
-    """Put a cell into the database; its groups, layers and report go with it as its source."""
-
+    """Store a cell, with its groups, layers and report as its source."""
     structure = structure_document(
         device.atoms,
         "device",

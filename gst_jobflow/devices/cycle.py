@@ -23,7 +23,8 @@ from gst_jobflow.devices.stop import BudgetWatch, CrystallineWatch, any_of, over
 from gst_jobflow.devices.work import CellToRun, OperationWork, cell_of_state, cell_to_make
 from gst_jobflow.documents import Cycle, Operation, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.deck import FINAL_DATA, Group
-from gst_jobflow.dynamics.maker import MeltQuenchMaker, record, run_recorded
+from gst_jobflow.dynamics.maker import MeltQuenchMaker, run_recorded
+from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.store.atoms import atoms_of, load_atoms
 from gst_jobflow.store.context import continuation, job_results
@@ -207,7 +208,7 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
     result = run_recorded(results, cycle.potential_id, start, protocol, options, watch)
     if result.goes_on:
         return continuation(run_operation(cycle_id, index, settings, seed, tags))
-    trajectory, _ = record(
+    trajectory = record(
         results,
         result,
         protocol,

@@ -1,4 +1,4 @@
-"""Energies of pulses: pJ and eV an atom, which atoms count, and what temperature an energy means."""
+"""Energies of pulses: pJ and eV per atom, the heated atoms, and the temperature that an energy means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell import MushroomSpec, plan_device
+from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec, plan_device
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K, profile_weights
 from gst_jobflow.dynamics.stages import Dome, LinearZ, Profile
 
@@ -17,30 +17,29 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from gst_jobflow.devices.cell import CrossPointSpec
 
 EV_PER_PJ = 1e-12 / 1.602176634e-19
 """1 pJ in eV, by the definition of the SI: 6.2415e6."""
 MOST_EV_PER_ATOM = 10.0
-"""Above this the atoms would be a plasma: nearly 40,000 K, and several times what holds a crystal together."""
+"""Largest accepted energy: it means nearly 40,000 K, and is several times the cohesive energy of a crystal."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the mobile atoms of a cell are.
+    """Extent and positions of the mobile atoms of a cell.
 
     Attributes
     ----------
     edges_A
         Of the cell, shape (3,).
     z_range_A
-        Lowest and highest mobile atom.
+        Heights of the lowest and the highest mobile atom.
     n_mobile
-        How many.
+        Their number.
     positions
-        Yields their positions, shape (n, 3) each, Å, wrapped.
+        Yields their wrapped positions in chunks, shape (n, 3), Å.
     depth_is_thin
-        Whether the cell is a thin slab along y, whose domes are half-discs.
+        Whether the cell is a thin slab along y, where domes are half-discs.
     """
 
     edges_A: NDArray
@@ -52,28 +51,27 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Heated:
-    """How a profile shares its energy: atoms that get any, and the largest share in units of the mean of those."""
+    """Atoms that a profile heats, and the largest share of one of them in units of their mean."""
 
     n_atoms: int
     peak: float
 
 
 def geometry_of_atoms(atoms: Atoms, mobile: tuple[int, int], depth_is_thin: bool) -> Geometry:
-    """Geometry of a cell that is built; `mobile` are first and last id, from 1."""
+    """Return the geometry of a built cell; `mobile` holds first and last id, from 1."""
     positions = atoms.get_positions(wrap=True)[mobile[0] - 1 : mobile[1]]
     z_range_A = (float(positions[:, 2].min()), float(positions[:, 2].max()))
     return Geometry(atoms.cell.lengths(), z_range_A, len(positions), lambda: iter([positions]), depth_is_thin)
 
 
-def geometry_of_spec(spec: CrossPointSpec | MushroomSpec) -> Geometry:
-    """Geometry of a cell that is only planned: the crystal layer by layer, the barrier as thick as it should become.
+def geometry_of_spec(spec: DeviceSpec) -> Geometry:
+    """Return the geometry of a planned cell, with its crystal layer by layer and its barrier as thick as planned.
 
     Raises
     ------
     InputError
-        The cell cannot be.
+        As `plan_device`.
     """
-
     plan = plan_device(spec)
     thin = isinstance(spec, MushroomSpec)
     bottom_A = 0.0 if thin else plan.barrier_box_A[2] / 2
@@ -105,9 +103,9 @@ def heated(profile: Profile, geometry: Geometry) -> Heated:
         total += float(weights.sum())
         peak = max(peak, float(weights.max(initial=0.0)))
     if count == 0 or total <= 0.0:
-        raise InputError("the profile of the pulse gives no atom any energy", "move it over the crystal")
+        raise InputError("the profile of the pulse heats no atom", "place it on the crystal")
     if isinstance(profile, LinearZ):
-        # it falls to nothing at the topmost atoms, which belong to the programming region all the same
+        # the energy vanishes at the topmost atoms, which still belong to the heated region
         count = geometry.n_mobile
     return Heated(count, peak * count / total)
 
@@ -132,15 +130,15 @@ def _check_dome(dome: Dome, geometry: Geometry) -> None:
 
 
 def temperature_K(energy_eV_per_atom: float, start_K: float = 300.0) -> float:
-    """Temperature that an energy means: from `start_K`, shared between motion and bonds (3 k_B an atom), none melting.
+    """Return the temperature that an energy means: `start_K` plus energy over 3 k_B per atom (motion and bonds).
 
-    Melting takes up some 0.1 eV an atom of it and heat flows off, so this is an upper bound.
+    Melting takes up about 0.1 eV per atom and heat flows away, so this is an upper bound.
     """
     return start_K + energy_eV_per_atom / (3.0 * BOLTZMANN_EV_K)
 
 
 def check_energy(energy_eV_per_atom: float, said: str) -> None:
-    """Refuse an energy that cannot be meant.
+    """Refuse an energy per heated atom that is out of range; `said` names it as the user did.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Crystal-like fraction of a run that goes on, in a process of its own: OVITO is for the main thread of one only."""
+"""Compute the crystal-like fraction of a running run, in a process of its own: OVITO needs a main thread."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TIMEOUT_S = 1800.0
 def crystalline_now(
     folder: Path, after: int, mobile: tuple[int, int], elements: Sequence[str]
 ) -> tuple[int, float] | None:
-    """Return step and crystal-like fraction of the newest frame later than step `after`; None where there is none.
+    """Return step and crystal-like fraction of the newest frame later than step `after`; None if there is none.
 
     Parameters
     ----------
     folder
         Of a running segment.
     after
-        Step that has been looked at.
+        Step of the last analysed frame.
     mobile
         First and last id of the atoms to count, from 1.
     elements
@@ -43,10 +43,10 @@ def crystalline_now(
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"{folder}: a look at a frame took longer than {_TIMEOUT_S:g} s", "dump less often") from error
+        raise DataError(f"{folder}: analysing a frame took longer than {_TIMEOUT_S:g} s", "raise dump_every") from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise DataError(f"{folder}: a look at a frame failed: {last}", "gst doctor checks OVITO") from error
+        raise DataError(f"{folder}: analysing a frame failed: {last}", "gst doctor checks OVITO") from error
     found = json.loads(done.stdout.splitlines()[-1])
     return None if found is None else (int(found["step"]), float(found["fraction"]))
 

@@ -1,4 +1,4 @@
-"""Operations of a memory cell, in the words of the device, and the stages of molecular dynamics that they mean."""
+"""Operations of a memory cell (RESET, SET, HOLD, READ), and the stages of molecular dynamics that they mean."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from gst_jobflow.dynamics.stages import (
 )
 
 ROOM_TEMPERATURE_K = 300.0
-# thickness of what is cooled by its own temperature, Å
+# thickness of the slices that are cooled from their own temperature, Å
 _SLICE_A = 20.0
 PROFILES_ARE_OURS = (
-    "how a pulse is shared out among the atoms is the programme's choice: the reference paper gives energy and time of "
-    "its pulses, of a dome also the diameter, and no numbers for the rest (docs/devices.md)"
+    "the programme chooses how a pulse distributes its energy: the reference paper gives energy and time of its pulses "
+    "and the diameter of its domes, but no numbers for the rest (docs/devices.md)"
 )
-# cooling at a rate may take this much longer than the energy that was asked needs
+# a cooling at a rate may take this much longer than the energy of its pulse needs
 _LONGER = 1.25
 
 
 class Intervals(StrictModel):
-    """What an operation writes more or less often than its programme, in steps; None: as the programme."""
+    """Intervals of an operation's output, in steps; None: that of the programme."""
 
     series_every: int | None = Field(None, ge=1)
     profile_every: int | None = Field(None, ge=0)
@@ -51,7 +51,7 @@ class Intervals(StrictModel):
 
 
 class _Operation(StrictModel):
-    output: Intervals | None = Field(None, description="Intervals of this operation; others are the programme's")
+    output: Intervals | None = Field(None, description="Intervals of this operation; the programme gives the others")
 
 
 class _Thermostatted(_Operation):
@@ -60,25 +60,25 @@ class _Thermostatted(_Operation):
     damping_ps: float = Field(DAMPING_PS, gt=0, description="Of the Langevin thermostat; its friction slows diffusion")
 
     def stages(self) -> list[Stage]:
-        """Constant temperature."""
+        """Return the stage of constant temperature."""
         hold = Anneal if isinstance(self, Set) else Hold
         return [hold(temperature_K=self.temperature_K, duration_ps=self.duration_ps, damping_ps=self.damping_ps)]
 
 
 class Reset(_Operation):
-    """Amorphise: a pulse of heat, then cooling by taking kinetic energy out.
+    """Amorphise: heat with a pulse, then cool by removing kinetic energy.
 
-    The energy is that of the whole pulse, as `energy_pJ` or as `energy_eV_per_atom` of the atoms that are heated: all
-    mobile ones, or those of the dome. The paper's RESET of the cross-point cell gives 0.064 pJ in 10 ps and cools for
-    40 ps (doi 10.1038/s41467-025-63732-4, Fig. 3). It says that the energy falls linearly with height, from above
-    1,000 K at the bottom to about 300 K at the top, but no number for either end: `floor` 0 is our choice.
+    `energy_pJ` is that of the whole pulse, `energy_eV_per_atom` that of each heated atom: all mobile atoms, or those of
+    the dome. In the paper's RESET of the cross-point cell (doi 10.1038/s41467-025-63732-4, Fig. 3),
+    0.064 pJ in 10 ps are followed by 40 ps of cooling; the energy falls linearly with height, from above 1,000 K at the
+    bottom to about 300 K at the top. It gives no energy for either end: `floor` 0 is our choice.
     """
 
     kind: Literal["RESET"] = "RESET"
     energy_eV_per_atom: float | None = Field(None, description="Mean of the heated atoms")
     energy_pJ: float | None = Field(None, description="Of the whole pulse")
     pulse_ps: float = Field(gt=0)
-    every_ps: float = Field(KICK_INTERVAL_PS, gt=0, description="Interval in which energy is added")
+    every_ps: float = Field(KICK_INTERVAL_PS, gt=0, description="Interval between additions of energy")
     profile: Literal["linear_z", "uniform", "dome", "expression"] = "linear_z"
     floor: float = Field(0.0, ge=0, le=1, description="linear_z: share of the largest energy that atoms at the top get")
     diameter_A: float | None = Field(None, gt=0, description="dome: diameter, above the middle of the bottom electrode")
@@ -86,8 +86,8 @@ class Reset(_Operation):
     formula: str | None = Field(None, description="expression: energy per atom in proportion to this of x, y, z in Å")
     cool_ps: float | None = Field(None, gt=0)
     cool_rate_K_ps: float | None = Field(None, gt=0, description="Instead of cool_ps")
-    cool_every_ps: float = Field(0.2, gt=0, description="Interval in which energy is taken out while cooling")
-    cool: Literal["local", "uniform"] = Field("local", description="local: each part from its own temperature")
+    cool_every_ps: float = Field(0.2, gt=0, description="Interval between removals of energy")
+    cool: Literal["local", "uniform"] = Field("local", description="local: cool each part from its own temperature")
     end_K: float = Field(ROOM_TEMPERATURE_K, gt=0)
 
     @model_validator(mode="after")
@@ -108,9 +108,10 @@ class Reset(_Operation):
 
 
 class Set(_Thermostatted):
-    """Crystallise: constant temperature by a Langevin thermostat (the paper: 600 K).
+    """Crystallise at constant temperature with a Langevin thermostat (the paper: 600 K).
 
-    With `until_crystalline` it ends when as large a share of the mobile atoms is crystal-like, or after its duration.
+    With `until_crystalline` it ends when that share of the mobile atoms is crystal-like, at the latest after its
+    duration.
     """
 
     kind: Literal["SET"] = "SET"
@@ -119,20 +120,20 @@ class Set(_Thermostatted):
 
 
 class Rest(_Thermostatted):
-    """Hold at a temperature; `relax` first takes close contacts out, as a freshly built cell needs."""
+    """Hold at a temperature; `relax` first removes close contacts, as a new cell needs."""
 
     kind: Literal["HOLD"] = "HOLD"
     relax: bool = False
 
     def stages(self) -> list[Stage]:
-        """Constant temperature, after a minimisation where that is asked for."""
+        """Return the stage of constant temperature, with `relax` after a minimisation."""
         return [*([Relax()] if self.relax else []), *super().stages()]
 
 
 class Read(_Thermostatted):
-    """Wait and watch: relaxation and drift of what a cell holds, at constant temperature.
+    """Observe relaxation and drift of a state at constant temperature.
 
-    What is reported is energy and crystal-like fraction against the logarithm of time. A resistance is not computed.
+    Reports energy and crystal-like fraction against the logarithm of time; computes no resistance.
     """
 
     kind: Literal["READ"] = "READ"
@@ -143,25 +144,25 @@ OperationSpec = Annotated[Operation, Field(discriminator="kind")]
 
 
 def profile_of(reset: Reset, geometry: Geometry) -> Profile:
-    """The profile of a RESET in a cell."""
+    """Return the profile of a RESET on a cell."""
     bottom, top = geometry.z_range_A
     if reset.profile == "linear_z":
         return LinearZ(bottom_A=bottom, top_A=top, floor=reset.floor)
     if reset.profile == "expression":
         return Expression(formula=str(reset.formula))
     if reset.profile == "dome":
-        assert reset.diameter_A is not None  # the model sees to it
+        assert reset.diameter_A is not None  # the model checks it
         x, y = (float(edge) / 2 for edge in geometry.edges_A[:2])
         centre = (x, None if geometry.depth_is_thin else y, bottom)
         try:
             return Dome(diameter_A=reset.diameter_A, centre_A=centre, edge_A=reset.edge_A)
         except ValueError as error:
-            raise InputError(f"edge_A {reset.edge_A:g} is more than the dome's radius", "make it smaller") from error
+            raise InputError(f"edge_A {reset.edge_A:g} exceeds the dome's radius", "make it smaller") from error
     return Uniform()
 
 
 def profile_words(reset: Reset) -> str:
-    """Say how a RESET shares its energy out."""
+    """Say how a RESET distributes its energy."""
     if reset.profile == "linear_z":
         return f"falling linearly from the bottom to {reset.floor:g} of that at the top"
     if reset.profile == "dome":
@@ -176,7 +177,7 @@ class OperationOnCell:
     Attributes
     ----------
     operation
-        What was asked.
+        The operation.
     stages
         The molecular dynamics that it means.
     heated
@@ -253,7 +254,7 @@ def _cooling_ps(reset: Reset, geometry: Geometry, energy_eV: float) -> float:
 
 
 def _slices(profile: Profile, geometry: Geometry) -> Slices:
-    """Shells around a dome and beyond it, as far as it is wide; else slices from bottom to top."""
+    """Return shells around a dome out to its diameter, and one beyond; without a dome, slices along z."""
     if isinstance(profile, Dome):
         count = min(40, max(2, round(profile.diameter_A / _SLICE_A)))
         width = profile.diameter_A / count

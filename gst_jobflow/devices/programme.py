@@ -1,4 +1,4 @@
-"""Programmes of a device cell: cell, barrier, operations in order, and when to stop; as YAML, some of them shipped."""
+"""Programmes of a device cell in YAML: cell, barrier, operations in order, limits. Some are shipped."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
-from gst_jobflow.devices.cell import CrossPointSpec, DeviceSpec, MushroomSpec
+from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec
 from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, heated
 from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
-from gst_jobflow.dynamics.deck import Limits, Output, Tuning
-from gst_jobflow.dynamics.protocol import RunOptions
+from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 
 MOST_OPERATIONS = 200
-"""Each is a firework of one workflow, whose cost grows with their number."""
+"""Each is a firework, and a workflow gets slower with their number."""
 
 
 class Until(StrictModel):
-    """What makes the rest of a REPEAT unneeded, looked at when a round is over."""
+    """Condition that ends a REPEAT, checked after each round."""
 
     crystalline_above: float | None = Field(None, ge=0, le=1)
     crystalline_below: float | None = Field(None, ge=0, le=1)
@@ -36,17 +35,17 @@ class Until(StrictModel):
         return self
 
     def is_met(self, fraction: float) -> bool:
-        """Whether a crystal-like fraction is where it should be."""
+        """Whether a crystal-like fraction meets the condition."""
         if self.crystalline_above is not None:
             return fraction >= self.crystalline_above
         return fraction <= float(self.crystalline_below or 0.0)
 
 
 class Repeat(StrictModel):
-    """Operations, several times over; each time with more energy, or until the cell is where it should be.
+    """Repeat operations, with more energy each time, or until the cell has the wanted crystal-like fraction.
 
-    Iterative RESET is a RESET that is repeated with a growing `energy_factor` until little of the cell is
-    crystal-like; cumulative SET is a short SET that is repeated: both give levels between the two states.
+    An iterative RESET repeats a RESET with an `energy_factor` above 1 until little of the cell is crystal-like; a
+    cumulative SET repeats a short SET. Both reach levels between the two states.
     """
 
     kind: Literal["REPEAT"] = "REPEAT"
@@ -60,11 +59,11 @@ Step = Annotated[OperationSpec | Repeat, Field(discriminator="kind")]
 
 
 class StopLimits(StrictModel):
-    """When a cycle is given up, or has had enough.
+    """Limits of a cycle.
 
-    A temperature or a gamma above its limit is a failure of the operation: what it computes there is not to be trusted.
-    Once the budget is spent, what is left of the cycle is skipped; core hours also end a SET, READ or HOLD in order (a
-    RESET, and a HOLD that relaxes, is run whole).
+    A temperature or gamma above its limit fails the operation, whose results could not be trusted. Once the budget is
+    spent, the remaining operations are skipped; core hours also end a SET, READ or HOLD early. A RESET, and a HOLD that
+    relaxes, always runs to its end.
     """
 
     max_temperature_K: float | None = Field(50_000.0, gt=0)
@@ -74,14 +73,14 @@ class StopLimits(StrictModel):
 
 
 class AnalysisHooks(StrictModel):
-    """What is computed when an operation has ended."""
+    """Analysis of an operation after its end."""
 
-    times: int = Field(40, ge=2, le=1000, description="Frames that are looked at, evenly over the operation")
+    times: int = Field(40, ge=2, le=1000, description="Frames that are analysed, evenly over the operation")
     crystalline: bool = Field(True, description="Crystal-like fraction over time and along z")
 
 
 class CycleSettings(StrictModel):
-    """How the operations of a cycle are run."""
+    """Settings that all operations of a cycle share."""
 
     output: Output = Field(default_factory=Output)
     stop: StopLimits = Field(default_factory=StopLimits)
@@ -91,15 +90,15 @@ class CycleSettings(StrictModel):
     @model_validator(mode="after")
     def _gamma_is_looked_at(self) -> CycleSettings:
         if self.stop.max_gamma and not self.output.gamma_every:
-            raise ValueError("stop.max_gamma needs output.gamma_every: steps between two looks at gamma")
+            raise ValueError("stop.max_gamma needs output.gamma_every: steps between two evaluations of gamma")
         return self
 
     def output_of(self, own: Intervals | None) -> Output:
-        """Return what an operation writes, and how often, by the intervals of its own."""
+        """Return the output of an operation: the programme's, with `own` intervals."""
         return self.output if own is None else self.output.model_copy(update=own.model_dump(exclude_none=True))
 
     def run_options(self, own: Intervals | None = None, **more: Any) -> RunOptions:
-        """Options of a run of molecular dynamics; `own` are intervals of the operation."""
+        """Return the options of a run; `own` are intervals of the operation, `more` further options."""
         output = self.output_of(own)
         return RunOptions(
             pair_style="extrapolation" if output.gamma_every else "recursive",
@@ -117,11 +116,11 @@ class Planned:
     Attributes
     ----------
     operation
-        What to do.
+        The operation.
     until
-        Skip it if a round before met this.
+        Skip it if an earlier round met this.
     rounds_end
-        Places, from 0, of the operations that ended earlier rounds of the same REPEAT.
+        Indices of the operations that ended earlier rounds of the same REPEAT.
     """
 
     operation: Operation
@@ -130,11 +129,11 @@ class Planned:
 
 
 class CyclePlan(CycleSettings):
-    """A programme, as people write it in YAML."""
+    """A programme, as written in YAML."""
 
     name: str = Field("device cycle", min_length=1)
     description: str = ""
-    cell: DeviceSpec | None = Field(None, description="None only where the cycle goes on from a state that there is")
+    cell: DeviceSpec | None = Field(None, description="None only if the cycle continues a stored state")
     barrier: list[Stage] = Field(default_factory=list, description="Melt-quench of the barrier")
     operations: list[Step] = Field(min_length=1)
 
@@ -142,11 +141,11 @@ class CyclePlan(CycleSettings):
     def _looks_at_what_it_waits_for(self) -> CyclePlan:
         early = any(isinstance(one.operation, Set) and one.operation.until_crystalline for one in self.planned())
         if (early or self.stop.core_hours) and not self.output.restart_every:
-            raise ValueError("until_crystalline and core_hours need output.restart_every: a run ends early only there")
+            raise ValueError("until_crystalline and core_hours need output.restart_every: runs end early only there")
         for one in self.planned():
             waits = isinstance(one.operation, Set) and one.operation.until_crystalline
             if waits and not self.output_of(one.operation.output).dump_every:
-                raise ValueError("until_crystalline needs output.dump_every: frames to look at")
+                raise ValueError("until_crystalline needs output.dump_every: frames to analyse")
             if one.until is not None and not self.analysis.crystalline:
                 raise ValueError("until needs analysis.crystalline")
         return self
@@ -154,12 +153,12 @@ class CyclePlan(CycleSettings):
     @model_validator(mode="after")
     def _is_not_endless(self) -> CyclePlan:
         if (number := len(self.planned())) > MOST_OPERATIONS:
-            raise ValueError(f"{number} operations, repeats written out: {MOST_OPERATIONS} at most in one cycle")
+            raise ValueError(f"{number} operations with all repeats: a cycle may have {MOST_OPERATIONS}")
         return self
 
     @property
     def settings(self) -> CycleSettings:
-        """The part of it that each operation is run by."""
+        """The settings that its operations share."""
         return CycleSettings(output=self.output, stop=self.stop, tuning=self.tuning, analysis=self.analysis)
 
     def check_output(self, geometry: Geometry | None = None) -> None:
@@ -226,7 +225,7 @@ def _more_energy(operation: Operation, factor: float) -> Operation:
 
 
 def shipped() -> list[str]:
-    """Names of the programmes that come with the package."""
+    """Return the names of the shipped programmes."""
     folder = resources.files("gst_jobflow.devices") / "programmes"
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
@@ -237,7 +236,7 @@ def load_programme(name_or_file: str) -> CyclePlan:
     Raises
     ------
     InputError
-        There is none, or what it says does not fit; the key is named.
+        There is none, or it has an invalid key or value.
     """
     import yaml
 
@@ -255,7 +254,7 @@ def load_programme(name_or_file: str) -> CyclePlan:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise InputError(f"{name_or_file} is not YAML: {str(err).splitlines()[0]}", "mend the file") from err
+        raise InputError(f"{name_or_file} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
     if not isinstance(content, dict):
         raise InputError(f"{name_or_file} is not a mapping", "write 'key: value' lines")
     return checked(CyclePlan, content, name_or_file)
@@ -269,10 +268,10 @@ def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
     Raises
     ------
     InputError
-        The programme has no cell, or a formula, whose lengths cannot be told from its other numbers.
+        The programme has no cell, or has a formula: its lengths cannot be told from its other numbers.
     """
     if plan.cell is None:
-        raise InputError("a programme without a cell cannot be scaled", "scale the cycle that made the cell")
+        raise InputError("a programme without a cell cannot be scaled", "scale the programme that makes the cell")
     if not 0 < factor <= 10:
         raise InputError(f"--scale {factor:g}", "give a factor of the edges between 0 and 10")
     geometry = geometry_of_spec(plan.cell) if _has_pJ(plan) else None
@@ -281,7 +280,7 @@ def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
         if not isinstance(one, Reset):
             return one
         if one.formula is not None:
-            raise InputError("a formula of x, y and z cannot be scaled", "write the scaled one into the programme")
+            raise InputError("a formula of x, y and z cannot be scaled", "write the scaled formula into the programme")
         values = one.model_dump(exclude_none=True)
         if one.energy_pJ is not None and geometry is not None:
             n_heated = heated(profile_of(one, geometry), geometry).n_atoms
@@ -302,7 +301,7 @@ def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
     )
 
 
-def _scaled_cell(cell: CrossPointSpec | MushroomSpec, factor: float) -> CrossPointSpec | MushroomSpec:
+def _scaled_cell(cell: DeviceSpec, factor: float) -> DeviceSpec:
     values = cell.model_dump(exclude_none=True)
     values["repeat"] = tuple(max(1, round(factor * number)) for number in cell.repeat)
     values["barrier_thickness_A"] *= factor

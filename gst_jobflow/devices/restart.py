@@ -1,4 +1,4 @@
-"""Binary restart files of device cells, written by LAMMPS itself."""
+"""Write binary restart files of device cells with LAMMPS."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from gst_jobflow.dynamics.log import FINISHED_WORD
 
 
 def write_restart(cell: DeviceFiles | Replicated, restart: Path, engine: LammpsEngine | None = None) -> None:
-    """Have LAMMPS read or replicate a written cell, and write a restart file that knows its groups.
+    """Let LAMMPS read or replicate a written cell, and write a restart file with its groups.
 
     Parameters
     ----------
     cell
         Files of `files.write_device` or `replicate.write_replicated`.
     restart
-        The file; it has no potential in it: give ``pair_style`` and ``pair_coeff`` after ``read_restart``.
+        The file. It holds no potential: give ``pair_style`` and ``pair_coeff`` after ``read_restart``.
     engine
-        LAMMPS; by default the first that is found.
+        LAMMPS; by default as `LammpsEngine.discover` finds it.
 
     Raises
     ------
     MissingProgramError, RunError
-        There is no LAMMPS, or it failed.
+        LAMMPS was not found, or failed.
     """
     engine = engine or LammpsEngine.discover()
     restart = restart.resolve()

@@ -1,17 +1,16 @@
-"""When an operation has had enough: looks at it while it runs."""
+"""Watch a running operation, and say when it may end."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gst_jobflow.base.segments import NOTE_FILE, read_note, segment_folders
 from gst_jobflow.devices.look import crystalline_now
 from gst_jobflow.devices.programme import StopLimits
-from gst_jobflow.dynamics.protocol import SEGMENT_FILE
 from gst_jobflow.dynamics.watch import Watch, newest_dump, step_of
 
 if TYPE_CHECKING:
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class CrystallineWatch:
-    """Says when as large a share of the mobile atoms is crystal-like; looks at each new frame once.
+    """Says when the wanted share of the mobile atoms is crystal-like; analyses each new frame once.
 
     Attributes
     ----------
     wanted
-        The share.
+        Crystal-like share.
     mobile
         First and last id, from 1.
     elements
@@ -38,7 +37,7 @@ class CrystallineWatch:
     _seen: int = field(default=-1, init=False)
 
     def __call__(self, folder: Path) -> str:
-        """Look at the newest frame of a running segment."""
+        """Return why the run may end, by the newest frame of its segment; empty: it goes on."""
         found = crystalline_now(folder, self._seen, self.mobile, self.elements) if self._is_new(folder) else None
         if found is None:
             return ""
@@ -54,25 +53,25 @@ class CrystallineWatch:
 
 @dataclass(frozen=True)
 class BudgetWatch:
-    """Says when the core hours of a cycle are spent: by operations before, by earlier segments, and by this one."""
+    """Says when the core hours of a cycle are spent, by earlier operations, earlier segments and the running one."""
 
     limit_core_hours: float
     spent_core_hours: float
 
     def __call__(self, folder: Path) -> str:
-        """Add up what the segments took."""
+        """Return why the run may end, by the time of its segments; empty: it goes on."""
         spent = self.spent_core_hours
-        for path in folder.parent.glob(f"segment_*/{SEGMENT_FILE}"):
-            held = json.loads(path.read_text())
-            wall_s = held.get("wall_s")
-            if wall_s is None and path.parent == folder:
-                wall_s = time.time() - path.stat().st_mtime
-            spent += (wall_s or 0.0) * held.get("ranks", 1) / 3600
+        for segment in segment_folders(folder.parent):
+            note = read_note(segment)
+            wall_s = note.get("wall_s")
+            if wall_s is None and segment == folder:
+                wall_s = time.time() - (segment / NOTE_FILE).stat().st_mtime
+            spent += (wall_s or 0.0) * note.get("ranks", 1) / 3600
         return f"budget of {self.limit_core_hours:g} core hours spent" if spent >= self.limit_core_hours else ""
 
 
 def any_of(watches: Sequence[Watch]) -> Watch | None:
-    """Return one watch of several; None of none."""
+    """Return a watch that ends the run when any of several does; None if there are none."""
     if not watches:
         return None
 
@@ -83,9 +82,9 @@ def any_of(watches: Sequence[Watch]) -> Watch | None:
 
 
 def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
-    """Return the core hours and steps of the operations of a cycle before operation `index`, from 0.
+    """Return the core hours and steps of the operations of a cycle before operation `index`.
 
-    One that failed and went on has two documents; the later one holds all of its segments.
+    An operation that failed and was continued has two documents; the later one holds all segments.
     """
     where = {"cycle_id": cycle_id, "operation_index": {"$lt": index}}
     fields = {"operation_index": 1, "cost.core_hours": 1, "n_steps": 1}
@@ -99,7 +98,7 @@ def spent(results: Results, cycle_id: str, index: int) -> tuple[float, int]:
 
 
 def over_budget(limits: StopLimits, hours: float, steps: int) -> str:
-    """Say why nothing more may run; empty: it may."""
+    """Return which budget is spent; empty: none."""
     if limits.core_hours is not None and hours >= limits.core_hours:
         return f"budget of {limits.core_hours:g} core hours spent"
     if limits.steps is not None and steps >= limits.steps:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.branch import check_state, find_state, geometry_of_state
+from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.cell_maker import check_potential
 from gst_jobflow.devices.cycle import CycleMaker
@@ -17,6 +17,7 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.launch.workflow import jobs_of
+from gst_jobflow.store.lookup import located_runs
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -67,7 +68,7 @@ def prepare_cycle(
     potential_id
         The potential; None: that of the state.
     state
-        State to continue from, as `branch.find_state` reads it; None: a new cell.
+        State to continue from, as `lookup.located_runs` reads it, whose last run is taken; None: a new cell.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def _new_cell(results: Results, maker: CycleMaker, plan: CyclePlan, potential_id
 def _stored_state(
     results: Results, maker: CycleMaker, plan: CyclePlan, device: str, potential_id: str | None, state: str
 ) -> _Start:
-    run, before = check_state(results, find_state(results, state).id, plan.cell, potential_id)
+    run, before = check_state(results, located_runs(results, state)[-1].id, plan.cell, potential_id)
     if before.device != device:
         raise InputError(f"the state belongs to a {before.device} cell", f"gst submit cycle {before.device} --from …")
     potential = results.get(Potential, str(run.potential_id))

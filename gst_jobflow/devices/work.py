@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.branch import check_state, geometry_of_state
-from gst_jobflow.devices.cell import barrier_spec, device_counts
+from gst_jobflow.devices.cell import DeviceSpec, barrier_spec, device_counts
 from gst_jobflow.devices.cell_maker import melt_quench_stages
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec
 from gst_jobflow.devices.operations import Operation, on_cell
@@ -17,7 +17,6 @@ from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.work import RunWork
 
 if TYPE_CHECKING:
-    from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
     from gst_jobflow.store import Results
     from gst_jobflow.store.work import Allotment, ExpectedCost
 
@@ -31,7 +30,7 @@ class CellToRun:
     potential_id: str
 
 
-def cell_to_make(spec: CrossPointSpec | MushroomSpec, potential_id: str = "") -> CellToRun:
+def cell_to_make(spec: DeviceSpec, potential_id: str = "") -> CellToRun:
     """Return a cell that is only planned."""
     return CellToRun(geometry_of_spec(spec), sum(device_counts(spec).values()), potential_id)
 

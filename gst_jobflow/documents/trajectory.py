@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from gst_jobflow.base.segments import SegmentFolder
 from gst_jobflow.documents.base import ArtifactRef, Cost, Document, Index, Part, derive_id
 from gst_jobflow.documents.structure import Structure
 
@@ -18,6 +19,12 @@ class Segment(Part):
     first_step: int = Field(ge=0)
     last_step: int = Field(ge=0)
     wall_s: float = Field(ge=0)
+
+    @classmethod
+    def of(cls, folder: SegmentFolder) -> Segment:
+        """Build the part that a segment of a run has in its trajectory."""
+        own = {name: getattr(folder, name) for name in ("host", "first_step", "last_step", "wall_s")}
+        return cls(directory=str(folder.directory), **own)
 
 
 class Kick(Part):
@@ -32,10 +39,11 @@ class Trajectory(Document):
     """One molecular-dynamics run: what moved, by which potential or method, for how long, and where its files are.
 
     `thermo` holds thinned series of equal length (`time_ps`, `potential_eV`, `temperature_K`, …); `analysis` the
-    series and profiles computed from frames.
+    series and profiles computed from frames, which alone grow after the run.
     """
 
     collection: ClassVar[str] = "trajectories"
+    mutable: ClassVar[bool] = True
     indexes: ClassVar[tuple[Index, ...]] = (
         Index(keys=[("potential_id", 1)]),
         Index(keys=[("cycle_id", 1), ("operation_index", 1)]),

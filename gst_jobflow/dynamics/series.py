@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.base.segments import read_output, valid_until
 from gst_jobflow.dynamics.deck import SERIES_COLUMNS
 from gst_jobflow.dynamics.pulse import KICK_COLUMNS
 
@@ -62,7 +63,7 @@ def read_layers(path: Path) -> Table:
     Columns ``stage``, ``kick``, ``step``, ``low_A`` and ``height_A`` of the cell, and ``gained_eV``, shape
     (kicks, layers), lowest layer first.
     """
-    text = Path(path).read_text(errors="replace") if Path(path).exists() else ""
+    text = read_output(Path(path))
     # all lines of a run have as many layers as its first; a torn line has fewer
     number = text.partition("\n")[0].count(",") + 1 - len(_LAYER_HEAD)
     names = [f"layer {layer}" for layer in range(max(0, number))]
@@ -73,7 +74,7 @@ def read_layers(path: Path) -> Table:
 
 def _read_table(path: Path, columns: Sequence[str]) -> Table:
     rows: list[list[float]] = []
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(path)
     # a last line without its end may have lost digits and still parse
     for line in text[: text.rfind("\n") + 1].splitlines():
         cells = line.split(",")
@@ -85,11 +86,6 @@ def _read_table(path: Path, columns: Sequence[str]) -> Table:
             continue
     data = np.array(rows, dtype=float).reshape(len(rows), len(columns))
     return {name: data[:, i].astype(int) if name in _WHOLE else data[:, i] for i, name in enumerate(columns)}
-
-
-def valid_until(start_steps: Sequence[int]) -> list[int | None]:
-    """Return for each segment the step from which a later one replaces it; None where none does."""
-    return [min(start_steps[index + 1 :], default=None) for index in range(len(start_steps))]
 
 
 def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_start: bool) -> Table:
@@ -131,8 +127,7 @@ def _begins_with_the_end_of(table: Table, parts: Sequence[Table]) -> bool:
 
 def read_profiles(path: Path) -> list[ProfileFrame]:
     """Return the frames of a ``fix ave/chunk`` file; a torn last frame is left out, a missing file gives none."""
-    path = Path(path)
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(Path(path))
     lines = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if line]
     frames, index, low, height = [], 0, 0.0, 1.0
     while index < len(lines):

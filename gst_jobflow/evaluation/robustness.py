@@ -18,8 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
-from gst_jobflow.dynamics.deck import Limits, Output
-from gst_jobflow.dynamics.protocol import RunOptions
+from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, parse_formula
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gst_jobflow.dynamics.dump import DumpFrame
-    from gst_jobflow.dynamics.protocol import ProtocolResult
+    from gst_jobflow.dynamics.result import ProtocolResult
 
 Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]
 SUCCESS: Outcome = "success"

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Maker, job
 
-from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.base.settings import find_project
-from gst_jobflow.documents import Member, Potential, Study, now
+from gst_jobflow.datasets.members import load_members
+from gst_jobflow.documents import Dataset, Member, Potential, Study
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.flows.robustness import RobustnessMaker
+from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import Speed
     from gst_jobflow.store import Results
 
 MAX_FITS = 100
+RANDOM_SHARE = "random_share"
+"""Column of the share of random structures that a potential was shown."""
+_ROUNDS = 3
 
 
 @dataclass
 class AblationMaker(Maker):
-    """A fit for each combination of values, and a study with their table.
+    """A fit for each combination of values and each share of random structures, and a study with their table.
 
     Attributes
     ----------
@@ -42,34 +49,70 @@ class AblationMaker(Maker):
         What all fits share.
     vary
         Values by dotted name of a field, as `{"embedding.n_densities": [1, 2, 3]}`.
+    robustness
+        Hot melts that every potential runs, too; None: none.
+
+    Examples
+    --------
+    >>> maker = AblationMaker(config=FitConfig.small(), vary={"embedding.n_densities": [1, 2, 3]})
+    >>> submit(maker.make(dataset_id), find_project())  # doctest: +SKIP
     """
 
     name: str = "ablation"
     study_name: str = "ablation"
     config: FitConfig = field(default_factory=FitConfig.small)
     vary: dict[str, list[Any]] = field(default_factory=dict)
+    robustness: RobustnessPlan | None = None
 
-    def make(self, dataset_id: str) -> Flow:
-        """Flow of all fits and of the job that collects them.
+    def make(self, dataset_id: str, by_share: Sequence[tuple[float, str]] = ()) -> Flow:
+        """Flow of all fits, of their robustness where asked, and of the job that collects them.
+
+        Parameters
+        ----------
+        dataset_id
+            What all potentials are fitted to, unless there are shares.
+        by_share
+            Shares of its random structures, each with the dataset that has it; see `datasets.change.fraction_datasets`.
 
         Raises
         ------
         InputError
-            A field is unknown or a combination cannot be.
+            A field is unknown, a combination cannot be, or there are too many.
         """
-        study_id, tag = uuid.uuid4().hex, f"ablation:{self.study_name}"
-        jobs, rows = [], []
-        for values, config in combinations(self.config, self.vary):
-            words = "-".join(f"{path.rpartition('.')[2]}{value}" for path, value in values.items())
-            name = f"{self.study_name}-{words}"
-            fit = FitMaker(potential_name=name, config=config, tags=[tag], measure_speed=False)
-            fitted = fit.make(dataset_id)
+        study_id, jobs, rows = uuid.uuid4().hex, [], []
+        for values, config, dataset in self._fits(dataset_id, by_share):
+            name = "-".join([self.study_name, *(f"{path.rpartition('.')[2]}{value}" for path, value in values.items())])
+            fit = FitMaker(
+                potential_name=name, config=config, tags=[f"ablation:{self.study_name}"], measure_speed=False
+            )
+            fitted = fit.make(dataset)
             fitted.name = f"fit {name}"
             jobs.append(fitted)
             rows.append({**values, "potential_id": fitted.output["potential_id"]})
         plan = {"dataset_id": dataset_id, "vary": self.vary, "config": self.config.model_dump(mode="json")}
-        together = collect_ablation(study_id, self.study_name, plan, rows)
-        return Flow([*jobs, together], output=together.output, name=f"ablation {self.study_name}")
+        if by_share:
+            plan["random_shares"] = {f"{share:g}": id for share, id in by_share}
+        tested = []
+        if self.robustness is not None:
+            maker = RobustnessMaker(study_name=f"{self.study_name} robustness", plan=self.robustness)
+            tested = [maker.make([row["potential_id"] for row in rows])]
+        together = collect_ablation(study_id, self.study_name, plan, rows, tested[0].output if tested else None)
+        return Flow([*jobs, *tested, together], output=together.output, name=f"ablation {self.study_name}")
+
+    def _fits(
+        self, dataset_id: str, by_share: Sequence[tuple[float, str]]
+    ) -> list[tuple[dict[str, Any], FitConfig, str]]:
+        """Return the varied values, the settings and the dataset of each fit."""
+        settings = combinations(self.config, self.vary) if self.vary or not by_share else [({}, self.config)]
+        shares: list[tuple[dict[str, Any], str]] = [({RANDOM_SHARE: share}, id) for share, id in by_share]
+        found = [
+            ({**share, **values}, config, id)
+            for share, id in shares or [({}, dataset_id)]
+            for values, config in settings
+        ]
+        if len(found) > MAX_FITS:
+            raise InputError(f"{len(found)} fits are more than {MAX_FITS}", "vary fewer fields, values or shares")
+        return found
 
 
 def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], FitConfig]]:
@@ -86,55 +129,131 @@ def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[t
     for chosen in product(*vary.values()):
         values = dict(zip(vary, chosen, strict=True))
         made.append((values, config_of(config, values)))
-    if len(made) > MAX_FITS:
-        raise InputError(f"{len(made)} fits are more than {MAX_FITS}", "vary fewer fields or values")
     return made
 
 
 @job(name="collect")
-def collect_ablation(study_id: str, name: str, plan: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Time all potentials one after the other, and store the study.
+def collect_ablation(
+    study_id: str,
+    name: str,
+    plan: dict[str, Any],
+    rows: list[dict[str, Any]],
+    robustness: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check that the fits differ in what was varied only, time all potentials in turns, and store the study.
 
     Returns
     -------
     dict
         `study_id`, `table`.
+
+    Raises
+    ------
+    DataError
+        Two fits differ in more than what was varied.
     """
     results = job_results()
+    potentials = [results.get(Potential, row["potential_id"]) for row in rows]
+    check_inputs(results, potentials, [*plan["vary"], *([RANDOM_SHARE] if "random_shares" in plan else [])])
+    speeds = _speeds(results, potentials)
+    melts = {row["potential_id"]: row for row in (robustness or {}).get("table", []) if row["composition"] == "all"}
     table = []
-    for row in rows:
-        potential = results.get(Potential, row["potential_id"])
-        values = {key: value for key, value in row.items() if key != "potential_id"}
-        table.append({**values, **_numbers(results, potential)})
+    for row, potential, speed in zip(rows, potentials, speeds, strict=True):
+        numbers = _numbers(potential) | _speed_columns(speed, speeds[0]) | _success(melts.get(potential.id))
+        table.append({key: value for key, value in row.items() if key != "potential_id"} | numbers)
     members = [Member(collection="potentials", id=row["potential_id"], role="fit") for row in rows]
-    members.append(Member(collection="datasets", id=plan["dataset_id"], role="dataset"))
-    study = Study(
-        id=study_id, name=name, kind="ablation", state="finished", plan=plan, members=members, table=table,
-        finished_at=now(),
-    )  # fmt: skip
-    results.add(study)
-    return {"study_id": study.id, "table": table}
+    datasets = {plan["dataset_id"], *(each.dataset_id for each in potentials if each.dataset_id)}
+    members += [Member(collection="datasets", id=id, role="dataset") for id in sorted(datasets)]
+    if robustness is not None:
+        members.append(Member(collection="studies", id=robustness["study_id"], role="robustness"))
+    results.add(Study(id=study_id, name=name, kind="ablation", plan=plan, members=members, table=table))
+    close_study(results, study_id, {"state": "finished"})
+    return {"study_id": study_id, "table": table}
 
 
-def _numbers(results: Results, potential: Potential) -> dict[str, Any]:
+def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
+    """Refuse potentials that differ in more than what was varied: their table would not say what each value is worth.
+
+    Settings, test set, reference energies, weights, method, and, unless `RANDOM_SHARE` is varied, training set are
+    compared.
+
+    Raises
+    ------
+    DataError
+        Two differ in something else; it is named.
+    """
+    first, *others = [_inputs(results, potential) for potential in potentials]
+    for potential, inputs in zip(potentials[1:], others, strict=True):
+        differing = {key for key in first.keys() | inputs.keys() if first.get(key) != inputs.get(key)}
+        if RANDOM_SHARE in varied:
+            differing.discard("training set")
+        if more := sorted(key for key in differing if not any(f"{key}.".startswith(f"{path}.") for path in varied)):
+            raise DataError(
+                f"potentials {potentials[0].name} and {potential.name} differ in {', '.join(more)}, too",
+                "an ablation varies only what its table names: fit them anew with the rest alike",
+            )
+
+
+def _inputs(results: Results, potential: Potential) -> dict[str, Any]:
+    """Return everything that a fit depends on, settings by dotted name."""
+    dataset = results.get(Dataset, potential.dataset_id or "")
+    members = load_members(results, dataset)
+    return {
+        **dict(_flat(potential.config)),
+        "reference energies": dataset.reference_energies_eV,
+        "weights": dataset.config_type_weights,
+        "method": dataset.fingerprint,
+        "test set": sorted(members.label_ids[members.test].tolist()),
+        "training set": sorted(members.label_ids[~members.test].tolist()),
+    }
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _numbers(potential: Potential) -> dict[str, Any]:
     found: dict[str, Any] = {"functions": potential.n_functions, "parameters": potential.n_parameters}
     for split in ("train", "test"):
         if split in potential.rmse:
             errors = potential.rmse[split]
             found[f"{split}_energy_meV_per_atom"] = errors.energy_meV_per_atom
             found[f"{split}_force_meV_per_A"] = errors.force_meV_per_A
-    speed = _speed(results, potential)
-    found["us_per_atom_step"] = speed.us_per_atom_step if speed else None
     found["converged"] = potential.converged
     found["fit_min"] = potential.cost.wall_s / 60 if potential.cost else None
     return found
 
 
-def _speed(results: Results, potential: Potential) -> Speed | None:
-    """Measured here, one potential at a time: fits that run beside each other would disturb it."""
+def _speed_columns(speed: float | None, reference: float | None) -> dict[str, Any]:
+    relative = reference / speed if speed and reference else None
+    return {"us_per_atom_step": speed, "relative_speed": relative}
+
+
+def _success(melts: dict[str, Any] | None) -> dict[str, Any]:
+    return (
+        {}
+        if melts is None
+        else {"success": melts["fraction"], "success_low": melts["low"], "success_high": melts["high"]}
+    )
+
+
+def _speeds(results: Results, potentials: Sequence[Potential]) -> list[float | None]:
+    """Return µs an atom and step of each potential: the fastest of `_ROUNDS` measurements in turns on one cell.
+
+    Measured here, where no fit runs beside them.
+    """
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)
     except MissingProgramError:
-        return potential.speed
-    with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
-        return measure(engine, link_potential(results, potential, Path(folder)))
+        return [potential.speed.us_per_atom_step if potential.speed else None for potential in potentials]
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(TemporaryDirectory(prefix="gst_speed_"))) for _ in potentials]
+        files = [link_potential(results, each, folder) for each, folder in zip(potentials, folders, strict=True)]
+        rounds = [[measure(engine, each) for each in files] for _ in range(_ROUNDS)]
+    return [
+        min((speed.us_per_atom_step for speed in found if speed), default=None) for found in zip(*rounds, strict=True)
+    ]

@@ -15,8 +15,9 @@ from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
-from gst_jobflow.dynamics.maker import thinned
-from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, collect, run_aimd
+from gst_jobflow.dynamics.maker import store_random_start
+from gst_jobflow.dynamics.record import thinned
+from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, run_aimd
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
 from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.labelling.backend import RawLabel, doubts
@@ -26,7 +27,7 @@ from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.work import AimdWork
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
-from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,7 +85,7 @@ class AimdMaker(Maker):
         start_id = structure_id or self._random_start(results)
         deadline = job_deadline(find_project().settings)
         directory = work_directory(results, "aimd")
-        before = collect(directory, self.spec).reached_step
+        before = AimdRun.read(directory, self.spec).reached_step
         atoms = load_atoms(results, start_id)
         run = run_aimd(self.backend, self.spec, atoms, directory, deadline)
         frames = store_frames(results, run, self, results.get(Structure, start_id))
@@ -109,12 +110,9 @@ class AimdMaker(Maker):
         }
 
     def _random_start(self, results: Results) -> str:
-
         if self.start is None:
             raise InputError("dynamics needs a start", "give a structure, or AimdMaker(start=HardSphereSpec(...))")
-        source = {"builder": "hard_sphere", "spec": self.start.model_dump(mode="json", exclude_none=True)}
-        first = structure_document(generate(self.start), "hard_sphere", source=source, tags=[*self.tags, "aimd start"])
-        results.add(first)
+        first, _ = store_random_start(results, self.start, [*self.tags, "aimd start"])
         return first.id
 
 
@@ -248,16 +246,7 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
         thermo=thinned({name: series[name] for name in names}) if temperature.size else {},
         analysis={"dynamics": run.spec.dynamics.model_dump(mode="json"), "mean_temperature_K": list(_means_K(run))},
         files=[results.artifacts.put(path) for path in run.files()],
-        segments=[
-            Segment(
-                directory=str(segment.directory),
-                host=segment.host,
-                first_step=segment.first_step,
-                last_step=segment.last_step,
-                wall_s=segment.wall_s,
-            )
-            for segment in run.segments
-        ],
+        segments=[Segment.of(segment) for segment in run.segments],
         cost=Cost.of(wall_s, maker.backend.cores or 1),
         versions={"cp2k": cp2k_version(maker.backend.settings.program)},
         host=socket.gethostname(),

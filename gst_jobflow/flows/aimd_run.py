@@ -7,24 +7,31 @@ the newest whole restart file of those before. CP2K counts steps through all of 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.segments import (
+    SegmentedRun,
+    SegmentFolder,
+    begin_segment,
+    end_segment,
+    read_note,
+    read_output,
+    segment_folders,
+    valid_until,
+)
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, steps_in
 from gst_jobflow.importing.cp2k import read_cp2k
@@ -41,7 +48,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPEC_FILE, SEGMENT_FILE = "aimd.json", "segment.json"
 AimdStage = Annotated[Anneal | Quench | Hold, Field(discriminator="kind")]
 _LEAST_S = 5.0
 # a run in which this share of the steps did not converge is no dynamics of these electrons
@@ -108,25 +114,30 @@ class AimdSpec(StrictModel):
 
 
 @dataclass(frozen=True)
-class Segment:
-    """One execution of CP2K: begins after `first_step`, and what it wrote is valid up to `last_step`."""
-
-    directory: Path
-    first_step: int
-    last_step: int
-    wall_s: float
-    host: str
-
-
-@dataclass(frozen=True)
 class AimdRun:
     """What a folder holds: finished, stopped before its end (to be continued), or failed."""
 
     status: Literal["finished", "stopped", "failed"]
     failure_class: str
     reason: str
-    segments: list[Segment]
+    segments: list[SegmentFolder]
     spec: AimdSpec
+
+    @classmethod
+    def read(cls, directory: Path, spec: AimdSpec) -> AimdRun:
+        """Read what the segments of a folder hold together."""
+        folders = segment_folders(directory)
+        notes = [read_note(folder) for folder in folders]
+        limits = valid_until([note["first_step"] for note in notes])
+        segments = []
+        for folder, note, later in zip(folders, notes, limits, strict=True):
+            begin, state = note["first_step"], _newest_state(folder)
+            reached = state[1] if state else begin
+            last = reached if later is None else min(reached, later)
+            wall_s = float(note.get("wall_s") or _wall_s(folder))
+            segments.append(SegmentFolder(folder, begin, last, wall_s, note.get("host", "")))
+        segments = [segment for segment in segments if segment.last_step > segment.first_step] or segments[-1:]
+        return cls(*_status(segments, spec, notes[-1] if notes else {}), segments, spec)
 
     @property
     def reached_step(self) -> int:
@@ -171,53 +182,94 @@ class AimdRun:
 def run_aimd(
     backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms, directory: Path, deadline: Deadline | None = None
 ) -> AimdRun:
-    """Run in `directory`, or go on with what is there.
+    """Run dynamics in `directory`, or continue what is there.
 
     Raises
     ------
     InputError
         The folder holds another run, or the atoms cannot be computed.
     MissingProgramError
-        CP2K or its data files are not there.
+        CP2K or its data files are missing.
     """
     backend.check(atoms)
     check_dynamics(backend.settings, spec.dynamics)
     cp2k_version(backend.settings.program)
     check_data(backend.settings)
-    directory = Path(directory).resolve()
-    _claim(directory, backend, spec, atoms)
-    done = collect(directory, spec)
-    if done.status == "finished" or done.failure_class in _FINAL_FAILURES:
-        return done
-    while deadline is None or deadline.left_s() > _LEAST_S:
-        before = done.reached_step
-        asked = _run_segment(backend, spec, atoms, directory, deadline)
-        done = collect(directory, spec)
-        if done.status != "stopped" or done.reached_step == before or asked:
-            break
-    return done
+    return _AimdSegments(backend, spec, atoms, Path(directory).resolve(), deadline).run()
 
 
-def collect(directory: Path, spec: AimdSpec) -> AimdRun:
-    """Return what the segments of a folder hold together."""
-    folders = sorted(Path(directory).glob("segment_*"))
-    notes = [_note(folder) for folder in folders]
-    begins = [int(note.get("first_step", 0)) for note in notes]
-    segments = []
-    for place, (folder, note) in enumerate(zip(folders, notes, strict=True)):
-        state = _newest_state(folder)
-        reached = state[1] if state else begins[place]
-        # the next one may have begun before the last step of this one
-        last = min([reached, *begins[place + 1 :]])
-        wall_s = float(note.get("wall_s") or _wall_s(folder))
-        segments.append(Segment(folder, begins[place], last, wall_s, str(note.get("host", ""))))
-    segments = [segment for segment in segments if segment.last_step > segment.first_step] or segments[-1:]
-    status, failure_class, reason = _status(segments, spec, notes[-1] if notes else {})
-    return AimdRun(status, failure_class, reason, segments, spec)
+@dataclass
+class _AimdSegments(SegmentedRun[AimdRun]):
+    backend: Cp2kBackend
+    spec: AimdSpec
+    atoms: Atoms
+    directory: Path
+    deadline: Deadline | None
+    # of the newest segment of this process: where it began, and whether it was asked to stop
+    began: int | None = None
+    asked: bool = False
+    identity_file: ClassVar[str] = "aimd.json"
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "structure": content_hash(self.atoms),
+            "method": cp2k_md.md_method(self.backend, self.spec.dynamics).fingerprint(),
+            "spec": self.spec.model_dump(mode="json"),
+        }
+
+    def read(self) -> AimdRun:
+        return AimdRun.read(self.directory, self.spec)
+
+    def wants_segment(self, result: AimdRun) -> bool:
+        if result.status == "finished" or result.failure_class in _FINAL_FAILURES:
+            return False
+        if self.deadline is not None and self.deadline.left_s() <= _LEAST_S:
+            return False
+        return self.began is None or (
+            result.status == "stopped" and result.reached_step > self.began and not self.asked
+        )
+
+    def execute(self) -> None:
+        """Execute CP2K once, from the newest state to the end of the part that it lies in."""
+        folders = segment_folders(self.directory)
+        state = next((found for folder in reversed(folders) if (found := _newest_state(folder))), None)
+        restart, begin = state or (None, 0)
+        self.began = begin
+        temperature_K, steps = _next_part(self.spec, begin)
+        part = MdPart(
+            temperature_K=temperature_K,
+            steps=steps,
+            timestep_fs=self.spec.timestep_fs,
+            every=self.spec.every,
+            seed=self.spec.seed,
+            # relative to its own folder: CP2K splits names at spaces
+            restart=str(Path("..") / restart.parent.name / restart.name) if restart else "",
+        )
+        text = md_input(self.atoms, self.backend.settings, self.spec.dynamics, part)
+        folder = begin_segment(self.directory, begin)
+        (folder / cp2k_md.INPUT).write_text(text)
+        self._run_cp2k(folder)
+        logger.info("%s from step %d ended", folder.name, begin)
+
+    def _run_cp2k(self, folder: Path) -> None:
+        ending = _Ending()
+        left_s = None if self.deadline is None else max(1.0, self.deadline.left_s())
+        settings = self.backend.settings
+        with stopped_in_time(self.deadline, ending.ask):
+            ended = run_cp2k(settings, folder, cp2k_md.INPUT, cp2k_md.OUTPUT, left_s, started=ending.started)
+        self.asked = ended.timed_out or ending.asked.is_set()
+        text = read_output(folder / cp2k_md.OUTPUT)
+        failure = {}
+        if not self.asked and ended.returncode != 0:
+            reason = f"CP2K ended with {ended.returncode}: {abort_reason(text)}"
+            failure = {"failure_class": "crash", "reason": reason}
+        elif isinstance(self.spec.dynamics, BornOppenheimer) and (reason := _too_often_bad(folder, text)):
+            failure = {"failure_class": "not_converged", "reason": reason}
+        end_segment(folder, wall_s=ended.wall_s, **failure)
 
 
 def _status(
-    segments: list[Segment], spec: AimdSpec, last: dict[str, object]
+    segments: list[SegmentFolder], spec: AimdSpec, last: dict[str, Any]
 ) -> tuple[Literal["finished", "stopped", "failed"], str, str]:
     if last.get("failure_class"):
         return "failed", str(last["failure_class"]), str(last["reason"])
@@ -226,67 +278,13 @@ def _status(
     return "stopped", "walltime", "stopped before its end"
 
 
-def _claim(directory: Path, backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms) -> None:
-
-    identity = {
-        "structure": content_hash(atoms),
-        "method": cp2k_md.md_method(backend, spec.dynamics).fingerprint(),
-        "spec": spec.model_dump(mode="json"),
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / SPEC_FILE
-    if not path.exists():
-        write_text(path, json.dumps(identity), durable=False)
-    held = json.loads(path.read_text())
-    if differ := sorted(key for key in identity if held.get(key) != identity[key]):
-        raise InputError(f"{directory} holds another run: {', '.join(differ)} differ", "use another folder")
-
-
 def last_energies(directory: Path) -> dict[str, float]:
-    """Return time, temperature and wall time of the newest step of a run that goes on; empty before the first."""
+    """Return time, temperature and wall time of the newest step of a running run; empty before the first."""
     tables = sorted(Path(directory).glob(f"segment_*/{cp2k_md.ENERGIES}"))
     rows = next((rows for path in reversed(tables) if (rows := _energies(path))), None)
     if rows is None:
         return {}
     return {"time_ps": rows[-1][1] * 1e-3, "temperature_K": rows[-1][3], "wall_s": rows[-1][6]}
-
-
-def _run_segment(
-    backend: Cp2kBackend, spec: AimdSpec, atoms: Atoms, directory: Path, deadline: Deadline | None
-) -> bool:
-    """Execute CP2K once, from the newest state to the end of the part that it is in; True if it was asked to stop."""
-    folders = sorted(directory.glob("segment_*"))
-    state = next((found for folder in reversed(folders) if (found := _newest_state(folder))), None)
-    restart, begin = state or (None, 0)
-    temperature_K, steps = _next_part(spec, begin)
-    folder = directory / f"segment_{len(folders):03d}"
-    folder.mkdir()
-    part = MdPart(
-        temperature_K=temperature_K,
-        steps=steps,
-        timestep_fs=spec.timestep_fs,
-        every=spec.every,
-        seed=spec.seed,
-        # below its own folder, which has no spaces: CP2K splits names at them
-        restart=str(Path("..") / restart.parent.name / restart.name) if restart else "",
-    )
-    (folder / cp2k_md.INPUT).write_text(md_input(atoms, backend.settings, spec.dynamics, part))
-    note: dict[str, object] = {"first_step": begin, "host": socket.gethostname()}
-    (folder / SEGMENT_FILE).write_text(json.dumps(note))
-    ending = _Ending()
-    left_s = None if deadline is None else max(1.0, deadline.left_s())
-    with stopped_in_time(deadline, ending.ask):
-        ended = run_cp2k(backend.settings, folder, cp2k_md.INPUT, cp2k_md.OUTPUT, left_s, started=ending.started)
-    note["wall_s"] = ended.wall_s
-    text = (folder / cp2k_md.OUTPUT).read_text(errors="replace")
-    stopped = ended.timed_out or ending.asked.is_set()
-    if not stopped and ended.returncode != 0:
-        note |= {"failure_class": "crash", "reason": f"CP2K ended with {ended.returncode}: {abort_reason(text)}"}
-    elif isinstance(spec.dynamics, BornOppenheimer) and (reason := _too_often_bad(folder, text)):
-        note |= {"failure_class": "not_converged", "reason": reason}
-    (folder / SEGMENT_FILE).write_text(json.dumps(note))
-    logger.info("%s from step %d: %.0f s", folder.name, begin, ended.wall_s)
-    return stopped
 
 
 class _Ending:
@@ -342,7 +340,7 @@ def _newest_state(folder: Path) -> tuple[Path, int] | None:
 
 def _state_of(path: Path) -> int | None:
     """Return the step of a restart file; None where it is not there or not whole."""
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(path)
     step = re.search(r"^\s*STEP_START_VAL\s+(\d+)\s*$", text, re.MULTILINE)
     # FORCE_EVAL is the last section that CP2K writes
     whole = re.search(r"^\s*&END FORCE_EVAL\s*$", text, re.MULTILINE)
@@ -351,8 +349,7 @@ def _state_of(path: Path) -> int | None:
 
 def _told_step(folder: Path) -> int:
     """Return the last step that the output of a segment tells of; 0 where it tells of none."""
-    path = folder / cp2k_md.OUTPUT
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = read_output(folder / cp2k_md.OUTPUT)
     steps = re.findall(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", text, re.MULTILINE | re.IGNORECASE)
     return int(steps[-1]) if steps else 0
 
@@ -360,7 +357,7 @@ def _told_step(folder: Path) -> int:
 def _energies(path: Path) -> list[list[float]]:
     """Rows of CP2K's file of energies; a row that is cut is none."""
     rows = []
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    for line in read_output(path).splitlines():
         words = line.split()
         try:
             if len(words) == 7 and words[0] != "#":
@@ -368,13 +365,6 @@ def _energies(path: Path) -> list[list[float]]:
         except ValueError:
             continue
     return rows
-
-
-def _note(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / SEGMENT_FILE).read_text()))
-    except (OSError, ValueError):  # we were killed before it was written
-        return {}
 
 
 def _wall_s(folder: Path) -> float:

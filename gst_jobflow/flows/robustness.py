@@ -22,8 +22,9 @@ from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential, record
+from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
+from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.evaluation.robustness import (
     SUCCESS,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from jobflow import Job
 
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.protocol import ProtocolResult
+    from gst_jobflow.dynamics.result import ProtocolResult
     from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
@@ -117,26 +118,25 @@ class RobustnessMaker(Maker):
     def make(self, potential_ids: list[str]) -> Flow:
         """Flow of the jobs that run the melts, and of the one that counts them."""
         study_id = uuid.uuid4().hex
-        melts = self.melts(potential_ids)
+        n_jobs = min(self.n_jobs, len(all_melts(self.plan, potential_ids)))
         jobs: list[Job] = []
-        for number in range(min(self.n_jobs, len(melts))):
-            melting = MeltsMaker(plan=self.plan, gate=self.gate).make(
-                study_id, self.study_name, [asdict(melt) for melt in melts[number :: self.n_jobs]]
-            )
+        for number in range(n_jobs):
+            melting = MeltsMaker(plan=self.plan, gate=self.gate).make(study_id, potential_ids, [number, n_jobs])
             melting.name = f"robustness {number + 1}"
             jobs.append(melting)
         done = [each.output for each in jobs]
         counted = count_robustness(study_id, self.study_name, self.plan, potential_ids, self.gate, done)
         return Flow([*jobs, counted], output=counted.output, name=f"robustness {self.study_name}")
 
-    def melts(self, potential_ids: list[str]) -> list[Melt]:
-        """Return all runs: composition after composition, the potentials in turns, so that all advance alike."""
-        return [
-            Melt(potential_id, formula, index)
-            for index in range(self.plan.runs)
-            for formula in self.plan.compositions
-            for potential_id in potential_ids
-        ]
+
+def all_melts(plan: RobustnessPlan, potential_ids: list[str]) -> list[Melt]:
+    """Return all runs: composition after composition, the potentials in turns, so that all advance alike."""
+    return [
+        Melt(potential_id, formula, index)
+        for index in range(plan.runs)
+        for formula in plan.compositions
+        for potential_id in potential_ids
+    ]
 
 
 @in_category("md")
@@ -148,13 +148,18 @@ class MeltsMaker(Maker):
     plan: RobustnessPlan = field(default_factory=RobustnessPlan)
     gate: float | None = None
 
-    def work(self, study_id: str, study_name: str, melts: list[dict[str, Any]]) -> MeltsWork:
+    def work(self, study_id: str, potential_ids: list[str], part: list[int]) -> MeltsWork:
         """Return the runs of :meth:`make`."""
-        return MeltsWork(self.plan, [Melt(**melt) for melt in melts])
+        return MeltsWork(self.plan, all_melts(self.plan, potential_ids)[part[0] :: part[1]])
 
     @job
-    def make(self, study_id: str, study_name: str, melts: list[dict[str, Any]]) -> dict[str, Any]:
+    def make(self, study_id: str, potential_ids: list[str], part: list[int]) -> dict[str, Any]:
         """Run them; a job that is killed or stopped by its walltime goes on with what is left.
+
+        Parameters
+        ----------
+        part
+            Number of this job, from 0, and how many jobs share the runs.
 
         Returns
         -------
@@ -171,8 +176,8 @@ class MeltsMaker(Maker):
             work_directory(results, "robustness"),
             job_deadline(settings),
         )
-        if not runner.run([Melt(**melt) for melt in melts]):
-            return continuation(self.make(study_id, study_name, melts))
+        if not runner.run(all_melts(self.plan, potential_ids)[part[0] :: part[1]]):
+            return continuation(self.make(study_id, potential_ids, part))
         return dict(runner.outcomes)
 
 

@@ -26,17 +26,9 @@ Quantity = Literal["energy", "forces", "stress"]
 _NAME = re.compile(r"(?P<before>.*?)[_-]?(?P<what>energy|force|stress|virial)(?P<after>.*)", re.IGNORECASE)
 _REFERENCE_WORDS = frozenset({"ref", "reference", "dft", "qm", "target", "true"})
 _ERROR_WORDS = frozenset({"std", "var", "error", "err", "sigma", "uncertainty"})
-_DEFAULT_NAMES: dict[Quantity, tuple[str, ...]] = {
-    "energy": ("free_energy", "energy"),
-    "forces": ("forces", "force"),
-    "stress": ("stress", "virial", "virials"),
-}
-_TOLERANCES: dict[Quantity, tuple[float, str]] = {
-    "energy": (1e-4, "energies"),
-    "forces": (1e-3, "forces"),
-    "stress": (1e-4, "stresses"),
-}
-"""Differences below these are rounding (eV/atom, eV/Å, eV/Å³); and the plural for messages."""
+_PLURALS: dict[Quantity, str] = {"energy": "energies", "forces": "forces", "stress": "stresses"}
+# differences below these are rounding
+_SAME_EV_PER_ATOM, _SAME_EV_A, _SAME_EV_A3 = 1e-4, 1e-3, 1e-4
 
 
 class RivalLabelsError(DataError):
@@ -54,15 +46,18 @@ class Computed:
 
 @lru_cache(maxsize=4096)
 def quantity_of(name: str) -> tuple[Quantity, str] | None:
-    """Return the quantity that a name stands for, and the set it belongs to: ("forces", "dft") for dft_forces."""
+    """Return the quantity that a name stands for, and the set it belongs to: ("forces", "dft") for dft_forces.
+
+    None for other names, and for errors of a quantity (energy_std).
+    """
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     what = match["what"].lower()
     quantity: Quantity = "energy" if what == "energy" else "forces" if what == "force" else "stress"
     after = match["after"].lower().removeprefix("s" if what in ("force", "virial") else "")
-    words = re.split("[_-]", f"{match['before'].lower()}_{after}")
-    return quantity, "_".join(word for word in words if word not in ("", "free"))
+    words = [word for word in re.split("[_-]", f"{match['before'].lower()}_{after}") if word not in ("", "free")]
+    return None if _ERROR_WORDS & set(words) else (quantity, "_".join(words))
 
 
 def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed | None:
@@ -84,7 +79,9 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
         One of energy and forces is missing, not a number, not finite, of a wrong shape; or virial and stress disagree.
     """
     values = _values(atoms)
-    names = _chosen(values, options)
+    sets = _sets(values)
+    keys = None if options is None else {q: getattr(options, f"{q}_key") for q in _PLURALS}
+    names = _chosen(values, sets, keys or dict.fromkeys(_PLURALS))
     if not names["energy"] and not names["forces"]:
         return None
     if not names["energy"]:
@@ -97,26 +94,25 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     else:
         raise DataError("an energy without forces")
     computed = Computed(energy_eV, forces_eV_A, _stress(atoms, values, names["stress"]))
-    if options is None or options.energy_key is None:
-        _refuse_rivals(atoms, values, computed)
+    if len(sets) > 1 and not (keys and keys["energy"]):
+        _refuse_rivals(atoms, values, sets, computed)
     return computed
 
 
 def unread_labels(atoms: Atoms, computed: Computed | None) -> tuple[str, str]:
     """Describe labels under names that `computed_of` did not read, and the options that take them; empty if none."""
-    sets = _sets(_values(atoms), len(atoms))
+    values = _values(atoms)
+    sets = list(_other_sets(values, _sets(values), len(atoms)).values())
     if computed is not None:
-        stress = next((names["stress"] for names in sets.values() if "stress" in names), None)
+        stress = next((names["stress"] for names in sets if "stress" in names), None)
         if stress is None or computed.stress_eV_A3 is not None:
             return "", ""
         return f"{stress} is not read as the stress: --stress-key {stress} takes it", f"--stress-key {stress}"
-    together: dict[Quantity, str] = {}
-    for names in sets.values():
-        together = names | together
+    together = {quantity: name for names in reversed(sets) for quantity, name in names.items()}
     if not {"energy", "forces"} <= set(together):
         return "", ""
-    option = _keys(next((names for names in sets.values() if {"energy", "forces"} <= set(names)), together))
-    unread = ", ".join(sorted(name for names in sets.values() for name in names.values()))
+    option = _keys(next((names for names in sets if {"energy", "forces"} <= set(names)), together))
+    unread = ", ".join(sorted(name for names in sets for name in names.values()))
     return f"structures without labels: {unread} are not read; {option} takes them", option
 
 
@@ -124,46 +120,49 @@ def _values(atoms: Atoms) -> dict[str, Any]:
     return {**atoms.info, **atoms.arrays, **(getattr(atoms.calc, "results", None) or {})}
 
 
-def _chosen(values: dict[str, Any], options: ImportOptions | None) -> dict[Quantity, list[str]]:
-    """Names of the values that are the label.
+def _sets(values: dict[str, Any]) -> dict[str, dict[Quantity, list[str]]]:
+    """Return the names of labels by set and quantity, the preferred name of a quantity first."""
+    sets: dict[str, dict[Quantity, list[str]]] = {}
+    for name, value in values.items():
+        if value is not None and (what := quantity_of(name)) is not None:
+            sets.setdefault(what[1], {}).setdefault(what[0], []).append(name)
+    for found in sets.values():
+        for names in found.values():
+            names.sort(key=lambda name: ("free" not in name, "stress" not in name, "forces" not in name))
+    return sets
+
+
+def _chosen(
+    values: dict[str, Any], sets: dict[str, dict[Quantity, list[str]]], keys: dict[Quantity, str | None]
+) -> dict[Quantity, list[str]]:
+    """Return the names of the values that are the label.
 
     Raises
     ------
     DataError
         A name that an option gives is not there, or no forces belong to the energy that it gives.
     """
-    asked: dict[Quantity, str | None] = dict.fromkeys(_DEFAULT_NAMES)
-    if options is not None:
-        asked = {"energy": options.energy_key, "forces": options.forces_key, "stress": options.stress_key}
-    for quantity, name in asked.items():
+    for quantity, name in keys.items():
         if name is not None and values.get(name) is None:
-            known = [other for other in values if quantity_of(other)]
-            raise DataError(f"no {name}, which --{quantity}-key names (there are: {', '.join(known) or 'none'})")
-    names: dict[Quantity, list[str]] = {}
-    for quantity, defaults in _DEFAULT_NAMES.items():
-        name = asked[quantity]
-        if name is not None:
-            names[quantity] = [name]
-        elif asked["energy"] is not None:
-            same_set = (quantity_of(asked["energy"]) or ("", None))[1]
-            names[quantity] = [n for n, v in values.items() if v is not None and quantity_of(n) == (quantity, same_set)]
-        else:
-            names[quantity] = [name for name in defaults if values.get(name) is not None]
-    if asked["energy"] is not None and not names["forces"] and len(values["numbers"]) > 1:
-        raise DataError(f"no forces of the same prefix as {asked['energy']}: name them with --forces-key")
+            known = ", ".join(other for other in values if quantity_of(other)) or "none"
+            raise DataError(f"no {name}, which --{quantity}-key names (there are: {known})")
+    energy = keys["energy"]
+    own = sets.get("" if energy is None else (quantity_of(energy) or ("", "\0"))[1], {})
+    names = {quantity: own.get(quantity, []) if name is None else [name] for quantity, name in keys.items()}
+    if energy is not None and not names["forces"] and len(values["numbers"]) > 1:
+        raise DataError(f"no forces of the same prefix as {energy}: name them with --forces-key")
     return names
 
 
-def _sets(values: dict[str, Any], n_atoms: int) -> dict[str, dict[Quantity, str]]:
-    """Return the names of labels by set and quantity, references first, without those that are read by default."""
-    sets: dict[str, dict[Quantity, str]] = {}
-    for name in values:
-        what = quantity_of(name)
-        if what is None or not what[1] or _ERROR_WORDS & set(what[1].split("_")):
-            continue
-        if _has_shape(values[name], what[0], n_atoms):
-            sets.setdefault(what[1], {})[what[0]] = name
-    return dict(sorted(sets.items(), key=lambda item: not _is_reference(item[0])))
+def _other_sets(
+    values: dict[str, Any], sets: dict[str, dict[Quantity, list[str]]], n_atoms: int
+) -> dict[str, dict[Quantity, str]]:
+    """Return sets of other names than those that are read by default, references first."""
+    return {
+        name: {q: names[0] for q, names in sets[name].items() if _has_shape(values[names[0]], q, n_atoms)}
+        for name in sorted(sets, key=lambda name: not _is_reference(name))
+        if name
+    }
 
 
 def _is_reference(name: str) -> bool:
@@ -177,51 +176,47 @@ def _has_shape(value: Any, quantity: Quantity, n_atoms: int) -> bool:
     return np.shape(value) in shapes and np.asarray(value).dtype.kind in "fi"
 
 
-def _refuse_rivals(atoms: Atoms, values: dict[str, Any], taken: Computed) -> None:
+def _refuse_rivals(
+    atoms: Atoms, values: dict[str, Any], sets: dict[str, dict[Quantity, list[str]]], taken: Computed
+) -> None:
     """Raise RivalLabelsError if another set of labels differs from the one that is taken.
 
     Energies of other meanings (energy_corrected, kinetic_energy) come alone and have no name of a reference.
     """
-    sets = {
-        name: found
-        for name, found in _sets(values, len(atoms)).items()
-        if _is_reference(name) or {"energy", "forces"} <= set(found)
-    }
-    if not any(_differs(atoms, values, names, taken) for names in sets.values()):
+    others = [
+        names
+        for name, names in _other_sets(values, sets, len(atoms)).items()
+        if _is_reference(name) or {"energy", "forces"} <= set(names)
+    ]
+    if not any(_differs(atoms, values, names, taken) for names in others):
         return
-    ours = {
-        quantity: name
-        for quantity, defaults in _DEFAULT_NAMES.items()
-        if (name := next((name for name in defaults if values.get(name) is not None), None))
-    }
+    ours = {quantity: names[0] for quantity, names in sets[""].items()}
     lists = []
-    for quantity, (_, plural) in _TOLERANCES.items():
-        names = [found[quantity] for found in (ours, *sets.values()) if quantity in found]
+    for quantity, plural in _PLURALS.items():
+        names = [found[quantity] for found in (ours, *others) if quantity in found]
         shown = [f"{name} = {float(values[name]):g} eV" if quantity == "energy" else name for name in names]
         lists.append(f"{plural} {', '.join(shown) or 'none'} (--{quantity}-key)")
-    raise RivalLabelsError(
-        f"sets of labels that differ: {'; '.join(lists)}", _keys({**ours, **next(iter(sets.values()))})
-    )
+    raise RivalLabelsError(f"sets of labels that differ: {'; '.join(lists)}", _keys(ours | others[0]))
 
 
 def _differs(atoms: Atoms, values: dict[str, Any], names: dict[Quantity, str], taken: Computed) -> bool:
-    differences: dict[Quantity, float] = {}
+    differences = []
     if "energy" in names:
-        differences["energy"] = abs(values[names["energy"]] - taken.energy_eV) / len(atoms)
+        differences.append(abs(values[names["energy"]] - taken.energy_eV) / len(atoms) / _SAME_EV_PER_ATOM)
     if "forces" in names:
-        differences["forces"] = float(np.abs(values[names["forces"]] - taken.forces_eV_A).max())
+        differences.append(np.abs(values[names["forces"]] - taken.forces_eV_A).max() / _SAME_EV_A)
     if "stress" in names and taken.stress_eV_A3 is not None:
         try:
-            theirs = np.array(_stress(atoms, values, [names["stress"]]))
+            stress_eV_A3 = np.array(_stress(atoms, values, [names["stress"]]))
         except DataError:
             return True
-        differences["stress"] = float(np.abs(theirs - taken.stress_eV_A3).max())
+        differences.append(np.abs(stress_eV_A3 - taken.stress_eV_A3).max() / _SAME_EV_A3)
     # a NaN differs, too
-    return not all(difference <= _TOLERANCES[quantity][0] for quantity, difference in differences.items())
+    return not all(difference <= 1 for difference in differences)
 
 
 def _keys(names: dict[Quantity, str]) -> str:
-    return " ".join(f"--{quantity}-key {names[quantity]}" for quantity in _DEFAULT_NAMES if quantity in names)
+    return " ".join(f"--{quantity}-key {names[quantity]}" for quantity in _PLURALS if quantity in names)
 
 
 def _numbers(value: Any, name: str, *shapes: tuple[int, ...]) -> np.ndarray:

@@ -39,16 +39,9 @@ _FREE_ATOMS = Path("--free-atoms")
 
 @dataclass(frozen=True)
 class Question:
-    """What only the user knows of a record.
+    """What only the user knows: a text, the same for all records with one answer, and an option that answers.
 
-    Parameters
-    ----------
-    text
-        What is not known; the same for all records to which the same answer applies.
-    option
-        The option that answers it, with a value that can be copied.
-    stops
-        Nothing may be imported without an answer; else the record is left out.
+    With `stops` nothing may be imported without an answer, else the record is left out.
     """
 
     text: str
@@ -72,14 +65,12 @@ class Outcome:
         Why the record is bad.
     questions
         What must be answered before it can be imported.
-    warning
-        What is odd about the whole file.
-    option
-        The option that ends the warning.
+    warning, option
+        What is odd about the whole file, and the option that mends it.
     refusal
-        Message and way out of an `InputError`: the import ends here.
+        Message and remedy of an `InputError`: the import ends here.
     end
-        Bytes of the file up to where the record ends; 0 where that is not known.
+        Bytes of the file up to where the record ends; 0 if that is not known.
     """
 
     file: Path
@@ -102,12 +93,10 @@ class OutcomeBuilder:
 
     Parameters
     ----------
-    options
-        What the user says of them.
     first_ids
         Id of the first structure of each file, which its groups are named after; only for files with groups.
     artifacts
-        Where coordinates of large structures go; None: there are no large structures.
+        Store for the coordinates of large structures; None if there are none.
     """
 
     options: ImportOptions

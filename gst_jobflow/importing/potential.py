@@ -1,10 +1,9 @@
-"""A published potential: its files, checked to be of one potential, become a document and artifacts."""
+"""Import a published potential: check that its files belong together, store them, build its document."""
 
 from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,8 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.single_point import single_points
 from gst_jobflow.fitting.parse import PotentialSummary, count_functions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _AGREE_EV_A = 1e-4
 
 @dataclass(frozen=True)
 class PotentialImport:
-    """The files of a potential on disk, and what people say of it."""
+    """Files of a published potential, and its name, source and tags."""
 
     yace: Path
     name: str
@@ -43,12 +44,12 @@ class PotentialImport:
 def import_potential(
     results: Results, given: PotentialImport, engine: LammpsEngine | None = None
 ) -> tuple[Potential, bool]:
-    """Check the files, store them, and make the document; True where it is new.
+    """Check and store the files of a potential; return its document, and whether it is new.
 
     Parameters
     ----------
     engine
-        Takes one step with each pair style that the files are for; None: LAMMPS is not asked.
+        Takes one step with each pair style that the files are for; None: no step is taken.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def import_potential(
     RunError
         LAMMPS does not take them.
     """
-    summary = check_files(given)
+    summary = check_potential_files(given)
     if engine is not None:
         try_in_lammps(engine, given, summary.elements)
     stored = {
@@ -80,7 +81,7 @@ def import_potential(
 
 
 def try_in_lammps(engine: LammpsEngine, given: PotentialImport, elements: tuple[str, ...]) -> None:
-    """Take one step with each pair style that the files are for; where there are two, they must agree.
+    """Take one step with each pair style that the files are for; two styles must agree.
 
     Raises
     ------
@@ -89,9 +90,6 @@ def try_in_lammps(engine: LammpsEngine, given: PotentialImport, elements: tuple[
     InputError
         `.yace` and `.yaml` give different energies.
     """
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.single_point import single_points
-
     paths = {ending: str(path.resolve()) for ending in _ENDINGS if (path := getattr(given, ending)) is not None}
     engine = engine.with_ranks(1)
     if "asi" not in paths:
@@ -117,8 +115,8 @@ def _probe(elements: tuple[str, ...]) -> Atoms:
     return atoms
 
 
-def check_files(given: PotentialImport) -> PotentialSummary:
-    """What the potential consists of: of its `.yaml` where there is one, else of its `.yace`.
+def check_potential_files(given: PotentialImport) -> PotentialSummary:
+    """Return what the potential consists of: by its `.yaml` if there is one, else by its `.yace`.
 
     Raises
     ------
@@ -152,26 +150,26 @@ def _of_two(one: Path, other: Path, what: str) -> InputError:
 
 
 def _check_active_set(asi: Path, summary: PotentialSummary) -> None:
-    """An active set holds one square matrix an element, as wide as the element has functions."""
+    """Check that it holds a square matrix for each element, as wide as the element has functions."""
     try:
         with np.load(asi, allow_pickle=False) as arrays:
             shapes = {name: arrays[name].shape for name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile) as err:
         raise InputError(f"{asi} is no active set: {err}", "give the .asi that pace_activeset wrote") from err
-    wanted = {element: (n, n) for element, n in summary.n_functions_per_element.items()}
-    if shapes != wanted:
+    expected = {element: (n, n) for element, n in summary.n_functions_per_element.items()}
+    if shapes != expected:
+        theirs, ours = (
+            ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(each.items()))
+            for each in (shapes, expected)
+        )
         raise InputError(
-            f"{asi.name} is the active set of another potential: it has {_words(shapes)}, the .yaml {_words(wanted)}",
+            f"{asi.name} is the active set of another potential: it has {theirs}, the .yaml {ours}",
             "run pace_activeset for this .yaml",
         )
 
 
-def _words(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
-
-
 def read_yace(path: Path) -> PotentialSummary:
-    """What a `.yace` consists of. Its functions are what LAMMPS evaluates; a `.yaml` may count them otherwise.
+    """Return what a `.yace` consists of, counted in the functions that LAMMPS evaluates.
 
     Raises
     ------
@@ -197,25 +195,16 @@ def read_yace(path: Path) -> PotentialSummary:
 def _load(path: Path) -> Any:
     import yaml
 
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml may not be there
+        pass
+
+    # pairs of elements are keys, which lists cannot be
+    Loader.add_constructor(
+        "tag:yaml.org,2002:seq", lambda loader, node: tuple(loader.construct_sequence(node, deep=True))
+    )
     try:
-        content = yaml.load(path.read_text(), Loader=_yace_loader())
+        return yaml.load(path.read_text(), Loader=Loader)
     except (OSError, UnicodeDecodeError) as err:
         raise InputError(f"cannot read {path}: {err}", _NOT_ONE) from err
     except yaml.YAMLError as err:
         raise InputError(f"{path} is not YAML: {str(err).splitlines()[0]}", _NOT_ONE) from err
-    return content
-
-
-def _yace_loader() -> Any:
-    """A loader that takes lists as keys, as the pairs of elements of a `.yace` are written."""
-    import yaml
-
-    class YaceLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml may not be there
-        pass
-
-    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        pairs = [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
-        return {tuple(key) if isinstance(key, list) else key: value for key, value in pairs}
-
-    YaceLoader.add_constructor("tag:yaml.org,2002:map", mapping)
-    return YaceLoader

@@ -29,7 +29,7 @@ _LISTED = 1000
 
 @dataclass
 class Flaw:
-    """A record and what is odd about it."""
+    """What is odd about a record; `SameFlaw` counts those of a file that have the same."""
 
     file: str
     index: int
@@ -38,7 +38,7 @@ class Flaw:
 
 @dataclass
 class SameFlaw(Flaw):
-    """A flaw of `count` records, the first of which is named."""
+    """The first record of a file with a flaw, and how many have it."""
 
     count: int = 0
 
@@ -47,10 +47,18 @@ class SameFlaw(Flaw):
 class ImportReport:
     """What an import did.
 
-    `bad` and `outliers` hold the first thousand, `n_bad` and `n_outliers` count all. `reasons` hold the first thousand
-    different ones, each once with a count. Outliers are imported. `warnings` hold what is odd about a file as a whole,
-    each once, with the record at which it was seen; with `strict` it stops. `options` would answer what kept records
-    out or labels unread.
+    Parameters
+    ----------
+    bad, n_bad
+        Records that were left out: the first thousand, and the number of all.
+    reasons
+        The same by file and reason, the first thousand.
+    outliers, n_outliers
+        Records that are imported in spite of an energy far off: the first thousand, and the number of all.
+    warnings
+        What is odd about a file as a whole, each once, with the record at which it was seen; `strict` stops there.
+    options
+        Options that would answer what kept records out or labels unread.
     """
 
     records: int = 0
@@ -82,21 +90,16 @@ def import_files(
     progress: Callable[[ImportReport, Outcome], None] | None = None,
     workers: int | None = None,
 ) -> ImportReport:
-    """Import files, as a stream; doing it again changes nothing.
+    """Import files as a stream; doing it again changes nothing.
 
     Parameters
     ----------
-    files
-        Of the formats of `formats.FORMATS`.
     results
-        Where to; None only with `dry_run`.
-    options
-        What to do with them.
+        Database; None only with `dry_run`.
     progress
-        Called after each record with the report so far and what became of it.
+        Called after each record with the report so far and its outcome.
     workers
-        Processes that parse extended XYZ, see `importing.workers.outcomes`; what is imported and reported does not
-        depend on it.
+        Processes that parse extended XYZ, see `importing.workers.outcomes`; the result does not depend on it.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def import_files(
         Labels without a method, or several sets of labels that differ. Nothing more is written after the first; the
         error names all that must be answered in the files (in the next 20,000 records).
     InputError
-        A file that is not there or not known, or that contradicts the method given.
+        A file is not there or not known, or contradicts the method given.
     DatabaseError
         The server refused a document or went away.
     RunError
@@ -121,7 +124,7 @@ def import_files(
                 if run.report.stopped or run.has_asked():
                     break
         except InputError:
-            # what was before it is sound, and stays as with any bad record
+            # earlier records are sound, and stay as with any bad record
             run.flush()
             raise
     run.flush()
@@ -140,7 +143,7 @@ class _Import:
         self.options = options
         self.report = ImportReport(dry_run=options.dry_run)
         if results is None:
-            # coordinates of large structures are checked too, and go away with this
+            # takes the coordinates of large structures, and goes away with this object
             self._scratch = TemporaryDirectory()
         self.artifacts = ArtifactStore(Path(self._scratch.name)) if results is None else results.artifacts
         self._watch = EnergyWatch()
@@ -148,19 +151,12 @@ class _Import:
         self._batch: list[Outcome] = []
         self._atoms = 0
         self._reasons: dict[tuple[str, str], SameFlaw] = {}
-        # by text: the first record that asks, and how many do
         self._questions: dict[Question, SameFlaw] = {}
         self._asked_at = 0
         self._methods: dict[str, dict[str, Any]] = {options.fingerprint: options.method} if options.fingerprint else {}
 
     def take(self, outcome: Outcome) -> None:
-        """Add a record's documents to the batch, or report what is wrong with it.
-
-        Raises
-        ------
-        InputError
-            The record cannot be filed without the user's word.
-        """
+        """Add a record's documents to the batch, or report what is wrong with it; raises InputError on a refusal."""
         self.report.records += 1
         if outcome.refusal is not None:
             raise InputError(*outcome.refusal)
@@ -184,7 +180,7 @@ class _Import:
             self.flush()
 
     def flush(self) -> None:
-        """Write the batch: structures first, so that no label is ever without its own."""
+        """Write the batch: structures first, so that no label is ever without its structure."""
         batch, self._batch, self._atoms = self._batch, [], 0
         if self.options.dry_run or not batch:
             return
@@ -235,30 +231,26 @@ class _Import:
 
     def _note_questions(self, outcome: Outcome) -> None:
         for question in outcome.questions:
-            flaw = self._questions.get(question)
-            if flaw is None and len(self._questions) < _LISTED:
-                flaw = self._questions[question] = SameFlaw(str(outcome.file), outcome.index, question.text)
-                self._propose(question.option)
-            if flaw is not None:
-                flaw.count += 1
+            _counted(self._questions, question, outcome, question.text)
+            self._propose(question.option)
             if question.stops and not self._asked_at:
                 self._asked_at = self.report.records
         if outcome.option:
             self._propose(outcome.option)
 
     def _propose(self, option: str) -> None:
-        """Add options to those proposed, but for those that already have a value."""
+        """Add options to those proposed, except for those that already have a value."""
         known = {word for text in self.report.options for word in text.split() if word.startswith("--")}
         if not known & {word for word in option.split() if word.startswith("--")}:
             self.report.options.append(option)
 
     def _tell_other_groups(self, batch: list[Outcome]) -> None:
-        """Warn of structures that were known in another group: they stay there, so a split may part this one.
+        """Warn of structures that are known in another group: they stay there, so a split may part this one.
 
-        Strict goes on: a run that continues another one begins with the last structure of that.
+        Not even `strict` stops: a run that continues another one begins with its last structure.
         """
         assert self.results is not None  # flush sees to it
-        # one that is its own group asks for nothing
+        # a structure that is its own group cannot be parted
         wanted = {o.structure.id: o for o in batch if o.structure is not None and o.structure.group != o.structure.id}
         fields = {"group": 1}
         found = self.results.database["structures"].find({"_id": {"$in": list(wanted)}}, fields)
@@ -266,7 +258,7 @@ class _Import:
         text = "structures that were known before keep their other group; a split may part what is one group here"
         for id, outcome in wanted.items():
             assert outcome.structure is not None  # chosen so
-            # one that is not there was kept on disk only
+            # one that is not found was kept on disk only
             other = groups.get(id, outcome.structure.group) != outcome.structure.group
             if other and not self._is_told(outcome, text):
                 self.report.warnings.append(Flaw(str(outcome.file), outcome.index, text))
@@ -294,13 +286,20 @@ class _Import:
         self.report.n_bad += 1
         if len(self.report.bad) < _LISTED:
             self.report.bad.append(Flaw(str(record.file), record.index, reason))
-        key = (str(record.file), reason)
-        if key not in self._reasons and len(self._reasons) < _LISTED:
-            self._reasons[key] = SameFlaw(str(record.file), record.index, reason)
-            self.report.reasons.append(self._reasons[key])
-        if key in self._reasons:
-            self._reasons[key].count += 1
+        same = _counted(self._reasons, (str(record.file), reason), record, reason)
+        if same is not None and same.count == 1:
+            self.report.reasons.append(same)
         self.report.stopped = self.report.stopped or self.options.strict
+
+
+def _counted(table: dict[Any, SameFlaw], key: Any, record: Outcome, reason: str) -> SameFlaw | None:
+    """Count a flaw in a table that remembers the first record of each; None if the table is full."""
+    if key not in table:
+        if len(table) >= _LISTED:
+            return None
+        table[key] = SameFlaw(str(record.file), record.index, reason)
+    table[key].count += 1
+    return table[key]
 
 
 def _count(counts: dict[str, int], new: int, known: int) -> None:

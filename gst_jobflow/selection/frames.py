@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
-from gst_jobflow.dynamics.dump import iter_chain, iter_frames
+from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.labelling import cp2k_md
+from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.query import frames, make_query
 from gst_jobflow.structures.document_fields import content_hash
 
@@ -40,12 +41,15 @@ class FoundStructure:
     mobile
         First and last atom of those that move, from 0, both included; None: all. The rest was never free to become
         what the potential says, so its grade says nothing about the potential's dynamics.
+    problem
+        Why a frame of a damaged file has no atoms.
     """
 
     name: str
     atoms: Atoms
     structure_id: str | None = None
     step: int | None = None
+    problem: str = ""
     mobile: tuple[int, int] | None = None
 
     @property
@@ -122,50 +126,6 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     return found
 
 
-def find_trajectory(results: Results, which: str) -> Trajectory:
-    """The trajectory of an id, or else the newest of a name.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    collection = results.database["trajectories"]
-    found = collection.find_one({"_id": which}, {"_id": 1})
-    found = found or collection.find_one({"name": which}, {"_id": 1}, sort=[("created_at", -1)])
-    if found is None:
-        raise InputError(f"no trajectory '{which}'", "gst query trajectories")
-    return results.get(Trajectory, found["_id"])
-
-
-def runs_of_cycle(results: Results, which: str) -> list[Trajectory]:
-    """Return the trajectories of a device cycle by its id or name: all operations in order, or one, ``CYCLE:N`` from 1.
-
-    Empty if there is no such cycle.
-
-    Raises
-    ------
-    InputError
-        The cycle has no such operation, or none has run.
-    """
-    collection, (name, _, number) = results.database["cycles"], which.rpartition(":")
-    for text, operation in ((which, None), (name, number)):
-        found = collection.find_one({"_id": text}, {"_id": 1})
-        found = found or collection.find_one({"name": text}, {"_id": 1}, sort=[("created_at", -1)])
-        if not text or found is None:
-            continue
-        operations = results.get(Cycle, found["_id"]).operations
-        if operation is not None:
-            if not operation.isdigit() or not 0 < int(operation) <= len(operations):
-                raise InputError(f"cycle {text} has no operation '{operation}'", f"1 to {len(operations)}")
-            operations = [operations[int(operation) - 1]]
-        ids = [each.trajectory_id for each in operations if each.trajectory_id]
-        if not ids:
-            raise InputError(f"no operation of {which} has run", f"gst query cycles -w name={text}")
-        return [results.get(Trajectory, id) for id in ids]
-    return []
-
-
 def check_cell_size(trajectory: Trajectory, most_atoms: int | None) -> None:
     """Refuse to take whole cells of more than `most_atoms`; None: any size."""
     if most_atoms is not None and trajectory.n_atoms > most_atoms:
@@ -198,21 +158,92 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
         raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
 
 
-def _frames(results: Results, dumps: Sequence[ArtifactRef]) -> Iterator[DumpFrame]:
-    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
+def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
+    """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
+    A frame that cannot be read, or is not of this run's atoms, comes with its `problem`; the others go on.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    count, last = 0, FoundStructure("", None)  # type: ignore[arg-type]  # replaced by the first frame
+    for found in _all_states(results, trajectory):
+        if count % every == 0 or found.problem:
+            yield found
+        count, last = count + 1, found
+    if count == 0:
+        raise InputError(f"trajectory {trajectory.id} has no frames", "run with output.dump_every")
+    if (count - 1) % every and not last.problem:
+        yield last
+
+
+def _all_states(results: Results, trajectory: Trajectory) -> Iterator[FoundStructure]:
+    if trajectory.potential_id is None:
+        yield from aimd_frames(results, trajectory)
+        return
+    elements = results.get(Potential, trajectory.potential_id).elements
+    dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
+    damaged: list[FoundStructure] = []
+    last = -1
+
+    def told(step: int, error: DataError) -> None:
+        # all that is left of a file has no step: its gap begins after the frame before
+        place = step if step >= 0 else last + 1
+        damaged.append(_damaged(place, error.message.rpartition("/")[2]))
+
+    for frame in _frames(results, dumps, told):
+        yield from _taken(damaged)
+        last = frame.step
+        yield _checked(frame, elements, trajectory)
+    yield from _taken(damaged)
+    if trajectory.state == "finished" and trajectory.final_structure_id and last < trajectory.n_steps:
+        atoms = load_atoms(results, trajectory.final_structure_id)
+        yield FoundStructure(f"step {trajectory.n_steps}", atoms, step=trajectory.n_steps)
+
+
+def _taken(damaged: list[FoundStructure]) -> list[FoundStructure]:
+    taken = damaged[:]
+    damaged.clear()
+    return taken
+
+
+def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> FoundStructure:
+    name, problem = f"step {frame.step}", ""
+    if len(frame.ids) != trajectory.n_atoms:
+        problem = f"{len(frame.ids)} atoms instead of {trajectory.n_atoms}: another run's frame, or atoms were lost"
+    elif frame.ids[0] != 1 or frame.ids[-1] != len(frame.ids) or (frame.ids[1:] == frame.ids[:-1]).any():
+        problem = "the ids of its atoms are not 1 to their number"
+    if not problem:
+        try:
+            return FoundStructure(name, frame.to_atoms(elements), step=frame.step)
+        except DataError as error:
+            problem = error.message
+    return _damaged(frame.step, problem)
+
+
+def _damaged(step: int, problem: str) -> FoundStructure:
+    from ase import Atoms
+
+    return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
+
+
+def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
+    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []
         for place, ref in enumerate(dumps):
             folder = Path(name) / str(place)
             folder.mkdir()
             paths.append(results.artifacts.fetch(ref, folder))
-        firsts = [next((frame.step for frame in iter_frames(path)), None) for path in paths]
+        ignored = None if damaged is None else lambda step, error: None
+        firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []
         for place, path in enumerate(paths):
             later = [first for first in firsts[place + 1 :] if first is not None]
             pieces.append((path, min(later) - 1 if later else None))
-        yield from iter_chain(pieces)
+        yield from iter_chain(pieces, damaged)
 
 
 def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:

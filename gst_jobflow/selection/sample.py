@@ -25,10 +25,9 @@ from gst_jobflow.selection.frames import (
     FoundStructure,
     aimd_frames,
     check_cell_size,
-    find_trajectory,
     iter_trajectory,
-    runs_of_cycle,
 )
+from gst_jobflow.store.lookup import located_runs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -113,14 +112,14 @@ class Sampled:
 
 
 def find_runs(results: Results, which: str) -> list[Trajectory]:
-    """Trajectories by id or name, or those of a device cycle: all of its operations, or ``CYCLE:N``, from 1.
+    """Read the trajectories that a user means, as `located_runs` does, and refuse those that broke.
 
     Raises
     ------
     InputError
-        There is none, or it broke.
+        There is none, several fit, or one broke.
     """
-    runs = runs_of_cycle(results, which) or [find_trajectory(results, which)]
+    runs = located_runs(results, which)
     for run in runs:
         if run.failure_class in _BROKEN:
             raise InputError(

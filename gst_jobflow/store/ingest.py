@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
-from gst_jobflow.store.results import apply, insert_each, put_labels
+from gst_jobflow.store.write import apply_entry, insert_each, write_labels
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -158,7 +158,7 @@ class _Ingest:
             self._apply(file, batch)
             return
         try:
-            new, refused = put_labels(self.database, labels)
+            new, refused = write_labels(self.database, labels)
         except DatabaseError:
             # the server refused one: which, and whether the others are in, is seen one by one
             self._apply(file, batch)
@@ -172,7 +172,7 @@ class _Ingest:
         for line in batch:
             assert line.entry is not None  # `_put` sees to it
             try:
-                self.found["new"] += apply(self.database, line.entry)
+                self.found["new"] += apply_entry(self.database, line.entry)
             except NoDocumentError as err:
                 if isinstance(line.entry, manifest.Update) and len(self.early) < _MOST_EARLY:
                     self.early.append((file, line.number, line.entry))
@@ -186,7 +186,7 @@ class _Ingest:
         """Apply updates whose documents came later; an update whose document is still missing is a problem."""
         for file, number, entry in self.early:
             try:
-                self.found["new"] += apply(self.database, entry)
+                self.found["new"] += apply_entry(self.database, entry)
             except (DataError, DatabaseError) as err:
                 self._report(file, {number: err})
 

@@ -60,7 +60,7 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
         It went away meanwhile.
     """
     database = results.database
-    name, id = locate(database, text, collection)
+    name, id = locate(database, text, *([collection] if collection else []))
     document = database[name].find_one({"_id": id}, _without_series(name))
     if document is None:
         raise DataError(f"document '{id}' of {name} is gone", "run this again")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.documents import DOCUMENTS
-from gst_jobflow.store.results import collection_of
+from gst_jobflow.documents import DOCUMENTS, Cycle, Trajectory
+from gst_jobflow.store.results import model_of
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -16,47 +16,71 @@ if TYPE_CHECKING:
 
 SHORTEST_PREFIX = 6
 _NAMED = ("datasets", "potentials", "studies")
-"""Collections that are searched for a name when none is given: they have an index on it."""
+"""Collections with an index on their names."""
+_RUNS = ("trajectories", "cycles")
 _CANDIDATES = 5
 _NAMES_LISTED = 12
 
 
-def locate(database: Database, text: str, collection: str | None = None) -> tuple[str, str]:
+def locate(database: Database, text: str, *collections: str) -> tuple[str, str]:
     """Return the collection and id of the one document that has an id, a name, or an id that begins with `text`.
 
     Parameters
     ----------
     text
-        A whole id, the name of a dataset, potential or study (with `collection`, of any document), or at least
-        `SHORTEST_PREFIX` characters of an id.
-    collection
-        Search in this one only.
+        A whole id, a name, or at least `SHORTEST_PREFIX` characters of an id.
+    collections
+        Search in these only. Where none is given, names are those of datasets, potentials and studies.
 
     Raises
     ------
     InputError
         No document fits, or several do, which the message lists; or the text is too short.
     """
-    names = [collection_of(collection).collection] if collection else list(DOCUMENTS)
-    whole = [(name, text) for name in names if database[name].find_one({"_id": text}, {"_id": 1})]
-    found = whole or [(name, id) for name in _named(names) for id in _ids(database, name, {"name": text})]
-    if not found and len(text) >= SHORTEST_PREFIX:
-        found = [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
+    found = _matches(database, text, collections)
     if len(found) == 1:
         return found[0]
     if not found:
-        raise _nothing(database, text, names)
-    kind = "" if collection else " ({})"
-    shown = ", ".join(id + kind.format(name) for name, id in found[:_CANDIDATES])
+        raise _nothing(database, text, collections)
+    one_kind = len({name for name, _ in found}) == 1
+    shown = ", ".join(id if one_kind else f"{id} ({name})" for name, id in found[:_CANDIDATES])
     more = " …" if len(found) > _CANDIDATES else ""
-    what = collection or "documents"
-    fix = "add --collection NAME" if whole else "give the id, or more of it"
-    raise InputError(f"'{text}' fits several {what}: {shown}{more}", fix)
+    fix = "add --collection NAME" if len({id for _, id in found}) == 1 else "give the id, or more of it"
+    raise InputError(f"'{text}' fits several {found[0][0] if one_kind else 'documents'}: {shown}{more}", fix)
 
 
 def get_located(results: Results, model: type[DocumentT], text: str) -> DocumentT:
     """Read the one document of a model that `text` means; see `locate`."""
     return results.get(model, locate(results.database, text, model.collection)[1])
+
+
+def located_runs(results: Results, text: str) -> list[Trajectory]:
+    """Read the trajectory that `text` means, or those of a device cycle: of all operations that have run, in order, or
+    of one of them, ``CYCLE:N``, counted from 1; see `locate`.
+
+    Raises
+    ------
+    InputError
+        There is none, or several fit.
+    """
+    cycle_text, colon, number = text.rpartition(":")
+    if colon and not _matches(results.database, text, _RUNS):
+        cycle = get_located(results, Cycle, cycle_text)
+        last = len(cycle.operations)
+        if not number.isdigit() or not 0 < int(number) <= last:
+            raise InputError(f"cycle {cycle.id} has no operation '{number}'", f"they count from 1 to {last}")
+        wanted = cycle.operations[int(number) - 1]
+        if wanted.trajectory_id is None:
+            raise InputError(f"operation {number} ({wanted.kind}) of cycle {cycle.id} has not run", "gst status")
+        return [results.get(Trajectory, wanted.trajectory_id)]
+    collection, id = locate(results.database, text, *_RUNS)
+    if collection == "trajectories":
+        return [results.get(Trajectory, id)]
+    operations = results.get(Cycle, id).operations
+    runs = [results.get(Trajectory, each.trajectory_id) for each in operations if each.trajectory_id]
+    if not runs:
+        raise InputError(f"no operation of cycle {text} has run", "wait for one: gst status")
+    return runs
 
 
 def id_begins(text: str) -> dict[str, Any]:
@@ -65,10 +89,18 @@ def id_begins(text: str) -> dict[str, Any]:
     return {"_id": {"$gte": text, "$lt": text + "\U0010ffff"}}
 
 
+def _matches(database: Database, text: str, collections: Sequence[str]) -> list[tuple[str, str]]:
+    """Return documents whose id is `text`; without one, those of this name; without one, those whose id begins so."""
+    names = [model_of(name).collection for name in collections] or list(DOCUMENTS)
+    found = [(name, id) for name in names for id in _ids(database, name, {"_id": text})]
+    found = found or [(name, id) for name in _named(collections) for id in _ids(database, name, {"name": text})]
+    if not found and len(text) >= SHORTEST_PREFIX:
+        found = [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
+    return found
+
+
 def _named(collections: Sequence[str]) -> list[str]:
-    if len(collections) == 1:
-        return [name for name in collections if "name" in DOCUMENTS[name].model_fields]
-    return [name for name in collections if name in _NAMED]
+    return [name for name in collections or _NAMED if "name" in DOCUMENTS[name].model_fields]
 
 
 def _ids(database: Database, collection: str, where: dict[str, Any]) -> list[str]:
@@ -81,7 +113,7 @@ def _nothing(database: Database, text: str, collections: Sequence[str]) -> Input
     known = {name for collection in _named(collections) for name in database[collection].distinct("name")}
     hint = nearest(text, known) if known else ""
     if not hint or (hint.startswith("known") and len(known) > _NAMES_LISTED):
-        hint = f"gst query {collections[0] if len(collections) == 1 else 'COLLECTION'} lists ids"
-    where = f" in {collections[0]}" if len(collections) == 1 else ""
+        hint = "; ".join(f"gst query {name}" for name in collections or ["COLLECTION"]) + " lists ids"
+    kinds = " or ".join(model_of(name).__name__.lower() for name in collections) or "document"
     short = f" by name, and an id needs at least {SHORTEST_PREFIX} characters" if len(text) < SHORTEST_PREFIX else ""
-    return InputError(f"no document '{text}'{where}{short}", hint)
+    return InputError(f"no {kinds} '{text}'{short}", hint)

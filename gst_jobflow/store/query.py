@@ -27,7 +27,7 @@ from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.label_join import label_ids, label_pipeline
 from gst_jobflow.store.prefixes import by_values
-from gst_jobflow.store.results import Results, collection_of, public
+from gst_jobflow.store.results import Results, model_of, public
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
     InputError
         An unknown collection or field, or a condition or value that cannot be read.
     """
-    model = collection_of(collection)
+    model = model_of(collection)
     structures: dict[str, Any] = {}
     if model is Label:
         where, structures = label_filters(conditions)

@@ -131,9 +131,9 @@ def prepared(size: str, potential_path: Path, folder: Path) -> Bench:
     """Build a cross-point cell with a hard-sphere barrier, relax it a little, and heat it to 600 K."""
     from gst_jobflow.devices.cell import CrossPointSpec, build_device
     from gst_jobflow.devices.cell.source import hard_sphere_barrier
-    from gst_jobflow.dynamics.deck import Group
+    from gst_jobflow.dynamics.deck import Group, RunOptions
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.protocol import RunOptions, run_protocol
+    from gst_jobflow.dynamics.protocol import run_protocol
     from gst_jobflow.dynamics.stages import Anneal, Protocol, Relax
     from gst_jobflow.exporting.potential import read_potential
 

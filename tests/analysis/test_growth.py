@@ -7,7 +7,7 @@ import pytest
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.grains import grains
-from gst_jobflow.analysis.growth import follow, growth
+from gst_jobflow.analysis.growth import follow, growth, growth_rows
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.crystals import rocksalt
 
@@ -76,3 +76,18 @@ def test_frames_of_other_atoms_are_refused():
         list(follow([np.zeros(3), np.zeros(4)]))
     with pytest.raises(DataError, match="same atoms"):
         growth(np.zeros(3), np.zeros(3), np.zeros(4))
+
+
+def test_rows_follow_grains_and_colour_atoms_by_where_they_came_from():
+    masks = [np.array(m, dtype=bool) for m in ([1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1])]
+    labels = [np.array(each) for each in ([1, 1, 0, 0, 0, 0], [2, 2, 2, 0, 1, 0], [1, 1, 1, 2, 2, 0])]
+    rows = list(growth_rows(masks, labels))
+    assert [numbers["new_atoms"] for numbers, _ in rows] == [0, 2, 3]
+    assert [numbers["growth_share"] for numbers, _ in rows] == [None, 0.5, pytest.approx(1 / 3)]
+    assert [numbers["grains_born"] for numbers, _ in rows] == [0, 1, 0]
+    assert rows[2][0]["loose_atoms"] == 1
+    assert rows[2][1]["origin"].tolist() == [1, 1, 2, 3, 3, 4]
+    assert rows[2][1]["grain_followed"].tolist() == [1, 1, 1, 2, 2, 0]
+    # since another state: there all atoms but the last were crystal
+    since = next(growth_rows(masks[:1], labels[:1], np.array([1, 0, 1, 1, 1, 0], dtype=bool)))
+    assert since[0]["grown_atoms"] == 1

@@ -115,6 +115,9 @@ def test_turned_wrapped_and_repeated_copies_have_the_same_values():
     moved.positions += [5.0, -44.0, 100.0]
     assert similarity(turned, known) == pytest.approx(base, abs=1e-4)
     assert similarity(moved, known) == pytest.approx(base, abs=1e-4)
+    leaning = atoms.copy()
+    leaning.set_cell(atoms.cell.array + np.array([[0, 0, 0], atoms.cell[0], 2 * atoms.cell[0]]))
+    assert similarity(leaning, known) == pytest.approx(base, abs=1e-4)
     # more than one block, with neighbours across their borders
     assert similarity(atoms * (2, 3, 2), known) == pytest.approx(np.tile(base, 12), abs=1e-4)
 

@@ -23,7 +23,7 @@ def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
     synthetic.add_study(results)
     command, tar = ["-p", str(project.root)], str(tmp_path / "s.tar")
     plan = gst(*command, "export", "study", "synth", "-o", tar, "--dry-run")
-    assert plan.returncode == 1 and "too short" in plan.stderr
+    assert plan.returncode == 1 and "at least 6 characters" in plan.stderr
     plan = json.loads(gst(*command, "export", "study", "synthetic", "-o", tar, "--dry-run", "--json").stdout)
     assert plan["documents"]["studies"] == 1 and plan["files"]["count"] > 0 and not list(tmp_path.glob("s.tar"))
     done = gst(*command, "export", "study", "synthetic", "-o", tar, "--title", "T", "--authors", "Doe, J; Roe, R")

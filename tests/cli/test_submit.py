@@ -99,6 +99,11 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
         (("fit", dataset.id, "--name", " "), "the name is empty"),
         (("fit", dataset.id, "--config", str(binary)), "is not text"),
         (("ablation", dataset.id, "--vary", "loss.kappa"), "not FIELD=VALUES"),
+        (("ablation", dataset.id), "nothing to vary"),
+        (("ablation", dataset.id, "--share", "half=1"), "not random=SHARES"),
+        (("ablation", dataset.id, "--share", "random=1,1.5"), "not random=SHARES"),
+        (("ablation", dataset.id, "--share", "random=1,0.5", "--random-types", "aimd"), "no training structure is of"),
+        (("ablation", dataset.id, "--vary", "loss.kappa=0.1", "--robustness"), "hot melts have Ge"),
     ):
         with pytest.raises(InputError, match=said):
             gst(project, "submit", *words)
@@ -119,7 +124,7 @@ def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project,
         (("cross-pont",), "did you mean 'cross-point'"),
         (("mushroom", "--from", "x"), "which operations"),
         (("cross-point", "--potential", "p"), "has no Sb"),
-        (("cross-point", "--programme", "mushroom", "--potential", "all"), "is of a mushroom cell"),
+        (("cross-point", "--programme", "mushroom", "--potential", "all"), "has a mushroom cell"),
     ):
         with pytest.raises(InputError, match=message):
             gst(project, "submit", "cycle", *words)

@@ -13,7 +13,6 @@ import pytest
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.devices.branch import find_state
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.devices.submit import prepare_cycle
@@ -23,6 +22,7 @@ from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.store.lookup import located_runs
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
 from tests.dynamics.test_maker import stored
 
@@ -112,7 +112,7 @@ def _goes_on(project: Project, results: Results, cycle: Cycle, run: Run) -> None
     assert runs[0].final_structure_id != runs[1].final_structure_id, "replicas differ"
     assert {branch.seed for branch in branches} == {1, 10_001}
     # the new branch can be gone on from like any cycle
-    assert find_state(results, branches[0].id).id == branches[0].operations[0].trajectory_id
+    assert located_runs(results, branches[0].id)[-1].id == branches[0].operations[0].trajectory_id
     _refusals(project, results, cycle)
 
 
@@ -125,17 +125,17 @@ def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
         with pytest.raises(InputError, match=message):
             prepare_cycle(project, results, maker, device, potential, state)
 
-    refused("no cycle or trajectory 'nothing'", plan(RESET, cell=None), state="nothing")
-    refused("count from 1 to 6", plan(RESET, cell=None), state=f"{cycle.id}:7")
+    refused("no trajectory or cycle 'nothing'", plan(RESET, cell=None), state="nothing")
+    refused("they count from 1 to 6", plan(RESET, cell=None), state=f"{cycle.id}:7")
     refused(r"operation 4 \(RESET\) .* has not run", plan(RESET, cell=None), state=f"{cycle.id}:4")
-    refused("of potential tiny, not other", plan(RESET, cell=None), potential="other")
-    refused(r"another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
+    refused("with potential tiny, not other", plan(RESET, cell=None), potential="other")
+    refused(r"has another cell: repeat \[3, 2, 1\], not \[4, 2, 1\]", plan(RESET, cell=CELL | {"repeat": [4, 2, 1]}))
     refused("belongs to a cross-point cell", plan(RESET, cell=None), device="mushroom")
     dome = RESET | {"profile": "dome", "diameter_A": 60}
     refused("reaches out of the cell", plan(dome, cell=None))
     runs = results.database["trajectories"]
     of_barrier = runs.find_one({"protocol": "melt_quench"})["_id"]
-    refused("is of no device cell", plan(RESET, cell=None), state=of_barrier)
+    refused("has no device cell", plan(RESET, cell=None), state=of_barrier)
     assert results.database["cycles"].count_documents({}) == 3, "nothing was planned"
 
 

@@ -115,9 +115,9 @@ def test_what_a_pulse_cannot_be_is_refused(changes: dict[str, object], message: 
         ),
         ({"profile": "dome", "diameter_A": 201}, "reaches out of the cell, which is 200.0 Å along x"),
         ({"profile": "dome", "diameter_A": 196}, "between 2.0 and 98.0 Å"),
-        ({"profile": "dome", "diameter_A": 40, "edge_A": 30}, "more than the dome's radius"),
+        ({"profile": "dome", "diameter_A": 40, "edge_A": 30}, "exceeds the dome's radius"),
         ({"profile": "expression", "formula": "z-50"}, "negative or undefined"),
-        ({"profile": "expression", "formula": "0*z"}, "gives no atom any energy"),
+        ({"profile": "expression", "formula": "0*z"}, "heats no atom"),
     ],
 )
 def test_what_does_not_fit_the_cell_is_refused(changes: dict[str, object], message: str) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import RunError
-from gst_jobflow.dynamics.deck import RESTART_GENERATIONS, STOP_REQUEST, STOPPED_RESTART, Output
+from gst_jobflow.dynamics.deck import RESTART_GENERATIONS, STOP_REQUEST, STOPPED_RESTART, Output, RunOptions
 from gst_jobflow.dynamics.engine import LammpsEngine
-from gst_jobflow.dynamics.protocol import ProtocolResult, RunOptions, run_protocol
+from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.restart import restart_step
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.dynamics.stages import Cool, Hold, Protocol, Pulse, Relax
 from scripts._tiny_potential import soft_crystal
@@ -171,10 +172,10 @@ def test_a_torn_restart_file_is_refused_and_the_older_one_taken(engine, tiny_pot
             _tear(path, torn)
     if torn == "unread":  # as after a crash of the machine: nothing was noted
         record = json.loads((segment / "segment.json").read_text())
-        (segment / "segment.json").write_text(json.dumps({key: record[key] for key in ("start_step", "ranks")}))
+        (segment / "segment.json").write_text(json.dumps({key: record[key] for key in ("first_step", "ranks")}))
     run = run_protocol(engine, tiny_potential, soft_crystal(), SHORT, tmp_path, OPTIONS)
     assert run.status == "finished", run.error_line
-    assert run.segments[-1].start_step == older
+    assert run.segments[-1].first_step == older
     assert bool(list(segment.glob("*.refused"))) == (torn == "unread")
 
 
@@ -208,5 +209,5 @@ def test_nothing_of_a_segment_that_met_a_full_disk_is_used(engine, tiny_potentia
     for path in (folder / "segment_001").glob("dump_*"):
         path.unlink()
     run = run_protocol(engine, tiny_potential, soft_crystal(), SHORT, folder, OPTIONS).require_success()
-    assert run.segments[2].start_step == run.segments[1].start_step > 0
+    assert run.segments[2].first_step == run.segments[1].first_step > 0
     assert [frame.step for frame in run.frames()] == [frame.step for frame in whole.frames()]

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.dynamics.deck import Output
+from gst_jobflow.dynamics.deck import Output, RunOptions
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes, frame_bytes
-from gst_jobflow.dynamics.protocol import RunOptions, n_atoms, run_protocol, write_data_file
+from gst_jobflow.dynamics.protocol import n_atoms, run_protocol, write_start
 from gst_jobflow.dynamics.stages import Anneal, Protocol
 from scripts._tiny_potential import ELEMENTS, soft_crystal
 
@@ -59,5 +59,5 @@ def test_the_forecast_is_near_what_was_written(engine, tiny_potential, tmp_path)
 
 
 def test_the_number_of_atoms_is_known_before_the_run(tmp_path):
-    write_data_file(tmp_path / "a.data", soft_crystal(), ELEMENTS)
+    write_start(tmp_path / "a.data", soft_crystal(), ELEMENTS)
     assert n_atoms(tmp_path / "a.data") == n_atoms(soft_crystal()) == 288

@@ -14,7 +14,7 @@ import pytest
 from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
 from gst_jobflow.dynamics.deck import DeckSpec, Output, render_deck
 from gst_jobflow.dynamics.engine import LammpsEngine, yace_elements
-from gst_jobflow.dynamics.protocol import write_data_file
+from gst_jobflow.dynamics.protocol import write_start
 from gst_jobflow.dynamics.stages import Anneal, Protocol
 from scripts._tiny_potential import ELEMENTS, soft_crystal
 
@@ -33,7 +33,7 @@ run 2000000000
 
 
 def _deck(folder: Path, potential, temperature_K: float = 300.0, duration_ps: float = 0.1) -> str:
-    write_data_file(folder / "start.data", soft_crystal((2, 2, 2)), ELEMENTS)
+    write_start(folder / "start.data", soft_crystal((2, 2, 2)), ELEMENTS)
     spec = DeckSpec(
         protocol=Protocol(name="short", stages=[Anneal(temperature_K=temperature_K, duration_ps=duration_ps)]),
         potential=potential,

@@ -15,10 +15,11 @@ import pytest
 from ase import units
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.dynamics.deck import Group, Limits, Output, PotentialFiles
-from gst_jobflow.dynamics.protocol import RunOptions, collect, read_data_file, run_protocol, write_data_file
+from gst_jobflow.dynamics.deck import Group, Limits, Output, PotentialFiles, RunOptions
+from gst_jobflow.dynamics.protocol import run_protocol, write_start
 from gst_jobflow.dynamics.pulse import profile_weights
 from gst_jobflow.dynamics.restart import restart_step
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import (
     Anneal,
     Cool,
@@ -34,6 +35,7 @@ from gst_jobflow.dynamics.stages import (
 )
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.selection.grade import gammas
+from gst_jobflow.structures.lammps_data import read_data
 from scripts._tiny_potential import ELEMENTS, soft_crystal
 
 pytestmark = pytest.mark.lammps
@@ -236,7 +238,7 @@ def test_a_run_that_has_had_enough_ends_in_order_and_for_good(engine, tiny_poten
     assert run.ended_by == f"enough at step {seen[-1]}"
     assert run.reached_step >= seen[-1] and run.reached_step % 50 == 0
     assert run.final_atoms().has("momenta")
-    assert [segment.start_step for segment in run.segments] == [0, run.reached_step]
+    assert [segment.first_step for segment in run.segments] == [0, run.reached_step]
     again = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options(output=output))
     assert (again.status, again.reached_step, again.ended_by) == ("finished", run.reached_step, run.ended_by)
 
@@ -253,7 +255,7 @@ def test_a_run_cut_by_its_walltime_or_killed_gives_the_same_trajectory(engine, t
     (segment / "segment.json").write_text('{"start_step": 0, "ranks": 1}')
     (segment / "restart.a").unlink() if restart_step(segment / "restart.a") == 150 else (segment / "restart.b").unlink()
     again = run_protocol(engine, tiny_potential, soft_crystal(), _cycle(), folder, _options())
-    assert [s.start_step for s in again.segments] == [0, 135]
+    assert [s.first_step for s in again.segments] == [0, 135]
     _same(again, whole)
 
 
@@ -263,10 +265,10 @@ def test_a_killed_process_is_continued_from_inside_its_pulse(engine, tiny_potent
     whole = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path / "whole", options)
     folder = tmp_path / "killed"
     _kill_in_the_middle(engine, tiny_potential, protocol, options, folder)
-    before = collect(folder, ELEMENTS)
+    before = ProtocolResult.read(folder, ELEMENTS)
     assert (before.status, before.failure_class) == ("stopped", "killed")
     again = run_protocol(engine, tiny_potential, soft_crystal(), protocol, folder, options)
-    assert again.segments[1].start_step > 0
+    assert again.segments[1].first_step > 0
     _same(again, whole)
 
 
@@ -275,6 +277,7 @@ def _kill_in_the_middle(engine, potential: PotentialFiles, protocol: Protocol, o
         "import sys; from pathlib import Path\n"
         "from gst_jobflow.dynamics.engine import LammpsEngine\n"
         "from gst_jobflow.dynamics.protocol import *\n"
+        "from gst_jobflow.dynamics.deck import RunOptions\n"
         "from scripts._tiny_potential import soft_crystal\n"
         "engine, potential, protocol, options, folder = sys.argv[1:]\n"
         "run_protocol(LammpsEngine.model_validate_json(engine), PotentialFiles.model_validate_json(potential),\n"
@@ -317,7 +320,7 @@ def test_walltime_stops_are_continued_until_the_end(engine, tiny_potential, tmp_
     unlimited = options.model_copy(update={"limits": Limits()})
     again = run_protocol(engine, tiny_potential, soft_crystal(), _cycle(*stages), tmp_path, unlimited)
     assert again.status == "finished"
-    assert again.segments[1].start_step > 0
+    assert again.segments[1].first_step > 0
     assert again.energies_eV(2)[1] == pytest.approx(30.0, rel=1e-8)
     assert again.series["step"][-1] == 10_100
 
@@ -340,7 +343,7 @@ def test_a_relaxation_that_is_killed_goes_on_from_its_last_restart_file(engine, 
     run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, _options(), started=kill)
     assert (run.status, run.failure_class, run.reached_step) == ("stopped", "killed", 0)
     run = run_protocol(engine, tiny_potential, atoms, protocol, tmp_path, _options()).require_success()
-    assert run.segments[1].start_step == 0 and run.reached_step == 20
+    assert run.segments[1].first_step == 0 and run.reached_step == 20
     first, second = (_relaxed_eV(segment.directory) for segment in run.segments)
     assert first[0] > second[0] > second[-1]
 
@@ -403,7 +406,7 @@ def test_a_finished_folder_is_not_run_again_and_holds_one_protocol_only(engine, 
     again = run_protocol(engine, tiny_potential, soft_crystal(), protocol, tmp_path, _options())
     assert again.final_data.stat().st_mtime_ns == stamp
     other = _cycle(Anneal(temperature_K=310, duration_ps=0.02))
-    with pytest.raises(InputError, match="another protocol: protocol differ"):
+    with pytest.raises(InputError, match="another run: protocol differ"):
         run_protocol(engine, tiny_potential, soft_crystal(), other, tmp_path, _options())
 
 
@@ -448,8 +451,8 @@ def test_a_cell_with_an_element_that_the_potential_lacks_is_refused(engine, tiny
 def test_data_files_keep_order_elements_and_velocities(tmp_path):
     atoms = soft_crystal((1, 1, 1))
     atoms.set_velocities(np.random.default_rng(0).normal(0, 0.01, (8, 3)))
-    write_data_file(tmp_path / "x.data", atoms, ELEMENTS)
-    again = read_data_file(tmp_path / "x.data", ELEMENTS)
+    write_start(tmp_path / "x.data", atoms, ELEMENTS)
+    again = read_data(tmp_path / "x.data", ELEMENTS)
     assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
     np.testing.assert_allclose(again.get_velocities(), atoms.get_velocities(), rtol=1e-6)
 

@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.dynamics.deck import SERIES_COLUMNS
 from gst_jobflow.dynamics.dump import iter_chain, iter_frames
 from gst_jobflow.dynamics.restart import newest_restart, restart_step
-from gst_jobflow.dynamics.series import join_segments, read_profiles, read_series, valid_until
+from gst_jobflow.dynamics.series import join_segments, read_profiles, read_series
 
 
 def _row(step: int, energy: float = 1.0) -> str:
@@ -43,7 +43,6 @@ def test_a_missing_series_is_empty_with_all_columns(tmp_path):
 def test_later_segments_replace_what_lies_behind_their_restart():
     starts = (0, 40, 30)
     tables = [{"step": np.arange(start, 60, 10), "ke": np.full(6 - start // 10, start)} for start in starts]
-    assert valid_until([0, 40, 30]) == [30, 30, None]
     assert join_segments(tables, [0, 40, 30], True)["step"].tolist() == [0, 10, 20, 30, 30, 40, 50]
     assert join_segments(tables, [0, 40, 30], False)["step"].tolist() == [0, 10, 20, 30, 40, 50]
     # a row that is the same to the last digit was written twice, at the end and at the beginning of a run

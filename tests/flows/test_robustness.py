@@ -15,7 +15,7 @@ from gst_jobflow.documents import Potential, PotentialArtifacts, Structure, Stud
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.evaluation.robustness import RobustnessPlan, contacts
-from gst_jobflow.flows.robustness import MeltRunner, RobustnessMaker, check_potentials
+from gst_jobflow.flows.robustness import MeltRunner, RobustnessMaker, all_melts, check_potentials
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from scripts._tiny_potential import make_tiny_potential
@@ -118,7 +118,7 @@ def test_a_job_that_was_cut_off_goes_on_with_what_is_missing(
     results: Results, soft: str, engine: LammpsEngine, tmp_path: Path
 ) -> None:
     plan = PLAN.model_copy(update={"duration_ps": 0.4, "floors_A": {"Sb-Sb": 0.1, "Sb-Te": 0.1, "Te-Te": 0.1}})
-    melts = RobustnessMaker(plan=plan).melts([soft])
+    melts = all_melts(plan, [soft])
 
     def runner() -> MeltRunner:
         return MeltRunner(results, plan, None, "study", engine, tmp_path, None)
@@ -137,7 +137,7 @@ def test_a_stopped_run_is_left_to_the_continuation(
     results: Results, soft: str, engine: LammpsEngine, tmp_path: Path
 ) -> None:
     plan = PLAN.model_copy(update={"duration_ps": 400.0, "floors_A": {"Sb-Sb": 0.1, "Sb-Te": 0.1, "Te-Te": 0.1}})
-    melts = RobustnessMaker(plan=plan).melts([soft])[:1]
+    melts = all_melts(plan, [soft])[:1]
     first = MeltRunner(results, plan, None, "study", engine, tmp_path, Deadline(time.time() + 6.0, 6.0))
     assert first.run(melts) is False and not list(results.find(Trajectory, {}))
     reached = [path.name for path in (tmp_path / melts[0].name).glob("segment_*")]

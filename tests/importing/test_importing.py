@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.main import app
 from gst_jobflow.datasets.references import free_atoms as free_atom_energies
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.labels import computed_of
-from gst_jobflow.importing.options import ImportOptions, config_type_map, free_atoms
+from gst_jobflow.importing.options import ImportOptions, assignments, config_type_map
 from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
@@ -607,8 +608,8 @@ def test_energies_of_free_atoms_need_a_method(tmp_path):
 
 @pytest.mark.parametrize("text", ["Ge", "Ge=", "Gx=-1", "Ge=a", "Ge=nan", "Ge=-1,Ge=-2"])
 def test_wrong_energies_of_free_atoms(text):
-    with pytest.raises(InputError, match="--free-atoms"):
-        free_atoms(text)
+    with pytest.raises(InputError, match=r"free.atoms"):
+        checked(ImportOptions, {"free_atoms_eV": assignments("--free-atoms", text, "Ge=-4.1")})
 
 
 def test_labels_of_an_ase_database_are_read_from_calculators_and_data(tmp_path):

@@ -11,7 +11,13 @@ import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Potential
-from gst_jobflow.importing.potential import PotentialImport, check_files, import_potential, read_yace, try_in_lammps
+from gst_jobflow.importing.potential import (
+    PotentialImport,
+    check_potential_files,
+    import_potential,
+    read_yace,
+    try_in_lammps,
+)
 from gst_jobflow.store import Results
 from tests.cli.test_main import gst
 from tests.dynamics.conftest import engine, tiny_potential  # noqa: F401
@@ -30,7 +36,7 @@ def test_a_yace_says_what_it_is(given):
     summary = read_yace(given.yace)
     assert (summary.elements, summary.n_densities, summary.cutoff_A) == (("Sb", "Te"), 1, 5.0)
     # one function of each of two neighbours' elements and two radial functions
-    assert summary.n_functions_per_element == check_files(given).n_functions_per_element == {"Sb": 4, "Te": 4}
+    assert summary.n_functions_per_element == check_potential_files(given).n_functions_per_element == {"Sb": 4, "Te": 4}
 
 
 @pytest.mark.mongo
@@ -50,12 +56,12 @@ def test_files_of_two_potentials_are_refused(given, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(given.yaml.read_text().replace("rcutij: 5", "rcutij: 6"))
     with pytest.raises(InputError, match="two potentials: cutoffs of 5 and 6"):
-        check_files(replace(given, yaml=other))
+        check_potential_files(replace(given, yaml=other))
     np.savez(tmp_path / "one.npz", Sb=np.eye(3), Te=np.eye(4))
     with pytest.raises(InputError, match="Sb 3x3"):
-        check_files(replace(given, asi=tmp_path / "one.npz"))
+        check_potential_files(replace(given, asi=tmp_path / "one.npz"))
     with pytest.raises(InputError, match="of no use without"):
-        check_files(replace(given, yaml=None))
+        check_potential_files(replace(given, yaml=None))
 
 
 @pytest.mark.parametrize("text", ["elements: [Sb\n", "elements: [Sb]\nfunctions: 3\n", "hello\n", ""])

@@ -233,7 +233,7 @@ def test_an_operation_of_a_cycle_is_meant_by_its_number(gst: Gst, project: Proje
     for which in ("loop:2", "c1:2", "loop"):
         code, out, err = gst("sample", "--from", which, "--from", "run", "-n", "3", "--dry-run")
         assert code == 0 and len(out.split()) == 3, err
-    for which, text in (("loop:3", "no operation '3'"), ("loop:x", "no operation 'x'"), ("loop:1", "has run")):
+    for which, text in (("loop:3", "no operation '3'"), ("loop:x", "no operation 'x'"), ("loop:1", "has not run")):
         code, _, err = gst("sample", "--from", which)
         assert code == 1 and text in err and "Traceback" not in err
 
@@ -247,7 +247,7 @@ def test_an_operation_of_a_cycle_is_meant_by_its_number(gst: Gst, project: Proje
         ({}, ["--temperature-range", "hot"], "not numbers"),
         ({}, ["--temperature-range", "5000:9000"], "no frame is within"),
         ({}, ["--after-ps", "100"], "no frame is within"),
-        ({}, ["--from", "walk"], "no trajectory 'walk'"),
+        ({}, ["--from", "walk"], "no trajectory or cycle 'walk'"),
         ({}, ["--config-type", "melt"], "melt_quench"),
         ({"n_atoms": 5000}, [], "has 5000 atoms: whole cells are taken up to 300"),
         ({"state": "failed", "failure_class": "blow_up"}, [], "ended as blow_up"),

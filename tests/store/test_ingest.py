@@ -89,19 +89,19 @@ def test_four_processes_that_ingest_the_same_at_once_are_as_one(project, results
 def one_by_one(results: Results, file: Path) -> int:
     """The reference: every entry by itself, in order; then those whose documents came later."""
     from gst_jobflow.base.errors import GstError, NoDocumentError
-    from gst_jobflow.store.results import apply
+    from gst_jobflow.store.write import apply_entry
 
     new, early = 0, []
     for entry in manifest.read(file):
         try:
-            new += apply(results.database, entry)
+            new += apply_entry(results.database, entry)
         except NoDocumentError:
             early.append(entry)
         except GstError:
             pass
     for entry in early:
         with contextlib.suppress(NoDocumentError):
-            new += apply(results.database, entry)
+            new += apply_entry(results.database, entry)
     return new
 
 

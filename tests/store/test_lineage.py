@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import DOCUMENTS, Label, derive_id
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import Link, lineage, made_from
-from gst_jobflow.store.lookup import id_begins, locate
+from gst_jobflow.store.lookup import id_begins
 from gst_jobflow.store.query import field_path
 from gst_jobflow.store.relations import MADE_BY_JOBS, RELATIONS
 from tests.documents.test_documents import label, structure
@@ -52,48 +52,6 @@ def test_every_reverse_lookup_uses_an_index(results: Results) -> None:
     for collection in DOCUMENTS:
         assert_uses_index(results, collection, id_begins("000001"), {})
         assert_uses_index(results, collection, {"_id": {"$in": [number_id(1), number_id(2)]}}, {})
-
-
-@pytest.mark.mongo
-def test_an_id_is_found_by_its_beginning(results: Results) -> None:
-    for letters in ("abcdef1", "abcdef2", "abcdef"):
-        results.add(structure(_id=letters.ljust(32, "0")))
-    results.add(structure(_id="short"))
-    results.add(label(_id="fedcba" + "0" * 26))
-    assert locate(results.database, "abcdef1") == ("structures", "abcdef1".ljust(32, "0"))
-    assert locate(results.database, "fedcba") == ("labels", "fedcba" + "0" * 26)
-    assert locate(results.database, "short") == ("structures", "short")  # whole ids may be of any length
-    for text, words in (
-        ("abcdef", "several documents"),
-        ("abcde", "at least 6 characters"),
-        ("abcdef9", "no document"),
-        (".*.*.*", "no document"),
-        ("$where", "no document"),
-    ):
-        with pytest.raises(InputError, match=words) as caught:
-            locate(results.database, text)
-        assert caught.value.fix and "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="no document"):
-        locate(results.database, "abcdef1", "labels")
-
-
-@pytest.mark.mongo
-def test_what_people_named_is_found_by_its_name(results: Results) -> None:
-    study = synthetic.add_study(results, name="ablations of iteration 5")
-    assert locate(results.database, study.name) == ("studies", study.id)
-    assert locate(results.database, study.name, "studies") == ("studies", study.id)
-    with pytest.raises(InputError, match="no document") as caught:
-        locate(results.database, "ablation of iteration 5")
-    assert "did you mean 'ablations of iteration 5'?" in caught.value.fix
-    with pytest.raises(InputError, match="no document"):
-        locate(results.database, study.name, "labels")
-    twin = study.model_copy(update={"id": "twin"})
-    results.add(twin)
-    with pytest.raises(InputError, match=r"several documents: synthetic-study \(studies\), twin \(studies\)"):
-        locate(results.database, study.name)
-    # an id is an id even where something else has it for a name
-    results.add(study.model_copy(update={"id": "other", "name": "twin"}))
-    assert locate(results.database, "twin") == ("studies", "twin")
 
 
 @pytest.mark.mongo

@@ -283,7 +283,7 @@ def test_a_write_waits_for_the_servers_disk_unless_files_have_it_and_nobody_asks
 
     concerns: list[bool | None] = []
     monkeypatch.setattr(manifest, "append", append)
-    monkeypatch.setattr("gst_jobflow.store.results.apply", apply)
+    monkeypatch.setattr("gst_jobflow.store.results.apply_entry", apply)
     results.add(structure(), durable=durable)
     assert concerns == [journaled]
 
@@ -297,8 +297,8 @@ def test_what_the_database_did_not_take_is_on_disk(
         raise AutoReconnect("away")
 
     synced: list[Path] = []
-    monkeypatch.setattr("gst_jobflow.store.results.apply", away)
-    monkeypatch.setattr(manifest, "sync", synced.append)
+    monkeypatch.setattr("gst_jobflow.store.results.apply_entry", away)
+    monkeypatch.setattr(manifest, "flush_manifest", synced.append)
     spooling = Results(results.database, results.artifacts, tmp_path)
     assert spooling.add(structure(), durable=False) is False
     assert synced == [tmp_path]
@@ -316,6 +316,6 @@ def test_what_neither_disk_nor_database_took_is_an_error(results: Results, monke
         return raise_it
 
     monkeypatch.setattr(manifest, "append", fail(OSError(28, "No space left on device")))
-    monkeypatch.setattr("gst_jobflow.store.results.apply", fail(AutoReconnect("away")))
+    monkeypatch.setattr("gst_jobflow.store.results.apply_entry", fail(AutoReconnect("away")))
     with pytest.raises(DatabaseError, match="went away"):
         results.add(structure())

@@ -26,6 +26,9 @@ SECTIONS = {
         "melt-quench": "Make amorphous material: a random start, melted and quenched by a potential.",
         "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
     },
+    "Analysis": {
+        "analyse": "Analyse frames of runs, cycles or structures: crystallinity, grains, motifs, gamma, maps.",
+    },
 }
 """Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""
 

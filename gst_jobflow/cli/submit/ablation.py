@@ -1,48 +1,99 @@
-"""`gst submit ablation`: fit every combination of a few values."""
+"""`gst submit ablation`: fit every combination of a few values and shares of random structures."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
-from gst_jobflow.cli.submit.options import (
-    ConfigFile,
-    FitOption,
-    Preset,
-    read_config,
-)
-from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.datasets.change import fraction_datasets
+from gst_jobflow.datasets.spec import RANDOM_TYPES
 from gst_jobflow.documents import Dataset
+from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.flows.ablation import AblationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    pass
 
 
 def command(
     dataset_id: Annotated[str, typer.Argument(help="Id of the dataset, or its beginning.")],
     vary: Annotated[
-        list[str], typer.Option("--vary", help="A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable).")
-    ],
+        list[str] | None,
+        typer.Option("--vary", help="A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
+    ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(help="Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."),
+    ] = None,
+    random_types: Annotated[str, typer.Option(help="Config types that count as random.")] = ",".join(RANDOM_TYPES),
+    share_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of random structures.")] = 0,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also count the hot melts that each potential survives.")
+    ] = False,
+    robustness_config: Annotated[
+        Path | None, typer.Option(help="YAML file for --robustness; gst submit robustness --show-config prints one.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "ablation",
     preset: Preset = None,
     config: ConfigFile = None,
     option: FitOption = None,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
-    """Fit every combination of a few values; a table says what each is worth.
+    """Fit every combination of a few values; a table says what each is worth in errors, speed and robustness.
 
-    Example: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3 --vary
-    functions.number_of_functions_per_element=100,300,1000
+    All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
+    more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…
+    --share random=1,0.5,0.25,0 --robustness
     """
+    shares = _shares(share)
     project = open_project()
     results = Results.open(project)
     found = get_located(results, Dataset, dataset_id)
     values = read_config(config)
     base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
-    flow = AblationMaker(study_name=name, config=base, vary=varied(vary)).make(found.id)
-    submit_flow(flow, project, f"{len(flow.jobs) - 1} fits to dataset {found.name}")
+    maker = AblationMaker(
+        study_name=name,
+        config=base,
+        vary=varied(vary or []),
+        robustness=_robustness(robustness, robustness_config, found),
+    )
+    # refuse what cannot be before a dataset is stored
+    maker.make(found.id, [(each, found.id) for each in shares])
+    kinds = [each.strip() for each in random_types.split(",")]
+    made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
+    flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
+    fits = sum(each.name.startswith("fit ") for each in flow.jobs)
+    submit_flow(flow, project, f"{fits} fits to dataset {found.name}", only_estimate=estimate, yes=yes)
+
+
+def _shares(text: str | None) -> list[float]:
+    if text is None:
+        return []
+    what, _, values = text.partition("=")
+    try:
+        shares = [float(value) for value in values.split(",")]
+    except ValueError:
+        shares = []
+    if what != "random" or not shares or not all(0 <= value <= 1 for value in shares):
+        raise InputError(f"--share {text}: not random=SHARES from 0 to 1", "for example --share random=1,0.5,0.25,0")
+    return list(dict.fromkeys(shares))
+
+
+def _robustness(wanted: bool, file: Path | None, dataset: Dataset) -> RobustnessPlan | None:
+    if file is None and not wanted:
+        return None
+    plan = checked(RobustnessPlan, *read_config(file))
+    if missing := set(plan.elements) - set(dataset.elements):
+        raise InputError(
+            f"the hot melts have {', '.join(sorted(missing))}, which dataset {dataset.name} has not",
+            "choose compositions of its elements in a file: --robustness-config FILE",
+        )
+    return plan

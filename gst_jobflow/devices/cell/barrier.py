@@ -1,4 +1,4 @@
-"""The amorphous heat barrier of a device cell: what has to be melted and quenched, and how it is tiled to size."""
+"""Plan the amorphous heat barrier of a device cell: what to melt and quench, and how to tile it to size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
-from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, CrossPointSpec, Floors, MushroomSpec
+from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, DeviceSpec, Floors
 from gst_jobflow.structures.composition import format_formula
 from gst_jobflow.structures.contacts import closest_contact
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-# a slab annealed with a barostat along z may come back this much thinner or thicker
+# a slab may come this much thinner or thicker out of an anneal with a barostat along z
 _THICKNESS_SLACK = 0.15
-# how far a tile may be stretched or pressed sideways to fit the cell; its volume is kept
+# largest lateral strain of a tile; its volume is kept
 _LATERAL_SLACK = 0.10
-# how far the share of an element may be off what the barrier needs
+# largest difference of an element's share from what the barrier needs
 _SHARE_SLACK = 0.03
-# tiles of less than this repeat themselves within the cutoff of the longest potentials
+# narrower tiles repeat themselves within the cutoff of the longest potentials
 _NARROWEST_TILE_A = 20.0
 
 
@@ -72,8 +72,8 @@ class Slab:
     strain: tuple[float, float]
 
 
-def barrier_spec(spec: CrossPointSpec | MushroomSpec) -> HardSphereSpec:
-    """Return the random start of what has to be melted and quenched: the barrier, or one tile of a large one.
+def barrier_spec(spec: DeviceSpec) -> HardSphereSpec:
+    """Return the random start of the melt-quench: the barrier, or one tile of a large one.
 
     Raises
     ------
@@ -90,11 +90,11 @@ def barrier_spec(spec: CrossPointSpec | MushroomSpec) -> HardSphereSpec:
     )
 
 
-def barrier_tiling(spec: CrossPointSpec | MushroomSpec) -> Tiling:
-    """Return the tiles of a cell's barrier; one where it has no more atoms than `spec.block_atoms`.
+def barrier_tiling(spec: DeviceSpec) -> Tiling:
+    """Return the tiles of a cell's barrier; one tile up to `spec.block_atoms` atoms.
 
-    Among the numbers of tiles that keep a tile wide enough, those that divide the atoms of every element win, then the
-    tile that is nearest to square. Where none divides, a tile has a few atoms too many, which are left out.
+    Of the numbers of tiles that leave each wide enough, prefer those that divide the atoms of every element, then the
+    tile nearest to a square. If none divides, a tile has a few atoms too many, which `fit_barrier` leaves out.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def barrier_tiling(spec: CrossPointSpec | MushroomSpec) -> Tiling:
             size = n_atoms / (n_x * n_y)
             uneven = any(count % (n_x * n_y) for count in counts.values())
             oblong = abs(math.log(box_A[0] * n_y / (n_x * box_A[1])))
-            # up to half as many again may be had for tiles without a remainder
+            # tiles without a remainder may be half as large again
             allowed = size <= (1.0 if uneven else 1.5) * spec.block_atoms
             choices.append((not allowed, size if not allowed else 0.0, uneven, oblong - 0.2 * math.log(size), n_x, n_y))
     *_, n_x, n_y = min(choices)
@@ -124,8 +124,8 @@ def barrier_tiling(spec: CrossPointSpec | MushroomSpec) -> Tiling:
 def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTACT_A) -> Slab:
     """Tile a block of amorphous material to the barrier of a cell, with exactly the atoms that it needs.
 
-    The block is repeated, strained sideways at constant volume until a whole number of tiles fits, and cut along z
-    where each element has its atoms; nothing is exchanged.
+    Repeat the block, strain it sideways at constant volume until a whole number of tiles fits, and cut it along z where
+    each element has its atoms; no atom changes its element.
 
     Parameters
     ----------
@@ -135,33 +135,24 @@ def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTA
     plan
         Of the cell.
     min_contact_A
-        Of the cell; only one below `spec.OVERLAP_A` plays a role.
+        Of the cell; matters only below `spec.OVERLAP_A`.
 
     Raises
     ------
     InputError
-        If the block is of another composition, has no right angles, does not fit sideways, would give a barrier
-        thinner or thicker than planned by more than 15 %, or has atoms that overlap, where tiles meet included.
+        The block has another composition or no right angles, does not fit sideways, would give a barrier more than
+        15 % thinner or thicker than planned, or has atoms that overlap, also where tiles meet.
     """
     _check_block(block, plan)
-    edges = block.cell.lengths()
-    need = np.array(plan.barrier_box_A)
-    n_x, n_y = (max(1, round(float(need[axis] / edges[axis]))) for axis in range(2))
-    scale = np.array([need[0] / (n_x * edges[0]), need[1] / (n_y * edges[1]), 1.0])
-    if np.abs(scale - 1).max() > _LATERAL_SLACK:
-        raise InputError(
-            f"tiles of {edges[0]:.1f} x {edges[1]:.1f} Å do not fit {need[0]:.1f} x {need[1]:.1f} Å: "
-            f"a strain of {100 * np.abs(scale - 1).max():.0f} %",
-            "make the barrier from barrier_spec(spec), or take a block whose edges go into the cell's",
-        )
-    scale[2] = 1 / (scale[0] * scale[1])
+    n_x, n_y, scale = _lateral_fit(block, plan)
     in_block = Counter(block.get_chemical_symbols())
     n_z = max(-(-count // (n_x * n_y * in_block[element])) for element, count in plan.barrier_counts.items())
     n_atoms = sum(plan.barrier_counts.values())
-    thickness_A = float(edges[2] * scale[2] * n_atoms / (len(block) * n_x * n_y))
-    if abs(thickness_A / need[2] - 1) > _THICKNESS_SLACK:
+    thickness_A = float(block.cell.lengths()[2] * scale[2] * n_atoms / (len(block) * n_x * n_y))
+    planned_A = plan.barrier_box_A[2]
+    if abs(thickness_A / planned_A - 1) > _THICKNESS_SLACK:
         raise InputError(
-            f"the barrier would be {thickness_A:.2f} Å thick, planned were {need[2]:.2f} Å: its density is another",
+            f"the block has another density: the barrier would be {thickness_A:.2f} Å thick, not {planned_A:.2f} Å",
             "set barrier_density_g_cm3 to that of the block, or make the block anew from barrier_spec(spec)",
         )
     _check_overlap(block, scale, n_z > 1, min(OVERLAP_A, min_contact_A))
@@ -170,14 +161,28 @@ def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTA
     return Slab(
         numbers=numbers,
         positions=positions,
-        box_A=(float(need[0]), float(need[1]), thickness_A),
+        box_A=(*plan.barrier_box_A[:2], thickness_A),
         tiles=(n_x, n_y, n_z),
         strain=(float(scale[0] - 1), float(scale[1] - 1)),
     )
 
 
+def _lateral_fit(block: Atoms, plan: DevicePlan) -> tuple[int, int, NDArray]:
+    """Return the number of tiles along x and y, and the stretch along x, y, z (3,) at constant volume."""
+    edges, need = block.cell.lengths()[:2], np.array(plan.barrier_box_A[:2])
+    tiles = np.maximum(1, np.round(need / edges).astype(int))
+    stretch = need / (tiles * edges)
+    if (strain := np.abs(stretch - 1).max()) > _LATERAL_SLACK:
+        raise InputError(
+            f"tiles of {edges[0]:.1f} x {edges[1]:.1f} Å do not fit {need[0]:.1f} x {need[1]:.1f} Å: "
+            f"a strain of {100 * strain:.0f} %",
+            "make the barrier from barrier_spec(spec), or take a block whose edges divide those of the cell",
+        )
+    return int(tiles[0]), int(tiles[1]), np.array([*stretch, 1 / stretch.prod()])
+
+
 def _tiled(block: Atoms, tiles: tuple[int, int, int], scale: NDArray) -> tuple[NDArray, NDArray]:
-    """Wrap, strain and repeat a block: (numbers, positions in Å)."""
+    """Wrap, strain and repeat a block; return (numbers, positions in Å)."""
     edges = block.cell.lengths() * scale
     inside = (block.positions * scale) % edges
     steps = np.stack(np.meshgrid(*(np.arange(n) for n in tiles), indexing="ij"), axis=-1).reshape(-1, 3) * edges
@@ -186,7 +191,7 @@ def _tiled(block: Atoms, tiles: tuple[int, int, int], scale: NDArray) -> tuple[N
 
 
 def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) -> None:
-    """Refuse a strained block whose atoms overlap; its top meets its bottom only where tiles are stacked."""
+    """Refuse a strained block whose atoms overlap; its top meets its bottom only if tiles are stacked."""
     tile = block.copy()
     tile.set_cell(block.cell.array * scale, scale_atoms=True)
     tile.pbc = (True, True, stacked)
@@ -197,14 +202,14 @@ def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) 
     where = "where its tiles meet" if closest.across_boundary else "inside it"
     raise InputError(
         f"the barrier's own atoms overlap: {'-'.join(closest.elements)} {closest.distance_A:.2f} Å apart {where}, "
-        f"{floor_A:g} Å is the least",
-        "relax it in its own periodic cell, or give other material; a potential that made it lacks short distances "
-        "among its training data",
+        f"{floor_A:g} Å is the smallest allowed distance",
+        "relax it in its own periodic cell, or give other material; the potential that made it may lack short "
+        "distances in its training data",
     )
 
 
 def _lowest_of_each(numbers: NDArray, positions: NDArray, counts: dict[str, int]) -> tuple[NDArray, NDArray]:
-    """Keep of each element as many atoms as `counts` says, from the bottom up."""
+    """Keep `counts` atoms of each element, from the bottom up."""
     from ase.data import atomic_numbers
 
     if len(numbers) == sum(counts.values()):
@@ -226,9 +231,9 @@ def _check_block(block: Atoms, plan: DevicePlan) -> None:
     if block.cell.rank < 3 or np.abs(block.cell.angles() - 90).max() > 1e-4:
         raise InputError("the barrier's cell has no right angles", fix)
     if not np.allclose(block.cell.array, np.diag(block.cell.lengths()), atol=1e-6):
-        raise InputError("the barrier's cell does not lie along x, y and z", "rotate it before it is used")
+        raise InputError("the barrier's cell does not lie along x, y and z", "rotate the block")
     if not np.isfinite(block.positions).all():
-        raise InputError("the barrier has positions that are not finite", "look at how its quench ended")
+        raise InputError("the barrier has positions that are not finite", "check how its quench ended")
 
 
 def _words(counts: dict[str, int]) -> str:

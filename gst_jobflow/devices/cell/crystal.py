@@ -1,4 +1,4 @@
-"""The crystal of a device cell as a stack of flat layers, made layer by layer so that memory does not follow size."""
+"""Make the crystal of a device cell layer by layer, so that memory does not grow with its size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, is_trigonal
+from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
 from gst_jobflow.structures.composition import largest_remainder, tie_line_units
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import ROCKSALT_A, trigonal, trigonal_phase
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-# numpy draws from urns of fewer than this many
+# limit of numpy's hypergeometric draw
 _LARGEST_POOL = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class MotifLayer:
-    """A layer of atoms of one height in the crystal's repeated cell.
+    """Atoms of one height in the crystal's repeated cell.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class MotifLayer:
     numbers
         Shape (n,): atomic numbers.
     pools
-        Shape (n,): number of the pool that the site draws its species from, -1 where it keeps its own.
+        Shape (n,): pool that each site draws its species from; -1 keeps its own.
     """
 
     z_A: float
@@ -52,20 +52,20 @@ class LayeredCrystal:
 
     Attributes
     ----------
-    motif
-        Layers of one cell from the bottom up, `edges_A` its edges along x, y, z.
+    motif, edges_A
+        Layers of one cell from the bottom up, and its edges along x, y, z.
     repeat_xy
         Cells along x and y.
     first, last
-        Layers counted over all cells along z; `last` is not included.
+        Range of layers, counted over all cells along z; `last` is excluded.
     z_shift_A
-        What brings the lower cut to z = 0.
+        Shift that brings the lower cut to z = 0.
     length_A
         From cut to cut.
     pools
-        For every pool how many atoms of each atomic number it holds; 0 is a vacancy.
+        Atoms of each atomic number in each pool; 0 is a vacancy.
     seed
-        Of the order in which pools are drawn.
+        Seed of the draws from the pools.
     """
 
     motif: list[MotifLayer]
@@ -84,7 +84,7 @@ class LayeredCrystal:
 
     @property
     def box_A(self) -> tuple[float, float, float]:
-        """Edges of the part of the cell that the crystal fills."""
+        """Edges of the crystal, Å."""
         return (self.edges_A[0] * self.repeat_xy[0], self.edges_A[1] * self.repeat_xy[1], self.length_A)
 
     @cached_property
@@ -104,12 +104,12 @@ class LayeredCrystal:
         return sum(self.counts.values())
 
     def height_A(self, layer: int) -> float:
-        """Height of a layer above the lower cut, Å; `layer` counts from 0 at the bottom."""
+        """Return the height of a layer, counted from 0, above the lower cut, Å."""
         cell, index = divmod(self.first + layer, len(self.motif))
         return self.motif[index].z_A + cell * self.edges_A[2] + self.z_shift_A
 
     def boundary_A(self, layer: int) -> float:
-        """Lower boundary of a layer, half-way to the one below, Å; that of `n_layers` is the upper cut."""
+        """Return the lower boundary of a layer, half-way to the one below, Å; `n_layers` gives the upper cut."""
         if layer == 0:
             return 0.0
         if layer == self.n_layers:
@@ -117,10 +117,9 @@ class LayeredCrystal:
         return (self.height_A(layer - 1) + self.height_A(layer)) / 2
 
     def layers(self) -> Iterator[tuple[NDArray, NDArray]]:
-        """Yield (atomic numbers (n,) uint8, positions (n, 3) in Å) layer by layer, along x cell by cell in a layer.
+        """Yield (atomic numbers (n,) uint8, positions (n, 3) in Å) layer by layer, cell by cell along x within one.
 
-        Pools are drawn without putting back, layer by layer, so every arrangement is as likely as any other and the
-        counts are exact.
+        Draws from the pools are without replacement, so all arrangements are equally likely and counts are exact.
         """
         left = [np.array(list(pool.values()), dtype=np.int64) for pool in self.pools]
         species = [np.array(list(pool), dtype=np.uint8) for pool in self.pools]
@@ -143,7 +142,7 @@ class LayeredCrystal:
             yield (numbers, positions) if filled.all() else (numbers[filled], positions[filled])
 
     def atoms(self) -> Atoms:
-        """All of it as ASE Atoms, in a cell of its own."""
+        """Return the crystal as ASE Atoms, in a cell of its own."""
         from ase import Atoms as PlainAtoms
 
         numbers, positions = zip(*self.layers(), strict=True)
@@ -152,10 +151,10 @@ class LayeredCrystal:
         )
 
     def contact_A(self) -> float:
-        """Smallest distance between two atoms; sites of vacancies count as filled, as they have filled likes."""
+        """Return the smallest distance between two sites, Å; vacancies count, since like sites are filled."""
         from ase import Atoms as PlainAtoms
 
-        # one cell and the layer above it have every pair of neighbouring layers
+        # one cell and the layer above it hold every pair of neighbouring layers
         n_seen = min(self.n_layers, len(self.motif) + 1)
         chosen = [self.motif[(self.first + layer) % len(self.motif)].xy_A for layer in range(n_seen)]
         heights = [np.full((len(xy_A), 1), self.height_A(layer)) for layer, xy_A in enumerate(chosen)]
@@ -167,13 +166,13 @@ class LayeredCrystal:
         return min_distance(atoms.repeat([min(2, n) for n in self.repeat_xy] + [1]))
 
     def mass_amu(self) -> float:
-        """Mass of all atoms."""
+        """Return the mass of all atoms."""
         from ase.data import atomic_masses
 
         return float(sum(atomic_masses[number] * count for number, count in self.counts.items()))
 
     def cells_of_layers(self) -> list[int]:
-        """How many cells of each layer of the motif there are."""
+        """Return the number of cells of each layer of the motif."""
         whole, rest = divmod(self.n_layers, len(self.motif))
         times = [whole + ((index - self.first) % len(self.motif) < rest) for index in range(len(self.motif))]
         return [number * self.repeat_xy[0] * self.repeat_xy[1] for number in times]
@@ -186,14 +185,14 @@ class LayeredCrystal:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where a crystal may be cut, from the bottom up.
+    """Allowed cuts of a crystal, from the bottom up.
 
     Attributes
     ----------
     layers
-        Number of layers below each cut, from none to all.
+        Layers below each cut, from none to all.
     heights_A
-        Where the cuts are, Å; first and last are one period apart.
+        Heights of the cuts, Å; first and last are one period apart.
     masses_amu
         Mass below each cut.
     """
@@ -203,17 +202,17 @@ class Cuts:
     masses_amu: NDArray
 
 
-def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
+def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
     """Return the layers of the crystal's repeated cell, and its edges in Å.
 
-    Sites of cations that change places have pools: 0 those of Ge, 1 those of Sb; rock-salt has pool 0 only.
+    Cation sites that exchange species draw from pools: 0 on Ge sites, 1 on Sb sites; rock-salt has pool 0 only.
     """
     if is_trigonal(spec):
         assert isinstance(spec, CrossPointSpec)
         cell = trigonal(spec.formula, (1, 1, 1))
         cell.set_cell(cell.cell.array * spec.lattice_scale, scale_atoms=True)
         edges = cell.cell.lengths()
-        # rounding must not put the atoms of a face on both sides of the cell
+        # keep the atoms of a face on one side of the cell in spite of rounding
         numbers, positions = cell.numbers, cell.positions % edges
         positions[edges - positions < 1e-6] = 0.0
         pools = np.full(len(cell), -1)
@@ -237,13 +236,13 @@ def motif_of(spec: CrossPointSpec | MushroomSpec) -> tuple[list[MotifLayer], tup
     return layers, (float(edges[0]), float(edges[1]), float(edges[2]))
 
 
-def cuts_of(spec: CrossPointSpec | MushroomSpec) -> Cuts:
-    """Return where the crystal of a cell may be cut.
+def cuts_of(spec: DeviceSpec) -> Cuts:
+    """Return the allowed cuts of a cell's crystal.
 
     Raises
     ------
     InputError
-        If blocks are asked of a phase that has none.
+        The phase has no blocks to cut between.
     """
     motif, edges_A = motif_of(spec)
     n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
@@ -260,7 +259,7 @@ def cuts_of(spec: CrossPointSpec | MushroomSpec) -> Cuts:
     return Cuts(chosen, boundaries[chosen], masses[chosen] * spec.repeat[0] * spec.repeat[1])
 
 
-def crystal_above(spec: CrossPointSpec | MushroomSpec, n_removed: int, z_cut_A: float) -> LayeredCrystal:
+def crystal_above(spec: DeviceSpec, n_removed: int, z_cut_A: float) -> LayeredCrystal:
     """Return the crystal above the lowest `n_removed` layers, cut at `z_cut_A`."""
     motif, edges_A = motif_of(spec)
     n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
@@ -279,13 +278,13 @@ def crystal_above(spec: CrossPointSpec | MushroomSpec, n_removed: int, z_cut_A: 
     pools = _pools(spec, bare)
     if any(sum(pool.values()) >= _LARGEST_POOL for pool in pools):
         raise InputError(
-            f"more than {_LARGEST_POOL:,} sites to share at random", "make a smaller cell and replicate it in LAMMPS"
+            f"more than {_LARGEST_POOL:,} sites to fill at random", "make a smaller cell and replicate it in LAMMPS"
         )
     return replace(bare, pools=pools)
 
 
-def removed_counts(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> dict[str, int]:
-    """Return the atoms by element of the lowest `n_removed` layers: what a barrier in their place must have."""
+def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
+    """Return the atoms by element of the lowest `n_removed` layers, which the barrier in their place gets."""
     from ase.data import chemical_symbols
 
     motif, _ = motif_of(spec)
@@ -302,8 +301,8 @@ def removed_counts(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> dict[
     return {element: counts[element] for element in sorted(counts) if counts[element]}
 
 
-def _pools(spec: CrossPointSpec | MushroomSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
-    """What the crystal's pools hold: what the whole cell has less what the barrier takes."""
+def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
+    """Return the crystal's pools: those of the whole cell less the share of the barrier."""
     cells = bare.cells_of_layers()
     sites = [
         sum(int((layer.pools == pool).sum()) * number for layer, number in zip(bare.motif, cells, strict=True))
@@ -319,14 +318,14 @@ def _pools(spec: CrossPointSpec | MushroomSpec, bare: LayeredCrystal) -> list[di
     return [{32: sites[0] - moved, 51: moved}, {51: sites[1] - moved, 32: moved}]
 
 
-def _shared_cations(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Share the cations and vacancies of rock-salt between the removed layers and those that stay."""
+def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the cations and vacancies of rock-salt in the removed layers, and in those that stay."""
     n_gete, n_sb2te3 = tie_line_units(spec.formula)
     ratio = {"Ge": n_gete, "Sb": 2 * n_sb2te3, "vacancy": n_sb2te3}
     cells = spec.repeat[0] * spec.repeat[1]
     whole = largest_remainder(ratio, 4 * cells * spec.repeat[2])
     taken = largest_remainder(ratio, 2 * cells * n_removed)
-    # where few layers stay, rounding may ask for one more of a kind than there is
+    # if few layers stay, rounding may ask for one more of a kind than exists
     for name in taken:
         while taken[name] > whole[name]:
             other = max(taken, key=lambda kind: whole[kind] - taken[kind])
@@ -334,8 +333,8 @@ def _shared_cations(spec: CrossPointSpec | MushroomSpec, n_removed: int) -> tupl
     return taken, {name: whole[name] - taken[name] for name in whole}
 
 
-def _layer_mass_amu(spec: CrossPointSpec | MushroomSpec, layer: MotifLayer) -> float:
-    """Mass of a layer in one cell; that of rock-salt on average."""
+def _layer_mass_amu(spec: DeviceSpec, layer: MotifLayer) -> float:
+    """Return the mass of a layer in one cell; for rock-salt the mean."""
     from ase.data import atomic_masses
 
     if is_trigonal(spec):

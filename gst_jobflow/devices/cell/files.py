@@ -1,4 +1,4 @@
-"""Device cells as files: written atom by atom as they are made, so that memory does not follow the cell's size."""
+"""Write device cells to files while they are made, so that memory does not grow with their size."""
 
 from __future__ import annotations
 
@@ -15,20 +15,8 @@ import numpy as np
 
 from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.barrier import Slab, fit_barrier
-from gst_jobflow.devices.cell.build import (
-    LayerSizes,
-    barrier_bottom_A,
-    crystal_bottom_A,
-    electrode_strip,
-    groups_of,
-    layers_of,
-    mobile_chunks,
-    report_of,
-)
-from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
-from gst_jobflow.devices.cell.seam import Faces, keep_contact
-from gst_jobflow.devices.cell.spec import CrossPointSpec, Floors, IdRange, Layer, MushroomSpec, device_counts
+from gst_jobflow.devices.cell.build import CellMaking
+from gst_jobflow.devices.cell.spec import DeviceSpec, IdRange, Layer, device_counts
 from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
 
 if TYPE_CHECKING:
@@ -37,9 +25,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-# atoms turned into text at a time: 20 MB
+# atoms converted to text at a time: 20 MB
 _CHUNK_ATOMS = 250_000
-# of text, by gzip's quickest level
+# size of gzip's fastest level relative to the text
 _GZIP_SHARE = 0.35
 _ROOM_LEFT_BYTES = 50_000_000
 
@@ -53,7 +41,7 @@ class DeviceFiles:
     data
         LAMMPS data file, atoms in the order of their ids.
     groups_file
-        LAMMPS commands that name the groups, to be included after ``read_data``.
+        LAMMPS commands that define the groups; include it after ``read_data``.
     about
         JSON of specification, groups, layers and report.
     groups, layers, report
@@ -68,19 +56,19 @@ class DeviceFiles:
     report: dict[str, Any]
 
     def files(self) -> list[Path]:
-        """All of them."""
+        """Return all files."""
         return [self.data, self.groups_file, self.about]
 
 
 def write_device(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
     barrier_source: str = "",
     progress: Progress | None = None,
 ) -> DeviceFiles:
-    """Make a cell and write it as it is made: LAMMPS data, and beside it groups and a description.
+    """Make a cell and write it as LAMMPS data, with its groups and a description beside it.
 
     Atoms, ids and groups are those of `build_device`; positions are rounded to 1e-8 Å.
 
@@ -93,42 +81,42 @@ def write_device(
     species_order
         Elements in the order of ``pair_coeff``.
     barrier_source
-        Where the barrier comes from, in words for the files.
+        Origin of the barrier, in words for the files.
     progress
-        Called with what is written, how many atoms of it are, and of how many.
+        Called with the file name, the atoms written so far, and their total.
 
     Raises
     ------
     InputError
-        As `build_device`; if the elements have no place in `species_order`; if there is too little disk.
+        As `build_device`; an element is missing from `species_order`; the disk is too full.
     """
-    plan = plan_device(spec)
     path = Path(path)
-    n_atoms = plan.crystal.n_atoms + sum(plan.barrier_counts.values())
-    types = _types_of(device_counts(spec), species_order)
+    counts = device_counts(spec)
+    n_atoms = sum(counts.values())
+    types = _types_of(counts, species_order)
     check_room(path, n_atoms)
-    slab = fit_barrier(barrier, plan, Floors.of(spec.min_contact_A).least_A)
+    made = CellMaking(spec, barrier)
     with _opened(path) as file:
-        writer = _Writer(file, types, n_atoms, path.name, progress)
         comment = f"{spec.kind} cell of {spec.formula}, barrier: {barrier_source or 'given'}"
-        file.write(data_header(n_atoms, _edges_A(plan, slab), species_order, comment))
-        sizes, seam_report = _write_atoms(spec, plan, slab, writer)
-    groups = groups_of(sizes, n_atoms)
-    layers = layers_of(plan.crystal, crystal_bottom_A(spec, slab.box_A[2]), sizes)
-    return _with_companions(path, spec, barrier_source, groups, layers, seam_report)
+        file.write(data_header(n_atoms, made.edges_A.tolist(), species_order, comment))
+        writer = _Writer(file, types, n_atoms, path.name, progress)
+        for numbers, positions in made.chunks():
+            writer.add(numbers, positions)
+        writer.flush()
+    return _with_companions(path, spec, barrier_source, made)
 
 
 def check_room(path: Path, n_atoms: int) -> None:
-    """Refuse a path that cannot be written, or whose disk has too little room for that many atoms.
+    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`.
 
     Raises
     ------
     InputError
-        The folder is not there, or the disk too full.
+        The folder does not exist, or the disk is too full.
     """
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}", "make it, or choose another file")
+        raise InputError(f"there is no folder {folder}", "create it, or name another file")
     if path.is_dir():
         raise InputError(f"{path} is a folder", "name a file in it")
     need = n_atoms * ATOM_LINE * (_GZIP_SHARE if path.suffix == ".gz" else 1.0) + _ROOM_LEFT_BYTES
@@ -141,12 +129,12 @@ def check_room(path: Path, n_atoms: int) -> None:
 
 
 def layer_dicts(layers: list[Layer]) -> list[dict[str, Any]]:
-    """Layers as plain values."""
+    """Return layers as plain values."""
     return [{"z_A": list(layer.z_A), "ids": [list(run) for run in layer.ids]} for layer in layers]
 
 
 class _Writer:
-    """Turns atoms into lines, a chunk at a time; ids follow from the order."""
+    """Converts atoms to lines, a chunk at a time; ids follow from the order."""
 
     def __init__(self, file: BinaryIO, types: NDArray, n_atoms: int, name: str, progress: Progress | None) -> None:
         self.file, self.types, self.n_atoms, self.name, self.progress = file, types, n_atoms, name, progress
@@ -154,13 +142,13 @@ class _Writer:
         self._held: list[tuple[NDArray, NDArray]] = []
 
     def add(self, numbers: NDArray, positions: NDArray) -> None:
-        """Write the next atoms, (n,) atomic numbers and (n, 3) positions in Å, now or later."""
+        """Take the next atoms, atomic numbers (n,) and positions (n, 3) in Å; write when a chunk is full."""
         self._held.append((numbers, positions))
         if sum(len(numbers) for numbers, _ in self._held) >= _CHUNK_ATOMS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the atoms taken so far."""
         if not self._held:
             return
         numbers = np.concatenate([numbers for numbers, _ in self._held])
@@ -175,29 +163,8 @@ class _Writer:
                 self.progress(self.name, self.written, self.n_atoms)
 
 
-def _write_atoms(
-    spec: CrossPointSpec | MushroomSpec, plan: DevicePlan, slab: Slab, writer: _Writer
-) -> tuple[LayerSizes, dict[str, Any]]:
-    """Write crystal, then barrier; only the crystal's layers at the barrier's faces are kept meanwhile."""
-    sizes, faces = LayerSizes(), Faces.of(plan.crystal.length_A, Floors.of(spec.min_contact_A))
-    bottom = np.array([0, 0, crystal_bottom_A(spec, slab.box_A[2])])
-    for numbers, positions in mobile_chunks(plan.crystal, electrode_strip(spec, plan.crystal), sizes):
-        faces.see(numbers, positions)
-        writer.add(numbers, positions + bottom)
-    writer.flush()
-    seam = keep_contact(slab, *faces.atoms(slab.box_A[2]), Floors.of(spec.min_contact_A))
-    at = (seam.positions + np.array([0, 0, barrier_bottom_A(spec, plan, slab)])) % np.array(_edges_A(plan, slab))
-    writer.add(slab.numbers, at)
-    writer.flush()
-    return sizes, report_of(spec, plan, slab, seam)
-
-
-def _edges_A(plan: DevicePlan, slab: Slab) -> tuple[float, float, float]:
-    return (slab.box_A[0], slab.box_A[1], plan.crystal.length_A + slab.box_A[2])
-
-
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
-    """LAMMPS type by atomic number, shape (120,)."""
+    """Return the LAMMPS type by atomic number, shape (120,)."""
     from ase.data import atomic_numbers
 
     if unknown := [element for element in species_order if element not in atomic_numbers]:
@@ -221,19 +188,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         if path.suffix != ".gz":
             yield file
             return
-        # level 1: three times quicker than the default for a tenth more bytes
+        # level 1: three times faster than the default for a tenth more bytes
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as packed:
             yield cast("BinaryIO", packed)
 
 
-def _with_companions(
-    path: Path,
-    spec: CrossPointSpec | MushroomSpec,
-    barrier_source: str,
-    groups: dict[str, IdRange],
-    layers: list[Layer],
-    report: dict[str, Any],
-) -> DeviceFiles:
+def _with_companions(path: Path, spec: DeviceSpec, barrier_source: str, made: CellMaking) -> DeviceFiles:
+    groups, layers, report = made.groups(), made.layers(), made.report()
     files = DeviceFiles(path, _beside(path, ".groups"), _beside(path, ".json"), groups, layers, report)
     about = {
         "spec": spec.model_dump(mode="json"),
@@ -248,7 +209,7 @@ def _with_companions(
 
 
 def group_commands(groups: dict[str, IdRange]) -> list[str]:
-    """LAMMPS commands that name the groups."""
+    """Return LAMMPS commands that define the groups."""
     return [f"group {name} id {first}:{last}" for name, (first, last) in groups.items()]
 
 

@@ -1,4 +1,4 @@
-"""Where the barrier of a device cell goes, and what it replaces."""
+"""Place the barrier of a device cell, and count what it replaces."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.crystal import Cuts, LayeredCrystal, crystal_above, cuts_of, removed_counts
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.devices.cell.spec import DeviceSpec
 
 AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What a cell is made of.
+    """Crystal and barrier of a cell.
 
     Attributes
     ----------
     crystal
         The mobile part, its lower cut at z = 0.
     barrier_counts
-        Atoms that the barrier has and the crystal gave up, by element.
+        Atoms of the barrier by element, which the crystal gave up.
     barrier_box_A
         Edges of the barrier in Å.
     removed_thickness_A
-        What the removed crystal took along z, in Å.
+        Thickness of the removed crystal, Å.
     """
 
     crystal: LayeredCrystal
@@ -35,20 +35,20 @@ class DevicePlan:
     removed_thickness_A: float
 
 
-def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
-    """Decide which layers of the crystal the barrier replaces; the layers themselves are not made yet.
+def plan_device(spec: DeviceSpec) -> DevicePlan:
+    """Choose the layers of the crystal that the barrier replaces, without making them.
 
     Raises
     ------
     InputError
-        If the barrier would leave no crystal, or blocks are asked of a phase without them.
+        The barrier would leave no crystal, or the phase has no blocks to cut between.
     """
     cuts = cuts_of(spec)
     length_A = float(cuts.heights_A[-1] - cuts.heights_A[0])
     if spec.barrier_thickness_A >= length_A:
         raise InputError(
             f"a barrier of {spec.barrier_thickness_A:g} Å does not fit into a cell of {length_A:.1f} Å along z",
-            f"ask for less, or repeat the crystal more than {spec.repeat[2]} times along z",
+            f"make it thinner, or repeat the crystal more than {spec.repeat[2]} times along z",
         )
     if len(cuts.layers) < 3:
         raise InputError(
@@ -58,7 +58,7 @@ def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
     probe = crystal_above(spec, 0, float(cuts.heights_A[0]))
     area_A2 = probe.box_A[0] * probe.box_A[1]
     thickness = _thicknesses(cuts, area_A2, spec.barrier_density_g_cm3)
-    # one cut at least is removed and one at least is left
+    # remove at least one layer or block, and leave at least one
     chosen = 1 + int(np.argmin(np.abs(thickness[1:-1] - spec.barrier_thickness_A)))
     n_removed = int(cuts.layers[chosen])
     return DevicePlan(
@@ -69,11 +69,11 @@ def plan_device(spec: CrossPointSpec | MushroomSpec) -> DevicePlan:
     )
 
 
-def check_cutoff(spec: CrossPointSpec | MushroomSpec, cutoff_A: float) -> None:
+def check_cutoff(spec: DeviceSpec, cutoff_A: float) -> None:
     """Refuse a cell that is too small for a potential.
 
-    Every edge must hold two cutoffs, so that no atom meets another and its image; and the barrier one, so that the
-    crystal's top does not feel its bottom.
+    Each edge must hold two cutoffs, so that no atom interacts with another and its image; the barrier must hold one,
+    so that the crystal's top and bottom do not interact.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def check_cutoff(spec: CrossPointSpec | MushroomSpec, cutoff_A: float) -> None:
     if plan.barrier_box_A[2] < cutoff_A:
         raise InputError(
             f"a barrier of {plan.barrier_box_A[2]:.1f} Å is thinner than the cutoff of {cutoff_A:g} Å",
-            "ask for a thicker one: the crystal's top would feel its bottom",
+            "make it thicker: the crystal's top and bottom would interact",
         )
 
 
 def _thicknesses(cuts: Cuts, area_A2: float, density_g_cm3: float | None) -> np.ndarray:
-    """Return how thick, in Å, a barrier is that replaces the crystal below each cut; shape of the cuts."""
+    """Return the thickness of the barrier that replaces the crystal below each cut, Å; shape (cuts,)."""
     if density_g_cm3 is None:
         return cuts.heights_A - cuts.heights_A[0]
     return cuts.masses_amu / (density_g_cm3 / AMU_PER_A3_IN_G_CM3 * area_A2)

@@ -1,4 +1,4 @@
-"""Huge device cells made inside LAMMPS: a column of full height is written and repeated sideways by ``replicate``."""
+"""Write one column of a huge device cell; LAMMPS repeats it sideways with ``replicate``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec, device_counts
+from gst_jobflow.devices.cell.spec import DeviceSpec, MushroomSpec, device_counts
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-# a column repeats its disorder and its barrier; the more atoms, the longer the period
+# disorder and barrier repeat from column to column, so the more atoms the better
 _COLUMN_ATOMS = 1_000_000
 # narrower columns repeat themselves within the cutoff of the longest potentials
 _NARROWEST_A = 20.0
@@ -26,18 +26,18 @@ _NARROWEST_A = 20.0
 
 @dataclass(frozen=True)
 class Replicated:
-    """A cell that LAMMPS makes.
+    """A cell that LAMMPS makes from a column.
 
     Attributes
     ----------
     deck
-        LAMMPS commands: read the column, replicate it, name the groups; to be included by an input file, or run.
+        LAMMPS commands that read the column, replicate it and define the groups; run it, or include it in an input.
     column
         The files of the column.
     tiles
         Columns along x and y.
     report
-        Of the whole cell: the column's densities and contacts, counts and box of all columns.
+        Of the whole cell: densities and contacts of the column, counts and box of all columns.
     """
 
     deck: Path
@@ -46,21 +46,19 @@ class Replicated:
     report: dict[str, Any]
 
     def files(self) -> list[Path]:
-        """All files, the commands first."""
+        """Return all files, the commands first."""
         return [self.deck, self.deck.with_suffix(".json"), *self.column.files()]
 
 
-def column_of(
-    spec: CrossPointSpec | MushroomSpec, most_atoms: int = _COLUMN_ATOMS
-) -> tuple[CrossPointSpec | MushroomSpec, tuple[int, int]]:
-    """Return the largest column of a cell that is small enough, and how many go along x and y.
+def column_of(spec: DeviceSpec, most_atoms: int = _COLUMN_ATOMS) -> tuple[DeviceSpec, tuple[int, int]]:
+    """Return the largest column of a cell within `most_atoms`, and the number of columns along x and y.
 
     A column has a whole number of crystal cells and exactly its share of every element.
 
     Raises
     ------
     InputError
-        There is no such column but the cell itself.
+        The cell cannot be cut into such columns.
     """
     whole = device_counts(spec)
     edge_A = [length / n for length, n in zip(plan_device(spec).crystal.box_A[:2], spec.repeat[:2], strict=True)]
@@ -80,14 +78,14 @@ def column_of(
         raise InputError(
             f"{spec.repeat[0]} x {spec.repeat[1]} cells cannot be cut into equal columns of at most {most_atoms:,} "
             f"atoms and at least {_NARROWEST_A:g} Å",
-            "choose numbers of cells that have divisors, or write the cell whole (--format data)",
+            "choose numbers of cells with divisors, or write the whole cell (--format data)",
         )
     _, _, column, tiles = max(found, key=lambda choice: choice[:2])
     return column, tiles
 
 
 def write_replicated(
-    spec: CrossPointSpec | MushroomSpec,
+    spec: DeviceSpec,
     barrier: Atoms,
     path: Path,
     species_order: Sequence[str],
@@ -95,16 +93,16 @@ def write_replicated(
     restart: Path | None = None,
     progress: Progress | None = None,
 ) -> Replicated:
-    """Write a column, and the LAMMPS commands that make the cell of it.
+    """Write a column, and the LAMMPS commands that make the cell from it.
 
     Parameters
     ----------
     spec, barrier, species_order, barrier_source, progress
-        As for `files.write_device`; the barrier's block has to fit the column.
+        As for `files.write_device`; the barrier's block must fit the column.
     path
-        The commands; the column's files are named after it.
+        File of the commands; the column's files are named after it.
     restart
-        Where the commands write a binary restart file at their end.
+        Binary restart file that the commands write at their end.
 
     Raises
     ------
@@ -128,9 +126,7 @@ def write_replicated(
     return Replicated(path, column, tiles, report)
 
 
-def _commands(
-    spec: CrossPointSpec | MushroomSpec, column: DeviceFiles, tiles: tuple[int, int], restart: Path | None
-) -> list[str]:
+def _commands(spec: DeviceSpec, column: DeviceFiles, tiles: tuple[int, int], restart: Path | None) -> list[str]:
     n_column = column.report["n_atoms"]
     first, last = column.groups["barrier"]
     lines = [
@@ -140,7 +136,7 @@ def _commands(
         "boundary p p p",
         f"read_data {shlex.quote(str(column.data.name))}",
         f"replicate {tiles[0]} {tiles[1]} 1",
-        "# replicate counts the ids of each copy on from those of the copy before",
+        "# the ids of each copy follow those of the copy before",
         f"variable place atom (id-1)%{n_column}+1",
         f'variable is_barrier atom "v_place >= {first} && v_place <= {last}"',
         "group barrier variable is_barrier",
@@ -163,12 +159,12 @@ def _commands(
 
 
 def restart_commands(restart: Path) -> list[str]:
-    """Commands that write a binary restart file of a system that has no potential yet."""
+    """Return commands that write a binary restart file of a system without a potential."""
     return ["pair_style zero 8.0", "pair_coeff * *", f"write_restart {shlex.quote(str(restart))}"]
 
 
 def data_restart_commands(files: DeviceFiles, restart: Path) -> list[str]:
-    """Commands that turn a written cell into a binary restart file that knows its groups."""
+    """Return commands that convert a written cell to a binary restart file with its groups."""
     return [
         "units metal",
         "atom_style atomic",
@@ -180,7 +176,7 @@ def data_restart_commands(files: DeviceFiles, restart: Path) -> list[str]:
 
 
 def _whole_report(column: dict[str, Any], tiles: tuple[int, int]) -> dict[str, Any]:
-    """The report of all columns together."""
+    """Return the report of all columns together."""
     n_columns = tiles[0] * tiles[1]
     report = dict(column)
     for name in ("n_atoms", "n_mobile", "n_barrier", "n_moved"):

@@ -1,4 +1,4 @@
-"""The seam between crystal and barrier: barrier atoms are moved until none is too close to the crystal."""
+"""Move barrier atoms until none is too close to the crystal."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# crystal deeper than the contact and this is out of reach of barrier atoms, which move by an Ångström or two
+# barrier atoms move by an Ångström or two, so they never reach crystal deeper than the contact and this
 _CRYSTAL_DEPTH_A = 5.0
-# barrier atoms deeper than this stay where they are, if the contact can be had so
+# barrier atoms deeper than this move only if the contact cannot be reached without
 _MOVABLE_A = 8.0
-# pairs a little further apart than the contact are kept in a list that lives until atoms moved half of this
+# pairs up to this much beyond the contact are listed; the list serves until atoms have moved half as far
 _SKIN_A = 0.6
-# distances that no pair has
+# shorter than any distance
 _NOTHING_A = 0.01
 # shifts below this are rounding
 _MOVED_A = 1e-3
@@ -41,7 +41,7 @@ _MOVED_A = 1e-3
 
 @dataclass
 class Faces:
-    """Crystal atoms near the barrier, in its frame: those above its upper face, and those below its lower one.
+    """Crystal atoms near the barrier, in its frame: above its upper face and below its lower one.
 
     Attributes
     ----------
@@ -58,18 +58,18 @@ class Faces:
 
     @classmethod
     def of(cls, length_A: float, floors: Floors) -> Faces:
-        """Faces of a crystal, deep enough for the smallest distances."""
+        """Return the faces of a crystal, deep enough for the smallest distances."""
         return cls(length_A, floors.largest_A + _CRYSTAL_DEPTH_A)
 
     def see(self, numbers: NDArray, positions: NDArray) -> None:
-        """Keep what is near; `positions` (n, 3) in Å count from the crystal's lower cut."""
+        """Keep the atoms that are near; `positions` (n, 3) in Å count from the crystal's lower cut."""
         z_A = positions[:, 2]
         for kept, near in ((self._above, z_A < self.depth_A), (self._below, z_A > self.length_A - self.depth_A)):
             if near.any():
                 kept.append((numbers[near], positions[near]))
 
     def atoms(self, thickness_A: float) -> tuple[NDArray, NDArray]:
-        """Atomic numbers, and positions (n, 3) in Å in the frame of a barrier that reaches from 0 to `thickness_A`."""
+        """Return atomic numbers (n,) and positions (n, 3) in Å, for a barrier from 0 to `thickness_A`."""
         places = [place + np.array([0, 0, thickness_A]) for _, place in self._above]
         places += [place - np.array([0, 0, self.length_A]) for _, place in self._below]
         return np.concatenate([numbers for numbers, _ in [*self._above, *self._below]]), np.concatenate(places)
@@ -77,7 +77,7 @@ class Faces:
 
 @dataclass(frozen=True)
 class Seam:
-    """What keeping the contact took.
+    """A barrier that keeps its distance from the crystal.
 
     Attributes
     ----------
@@ -86,11 +86,11 @@ class Seam:
     before_A, after_A
         Smallest distance between barrier and crystal.
     share
-        Smallest ratio of such a distance to what its pair has to keep.
+        Smallest ratio of such a distance to the floor of its pair.
     inside_A
-        Smallest distance within the barrier, as it is now.
+        Smallest distance within the barrier.
     n_moved, longest_A
-        How many barrier atoms were moved, and how far.
+        Number of barrier atoms that moved, and the longest move.
     """
 
     positions: NDArray
@@ -102,7 +102,7 @@ class Seam:
     longest_A: float
 
     def report(self) -> dict[str, float]:
-        """Plain numbers for a cell's report."""
+        """Return the numbers for a cell's report."""
         return {
             "seam_contact_before_A": self.before_A,
             "seam_contact_A": self.after_A,
@@ -113,7 +113,7 @@ class Seam:
 
 
 def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors) -> Seam:
-    """Move barrier atoms until no pair across the seam is too close, nor closer within the barrier than before.
+    """Move barrier atoms until no pair across the seam is too close, nor any pair in the barrier closer than before.
 
     Parameters
     ----------
@@ -122,52 +122,66 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
     numbers, crystal
         Crystal atoms near it: atomic numbers (n,), and positions (n, 3) in its frame.
     floors
-        What to keep.
+        Smallest distances.
 
     Raises
     ------
     InputError
-        It cannot be reached.
+        Moving barrier atoms does not reach them.
     """
     moved = slab.positions.copy()
-    largest_A = floors.largest_A
     inside = _inside(slab, floors)
     before = _contact_A(slab, moved, crystal)
-    depth = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2])
-
-    def share() -> float:
-        near = np.minimum(moved[:, 2], slab.box_A[2] - moved[:, 2]) < largest_A
-        if not near.any():
-            return np.inf
-        across = _allowed(slab.numbers[near], numbers, floors, Floors({}, _NOTHING_A))
-        return scaled_min_distance(_joined(slab, moved[near], crystal), across)
-
+    kept = _share(slab, moved, numbers, crystal, floors)
     for movable_A in (_MOVABLE_A, np.inf):
-        if share() >= 1:
-            break
-        # atoms behind the movable ones hold against them
-        near = depth < movable_A + largest_A + 1.0
-        atoms, n_near = _joined(slab, moved[near], crystal), int(near.sum())
-        movable = np.zeros(len(atoms), bool)
-        movable[:n_near] = depth[near] < movable_A
-        push_apart(atoms, _allowed(slab.numbers[near], numbers, floors, inside), movable=movable, skin_A=_SKIN_A)
-        moved[near] = atoms.positions[:n_near]
-    after, kept = _contact_A(slab, moved, crystal), share()
+        if kept < 1:
+            _push(slab, moved, numbers, crystal, floors, inside, movable_A)
+            kept = _share(slab, moved, numbers, crystal, floors)
+    after = _contact_A(slab, moved, crystal)
     if kept < 1:
         raise InputError(
             f"barrier and crystal come as near as {after:.2f} Å, and moving barrier atoms does not give each pair of "
-            f"elements its {floors.least_A:g} to {largest_A:g} Å (some have {100 * kept:.0f} % of it)",
+            f"elements its {floors.least_A:g} to {floors.largest_A:g} Å (some have {100 * kept:.0f} % of it)",
             "ask for a smaller min_contact_A or a lower barrier_density_g_cm3",
         )
     way_A = np.sqrt(((moved - slab.positions) ** 2).sum(axis=1))
     n_moved = int((way_A > _MOVED_A).sum())
     if n_moved:
         _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", n_moved, way_A.max())
-    return Seam(moved, before, after, kept, _inside_A(slab, moved, largest_A), n_moved, float(way_A.max()))
+    inside_A = _inside_A(slab, moved, floors.largest_A)
+    return Seam(moved, before, after, kept, inside_A, n_moved, float(way_A.max()))
+
+
+def _depth_A(slab: Slab, positions: NDArray) -> NDArray:
+    """Return how far atoms lie below the nearer face of the barrier, Å."""
+    return np.minimum(positions[:, 2], slab.box_A[2] - positions[:, 2])
+
+
+def _share(slab: Slab, barrier: NDArray, numbers: NDArray, crystal: NDArray, floors: Floors) -> float:
+    """Return the smallest ratio of a distance across the seam to its floor; at least 1 means that all are kept."""
+    near = _depth_A(slab, barrier) < floors.largest_A
+    if not near.any():
+        return np.inf
+    across = _allowed(slab.numbers[near], numbers, floors, Floors({}, _NOTHING_A))
+    return scaled_min_distance(_joined(slab, barrier[near], crystal), across)
+
+
+def _push(
+    slab: Slab, moved: NDArray, numbers: NDArray, crystal: NDArray, floors: Floors, inside: Floors, movable_A: float
+) -> None:
+    """Push barrier atoms down to a depth of `movable_A` away from the crystal; `moved` is changed in place."""
+    depth = _depth_A(slab, slab.positions)
+    # atoms behind the movable ones hold against them
+    near = depth < movable_A + floors.largest_A + 1.0
+    atoms, n_near = _joined(slab, moved[near], crystal), int(near.sum())
+    movable = np.zeros(len(atoms), bool)
+    movable[:n_near] = depth[near] < movable_A
+    push_apart(atoms, _allowed(slab.numbers[near], numbers, floors, inside), movable=movable, skin_A=_SKIN_A)
+    moved[near] = atoms.positions[:n_near]
 
 
 def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
-    """Barrier atoms, then crystal atoms, periodic sideways: both faces have their crystal with them."""
+    """Return barrier atoms, then crystal atoms, periodic sideways only; `crystal` holds those at both faces."""
     from ase import Atoms as PlainAtoms
 
     positions = np.concatenate([barrier, crystal])
@@ -177,26 +191,26 @@ def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
 
 
 def _contact_A(slab: Slab, barrier: NDArray, crystal: NDArray) -> float:
-    """Smallest distance between barrier and crystal, Å."""
-    depth = np.minimum(barrier[:, 2], slab.box_A[2] - barrier[:, 2])
+    """Return the smallest distance between barrier and crystal, Å."""
+    depth = _depth_A(slab, barrier)
     for reach_A in (_CRYSTAL_DEPTH_A, np.inf):
         near = barrier[depth < reach_A]
         if len(near) == 0:
             continue
         found = seam_distance(_joined(slab, near, crystal), np.arange(len(near) + len(crystal)) < len(near))
-        # what lies deeper than the reach is further away than it
+        # deeper atoms are further away than the reach
         if found <= reach_A:
             return found
     return np.inf
 
 
 def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
-    """Smallest distance within the barrier, Å; where it is larger than the contact and 1 Å, that."""
+    """Return the smallest distance within the barrier in Å, at most `contact_A` + 1."""
     return closest_pair(_joined(slab, positions, np.empty((0, 3))), contact_A + 1.0)
 
 
 def _inside(slab: Slab, floors: Floors) -> Floors:
-    """What pairs within the barrier keep: the floors, or what there is where it is less."""
+    """Return the floors within the barrier: those across the seam, or the present distance where it is smaller."""
     from ase.data import chemical_symbols
 
     asked = PairDistances([chemical_symbols[number] for number in slab.numbers], {}, 1.0)
@@ -204,13 +218,13 @@ def _inside(slab: Slab, floors: Floors) -> Floors:
     for (i, first), (j, second) in pairs:
         asked.matrix_A[i, j] = 1.01 * floors.of_pair(first, second)
     found = smallest_by_type(_joined(slab, slab.positions, np.empty((0, 3))), asked)
-    # a little less than what is there, so that push_apart's margin of 0.1 % makes no new overlaps of it
+    # slightly below the present distance, so that push_apart's margin of 0.1 % creates no overlaps
     kept = {(a, b): min(floors.of_pair(a, b), 0.998 * found[i, j]) for (i, a), (j, b) in pairs if i <= j}
     return Floors(kept, floors.other)
 
 
 def _allowed(barrier: NDArray, crystal: NDArray, across: Floors, inside: Floors) -> PairDistances:
-    """Return what barrier and crystal atoms, by their numbers, keep across the seam and inside the barrier."""
+    """Return the floors of barrier and crystal atoms, given their atomic numbers; none within the crystal."""
     from ase.data import chemical_symbols
 
     sides = (("barrier", barrier), ("crystal", crystal))

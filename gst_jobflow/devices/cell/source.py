@@ -1,4 +1,4 @@
-"""Where the amorphous material of a barrier comes from when it is not melted and quenched for the cell."""
+"""Get the amorphous material of a barrier without a melt-quench: from a file, or as hard spheres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.devices.cell.barrier import barrier_spec
-from gst_jobflow.devices.cell.spec import CrossPointSpec, MushroomSpec
+from gst_jobflow.devices.cell.spec import DeviceSpec
 from gst_jobflow.structures.hard_sphere import generate
 from gst_jobflow.structures.lammps_data import read_data
 
@@ -16,22 +16,27 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 HARD_SPHERE = "hard-sphere"
-"""What asks for a barrier of random atoms that are kept apart: for a look at a cell, without a potential."""
+"""Value of the barrier option that asks for hard spheres: to look at a cell without a potential."""
 HARD_SPHERE_WARNING = (
-    "the barrier is HARD-SPHERE material: random atoms kept apart, no bonds, no physics; for a look at the cell only"
+    "the barrier is HARD-SPHERE material: random atoms kept apart, no bonds, no physics; only to look at the cell"
 )
 
 _DATA_SUFFIXES = (".data", ".lmp", ".lammps")
 
 
-def hard_sphere_barrier(spec: CrossPointSpec | MushroomSpec) -> Atoms:
-    """Make hard-sphere material for a look at a cell; raises InputError where it cannot be packed."""
+def hard_sphere_barrier(spec: DeviceSpec) -> Atoms:
+    """Make hard-sphere material to look at a cell.
 
+    Raises
+    ------
+    InputError
+        The atoms do not fit.
+    """
     return generate(barrier_spec(spec))
 
 
 def read_barrier(path: Path, species_order: Sequence[str]) -> Atoms:
-    """Read the last structure of a file: LAMMPS data (types in `species_order`), or what ASE reads.
+    """Read the last structure of a file: LAMMPS data (types in `species_order`), or a format of ASE.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def read_barrier(path: Path, species_order: Sequence[str]) -> Atoms:
         atoms = read(path, index=-1)
     except GstError:
         raise
-    # ASE's readers raise whatever their parsing meets
+    # ASE's readers raise exceptions of any kind
     except Exception as error:
         raise InputError(f"{path} cannot be read as a structure: {error or type(error).__name__}", fix) from error
     if atoms.cell.rank < 3:  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What a device cell must be like, and what a finished one holds."""
+"""Specifications of device cells, and the finished cell."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 IdRange = tuple[int, int]
 
 AMORPHOUS_G_CM3 = 5.9
-"""Density of amorphous GST that barriers get unless told otherwise."""
+"""Default density of a barrier: that of amorphous GST."""
 MIN_CONTACT_A = 2.5
-"""Smallest distance across the seams of a new cell, of pairs that no table names."""
+"""Default smallest distance across the seam for pairs that `min_contact_A` does not name."""
 MIN_CONTACTS_A = {"Ge-Ge": 2.4, "Ge-Sb": 2.5, "Ge-Te": 2.5, "Sb-Sb": 2.7, "Sb-Te": 2.7, "Te-Te": 2.7}
-"""Smallest distance across the seams by pair unless told otherwise: about 0.1 Å below a bond of amorphous GST."""
+"""Default smallest distance across the seam by pair: about 0.1 Å below a bond of amorphous GST."""
 OVERLAP_A = 2.0
-"""Atoms of a barrier that are nearer than this overlap: the shortest bonds of amorphous GST, Ge-Ge, are 2.4 to 2.5 Å,
-and vibrations take 0.2 Å off them. A `min_contact_A` that is smaller still allows as much."""
+"""Barrier atoms closer than this overlap: the shortest bonds of amorphous GST, Ge-Ge, are 2.4 to 2.5 Å, and vibrations
+shorten them by 0.2 Å. A smaller `min_contact_A` lowers the limit."""
 BLOCK_ATOMS = 3000
-"""Barriers of more atoms than this are tiles of one melted and quenched block."""
+"""A barrier of more atoms is tiled from one melted and quenched block."""
 
 
 def _readable(contacts: float | dict[str, float]) -> float | dict[str, float]:
@@ -42,7 +42,7 @@ Contacts = Annotated[Positive | dict[str, Positive], AfterValidator(_readable)]
 
 @dataclass(frozen=True)
 class Floors:
-    """Smallest distances by pair of elements, Å: those of `pairs`, and `other` for the rest."""
+    """Smallest distances by pair of elements, Å; `other` serves pairs that are not named."""
 
     pairs: dict[tuple[str, str], float]
     other: float
@@ -53,7 +53,7 @@ class Floors:
         return cls(pair_table(contacts), MIN_CONTACT_A) if isinstance(contacts, dict) else cls({}, contacts)
 
     def of_pair(self, first: str, second: str) -> float:
-        """Smallest distance of two elements, Å."""
+        """Return the smallest distance of two elements, Å."""
         return self.pairs.get((min(first, second), max(first, second)), self.other)
 
     @property
@@ -75,28 +75,28 @@ class CrossPointSpec(StrictModel):
     repeat
         Cells along x, y, z before the barrier is put in: orthogonal trigonal ones, or cubic ones of rock-salt.
     barrier_thickness_A
-        Asked thickness in Å; the nearest whole number of blocks (or layers) is replaced.
+        Asked thickness in Å; the barrier replaces the nearest whole number of blocks (or layers).
     barrier_density_g_cm3
-        Density of the barrier, by default that of amorphous GST; the cell grows along z by the difference. None keeps
-        the crystal's volume, and so squeezes the barrier.
+        Density of the barrier, by default that of amorphous GST; the cell grows along z accordingly. None keeps the
+        crystal's volume, and so compresses the barrier.
     phase
-        ``trigonal`` is the stable crystal, ``rocksalt`` the metastable one with cations and vacancies at random.
+        ``trigonal`` is the stable crystal, ``rocksalt`` the metastable one with random cations and vacancies.
     cut
         ``block`` replaces whole van der Waals blocks: exact composition, seams in the gaps. ``layer`` cuts between any
-        two layers, for thin barriers; the barrier then has the composition of the layers that it replaces. Rock-salt
-        has layers only, all of one composition.
+        two layers, for thin barriers, which then have the composition of the layers that they replace. Rock-salt has
+        layers only, all of one composition.
     disorder
         See `crystals.trigonal`.
     lattice_scale
-        Lattice parameters of the crystal relative to the measured ones: a potential learnt from another method has
-        another equilibrium, and a cell that is off it is under pressure.
+        Lattice parameters relative to the measured ones. Away from the equilibrium of the potential, which is that of
+        its labels, a cell is under pressure.
     min_contact_A
-        Smallest distance across the seam, of each pair of elements or one for all; barrier atoms are moved until it is
-        kept. A pair that is not named has `MIN_CONTACT_A`.
+        Smallest distance across the seam, by pair of elements or one for all; barrier atoms move until it is kept.
+        Pairs that are not named have `MIN_CONTACT_A`.
     block_atoms
-        A barrier of more atoms is made of tiles with at most about as many.
+        Atoms of a tile, about: a barrier of more atoms is tiled.
     seed
-        Of cation disorder and of the barrier's random start.
+        Seed of cation disorder and of the barrier's random start.
     """
 
     kind: Literal["cross-point"] = "cross-point"
@@ -114,9 +114,9 @@ class CrossPointSpec(StrictModel):
 
     @classmethod
     def paper(cls, **changes: Any) -> CrossPointSpec:
-        """The reference paper's cell (doi 10.1038/s41467-025-63732-4, Fig. 3): 532,980 atoms, 20 x 20 x 40 nm3.
+        """Return the reference paper's cell (doi 10.1038/s41467-025-63732-4, Fig. 3): 532,980 atoms, 20 x 20 x 40 nm3.
 
-        Its text does not say how thick the slab is; 3 nm, two van der Waals blocks, is our choice.
+        The paper does not give the thickness of the slab; 3 nm, two van der Waals blocks, is our choice.
         """
         return cls(**{"repeat": (47, 27, 10), "barrier_thickness_A": 30.0, **changes})
 
@@ -130,7 +130,7 @@ class CrossPointSpec(StrictModel):
         tie_line_units(self.formula)
         if self.phase == "rocksalt":
             if self.disorder:
-                raise ValueError("disorder is of the trigonal phase: rock-salt has its cations at random anyway")
+                raise ValueError("disorder belongs to the trigonal phase: rock-salt always has random cations")
             return self
         try:
             trigonal_phase(self.formula)
@@ -145,9 +145,9 @@ class Electrode(StrictModel):
     Attributes
     ----------
     width_A
-        Along x, Å; by default a fifth of the cell: 20 nm in the paper's, whose text does not give it.
+        Along x, Å; by default a fifth of the cell (20 nm in the paper's cell; the paper gives no number).
     height_A
-        How far up the strip's atoms reach, Å.
+        Height of the strip, Å.
     """
 
     width_A: Positive | None = None
@@ -166,13 +166,13 @@ class MushroomSpec(StrictModel):
     repeat
         Cubic cells along x (width), y (depth) and z (height) before the barrier is put in.
     barrier_thickness_A
-        Asked thickness in Å; the nearest whole number of atomic layers is replaced.
+        Asked thickness in Å; the barrier replaces the nearest whole number of atomic layers.
     barrier_density_g_cm3, min_contact_A, block_atoms, seed
         As in `CrossPointSpec`.
     lattice_A
         Edge of the cubic cell in Å.
     electrode
-        Where the bottom electrode touches.
+        Contact of the bottom electrode.
     """
 
     kind: Literal["mushroom"] = "mushroom"
@@ -188,9 +188,9 @@ class MushroomSpec(StrictModel):
 
     @classmethod
     def paper(cls, **changes: Any) -> MushroomSpec:
-        """The reference paper's cell (doi 10.1038/s41467-025-63732-4, Fig. 4): 794,808 atoms, 100 x 5 x 40 nm3.
+        """Return the reference paper's cell (doi 10.1038/s41467-025-63732-4, Fig. 4): 794,808 atoms, 100 x 5 x 40 nm3.
 
-        166 cells wide, 9 deep, and 76 high, which hold the 40 nm of crystal and the about 6 nm of barrier.
+        166 x 9 x 76 cells: 40 nm of crystal and about 6 nm of barrier along z.
         """
         return cls(**{"repeat": (166, 9, 76), "barrier_thickness_A": 60.0, **changes})
 
@@ -207,7 +207,7 @@ class MushroomSpec(StrictModel):
 
 
 def _kind_of(value: Any) -> str:
-    """A cell without a kind is a cross-point cell: files of the time before there were others."""
+    """Return the kind of a cell; specifications older than the mushroom cell have none and are cross-point cells."""
     if isinstance(value, dict):
         return value.get("kind", "cross-point")
     return getattr(value, "kind", "cross-point")
@@ -216,7 +216,7 @@ def _kind_of(value: Any) -> str:
 DeviceSpec = Annotated[
     Annotated[CrossPointSpec, Tag("cross-point")] | Annotated[MushroomSpec, Tag("mushroom")], Discriminator(_kind_of)
 ]
-"""A cell of either kind, for fields of models; told apart by ``kind``."""
+"""A cell of either kind; ``kind`` tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -228,14 +228,14 @@ class Layer:
     z_A
         Lower and upper boundary, Å.
     ids
-        First and last atom id of each run of ids, from 1, both included.
+        First and last id, from 1 and inclusive, of each range of its atoms.
     """
 
     z_A: tuple[float, float]
     ids: list[IdRange]
 
     def count(self) -> int:
-        """Number of atoms."""
+        """Return the number of atoms."""
         return sum(last - first + 1 for first, last in self.ids)
 
 
@@ -253,7 +253,7 @@ class DeviceCell:
     layers
         The mobile atoms in slabs along z of about 1 nm, from the bottom up.
     report
-        Counts, box, densities, contacts, and how far barrier atoms were moved; plain numbers.
+        Counts, box, densities, contacts, and moves of barrier atoms; plain numbers.
     """
 
     atoms: Atoms
@@ -262,16 +262,16 @@ class DeviceCell:
     layers: list[Layer] = field(default_factory=list)
 
 
-def device_counts(spec: CrossPointSpec | MushroomSpec) -> dict[str, int]:
-    """Return how many atoms of each element the finished cell has, without building it."""
+def device_counts(spec: DeviceSpec) -> dict[str, int]:
+    """Return the atoms of each element of the finished cell, without building it."""
     if is_trigonal(spec):
         return trigonal_counts(spec.formula, spec.repeat)
     counts = rocksalt_counts(spec.formula, spec.repeat)
     return {element: count for element, count in counts.items() if count and element != "vacancy"}
 
 
-def is_trigonal(spec: CrossPointSpec | MushroomSpec) -> bool:
-    """Whether the crystal is a trigonal one; else it is rock-salt."""
+def is_trigonal(spec: DeviceSpec) -> bool:
+    """Whether the crystal is trigonal; otherwise it is rock-salt."""
     return isinstance(spec, CrossPointSpec) and spec.phase == "trigonal"
 
 

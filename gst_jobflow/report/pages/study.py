@@ -20,6 +20,7 @@ from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
 from gst_jobflow.report.pages import search
+from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.robustness import robustness_section
@@ -109,6 +110,7 @@ def render_page(results: Results, data: StudyData) -> str:
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
+        ablation=ablation_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
@@ -478,7 +480,11 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """The table that a study of many runs fills: its columns are the keys of its rows."""
-    if data.study is None or not data.study.table or data.study.kind in ("hyperopt", "evaluation", "robustness"):
+    if (
+        data.study is None
+        or not data.study.table
+        or data.study.kind in ("hyperopt", "evaluation", "robustness", "ablation")
+    ):
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
