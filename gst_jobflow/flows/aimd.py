@@ -80,7 +80,6 @@ class AimdMaker(Maker):
         RunError
             CP2K failed, or not one step came to its end before the walltime.
         """
-
         results = job_results()
         start_id = structure_id or self._random_start(results)
         deadline = job_deadline(find_project().settings)
@@ -131,7 +130,6 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
 
     The first frame is the start itself.
     """
-
     stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
     as_read = _as_read(maker, atoms_of(start, results.artifacts))
     series = run.series()
@@ -171,7 +169,6 @@ def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
     It need not be the method itself: an input does not tell the settings of elements that are not there, nor by which
     rules empty orbitals and k-points were counted.
     """
-
     spec, settings = maker.spec, maker.backend.settings
     part = MdPart(temperature_K=300, steps=1, timestep_fs=spec.timestep_fs, every=spec.every, seed=spec.seed)
     text = md_input(atoms, settings, spec.dynamics, part)
@@ -273,7 +270,6 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
     InputError
         The atoms do not make up the composition.
     """
-
     pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
     return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

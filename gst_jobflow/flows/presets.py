@@ -59,7 +59,6 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
     """The label backend of a demo: tblite smeared as a hot metallic melt needs, others as the project says."""
-
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
     if labels == "cp2k":

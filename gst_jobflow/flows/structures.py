@@ -93,7 +93,6 @@ class CrystalMaker(Maker):
 
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
     """Yield (atoms, source) of `n_each` structures of every specification."""
-
     for spec in specs:
         for index in range(n_each):
             source = {"builder": "hard_sphere", "index": index, "spec": spec.model_dump(mode="json", exclude_none=True)}

@@ -1,4 +1,4 @@
-"""Grade structures, and choose those that a potential does not know: diverse, and stored as candidates."""
+"""Grade structures, and choose a diverse set on which a potential extrapolates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ChosenStructure:
     Attributes
     ----------
     gain
-        In the logarithm of the determinant of the information, given the active set and those chosen before.
+        Gain in the log determinant of the information, given the active set and earlier choices.
     """
 
     found: FoundStructure
@@ -49,16 +49,15 @@ def grade(
     threshold: float = 1.0,
     cores: int = 1,
 ) -> list[Grade]:
-    """Return the extrapolation grade of each structure.
+    """Return the extrapolation grade of each structure, over its mobile atoms.
 
     Raises
     ------
     InputError, RunError
         As :func:`gst_jobflow.selection.grade.gammas`.
     MissingProgramError
-        There is no LAMMPS.
+        LAMMPS is missing.
     """
-
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
         files = link_potential(results, potential, Path(name))
@@ -74,14 +73,13 @@ def choose(
     window: tuple[float, float],
     number: int,
 ) -> list[ChosenStructure]:
-    """Of the structures whose grade lies in `window`, choose up to `number` by greedy D-optimality.
+    """Choose up to `number` structures with a grade in `window` by greedy D-optimality.
 
     Raises
     ------
     InputError
-        None lies in it.
+        No grade is in the window.
     """
-
     low, high = window
     inside = [(found, each) for found, each in graded if low <= each.maximum <= high]
     if not inside:
@@ -115,7 +113,6 @@ def candidates(
 
     `config_type` is for frames; None: that of the trajectory's last structure, else of its start.
     """
-
     if trajectory is None:
         known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
         return [each.model_copy(update={"tags": tags}) for each in known]

@@ -325,7 +325,7 @@ def test_frames_from_first_principles_get_the_tags(gst: Gst, project, program, b
     before = results.database["structures"].count_documents({})
     words = ("sample", "--from", done["trajectory_id"], "--tag", "next")
     code, _, err = gst(*words)
-    assert code == 1 and "too few to tell" in err
+    assert code == 1 and "too few for a correlation time" in err
     code, out, err = gst(*words, "--every-ps", "0.004")
     assert code == 0 and "0 new, 4 known before" in err
     found = list(results.find(Structure, {"tags": "next"}))
