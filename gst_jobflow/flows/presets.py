@@ -1,8 +1,8 @@
 """Plans of the demo that are known to run.
 
-The numbers were found by trying, with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms and more; random
-cells must keep atoms some way apart for the self-consistency to converge; GFN1's lattice is about 4 % smaller than the
-measured one; a melt needs a wide soft core, since a few dozen labels do not teach short distances.
+The numbers were found by trial with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms or more; atoms in
+random cells must be well apart for self-consistency to converge; GFN1's lattice is about 4 % smaller than the measured
+one; a melt needs a wide soft core, since a few dozen labels contain no short distances.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
-"""Trigonal Ge1Sb2Te4 of GFN1-xTB relative to the measured crystal (a 4.11 Å instead of 4.27 Å)."""
+"""Lattice of trigonal Ge1Sb2Te4 in GFN1-xTB relative to the measured one (a = 4.11 Å instead of 4.27 Å)."""
 GFN1_ROCKSALT_A = 5.82
 
 
 def demo_plan(size: str, labels: str) -> DemoPlan:
-    """The plan of a demo.
+    """Return the plan of a demo.
 
     Raises
     ------
     InputError
-        There is no plan of this size.
+        There is no such size.
     """
     if size not in SIZES:
         raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
@@ -58,7 +58,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
-    """The label backend of a demo: tblite smeared as a hot metallic melt needs, others as the project says."""
+    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others as configured."""
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
     if labels == "cp2k":
@@ -99,14 +99,14 @@ def _crystals() -> list[CrystalSpec]:
 
 
 def _fit(cutoff_A: float, functions: tuple[int, tuple[int, ...], tuple[int, ...]], iterations: int) -> FitConfig:
-    """Return a fit with P = 3 and a wide core; `functions` are number per element, and nradmax and lmax by order."""
+    """Return a fit with P = 3 and a wide core; `functions`: number per element, nradmax and lmax by order."""
     number, radial, angular = functions
     return FitConfig(
         radial=RadialConfig(rcut_A=cutoff_A, repulsion=CoreRepulsion()),
         functions=FunctionsConfig(
             number_of_functions_per_element=number, nradmax_by_orders=radial, lmax_by_orders=angular
         ),
-        # Gamma-point energies of different cells do not compare well, so forces weigh most
+        # Gamma-point energies of different cells are not comparable, so forces have most weight
         loss=LossConfig(kappa=0.9, L1_coeffs=1e-6, L2_coeffs=1e-6),
         optimizer=OptimizerConfig(maxiter=iterations),
         backend=BackendConfig(batch_size=10, display_step=10),
@@ -141,7 +141,7 @@ def _standard() -> dict[str, Any]:
 
 
 def _cp2k() -> dict[str, Any]:
-    """The same cycle with PBE labels of small cells, whose k-points let energies compare."""
+    """Return the standard plan with PBE labels of small cells, whose k-points make energies comparable."""
     fit = _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200)
     cell = CrossPointSpec(repeat=(4, 3, 2), barrier_thickness_A=13.0)
     return {

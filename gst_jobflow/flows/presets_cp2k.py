@@ -1,4 +1,4 @@
-"""Small cells for labels of CP2K with k-points: a laptop labels them in about an hour."""
+"""Small cells that a laptop labels by CP2K with k-points in about an hour."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUSHED_A = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8
 
 
 def hard_sphere() -> list[HardSphereSpec]:
-    """Random cells of 9–14 atoms, most of them Ge1Sb2Te4; volumes in Å³ an atom."""
+    """Return random cells of 9–14 atoms, most of them Ge1Sb2Te4."""
     cells = [("Ge1Sb2Te4", 12, volume, LOOSE) for volume in (27, 30, 33)]
     cells += [("Ge1Sb2Te4", 12, volume, MIDDLE) for volume in (25, 27, 29, 31)]
     cells += [("Ge1Sb2Te4", 12, volume, CLOSE) for volume in (25, 27, 30)]
@@ -36,7 +36,7 @@ def hard_sphere() -> list[HardSphereSpec]:
 
 
 def crystals() -> list[CrystalSpec]:
-    """Rock-salt cells with disorder and trigonal ones, 7–16 atoms, strained and rattled."""
+    """Return strained and rattled disordered rock-salt and trigonal cells of 7–16 atoms."""
     rocksalt: dict[str, Any] = {"kind": "rocksalt", "min_distances_A": PUSHED_A}
     trigonal: dict[str, Any] = {"kind": "trigonal", "min_distances_A": PUSHED_A}
     gst124 = {"formula": "Ge1Sb2Te4"}
