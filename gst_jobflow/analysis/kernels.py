@@ -22,7 +22,7 @@ EIGHT = 8
 # neighbours of one kind are filled up to full vectors
 _LANES = 16
 # atoms whose expansions are contracted together, as a vector
-_BATCH = 64
+BATCH = 64
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,31 +181,31 @@ def _expand(
 
 
 @_compiled
-def _contract(c: NDArray, n_kinds: int, n_max: int, found: NDArray) -> None:
-    """Write the normalised power spectra (features, b) of expansions (lm, kind and n, b) to `found`."""
-    n_pad, width = c.shape[1] // n_kinds, found.shape[1]
-    square = np.zeros(width, dtype=np.float32)
+def _contract(c: NDArray, n_kinds: int, n_max: int, found: NDArray, first: int) -> None:
+    """Write the normalised power spectra of expansions (lm, kind and n, b) to `found` (features, k) from `first` on."""
+    n_pad = c.shape[1] // n_kinds
+    square = np.zeros(BATCH, dtype=np.float32)
     at = 0
     for l in range(int(np.sqrt(len(c)))):  # noqa: E741
         for one in range(n_kinds * n_pad):
             # of two functions of one kind each pair counts once
             for other in range(one, n_kinds * n_pad):
                 if one % n_pad < n_max and other % n_pad < n_max:
-                    own = found[at]
-                    for b in range(width):
+                    own = found[at][first : first + BATCH]
+                    for b in range(BATCH):
                         own[b] = 0.0
                     for lm in range(l * l, (l + 1) * (l + 1)):
                         x, y = c[lm, one], c[lm, other]
-                        for b in range(width):
+                        for b in range(BATCH):
                             own[b] += x[b] * y[b]
-                    for b in range(width):
+                    for b in range(BATCH):
                         square[b] += own[b] * own[b]
                     at += 1
-    for b in range(width):
+    for b in range(BATCH):
         square[b] = np.float32(1.0) / np.sqrt(square[b])
     for at in range(len(found)):
-        own = found[at]
-        for b in range(width):
+        own = found[at][first : first + BATCH]
+        for b in range(BATCH):
             own[b] *= square[b]
 
 
@@ -221,7 +221,7 @@ def power_spectra(
     norm: NDArray,
     found: NDArray,
 ) -> None:
-    """Write normalised power spectra of points to `found`, float32 (features, k).
+    """Write normalised power spectra of points to `found`, float32 (features, k), k filled up to whole batches.
 
     Parameters
     ----------
@@ -238,21 +238,16 @@ def power_spectra(
     n_pad = table.shape[1] // len(norm)
     c = np.empty((n_kinds, len(norm) * len(norm), n_pad), dtype=np.float32)
     # what the last batch does not fill stays finite
-    batch = np.ones((len(norm) * len(norm), n_kinds * n_pad, _BATCH), dtype=np.float32)
-    part = np.empty((len(found), _BATCH), dtype=np.float32)
+    batch = np.ones((len(norm) * len(norm), n_kinds * n_pad, BATCH), dtype=np.float32)
     near = np.empty(256, dtype=np.int64)
-    for first in range(0, len(places), _BATCH):
-        number = min(_BATCH, len(places) - first)
-        for b in range(number):
+    for first in range(0, len(places), BATCH):
+        for b in range(min(BATCH, len(places) - first)):
             near = _expand(grid, places[first + b], reach_A, kinds, table, norm, near, c)
             for kind in range(n_kinds):
                 for lm in range(c.shape[1]):
                     for n in range(n_pad):
                         batch[lm, kind * n_pad + n, b] = c[kind, lm, n]
-        _contract(batch, n_kinds, n_max, part)
-        for feature in range(len(found)):
-            for b in range(number):
-                found[feature, first + b] = part[feature, b]
+        _contract(batch, n_kinds, n_max, found, first)
 
 
 @_compiled

@@ -56,7 +56,7 @@ class Motifs:
     squares_per_atom
         Four-rings of alternating cations and anions (ABAB), with no condition on their angles.
     ring_share
-        Share of the pairs of bonds at an atom whose shortest ring has so many atoms, to 8; 0 for larger or none. The
+        Share of the pairs of bonds at an atom whose shortest ring has so many atoms; 0 for larger or none. The
         ring is the shortest path between the two neighbours that avoids the atom (King, Nature 213, 1112, 1967).
     density_per_A3
         Number of atoms over the volume of the cell.
@@ -125,7 +125,12 @@ def first_minima(rdf: RadialDistribution, longest_A: float = 4.2) -> dict[Pair, 
     return found
 
 
-def motifs(atoms: Atoms, cutoffs_A: Mapping[Pair, float], anions: tuple[str, ...] = ("Te",)) -> Motifs:
+def motifs(
+    atoms: Atoms,
+    cutoffs_A: Mapping[Pair, float],
+    anions: tuple[str, ...] = ("Te",),
+    largest_ring: int = LARGEST_RING,
+) -> Motifs:
     """Return the local structure of a configuration.
 
     Parameters
@@ -137,6 +142,8 @@ def motifs(atoms: Atoms, cutoffs_A: Mapping[Pair, float], anions: tuple[str, ...
         bonds.
     anions
         Elements of the anion sublattice; bonds within it or among the others are homopolar.
+    largest_ring
+        Rings are looked for up to this size, which takes most of the time; 0 for none.
 
     Raises
     ------
@@ -166,7 +173,7 @@ def motifs(atoms: Atoms, cutoffs_A: Mapping[Pair, float], anions: tuple[str, ...
         altbc=altbc,
         bond_length_ratio=ratio,
         squares_per_atom=_squares(bonds, is_anion),
-        ring_share=_rings(bonds),
+        ring_share=_rings(bonds, largest_ring) if largest_ring else {},
         density_per_A3=len(atoms) / float(atoms.cell.volume),
     )
 
@@ -239,13 +246,13 @@ def _squares(bonds: _Bonds, is_anion: NDArray) -> float:
     return count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion)
 
 
-def _rings(bonds: _Bonds) -> dict[int, float]:
+def _rings(bonds: _Bonds, largest: int) -> dict[int, float]:
     from gst_jobflow.analysis.kernels import shortest_rings
 
-    counts = np.zeros(LARGEST_RING + 1, dtype=np.int64)
+    counts = np.zeros(largest + 1, dtype=np.int64)
     shortest_rings(bonds.start, bonds.other, bonds.image, counts)
     total = counts.sum()
-    return {size: float(counts[size] / total) if total else float("nan") for size in (0, *range(3, LARGEST_RING + 1))}
+    return {size: float(counts[size] / total) if total else float("nan") for size in (0, *range(3, largest + 1))}
 
 
 def mean_motifs(

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PUBLISHED_CUTOFF = 0.57
-_BLOCK = 500
+_BLOCK = 512
 # where the Gaussian of an atom has decayed to 0.001: beyond the cutoff it is not seen any more
 _DECAYED = 1e-3
 _TAIL = float(np.sqrt(-2.0 * np.log(_DECAYED)))
 _STEPS = 2048
-_RESIDUAL = 5e-3
+# of the references beside the directions that are kept, root mean square: k-bar moves by 1e-5 at most
+_RESIDUAL, _RESIDUAL_SPECIES = 1e-3, 5e-3
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class References:
         Content hash of each crystal by name.
     directions
         By central element ("" without species): orthonormal directions that the spectra of all crystals lie in but for
-        a residual of 0.005, shape (k, features), float32. It moves k-bar by 1e-5 at most.
+        a residual that moves k-bar by 1e-5 at most, shape (k, features), float32.
     coordinates
         By central element, one array a crystal: its normalised spectra along the directions, shape (m, k), float32.
     """
@@ -131,7 +132,7 @@ def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None
             among = np.flatnonzero(symbols == element) if element else np.arange(len(atoms))
             chosen = np.sort(random.choice(among, min(options.n_references, len(among)), replace=False))
             spectra.setdefault(element, []).append(_vectors(atoms, options, elements, chosen))
-    directions = {element: _directions(np.concatenate(each)) for element, each in spectra.items()}
+    directions = {element: _directions(np.concatenate(each), options) for element, each in spectra.items()}
     return References(
         options,
         elements,
@@ -141,12 +142,13 @@ def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None
     )
 
 
-def _directions(vectors: NDArray) -> NDArray:
+def _directions(vectors: NDArray, options: SoapOptions) -> NDArray:
     """Return the fewest orthonormal directions (k, features) that hold vectors (m, features) but for the residual."""
+    residual = _RESIDUAL_SPECIES if options.species else _RESIDUAL
     exact = vectors.astype(float)
     values, rotation = np.linalg.eigh(exact @ exact.T)
     # mean squares that are left when the smallest directions go
-    n_dropped = int(np.sum(np.cumsum(np.maximum(values, 0.0)) / len(vectors) < _RESIDUAL**2))
+    n_dropped = int(np.sum(np.cumsum(np.maximum(values, 0.0)) / len(vectors) < residual**2))
     kept = slice(n_dropped, None)
     return ((rotation[:, kept] / np.sqrt(values[kept])).T @ exact).astype(np.float32)
 
@@ -179,16 +181,19 @@ def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
         places = places[np.argsort(kinds[places], kind="stable")]
     found = np.empty(len(atoms), dtype=np.float32)
 
-    def do(block: NDArray) -> None:
-        element = known.elements[kinds[block[0]]] if options.species else ""
-        along = known.directions[element] @ _spectra(grid, block, kinds, basis, options)
-        found[grid.owners[block]] = _best_kernel(along, known.coordinates[element], options.zeta)
+    def do(blocks: list[NDArray]) -> None:
+        spectra = _room(basis, _BLOCK)
+        for block in blocks:
+            element = known.elements[kinds[block[0]]] if options.species else ""
+            _fill(spectra, grid, block, kinds, basis, options)
+            along = known.directions[element] @ spectra[:, : len(block)]
+            found[grid.owners[block]] = _best_kernel(along, known.coordinates[element], options.zeta)
 
     ends = np.flatnonzero(np.diff(kinds[places])) + 1
     blocks = [block for group in np.split(places, ends) for block in np.split(group, range(_BLOCK, len(group), _BLOCK))]
     # threads share the work, not the matrix product's own threads
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(do, blocks))
+        list(pool.map(do, [blocks[first::threads] for first in range(threads)]))
     return _averaged(atoms, found, options.average_A) if options.average_A else found
 
 
@@ -318,19 +323,29 @@ def _vectors(atoms: Atoms, options: SoapOptions, elements: Sequence[str], chosen
     """Return normalised power spectra of chosen atoms, shape (k, features)."""
     basis = _Basis.of(options, elements)
     grid = cell_grid(atoms, basis.reach_A)
-    return _spectra(grid, grid.home[chosen], _kinds(atoms, options, elements)[grid.owners], basis, options).T
+    spectra = _room(basis, len(chosen))
+    _fill(spectra, grid, grid.home[chosen], _kinds(atoms, options, elements)[grid.owners], basis, options)
+    return spectra[:, : len(chosen)].T
 
 
 def _kinds(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> NDArray:
     return kinds_of(atoms, elements) if options.species else np.zeros(len(atoms), dtype=np.int64)
 
 
-def _spectra(grid: CellGrid, places: NDArray, kinds: NDArray, basis: _Basis, options: SoapOptions) -> NDArray:
+def _room(basis: _Basis, number: int) -> NDArray:
+    """Return an array for the power spectra of so many atoms, float32 (features, number)."""
+    from gst_jobflow.analysis.kernels import BATCH
+
+    return np.empty((basis.n_features, -(-number // BATCH) * BATCH), dtype=np.float32)
+
+
+def _fill(
+    spectra: NDArray, grid: CellGrid, places: NDArray, kinds: NDArray, basis: _Basis, options: SoapOptions
+) -> None:
     from gst_jobflow.analysis.kernels import power_spectra
 
-    found = np.empty((basis.n_features, len(places)), dtype=np.float32)
-    power_spectra(grid, places, basis.reach_A, kinds, basis.n_kinds, options.n_max, basis.radial, basis.norm, found)
-    return found
+    n_kinds, n_max = basis.n_kinds, options.n_max
+    power_spectra(grid, places, basis.reach_A, kinds, n_kinds, n_max, basis.radial, basis.norm, spectra)
 
 
 def _best_kernel(along: NDArray, crystals: Sequence[NDArray], zeta: int) -> NDArray:

@@ -1,4 +1,4 @@
-"""Which labels a potential is evaluated on, with what their errors are grouped by."""
+"""Read the labels that potentials are evaluated on."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class EvaluationSet:
     energies_eV
         Total energies, shape (n_structures,).
     forces_eV_A
-        Of each structure, shape (n_atoms, 3).
+        Shape (n_atoms, 3) for each structure.
     min_distances_A
-        NaN where a structure has no contact.
+        NaN for a structure without contacts.
     fingerprint
-        The one method of the labels.
+        Method of all labels.
     """
 
     name: str
@@ -54,17 +54,17 @@ class EvaluationSet:
 
     @property
     def elements(self) -> list[str]:
-        """All elements in it, sorted."""
+        """Return all elements, sorted."""
         return sorted({symbol for each in self.atoms for symbol in set(each.get_chemical_symbols())})
 
     @property
     def n_atoms(self) -> np.ndarray:
-        """Atoms of each structure."""
+        """Return the number of atoms of each structure."""
         return np.array([len(each) for each in self.atoms])
 
 
 def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> EvaluationSet:
-    """The labels of one side of a dataset, or of both.
+    """Read the labels of one side of a dataset, or of both.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> Eva
 
 
 def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
-    """The converged labels that fit conditions, as `gst query labels` takes them.
+    """Read the converged labels that meet conditions on them and their structures, see `make_query`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
     if len(methods) > 1:
         raise InputError(
             f"these labels are of {len(methods)} methods: {', '.join(sorted(methods)[:4])}",
-            "add fingerprint=… to the conditions: energies of different methods do not compare",
+            "add fingerprint=… to the conditions, since energies of different methods do not compare",
         )
     ids = sorted(found["_id"] for found in query.cursor(results.database, {"_id": 1}))
     return _load(results, ids, " ".join(where))

@@ -18,7 +18,7 @@ from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.labelling.weights import hash_of, source_hash
+from gst_jobflow.labelling.weights import source_hash, weights_hash
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -159,7 +159,7 @@ class AseBackend(BackendModel):
         calculator = self.calculator.partition(":")[2] if known else self.calculator
         parameters = {"calculator": calculator, **self.parameters}
         for keyword, path in self.weights.items():
-            parameters[keyword] = {"sha256": hash_of(Path(path))}
+            parameters[keyword] = {"sha256": weights_hash(Path(path))}
         if self.package:
             try:
                 version = _version_of(self.package)

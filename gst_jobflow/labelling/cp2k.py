@@ -22,6 +22,7 @@ from gst_jobflow.base.processes import Finished, run_program
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.cp2k_output import CONVERGED, NOT_CONVERGED, read_single_point
+from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
 
 if TYPE_CHECKING:
@@ -138,24 +139,6 @@ def data_folder(program: str) -> Path | None:
     return next((folder for folder in folders if (folder / "GTH_POTENTIALS").exists()), None)
 
 
-def k_mesh(cell_A: np.ndarray, spacing_per_A: float | None) -> tuple[int, int, int]:
-    """Return the smallest odd mesh whose spacing along every reciprocal vector is at most `spacing_per_A`.
-
-    Parameters
-    ----------
-    cell_A
-        Shape (3, 3), lattice vectors in rows.
-    spacing_per_A
-        With 2 pi, as VASP's KSPACING; None gives (1, 1, 1).
-    """
-    if spacing_per_A is None:
-        return (1, 1, 1)
-    lengths = 2 * math.pi * np.linalg.norm(np.linalg.inv(cell_A), axis=0)
-    # a length that is a whole multiple but for rounding must not cost another point
-    points = [max(1, math.ceil(length / spacing_per_A - 1e-9)) for length in lengths]
-    return tuple(n + (n + 1) % 2 for n in points)  # type: ignore[return-value]
-
-
 def check_gamma(cell_A: np.ndarray, settings: Cp2kSettings) -> None:
     """Raise InputError where the Gamma point is to stand for all k-points of a cell that is too small for that.
 
@@ -224,7 +207,8 @@ def check_kinds(atoms: Atoms, settings: Cp2kSettings) -> None:
 
 def dft_lines(atoms: Atoms, settings: Cp2kSettings, scf: list[str] | None = None, qs: Sequence[str] = ()) -> list[str]:
     """Return the section DFT; `scf` in place of our own section SCF, `qs` in addition to what QS says."""
-    mesh = k_mesh(atoms.cell.array, settings.k_spacing_per_A)
+    spacing = settings.k_spacing_per_A
+    mesh = (1, 1, 1) if spacing is None else kpoint_mesh(atoms.cell.array, spacing, odd=True)
     grid = " ".join(str(points) for points in mesh)
     k_points = [] if mesh == (1, 1, 1) else ["    &KPOINTS", f"      SCHEME MONKHORST-PACK {grid}", "    &END KPOINTS"]
     return [
@@ -397,7 +381,7 @@ class Cp2kBackend(BackendModel):
         """
         settings, directory = self.settings, Path(directory)
         cp2k_version(settings.program)
-        check_data(settings)
+        find_data_folder(settings)
         directory.mkdir(parents=True, exist_ok=True)
         # results of an earlier attempt must not be read as ours
         for old in (*directory.glob("*-forces-*"), *directory.glob("*-stress-*")):
@@ -435,7 +419,7 @@ class Cp2kBackend(BackendModel):
         )
 
 
-def check_data(settings: Cp2kSettings) -> Path:
+def find_data_folder(settings: Cp2kSettings) -> Path:
     """Return the folder of CP2K's data files, or raise MissingProgramError."""
     data = Path(settings.data_dir) if settings.data_dir else data_folder(settings.program)
     if data is None or not (data / "GTH_POTENTIALS").exists():
@@ -459,7 +443,7 @@ def run_cp2k(
         The program, its launcher or its data files are not there.
     """
     launcher = shlex.split(settings.launcher.format(ranks=settings.ranks)) if settings.ranks > 1 else []
-    data = str(check_data(settings))
+    data = str(find_data_folder(settings))
     try:
         return run_program(
             [*launcher, settings.program, "-i", input_name],

@@ -39,7 +39,7 @@ _STRESS_ROW = re.compile(r"^\s*(?:STRESS\|)?\s+([xyz])\s+(\S+)\s+(\S+)\s+(\S+)\s
 
 
 @dataclass(frozen=True)
-class SinglePoint:
+class Cp2kResult:
     """Energy (eV), forces (eV/Å, shape (N, 3)) and stress (eV/Å³, Voigt, ASE's sign); None where none is printed."""
 
     energy_eV: float
@@ -53,7 +53,7 @@ def _plain_text(path: Path) -> str:
 
 def read_single_point(
     text: str, folder: Path, project: str, n_atoms: int, read: Callable[[Path], str] = _plain_text
-) -> SinglePoint:
+) -> Cp2kResult:
     """Read a single point from an output and from the files of forces and stress beside it, where there are any.
 
     Parameters
@@ -74,7 +74,7 @@ def read_single_point(
     """
     forces = _printed(text, folder, project, "forces", _FORCES, read)
     stress = _printed(text, folder, project, "stress", _STRESS, read)
-    return SinglePoint(
+    return Cp2kResult(
         read_energy(text),
         None if forces is None else read_forces(forces, n_atoms),
         None if stress is None else read_stress(stress),
@@ -135,6 +135,8 @@ def read_stress(text: str) -> np.ndarray:
     ValueError
         Another form or unit.
     """
+    from ase.stress import full_3x3_to_voigt_6_stress
+
     heading = _STRESS.search(text)
     if heading is None:
         raise ValueError("CP2K's stress is not in a known form")
@@ -142,9 +144,7 @@ def read_stress(text: str) -> np.ndarray:
     rows = _STRESS_ROW.findall(text, heading.end())
     if [row[0].lower() for row in rows[:3]] != ["x", "y", "z"]:
         raise ValueError("CP2K's stress is not in a known form")
-    tensor = -np.array([[float(value) for value in row[1:]] for row in rows[:3]]) * unit
-    symmetric = (tensor + tensor.T) / 2
-    return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    return -unit * full_3x3_to_voigt_6_stress(np.array([row[1:] for row in rows[:3]], dtype=float))
 
 
 def _unit(name: str, known: dict[str, float], what: str) -> float:

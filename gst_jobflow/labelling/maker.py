@@ -24,11 +24,13 @@ from gst_jobflow.base.deadline import stopped_in_time
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.base.processes import end_programs_in
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Label, Structure
-from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked, failed
+from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
-from gst_jobflow.store.context import job_uuid
+from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid
 
 if TYPE_CHECKING:
     from jobflow import OutputReference
@@ -97,9 +99,6 @@ class LabelMaker(Maker):
         RunError
             Not one calculation came to its end before the walltime.
         """
-        from gst_jobflow.base.settings import find_project
-        from gst_jobflow.store.context import continuation, job_deadline, job_results
-
         chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))
         chunk.failed = list(failed_before or [])
         complete = chunk.work(structure_ids)
@@ -281,10 +280,8 @@ def _take_place(places: SimpleQueue[set[int] | None]) -> None:
 
 
 def _compute(backend: LabelBackend, structure: Structure, results: Results, directory: Path) -> RawLabel:
-    from gst_jobflow.store.atoms import atoms_of
-
     directory.mkdir(parents=True, exist_ok=True)
-    return checked(backend, atoms_of(structure, results.artifacts), directory)
+    return checked_label(backend, atoms_of(structure, results.artifacts), directory)
 
 
 def _kept(results: Results, raw: RawLabel) -> list[Any]:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
+from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.vasp_settings import FUNCTIONALS, PATH_KEYS, VaspSettings, physics
 
@@ -56,17 +57,6 @@ def incar_updates(settings: VaspSettings) -> dict[str, Any]:
     }
     removed = ("LAECHG", "LVTOT", "LELF", "LORBIT", "LMIXTAU", "LMAXMIX", "MAGMOM", "METAGGA", "GGA")
     return dict.fromkeys(removed) | keys | physics(settings)
-
-
-def kpoint_mesh(cell: np.ndarray, kspacing_per_A: float) -> tuple[int, int, int]:
-    """Return the divisions that VASP makes of KSPACING for a cell (3 × 3, Å).
-
-    Source: max(1, ceil(|b| / KSPACING)), with |b| including 2 pi (vasp.at/wiki, KSPACING).
-    """
-    lengths = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    # a length that is a whole number of spacings is no larger for the rounding of its last bits
-    first, second, third = (max(1, math.ceil(length / kspacing_per_A - 1e-9)) for length in lengths)
-    return first, second, third
 
 
 def set_generator(settings: VaspSettings) -> StaticSetGenerator:
@@ -340,8 +330,9 @@ def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
 
 def stress_of_kbar(stress_kbar: np.ndarray) -> np.ndarray:
     """Convert VASP's stress, shape (3, 3) in kbar, to ASE's: shape (6,), Voigt order, eV/Å³, opposite sign."""
-    symmetric = -(stress_kbar + stress_kbar.T) / 2 * KBAR_EV_A3
-    return symmetric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    return -KBAR_EV_A3 * full_3x3_to_voigt_6_stress(stress_kbar)
 
 
 def _difference(run: Vasprun, atoms: Atoms) -> str:

@@ -77,9 +77,9 @@ def test_fractions_share_test_set_and_references(results: Results, dataset: Data
     assert made[0].id == dataset.id
     with pytest.raises(InputError, match="no training structure is of hard_sphere"):
         fraction_datasets(results, dataset.id, [0.5], ["hard_sphere"])
-    with pytest.raises(InputError, match="share of 2"):
+    with pytest.raises(InputError, match="2 is no share"):
         fraction_datasets(results, dataset.id, [2], ["rss"])
-    with pytest.raises(InputError, match="nothing would be left"):
+    with pytest.raises(InputError, match="the training set would be empty"):
         fraction_datasets(results, dataset.id, [0], ["rss", "crystal", "aimd"])
 
 
@@ -120,7 +120,7 @@ def test_a_dataset_is_split_anew_by_draw_query_and_folds(results: Results, datas
     assert sum(len(test) for test in tested) == len(set.union(*tested)) == 80
     with pytest.raises(InputError, match="no member is chosen"):
         split_by_query(results, dataset.id, ["config_type=device"])
-    with pytest.raises(InputError, match="takes all members"):
+    with pytest.raises(InputError, match="are all of the dataset"):
         split_by_query(results, dataset.id, ["n_atoms=2"])
 
 
@@ -155,5 +155,5 @@ def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) ->
         split.id,
     ]
     split_dataset(results, dataset.id, SplitSpec(test_fraction=0.3, seed=7), name="d")
-    with pytest.raises(InputError, match="'d' fits several documents"):
+    with pytest.raises(InputError, match="'d' fits several datasets"):
         find_dataset(results, "d")
