@@ -81,22 +81,6 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
     return format_formula({element: count // divisor for element, count in present.items()})
 
 
-def tie_line(n_gete: int, n_sb2te3: int) -> str:
-    """Return the reduced formula of ``(GeTe)n(Sb2Te3)m``.
-
-    Raises
-    ------
-    InputError
-        A number is negative, or both are zero.
-    """
-    if n_gete < 0 or n_sb2te3 < 0 or n_gete + n_sb2te3 == 0:
-        raise InputError(
-            f"({n_gete}, {n_sb2te3}) is not a composition on the GeTe–Sb2Te3 line",
-            "give two whole numbers of formula units, not both zero",
-        )
-    return reduced_formula({"Ge": n_gete, "Sb": 2 * n_sb2te3, "Te": n_gete + 3 * n_sb2te3})
-
-
 def tie_line_units(formula: str) -> tuple[int, int]:
     """Return the smallest (n, m) with `formula` = ``(GeTe)n(Sb2Te3)m``.
 
@@ -115,18 +99,6 @@ def tie_line_units(formula: str) -> tuple[int, int]:
         )
     divisor = math.gcd(2 * n_ge, n_sb)
     return 2 * n_ge // divisor, n_sb // divisor
-
-
-def tie_line_fraction(formula: str) -> float:
-    """Return the share of Sb2Te3 among the formula units: 0 for GeTe, 1 for Sb2Te3, 1/3 for Ge2Sb2Te5.
-
-    Raises
-    ------
-    InputError
-        If the formula is not on the line.
-    """
-    n_gete, n_sb2te3 = tie_line_units(formula)
-    return n_sb2te3 / (n_gete + n_sb2te3)
 
 
 def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dict[str, int]:

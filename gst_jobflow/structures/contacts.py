@@ -121,18 +121,6 @@ def closest_pair(atoms: Atoms, within_A: float) -> float:
     return float(d.min(initial=within_A))
 
 
-def closest_indices(atoms: Atoms, within_A: float) -> tuple[float, int, int] | None:
-    """Return the distance in Å of the closest two atoms and their indices; None if it is larger than `within_A`.
-
-    An atom close to its own image is a pair with itself.
-    """
-    i, j, d = _neighbours("ijd", atoms, within_A)
-    if len(d) == 0:
-        return None
-    at = int(d.argmin())
-    return float(d[at]), int(i[at]), int(j[at])
-
-
 @dataclass(frozen=True)
 class Contact:
     """Two close atoms.
@@ -141,6 +129,8 @@ class Contact:
     ----------
     distance_A
         Distance between them, Å.
+    places
+        Their indices, equal for an atom and its own image.
     elements
         Their elements in alphabetical order.
     across_boundary
@@ -148,6 +138,7 @@ class Contact:
     """
 
     distance_A: float
+    places: tuple[int, int]
     elements: tuple[str, str]
     across_boundary: bool
 
@@ -158,8 +149,9 @@ def closest_contact(atoms: Atoms, within_A: float) -> Contact | None:
     if len(d) == 0:
         return None
     at = int(d.argmin())
-    first, second = sorted(atoms.symbols[[i[at], j[at]]])
-    return Contact(float(d[at]), (first, second), bool(shift[at].any()))
+    places = int(i[at]), int(j[at])
+    first, second = sorted(atoms.symbols[list(places)])
+    return Contact(float(d[at]), places, (first, second), bool(shift[at].any()))
 
 
 def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
