@@ -1,7 +1,6 @@
 """Datasets: the labels that a potential is fitted to, how they are split and weighted; immutable and hashed."""
 
 from gst_jobflow.datasets.change import (
-    find_dataset,
     fraction_datasets,
     reweight,
     split_by_query,
@@ -25,7 +24,6 @@ __all__ = [
     "create_dataset",
     "describe_dataset",
     "diff_datasets",
-    "find_dataset",
     "fraction_datasets",
     "load_members",
     "load_split",

@@ -18,6 +18,7 @@ from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import store_random_start
 from gst_jobflow.dynamics.record import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, run_aimd
+from gst_jobflow.flows.preset_cells import pair_distances_A
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
 from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.labelling.backend import RawLabel, doubts
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
     from gst_jobflow.importing.records import Record
     from gst_jobflow.store import Results
+
+# a random start keeps about the distances of bonds, so that it does not heat up by itself
+_START = (1.06, 1.22)
 
 
 @in_category("labels")
@@ -80,6 +84,7 @@ class AimdMaker(Maker):
         RunError
             CP2K failed, or not one step came to its end before the walltime.
         """
+
         results = job_results()
         start_id = structure_id or self._random_start(results)
         deadline = job_deadline(find_project().settings)
@@ -130,6 +135,7 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
 
     The first frame is the start itself.
     """
+
     stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
     as_read = _as_read(maker, atoms_of(start, results.artifacts))
     series = run.series()
@@ -169,6 +175,7 @@ def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
     It need not be the method itself: an input does not tell the settings of elements that are not there, nor by which
     rules empty orbitals and k-points were counted.
     """
+
     spec, settings = maker.spec, maker.backend.settings
     part = MdPart(temperature_K=300, steps=1, timestep_fs=spec.timestep_fs, every=spec.every, seed=spec.seed)
     text = md_input(atoms, settings, spec.dynamics, part)
@@ -261,15 +268,16 @@ def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
 
 
 def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) -> HardSphereSpec:
-    """A start for dynamics from first principles: atoms far enough apart that it does not heat up by itself.
+    """Return a random start for dynamics from first principles.
 
-    The cell is a cube, whose heights are the largest that the volume allows: the Gamma point alone is often taken.
+    The cell is a cube, which has the largest heights for its volume: such dynamics often uses the Gamma point alone.
 
     Raises
     ------
     InputError
-        The atoms do not make up the composition.
+        `n_atoms` does not match the composition.
     """
-    pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
+
+    pairs = pair_distances_A(_START)
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
     return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

@@ -1,8 +1,8 @@
 """Plans of the demo that are known to run.
 
-The numbers were found by trial with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms or more; atoms in
-random cells must be well apart for self-consistency to converge; GFN1's lattice is about 4 % smaller than the measured
-one; a melt needs a wide soft core, since a few dozen labels contain no short distances.
+Their numbers were found by trial with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms and more; random cells
+need some distance between atoms for the self-consistency to converge; GFN1's lattice is about 4 % smaller than the
+measured one; a melt needs a wide soft core, since a few dozen labels do not teach short distances.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gst_jobflow.fitting.config import (
 )
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
-from gst_jobflow.flows.presets_cp2k import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED_A, spaced_random
+from gst_jobflow.flows.preset_cells import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED, pair_distances_A, random_cell
 from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
-"""Lattice of trigonal Ge1Sb2Te4 in GFN1-xTB relative to the measured one (a = 4.11 Å instead of 4.27 Å)."""
+"""Trigonal Ge1Sb2Te4 of GFN1-xTB relative to the measured crystal (a 4.11 Å instead of 4.27 Å)."""
 GFN1_ROCKSALT_A = 5.82
 
 
@@ -48,7 +48,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
     Raises
     ------
     InputError
-        There is no such size.
+        There is no plan of this size.
     """
     if size not in SIZES:
         raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
@@ -58,7 +58,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
-    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others as configured."""
+    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others as in the project."""
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
     if labels == "cp2k":
@@ -77,12 +77,12 @@ def _hard_sphere() -> list[HardSphereSpec]:
         ("Sb2Te3", 40, 32, LOOSE),
         ("Ge2Sb2Te5", 45, 28, LOOSE),
     ]
-    return [spaced_random(*cell, seed=seed) for seed, cell in enumerate(cells)]
+    return [random_cell(*cell, seed=seed) for seed, cell in enumerate(cells)]
 
 
 def _crystals() -> list[CrystalSpec]:
     volume = GFN1_LATTICE_SCALE**3
-    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": PUSHED_A}
+    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": pair_distances_A(PUSHED)}
     trigonal = {"kind": "trigonal", "primitive": True, "repeat": (3, 3, 1), **shared}
     rocksalt = {"kind": "rocksalt", "repeat": (2, 2, 2), "lattice_A": GFN1_ROCKSALT_A, **shared}
     return [
@@ -99,14 +99,14 @@ def _crystals() -> list[CrystalSpec]:
 
 
 def _fit(cutoff_A: float, functions: tuple[int, tuple[int, ...], tuple[int, ...]], iterations: int) -> FitConfig:
-    """Return a fit with P = 3 and a wide core; `functions`: number per element, nradmax and lmax by order."""
+    """Return a fit with P = 3 and a wide core; `functions` are number per element, and nradmax and lmax by order."""
     number, radial, angular = functions
     return FitConfig(
         radial=RadialConfig(rcut_A=cutoff_A, repulsion=CoreRepulsion()),
         functions=FunctionsConfig(
             number_of_functions_per_element=number, nradmax_by_orders=radial, lmax_by_orders=angular
         ),
-        # Gamma-point energies of different cells are not comparable, so forces have most weight
+        # Gamma-point energies of different cells do not compare well, so forces weigh most
         loss=LossConfig(kappa=0.9, L1_coeffs=1e-6, L2_coeffs=1e-6),
         optimizer=OptimizerConfig(maxiter=iterations),
         backend=BackendConfig(batch_size=10, display_step=10),
@@ -141,7 +141,7 @@ def _standard() -> dict[str, Any]:
 
 
 def _cp2k() -> dict[str, Any]:
-    """Return the standard plan with PBE labels of small cells, whose k-points make energies comparable."""
+    """Return the same cycle with PBE labels of small cells, whose energies compare thanks to k-points."""
     fit = _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200)
     cell = CrossPointSpec(repeat=(4, 3, 2), barrier_thickness_A=13.0)
     return {
@@ -156,7 +156,7 @@ def _cp2k() -> dict[str, Any]:
 
 def _tiny() -> dict[str, Any]:
     return {
-        "hard_sphere": [spaced_random("Ge1Sb2Te4", 14, volume, LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
+        "hard_sphere": [random_cell("Ge1Sb2Te4", 14, volume, LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
         "n_each": 3,
         "crystals": [
             CrystalSpec(
@@ -167,7 +167,7 @@ def _tiny() -> dict[str, Any]:
                 volume_scales=(1.0, 1.1),
                 rattles_A=(0.1, 0.25),
                 n_each=2,
-                min_distances_A=PUSHED_A,
+                min_distances_A=pair_distances_A(PUSHED),
                 seed=1,
             )
         ],

@@ -115,7 +115,7 @@ def test_the_reason_of_the_end_is_read_from_the_output() -> None:
 
 def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("elements: [Sb]\n")
-    with pytest.raises(DataError, match=r"no GRACE/FS potential"):
+    with pytest.raises(DataError, match=r"not a GRACE/FS potential"):
         grace.summarise_grace(tmp_path / "x.yaml")
 
 
