@@ -20,7 +20,7 @@ SECTIONS = {
         "init": "Create a project: a folder with settings, private state and FireWorks' config files.",
         "doctor": "Check every program and service by using it; exits 1 if one that the profile requires is missing.",
         "demo": "Run the whole paper in miniature: structures, labels, fit, melt-quench, a device cycle and its page.",
-        "db": "Start, stop and look at the project's database (its own mongod, or an external one).",
+        "db": "Start, stop, check, back up and restore the project's database.",
         "artifacts": "List, check and clean up the stored files.",
     },
     "Data": {
@@ -45,7 +45,7 @@ SECTIONS = {
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
         "analyse": "Analyse frames: crystallinity, grains, growth, motifs, gamma, maps.",
         "report": "Write a report of a study, a cycle or a potential: one HTML file with all figures.",
-        "export": "Write datasets, potentials, and bundles that people deposit or pass on.",
+        "export": "Export datasets and potentials as files, and bundles to deposit or pass on.",
         "import": "Import bundles and potentials; for structures: gst structures import.",
     },
 }
