@@ -92,7 +92,7 @@ def test_settings_come_from_a_file_and_options_replace_them(project: Project, gs
     assert "gst dataset create NAME" in gst_dataset("create")[2]
 
 
-def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
+def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
     assert "there are no labels" in gst_dataset("create", "d")[2]
     add_labels(Results.open(project), 6)
     add_labels(Results.open(project), 6, fingerprint="cp2k:1")
