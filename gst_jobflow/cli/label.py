@@ -1,4 +1,4 @@
-"""`gst label`: look at what was labelled."""
+"""`gst label`: report on labels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_row
 from gst_jobflow.report.pages.study import check_place
 from gst_jobflow.store import Results
 
-app = typer.Typer(no_args_is_help=True, help="Labels: how good they are, and how methods differ.")
+app = typer.Typer(no_args_is_help=True, help="Labels: their quality, and differences between methods.")
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `report` a word of its own: a group with one command would swallow it."""
+    """Keep `report` a subcommand, which a group of one command would drop."""
 
 
 @app.command()
@@ -33,18 +33,18 @@ def report(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="The method that others are compared with; else VASP, then CP2K, then the largest."),
+        typer.Option(help="Method to compare others with; default: VASP, then CP2K, then the one of most labels."),
     ] = None,
     near_duplicates: Annotated[
         float | None,
-        typer.Option(help="Å: how alike near-duplicates are; else 0.01, for up to 5,000 labels of a method."),
+        typer.Option(help="Tolerance of near-duplicates, Å; default: 0.01 for up to 5,000 labels of a method."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: reports/labels.html in the project.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Quality of labels as one HTML page: convergence, energies, forces, outliers, duplicates, methods compared, cost.
+    """Write a page on labels: convergence, energies, forces, outliers, duplicates, methods compared, cost.
 
     Example: gst label report -w tags=iter-0 --reference vasp
     """

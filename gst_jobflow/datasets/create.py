@@ -49,8 +49,6 @@ def create_dataset(
 
     Parameters
     ----------
-    name
-        Need not be unique.
     fingerprint, where, structure_ids
         See `select_labels`; an empty `where` takes all structures.
     progress
@@ -68,12 +66,8 @@ def create_dataset(
     before = _members_of_parent(results, spec.parent_id, fingerprint)
     chosen = select_labels(results.database, fingerprint, where, spec.labels_where, structure_ids)
     members, selection = _filtered(results, chosen, spec, progress)
-    if where is not None:
-        selection["where"] = list(where)
-    members = members.with_test(draw_split(members, spec.split, before))
-    if spec.random_fraction < 1:
-        members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
-        selection |= {"random_fraction": spec.random_fraction, "random_left_out": gone}
+    selection |= {} if where is None else {"where": list(where)}
+    members, thinned = _split(members, spec, before)
     energies, source = _reference_energies(results, members, fingerprint, spec)
     kept_sides = {} if before is None else {"sides_of": spec.parent_id}
     return store_dataset(
@@ -84,7 +78,7 @@ def create_dataset(
         config_type_weights=checked_weights(members, spec.config_type_weights),
         reference_energies_eV=energies,
         reference_energies_source=source,
-        selection=selection,
+        selection=selection | thinned,
         split={"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides},
         parent_id=spec.parent_id,
         iteration=spec.iteration,
@@ -124,6 +118,15 @@ def _filtered(
         selection |= {"near_duplicates_A": spec.near_duplicates_A, "near_duplicates": len(pairs)}
         members = members.take(kept)
     return members, selection
+
+
+def _split(members: Members, spec: DatasetSpec, before: Members | None) -> tuple[Members, dict[str, Any]]:
+    """Draw the test set and thin random structures in train; return the members and what was left out."""
+    members = members.with_test(draw_split(members, spec.split, before))
+    if spec.random_fraction == 1:
+        return members, {}
+    members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
+    return members, {"random_fraction": spec.random_fraction, "random_left_out": gone}
 
 
 def _reference_energies(

@@ -98,7 +98,7 @@ def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
     add_labels(Results.open(project), 6, fingerprint="cp2k:1")
     cp2k = ("create", "d", "--fingerprint", "cp2k:1")
     for words, says in (
-        (("create", "d"), "labels of 2 methods, and they never mix: cp2k:1, tblite:1"),
+        (("create", "d"), "labels of 2 methods, which never mix: cp2k:1, tblite:1"),
         (("create", "d", "--fingerprint", "x"), "there are labels of cp2k:1, tblite:1"),
         (("create", "d", "--method-name", "PBE"), "there are labels of cp2k:1, tblite:1"),
         ((*cp2k, "--method-name", "y"), "the same thing twice"),

@@ -136,7 +136,7 @@ def test_the_command_measures_errors_and_writes_a_page(run, results: Results, pr
     assert "imported" in study.plan["evaluators"][study.table[1]["potential_id"]]
     for words, said in (
         (["mine", "--split", "tset"], "did you mean 'test'"),
-        (["theirs"], "on which labels"),
+        (["theirs"], "do not share a dataset"),
         (["mine", "--dataset", "nothing"], "no dataset 'nothing'"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
         (["mine", "-w", "tags=nobody"], "no converged label"),

@@ -1,4 +1,4 @@
-"""Options that commands of `gst submit` share."""
+"""Options shared by commands of `gst submit`."""
 
 from __future__ import annotations
 
