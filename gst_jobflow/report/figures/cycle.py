@@ -209,12 +209,13 @@ def z_time_map(
     steps: list[tuple[str, Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray] | None]],
     colours: str,
     label: str,
-    limits: tuple[float, float | None],
+    limits: tuple[float | None, float | None],
 ) -> bytes | None:
     """z against time, one column an operation, one colour scale for all."""
     found = [profile[2] for _, _, profile in steps if profile is not None]
     if not found or not any(np.isfinite(values).any() for values in found):
         return None
+    low = limits[0] if limits[0] is not None else min(float(np.nanmin(values)) for values in found)
     top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
     figure = canvas(WIDE_IN, 3.6)
     (row,) = operation_columns(figure, [(name, run) for name, run, _ in steps], 1)
@@ -230,7 +231,7 @@ def z_time_map(
                 bin_edges(z),
                 values.T,
                 cmap=colours,
-                vmin=limits[0],
+                vmin=low,
                 vmax=top,
                 rasterized=True,
             )
