@@ -92,13 +92,13 @@ def test_settings_come_from_a_file_and_options_replace_them(project: Project, gs
     assert "gst dataset create NAME" in gst_dataset("create")[2]
 
 
-def test_impossible_datasets_give_one_line(project: Project, gst_dataset: Gst) -> None:
+def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
     assert "there are no labels" in gst_dataset("create", "d")[2]
     add_labels(Results.open(project), 6)
     add_labels(Results.open(project), 6, fingerprint="cp2k:1")
     cp2k = ("create", "d", "--fingerprint", "cp2k:1")
     for words, says in (
-        (("create", "d"), "labels of 2 methods, and they never mix: cp2k:1, tblite:1"),
+        (("create", "d"), "labels of 2 methods, which never mix: cp2k:1, tblite:1"),
         (("create", "d", "--fingerprint", "x"), "there are labels of cp2k:1, tblite:1"),
         (("create", "d", "--method-name", "PBE"), "there are labels of cp2k:1, tblite:1"),
         ((*cp2k, "--method-name", "y"), "the same thing twice"),

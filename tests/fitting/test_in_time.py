@@ -58,7 +58,7 @@ def test_a_signal_stops_a_fit_too(tmp_path: Path) -> None:
 
 def test_stopping_before_one_more_iteration_is_an_error(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, "sleep 600")
-    with pytest.raises(RunError, match="not one iteration") as caught:
+    with pytest.raises(RunError, match="no iteration finished") as caught:
         fit_in_time(run, folder, Deadline(time.time() + 3.0, 10.0))
     assert caught.value.failure_class == "no_progress"
 
