@@ -87,9 +87,9 @@ def _find_manifests(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]]
             problems[_unreadable(err, Path(err.filename))] = None
 
     for directory in directories:
-        for file in manifest.manifests_below(directory, note):
+        for file in map(Path.resolve, manifest.manifests_below(directory, note)):
             try:
-                found[file.resolve()] = file.stat().st_size
+                found[file] = file.stat().st_size
             except OSError as err:
                 problems[_unreadable(err, file)] = None
     return sorted(found.items()), list(problems)
