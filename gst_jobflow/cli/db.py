@@ -216,7 +216,7 @@ def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
 
 def _show(status: ServiceStatus, as_json: bool) -> None:
     if as_json:
-        print_json(status.as_dict())
+        print_json(asdict(status))
         return
     for note in status.notes:
         say(note)
