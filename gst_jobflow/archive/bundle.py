@@ -89,7 +89,7 @@ def plan_bundle(results: Results, collection: str, id: str | None) -> BundlePlan
     """Find what a bundle would hold, and write nothing; see `write_bundle`."""
     with _selected(results, collection, id) as selection:
         selection.note_all_files()
-        plan = BundlePlan(files=_bundle_files(selection))
+        plan = BundlePlan(files=_bundle_files(selection, allow_missing=True))
         for name in ORDER:
             if count := selection.n_documents(name):
                 plan.documents[name] = count
@@ -134,22 +134,14 @@ def write_bundle(
     check_target(target, force, is_bundle if kind == "folder" else None)
     with part_of(target) as scratch, _selected(results, collection, id) as selection:
         writer = _Writer(selection, scratch / "bundle", progress)
-        collections = writer.write_documents()
-        files = _bundle_files(selection)
-        missing = [ref for ref in files.left_out if ref.reason == "missing"]
-        if missing and not allow_missing:
-            raise DataError(
-                f"{len(missing)} files of documents are missing, the first '{missing[0].name}' ({missing[0].sha256})",
-                "gst db check names them all; --allow-missing lists them in the bundle instead",
-            )
         manifest = BundleManifest(
             schema_version=SCHEMA_VERSION,
             made_by=f"gst_jobflow {__version__}",
             what={"collection": collection, **({"id": id} if id else {})},
             citation=citation or Citation(),
-            collections=collections,
+            collections=writer.write_documents(),
             newest_document=writer.facts.newest,
-            files=files,
+            files=_bundle_files(selection, allow_missing),
         )
         writer.write_texts(manifest)
         move_to_target(writer.complete(manifest, kind), target)
@@ -164,11 +156,17 @@ def _selected(results: Results, collection: str, id: str | None) -> Iterator[Sel
         yield selection
 
 
-def _bundle_files(selection: Selection) -> BundleFiles:
+def _bundle_files(selection: Selection, allow_missing: bool) -> BundleFiles:
     left_out = [
-        LeftOut(sha256=digest, size_bytes=size, name=name, reason=reason)  # type: ignore[arg-type]
+        LeftOut(sha256=digest, size_bytes=size, name=name, reason=reason)
         for (digest, size, name), reason in selection.left_out()
     ]
+    missing = [ref for ref in left_out if ref.reason == "missing"]
+    if missing and not allow_missing:
+        raise DataError(
+            f"{len(missing)} files of documents are missing, the first '{missing[0].name}' ({missing[0].sha256})",
+            "gst db check names them all; --allow-missing lists them in the bundle instead",
+        )
     sizes = [size for _, size, _ in selection.held_files()]
     return BundleFiles(count=len(sizes), size_bytes=sum(sizes), left_out=left_out)
 

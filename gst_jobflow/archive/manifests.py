@@ -36,24 +36,12 @@ FOLDER_IN_TAR = "gst-bundle"
 DOCUMENTS_NAMES = {f"documents/{name}.jsonl.gz": name for name in ORDER}
 _FILE_NAME = re.compile(r"(?:files|artifacts)/([0-9a-f]{2})/([0-9a-f]{62})")
 BUNDLE_NAMES = (MANIFEST, CHECKSUMS, README, CITATION, *DOCUMENTS_NAMES)
-_BACKUP_NAME = re.compile(r"manifest\.(json|sha256)|collections/.+\.bson\.gz")
 
 
 def hash_in_name(name: str) -> str | None:
     """Return the SHA-256 in the name of a member that is a file; None for other members."""
     match = _FILE_NAME.fullmatch(name)
     return match[1] + match[2] if match else None
-
-
-def is_bundle_member(name: str) -> bool:
-    """Whether a bundle can have a member of this name."""
-    return name in BUNDLE_NAMES or (name.startswith("files/") and hash_in_name(name) is not None)
-
-
-def is_backup_member(name: str) -> bool:
-    """Whether a backup can have a member of this name."""
-    is_file = name.startswith("artifacts/") and hash_in_name(name) is not None
-    return is_file or _BACKUP_NAME.fullmatch(name) is not None
 
 
 class CollectionPart(StrictModel):

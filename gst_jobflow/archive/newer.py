@@ -1,4 +1,4 @@
-"""Which of two states of a study, cycle or attempt is further on, and what a trajectory gains: these fill up."""
+"""Import documents that fill up over time: later states of studies, cycles and attempts, analyses of trajectories."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
     Returns
     -------
     str
-        `new`; `replaced`; `known` (the same is there, or one that is further on); `differs` (another one is there and
-        neither is further on: it stays).
+        `new`, `replaced`, `known` (the database has the same or a later state), or `differs` (it has another one, which
+        stays, since neither is later).
     """
     from pymongo.errors import DuplicateKeyError, WriteError
 
@@ -47,7 +47,7 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
             ours, theirs = progress_of(there), progress_of(fields)
             if theirs <= ours:
                 return "differs" if theirs == ours else "known"
-            # only what was compared is replaced: a job may have written meanwhile
+            # replace only the state that was compared: a job may have written meanwhile
             changed = {key: value for key, value in known.items() if fields.get(key) != there.get(key)}
             if collection.replace_one({"_id": document.id, **_exactly(changed)}, fields).matched_count:
                 return "replaced"
@@ -56,7 +56,7 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
 
 
 def _missing_rows(analysis: dict[str, Any], there: dict[str, Any]) -> dict[str, Any]:
-    """Return by path what is in the series of a run's frames and not in those that are there; nothing else changes."""
+    """Return, by path, the analyses of a run's frames that the database lacks."""
     missing = {}
     for key, series in (analysis.get(FRAMES) or {}).items():
         known = (there.get(FRAMES) or {}).get(key)
@@ -77,7 +77,7 @@ def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:
     state = _STATES[values["state"]]
     if "operations" in values:
         states = [operation["state"] for operation in values["operations"]]
-        # an operation that failed may be finished by a rerun, never the other way
+        # a rerun may finish a failed operation, but not the other way round
         return (states.count("finished") + states.count("skipped"), states.count("failed"), state)
     if "members" in values:
         return (state, len(values["members"]), len(values["table"]), values.get("report") is not None)

@@ -21,7 +21,7 @@ from typing import IO, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gst_jobflow.archive.manifests import BUNDLE_NAMES, MANIFEST, hash_in_name, is_backup_member, is_bundle_member
+from gst_jobflow.archive.manifests import BUNDLE_NAMES, MANIFEST, MANIFEST_SUM, hash_in_name
 from gst_jobflow.base.atomic import PART
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError
 from gst_jobflow.documents import SCHEMA_VERSION
@@ -232,7 +232,8 @@ class Backup(Archive):
     written_by = "gst db backup"
 
     def is_member(self, name: str) -> bool:
-        return is_backup_member(name)
+        is_collection = name.startswith("collections/") and name.endswith(".bson.gz")
+        return name in (MANIFEST, MANIFEST_SUM) or is_collection or hash_in_name(name) is not None
 
 
 class Bundle(Archive):
@@ -245,7 +246,7 @@ class Bundle(Archive):
         return (path / MANIFEST).is_file()
 
     def is_member(self, name: str) -> bool:
-        return is_bundle_member(name)
+        return name in BUNDLE_NAMES or (name.startswith("files/") and hash_in_name(name) is not None)
 
     def _opened(self) -> Iterator[tuple[str, IO[bytes]]]:
         if self.path.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
@@ -100,13 +100,14 @@ class Selection(IdTable):
                 for document in self.documents(name, fields):
                     self.note_files(files_of(document, model))
 
-    def left_out(self) -> list[tuple[FileRow, str]]:
+    def left_out(self) -> list[tuple[FileRow, Literal["licensed", "missing"]]]:
         """Return the noted files that do not go into the bundle, and why: `licensed` or `missing`."""
         artifacts = self.results.artifacts
         missing = [file for file in self.files(_FREE, _LICENSED) if artifacts.size_of(file[0]) is None]
         self.add_files(_MISSING, missing)
         # a licensed file is left out whether it is stored or not: so a bundle of an imported bundle is the same
-        left_out = [(file, "licensed") for file in self.files(_LICENSED)] + [(file, "missing") for file in missing]
+        left_out: list[tuple[FileRow, Literal["licensed", "missing"]]] = [(file, "missing") for file in missing]
+        left_out += [(file, "licensed") for file in self.files(_LICENSED)]
         return sorted(left_out)
 
     def held_files(self) -> Iterator[FileRow]:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import JsonOption, check_name, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.cli.common import (
+    JsonOption,
+    check_name,
+    open_project,
+    print_json,
+    print_table,
+    progress_line,
+    read_yaml,
+    say,
+)
+from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets import (
     DatasetSpec,
     SplitSpec,
     create_dataset,
     describe_dataset,
     diff_datasets,
-    find_dataset,
     fraction_datasets,
     load_members,
     near_duplicates,
@@ -27,15 +40,15 @@ from gst_jobflow.datasets import (
     split_dataset,
     split_in_folds,
 )
-from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, changes
+from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, member_changes
 from gst_jobflow.datasets.select import fingerprints
-from gst_jobflow.documents import ConfigType
+from gst_jobflow.documents import ConfigType, Dataset
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
-    from gst_jobflow.datasets import Made
-    from gst_jobflow.documents import Dataset
+    from gst_jobflow.datasets import CreatedDataset
 
 app = typer.Typer(
     no_args_is_help=True, help="Datasets: which labels a potential is fitted to, how they are split and weighted."
@@ -49,70 +62,98 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same.")]
 Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config_type: aimd=1,hard_sphere=0.5.")]
 
 
+@dataclass(frozen=True)
+class SpecOptions:
+    """Options of `gst dataset create` that are fields of `DatasetSpec`; one that is given replaces the file's."""
+
+    labels_where: Annotated[
+        list[str] | None,
+        typer.Option("--labels-where", help="As --where; structures without such a label are counted as left out."),
+    ] = None
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of the groups of each config_type to test; default 0.1.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split; default 0.")] = None
+    weights: Weights = None
+    reference_energies: Annotated[
+        str | None,
+        typer.Option(
+            help="least-squares (default), free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2."
+        ),
+    ] = None
+    max_force: Annotated[float | None, typer.Option(help="Leave out labels with a larger force on an atom, eV/Å.")] = (
+        None
+    )
+    drop_near_duplicates: Annotated[
+        float | None,
+        typer.Option(help="Keep one of structures whose interatomic distances are this alike, Å. Takes a while."),
+    ] = None
+    random_fraction: Annotated[
+        float | None, typer.Option(help="Share of hard_sphere and rss structures to keep in train; default 1.")
+    ] = None
+    iteration: Annotated[int | None, typer.Option(min=0, help="Iteration of the training protocol.")] = None
+    parent: Annotated[
+        str | None, typer.Option(help="Dataset that this one continues: what it trained on is not tested.")
+    ] = None
+    config: Annotated[Path | None, typer.Option(help="YAML file with these fields, as --show-config prints.")] = None
+
+    def spec(self, results: Callable[[], Results]) -> DatasetSpec:
+        """Return the settings of the file with the options over them; `results` is asked only for a parent."""
+        content = {} if self.config is None else read_yaml(self.config)
+        given = {
+            "config_type_weights": self.weights and _numbers(self.weights, "--weights", "aimd=1,hard_sphere=0.5"),
+            "reference_energies": self.reference_energies and _energies(self.reference_energies),
+            "labels_where": self.labels_where,
+            "max_force_eV_A": self.max_force,
+            "near_duplicates_A": self.drop_near_duplicates,
+            "random_fraction": self.random_fraction,
+            "iteration": self.iteration,
+            "parent_id": get_located(results(), Dataset, self.parent).id if self.parent else None,
+        }
+        split = {"test_fraction": self.test_fraction, "seed": self.seed}
+        values = merged(content, {"split": {key: value for key, value in split.items() if value is not None}})
+        values |= {key: value for key, value in given.items() if value is not None}
+        return checked(DatasetSpec, values, str(self.config or ""))
+
+
 @app.command()
+@with_options(SpecOptions, "options")
 def create(
-    name: Annotated[str, typer.Argument(help="Name that people know it by.")],
+    name: Annotated[str | None, typer.Argument(help="Name that people know it by.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; all without."),
     ] = None,
-    labels_where: Annotated[
-        list[str] | None,
-        typer.Option("--labels-where", help="The same; structures without such a label are counted as left out."),
-    ] = None,
     fingerprint: Annotated[
-        str | None, typer.Option(help="The method whose labels are taken; may be left out where there is one only.")
+        str | None, typer.Option(help="Method of the labels; not needed where all labels are of one.")
     ] = None,
     method_name: Annotated[
         str | None, typer.Option(help="Instead: the name that labels were imported under with --method-name.")
     ] = None,
-    test_fraction: Annotated[float, typer.Option(help="Share of the groups of each config_type to test.")] = 0.1,
-    seed: Seed = 0,
-    weights: Weights = None,
-    reference_energies: Annotated[
-        str, typer.Option(help="least-squares, free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2.")
-    ] = "least-squares",
-    max_force: Annotated[
-        float | None, typer.Option(help="eV/Å: labels with a larger force on an atom stay out.")
-    ] = None,
-    drop_near_duplicates: Annotated[
-        float | None,
-        typer.Option(help="Å: of structures whose interatomic distances are this alike, keep one. Takes a while."),
-    ] = None,
-    random_fraction: Annotated[
-        float, typer.Option(help="Share of hard_sphere and rss structures that stays in the training set.")
-    ] = 1.0,
-    iteration: Annotated[int, typer.Option(min=0, help="Iteration of the training protocol.")] = 0,
-    parent: Annotated[
-        str | None, typer.Option(help="Dataset that this one goes on from: what was trained on is not tested.")
-    ] = None,
+    options: SpecOptions = SpecOptions(),
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and make nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a dataset of the converged labels of structures. The same again gives the same id.
+    """Make a dataset of the converged labels of structures. Repeating it gives the same id.
 
-    Example: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2
+    Examples: gst dataset create iter-1 -w "iteration<=1 n_atoms>1" --max-force 20 --weights crystal=2; gst dataset
+    create --show-config > dataset.yaml; gst dataset create iter-2 --config dataset.yaml
     """
+    if show_config:
+        typer.echo(as_commented_yaml(options.spec(lambda: Results.open(open_project()))), nl=False)
+        return
+    if name is None:
+        raise InputError("the dataset has no name", "give one: gst dataset create NAME")
     check_name(name)
     results = Results.open(open_project())
-    values = {
-        "split": {"test_fraction": test_fraction, "seed": seed},
-        "config_type_weights": _numbers(weights or "", "--weights", "aimd=1,hard_sphere=0.5"),
-        "reference_energies": _energies(reference_energies),
-        "labels_where": labels_where or [],
-        "max_force_eV_A": max_force,
-        "near_duplicates_A": drop_near_duplicates,
-        "random_fraction": random_fraction,
-        "iteration": iteration,
-        "parent_id": find_dataset(results, parent).id if parent else None,
-    }
-    spec = checked(DatasetSpec, values)
+    spec = options.spec(lambda: results)
     method = _fingerprint(results, fingerprint, method_name)
     with progress_line() as line:
         progress = partial(line, "compared")
         made = create_dataset(results, name, method, spec, where=where or [], progress=progress)
     for text in _left_out(made.dataset):
         say(text)
-    _tell([made], as_json)
+    _print_created([made], as_json)
 
 
 @app.command()
@@ -138,7 +179,7 @@ def split(
     if test_where is not None and seed:
         raise InputError("--seed draws nothing with --test-where", "leave it out")
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     if test_where is not None:
         made = [split_by_query(results, found.id, test_where, name=name)]
         if followed := made[0].dataset.split.get("followed_their_group"):
@@ -148,7 +189,7 @@ def split(
     else:
         spec = checked(SplitSpec, {"test_fraction": test_fraction, "seed": seed})
         made = [split_dataset(results, found.id, spec, name=name)]
-    _tell(made, as_json, found)
+    _print_created(made, as_json, found)
 
 
 @app.command()
@@ -164,8 +205,8 @@ def weights(
     """
     new = _numbers(",".join(assignments), "weights", "aimd=2 hard_sphere=0.5")
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
-    _tell([reweight(results, found.id, new, name=name)], as_json, found)
+    found = get_located(results, Dataset, dataset)
+    _print_created([reweight(results, found.id, new, name=name)], as_json, found)
 
 
 @app.command()
@@ -181,8 +222,6 @@ def fractions(
 
     Example: gst dataset fractions iter-1 --of hard_sphere,rss --keep 1,0.5,0.25,0
     """
-    from typing import get_args
-
     kinds = [kind.strip() for kind in of.split(",")]
     if unknown := [kind for kind in kinds if kind not in get_args(ConfigType)]:
         raise InputError(f"no config_type '{unknown[0]}'", nearest(unknown[0], get_args(ConfigType)))
@@ -191,8 +230,8 @@ def fractions(
     except ValueError as err:
         raise InputError(f"--keep {keep}", "shares between 0 and 1, e.g. 1,0.5,0.25,0") from err
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
-    _tell(fraction_datasets(results, found.id, shares, kinds, seed, name=name), as_json, found)
+    found = get_located(results, Dataset, dataset)
+    _print_created(fraction_datasets(results, found.id, shares, kinds, seed, name=name), as_json, found)
 
 
 @app.command()
@@ -206,7 +245,7 @@ def show(
     Example: gst dataset show iter-1
     """
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     if members:
         _print_members(read_members(results.artifacts, found), as_json)
         return
@@ -242,10 +281,8 @@ def diff(
 
     Example: gst dataset diff iter-0 iter-1
     """
-    from dataclasses import asdict
-
     results = Results.open(open_project())
-    one, other = find_dataset(results, first), find_dataset(results, second)
+    one, other = get_located(results, Dataset, first), get_located(results, Dataset, second)
     if members:
         _print_changes(results, one, other, as_json)
         return
@@ -287,7 +324,7 @@ def duplicates(
     Example: gst dataset duplicates iter-1 --tolerance 0.02
     """
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     table = load_members(results, found)
     with progress_line() as line:
         pairs = near_duplicates(results, table, tolerance, partial(line, "compared"))
@@ -351,7 +388,7 @@ def _numbers(text: str, option: str, example: str) -> dict[str, float]:
     return numbers
 
 
-def _tell(made: Iterable[Made], as_json: bool, origin: Dataset | None = None) -> None:
+def _print_created(made: Iterable[CreatedDataset], as_json: bool, origin: Dataset | None = None) -> None:
     """Ids on stdout, a table of counts, and whether each is new."""
     all_made = list(made)
     if as_json:
@@ -419,8 +456,6 @@ def _arrow(change: tuple[float | None, float | None]) -> str:
 
 
 def _print_members(members: Iterable[dict[str, Any]], as_json: bool) -> None:
-    import json
-
     for member in members:
         # JSON lines: a million members need not fit in memory
         shown = (member["label_id"], member["structure_id"], member["config_type"], member["split"])
@@ -428,10 +463,8 @@ def _print_members(members: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print_changes(results: Results, first: Dataset, second: Dataset, as_json: bool) -> None:
-    import json
-
     signs = {ONLY_FIRST: "-", ONLY_SECOND: "+", MOVED: "~"}
-    for what, before, after in changes(results.artifacts, first, second):
+    for what, before, after in member_changes(results.artifacts, first, second):
         member = before or after
         if as_json:
             typer.echo(json.dumps({"what": what, "first": before or None, "second": after or None}))

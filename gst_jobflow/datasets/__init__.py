@@ -1,14 +1,13 @@
-"""Which labels a potential is fitted to, how they are split and weighted: immutable, hashed datasets."""
+"""Datasets: the labels that a potential is fitted to, how they are split and weighted; immutable and hashed."""
 
 from gst_jobflow.datasets.change import (
-    find_dataset,
     fraction_datasets,
     reweight,
     split_by_query,
     split_dataset,
     split_in_folds,
 )
-from gst_jobflow.datasets.create import Made, create_dataset
+from gst_jobflow.datasets.create import CreatedDataset, create_dataset
 from gst_jobflow.datasets.describe import describe_dataset
 from gst_jobflow.datasets.diff import diff_datasets
 from gst_jobflow.datasets.duplicates import near_duplicates
@@ -18,14 +17,13 @@ from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
 
 __all__ = [
+    "CreatedDataset",
     "DatasetSpec",
     "LabelledStructure",
-    "Made",
     "SplitSpec",
     "create_dataset",
     "describe_dataset",
     "diff_datasets",
-    "find_dataset",
     "fraction_datasets",
     "load_members",
     "load_split",

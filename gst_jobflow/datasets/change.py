@@ -1,4 +1,4 @@
-"""New datasets from a dataset: other splits, other weights, fewer random structures. The old one stays as it is."""
+"""Derive datasets from a dataset: other splits, other weights, fewer random structures. The original stays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.datasets.create import SPLIT_RULE, Made, checked_weights, store_dataset
+from gst_jobflow.datasets.create import SPLIT_RULE, CreatedDataset, checked_weights, store_dataset
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.select import matching
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 
-def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> Made:
-    """The same labels, split anew by a draw of groups.
+def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> CreatedDataset:
+    """Split the same labels anew, by drawing groups.
 
     Raises
     ------
     DataError
-        There is no such dataset, or one side would be empty.
+        The dataset does not exist, or one side would be empty.
     """
     dataset, members = _read(results, dataset_id)
     members = members.with_test(draw_split(members, spec))
@@ -33,13 +33,15 @@ def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: s
     return _store(results, dataset, members, name or f"{dataset.name} split", split=split)
 
 
-def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str], *, name: str | None = None) -> Made:
-    """The same labels; those whose structures match are tested, with all that is of their groups.
+def split_by_query(
+    results: Results, dataset_id: str, test_where: Sequence[str], *, name: str | None = None
+) -> CreatedDataset:
+    """Test the members that meet conditions, and the rest of their groups.
 
     Raises
     ------
     InputError
-        A condition cannot be read, nothing matches, or nothing is left to train on.
+        A condition cannot be read, or one side would be empty.
     """
     dataset, members = _read(results, dataset_id)
     chosen = matching(results.database, members, test_where)
@@ -50,8 +52,8 @@ def split_by_query(results: Results, dataset_id: str, test_where: Sequence[str],
 
 def split_in_folds(
     results: Results, dataset_id: str, n_folds: int, seed: int = 0, *, name: str | None = None
-) -> list[Made]:
-    """One dataset a fold; every group is tested in one of them.
+) -> list[CreatedDataset]:
+    """Make a dataset for each fold; every group is tested in one of them.
 
     Raises
     ------
@@ -67,8 +69,10 @@ def split_in_folds(
     return made
 
 
-def reweight(results: Results, dataset_id: str, weights: dict[str, float], *, name: str | None = None) -> Made:
-    """The same labels and split with other weights of config types; those that are not named stay.
+def reweight(
+    results: Results, dataset_id: str, weights: dict[str, float], *, name: str | None = None
+) -> CreatedDataset:
+    """Change the weights of config types; those not named stay.
 
     Raises
     ------
@@ -94,34 +98,34 @@ def fraction_datasets(
     seed: int = 0,
     *,
     name: str | None = None,
-) -> list[Made]:
-    """Datasets with shares of the training structures of some config types, for ablations.
+) -> list[CreatedDataset]:
+    """Make datasets with nested shares of the training structures of some config types, for ablations.
 
-    The shares are nested, and test set, weights and reference energies are those of the dataset: what differs between
-    the potentials is what they were shown.
+    Test set, weights and reference energies stay, so potentials differ only by their training structures.
 
     Parameters
     ----------
     keep
         Shares from 0 to 1, one dataset each.
     kinds
-        Config types.
+        Config types to thin.
 
     Raises
     ------
     InputError
-        A share or a config type that cannot be, or nothing would be left to train on.
+        A share is not between 0 and 1, no training structure has such a config type, or the training set would be
+        empty.
     """
     dataset, members = _read(results, dataset_id)
     trained = members.counts_by_config_type()["train"]
     if not set(kinds) & set(trained):
-        raise InputError(f"no training structure is of {', '.join(kinds)}", f"there are {', '.join(sorted(trained))}")
+        raise InputError(f"no training structure is of {', '.join(kinds)}", f"choose of {', '.join(sorted(trained))}")
     for share in keep:
         if not 0 <= share <= 1:
-            raise InputError(f"a share of {share:g}", "shares are between 0 and 1, e.g. 1,0.5,0.25,0")
-    # shares are nested: where the smallest leaves something, all do, and none is stored before that is known
+            raise InputError(f"{share:g} is no share", "give numbers between 0 and 1, e.g. 1,0.5,0.25,0")
+    # the smallest share is part of all others: check it before any is stored
     if len(keep) and thin(members, kinds, min(keep), seed)[0].test.all():
-        raise InputError("nothing would be left to train on", f"{', '.join(kinds)} is all that there is")
+        raise InputError("the training set would be empty", f"keep some of {', '.join(kinds)}: it has nothing else")
     made = []
     for share in keep:
         kept, gone = thin(members, kinds, share, seed)
@@ -131,29 +135,13 @@ def fraction_datasets(
     return made
 
 
-def find_dataset(results: Results, text: str) -> Dataset:
-    """The dataset of an id, of a name that no other has, or of at least six characters that its id begins with.
-
-    Raises
-    ------
-    InputError
-        There is none, or several.
-    """
-    from gst_jobflow.store.lookup import get_located
-
-    return get_located(results, Dataset, text)
-
-
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:
     dataset = results.get(Dataset, dataset_id)
     return dataset, load_members(results, dataset)
 
 
-def _store(results: Results, dataset: Dataset, members: Members, name: str, **changes: Any) -> Made:
-    """Store a changed dataset with the reference energies of the one that it is from.
-
-    Its name is its own: under the old one's neither could be found any more.
-    """
+def _store(results: Results, dataset: Dataset, members: Members, name: str, **changes: Any) -> CreatedDataset:
+    """Store a changed dataset with the reference energies of its parent."""
     kept = ("fingerprint", "config_type_weights", "reference_energies_eV", "reference_energies_source", "selection")
     fields = {field: getattr(dataset, field) for field in (*kept, "split", "iteration")}
     return store_dataset(results, members, **{**fields, "name": name, "parent_id": dataset.id, **changes})

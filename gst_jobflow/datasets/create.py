@@ -1,4 +1,4 @@
-"""From labels in the database to an immutable dataset: one method, train and test, pinned reference energies."""
+"""Make an immutable dataset of labels of one method, with train and test sets and pinned reference energies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gst_jobflow.datasets import references
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.datasets.members import load_members, write_members
-from gst_jobflow.datasets.select import select
+from gst_jobflow.datasets.select import select_labels
 from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
 from gst_jobflow.datasets.table import Members
@@ -26,8 +26,8 @@ SPLIT_RULE = "groups of trajectory or parent, by config_type"
 
 
 @dataclass(frozen=True)
-class Made:
-    """A dataset, and whether it is new; a known one keeps the name that it got first."""
+class CreatedDataset:
+    """A dataset, and whether it is new; one that was known keeps the name that it got first."""
 
     dataset: Dataset
     new: bool
@@ -42,48 +42,43 @@ def create_dataset(
     where: Sequence[str] | None = None,
     structure_ids: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> Made:
+) -> CreatedDataset:
     """Select labels, split them, pin reference energies and store the dataset.
 
-    Making it again from the same labels gives the same id and changes nothing.
+    Repeating it with the same labels gives the same id and changes nothing.
 
     Parameters
     ----------
     name
         Name that people know it by; need not be unique.
     fingerprint
-        The one method whose converged labels are taken.
-    where
-        Conditions on structures as `gst query` takes them; an empty list takes all, None only `structure_ids`.
+        Method of the labels; only converged ones are taken.
+    where, structure_ids
+        See `select_labels`; an empty `where` takes all structures, None only `structure_ids`.
     progress
-        Called while near-duplicates are looked for; see `near_duplicates`.
+        See `near_duplicates`.
 
     Raises
     ------
     DataError
-        No labels are left, one side of the split is empty, weights name a config_type that is not there, or an element
-        has no reference energy.
+        No labels are left, one side of the split is empty, weights name a config_type that no label has, or an
+        element has no reference energy.
     InputError
         A condition cannot be read.
     """
     spec = spec or DatasetSpec()
-    parent = results.get(Dataset, spec.parent_id) if spec.parent_id else None
-    if parent is not None and parent.fingerprint != fingerprint:
-        raise DataError(
-            f"dataset {parent.id} is of method {parent.fingerprint}, not of {fingerprint}",
-            "energies of different methods do not compare: leave the parent out, or take its method",
-        )
-    chosen = select(results.database, fingerprint, where, spec.labels_where, structure_ids)
-    members, selection = _chosen(results, chosen.members, spec, progress)
+    before = _members_of_parent(results, spec.parent_id, fingerprint)
+    chosen = select_labels(results.database, fingerprint, where, spec.labels_where, structure_ids)
+    members, selection = _filtered(results, chosen.members, spec, progress)
     selection |= {"structures": chosen.n_structures, **chosen.left_out}
     if where is not None:
         selection["where"] = list(where)
-    before = None if parent is None else load_members(results, parent)
     members = members.with_test(draw_split(members, spec.split, before))
     if spec.random_fraction < 1:
         members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
         selection |= {"random_fraction": spec.random_fraction, "random_left_out": gone}
     energies, source = _reference_energies(results, members, fingerprint, spec)
+    kept_sides = {} if before is None else {"sides_of": spec.parent_id}
     return store_dataset(
         results,
         members,
@@ -93,16 +88,28 @@ def create_dataset(
         reference_energies_eV=energies,
         reference_energies_source=source,
         selection=selection,
-        split={"rule": SPLIT_RULE, **spec.split.model_dump()} | ({"sides_of": parent.id} if parent else {}),
+        split={"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides},
         parent_id=spec.parent_id,
         iteration=spec.iteration,
     )
 
 
-def _chosen(
+def _members_of_parent(results: Results, parent_id: str | None, fingerprint: str) -> Members | None:
+    if parent_id is None:
+        return None
+    parent = results.get(Dataset, parent_id)
+    if parent.fingerprint != fingerprint:
+        raise DataError(
+            f"dataset {parent.id} is of method {parent.fingerprint}, not of {fingerprint}",
+            "energies of different methods do not compare: choose another parent or none, or the parent's method",
+        )
+    return load_members(results, parent)
+
+
+def _filtered(
     results: Results, members: Members, spec: DatasetSpec, progress: Callable[[int, int], None] | None
 ) -> tuple[Members, dict[str, Any]]:
-    """Members without large forces and near-duplicates, and what that left out."""
+    """Leave out members with large forces and near-duplicates; return the others and the counts."""
     selection: dict[str, Any] = {"labels_where": spec.labels_where} if spec.labels_where else {}
     if spec.max_force_eV_A is not None:
         kept = ~(members.max_forces_eV_A > spec.max_force_eV_A)
@@ -122,30 +129,24 @@ def _chosen(
 def _reference_energies(
     results: Results, members: Members, fingerprint: str, spec: DatasetSpec
 ) -> tuple[dict[str, float], str]:
+    """Return the energy of each element, eV, and its source."""
     elements, given = members.elements(), spec.reference_energies
-    if given == references.LEAST_SQUARES:
-        energies, source = (
-            references.least_squares(members.take(~members.test)),
-            "least squares over the training labels",
-        )
+    fix = "no training label has it: choose another split or seed, or give the energies"
+    if isinstance(given, dict):
+        energies, source, fix = given, spec.reference_energies_source, "give one for each element of the labels"
     elif given == references.FREE_ATOMS:
-        energies = references.free_atoms(results.database, fingerprint, elements)
+        energies = references.free_atom_energies(results.database, fingerprint, elements)
         source = "labels of free atoms by the method"
     else:
-        assert isinstance(given, dict)  # the spec's type leaves nothing else
-        energies, source = given, spec.reference_energies_source
+        energies = references.least_squares(members.take(~members.test))
+        source = "least squares over the training labels"
     if missing := [element for element in elements if element not in energies]:
-        raise DataError(
-            f"no reference energy for {', '.join(missing)}",
-            "give one for each element of the labels"
-            if isinstance(given, dict)
-            else "no training label has it: choose another split or seed, or give the energies",
-        )
+        raise DataError(f"no reference energy for {', '.join(missing)}", fix)
     return energies, source
 
 
 def checked_weights(members: Members, weights: dict[str, float]) -> dict[str, float]:
-    """The same weights; raises DataError where they name a config_type that no member has."""
+    """Return the weights; raise DataError if they name a config_type that no member has."""
     known = members.config_types.counts()
     if unknown := sorted(set(weights) - set(known)):
         raise DataError(
@@ -154,10 +155,10 @@ def checked_weights(members: Members, weights: dict[str, float]) -> dict[str, fl
     return weights
 
 
-def store_dataset(results: Results, members: Members, **fields: Any) -> Made:
-    """Write the member file and the document; see `Dataset` for the fields that are not counted here.
+def store_dataset(results: Results, members: Members, **fields: Any) -> CreatedDataset:
+    """Write the member file and the document; `fields` are those of `Dataset` that do not follow from the members.
 
-    `_id` is the hash of members, split, weights and reference energies: not of the name or of how they were chosen.
+    `_id` is a hash of members, split, weights and reference energies; name and selection do not matter.
     """
     file, identity = write_members(results.artifacts, members)
     dataset = Dataset(
@@ -172,6 +173,6 @@ def store_dataset(results: Results, members: Members, **fields: Any) -> Made:
     )
     known = results.database["datasets"].find_one({"_id": dataset.id})
     if known is not None:
-        # the same content by another way is the same dataset: what is stored of it never changes
-        return Made(Dataset.model_validate(known), False)
-    return Made(dataset, results.add(dataset))
+        # a stored dataset never changes, also where the same content was selected in another way
+        return CreatedDataset(Dataset.model_validate(known), False)
+    return CreatedDataset(dataset, results.add(dataset))

@@ -1,4 +1,4 @@
-"""A dataset in numbers: sizes, compositions and ranges of energies and forces of train and test."""
+"""Describe a dataset in numbers: sizes, compositions, ranges of energies and forces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe_dataset(results: Results, dataset: Dataset) -> dict[str, Any]:
-    """Numbers of a dataset by config_type and composition.
+    """Count and measure the members of a dataset by config_type and composition.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def _range(values: np.ndarray) -> dict[str, float] | None:
 
 
 def _compositions(members: Members, sides: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    counts = {split: members.formulas.take(sides[split]).counts() for split in SPLITS}
+    counts = {split: members.formulas[sides[split]].counts() for split in SPLITS}
     rows = [
         {"formula": formula, **{split: counts[split].get(formula, 0) for split in SPLITS}}
         for formula in members.formulas.counts()

@@ -1,4 +1,4 @@
-"""What differs between two datasets: members, sides, weights, energies. Both are read side by side, and not held."""
+"""Compare two datasets by streaming both: members, sides, weights, energies."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Difference:
         Number of members by config_type: of `ONLY_FIRST`, `ONLY_SECOND`, `MOVED` (from train to test or back) and
         `BOTH` (on the same side of both).
     moved
-        Number of members that moved, as {"train to test", "test to train"}.
+        Number of moved members by "train to test" and "test to train".
     weights, reference_energies_eV
-        {config_type or element: (first, second)} of those that differ; None where there is none.
+        {config_type or element: (first, second)} that differ; None for a missing one.
     fields
-        {field: (first, second)}: name, method and what else was said.
+        {field: (first, second)} of name, method and settings that differ.
     """
 
     first: str
@@ -43,16 +43,16 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether a fit would see the same."""
+        """Whether a fit would see no difference."""
         changed = any(self.members[kind] for kind in (ONLY_FIRST, ONLY_SECOND, MOVED))
         return not (changed or self.weights or self.reference_energies_eV or "fingerprint" in self.fields)
 
 
 def diff_datasets(results: Results, first: Dataset, second: Dataset) -> Difference:
-    """Compare two datasets; memory does not grow with them."""
+    """Compare two datasets; memory does not grow with their size."""
     members: dict[str, Counter[str]] = {kind: Counter() for kind in (ONLY_FIRST, ONLY_SECOND, MOVED, BOTH)}
     moved: Counter[str] = Counter()
-    for kind, before, after in changes(results.artifacts, first, second, also_same=True):
+    for kind, before, after in member_changes(results.artifacts, first, second, also_same=True):
         member = before or after
         members[kind][member["config_type"]] += 1
         if kind == MOVED:
@@ -73,10 +73,10 @@ def diff_datasets(results: Results, first: Dataset, second: Dataset) -> Differen
     )
 
 
-def changes(
+def member_changes(
     artifacts: ArtifactStore, first: Dataset, second: Dataset, also_same: bool = False
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Stream (what, member of the first, member of the second) in the order of label ids; {} where there is none.
+    """Stream (difference, member of the first, member of the second) in the order of label ids; {} if absent.
 
     Raises
     ------

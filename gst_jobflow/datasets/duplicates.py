@@ -1,7 +1,7 @@
-"""Near-duplicates: structures that are the same but for order, place and orientation of the atoms and small shifts.
+"""Find near-duplicates: structures that are equal up to order, origin and orientation of the atoms and small shifts.
 
-Exact duplicates cannot be: a structure's id is a hash of its content. The same arrangement with its atoms in another
-order, moved, turned, in another choice of cell, or written with few decimals has another id.
+Exact duplicates do not exist, since a structure's id is a hash of its content. Reordered, shifted or rotated atoms,
+another choice of cell, or fewer decimals give another id.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.datasets.table import Members
+from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import Structure
+from gst_jobflow.store.atoms import atoms_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 REACH_A = 6.0
-"""Distances count up to here; beyond, all are taken as this long."""
+"""Longer distances count as this one."""
 NEIGHBOURS = 12
-"""Nearest atoms of each element that an atom is told by."""
+"""Nearest atoms of each element that describe an atom."""
 _BLOCKS = (slice(0, 1), slice(1, 3), slice(3, 6), slice(6, NEIGHBOURS))
 _KEPT_ENVIRONMENTS = 512
 _BATCH = 500
@@ -33,7 +34,7 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A member (by its row) that is near another one, and how far their energies are apart (eV/atom)."""
+    """The row of a member, the row of the one that it nearly equals, and their energy difference (eV/atom)."""
 
     row: int
     of: int
@@ -43,24 +44,23 @@ class NearDuplicate:
 def near_duplicates(
     results: Results, members: Members, tolerance_A: float, progress: Callable[[int, int], None] | None = None
 ) -> list[NearDuplicate]:
-    """Find the members that could be left out, for one of a lower label id that stays is near them.
+    """Find the members that are near a kept member of a lower label id.
 
     Two structures are near-duplicates when they have the same numbers of atoms of each element and their atoms can be
     paired, element by element, so that the sorted distances of both to their 12 nearest neighbours of each element
-    (up to 6 Å) differ nowhere by more than the tolerance. Structures whose atoms moved by no more than half the
-    tolerance against each other are always found, whatever the order, place and orientation of the atoms. The
-    relation is no chain: of a slow trajectory, frames stay that are further apart than the tolerance.
+    (up to 6 Å) differ nowhere by more than the tolerance. Moves of up to half the tolerance are always found, whatever
+    the order, origin and orientation of the atoms. The relation does not chain: frames of a slow trajectory that are
+    further apart than the tolerance stay.
 
-    Time grows with the number of members that share a composition, not with its square: mean distances are compared
-    first, by a k-d tree. A structure of a hundred atoms takes a few milliseconds. With tolerances above 0.05 Å it takes
-    more, for mean distances no longer tell the frames of a liquid apart.
+    A k-d tree of mean distances keeps the time linear in the members of a composition, at a few milliseconds for a
+    hundred atoms; above 0.05 Å it takes longer, because mean distances no longer separate the frames of a liquid.
 
     Parameters
     ----------
     tolerance_A
-        Å; 0.01 is the same structure through a file with few decimals, 0.1 the same crystal at a few kelvin.
+        Å; 0.01 finds structures that were rounded in files, 0.1 a crystal at a few kelvin.
     progress
-        Called with how many members were read and how many will be.
+        Called with the numbers of members read and to read.
 
     Raises
     ------
@@ -68,16 +68,15 @@ def near_duplicates(
         The tolerance is not between 0 and 1 Å.
     """
     if not 0 < tolerance_A <= 1:
-        raise InputError(f"tolerance {tolerance_A:g} Å", "choose one above 0 and up to 1 Å, for example 0.01")
+        raise InputError(f"tolerance {tolerance_A:g} Å", "choose one above 0 and up to 1 Å, e.g. 0.01")
     kinds = _same_composition(members)
     total, done = sum(len(rows) for rows in kinds), 0
     found: list[NearDuplicate] = []
     for rows in kinds:
         environments = _Environments(results, members)
         summaries = []
-        for row, environment in environments.read(rows):
+        for environment in environments.read(rows):
             summaries.append(_summary(environment))
-            environments.keep(row, environment)
             done += 1
             if progress is not None and done % _BATCH == 0:
                 progress(done, total)
@@ -88,7 +87,7 @@ def near_duplicates(
 
 
 def _same_composition(members: Members) -> list[np.ndarray]:
-    """Rows of members with the same numbers of atoms of each element, where there are two or more."""
+    """Return the rows of members that share numbers of atoms of each element, where two or more do."""
     keys = np.stack([members.formulas.codes, members.n_atoms], axis=1)
     _, kind, number = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(kind.ravel(), kind="stable")
@@ -98,62 +97,54 @@ def _same_composition(members: Members) -> list[np.ndarray]:
 def _greedy(
     rows: np.ndarray, summaries: np.ndarray, environments: _Environments, tolerance_A: float
 ) -> Iterator[tuple[int, int]]:
-    """(row that stays, row near it), in rising order of the first."""
+    """Yield (kept row, row near it) in rising order of the first."""
     from scipy.spatial import KDTree
 
     tree = KDTree(summaries)
     gone = np.zeros(len(rows), bool)
-    # the sums of means are rounded
+    # allows for rounding of the means
     reach = tolerance_A + 1e-9
     for place, row in enumerate(rows.tolist()):
         if gone[place]:
             continue
-        near = [other for other in tree.query_ball_point(summaries[place], reach, p=np.inf) if other > place]
-        for other in sorted(near):
-            if not gone[other] and _match(environments.of(row), environments.of(int(rows[other])), reach):
+        near = tree.query_ball_point(summaries[place], reach, p=np.inf, return_sorted=True)
+        for other in (other for other in near if other > place and not gone[other]):
+            if _match(environments[row], environments[int(rows[other])], reach):
                 gone[other] = True
                 yield row, int(rows[other])
 
 
-class _Environments:
-    """Environments of members; the last ones are kept, for those that are compared are often near each other."""
+class _Environments(OrderedDict[int, dict[int, np.ndarray]]):
+    """Environments by row, the last ones cached: compared members are often close in the list."""
 
     def __init__(self, results: Results, members: Members) -> None:
+        super().__init__()
         self.results, self.members = results, members
-        self.kept: OrderedDict[int, dict[int, np.ndarray]] = OrderedDict()
 
-    def read(self, rows: np.ndarray) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
-        """Row and environments, in order."""
-        from gst_jobflow.store.atoms import atoms_of
-
-        ids = [id.decode() for id in self.members.structure_ids[rows].tolist()]
-        structures = self.results.get_many(Structure, ids)
+    def read(self, rows: np.ndarray) -> Iterator[dict[int, np.ndarray]]:
+        """Yield the environments of rows, in order."""
+        structures = self.results.get_many(Structure, texts_of(self.members.structure_ids[rows]))
         for row, structure in zip(rows.tolist(), structures, strict=True):
-            yield row, environments(atoms_of(structure, self.results.artifacts))
+            self[row] = environment = environments(atoms_of(structure, self.results.artifacts))
+            if len(self) > _KEPT_ENVIRONMENTS:
+                self.popitem(last=False)
+            yield environment
 
-    def keep(self, row: int, environment: dict[int, np.ndarray]) -> None:
-        self.kept[row] = environment
-        if len(self.kept) > _KEPT_ENVIRONMENTS:
-            self.kept.popitem(last=False)
-
-    def of(self, row: int) -> dict[int, np.ndarray]:
-        if row not in self.kept:
-            self.keep(*next(self.read(np.array([row]))))
-        self.kept.move_to_end(row)
-        return self.kept[row]
+    def __missing__(self, row: int) -> dict[int, np.ndarray]:
+        return next(self.read(np.array([row])))
 
 
 def environments(atoms: Atoms) -> dict[int, np.ndarray]:
-    """Sorted distances (Å) of each atom to its nearest neighbours of each element, by atomic number of the atom.
+    """Return the sorted distances (Å) of atoms to their nearest neighbours of each element, by atomic number.
 
-    Shape of each (n_atoms of the element, n_elements, `NEIGHBOURS`); periodic images count, and what is missing or
-    farther than `REACH_A` is `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
+    Each has the shape (n_atoms of the element, n_elements, `NEIGHBOURS`). Periodic images count; missing neighbours
+    and those beyond `REACH_A` are at `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
     """
     from matscipy.neighbours import neighbour_list
 
     elements, kinds = np.unique(atoms.numbers, return_inverse=True)
     centre, other, distance_A = neighbour_list("ijd", atoms, REACH_A)
-    # by atom, then by element of the neighbour, then by distance: each list is one run
+    # sorted by atom, element of the neighbour, distance
     key = centre.astype(np.int64) * len(elements) + kinds[other]
     order = np.lexsort((distance_A, key))
     key, distance_A = key[order], distance_A[order]
@@ -166,13 +157,13 @@ def environments(atoms: Atoms) -> dict[int, np.ndarray]:
 
 
 def _summary(environment: dict[int, np.ndarray]) -> np.ndarray:
-    """Mean distances by element of atom and neighbour and by nearness; near-duplicates differ by no more than atoms."""
+    """Return mean distances by elements and rank; those of near-duplicates differ by no more than the tolerance."""
     means = [np.stack([table[:, :, block].mean(axis=(0, 2)) for block in _BLOCKS]) for table in environment.values()]
     return np.concatenate([mean.ravel() for mean in means])
 
 
 def _match(first: dict[int, np.ndarray], second: dict[int, np.ndarray], tolerance_A: float) -> bool:
-    """Whether all atoms of one can be paired with atoms of the other of nearly the same distances."""
+    """Whether all atoms can be paired within the tolerance."""
     return all(_pair_up(first[number], second[number], tolerance_A) for number in first)
 
 

@@ -1,4 +1,4 @@
-"""Shares of some kinds of training structures, for ablations: nested, and with one test set."""
+"""Thin the training structures of some config types, for ablations."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gst_jobflow.datasets.table import Members
 
 
 def thin(members: Members, kinds: Iterable[str], keep: float, seed: int) -> tuple[Members, int]:
-    """Keep a share of the training members of some config types; all others and the test set stay.
+    """Keep a share of the training members of some config types, and all others.
 
-    Of one seed, a smaller share is part of every larger one.
+    With the same seed, a smaller share is part of every larger one.
 
     Parameters
     ----------
     kinds
         Config types.
     keep
-        Share from 0 to 1; of n members, round(keep · n) stay.
+        Share from 0 to 1; round(keep · n) of n members stay.
 
     Returns
     -------
     tuple
-        The members that stay and how many went.
+        The members that stay, and the number of those left out.
     """
     concerned = np.flatnonzero(members.config_types.isin(kinds) & ~members.test)
     order = np.argsort(ranks(members.label_ids[concerned], seed, "fraction"), kind="stable")

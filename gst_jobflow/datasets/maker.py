@@ -11,16 +11,23 @@ from gst_jobflow.datasets.create import create_dataset
 from gst_jobflow.datasets.references import LEAST_SQUARES
 from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.store.context import job_results
 
 
 @dataclass
 class DatasetMaker(Maker):
-    """Make a dataset of the converged labels of structures; `DatasetSpec` says what the fields mean.
+    """Make a dataset of the converged labels of structures; see `DatasetSpec` for the fields.
 
     Attributes
     ----------
     reference_energies_eV
-        Energy of each element that the fit subtracts; None: least squares over the training labels, pinned here.
+        Energy of each element that the fit subtracts; None: least squares over the training labels.
+
+    Examples
+    --------
+    >>> labels = LabelMaker(backend_of("tblite", find_project())).make(structure_ids)
+    >>> dataset = DatasetMaker(dataset_name="iter-1").make([structure_ids], labels.output["fingerprint"])
+    >>> submit(Flow([labels, dataset]), find_project())
     """
 
     name: str = "dataset"
@@ -38,41 +45,30 @@ class DatasetMaker(Maker):
 
     @property
     def spec(self) -> DatasetSpec:
-        """How the dataset is made."""
-        return DatasetSpec(
-            split=self.split,
-            config_type_weights=self.config_type_weights,
-            reference_energies=LEAST_SQUARES if self.reference_energies_eV is None else self.reference_energies_eV,
-            reference_energies_source=self.reference_energies_source,
-            labels_where=self.labels_where,
-            max_force_eV_A=self.max_force_eV_A,
-            near_duplicates_A=self.near_duplicates_A,
-            random_fraction=self.random_fraction,
-            iteration=self.iteration,
-            parent_id=self.parent_id,
-        )
+        """Settings of the dataset."""
+        fields = {name: getattr(self, name) for name in DatasetSpec.model_fields if name != "reference_energies"}
+        energies = LEAST_SQUARES if self.reference_energies_eV is None else self.reference_energies_eV
+        return DatasetSpec(**fields, reference_energies=energies)
 
     @job
     def make(self, structure_ids: list[list[str]], fingerprint: str, where: list[str] | None = None) -> dict[str, Any]:
-        """Select, check, split and store.
+        """Select labels, split and store them.
 
         Parameters
         ----------
         structure_ids
-            Lists of structure ids, as labelling jobs give them.
+            Lists of structure ids, as labelling jobs return them.
         fingerprint
-            The one method whose labels are taken.
+            Method of the labels.
         where
-            Conditions on structures as `gst query` takes them, beside the ids: many structures are chosen by a query,
-            which stays small in the database, and not by their ids.
+            Conditions for more structures, see `select_labels`; a job that names many structures one by one would be a
+            large document.
 
         Returns
         -------
         dict
             `dataset_id`, `counts`, `without_label`.
         """
-        from gst_jobflow.store.context import job_results
-
         ids = [id for part in structure_ids for id in part]
         made = create_dataset(
             job_results(), self.dataset_name, fingerprint, self.spec, where=where, structure_ids=ids

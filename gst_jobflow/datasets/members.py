@@ -1,4 +1,4 @@
-"""The member file of a dataset: a JSON line a member, gzipped, in the order of the label ids; never held as a whole."""
+"""Read and write the member file of a dataset: gzipped JSON lines, in the order of the label ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names
-from gst_jobflow.datasets.table import Members, Words, ids_of, joined, texts_of
+from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Structure
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def write_members(artifacts: ArtifactStore, members: Members) -> tuple[ArtifactR
     Returns
     -------
     tuple
-        The file, and a hash of which labels are in train and test with which config_type.
+        The file, and a hash of labels, config types and sides.
     """
-    # a digest a column: it does not depend on how many rows are written at a time
+    # one digest a column does not depend on the number of rows written at a time
     digests = [hashlib.sha256() for _ in range(3)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE_NAME
-        # no name and no time in the header: the same members are the same file; level 1 takes a fifth of the time
+        # without name and time in the header, the same members give the same file; level 1 is five times as fast
         with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as file:
             for start in range(0, len(members), _ROWS):
                 part = members.take(np.arange(start, min(start + _ROWS, len(members))))
@@ -52,7 +52,7 @@ def write_members(artifacts: ArtifactStore, members: Members) -> tuple[ArtifactR
 
 
 def _identity(part: Members) -> tuple[bytes, bytes, bytes]:
-    """What makes a dataset another one: labels (which name their structures), config types, sides."""
+    """Return what identifies a dataset: labels (which name their structures), config types, sides."""
     kinds = "".join(f"{word}\n" for word in part.config_types.list())
     return b"".join(id + b"\n" for id in part.label_ids.tolist()), kinds.encode(), part.test.astype("u1").tobytes()
 
@@ -78,7 +78,7 @@ def _lines(part: Members) -> Iterator[str]:
 
 
 def _quoted(words: list[str]) -> list[str]:
-    """Words as JSON; plain ones are only put between quotation marks, which is ten times as fast."""
+    """Return words as JSON; plain ones are just quoted, which is ten times as fast."""
     if re.fullmatch(r"[\w\-]*", "".join(words), re.ASCII):
         return [f'"{word}"' for word in words]
     return [json.dumps(word) for word in words]
@@ -87,7 +87,7 @@ def _quoted(words: list[str]) -> list[str]:
 def read_members(artifacts: ArtifactStore, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """Stream the members of a dataset: label_id, structure_id, config_type, split.
 
-    All but the oldest files also say group, formula, n_atoms, energy_per_atom_eV and max_force_eV_A.
+    All but the oldest files also hold group, formula, n_atoms, energy_per_atom_eV and max_force_eV_A.
 
     Raises
     ------
@@ -113,27 +113,27 @@ def read_members(artifacts: ArtifactStore, dataset: Dataset) -> Iterator[dict[st
 
 
 def load_members(results: Results, dataset: Dataset) -> Members:
-    """All members of a dataset as columns; what an older file does not say is read from the database.
+    """Return all members of a dataset as columns; what an old file lacks is read from the database.
 
     Raises
     ------
     DataError
-        As `read_members`, or a member is not in the database any more.
+        As `read_members`, or a member is no longer in the database.
     """
     rows = read_members(results.artifacts, dataset)
     parts, old = [], False
     while part := list(islice(rows, _ROWS)):
         if "group" not in part[0]:
             part, old = _completed(results, part), True
-        parts.append(_columns(part))
-    members = joined(parts)
+        parts.append(Members.of(part))
+    members = Members.joined(parts)
     if old:
         members = replace(members, groups=group_names(results.database, members.structure_ids, members.groups))
     return members
 
 
 def _completed(results: Results, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of an older file with what they lack."""
+    """Add to rows of an old file what they lack."""
     labels = results.get_many(Label, [row["label_id"] for row in rows])
     structures = results.get_many(Structure, [row["structure_id"] for row in rows])
     return [
@@ -153,19 +153,3 @@ def _energy(label: Label) -> float:
     if label.energy_eV is None:
         raise DataError(f"label {label.id} is {label.state} and has no energy", "make the dataset again")
     return label.energy_eV
-
-
-def _columns(rows: list[dict[str, Any]]) -> Members:
-    return Members(
-        label_ids=ids_of(row["label_id"] for row in rows),
-        structure_ids=ids_of(row["structure_id"] for row in rows),
-        groups=ids_of(row["group"] for row in rows),
-        config_types=Words.of(row["config_type"] for row in rows),
-        formulas=Words.of(row["formula"] for row in rows),
-        n_atoms=np.array([row["n_atoms"] for row in rows], np.int32),
-        energies_eV=np.array([row["energy_per_atom_eV"] for row in rows], float),
-        max_forces_eV_A=np.array(
-            [np.nan if row["max_force_eV_A"] is None else row["max_force_eV_A"] for row in rows], float
-        ),
-        test=np.array([row["split"] == "test" for row in rows], bool),
-    )

@@ -1,4 +1,4 @@
-"""A side of a dataset with atoms, energies and forces, as a fit reads it."""
+"""Read one side of a dataset with atoms, energies and forces, as a fit takes it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
+from gst_jobflow.store.atoms import atoms_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,9 +33,9 @@ class LabelledStructure:
     forces_eV_A
         Shape (n_atoms, 3), eV/Å.
     label_id
-        Id of the label; it is the name of the row and finds the way back from a prediction.
+        Id of the label; names the row, so that a prediction can be traced back.
     weight
-        Factor on the row's share of the loss, for energy and forces; pacemaker normalises the sum.
+        Factor on the row's energy and forces in the loss; pacemaker normalises the sum.
     """
 
     atoms: Atoms
@@ -46,20 +47,18 @@ class LabelledStructure:
 
 
 def load_split(results: Results, dataset: Dataset, split: str) -> list[LabelledStructure]:
-    """The labelled structures of `train` or `test` of a dataset; see `stream_split`."""
+    """Read all labelled structures of `train` or `test` of a dataset; see `stream_split`."""
     return list(stream_split(results, dataset, split))
 
 
 def stream_split(results: Results, dataset: Dataset, split: str) -> Iterator[LabelledStructure]:
-    """Read the labelled structures of `train` or `test` of a dataset, in the order of the label ids.
+    """Stream the labelled structures of `train` or `test` of a dataset, in the order of the label ids.
 
     Raises
     ------
     DataError
         A label changed its method or lost its energy since the dataset was made.
     """
-    from gst_jobflow.store.atoms import atoms_of
-
     members = (member for member in read_members(results.artifacts, dataset) if member["split"] == split)
     while part := list(islice(members, _BATCH)):
         labels = results.get_many(Label, [member["label_id"] for member in part])
@@ -77,7 +76,7 @@ def stream_split(results: Results, dataset: Dataset, split: str) -> Iterator[Lab
 
 
 def _checked(label: Label, dataset: Dataset) -> tuple[float, bytes]:
-    """Energy (eV) and packed forces of a label that is still what the dataset took it for."""
+    """Return energy (eV) and packed forces of a label that is unchanged since the dataset was made."""
     if label.fingerprint != dataset.fingerprint:
         raise DataError(
             f"dataset {dataset.id} is of method {dataset.fingerprint}, label {label.id} of {label.fingerprint}",

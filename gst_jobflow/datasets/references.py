@@ -1,4 +1,4 @@
-"""Energies of single atoms that a dataset pins and a fit subtracts."""
+"""Energies of single atoms, which a dataset pins and a fit subtracts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.table import Members
+from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -18,29 +19,23 @@ _SAME_EV = 1e-3
 
 
 def least_squares(members: Members) -> dict[str, float]:
-    """Return the energy of one atom of each element (eV) that fits the energies per atom of the members best.
+    """Fit the energy of one atom of each element (eV) to the energies per atom of the members.
 
-    Used once, when a dataset is made, then pinned in it and passed to every fit, upfit and ablation. pacemaker's own
-    `auto` solves the same equations on whatever it is given and then shifts by its sparsest structure: take away some
-    structures and the zero of energy moves, so potentials and errors are not comparable any more.
-
-    Members of one formula are one equation, weighted by their number: that has the same solution as an equation each.
-    With compositions that do not tell the elements apart (all the same formula) the smallest solution is returned,
-    which is as good for the fit.
+    A dataset pins the result for every fit, upfit and ablation, so their potentials compare. pacemaker's own `auto`
+    solves the same equations for each training set and then shifts by its sparsest structure, which moves the zero of
+    energy. If all members have the same formula, the solution of smallest norm is returned, which serves a fit as well.
 
     Raises
     ------
     DataError
         There are no members.
     """
-    from gst_jobflow.structures.composition import parse_formula
-
     if not len(members):
         raise DataError("no labels to take reference energies from", "label at least one structure")
     words = members.formulas
     number = np.bincount(words.codes, minlength=len(words.known))
     total_eV = np.bincount(words.codes, members.energies_eV, minlength=len(words.known))
-    # by the order of the words the result does not depend on which member came first
+    # sorted, so that the order of the members does not matter; a formula is one equation, weighted by its members
     used = sorted((word, code) for code, word in enumerate(words.known) if number[code])
     counts = [parse_formula(word) for word, _ in used]
     elements = sorted({element for count in counts for element in count})
@@ -53,8 +48,8 @@ def least_squares(members: Members) -> dict[str, float]:
     return {element: float(value) for element, value in zip(elements, solution, strict=True)}
 
 
-def free_atoms(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
-    """Energies (eV) of the isolated atoms that were labelled by the method: compositions then compare.
+def free_atom_energies(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
+    """Return the energies (eV) of the isolated atoms labelled by the method.
 
     Raises
     ------

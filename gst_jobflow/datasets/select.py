@@ -1,4 +1,4 @@
-"""Converged labels of one method, joined with their structures; only the few fields that are needed are read."""
+"""Select converged labels of one method by conditions on them and their structures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
-from gst_jobflow.datasets.table import Members, Words, ids_of, joined, places_in, texts_of
+from gst_jobflow.datasets.table import Members, ids_of, places_in, texts_of
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.store.query import label_filters
 
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
 _ROWS = 10_000
 _IDS = 1000
 _FEW = 20
-"""Labels are looked up by id where the collection holds this many times as many; else they are read in one go."""
-
+"""Labels are looked up by id if the collection holds this many times as many; else all are read."""
 _MOST = 4
 _FIELDS = ("structure_id", "config_type", "formula", "n_atoms", "energy_eV", "max_force_eV_A")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Members, all in train, and what was looked at on the way.
+    """The selected members, all in train.
 
     Attributes
     ----------
     n_structures
-        Structures that were asked for.
+        Structures that matched or were named.
     left_out
-        How many structures or labels were left out, by reason.
+        Numbers of structures or labels that were left out, by reason.
     """
 
     members: Members
@@ -46,29 +45,28 @@ class Chosen:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def select(
+def select_labels(
     database: Database,
     fingerprint: str,
     where: Sequence[str] | None = None,
     labels_where: Sequence[str] = (),
     structure_ids: Iterable[str] = (),
 ) -> Chosen:
-    """Converged labels of one method on structures.
+    """Select the converged labels of one method on structures.
 
     Parameters
     ----------
     where
-        Conditions on structures, and on labels, as `label_filters` takes them; None: only `structure_ids`.
+        Conditions on structures and labels, see `label_filters`; None: only `structure_ids`.
     labels_where
-        Conditions on labels, and on their structures: of the chosen structures, those whose labels do not meet them
-        are left out and counted.
+        More conditions, which leave out and count structures instead of choosing them.
     structure_ids
         More structures.
 
     Raises
     ------
     DataError
-        No label is left; the message names the methods that there are labels of.
+        No label is left; the message names the methods of all labels.
     InputError
         A condition cannot be read.
     """
@@ -97,7 +95,7 @@ def select(
 
 
 def no_labels(database: Database, n_structures: int, fingerprint: str, labels_where: Sequence[str] = ()) -> DataError:
-    """The error of a selection without labels; it says which methods there are labels of."""
+    """Make the error of a selection without labels; it names the methods of all labels."""
     also = f" with {' '.join(labels_where)}" if labels_where else ""
     known = fingerprints(database)
     return DataError(
@@ -107,12 +105,12 @@ def no_labels(database: Database, n_structures: int, fingerprint: str, labels_wh
 
 
 def fingerprints(database: Database) -> list[str]:
-    """Methods that there are labels of."""
+    """Return the methods of all labels."""
     return sorted(database["labels"].distinct("fingerprint"))
 
 
 def _structures(database: Database, where: dict[str, Any] | None, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, sorted, and groups of the structures that match or are named."""
+    """Return sorted ids and groups of the structures that match or are named."""
     collection, fields = database["structures"], {"group": 1}
     found: Iterator[dict[str, Any]] = iter(())
     if where is not None:
@@ -135,9 +133,9 @@ def _id_columns(found: Iterator[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray
 def _read(
     database: Database, structures: dict[str, Any] | None, labels: dict[str, Any], ids: list[str], fingerprint: str
 ) -> tuple[np.ndarray, np.ndarray, Members]:
-    """Ids and groups of structures, and labels in any order: of these structures, perhaps of others too."""
+    """Return ids and groups of structures, and labels of these and perhaps of others, in any order."""
     if structures == {}:
-        # all of both: the server reads one while the other is taken in
+        # the server reads one collection while the other is taken in
         with ThreadPoolExecutor(1) as pool:
             later = pool.submit(_all_labels, database, labels, fingerprint)
             return *_structures(database, structures, ids), later.result()
@@ -151,50 +149,46 @@ def _all_labels(database: Database, where: dict[str, Any], fingerprint: str) -> 
     collection = database["labels"]
     found = collection.find(where, _FIELDS).batch_size(_ROWS)
     if collection.count_documents({"fingerprint": fingerprint}) * _MOST > collection.estimated_document_count():
-        # most labels are of this method: in the order of the disk they are read twice as fast as by an index
+        # most labels are of this method: reading in disk order is twice as fast as by an index
         found = found.hint([("$natural", 1)])
-    return joined(list(_tables(found)))
+    return Members.joined(list(_tables(found)))
 
 
 def _labels_of(database: Database, where: dict[str, Any], structure_ids: np.ndarray, fingerprint: str) -> Members:
-    parts = [_columns([])]
+    parts = [_members([])]
     for start in range(0, len(structure_ids), _IDS):
         ids = [Label.id_for(id, fingerprint) for id in texts_of(structure_ids[start : start + _IDS])]
         parts += _tables(database["labels"].find({"$and": [{"_id": {"$in": ids}}, where]}, _FIELDS))
-    return joined(parts)
+    return Members.joined(parts)
 
 
 def _tables(found: Iterator[dict[str, Any]]) -> Iterator[Members]:
-    yield _columns([])
+    yield _members([])
     while part := list(islice(found, _ROWS)):
-        yield _columns(part)
+        yield _members(part)
 
 
-def _columns(rows: list[dict[str, Any]]) -> Members:
-    structure_ids = ids_of(row["structure_id"] for row in rows)
-    n_atoms = np.array([row["n_atoms"] for row in rows], np.int32)
-    for row in rows:
-        if row["energy_eV"] is None:
-            raise DataError(f"label {row['_id']} is converged and has no energy", "gst db check")
-    return Members(
-        label_ids=ids_of(row["_id"] for row in rows),
-        structure_ids=structure_ids,
-        groups=structure_ids,
-        config_types=Words.of(row["config_type"] for row in rows),
-        formulas=Words.of(row["formula"] for row in rows),
-        n_atoms=n_atoms,
-        energies_eV=np.array([row["energy_eV"] for row in rows], float) / n_atoms,
-        max_forces_eV_A=np.array([_number(row["max_force_eV_A"]) for row in rows], float),
-        test=np.zeros(len(rows), bool),
+def _members(labels: list[dict[str, Any]]) -> Members:
+    for label in labels:
+        if label["energy_eV"] is None:
+            raise DataError(f"label {label['_id']} is converged and has no energy", "gst db check")
+    # groups stand in the structures and are filled in later
+    return Members.of(
+        [
+            {
+                **label,
+                "label_id": label["_id"],
+                "group": label["structure_id"],
+                "energy_per_atom_eV": label["energy_eV"] / label["n_atoms"],
+                "split": "train",
+            }
+            for label in labels
+        ]
     )
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
 def matching(database: Database, members: Members, where: Sequence[str]) -> np.ndarray:
-    """Mask of the members whose structures, and labels, meet the conditions, shape (n,)."""
+    """Return the mask of the members whose structures and labels meet the conditions, shape (n,)."""
     of_labels, of_structures = label_filters(where, Structure)
     mask = np.ones(len(members), bool)
     if of_structures:

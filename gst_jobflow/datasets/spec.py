@@ -1,4 +1,4 @@
-"""What a dataset is made from: typed and checked."""
+"""Settings of a dataset."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ RANDOM_TYPES = ("hard_sphere", "rss")
 
 
 class DatasetSpec(StrictModel):
-    """How a dataset is made of the labels that were selected."""
+    """How to make a dataset of labels."""
 
     split: SplitSpec = Field(default_factory=SplitSpec)
     config_type_weights: dict[str, float] = Field(
-        default_factory=dict, description="Factor on the loss of each config_type; 1 where not named"
+        default_factory=dict, description="Factor on the loss of each config_type; 1 if not named"
     )
     reference_energies: dict[str, float] | Literal["least-squares", "free-atoms"] = Field(
         "least-squares",
-        description="Energy of each element that the fit subtracts, eV; or least squares over the training labels, or "
-        "the labels of isolated atoms by the same method",
+        description="Energy of each element that the fit subtracts, eV; least-squares fits it to the training labels, "
+        "free-atoms takes it from labels of isolated atoms by the same method",
     )
-    reference_energies_source: str = Field("given", description="Where given energies are from")
-    labels_where: list[str] = Field(default_factory=list, description="Conditions on labels, as gst query takes them")
-    max_force_eV_A: float | None = Field(None, description="Labels with a larger force on an atom are left out")
+    reference_energies_source: str = Field("given", description="Source of given energies")
+    labels_where: list[str] = Field(
+        default_factory=list, description="Conditions on labels and their structures, as gst query takes them"
+    )
+    max_force_eV_A: float | None = Field(None, description="Leave out labels with a larger force on an atom")
     near_duplicates_A: float | None = Field(
-        None, gt=0, le=1, description="Of structures nearer than this one is kept; see datasets/duplicates.py"
+        None, gt=0, le=1, description="Keep one of structures whose interatomic distances differ by less, Å"
     )
-    random_fraction: float = Field(1.0, ge=0, le=1, description="Share of random structures that stay in train")
-    iteration: int = Field(0, ge=0)
-    parent_id: str | None = Field(None, description="The dataset that this one goes on from: its sides are kept")
+    random_fraction: float = Field(1.0, ge=0, le=1, description="Share of hard_sphere and rss structures in train")
+    iteration: int = Field(0, ge=0, description="Iteration of the training protocol")
+    parent_id: str | None = Field(None, description="Dataset that this one continues; groups keep their side")
 
     @field_validator("config_type_weights")
     @classmethod
@@ -51,15 +53,14 @@ class DatasetSpec(StrictModel):
             raise ValueError("an energy is not a finite number")
         from ase.data import chemical_symbols
 
-        known = chemical_symbols[1:]  # the first is X, a dummy
+        known = chemical_symbols[1:]  # without the dummy X
         if unknown := [symbol for symbol in energies if symbol not in known]:
-            # it would be part of the dataset's id, and mean nothing
             raise ValueError(f"unknown element '{unknown[0]}': {nearest(unknown[0], known)}")
         return energies
 
 
 def positive_weights(weights: dict[str, float]) -> dict[str, float]:
-    """The same weights; raises ValueError where one is not a positive finite number."""
+    """Return the weights; raise ValueError if one is not a positive finite number."""
     for kind, weight in weights.items():
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"weight of {kind} is {weight:g}, not a positive number: leave the labels out instead")

@@ -1,4 +1,4 @@
-"""Train and test by groups: a draw from a seed, folds, or a side that is kept from a parent."""
+"""Split members into train and test by groups: drawn from a seed, in folds, or as chosen."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gst_jobflow.datasets.table import Members
 
 
 class SplitSpec(StrictModel):
-    """How train and test are drawn: by groups, so that structures made from one another never straddle the two."""
+    """How to draw train and test; groups of structures made from one another stay on one side."""
 
-    test_fraction: float = Field(0.1, gt=0, lt=1)
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of the groups of each config_type to test")
     seed: int = Field(0, ge=0)
 
 
 def ranks(names: np.ndarray, seed: int, purpose: str) -> np.ndarray:
-    """A random number for each name that depends on nothing but the name, seed and purpose, shape (n,), uint64.
+    """Draw a random number for each name that depends only on name, seed and purpose; shape (n,), uint64.
 
-    What is drawn by them does not depend on the order of the members, and changes little when some are added.
+    A choice by these numbers does not depend on the order of the members, and changes little when some are added.
     """
     salt = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=16).digest()
     digests = b"".join(hashlib.blake2b(name, digest_size=8, salt=salt).digest() for name in names.tolist())
@@ -44,18 +44,18 @@ class _Groups:
         return len(self.first)
 
     def of_type(self, code: int) -> np.ndarray:
-        """Numbers of the groups of a config_type, in random order."""
+        """Return the numbers of the groups of a config_type, in random order."""
         return np.flatnonzero(self.codes == code)
 
 
 def draw_split(members: Members, spec: SplitSpec, parent: Members | None = None) -> np.ndarray:
-    """Which members are tested: of each config_type at least one group is, where there are two.
+    """Draw the test set: a share of the groups of each config_type, at least one if there are two.
 
     Parameters
     ----------
     parent
-        Members of the dataset that a potential was fitted to before. Groups that were trained on stay in train, tested
-        ones in test, so that no fit that goes on has seen what it is tested on; the others are drawn.
+        Members of the dataset that the potential was fitted to before. Its groups keep their side, so that a continued
+        fit has not seen its test set; the others are drawn.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def draw_split(members: Members, spec: SplitSpec, parent: Members | None = None)
     Raises
     ------
     DataError
-        No member is left for one of the two.
+        One side is empty.
     """
     groups = _Groups(members, spec.seed)
     trained, tested = _sides_before(members, groups, parent)
@@ -81,13 +81,13 @@ def draw_split(members: Members, spec: SplitSpec, parent: Members | None = None)
         raise DataError(
             f"{len(members)} labels in {len(groups)} groups give no {'test' if not mask.any() else 'train'} set with "
             f"test_fraction {spec.test_fraction}",
-            "label more structures: those made from one another are one group",
+            "label more structures; those made from one another are one group",
         )
     return mask
 
 
 def _sides_before(members: Members, groups: _Groups, parent: Members | None) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the groups that were trained on and that were tested, shape (n_groups,)."""
+    """Return the masks of the groups that the parent trained on and tested, shape (n_groups,)."""
     trained, tested = np.zeros(len(groups), bool), np.zeros(len(groups), bool)
     if parent is not None:
         for mask, side in ((trained, ~parent.test), (tested, parent.test)):
@@ -100,40 +100,40 @@ def _sides_before(members: Members, groups: _Groups, parent: Members | None) -> 
 
 
 def given_split(members: Members, chosen: np.ndarray) -> tuple[np.ndarray, int]:
-    """Test those that are chosen, and whatever is of their groups.
+    """Test the chosen members, and the rest of their groups.
 
     Returns
     -------
     tuple
-        Mask of the test set, shape (n,), and how many came in by their group only.
+        Mask of the test set, shape (n,), and how many joined by their group only.
 
     Raises
     ------
     InputError
-        Nothing is chosen, or nothing is left to train on.
+        One side is empty.
     """
     mask = np.isin(members.groups, members.groups[chosen])
     if not mask.any():
-        raise InputError("no member is chosen for the test set", "gst dataset show DATASET tells what there is")
+        raise InputError("no member is chosen for the test set", "gst dataset show DATASET lists what it holds")
     if mask.all():
         raise InputError(
-            "the test set takes all members, with what is of their groups", "choose fewer: something must be trained on"
+            "with their groups, the chosen members are all of the dataset", "choose fewer: the training set is empty"
         )
     return mask, int(mask.sum() - chosen.sum())
 
 
 def folds(members: Members, n_folds: int, seed: int) -> list[np.ndarray]:
-    """Masks of the test sets of a k-fold split: each group is tested once, each config_type dealt out evenly.
+    """Return the test masks of a k-fold split: each group is tested once, each config_type dealt out evenly.
 
     Raises
     ------
     InputError
-        Fewer groups than folds.
+        Fewer than two folds, or fewer groups than folds.
     """
     groups = _Groups(members, seed)
     if n_folds < 2 or len(groups) < n_folds:
-        raise InputError(f"{n_folds} folds of {len(groups)} groups", "choose between 2 and the number of groups")
-    # one after the other, type by type: small types do not all begin with the first fold
+        raise InputError(f"{len(groups)} groups do not make {n_folds} folds", "choose 2 or more, not more than groups")
+    # dealt in one round through all types, so that small types do not all start in the first fold
     order = np.concatenate([groups.of_type(code) for code in groups.types])
     fold = np.empty(len(groups), int)
     fold[order] = np.arange(len(groups)) % n_folds

@@ -1,8 +1,7 @@
-"""LAMMPS input as text: a pure function of typed values.
+"""Render LAMMPS input: a pure function of typed values.
 
-Every step number in a deck is absolute (counted from the start of the protocol), so a deck for the rest of a protocol
-is the same deck with the finished stages left out. The one rule about restart files: velocity changes scheduled at the
-step of a restart file have not been made in it.
+Step numbers are absolute, counted from the start of the protocol, so the deck of a continuation is the same deck
+without the finished stages. A restart file holds the state before the velocity changes scheduled at its step.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import pulse
 from gst_jobflow.dynamics.stages import (
@@ -43,15 +43,20 @@ SERIES_COLUMNS = (
 SERIES_FILE, KICKS_FILE, PROFILE_FILE, LAYERS_FILE = "series.csv", "kicks.csv", "profile.dat", "layers.csv"
 FINAL_DATA, FINAL_RESTART, STOPPED_RESTART = "final.data", "final.restart", "stopped.restart"
 RESTART_GENERATIONS = ("restart.a", "restart.b")
-#: restart files that are written in each relaxation
+_ROW = (
+    "$(v_s_stage:%.0f),$(step:%.0f),$(v_s_time:%.9g),$(v_s_pe:%.12g),$(v_s_ke:%.12g),$(v_temp_grp:%.8g),"
+    "$(v_s_etotal:%.14g),$(v_s_press:%.8g),$(v_s_vol:%.10g),$(v_s_gamma:%.6g)"
+)
+# restart files written in each relaxation
 _RELAX_RESTARTS = 10
-#: what decks print; :mod:`gst_jobflow.dynamics.log` reads it
+# printed by decks for gst_jobflow.dynamics.log
 FINISHED_WORD, STOPPED_WORD, ERROR_WORD = "GST-FINISHED", "GST-STOPPED", "GST-ERROR"
 GAMMA_HALT_ID, BLOW_UP_HALT_ID = "gst_gamma_halt", "gst_blow_up"
-#: group of all atoms that are not frozen, where some are
+# group of all atoms that are not frozen, if some are
 MOVING = "gst_moving"
-#: a file of this name in the working directory asks a run to stop at the next step of a restart file
 STOP_REQUEST = "stop.request"
+"""A file of this name in the working directory asks a run to stop at the next restart file."""
+PairStyle = Literal["recursive", "product", "extrapolation"]
 
 
 class PotentialFiles(StrictModel):
@@ -67,7 +72,7 @@ class PotentialFiles(StrictModel):
 
 
 class Group(StrictModel):
-    """Atoms by ranges of ids (first, last), both inclusive, counted from 1; frozen atoms never move."""
+    """Atoms by ranges of ids (first, last), inclusive and counted from 1; frozen atoms never move."""
 
     ranges: list[tuple[int, int]] = Field(min_length=1)
     frozen: bool = False
@@ -77,7 +82,7 @@ class Group(StrictModel):
     def _ordered(cls, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         for first, last in ranges:
             if not 1 <= first <= last:
-                raise ValueError(f"id range {first}:{last} is not one: ids count from 1 and first <= last")
+                raise ValueError(f"id range {first}:{last}: ids count from 1, and first <= last")
         return ranges
 
     def count(self) -> int:
@@ -85,13 +90,14 @@ class Group(StrictModel):
 
 
 class Output(StrictModel):
-    """What a run writes and how often, in steps. 0 switches a part off.
+    """Output of a run; intervals in steps, 0 switches a part off.
 
-    Whatever `dump_every`, a frame is written at both ends of every stage that takes time. Profiles and layers run along
-    z, from the bottom electrode to the top one; a profile averages the second half of its interval, which leaves out
-    the spike after a kick where both intervals agree. `layers` is the number of slices in which every velocity change
-    is logged. The extrapolation grade (gamma) is computed every `gamma_every` steps, and for the frame at the end of a
-    stage; between two evaluations the series holds 0.
+    Unless `dump_every` is 0, every stage that takes time has a frame at both ends. Profiles and layers run along z,
+    from the bottom electrode to the top one. A profile averages the second half of its interval, which leaves out the
+    spike after a kick if both intervals agree. `layers` is the number of slices in which each velocity change is
+    logged. The extrapolation grade (gamma) is computed every `gamma_every` steps and at the end of a stage; elsewhere
+    the series holds 0. Dumps have `dump_digits` decimals: 1e-4 Å is a hundredth of a vibration, and takes a third less
+    space than 1e-6 Å. Dumped coordinates are wrapped; `dump_images` adds image flags, so that readers can unwrap them.
     """
 
     series_every: int = Field(50, ge=1)
@@ -99,16 +105,14 @@ class Output(StrictModel):
     profile_every: int = Field(500, ge=0)
     profile_bin_A: float = Field(5.0, gt=0)
     dump_every: int = Field(500, ge=0)
-    #: decimals of what is dumped: 1e-4 Å is a hundredth of a vibration, and a third less to store than 1e-6 Å
     dump_digits: int = Field(4, ge=2, le=10)
     dump_velocities: bool = False
-    #: wrapped coordinates go into dumps; image flags are added so that readers can unwrap
     dump_images: bool = False
     restart_every: int = Field(5000, ge=0)
     gamma_every: int = Field(0, ge=0)
 
     def problem(self) -> str:
-        """Say which intervals contradict each other; empty where none do."""
+        """Return how intervals contradict each other; empty if they do not."""
         if self.gamma_every and self.dump_every % self.gamma_every:
             near = max(1, round(self.dump_every / self.gamma_every)) * self.gamma_every
             return (
@@ -119,11 +123,11 @@ class Output(StrictModel):
 
 
 class Limits(StrictModel):
-    """When a run gives up. A walltime stop is orderly: a restart is written and the chain goes on.
+    """Limits that end a run.
 
-    `walltime_s` stops a run between any two steps. A stop that is asked for by `STOP_REQUEST` waits for a step at which
-    a restart file is due: lists are built anew there in every run, so that a chain of segments adds forces up in the
-    order of an uncut run.
+    `walltime_s` stops a run in order between any two steps; it writes a restart file and can be continued. A stop by
+    `STOP_REQUEST` waits for the step of a restart file, where every run rebuilds its neighbour lists, so that a chain
+    of segments sums forces in the order of an uncut run.
     """
 
     walltime_s: int | None = Field(None, ge=1)
@@ -132,11 +136,11 @@ class Limits(StrictModel):
 
 
 class Tuning(StrictModel):
-    """What changes the speed of a run and not its physics; docs/devices.md has the reasons.
+    """Settings of speed that leave the physics alone; docs/devices.md has the reasons.
 
-    `balance` shifts the borders between MPI ranks until they hold as many atoms each: once when a run starts, or every
-    so many steps. Forces are then added up in another order after a continuation, so a chain of segments equals an
-    uncut run to rounding only, not to the digits; hence off by default. `chunk` is of KOKKOS on GPUs.
+    `balance` gives each MPI rank as many atoms: once at the start, or every so many steps. A continuation then sums
+    forces in another order, so a chain of segments equals an uncut run only up to rounding; hence off by default.
+    `chunk` applies to KOKKOS on GPUs.
     """
 
     balance: Literal["off", "start"] | Annotated[int, Field(ge=100)] = "off"
@@ -152,7 +156,7 @@ class RunOptions(StrictModel):
 
     groups: dict[str, Group] = Field(default_factory=dict)
     create_velocities_K: float | None = Field(None, gt=0)
-    pair_style: Literal["recursive", "product", "extrapolation"] = "recursive"
+    pair_style: PairStyle = "recursive"
     output: Output = Field(default_factory=Output)
     limits: Limits = Field(default_factory=Limits)
     tuning: Tuning = Field(default_factory=Tuning)
@@ -224,7 +228,7 @@ def _problem(spec: DeckSpec) -> str:
 
 
 def render_deck(spec: DeckSpec) -> str:
-    """Return the whole input file; run it with ``-in`` (it jumps within itself, so it cannot be piped in)."""
+    """Return the whole input file; run it with ``-in``, since it jumps within itself and cannot be piped in."""
     lines = [
         *_header(spec),
         *_start(spec),
@@ -247,13 +251,13 @@ def render_deck(spec: DeckSpec) -> str:
 def _still_to_do(spec: DeckSpec, stage: Stage, last: int) -> bool:
     if last != spec.start_step:
         return last > spec.start_step
-    # at its own last step a cooling stage still owes its last kick, and a relaxation all of itself
+    # at its last step a cooling still owes its last kick, and a relaxation has not begun
     return isinstance(stage, Relax) or (stage.acts_at_end and not spec.relaxing)
 
 
 def _header(spec: DeckSpec) -> list[str]:
     lines = [f"# protocol {spec.protocol.name}", "units metal", "atom_style atomic"]
-    # atoms keep their order, so that a chain of segments adds forces up in the order of an uncut run
+    # atoms keep their order, so that a chain of segments sums forces in the order of an uncut run
     lines.append("atom_modify map yes sort 0 0.0")
     if spec.limits.walltime_s is not None:
         hours, rest = divmod(spec.limits.walltime_s, 3600)
@@ -276,22 +280,29 @@ def _start(spec: DeckSpec) -> list[str]:
     return [*lines, f'if "$(step) != {spec.start_step}" then "{wrong}" "quit 3"']
 
 
+def pair_lines(potential: PotentialFiles, style: PairStyle, options: str = "") -> list[str]:
+    """Return ``pair_style``, with further `options`, and ``pair_coeff`` of a potential.
+
+    Raises
+    ------
+    InputError
+        The potential lacks the files of the extrapolation grade.
+    """
+    names = " ".join(potential.elements)
+    if style != "extrapolation":
+        return [f"pair_style pace {style}{options}", f"pair_coeff * * {shlex.quote(potential.yace)} {names}"]
+    if not (potential.yaml and potential.asi):
+        raise InputError("the potential has no .yaml and .asi", "pair_style pace/extrapolation needs both")
+    files = f"{shlex.quote(potential.yaml)} {shlex.quote(potential.asi)}"
+    return [f"pair_style pace/extrapolation{options}", f"pair_coeff * * {files} {names}"]
+
+
 def _pair(spec: DeckSpec) -> list[str]:
-    # pair settings of pace are not in restart files, so they are given every time
-    names = " ".join(spec.potential.elements)
-    lines = []
+    # restart files do not hold the pair settings of pace
     chunk = f" chunksize {spec.tuning.chunk}" if spec.on_gpu else ""
-    if spec.pair_style == "extrapolation":
-        files = f"{shlex.quote(str(spec.potential.yaml))} {shlex.quote(str(spec.potential.asi))}"
-        lines += [f"pair_style pace/extrapolation{chunk}", f"pair_coeff * * {files} {names}"]
-    else:
-        lines += [
-            f"pair_style pace {spec.pair_style}{chunk}",
-            f"pair_coeff * * {shlex.quote(spec.potential.yace)} {names}",
-        ]
-    # atoms of a melt at 3000 K move fast: a list that is always rebuilt in time costs little beside ACE
     return [
-        *lines,
+        *pair_lines(spec.potential, spec.pair_style, chunk),
+        # atoms of a melt at 3000 K move fast, and frequent checks of the list cost little beside ACE
         f"neighbor {spec.tuning.neighbour_skin_A:.12g} bin",
         "neigh_modify every 1 delay 0 check yes",
         *_balance(spec.tuning),
@@ -333,7 +344,7 @@ def _groups(spec: DeckSpec) -> list[str]:
 
 
 def _moving(spec: DeckSpec) -> str:
-    """Return the group of all atoms that are not frozen."""
+    """Return the name of the group of all atoms that are not frozen."""
     return MOVING if _has_frozen(spec) else "all"
 
 
@@ -363,9 +374,9 @@ def _thermo(spec: DeckSpec) -> list[str]:
         every = spec.output.gamma_every
         lines += [
             _grade(every),
-            # frozen atoms were put where they are, not led there by the dynamics
+            # frozen atoms did not get to their places by dynamics
             f"compute gst_max_gamma {_moving(spec)} reduce max f_gst_gamma",
-            # between two evaluations the fix repeats the values of the one before
+            # between two evaluations the fix repeats its last values
             f"variable s_gamma equal c_gst_max_gamma*(step%{every}==0)",
         ]
     else:
@@ -396,29 +407,22 @@ def _velocities(spec: DeckSpec) -> list[str]:
     ]
 
 
-def _row() -> str:
-    return (
-        "$(v_s_stage:%.0f),$(step:%.0f),$(v_s_time:%.9g),$(v_s_pe:%.12g),$(v_s_ke:%.12g),$(v_temp_grp:%.8g),"
-        "$(v_s_etotal:%.14g),$(v_s_press:%.8g),$(v_s_vol:%.10g),$(v_s_gamma:%.6g)"
-    )
-
-
 def _first_row(spec: DeckSpec) -> list[str]:
     variables = pulse.kick_variables(spec.protocol.stages[0].group, _removed_dof(spec))
     if spec.continues:
-        # a run that is continued at its very end has no stage that would define them
+        # a run continued at its very end has no stage left to define them
         return variables
     return [
         *variables,
         f"fix gst_zero {spec.protocol.stages[0].group} nve",
         "run 0 post no",
         "unfix gst_zero",
-        f'print "{_row()}" append {SERIES_FILE} screen no',
+        f'print "{_ROW}" append {SERIES_FILE} screen no',
     ]
 
 
 def _removed_dof(spec: DeckSpec) -> int:
-    # fixed atoms take momentum up, so the moving ones keep all their degrees of freedom
+    # frozen atoms absorb momentum, so the moving ones keep all their degrees of freedom
     return 0 if _has_frozen(spec) else 3
 
 
@@ -435,7 +439,7 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int]) -> l
 
 
 def _relax(spec: DeckSpec, stage: Relax, first: int) -> list[str]:
-    # a minimiser counts its iterations as steps; the clock of the protocol is put back
+    # a minimiser counts its iterations as steps, so the clock is reset
     every = max(1, stage.max_iterations // _RELAX_RESTARTS)
     restart = f"restart {every} {' '.join(relaxing_files(first))}" if spec.output.restart_every else "restart 0"
     return [
@@ -451,7 +455,7 @@ def _relax(spec: DeckSpec, stage: Relax, first: int) -> list[str]:
 
 def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
     lines = [f"fix gst_nve {stage.group} nve"]
-    # every stage draws other random forces, and the same ones when it is run again
+    # each stage draws its own random forces, and the same ones when it runs again
     seed = (spec.protocol.seed * 7919 + index * 104729) % 900_000_000 + 1
     if isinstance(stage, Quench):
         start, end, damping = stage.start_K, stage.end_K, stage.damping_ps
@@ -460,18 +464,18 @@ def _integrator(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
         damping = stage.damping_ps
     else:
         return lines
-    # a continuation must not repeat the noise of the steps before it
+    # a continuation must not repeat the noise of earlier steps
     seed = (seed + spec.start_step) % 900_000_000 + 1
-    # without `zero` the random forces let the whole cell wander off
+    # without `zero` the random forces make the whole cell drift
     return [*lines, f"fix gst_bath {stage.group} langevin {start:.12g} {end:.12g} {damping:.12g} {seed} zero yes"]
 
 
 def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[str]]:
     out, closing = spec.output, ["unfix gst_series"]
-    lines = [f'fix gst_series all print {out.series_every} "{_row()}" append {SERIES_FILE} screen no title ""']
+    lines = [f'fix gst_series all print {out.series_every} "{_ROW}" append {SERIES_FILE} screen no title ""']
     if out.profile_every:
         lines += [
-            # reduced units are the only ones that a leaning cell allows; the reader needs the height to undo them
+            # a triclinic cell allows reduced units only; the reader needs the height to convert them
             f'print "# low $(zlo:%.10g) height $(lz:%.10g)" append {PROFILE_FILE} screen no',
             f"variable bins equal $(ternary(lz<{out.profile_bin_A:.12g},1.0,round(lz/{out.profile_bin_A:.12g})))",
             f"compute gst_bins {stage.group} chunk/atom bin/1d z lower $(1.0/v_bins:%.15g) units reduced",
@@ -491,7 +495,7 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
 
 
 def _sampled(every: int) -> str:
-    """Return Nevery, Nrepeat and Nfreq of an average over the second half of every interval."""
+    """Return Nevery, Nrepeat and Nfreq of an average over the second half of each interval."""
     apart = next(steps for steps in range(max(1, every // 20), 0, -1) if every % steps == 0)
     return f"{apart} {max(1, every // (2 * apart))} {every}"
 
@@ -502,10 +506,10 @@ def relaxing_files(first: int | str) -> tuple[str, str]:
 
 
 def dump_file(stage_index: int) -> str:
-    """Return the name of the dump of a stage, counted from 1.
+    """Return the names of the dumped frames of a stage, counted from 1.
 
-    A file for each frame: in one for all, a kill would take what gzip still holds back, and the restart file that a
-    run goes on from may be later than that. :func:`gst_jobflow.dynamics.dump.join_frames` joins them.
+    Each frame has its own file: with one file for all, a kill would lose the frames that gzip still buffers, while the
+    run continues from a later restart file. :func:`gst_jobflow.dynamics.dump.join_frames` joins them.
     """
     return f"dump_{stage_index:03d}_*.lammpstrj.gz"
 
@@ -529,7 +533,7 @@ def _dump(out: Output, index: int) -> list[str]:
 
 
 def _last_frame(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
-    """Return the commands that write a frame of where a stage ended, with a gamma of just this step."""
+    """Return the commands that write a frame at the end of a stage, with the gamma of this step."""
     out = spec.output
     if not out.dump_every or isinstance(stage, Relax):
         return []
@@ -553,7 +557,7 @@ def _halts(spec: DeckSpec) -> tuple[list[str], list[str]]:
         )
         names.append(GAMMA_HALT_ID)
     if spec.output.restart_every:
-        # rank 0 looks for all: fix halt broadcasts what it finds
+        # rank 0 checks for all: fix halt broadcasts the result
         lines.append(f"fix gst_stop all halt {spec.output.restart_every} v_s_stop > 0 error soft message no")
         names.append("gst_stop")
     return lines, names
@@ -564,9 +568,9 @@ def _run_to(spec: DeckSpec, last: int, span: tuple[int, int]) -> list[str]:
 
 
 def _stop_before(spec: DeckSpec, step: int | str) -> str:
-    """Return the line that leaves a run which did not come to `step`, or was stopped on just this one.
+    """Return the line that leaves a run which did not reach `step`, or which the walltime stopped at this step.
 
-    The second: what follows would change velocities, and a restart file holds the state before that.
+    The next command would change velocities, and a restart file holds the state before that.
     """
     on_it = f"(($(is_timeout()) > 0) && ($(step) < {spec.protocol.total_steps}))"
     return f'if "($(step) < {step}) || {on_it}" then "jump SELF stopped_early"'
@@ -583,7 +587,7 @@ def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list
     if isinstance(stage, Pulse):
         setup, kick = pulse.pulse_setup(stage), pulse.pulse_kick(stage, index, dt, KICKS_FILE)
         if done:
-            # continued inside an interval, the rest of it comes before the next kick
+            # a continuation within an interval completes it before the next kick
             rest = str(steps[done] if done < count else first + every * count)
             lead = [f"run {rest} upto post no", _stop_before(spec, rest)]
         inner = [*_in_layers(spec, stage, index, kick), *run]
@@ -599,7 +603,7 @@ def _kicked(spec: DeckSpec, stage: Pulse | Cool, index: int, first: int) -> list
 
 
 def _in_layers(spec: DeckSpec, stage: Pulse | Cool, index: int, kick: list[str]) -> list[str]:
-    """Return a kick with what each layer gained by it logged."""
+    """Return a kick that logs the gain of each layer."""
     if spec.output.layers:
         layers = pulse.Layers(spec.output.layers)
         kick = [*layers.before(stage.group), *kick, *layers.log(stage.group, index, LAYERS_FILE)]
@@ -609,9 +613,9 @@ def _in_layers(spec: DeckSpec, stage: Pulse | Cool, index: int, kick: list[str])
 
 def _ending(spec: DeckSpec) -> list[str]:
     return [
-        "# one more row: the last velocity change came after the last one",
+        "# one more row: the last velocity change came after the last row",
         "run 0 post no",
-        f'print "{_row()}" append {SERIES_FILE} screen no',
+        f'print "{_ROW}" append {SERIES_FILE} screen no',
         f"write_restart {FINAL_RESTART}",
         f"write_data {FINAL_DATA} nocoeff",
         f'print "{FINISHED_WORD} step $(step)"',

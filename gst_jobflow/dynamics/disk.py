@@ -1,4 +1,4 @@
-"""How much disk a run will take, before it starts."""
+"""Forecast the disk space of a run before it starts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gst_jobflow.dynamics.stages import Protocol, Relax
 # 88, a data file with velocities 130.
 _FRAME_BYTES, _COLUMN_BYTES, _DIGIT_BYTES, _IMAGE_BYTES = 12.6, 3.4, 0.6, 0.2
 _RESTART_BYTES, _DATA_BYTES = 88.0, 130.0
-# two restart generations, what a stop leaves, the end; start and end as data files
+# restart files: two generations, that of a stop, the last; data files: start and end
 _STATE_BYTES = 4 * _RESTART_BYTES + 2 * _DATA_BYTES
-# thermo rows, kicks, layers and profiles are small beside them
+# thermo rows, kicks, layers and profiles are small in comparison
 _TABLES_BYTES_PER_STEP = 4.0
 # frames and the end are copied into the artifact folder, which may be on the same disk
 _COPIES = 2
 
 
 def frame_bytes(output: Output) -> float:
-    """Bytes of one atom in one dumped frame, as far as they can be known before."""
+    """Return the expected bytes of one atom in one dumped frame."""
     more = 3 * output.dump_velocities + (output.gamma_every > 0)
     digits = _DIGIT_BYTES * (3 + more) * (output.dump_digits - 4)
     return max(4.0, _FRAME_BYTES + _COLUMN_BYTES * more + 3 * _IMAGE_BYTES * output.dump_images + digits)
@@ -32,7 +32,7 @@ def frame_bytes(output: Output) -> float:
 def forecast_bytes(
     protocol: Protocol, n_atoms: int, output: Output, done_steps: int = 0, measured: float | None = None
 ) -> float:
-    """Return how many bytes the rest of a run will take: frames, restart files, states, tables.
+    """Return the bytes that the rest of a run will take: frames, restart files, states, tables.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ def forecast_bytes(
     n_atoms
         Atoms of the cell.
     output
-        What is written and how often.
+        Output of the run.
     done_steps
-        Steps that are already on disk.
+        Steps already on disk.
     measured
-        Bytes of an atom in a frame, where runs like it have been measured.
+        Bytes of an atom in a frame, if measured on similar runs.
     """
     steps = protocol.total_steps - done_steps
     frames = steps // output.dump_every + 1 if output.dump_every else 0
@@ -63,11 +63,11 @@ def check_disk(directory: Path, needed_bytes: float, what: str) -> None:
     Raises
     ------
     InputError
-        Less is free where `directory` is.
+        The disk of `directory` has less than `needed_bytes` free.
     """
     free = shutil.disk_usage(directory).free
     if free < needed_bytes:
         raise InputError(
             f"{what} will write about {needed_bytes / 1e9:,.3g} GB, and {directory} has {free / 1e9:,.3g} GB free",
-            "free some, move runs_dir, or write fewer frames (output.dump_every)",
+            "free some space, move runs_dir, or write fewer frames (output.dump_every)",
         )

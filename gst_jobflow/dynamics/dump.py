@@ -1,11 +1,10 @@
-"""Streaming LAMMPS text dumps, one frame in memory at a time."""
+"""Stream LAMMPS text dumps with one frame in memory at a time."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import shutil
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 
 REQUIRED_COLUMNS = ("id", "type", "x", "y", "z")
 _MOST_BYTES = 1 << 24
-"""Read at once: what is skipped takes no more memory than this."""
-_BLOCK_BYTES = 1 << 18
-_MOST_DECIMALS = 15
+"""Read at once, so that skipped frames need no more memory."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,9 @@ class DumpFrame:
     ids, types
         Shape (n,).
     positions
-        Shape (n, 3) in Å, wrapped into the box unless the dump says otherwise.
+        Shape (n, 3) in Å, as in the dump.
     extra
-        Every other column by its name, shape (n,).
+        Other columns by name, shape (n,).
     """
 
     step: int
@@ -96,25 +93,25 @@ class DumpFrame:
 
 
 Damaged = Callable[[int, DataError], None]
-"""Called with the step of a frame that cannot be read and the reason; -1 for all that is left of a file."""
+"""Called with the step of a frame that cannot be read and the reason; -1 for the rest of a file."""
 
 
 def iter_frames(path: Path, every: int = 1, damaged: Damaged | None = None) -> Iterator[DumpFrame]:
-    """Yield the frames of a text dump, plain or gzip; a torn last frame is left out.
+    """Yield the frames of a text dump, plain or gzip, without a torn last one.
 
     Parameters
     ----------
     path
         ``dump custom`` with at least ``id type x y z``.
     every
-        Parse only each n-th frame; the others are skipped.
+        Yield only each n-th frame.
     damaged
-        Told of frames that cannot be read, instead of an error; the others go on.
+        Called for frames that cannot be read, instead of an error.
 
     Raises
     ------
     DataError
-        If the file is missing or is not such a dump, or if a whole frame cannot be read.
+        The file is missing or no such dump, or a whole frame cannot be read.
     """
     path = Path(path)
     if not path.exists():
@@ -135,14 +132,14 @@ def iter_frames(path: Path, every: int = 1, damaged: Damaged | None = None) -> I
                 raise
             damaged(-1, err)
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            # killed while writing: what was before is whole
+            # the writer was killed; the frames before are whole
             return
 
 
 def iter_chain(pieces: Iterable[tuple[Path, int | None]], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of several dumps in order, each step once.
 
-    `pieces` are dumps with the step after which a later one replaces them, None where none does
+    `pieces` are dumps, each with the step after which a later one replaces it, or None
     (:func:`gst_jobflow.base.segments.valid_until`).
     """
     last = -1
@@ -154,10 +151,10 @@ def iter_chain(pieces: Iterable[tuple[Path, int | None]], damaged: Damaged | Non
 
 
 def join_frames(folder: Path) -> None:
-    """Join the one-frame files that a segment left into one file a stage; a torn last one goes.
+    """Join the one-frame files of a segment to one file per stage; delete a torn last one.
 
-    A gzip file of several members is one file; it is renamed into place, so a kill leaves at most frames twice, which
-    readers see once.
+    The members of a gzip file read as one. The new file is renamed into place, so a kill at most leaves frames twice,
+    and :func:`iter_chain` yields them once.
     """
     parts = sorted(Path(folder).glob("dump_*_*.lammpstrj.gz"))
     if parts and not _is_whole(parts[-1]):
@@ -206,7 +203,7 @@ def _read_head(file: IO[bytes], path: Path) -> _Head | None:
             return None
         lines.append(line.decode(errors="replace"))
     if not (lines[0].startswith("ITEM: TIMESTEP") and lines[8].startswith("ITEM: ATOMS")):
-        raise DataError(f"{path} is not a LAMMPS text dump of the expected form", "dump custom, one header a frame")
+        raise DataError(f"{path} is not a LAMMPS text dump of the expected form", "write it with dump custom")
     columns = lines[8].split()[2:]
     if missing := [name for name in REQUIRED_COLUMNS if name not in columns]:
         raise DataError(
@@ -219,7 +216,7 @@ def _read_head(file: IO[bytes], path: Path) -> _Head | None:
 
 
 def box_of(bounds: NDArray) -> tuple[NDArray, NDArray]:
-    """Return (cell, origin); a triclinic dump gives the bounding box and the tilts xy, xz, yz (LAMMPS manual)."""
+    """Return (cell, origin) from the bounds of a dump: bounding box and tilts xy, xz, yz (LAMMPS manual)."""
     low, high = bounds[:, 0].copy(), bounds[:, 1].copy()
     xy, xz, yz = bounds[:, 2] if bounds.shape[1] == 3 else (0.0, 0.0, 0.0)
     low[0] -= min(0.0, xy, xz, xy + xz)
@@ -231,10 +228,10 @@ def box_of(bounds: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _read_body(file: IO[bytes], n_atoms: int, n_columns: int, keep: bool) -> bytes | None:
-    """The next `n_atoms` lines (nothing unless `keep`); None if they end before."""
+    """Read the next `n_atoms` lines, and return them if `keep`; None if the file ends before."""
     pieces, left = [], n_atoms
     while left > 0:
-        # no line is shorter than a digit and a blank a column, so this never reads into the next frame
+        # a line has at least a digit and a blank per column, so this never reads into the next frame
         piece = file.read(min(2 * n_columns * left, _MOST_BYTES)) if left > 8 else file.readline()
         if not piece or (left <= 8 and not piece.endswith(b"\n")):
             return None
@@ -257,10 +254,10 @@ def _frame_or_told(path: Path, head: _Head, body: bytes, damaged: Damaged | None
 def _frame(path: Path, head: _Head, body: bytes) -> DumpFrame:
     columns, shape = head.columns, (head.n_atoms, len(head.columns))
     try:
-        values = _numbers(body, head.n_atoms) if head.n_atoms else np.empty(shape)
+        values = np.loadtxt(io.BytesIO(body), comments=None, ndmin=2) if head.n_atoms else np.empty(shape)
     except ValueError as err:
         raise DataError(
-            f"{path}, step {head.step}: {err}", "numbers only, one line an atom, as many as columns"
+            f"{path}, step {head.step}: {err}", "each atom needs a line with a number for each column"
         ) from err
     if values.shape != shape:
         found = " x ".join(str(n) for n in values.shape)
@@ -269,74 +266,10 @@ def _frame(path: Path, head: _Head, body: bytes) -> DumpFrame:
             "the file is damaged there; frames before it are whole",
         )
     ids = values[:, columns.index("id")].astype(int)
-    order = _order(ids)
-    if order is not None:
+    if (ids[1:] < ids[:-1]).any():
+        order = np.argsort(ids, kind="stable")
         values, ids = values[order], ids[order]
     positions = np.stack([values[:, columns.index(axis)] for axis in "xyz"], axis=1)
     types = values[:, columns.index("type")].astype(int)
     extra = {name: np.ascontiguousarray(values[:, i]) for i, name in enumerate(columns) if name not in REQUIRED_COLUMNS}
     return DumpFrame(head.step, head.cell, head.origin, ids, types, positions, extra)
-
-
-def _numbers(body: bytes, n_atoms: int) -> NDArray:
-    """Table of a frame, block by block: what is in the processor's cache is read in half the time."""
-    first = body.partition(b"\n")[0].split()
-    table, n_read, start = np.empty((n_atoms, len(first))), 0, 0
-    while start < len(body):
-        end = body.find(b"\n", start + _BLOCK_BYTES) + 1 or len(body)
-        block = body[start:end]
-        values = _fixed_point(block, first)
-        if values is None:
-            values = np.loadtxt(io.BytesIO(block), comments=None, ndmin=2)
-        if values.shape[1] != len(first) or n_read + len(values) > n_atoms:
-            raise ValueError(f"{values.shape[1]} numbers in lines after atom {n_read}, {len(first)} before")
-        table[n_read : n_read + len(values)] = values
-        n_read, start = n_read + len(values), end
-    return table[:n_read]
-
-
-def _fixed_point(block: bytes, like: list[bytes]) -> NDArray | None:
-    """Read a block as integers without their points, if all its decimals are as many, as decks ask for; else None.
-
-    The quotient of two integers below 2^53 is rounded as the decimal text is, so the numbers are those of the text.
-    """
-    decimals = {len(word) - 1 - word.index(b".") for word in like if b"." in word}
-    if len(decimals) != 1 or max(decimals) > _MOST_DECIMALS:
-        return None
-    (n_decimals,) = decimals
-    is_decimal = [b"." in word for word in like]
-    text = np.frombuffer(block, np.uint8)
-    points, ends = np.flatnonzero(text == ord(".")), np.flatnonzero(text == ord("\n"))
-    if len(points) != sum(is_decimal) * len(ends) or points[-1] + n_decimals + 1 >= len(text):
-        return None
-    lines = points.reshape(len(ends), -1)
-    in_lines = (lines[:, -1] < ends).all() and (lines[1:, 0] > ends[:-1]).all()
-    alike = (text[points + n_decimals + 1] <= ord(" ")).all() and (np.diff(points) > n_decimals + 1).all()
-    if not (in_lines and alike):
-        return None
-    try:
-        with warnings.catch_warnings():
-            # it stops at what is no integer, an exponent say; numpy before 2.3 only warns
-            warnings.simplefilter("error", DeprecationWarning)
-            whole = np.fromstring(block.translate(None, b"."), dtype=np.int64, sep=" ")
-    except (ValueError, DeprecationWarning):
-        return None
-    if whole.size != len(like) * len(ends):
-        return None
-    whole = whole.reshape(len(ends), len(like))
-    if whole.max() >= 1 << 53 or whole.min() <= -(1 << 53):
-        return None
-    return whole / np.where(is_decimal, 10.0**n_decimals, 1.0)
-
-
-def _order(ids: NDArray) -> NDArray | None:
-    """Indices that sort `ids`, None where they are sorted; ids 1 to n need no comparison (ten times faster)."""
-    n_atoms = len(ids)
-    if (ids[1:] > ids[:-1]).all():
-        return None
-    if ids.min() == 1 and ids.max() == n_atoms:
-        order = np.full(n_atoms, -1)
-        order[ids - 1] = np.arange(n_atoms)
-        if (order >= 0).all():
-            return order
-    return np.argsort(ids, kind="stable")

@@ -1,7 +1,7 @@
-"""A formula of x, y and z that a user writes, read by a grammar of our own: neither Python nor LAMMPS sees its text.
+"""Evaluate a user's formula of x, y and z safely, with numpy or in LAMMPS; neither Python nor LAMMPS sees its text.
 
-The text is parsed into Python's syntax tree, of which only numbers, the names below, arithmetic, comparisons and a few
-functions are let through. The tree is then evaluated with numpy, or written anew as a LAMMPS atom-style formula.
+The text is parsed into Python's syntax tree, which may hold numbers, the names below, arithmetic, comparisons and a few
+functions. The tree is then evaluated with numpy, or written as a LAMMPS atom-style formula.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
     match node:
         case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(float(value)):
-                raise InputError("the formula holds a number that is not finite", "mend it")
+                raise InputError("a number in the formula is not finite", "use smaller numbers")
             return []
         case ast.Name(id=name):
             if name not in NAMES:
@@ -105,8 +105,9 @@ def _parts(node: ast.expr) -> list[ast.expr]:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             if name not in _FUNCTIONS:
                 raise InputError(f"unknown function '{name}' in the formula", nearest(name, _FUNCTIONS))
-            if len(arguments) != _FUNCTIONS[name][0]:
-                raise InputError(f"{name} takes {_FUNCTIONS[name][0]} values, not {len(arguments)}", "mend the formula")
+            if len(arguments) != (number := _FUNCTIONS[name][0]):
+                example = f"{name}({', '.join('abc'[:number])})"
+                raise InputError(f"{name} takes {number} values, not {len(arguments)}", f"write {example}")
             return list(arguments)
     raise InputError(
         f"'{ast.unparse(node)}' cannot stand in a formula",
@@ -115,14 +116,14 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 
 def to_lammps(text: str) -> str:
-    """Return a formula as one that a LAMMPS atom-style variable takes, every part in brackets.
+    """Return a formula for a LAMMPS atom-style variable, with every part in brackets.
 
     Raises
     ------
     InputError
         See :func:`parse`.
     """
-    # a formula of constants alone is refused in an atom-style variable
+    # LAMMPS refuses an atom-style variable of constants alone
     return f"{_lammps(parse(text))}+0.0*z"
 
 
@@ -142,11 +143,11 @@ def _lammps(node: ast.expr) -> str:
             return f"({_OPERATORS[type(operator)][0].join(_lammps(value) for value in values)})"
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _FUNCTIONS[name][1].format(*[_lammps(part) for part in arguments])
-    raise AssertionError("parse lets nothing else through")
+    raise AssertionError("parse refuses everything else")
 
 
 def evaluate_formula(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
-    """Return the values of a formula, shape (n,); not finite where it is not defined.
+    """Return the values of a formula at each position, shape (n,); not finite where it is undefined.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ def _value(node: ast.expr, known: dict[str, Any]) -> Any:
             return np.asarray(_fold(_OPERATORS[type(operator)][1], parts), dtype=float)
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _FUNCTIONS[name][2](*[_value(part, known) for part in arguments])
-    raise AssertionError("parse lets nothing else through")
+    raise AssertionError("parse refuses everything else")
 
 
 def _fold(function: Callable[..., Any], parts: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a LAMMPS log says: version, speed, and how a run ended."""
+"""Read a LAMMPS log: version, speed, and how the run ended."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FailureClass = Literal[
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
-# an exception of the ACE library, such as a potential file it cannot read, ends LAMMPS by MPI_Abort
+# exceptions of the ACE library, such as an unreadable potential file, end LAMMPS by MPI_Abort
 _ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
-# input errors carry the place in the deck; errors of a simulation under way do not name a command
+# errors of a running simulation
 _LOST = re.compile(
     r"Lost atoms|Langevin force of 0 atoms|Atoms? count is inconsistent|lost bonds|Out of range atoms", re.I
 )
-# of LAMMPS, of C++, of the kernel by way of slurmstepd or mpirun
+# messages of LAMMPS, of C++, and of the kernel through slurmstepd or mpirun
 _MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
 _NOT_WRITTEN = re.compile(r"I/O error while writing", re.I)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
@@ -60,13 +60,13 @@ def loop_time(text: str) -> LoopTime:
 
 
 def ranks_used(text: str) -> int | None:
-    """Return how many MPI ranks shared the cell, or None if the log never came so far."""
+    """Return the number of MPI ranks that shared the cell, or None if the log ends before that line."""
     found = _GRID.search(text)
     return int(found[1]) * int(found[2]) * int(found[3]) if found else None
 
 
 def error_line(text: str) -> str:
-    """Return the first error in a log or on the screen, in one line; empty if there is none."""
+    """Return the line of the first error in a log or on the screen; empty if there is none."""
     own = re.search(rf"^{ERROR_WORD} \w+: (.*)$", text, re.M)
     if own:
         return own.group(1).strip()
@@ -75,20 +75,20 @@ def error_line(text: str) -> str:
 
 
 def reached_step(text: str) -> int | None:
-    """Return the step at which a run finished or was stopped by its walltime, as the deck printed it."""
+    """Return the step at which a run finished or its walltime stopped it, as printed by the deck."""
     found = re.findall(rf"^(?:{FINISHED_WORD}|{STOPPED_WORD}) step (\d+)", text, re.M)
     return int(found[-1]) if found else None
 
 
 def failed_reading(text: str) -> bool:
-    """Whether a run ended while it read its restart file: no run was set up, and that was the last command."""
+    """Whether LAMMPS ended while it read its restart file: that was its last command."""
     told = re.findall(r"^Last (?:input line|command): (\S+)", text, re.M)
     commands = told or re.findall(r"^(read_restart|pair_style|run|minimize)\b", text, re.M)
     return bool(commands) and commands[-1] == "read_restart"
 
 
 def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
-    """Return how a run ended and the line that says so.
+    """Return the class of how a run ended, and a line for people.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _class_of_error(text: str, line: str) -> FailureClass:
         return "lost_atoms"
     if _NAN.search(line):
         return "nan"
-    # neighbour lists and communication overflow when atoms pile up or fly: the same thing as a blow-up
+    # neighbour lists and communication overflow when atoms pile up or fly apart, as in a blow-up
     if re.search(r"Neighbor list overflow|too many neighbors|Bond atoms missing|cudaErrorIllegalAddress", line, re.I):
         return "blow_up"
     return "bad_input" if not _LOOP.search(text) and not re.search(r"^\s*Step\s", text, re.M) else "crash"

@@ -1,8 +1,7 @@
-"""The arithmetic of heating and cooling by velocity changes: when, how much, for which atom.
+"""Heat and cool by changes of velocity: LAMMPS commands of a kick, its time, its energy, the weight of each atom.
 
-Energy goes in as kinetic energy. An atom's velocity is scaled by ``sqrt((ke + dE) / ke)``, which keeps its direction;
-then the net momentum is removed, and one uniform factor makes the total rise by exactly what was asked. LAMMPS does
-this through the commands of :func:`pulse_kick`; :func:`kick_velocities` is the same in numpy.
+Heating adds kinetic energy. Each atom's velocity is scaled by ``sqrt((ke + dE) / ke)``, which keeps its direction; then
+the net momentum is removed, and one uniform factor makes the total rise by exactly the asked energy.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Profile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: LAMMPS "metal" constants, with its digits, so that our sums equal its own: eV per (g/mol) (Å/ps)^2, and eV/K.
+# constants of LAMMPS' "metal" units with its digits, so that sums agree: eV per (g/mol) (Å/ps)^2, and eV/K
 MVV2E = 1.0364269e-4
 BOLTZMANN_EV_K = 8.617343e-5
 
@@ -38,7 +37,7 @@ KICK_COLUMNS = (
 
 
 def kick_steps(stage: Pulse | Cool, first_step: int, timestep_fs: float) -> list[int]:
-    """Return the step of every kick: at the start of each interval of a pulse, at its end when cooling."""
+    """Return the step of every kick: a pulse kicks at the start of each interval, a cooling at its end."""
     every = steps_in(stage.every_ps, timestep_fs, "every_ps")
     shift = every if isinstance(stage, Cool) else 0
     return [first_step + shift + every * k for k in range(kick_count(stage, timestep_fs))]
@@ -50,7 +49,7 @@ def kick_energy_eV(stage: Pulse, timestep_fs: float) -> float:
 
 
 def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | None = None) -> NDArray:
-    """Return the relative weight of each atom, shape (n,); between 0 and 1 but for an expression.
+    """Return the relative weight of each atom, shape (n,); an expression may exceed 1.
 
     Parameters
     ----------
@@ -79,84 +78,24 @@ def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | N
         if bad := int(np.sum(~np.isfinite(values) | (values < 0.0))):
             raise InputError(
                 f"the formula '{profile.formula}' is negative or undefined at {bad} of {len(values)} atoms",
-                "write one that is not, for example with max(0, …)",
+                "keep it positive, for example with max(0, …)",
             )
         return values
     return np.ones(len(positions))
 
 
-def kinetic_energy_eV(velocities: NDArray, masses: NDArray) -> float:
-    """Return the kinetic energy in eV of velocities (n, 3) in Å/ps and masses (n,) in g/mol."""
-    return float(0.5 * MVV2E * np.sum(masses[:, None] * velocities**2))
-
-
-def kick_velocities(velocities: NDArray, masses: NDArray, weights: NDArray, energy_eV: float) -> NDArray:
-    """Return velocities after one kick.
-
-    Parameters
-    ----------
-    velocities
-        Shape (n, 3), Å/ps.
-    masses
-        Shape (n,), g/mol.
-    weights
-        Shape (n,), not negative, not all zero.
-    energy_eV
-        By how much the total kinetic energy rises.
-
-    Returns
-    -------
-    Velocities of shape (n, 3) with zero net momentum and a kinetic energy higher by `energy_eV`.
-
-    Raises
-    ------
-    InputError
-        If no atom moves (there is no direction to scale) or no atom has weight.
-    """
-    before = kinetic_energy_eV(velocities, masses)
-    if before <= 0.0:
-        raise InputError("a pulse cannot heat atoms at rest", "hold the cell at a temperature before the pulse")
-    if not np.sum(weights) > 0.0 or np.min(weights) < 0.0:
-        raise InputError("the profile of the pulse gives no atom any energy", "move it over the cell")
-    ke = 0.5 * MVV2E * masses * np.sum(velocities**2, axis=1)
-    gain = energy_eV * weights / np.sum(weights)
-    scale = np.sqrt(np.divide(ke + gain, ke, out=np.ones_like(ke), where=ke > 0.0))
-    moved = velocities * scale[:, None]
-    moved = moved - (masses @ moved) / np.sum(masses)
-    return moved * np.sqrt((before + energy_eV) / kinetic_energy_eV(moved, masses))
-
-
-def cool_target_K(now_K: float, end_K: float, kicks_left: int, fall_K: float | None = None) -> float:
-    """Return the temperature to set at a cooling kick, with `kicks_left` counting this one.
-
-    `fall_K` is by how much the temperature should fall in an interval; None: evenly over those that are left.
-
-    About half of what a kick takes out of the motion flows back from the potential energy before the next one
-    (equipartition), so a kick takes twice the share of the straight line: in a solid or liquid the temperature then
-    falls linearly and has no heat left over at the end. The target is drawn anew at every kick. That needs no memory,
-    so a run may be cut and continued anywhere, and heat that crystallisation sets free is taken out in the intervals
-    that remain. Only the last kick may heat, so that the stage ends at `end_K` exactly; at a rate, all that come after
-    `end_K` was reached keep it there.
-    """
-    if kicks_left <= 1:
-        return end_K
-    if fall_K is not None:
-        return max(end_K, now_K - 2.0 * fall_K)
-    return min(now_K, now_K + 2.0 * (end_K - now_K) / (kicks_left + 1))
-
-
 def fall_per_kick_K(stage: Cool) -> float | None:
-    """By how much the temperature falls between two kicks at the rate that was asked, K; None where none was."""
+    """Return the fall of temperature between two kicks of a cooling at a rate, K; None without a rate."""
     return None if stage.rate_K_ps is None else stage.rate_K_ps * stage.every_ps
 
 
 def cooled_K(stage: Cool) -> float:
-    """Temperature before a kick below which it ends a cooling at a rate, K: one interval's fall above the end."""
+    """Return the temperature below which the next kick ends a cooling at a rate, K: one fall above the end."""
     return stage.end_K + (fall_per_kick_K(stage) or 0.0)
 
 
 def weight_formula(profile: Profile) -> str:
-    """Return the weight of an atom as a LAMMPS atom-style formula."""
+    """Return the weight of an atom as the formula of a LAMMPS atom-style variable."""
     if isinstance(profile, LinearZ):
         u = f"(({profile.top_A:.12g}-z)/{profile.top_A - profile.bottom_A:.12g})"
         held = f"({u}*({u}>0.0)*({u}<=1.0)+({u}>1.0))"
@@ -170,18 +109,18 @@ def weight_formula(profile: Profile) -> str:
         return f"({u}*({u}>0.0)*({u}<=1.0)+({u}>1.0))"
     if isinstance(profile, Expression):
         return expression.to_lammps(profile.formula)
-    # a formula of constants alone is refused in an atom-style variable
+    # LAMMPS refuses an atom-style variable of constants alone
     return "1.0+0.0*z"
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Equal slices of the cell along z, in which every velocity change is logged."""
+    """Equal slices of the cell along z; each kick logs their gains."""
 
     count: int
 
     def regions(self) -> list[str]:
-        """Return the commands that define the slices; the outermost ones take atoms just across the boundary, too."""
+        """Return the commands that define the slices; the outermost include atoms just across the boundary."""
         lines = []
         for number in range(self.count):
             low = "INF" if number == 0 else self._at(number)
@@ -193,11 +132,11 @@ class Layers:
         return f"$(zlo+{number}.0*lz/{self.count}.0:%.15g)"
 
     def before(self, group: str) -> list[str]:
-        """Return the commands that note the kinetic energies of the slices."""
+        """Return the commands that note the kinetic energy of each slice before a kick."""
         return [f"variable low{n} equal $(ke({group},gst_layer_{n}):%.17g)" for n in range(self.count)]
 
     def log(self, group: str, stage_index: int, log_file: str) -> list[str]:
-        """Return the commands that log what each slice gained since `before`."""
+        """Return the commands that log the gain of each slice since `before`."""
         head = f"{stage_index},$(v_kick),$(step),$(zlo:%.10g),$(lz:%.10g)"
         gains = ",".join(f"$(ke({group},gst_layer_{n})-v_low{n}:%.10g)" for n in range(self.count))
         return [f'print "{head},{gains}" append {log_file} screen no']
@@ -219,7 +158,7 @@ def _rescale_to(target: str, group: str) -> list[str]:
 
 
 def kick_variables(group: str, removed_dof: int) -> list[str]:
-    """Return LAMMPS variables that the kicks of one group read; all are evaluated when used, on any step."""
+    """Return LAMMPS variables that the kicks of a group read; LAMMPS evaluates them at each use."""
     return [
         f"variable ke_grp equal ke({group})",
         f"variable temp_grp equal 2.0*v_ke_grp/((3.0*count({group})-{removed_dof})*{BOLTZMANN_EV_K})",
@@ -232,8 +171,8 @@ def kick_variables(group: str, removed_dof: int) -> list[str]:
 def pulse_kick(stage: Pulse, stage_index: int, timestep_fs: float, log_file: str) -> list[str]:
     """Return the commands of one kick of a pulse, for the loop variable ``kick``.
 
-    The sum of the weights is not asked from a compute (whether one is current between runs depends on the version of
-    LAMMPS): a first, smaller gain is applied, and the rise of the total kinetic energy says what the sum is.
+    A first, smaller gain measures the sum of the weights by the rise of the kinetic energy. A compute could give the
+    sum, but whether it is current between runs depends on the version of LAMMPS.
     """
     energy = f"{kick_energy_eV(stage, timestep_fs):.15g}"
     group = stage.group
@@ -246,7 +185,7 @@ def pulse_kick(stage: Pulse, stage_index: int, timestep_fs: float, log_file: str
         f"variable gain equal $(0.5*{energy}/count({group}):%.17g)",
         apply,
         "variable rise equal $(v_ke_grp-v_ke0:%.17g)",
-        _refuse('"${rise} <= 0.0"', "the profile gives no atom energy"),
+        _refuse('"${rise} <= 0.0"', "the profile heats no atom"),
         f"variable gain equal $(v_gain*({energy}/v_rise-1.0):%.17g)",
         apply,
         f"velocity {group} zero linear",
@@ -260,7 +199,7 @@ def _refuse(condition: str, message: str) -> str:
 
 
 def _refuse_negative(stage: Pulse) -> list[str]:
-    # atoms move: a formula that was positive everywhere at the start need not stay so
+    # atoms move, so a formula that was positive at all of them may become negative
     if not isinstance(stage.profile, Expression):
         return []
     return [
@@ -276,7 +215,7 @@ def pulse_setup(stage: Pulse) -> list[str]:
         f'variable kweight atom "{weight_formula(stage.profile)}"',
         f'variable kke atom "0.5*{MVV2E}*mass*(vx*vx+vy*vy+vz*vz)"',
         "variable gain equal 0.0",
-        # an atom at rest has no direction: it stays at rest, and the uniform factor gives its share to the others
+        # an atom at rest has no direction and stays at rest; the uniform factor gives its share to the others
         'variable kfac atom "sqrt((v_kke+v_gain*v_kweight)/(v_kke+1.0e-30))"',
         *[f"variable k{x} atom v_kfac*v{x}" for x in "xyz"],
     ]
@@ -286,10 +225,9 @@ def pulse_setup(stage: Pulse) -> list[str]:
 
 
 def cool_setup(stage: Cool) -> list[str]:
-    """Return the regions and variables of cooling by slices; none where there are no slices.
+    """Return the regions and variables of a cooling by slices; none without slices.
 
-    The regions are nested, so that no atom on a border counts twice; a slice is what a region has more than the one
-    inside it.
+    The regions are nested, so that no atom on a border counts twice; a slice is a region without the next inner one.
     """
     if stage.slices is None:
         return []
@@ -319,7 +257,14 @@ def _nested(slices: Slices, number: int) -> str:
 
 
 def _goal(stage: Cool, now: str) -> str:
-    """Return :func:`cool_target_K` in LAMMPS' language, `now` being the name of the present temperature."""
+    """Return the temperature that a cooling kick sets as a LAMMPS formula; `now` names the present temperature.
+
+    About half of the energy that a kick removes flows back from the potential energy before the next one
+    (equipartition), so a kick takes twice its share of the straight line: solids and liquids then cool linearly. Each
+    kick computes its target anew. It needs no memory, so a run may be cut anywhere, and the remaining intervals remove
+    the heat that crystallisation releases. Only the last kick may heat, so that the stage ends at `end_K` exactly; at a
+    rate, the kicks after `end_K` was reached hold it there.
+    """
     end, fall = f"{stage.end_K:.12g}", fall_per_kick_K(stage)
     if fall is None:
         return f"ternary(v_left<=1||{now}>{end},{now}+2.0*({end}-{now})/(v_left+1),{now})"
@@ -327,8 +272,8 @@ def _goal(stage: Cool, now: str) -> str:
 
 
 def _slice_lines(stage: Cool, number: int) -> list[str]:
-    """Return the commands that find the temperature of a slice and the factor of its velocities."""
-    assert stage.slices is not None  # the caller sees to it
+    """Return the commands that measure the temperature of a slice and set the factor of its velocities."""
+    assert stage.slices is not None  # the caller checks
     group, last = stage.group, stage.slices.count - 1
 
     def up_to(what: str, k: int) -> str:
@@ -340,7 +285,7 @@ def _slice_lines(stage: Cool, number: int) -> list[str]:
     return [
         f"variable cn equal $({atoms}:%.17g)",
         f"variable ck equal $({energy}:%.17g)",
-        # an empty slice, or one at rest, has nothing to give
+        # an empty slice, or one at rest, keeps its energy
         f"variable ct equal $(2.0*v_ck/(3.0*(v_cn+(v_cn<1))*{BOLTZMANN_EV_K}):%.17g)",
         f"variable cf{number} equal $(ternary(v_ct>0.0,sqrt({_goal(stage, 'v_ct')}/(v_ct+(v_ct<=0.0))),1.0):%.17g)",
         f"variable casked equal $(v_casked+v_ck*(v_cf{number}^2-1.0):%.17g)",
@@ -374,7 +319,7 @@ def cool_kick(stage: Cool, stage_index: int, kicks: int, log_file: str) -> list[
         *slices,
         f"velocity {stage.group} set v_kx v_ky v_kz sum no units box",
         zero,
-        # the last kick ends at the temperature of the whole: slices with few atoms say little about it
+        # the last kick sets the temperature of the whole: those of slices with few atoms scatter
         f"variable goal equal $(ternary(v_left<=1,v_ke0*{stage.end_K:.12g}/v_temp0,v_ke0+v_casked):%.17g)",
         *_rescale_to("v_goal", stage.group),
         _log_line(stage_index, log_file, "$(v_goal-v_ke0:%.12g)"),
@@ -382,7 +327,7 @@ def cool_kick(stage: Cool, stage_index: int, kicks: int, log_file: str) -> list[
 
 
 def is_cold(stage: Cool) -> str:
-    """Return the LAMMPS condition that a cooling at a rate is over, after the kick that ended it."""
-    # a slice of a hundred atoms strays by 8 %
+    """Return the LAMMPS condition that the last kick ended a cooling at a rate."""
+    # the temperature of a slice of a hundred atoms fluctuates by 8 %
     hot = stage.end_K * (1.1 if stage.slices else 1.0) + (fall_per_kick_K(stage) or 0.0)
     return f"$(v_temp0) <= {cooled_K(stage):.12g} && $(v_chot) <= {hot:.12g}"

@@ -1,7 +1,7 @@
-"""Telling from a LAMMPS binary restart file which step it holds, and whether it is whole.
+"""Tell the step of a LAMMPS binary restart file, and whether it is whole.
 
-LAMMPS writes it in place, so it keeps two in turn; the word at its end says that it was written to the end. What lies
-between may still be torn by a crash of the machine: checksums of a segment that ended tell that.
+LAMMPS writes restart files in place, two in turn; the word at the end shows that one was written completely. A crash of
+the machine may still tear it, which the checksums of a segment that ended reveal.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import re
 import struct
 from pathlib import Path
 
-# The file begins and ends with this word (write_restart.cpp); the header that follows holds numbered fields.
+# the file begins and ends with this word (write_restart.cpp); numbered header fields follow
 _MAGIC = b"LammpS RestartT\x00"
 _NTIMESTEP_FIELD = 5
-#: how the value of each header field before the timestep is stored: version text, integer sizes, unit style
+# type of each header field before the timestep: version text, integer sizes, unit style
 _FIELDS = {0: "text", 1: "int", 48: "int", 2: "int", 3: "int", 4: "text"}
 
 
 def restart_step(path: Path) -> int | None:
-    """Return the timestep of a restart file, or None if it is absent, torn, or of a form that we do not know.
+    """Return the timestep of a restart file, or None if it is absent, torn, or of an unknown form.
 
     Source: the layout written by LAMMPS' write_restart (magic word, endianness, revision, fields, magic word).
     """
@@ -33,7 +33,7 @@ def restart_step(path: Path) -> int | None:
         return None
     if not head.startswith(_MAGIC) or tail != _MAGIC:
         return None
-    # endianness flag and format revision follow the magic word, one int each
+    # endianness flag and format revision follow, one int each
     return _find_step(head, len(_MAGIC) + 8)
 
 
@@ -54,15 +54,15 @@ def _find_step(head: bytes, at: int) -> int | None:
 
 
 def relaxing_from(path: Path) -> int | None:
-    """Return the step at which the relaxation began in which a restart file was written; None of other files."""
+    """Return the step at which the relaxation of a restart file began; None for files of other stages."""
     found = re.fullmatch(r"relaxing_(\d+)\.[ab]", path.name)
     return int(found[1]) if found else None
 
 
 def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
-    """Return the whole restart file with the latest step, and that step; None if there is no whole one.
+    """Return the whole restart file with the latest step, and that step; None if none is whole.
 
-    A file of within a relaxation is of the step at which that began: its own counts iterations.
+    A file of a relaxation counts as the step at which it began: its own step counts iterations.
     """
     found = []
     for path in paths:
@@ -76,7 +76,7 @@ def newest_restart(paths: list[Path]) -> tuple[Path, int] | None:
 
 
 def secure(paths: list[Path]) -> dict[str, str]:
-    """Bring the whole restart files among `paths` to disk; return their SHA-256 by name."""
+    """Flush the whole restart files among `paths` to disk; return their SHA-256 by name."""
     sums = {}
     for path in paths:
         if restart_step(path) is None:
@@ -88,7 +88,7 @@ def secure(paths: list[Path]) -> dict[str, str]:
 
 
 def is_as_secured(path: Path, sums: dict[str, str]) -> bool:
-    """Whether a restart file is what it was when its segment ended; true where that was not noted."""
+    """Whether a restart file is unchanged since its segment ended; true if no checksum was noted."""
     if path.name not in sums or not path.exists():
         return True
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Reading the tables that a run writes: time series, kicks, profiles along z.
+"""Read the tables of a run: time series, kicks, layers, profiles along z.
 
-A run may be killed while it writes, and continued from a restart file that is older than the last line. Readers skip
-what is torn, and segments are joined at the step from which each one started.
+A run may be killed while it writes, and continued from a restart file older than its last line. Readers skip torn
+lines, and join segments at the step from which each one started.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def read_kicks(path: Path) -> Table:
 
 
 def read_layers(path: Path) -> Table:
-    """Return what each layer gained at each velocity change; a missing file gives no rows.
+    """Return the gain of each layer at each velocity change; a missing file gives no rows.
 
     Columns ``stage``, ``kick``, ``step``, ``low_A`` and ``height_A`` of the cell, and ``gained_eV``, shape
     (kicks, layers), lowest layer first.
     """
     text = read_output(Path(path))
-    # all lines of a run have as many layers as its first; a torn line has fewer
+    # all whole lines of a run have as many layers as the first
     number = text.partition("\n")[0].count(",") + 1 - len(_LAYER_HEAD)
     names = [f"layer {layer}" for layer in range(max(0, number))]
     table = _read_table(Path(path), (*_LAYER_HEAD, *names))
@@ -75,7 +75,7 @@ def read_layers(path: Path) -> Table:
 def _read_table(path: Path, columns: Sequence[str]) -> Table:
     rows: list[list[float]] = []
     text = read_output(path)
-    # a last line without its end may have lost digits and still parse
+    # a torn last line may have lost digits and still parse
     for line in text[: text.rfind("\n") + 1].splitlines():
         cells = line.split(",")
         if len(cells) != len(columns):
@@ -98,9 +98,9 @@ def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_star
     start_steps
         Step of the restart file of each segment (0 for the first).
     keep_start
-        Whether rows of an earlier segment at the very start step of a later one stay: yes for a time series (they were
-        written before the restart file), no for kicks (a restart file holds the state before the kick of its step, so
-        the later segment makes and logs it again).
+        Whether to keep rows of an earlier segment at the start step of a later one. Yes for a time series, which was
+        written before the restart file; no for kicks, since a restart file holds the state before the kick of its step,
+        and the later segment makes and logs it again.
     """
     parts: list[Table] = []
     for table, later in zip(tables, valid_until(start_steps), strict=True):
@@ -108,12 +108,12 @@ def join_segments(tables: Sequence[Table], start_steps: Sequence[int], keep_star
         if later is not None:
             keep = table["step"] <= later if keep_start else table["step"] < later
         if keep_start and _begins_with_the_end_of(table, parts):
-            # LAMMPS writes a row when a run begins, too; an uncut run has one only where something was changed
+            # LAMMPS also writes a row at the start of a run; an uncut run has it only at a change
             keep[:1] = False
         parts.append({name: column[keep] for name, column in table.items()})
     if not parts:
         return {}
-    # an empty table may not know how many layers there are
+    # an empty table does not know the number of layers
     filled = [part for part in parts if len(part["step"])] or parts[:1]
     return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]}
 
@@ -126,7 +126,7 @@ def _begins_with_the_end_of(table: Table, parts: Sequence[Table]) -> bool:
 
 
 def read_profiles(path: Path) -> list[ProfileFrame]:
-    """Return the frames of a ``fix ave/chunk`` file; a torn last frame is left out, a missing file gives none."""
+    """Return the frames of a ``fix ave/chunk`` file without a torn last one; a missing file gives none."""
     text = read_output(Path(path))
     lines = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if line]
     frames, index, low, height = [], 0, 0.0, 1.0

@@ -1,16 +1,16 @@
-"""Energies and forces of many structures by LAMMPS, and what a step of molecular dynamics costs in it."""
+"""Compute energies and forces of structures with LAMMPS, and time a step of its molecular dynamics."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError
+from gst_jobflow.dynamics.deck import PairStyle, PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import DumpFrame, iter_frames
 from gst_jobflow.dynamics.log import FINISHED_WORD, loop_time
 from gst_jobflow.structures.lammps_data import write_data
@@ -18,15 +18,13 @@ from gst_jobflow.structures.lammps_data import write_data
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
 
-PairStyle = Literal["recursive", "product", "extrapolation"]
 ENERGIES_FILE, FORCES_FILE = "energies.txt", "forces.dump"
 
 
 @dataclass(frozen=True)
-class SinglePoint:
+class LammpsSinglePoint:
     """Energy (eV) and forces (n_atoms, 3) in eV/Å of one structure, in the order and frame of its atoms."""
 
     energy_eV: float
@@ -39,10 +37,10 @@ def single_points(
     structures: Sequence[Atoms],
     directory: Path,
     style: PairStyle = "recursive",
-) -> list[SinglePoint]:
-    """Return energies and forces of periodic structures, all by one run of LAMMPS in `directory`.
+) -> list[LammpsSinglePoint]:
+    """Return energies and forces of periodic structures, from one run of LAMMPS in `directory`.
 
-    The potential is read anew for each structure, so this is for tens of them.
+    LAMMPS reads the potential for each structure again, so this suits tens of them.
 
     Raises
     ------
@@ -59,37 +57,20 @@ def single_points(
     for number, atoms in enumerate(structures):
         write_data(atoms, directory / f"{number}.data", potential.elements)
         lines += _single_point_lines(number, potential, style)
-    # one rank: cells of a few atoms cannot be shared out
+    # one rank: cells of a few atoms cannot be divided
     engine.with_ranks(1).run("\n".join([*lines, end_line(), ""]), directory).require_success()
     energies = [float(line) for line in (directory / ENERGIES_FILE).read_text().split()]
     frames = list(iter_frames(directory / FORCES_FILE))
     if not len(energies) == len(frames) == len(structures):
         raise DataError(f"LAMMPS wrote {len(frames)} of {len(structures)} structures", f"see {directory}")
     return [
-        SinglePoint(energy, _turned(frame, atoms))
+        LammpsSinglePoint(energy, _turned(frame, atoms))
         for energy, frame, atoms in zip(energies, frames, structures, strict=True)
     ]
 
 
-def pair_lines(potential: PotentialFiles, style: PairStyle) -> list[str]:
-    """The ``pair_style`` and ``pair_coeff`` of a potential.
-
-    Raises
-    ------
-    InputError
-        The extrapolation grade needs files that the potential does not have.
-    """
-    names = " ".join(potential.elements)
-    if style != "extrapolation":
-        return [f"pair_style pace {style}", f"pair_coeff * * {shlex.quote(potential.yace)} {names}"]
-    if not (potential.yaml and potential.asi):
-        raise InputError("the potential has no .yaml and .asi", "pair_style pace/extrapolation needs both")
-    files = f"{shlex.quote(potential.yaml)} {shlex.quote(potential.asi)}"
-    return ["pair_style pace/extrapolation", f"pair_coeff * * {files} {names}"]
-
-
 def cell_lines(number: int) -> list[str]:
-    """Commands that forget all and read the cell ``NUMBER.data``."""
+    """Return commands that clear LAMMPS and read the cell ``NUMBER.data``."""
     return [
         "clear",
         "units metal",
@@ -112,27 +93,19 @@ def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle
 
 
 def end_line() -> str:
-    """The last line of an input, by which its log says that all was done."""
+    """Return the last line of an input, which tells in the log that it finished."""
     return f'print "{FINISHED_WORD} step 0"'
 
 
 def _turned(frame: DumpFrame, atoms: Atoms) -> np.ndarray:
-    """Forces (n_atoms, 3) of a frame, turned from LAMMPS's frame of coordinates to that of the atoms."""
+    """Return forces (n_atoms, 3), rotated from LAMMPS' coordinates to those of the atoms."""
     forces = np.stack([frame.extra[name] for name in ("fx", "fy", "fz")], axis=1)
     return forces @ np.linalg.solve(frame.cell, atoms.cell.array)
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step of molecular dynamics costs.
-
-    Attributes
-    ----------
-    us_per_atom_step
-        Wall time by atoms and steps, µs.
-    version
-        Of LAMMPS.
-    """
+    """Cost of a step of molecular dynamics: wall time per atom and step in µs, how it was measured, LAMMPS' version."""
 
     us_per_atom_step: float
     ranks: int
@@ -149,7 +122,7 @@ def measure_speed(
     seconds: float = 0.5,
     style: PairStyle = "recursive",
 ) -> StepCost:
-    """Time NVE dynamics of a cell at 300 K: the fastest of three runs of about `seconds`, so that others disturb less.
+    """Time NVE dynamics of a cell at 300 K: the fastest of three runs of about `seconds`, the least disturbed.
 
     Raises
     ------
@@ -173,24 +146,20 @@ def _time_runs(
     runs: Sequence[int],
     style: PairStyle,
 ) -> StepCost:
-    """Time runs of so many steps one after the other; the fastest."""
+    """Time runs of these numbers of steps one after the other; return the fastest."""
     directory.mkdir(parents=True, exist_ok=True)
-    write_data(atoms, directory / "cell.data", potential.elements)
+    write_data(atoms, directory / "0.data", potential.elements)
     lines = [
-        "units metal",
-        "atom_style atomic",
-        "boundary p p p",
-        "box tilt large",
-        "read_data cell.data",
+        *cell_lines(0),
         *pair_lines(potential, style),
         "velocity all create 300 1 mom yes rot no dist gaussian",
-        # short steps: the cell need not be one that the potential holds together
+        # short steps: the potential need not hold the cell together
         "timestep 0.0005",
         "fix move all nve",
         "run 2 post no",
     ]
     for number, n_steps in enumerate(runs):
-        # each run has a log of its own, of which the loop time is read
+        # each run has its own log, from which the loop time is read
         lines += [f"log timed.{number}", f"run {n_steps}"]
     ended = engine.run("\n".join([*lines, end_line(), ""]), directory).require_success()
     loops = [loop_time((directory / f"timed.{number}").read_text()) for number in range(len(runs))]

@@ -1,4 +1,4 @@
-"""Typed stages of a molecular-dynamics protocol, and the step arithmetic between them."""
+"""Stages of a molecular-dynamics protocol, and the steps that they take."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import expression
 
-#: The paper integrates everything with 2 fs and adds the energy of a pulse every 2 ps (its Methods).
+# the paper integrates with 2 fs and adds the energy of a pulse every 2 ps (its Methods)
 TIMESTEP_FS = 2.0
 KICK_INTERVAL_PS = 2.0
-#: Langevin damping unless told otherwise. Friction adds to what slows the atoms anyway: by Einstein's relation a
-#: diffusion coefficient D becomes D / (1 + m D / (k_B T damping)), a third less for 4e-5 cm2/s at 1000 K and 100 amu,
-#: and 5 % less with 1 ps.
 DAMPING_PS = 0.1
+"""Default Langevin damping. Friction slows diffusion: by Einstein's relation D becomes D / (1 + m D / (k_B T damping)),
+a third less for 4e-5 cm2/s at 1000 K and 100 amu, and 5 % less with 1 ps."""
 
 
 class Uniform(StrictModel):
@@ -48,17 +47,17 @@ class LinearZ(StrictModel):
 
 
 class Dome(StrictModel):
-    """The same energy for every atom of a ball around a point of the bottom electrode, and none outside.
+    """The same energy for every atom of a ball around a point of the bottom electrode, none outside.
 
     Attributes
     ----------
     diameter_A
-        Of the ball; what lies below the centre is outside of the cell, so it heats a dome.
+        Of the ball, whose lower half lies outside the cell.
     centre_A
-        Along x, y and z, in the coordinates of the cell; None: the profile does not depend on this one, so that the
-        dome of a thin slab is a half-disc (as in doi 10.1038/s41467-025-63732-4, Fig. 4).
+        Along x, y and z, in the coordinates of the cell. None leaves a direction out, so that the dome of a thin slab
+        is a half-disc (as in doi 10.1038/s41467-025-63732-4, Fig. 4).
     edge_A
-        Width over which the energy falls linearly to nothing, inside of the diameter.
+        Width within the diameter over which the energy falls linearly to zero.
     """
 
     kind: Literal["dome"] = "dome"
@@ -69,7 +68,7 @@ class Dome(StrictModel):
     @model_validator(mode="after")
     def _is_somewhere(self) -> Dome:
         if sum(value is not None for value in self.centre_A) < 2:
-            raise ValueError("centre_A needs two coordinates at least")
+            raise ValueError("centre_A needs at least two coordinates")
         if self.edge_A > self.diameter_A / 2:
             raise ValueError(f"edge_A ({self.edge_A}) is more than the radius ({self.diameter_A / 2:g})")
         return self
@@ -95,10 +94,9 @@ Profile = Annotated[Uniform | LinearZ | Dome | Expression, Field(discriminator="
 
 
 class _Stage(StrictModel):
-    """What all stages share. `group` names the atoms that are integrated and acted on."""
+    """Any stage. `group` names the atoms that move; `acts_at_end`: the last step still owes a velocity change."""
 
     group: str = "mobile"
-    #: whether a restart at the very last step of the stage still owes a velocity change
     acts_at_end: ClassVar[bool] = False
 
 
@@ -107,7 +105,7 @@ class _Timed(_Stage):
 
 
 class Relax(_Stage):
-    """Minimise the energy at fixed cell; takes no simulated time."""
+    """Minimise the energy at fixed cell, in no simulated time."""
 
     kind: Literal["relax"] = "relax"
     energy_tolerance: float = Field(1e-8, ge=0)
@@ -124,7 +122,7 @@ class Anneal(_Timed):
 
 
 class Quench(_Timed):
-    """Langevin dynamics with a temperature that changes linearly in time."""
+    """Langevin dynamics at a temperature that changes linearly with time."""
 
     kind: Literal["quench"] = "quench"
     start_K: float = Field(gt=0)
@@ -133,7 +131,7 @@ class Quench(_Timed):
 
 
 class Hold(_Timed):
-    """Constant conditions: Langevin at `temperature_K`, or plain NVE."""
+    """Langevin dynamics at `temperature_K`, or plain NVE."""
 
     kind: Literal["hold"] = "hold"
     temperature_K: float = Field(gt=0)
@@ -142,7 +140,7 @@ class Hold(_Timed):
 
 
 class Pulse(_Timed):
-    """NVE with `energy_eV` added in equal kicks, one at the start of every interval of `every_ps`."""
+    """NVE with `energy_eV` added in equal kicks, one at the start of each interval of `every_ps`."""
 
     kind: Literal["pulse"] = "pulse"
     energy_eV: float = Field(gt=0)
@@ -151,15 +149,15 @@ class Pulse(_Timed):
 
 
 class Slices(StrictModel):
-    """Parts of a cell that are cooled each by its own temperature.
+    """Parts of a cell, each cooled from its own temperature.
 
     Attributes
     ----------
     by
-        ``z``: equal slices of the cell from bottom to top. ``distance``: shells around `centre_A`, `width_A` thick, the
-        last of which is all that lies outside of the others.
+        ``z``: equal slices of the cell from bottom to top. ``distance``: shells around `centre_A`, `width_A` thick; the
+        last one is everything outside the others.
     count
-        How many.
+        Number of slices or shells.
     centre_A, width_A
         Of shells; the centre as in `Dome`.
     """
@@ -173,21 +171,20 @@ class Slices(StrictModel):
     def _shells_have_a_centre(self) -> Slices:
         shells = self.centre_A is not None and self.width_A is not None
         if (self.by == "distance") != shells:
-            raise ValueError("slices by distance, and no others, need centre_A and width_A")
+            raise ValueError("centre_A and width_A belong to slices by distance, which need both")
         if shells and self.centre_A is not None and self.centre_A.count(None) not in (0, 1):
-            raise ValueError("centre_A needs two coordinates at least")
+            raise ValueError("centre_A needs at least two coordinates")
         return self
 
 
 class Cool(_Timed):
-    """NVE with energy taken out at the end of every interval, so that the temperature falls linearly to `end_K`.
+    """NVE with energy removed at the end of each interval, so that the temperature falls linearly to `end_K`.
 
-    Over the whole duration; or at `rate_K_ps`, and then the duration is only the longest that it may take: the stage
-    ends when it is at `end_K`, if it is the last one of its protocol, and else stays there.
+    It falls over the whole duration, or at `rate_K_ps`. At a rate the duration is only a limit: the stage ends at
+    `end_K` if it is the last of its protocol, and otherwise stays there.
 
-    With `slices` each part of the cell is cooled from its own temperature, and what is colder than `end_K` is left
-    alone (at a rate it is kept at `end_K`, as all that has come there); without them all velocities are scaled by one
-    factor, which cools what was never heated, too.
+    With `slices`, each part of the cell is cooled from its own temperature. Parts colder than `end_K` are left alone;
+    at a rate they are kept at `end_K`. Without slices one factor scales all velocities, also of atoms never heated.
     """
 
     kind: Literal["cool"] = "cool"
@@ -202,7 +199,14 @@ Stage = Annotated[Relax | Anneal | Quench | Hold | Pulse | Cool, Field(discrimin
 
 
 class Protocol(StrictModel):
-    """A named list of stages with one timestep and one seed."""
+    """A named list of stages with one timestep and one seed.
+
+    Examples
+    --------
+    >>> melt = Anneal(temperature_K=2000, duration_ps=10)
+    >>> Protocol(name="melt-quench", stages=[melt, Quench(start_K=2000, end_K=300, duration_ps=50)]).total_steps
+    30000
+    """
 
     name: str = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
@@ -236,7 +240,7 @@ class Protocol(StrictModel):
         return spans
 
     def cut_at(self, step: int) -> Protocol | None:
-        """Return the protocol as if it were planned to end at `step`; None where a stage cannot be cut there.
+        """Return the protocol as if planned to end at `step`; None if the stage there cannot be cut.
 
         Constant conditions can be cut; a pulse would lose energy, a quench or a cooling would end elsewhere.
         """
@@ -249,7 +253,7 @@ class Protocol(StrictModel):
         return None
 
     def digest(self) -> str:
-        """Return a hash of everything that changes the trajectory; used to tell a continuation from a new run."""
+        """Return a hash of everything that changes the trajectory, to tell a continuation from a new run."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -260,7 +264,7 @@ def steps_in(duration_ps: float, timestep_fs: float, what: str) -> int:
     Raises
     ------
     InputError
-        If it is not a multiple of the timestep; the nearest duration is named.
+        It is no multiple of the timestep; the message names the nearest duration.
     """
     exact = duration_ps * 1e3 / timestep_fs
     steps = round(exact)
@@ -281,12 +285,12 @@ def steps_of(stage: Stage, timestep_fs: float) -> int:
 
 
 def kick_count(stage: Pulse | Cool, timestep_fs: float) -> int:
-    """Return how many velocity changes a stage makes.
+    """Return the number of velocity changes of a stage.
 
     Raises
     ------
     InputError
-        If the duration is not a multiple of the interval; the nearest one is named.
+        The duration is no multiple of the interval; the message names the nearest one.
     """
     steps = steps_of(stage, timestep_fs)
     every = steps_in(stage.every_ps, timestep_fs, f"{stage.kind} every_ps")

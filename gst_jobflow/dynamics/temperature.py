@@ -1,8 +1,8 @@
-"""Temperatures of a run apart from the instants that changes of velocities make.
+"""Equilibrated temperatures of a run, without the spikes right after velocity changes.
 
-A kick puts its energy into the motion of the atoms alone. Within some tenths of a picosecond about half of it goes into
-the bonds, so the temperature right after a kick is not one that the material has. What is reported as equilibrated is a
-mean over the second half of an interval between two kicks.
+A kick puts all of its energy into motion. Within some tenths of a picosecond about half of it goes into the bonds, so
+the temperature right after a kick is not that of the material. The equilibrated temperature is the mean over the second
+half of an interval between two kicks.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 def equilibrated_K(series: Table, kicks: Table, protocol: Protocol) -> tuple[float | None, float | None]:
-    """Return the highest and the last equilibrated temperature in K; None where the series is too coarse.
+    """Return the highest and the last equilibrated temperature in K; None if the series is too coarse.
 
-    The last one of a cooling is that of the interval before its last kick, which sets the end temperature itself.
+    The last one of a cooling belongs to the interval before its last kick, which sets the end temperature.
 
     Parameters
     ----------
     series, kicks
         As `read_series` and `read_kicks` return them, joined over segments.
     protocol
-        What was run.
+        Stages of the run.
     """
     means = [mean for span in _second_halves(protocol) if (mean := _mean_K(series, kicks, *span)) is not None]
     return (max(means), means[-1]) if means else (None, None)
 
 
 def _second_halves(protocol: Protocol) -> Iterator[tuple[float, int]]:
-    """Yield the middle and the last step of every interval between kicks, and of every 2 ps without any."""
+    """Yield middle and last step of each interval between kicks; without kicks, of each 2 ps."""
     for stage, (first, last) in zip(protocol.stages, protocol.boundaries(), strict=True):
         every = last - first
         if isinstance(stage, Pulse | Cool):
@@ -50,7 +50,7 @@ def _mean_K(series: Table, kicks: Table, middle: float, end: int) -> float | Non
     inside = (series["step"] > middle) & (series["step"] < end)
     values = series["temp_K"][inside].tolist()
     kicked = kicks["step"] == end
-    # two rows of the series may have the step of a kick; what was before it stands in the log of kicks
+    # two rows of the series may have the step of a kick; the log of kicks has the temperature before it
     at_end = kicks["temp_before_K"][kicked] if kicked.any() else series["temp_K"][series["step"] == end][:1]
     finite = [value for value in [*values, *at_end.tolist()] if np.isfinite(value)]
     return float(np.mean(finite)) if finite else None

@@ -1,4 +1,4 @@
-"""Looking at a run while it goes on, and asking it to stop when it has had enough."""
+"""Watch a running run, and ask it to stop early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gst_jobflow.dynamics.dump import DumpFrame, iter_frames
 logger = logging.getLogger(__name__)
 
 Watch = Callable[[Path], str]
-"""Looks into the folder of a running segment and says why the run has had enough; empty: it goes on."""
+"""Reads the folder of a running segment and returns why the run may end; empty: it goes on."""
 
 _EVERY_S = 2.0
 # one file a frame: stage and step
@@ -23,7 +23,7 @@ _FRAMES = "dump_*_*.lammpstrj.gz"
 
 @contextmanager
 def watched(watch: Watch | None, folder: Path, stop: Callable[[], object]) -> Iterator[list[str]]:
-    """Call `watch` every two seconds, and `stop` once it gives a reason; the reason is then in the list."""
+    """Call `watch` every two seconds until it gives a reason; then call `stop` and put the reason into the list."""
     enough: list[str] = []
     if watch is None:
         yield enough
@@ -35,8 +35,8 @@ def watched(watch: Watch | None, folder: Path, stop: Callable[[], object]) -> It
             try:
                 reason = watch(folder)
             except (GstError, OSError, ValueError) as error:
-                # a run is not lost for a look at it that failed
-                logger.warning("cannot look at the run in %s: %s", folder, error)
+                # a failed look must not end the run
+                logger.warning("cannot read the run in %s: %s", folder, error)
                 continue
             if reason:
                 enough.append(reason)
@@ -53,21 +53,21 @@ def watched(watch: Watch | None, folder: Path, stop: Callable[[], object]) -> It
 
 
 def newest_dump(folder: Path) -> Path | None:
-    """Return the file of the last frame, perhaps not whole yet, that a running segment dumped."""
+    """Return the file of the last frame of a running segment, which may still be incomplete."""
     return max(Path(folder).glob(_FRAMES), default=None)
 
 
 def step_of(path: Path) -> int:
-    """Return the step of the file of one frame."""
+    """Return the step of a frame by the name of its file."""
     return int(path.name.split(".")[0].split("_")[2])
 
 
 def newest_frame(folder: Path, after: int = -1) -> tuple[int, DumpFrame] | None:
-    """Return the last whole frame later than step `after` that a running segment dumped, and its stage from 1."""
+    """Return stage (from 1) and frame: the last whole one later than step `after` of a running segment."""
     for path in reversed(sorted(Path(folder).glob(_FRAMES))):
         if step_of(path) <= after:
             return None
-        # the newest file may still be written
+        # the newest file may be incomplete
         frame = next(iter_frames(path), None)
         if frame is not None:
             return int(path.name.split("_")[1]), frame

@@ -1,1 +1,1 @@
-"""How good a potential is on labels that it was not made of, and how fast."""
+"""Measure errors of potentials on labels, and their speed."""

@@ -1,4 +1,4 @@
-"""How far the members of an ensemble are apart, and what that says of their errors."""
+"""Compare the members of an ensemble: their spread, and how well it predicts their errors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Member, Potential, Study, derive_id, now
+from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -20,7 +21,7 @@ PARITY_NAME = "parity.npz"
 
 @dataclass(frozen=True)
 class MemberPredictions:
-    """What one member predicts for the test set: references and predictions in a common order.
+    """References and predictions of one member for the test set, in a common order.
 
     Attributes
     ----------
@@ -37,14 +38,14 @@ class MemberPredictions:
 
 
 def spread(members: Sequence[MemberPredictions]) -> dict[str, float]:
-    """Spread of the members and the error of their mean.
+    """Return the spread of the members and the error of their mean.
 
     Returns
     -------
     dict
         `energy_spread_meV_per_atom`, `force_spread_meV_per_A`: root mean square of the standard deviation over
         members; `energy_meV_per_atom`, `force_meV_per_A`: RMSE of the mean prediction; `force_correlation`: rank
-        correlation of spread and absolute error over force components (how well the spread tells where the error is).
+        correlation of spread and absolute error over force components.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def spread(members: Sequence[MemberPredictions]) -> dict[str, float]:
         Fewer than two members, or members of different test sets.
     """
     if len(members) < 2:
-        raise DataError("an ensemble needs two members", "fit more of them")
+        raise DataError("an ensemble needs two members", "fit more potentials, e.g. --ensemble 4")
     first = members[0]
     for other in members[1:]:
         if first.energy_ref.shape != other.energy_ref.shape or not np.array_equal(first.force_ref, other.force_ref):
@@ -77,12 +78,12 @@ def _rms(values: np.ndarray) -> float:
 def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     from scipy.stats import spearmanr
 
-    # it is not defined where one is constant
+    # not defined if one is constant
     return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
 
 
 def member_predictions(results: Results, potential: Potential) -> MemberPredictions:
-    """Test predictions of a potential that was fitted here, structures in the order of their labels.
+    """Read the test predictions of a potential that was fitted here, in the order of the label ids.
 
     Raises
     ------
@@ -103,22 +104,27 @@ def member_predictions(results: Results, potential: Potential) -> MemberPredicti
 
 @dataclass
 class EnsembleMaker(Maker):
-    """Hold the potentials of an ensemble together in a study, with the spread of their predictions."""
+    """Collect the potentials of an ensemble in a study, with the spread of their predictions.
+
+    Examples
+    --------
+    >>> config = PRESETS["small"](("Ge", "Sb", "Te"))
+    >>> fits = [FitMaker(config=config.model_copy(update={"seed": seed})).make(dataset_id) for seed in (0, 1)]
+    >>> flow = Flow([*fits, EnsembleMaker().make(dataset_id, [fit.output["potential_id"] for fit in fits])])
+    """
 
     name: str = "ensemble"
     study_name: str = "ensemble"
 
     @job
     def make(self, dataset_id: str, potential_ids: list[str]) -> dict[str, Any]:
-        """Compare and store.
+        """Compare the potentials and store the study.
 
         Returns
         -------
         dict
             `study_id` and what :func:`spread` gives.
         """
-        from gst_jobflow.store.context import job_results
-
         results = job_results()
         potentials = list(results.get_many(Potential, potential_ids))
         found = spread([member_predictions(results, potential) for potential in potentials])
@@ -128,7 +134,7 @@ class EnsembleMaker(Maker):
 
 
 def ensemble_study(name: str, dataset_id: str, potentials: Sequence[Potential], found: dict[str, float]) -> Study:
-    """The study of a finished ensemble: a row for each member, and one for all together."""
+    """Make the study of a finished ensemble, with a row for each member and one for all."""
     rows: list[dict[str, Any]] = []
     for potential in potentials:
         errors = potential.rmse["test"]

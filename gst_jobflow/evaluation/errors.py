@@ -1,4 +1,4 @@
-"""Errors of predictions, grouped: what stands in the table of an evaluation."""
+"""Group the errors of predictions for the table of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DISTANCE_BINS = 6
 
 @dataclass(frozen=True)
 class Residuals:
-    """Prediction less reference.
+    """Prediction minus reference.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Residuals:
 
 
 def group_rows(chosen: EvaluationSet, residuals: Residuals) -> list[dict[str, Any]]:
-    """Rows of errors: of all, by config_type, composition, iteration and closest contact.
+    """Return rows of errors: overall, by config_type, composition, iteration and closest contact.
 
-    Energy errors are per atom and count structures alike, force errors are over components, as in the literature.
+    Energy errors are per atom with equal weight of structures, force errors are over components.
     """
     n_atoms = chosen.n_atoms
     groups: list[tuple[str, str, np.ndarray]] = [("all", "", np.ones(len(n_atoms), dtype=bool))]
@@ -51,7 +51,7 @@ def group_rows(chosen: EvaluationSet, residuals: Residuals) -> list[dict[str, An
 
 
 def _distance_groups(distances_A: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
-    """Groups of about equal size by the closest contact; none where all are alike."""
+    """Make groups of about equal size by the closest contact; none if contacts hardly differ."""
     known = distances_A[np.isfinite(distances_A)]
     if len(known) < 2 * DISTANCE_BINS:
         return []
@@ -67,7 +67,7 @@ def _distance_groups(distances_A: np.ndarray) -> list[tuple[str, str, np.ndarray
 
 
 def errors_of(residuals: Residuals, n_atoms: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """RMSE, MAE and largest error of the structures in `mask`, with how many there are."""
+    """Return RMSE, MAE and largest error of the structures in `mask`, and their numbers."""
     energy = 1e3 * residuals.energy_eV_per_atom[mask]
     force = 1e3 * residuals.forces_eV_A[np.repeat(mask, n_atoms)]
     found: dict[str, Any] = {"n_structures": int(mask.sum()), "n_atoms": int(n_atoms[mask].sum())}
@@ -80,10 +80,9 @@ def errors_of(residuals: Residuals, n_atoms: np.ndarray, mask: np.ndarray) -> di
 
 
 def fitted_zero(chosen: EvaluationSet, predicted_eV: np.ndarray) -> dict[str, float]:
-    """Energy of one atom of each element that brings predictions closest to the labels, eV.
+    """Fit the energy of one atom of each element (eV) by least squares per atom, for a potential of unknown references.
 
-    For a potential whose own is not known: least squares per atom over these very labels, so its energy errors are a
-    little too good.
+    Since it is fitted to the evaluated labels, energy errors come out slightly too small.
     """
     elements = chosen.elements
     counts = np.array([[atoms.get_chemical_symbols().count(e) for e in elements] for atoms in chosen.atoms], float)
@@ -94,5 +93,5 @@ def fitted_zero(chosen: EvaluationSet, predicted_eV: np.ndarray) -> dict[str, fl
 
 
 def zero_of(chosen: EvaluationSet, references_eV: dict[str, float]) -> np.ndarray:
-    """Energies of the free atoms of each structure, eV, shape (n_structures,)."""
+    """Sum the reference energies of the atoms of each structure, eV, shape (n_structures,)."""
     return np.array([sum(references_eV[symbol] for symbol in atoms.get_chemical_symbols()) for atoms in chosen.atoms])

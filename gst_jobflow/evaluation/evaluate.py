@@ -1,4 +1,4 @@
-"""Evaluate potentials on labels: errors, speed, and one study that holds both."""
+"""Evaluate potentials on labels: errors and speed, in one study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
+from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
@@ -20,7 +23,6 @@ from gst_jobflow.evaluation.speed import measure, measure_in_python
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
     from gst_jobflow.documents import ArtifactRef
-    from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.store import Results
 
 DATA_PREFIX = "evaluation-"
@@ -42,17 +44,17 @@ def evaluate(
     Parameters
     ----------
     with_speed
-        Time all of them here and now in LAMMPS on one rank or, where it cannot run one of them, all by pyace in ASE, so
-        that the numbers compare; else what the fits measured.
+        Time all in LAMMPS on one rank or, if LAMMPS cannot run one of them, all by pyace in ASE, so that numbers
+        compare; else show what the fits measured.
     tell
-        Called with a line of what is done.
+        Called with lines on the progress.
 
     Raises
     ------
     InputError
         A potential lacks an element of the labels.
     RunError, MissingProgramError
-        As :func:`gst_jobflow.evaluation.predict.predict`.
+        See :func:`gst_jobflow.evaluation.predict.predict`.
     """
     for potential in potentials:
         if missing := set(chosen.elements) - set(potential.elements):
@@ -80,7 +82,7 @@ def evaluate(
 def _evaluate_one(
     results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int
 ) -> tuple[list[dict[str, Any]], bytes, str]:
-    """Rows of errors, the data of the figures, and what evaluated it."""
+    """Return rows of errors, the data of the figures, and the evaluator."""
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
         predicted = _predict(results, settings, potential, chosen, cores, Path(folder))
     references, source = _references(results, potential, chosen, predicted.energies_eV)
@@ -110,15 +112,13 @@ def _predict(
     results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int, folder: Path
 ) -> Predicted:
     if potential.kind == "ace":
-        return predict(settings, _files(results, potential, folder), chosen.atoms, cores)
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-
+        return predict(settings, link_potential(results, potential, folder), chosen.atoms, cores)
     file = _file_of_pyace(results, potential, folder)
     return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
 
 
 def _file_of_pyace(results: Results, potential: Potential, folder: Path) -> Path:
-    """What pyace reads of a potential, linked into `folder`: it knows a kind of file by its name."""
+    """Link the file that pyace reads into `folder` under its name, whose suffix tells the kind."""
     ref = potential.artifacts.yace if potential.kind == "ace" else potential.artifacts.yaml
     if ref is None:
         raise DataError(f"potential {potential.id} has lost its file", "gst db check")
@@ -128,7 +128,7 @@ def _file_of_pyace(results: Results, potential: Potential, folder: Path) -> Path
 def _references(
     results: Results, potential: Potential, chosen: EvaluationSet, predicted_eV: np.ndarray
 ) -> tuple[dict[str, float], str]:
-    """Energies of free atoms that the potential leaves out, and where they are from."""
+    """Return the energies of free atoms that the potential leaves out, eV, and their source."""
     why = "since the potential was imported"
     if potential.dataset_id is not None:
         dataset = results.get(Dataset, potential.dataset_id)
@@ -138,18 +138,9 @@ def _references(
     return fitted_zero(chosen, predicted_eV), f"fitted to these labels, {why}"
 
 
-def _files(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    from gst_jobflow.dynamics.maker import link_potential
-
-    return link_potential(results, potential, directory)
-
-
 def _speed(
     results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
 ) -> Speed | None:
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-
     if not in_lammps:
         with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:
             file = _file_of_pyace(results, potential, Path(name))
@@ -160,7 +151,7 @@ def _speed(
         tell(f"speed not measured: {err.message}")
         return None
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
-        return measure(engine, _files(results, potential, Path(folder)))
+        return measure(engine, link_potential(results, potential, Path(folder)))
 
 
 def _speed_columns(speed: Speed | None) -> dict[str, Any]:
@@ -203,7 +194,7 @@ def _study(
             for each in potentials
         ],
     }
-    # the same evaluation under a name of its own is another study: else it could not be found by that name
+    # an own name makes another study, else nobody would find the evaluation by it
     named = [name] if name != chosen.name else []
     return Study(
         id=derive_id("evaluation", plan, rows, *named),

@@ -1,10 +1,9 @@
-"""Which labels a potential is evaluated on, with what their errors are grouped by."""
+"""Read the labels that potentials are evaluated on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 Split = Literal["train", "test", "all"]
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,11 @@ class EvaluationSet:
     energies_eV
         Total energies, shape (n_structures,).
     forces_eV_A
-        Of each structure, shape (n_atoms, 3).
+        Shape (n_atoms, 3) for each structure.
     min_distances_A
-        NaN where a structure has no contact.
+        NaN for a structure without contacts.
     fingerprint
-        The one method of the labels.
+        Method of all labels.
     """
 
     name: str
@@ -54,17 +52,17 @@ class EvaluationSet:
 
     @property
     def elements(self) -> list[str]:
-        """All elements in it, sorted."""
+        """Return all elements, sorted."""
         return sorted({symbol for each in self.atoms for symbol in set(each.get_chemical_symbols())})
 
     @property
     def n_atoms(self) -> np.ndarray:
-        """Atoms of each structure."""
+        """Return the number of atoms of each structure."""
         return np.array([len(each) for each in self.atoms])
 
 
 def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> EvaluationSet:
-    """The labels of one side of a dataset, or of both.
+    """Read the labels of one side of a dataset, or of both.
 
     Raises
     ------
@@ -72,13 +70,12 @@ def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> Eva
         There are none.
     """
     members = (m for m in read_members(results.artifacts, dataset) if split in ("all", m["split"]))
-    ids = [member["label_id"] for member in members]
-    name = f"{dataset.name} ({split})"
-    return _load(results, ids, name, dataset.id)
+    ids = [(member["label_id"], member["structure_id"]) for member in members]
+    return _load(results, ids, f"{dataset.name} ({split})", dataset.id)
 
 
 def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
-    """The converged labels that fit conditions, as `gst query labels` takes them.
+    """Read the converged labels that meet conditions on them and their structures, see `make_query`.
 
     Raises
     ------
@@ -90,16 +87,19 @@ def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
     if len(methods) > 1:
         raise InputError(
             f"these labels are of {len(methods)} methods: {', '.join(sorted(methods)[:4])}",
-            "add fingerprint=… to the conditions: energies of different methods do not compare",
+            "add fingerprint=… to the conditions, since energies of different methods do not compare",
         )
-    ids = sorted(found["_id"] for found in query.cursor(results.database, {"_id": 1}))
+    found = query.cursor(results.database, {"structure_id": 1})
+    ids = sorted((label["_id"], label["structure_id"]) for label in found)
     return _load(results, ids, " ".join(where))
 
 
-def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = None) -> EvaluationSet:
+def _load(results: Results, ids: list[tuple[str, str]], name: str, dataset_id: str | None = None) -> EvaluationSet:
     if not ids:
         raise InputError(f"no converged label in {name or 'the database'}", "gst query labels shows what there is")
-    pairs = list(_pairs(results, ids))
+    labels = results.get_many(Label, [label for label, _ in ids])
+    structures = results.get_many(Structure, [structure for _, structure in ids])
+    pairs = list(zip(labels, structures, strict=True))
     return EvaluationSet(
         name=name,
         fingerprint=pairs[0][0].fingerprint,
@@ -115,11 +115,3 @@ def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = 
         ),
         dataset_id=dataset_id,
     )
-
-
-def _pairs(results: Results, ids: list[str]) -> Iterator[tuple[Label, Structure]]:
-    left = iter(ids)
-    while part := list(islice(left, _BATCH)):
-        labels = list(results.get_many(Label, part))
-        structures = results.get_many(Structure, [label.structure_id for label in labels])
-        yield from zip(labels, structures, strict=True)

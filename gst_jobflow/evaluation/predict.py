@@ -1,4 +1,4 @@
-"""What a potential predicts for many structures: by pyace where it is installed, else by LAMMPS."""
+"""Predict energies and forces of many structures: by pyace if installed, else by LAMMPS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import MissingProgramError, RunError
+from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.processes import run_program
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.single_point import single_points
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,14 +28,16 @@ PROGRAM = Path(__file__).with_name("predict_program.py")
 
 @dataclass(frozen=True)
 class Predicted:
-    """Energies (n_structures,) in eV, less those of free atoms as the potential counts them, and forces in eV/Å.
+    """Predicted energies and forces.
 
     Attributes
     ----------
+    energies_eV
+        Without the free atoms' energies that the fit subtracted, shape (n_structures,).
     forces_eV_A
-        All atoms of all structures in order, shape (sum of n_atoms, 3).
+        Atoms of all structures in order, shape (sum of n_atoms, 3).
     evaluator
-        What computed them.
+        Program that computed them.
     """
 
     energies_eV: np.ndarray
@@ -40,17 +46,15 @@ class Predicted:
 
 
 def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms], cores: int = 1) -> Predicted:
-    """Return energies and forces.
+    """Predict energies and forces of structures by an ACE potential.
 
     Raises
     ------
     MissingProgramError
-        Neither pyace nor LAMMPS is there.
+        Neither pyace nor LAMMPS is installed.
     RunError
-        The program fails, or predicts what is not finite (class ``nan``).
+        The program fails, or predicts numbers that are not finite (class ``nan``).
     """
-    from gst_jobflow.base.pacemaker import pacemaker_runner
-
     try:
         python = pacemaker_runner(settings).python
     except MissingProgramError:
@@ -60,19 +64,23 @@ def predict(settings: Settings, potential: PotentialFiles, structures: Sequence[
 
 def _checked(found: Predicted) -> Predicted:
     if not (np.isfinite(found.energies_eV).all() and np.isfinite(found.forces_eV_A).all()):
-        raise RunError(f"{found.evaluator} predicts numbers that are not finite", "the potential is broken", "nan")
+        raise RunError(
+            f"{found.evaluator} predicts numbers that are not finite",
+            "the fit or its file is broken",
+            "nan",
+        )
     return found
 
 
 def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, kind: str = "ace") -> Predicted:
-    """As :func:`predict`, by the pyace of a Python.
+    """Predict as :func:`predict`, by the pyace of a Python environment.
 
     Parameters
     ----------
     file, kind
-        A `.yace` of ``ace``, or a `.yaml` of ``grace/fs``.
+        A `.yace` for ``ace``, or a `.yaml` for ``grace/fs``.
     """
-    # dealt out in turn: parts then cost about the same
+    # dealt out in turn, so that parts cost about the same
     parts = [list(range(start, len(structures), cores)) for start in range(min(cores, len(structures)))]
     energies = np.empty(len(structures))
     forces: list[np.ndarray] = [np.empty(0)] * len(structures)
@@ -93,8 +101,6 @@ def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, k
 def _run_part(
     python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    from gst_jobflow.base.processes import run_program
-
     folder.mkdir()
     np.savez(
         folder / "in.npz",
@@ -104,19 +110,22 @@ def _run_part(
         pbc=np.stack([atoms.pbc for atoms in structures]),
         n_atoms=np.array([len(atoms) for atoms in structures]),
     )
-    command = [str(python), str(PROGRAM), kind, str(Path(file).resolve()), "in.npz", "out.npz"]
-    ended = run_program(command, folder, output="predict.out")
-    if ended.returncode != 0:
-        lines = (folder / "predict.out").read_text(errors="replace").strip().splitlines()
-        raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
+    run_pyace(python, PROGRAM, [kind, str(Path(file).resolve()), "in.npz", "out.npz"], folder)
     with np.load(folder / "out.npz") as arrays:
         return arrays["energies"], arrays["forces"]
 
 
-def _by_lammps(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]) -> Predicted:
-    from gst_jobflow.dynamics.find_lammps import lammps_engine
-    from gst_jobflow.dynamics.single_point import single_points
+def run_pyace(
+    python: Path, program: Path, arguments: Sequence[str], folder: Path, environment: dict[str, str] | None = None
+) -> None:
+    """Run a program of ours in `folder` by the Python that has pyace; raise RunError with its last line if it fails."""
+    ended = run_program([str(python), str(program), *arguments], folder, output="pyace.out", environment=environment)
+    if ended.returncode != 0:
+        lines = (folder / "pyace.out").read_text(errors="replace").strip().splitlines()
+        raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
 
+
+def _by_lammps(settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]) -> Predicted:
     with tempfile.TemporaryDirectory(prefix="gst_predict_") as folder:
         points = single_points(lammps_engine(settings, n_ranks=1), potential, structures, Path(folder))
     energies = np.array([point.energy_eV for point in points])

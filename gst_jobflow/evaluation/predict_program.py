@@ -1,6 +1,6 @@
-"""Energies and forces of structures by pyace: `python predict_program.py KIND POTENTIAL IN.npz OUT.npz`.
+"""Predict energies and forces by pyace: `python predict_program.py KIND POTENTIAL IN.npz OUT.npz`.
 
-A program of its own, run by the Python that has pacemaker's package; it needs nothing else of this project.
+The Python that has pacemaker's package runs it without the rest of this project.
 KIND is ace (`.yace`) or grace/fs (`.yaml`).
 """
 

@@ -1,4 +1,4 @@
-"""What molecular dynamics with a potential costs, on one cell for all potentials of the same elements."""
+"""Time molecular dynamics with a potential, on the same cell for all potentials of the same elements."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import RunError
-from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Speed
+from gst_jobflow.dynamics.single_point import measure_speed
+from gst_jobflow.evaluation.predict import run_pyace
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0
-"""Between sites of the cell: that of rock-salt GST, so the number of neighbours is that of the material."""
+"""Distance between sites, as in rock-salt GST, so the number of neighbours is realistic."""
 CELLS = {
     frozenset(("Ge", "Sb", "Te")): "Ge1Sb2Te4",
     frozenset(("Sb", "Te")): "Sb2Te3",
@@ -34,10 +34,7 @@ REPEAT = 4
 
 
 def speed_cell(elements: Sequence[str]) -> Atoms:
-    """Rock salt of 4 x 4 x 4 cells where the elements are of the GeTe–Sb2Te3 line, else simple cubic of all in turn.
-
-    Both have sites 3 Å apart.
-    """
+    """Make 4 x 4 x 4 cells of rock salt for the GeTe–Sb2Te3 line, else a simple cubic cell of all elements in turn."""
     formula = CELLS.get(frozenset(elements))
     if formula is not None:
         from gst_jobflow.structures.crystals import rocksalt
@@ -60,8 +57,6 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
     RunError
         LAMMPS fails.
     """
-    from gst_jobflow.dynamics.single_point import measure_speed
-
     atoms = speed_cell(potential.elements)
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
         cost = measure_speed(engine, potential, atoms, Path(folder))
@@ -78,9 +73,9 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
 
 
 def measure_in_python(python: Path, file: Path, elements: Sequence[str], kind: str, seconds: float = 0.5) -> Speed:
-    """Time the same cell by pyace in ASE, one thread: what LAMMPS has no pair style for, and what is compared to it.
+    """Time the cell by pyace in ASE on one thread, for kinds without a LAMMPS pair style and those compared with them.
 
-    The evaluators are compiled, but neighbours are listed anew at every step; so LAMMPS is quicker.
+    LAMMPS is faster, because here neighbours are listed anew at every step.
 
     Raises
     ------
@@ -91,12 +86,9 @@ def measure_in_python(python: Path, file: Path, elements: Sequence[str], kind: s
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as name:
         folder = Path(name)
         np.savez(folder / "in.npz", numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array)
-        command = [str(python), str(PROGRAM), kind, str(Path(file).resolve()), "in.npz", "out.json", str(seconds)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        ended = run_program(command, folder, output="speed.out", environment=environment)
-        if ended.returncode != 0:
-            lines = (folder / "speed.out").read_text(errors="replace").strip().splitlines()
-            raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
+        arguments = [kind, str(Path(file).resolve()), "in.npz", "out.json", str(seconds)]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        run_pyace(python, PROGRAM, arguments, folder, one_thread)
         found = json.loads((folder / "out.json").read_text())
     return Speed(
         us_per_atom_step=found["us_per_atom_step"],
@@ -110,7 +102,7 @@ def measure_in_python(python: Path, file: Path, elements: Sequence[str], kind: s
 
 
 def processor() -> str:
-    """Name of this computer's processor, and how many cores a job may use."""
+    """Return the name of this computer's processor, and the number of cores that a job may use."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

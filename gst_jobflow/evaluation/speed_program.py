@@ -1,6 +1,6 @@
 """Time dynamics by pyace in ASE: `python speed_program.py KIND POTENTIAL IN.npz OUT.json SECONDS`.
 
-A program of its own, run by the Python that has pacemaker's package. KIND is ace (`.yace`) or grace/fs (`.yaml`).
+The Python that has pacemaker's package runs it. KIND is ace (`.yace`) or grace/fs (`.yaml`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRIED_STEPS, _MOST_STEPS = 3, 500
 
 
 def calculator(kind: str, potential: str):
-    """The evaluator of a potential, in C++; the recursive one of ACE, as molecular dynamics uses it."""
+    """Return the compiled evaluator of a potential; for ACE the recursive one, as in molecular dynamics."""
     if kind == "grace/fs":
         from pyace.asecalc import PyGRACEFSCalculator
 
@@ -30,7 +30,7 @@ def calculator(kind: str, potential: str):
 
 
 def main(kind: str, potential: str, source: str, target: str, seconds: str) -> None:
-    """Write `us_per_atom_step`, the fastest of three runs of about so many seconds, and `n_steps` of each."""
+    """Write `us_per_atom_step` of the fastest of three runs of about `seconds`, and the `n_steps` of each."""
     with np.load(source, allow_pickle=False) as arrays:
         atoms = Atoms(arrays["numbers"], positions=arrays["positions"], cell=arrays["cell"], pbc=True)
     atoms.calc = calculator(kind, potential)

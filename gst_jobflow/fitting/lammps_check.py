@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gst_jobflow.datasets.read import LabelledStructure
+    from gst_jobflow.dynamics.deck import PairStyle
     from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.single_point import PairStyle, SinglePoint
+    from gst_jobflow.dynamics.single_point import LammpsSinglePoint
     from gst_jobflow.fitting.run import FitFiles
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _reach_of_core_A(yaml: Path) -> float:
 
 
 def _differences(
-    style: str, chosen: Sequence[LabelledStructure], found: Sequence[SinglePoint], predictions: Predictions
+    style: str, chosen: Sequence[LabelledStructure], found: Sequence[LammpsSinglePoint], predictions: Predictions
 ) -> np.ndarray:
     """Largest differences in energy (meV/atom) and force (meV/Å).
 

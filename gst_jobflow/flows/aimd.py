@@ -18,6 +18,7 @@ from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import store_random_start
 from gst_jobflow.dynamics.record import thinned
 from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, run_aimd
+from gst_jobflow.flows.preset_cells import pair_distances_A
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
 from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.labelling.backend import RawLabel, doubts
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
     from gst_jobflow.importing.records import Record
     from gst_jobflow.store import Results
+
+# a random start keeps about the distances of bonds, so that it does not heat up by itself
+_START = (1.06, 1.22)
 
 
 @in_category("labels")
@@ -264,16 +268,16 @@ def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
 
 
 def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) -> HardSphereSpec:
-    """A start for dynamics from first principles: atoms far enough apart that it does not heat up by itself.
+    """Return a random start for dynamics from first principles.
 
-    The cell is a cube, whose heights are the largest that the volume allows: the Gamma point alone is often taken.
+    The cell is a cube, which has the largest heights for its volume: such dynamics often uses the Gamma point alone.
 
     Raises
     ------
     InputError
-        The atoms do not make up the composition.
+        `n_atoms` does not match the composition.
     """
 
-    pairs = {"Ge-Te": 2.7, "Sb-Te": 2.8, "Te-Te": 3.3}
+    pairs = pair_distances_A(_START)
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
     return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

@@ -38,7 +38,7 @@ from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling import cp2k_md
-from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, check_data, cp2k_version, run_cp2k
+from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, cp2k_version, find_data_folder, run_cp2k
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
 from gst_jobflow.labelling.cp2k_output import HARTREE_EV
 from gst_jobflow.structures.document_fields import content_hash
@@ -194,7 +194,7 @@ def run_aimd(
     backend.check(atoms)
     check_dynamics(backend.settings, spec.dynamics)
     cp2k_version(backend.settings.program)
-    check_data(backend.settings)
+    find_data_folder(backend.settings)
     return _AimdSegments(backend, spec, atoms, Path(directory).resolve(), deadline).run()
 
 

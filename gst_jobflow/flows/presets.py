@@ -1,7 +1,7 @@
 """Plans of the demo that are known to run.
 
-The numbers were found by trying, with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms and more; random
-cells must keep atoms some way apart for the self-consistency to converge; GFN1's lattice is about 4 % smaller than the
+Their numbers were found by trial with GFN1-xTB labels. Gamma-point labels need cells of 40 atoms and more; random cells
+need some distance between atoms for the self-consistency to converge; GFN1's lattice is about 4 % smaller than the
 measured one; a melt needs a wide soft core, since a few dozen labels do not teach short distances.
 """
 
@@ -26,6 +26,7 @@ from gst_jobflow.fitting.config import (
 )
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
+from gst_jobflow.flows.preset_cells import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED, pair_distances_A, random_cell
 from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.choose import backend_of
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.labelling.backend import LabelBackend
 
-Distances = tuple[float, float, float]
-
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
 """Trigonal Ge1Sb2Te4 of GFN1-xTB relative to the measured crystal (a 4.11 Å instead of 4.27 Å)."""
@@ -44,7 +43,7 @@ GFN1_ROCKSALT_A = 5.82
 
 
 def demo_plan(size: str, labels: str) -> DemoPlan:
-    """The plan of a demo.
+    """Return the plan of a demo.
 
     Raises
     ------
@@ -59,8 +58,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
-    """The label backend of a demo: tblite smeared as a hot metallic melt needs, others as the project says."""
-
+    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others as in the project."""
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
     if labels == "cp2k":
@@ -68,43 +66,23 @@ def demo_backend(labels: str, project: Project) -> LabelBackend:
     return backend_of(labels, project)
 
 
-def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
-    """A random structure whose cation–Te, Te–Te and cation–cation distances are at least these."""
-    to_te, te_te, others = distances_A
-    pairs = {f"{element}-Te": to_te for element in ("Ge", "Sb")} | {"Te-Te": te_te}
-    return HardSphereSpec(
-        formula=formula,
-        n_atoms=n_atoms,
-        volume_per_atom_A3=volume_A3,
-        min_distances_A=pairs,
-        min_distance_A=others,
-        cell_shape="orthorhombic",
-        rounding="nearest",
-        seed=seed,
-    )
-
-
-_LOOSE, _MIDDLE, _CLOSE, _CLOSEST = (2.75, 3.5, 3.3), (2.65, 3.3, 3.1), (2.55, 3.1, 2.95), (2.45, 2.9, 2.8)
-_PUSHED = {"Ge-Te": 2.5, "Sb-Te": 2.5, "Te-Te": 2.9, "Ge-Ge": 2.8, "Ge-Sb": 2.8, "Sb-Sb": 2.8}
-
-
 def _hard_sphere() -> list[HardSphereSpec]:
-    cells = [("Ge1Sb2Te4", 42, volume, _LOOSE) for volume in (26, 29, 33)]
-    cells += [("Ge1Sb2Te4", 42, volume, _MIDDLE) for volume in (25, 27, 29, 31, 33)]
-    cells += [("Ge1Sb2Te4", 42, volume, _CLOSE) for volume in (25, 27, 29)]
-    cells += [("Ge1Sb2Te4", 42, volume, _CLOSEST) for volume in (26, 28)]
+    cells = [("Ge1Sb2Te4", 42, volume, LOOSE) for volume in (26, 29, 33)]
+    cells += [("Ge1Sb2Te4", 42, volume, MIDDLE) for volume in (25, 27, 29, 31, 33)]
+    cells += [("Ge1Sb2Te4", 42, volume, CLOSE) for volume in (25, 27, 29)]
+    cells += [("Ge1Sb2Te4", 42, volume, CLOSEST) for volume in (26, 28)]
     cells += [
-        ("GeTe", 40, 28, _LOOSE),
-        ("Sb2Te3", 40, 29, _LOOSE),
-        ("Sb2Te3", 40, 32, _LOOSE),
-        ("Ge2Sb2Te5", 45, 28, _LOOSE),
+        ("GeTe", 40, 28, LOOSE),
+        ("Sb2Te3", 40, 29, LOOSE),
+        ("Sb2Te3", 40, 32, LOOSE),
+        ("Ge2Sb2Te5", 45, 28, LOOSE),
     ]
-    return [_random(*cell, seed=seed) for seed, cell in enumerate(cells)]
+    return [random_cell(*cell, seed=seed) for seed, cell in enumerate(cells)]
 
 
 def _crystals() -> list[CrystalSpec]:
     volume = GFN1_LATTICE_SCALE**3
-    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": _PUSHED}
+    shared: dict[str, Any] = {"formula": "Ge1Sb2Te4", "min_distances_A": pair_distances_A(PUSHED)}
     trigonal = {"kind": "trigonal", "primitive": True, "repeat": (3, 3, 1), **shared}
     rocksalt = {"kind": "rocksalt", "repeat": (2, 2, 2), "lattice_A": GFN1_ROCKSALT_A, **shared}
     return [
@@ -163,7 +141,7 @@ def _standard() -> dict[str, Any]:
 
 
 def _cp2k() -> dict[str, Any]:
-    """The same cycle with PBE labels of small cells, whose k-points let energies compare."""
+    """Return the same cycle with PBE labels of small cells, whose energies compare thanks to k-points."""
     fit = _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 200)
     cell = CrossPointSpec(repeat=(4, 3, 2), barrier_thickness_A=13.0)
     return {
@@ -178,7 +156,7 @@ def _cp2k() -> dict[str, Any]:
 
 def _tiny() -> dict[str, Any]:
     return {
-        "hard_sphere": [_random("Ge1Sb2Te4", 14, volume, _LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
+        "hard_sphere": [random_cell("Ge1Sb2Te4", 14, volume, LOOSE, seed=volume) for volume in (28, 30, 32, 34)],
         "n_each": 3,
         "crystals": [
             CrystalSpec(
@@ -189,7 +167,7 @@ def _tiny() -> dict[str, Any]:
                 volume_scales=(1.0, 1.1),
                 rattles_A=(0.1, 0.25),
                 n_each=2,
-                min_distances_A=_PUSHED,
+                min_distances_A=pair_distances_A(PUSHED),
                 seed=1,
             )
         ],

@@ -1,4 +1,4 @@
-"""The protocol of every label backend, and the checks that no backend can skip."""
+"""The protocol of label backends, and the checks that every label passes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import Field
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.method import Method
+from gst_jobflow.structures.contacts import closest_indices
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,29 +34,27 @@ FAILURE_CLASSES = (
 
 @dataclass
 class RawLabel:
-    """What one calculation gave. A failed one carries no numbers, only why.
+    """Result of one calculation. A failed one carries no numbers, only the reason.
 
     Parameters
     ----------
     converged
-        True only when every number may enter a dataset.
+        True only if every number may enter a dataset.
     energy_eV
-        Total energy of the cell, the one whose derivative the forces are (with smearing: the free energy).
+        Total energy of the cell that is consistent with the forces (with smearing: the free energy).
     forces_eV_A
         Shape (N, 3), eV/Å.
     stress_eV_A3
-        Shape (6,), Voigt order xx, yy, zz, yz, xz, xy, ASE's sign (negative under compression); None where
-        the backend has none.
+        Shape (6,), Voigt order xx, yy, zz, yz, xz, xy, ASE's sign (negative under compression); None if the backend
+        has none.
     failure_class
         Empty, or one of `FAILURE_CLASSES`.
     reason
         One line.
-    wall_s
-        Wall time of the calculation.
     method_seen
-        The method that really ran, where the backend can read it from the output.
+        The method that really ran, if the output tells it.
     files
-        Name to path of what is worth keeping.
+        Files to keep, path by name.
     """
 
     converged: bool
@@ -70,15 +69,15 @@ class RawLabel:
 
 
 class Bounds(StrictModel):
-    """What a number must lie between to be believed. A guard against garbage, not a selection of data.
+    """Plausible range of a label: guards against garbage, and is no selection of data.
 
     Parameters
     ----------
     lower_eV_per_atom, upper_eV_per_atom
-        Bounds of the energy per atom, less the mean of `free_atom_eV` over the cell's atoms; None: no bound.
+        Bounds of the energy per atom relative to the free atoms; None: no bound.
     free_atom_eV
-        Energy of each element's free atom by the same method. Empty: the bounds are absolute (VASP, whose
-        energies already refer to pseudo-atoms).
+        Energy of each element's free atom by the same method. Empty: the bounds are absolute, as for VASP, whose
+        energies refer to pseudo-atoms.
     max_force_eV_A
         Largest force on one atom.
     """
@@ -89,7 +88,7 @@ class Bounds(StrictModel):
     max_force_eV_A: float = 500.0
 
     def reference_eV(self, symbols: list[str]) -> float:
-        """Return the sum of the free atoms' energies of `symbols`, 0 for absolute bounds.
+        """Return the sum of the free-atom energies of `symbols`, 0 for absolute bounds.
 
         Raises
         ------
@@ -101,7 +100,7 @@ class Bounds(StrictModel):
         missing = sorted(set(symbols) - set(self.free_atom_eV))
         if missing:
             raise InputError(
-                f"no free-atom energy for {', '.join(missing)} to bound the label by",
+                f"no free-atom energy for {', '.join(missing)}, which the bounds need",
                 f"give it in eV: --option bounds.free_atom_eV.{missing[0]}=…",
             )
         return sum(self.free_atom_eV[symbol] for symbol in symbols)
@@ -109,58 +108,52 @@ class Bounds(StrictModel):
 
 @runtime_checkable
 class LabelBackend(Protocol):
-    """What a label maker needs from a program."""
+    """Interface of a label maker to a program."""
 
     bounds: Bounds
 
     def method(self) -> Method:
-        """Return the physics of this backend; raises MissingProgramError when the version cannot be known."""
+        """Return the physics of this backend; raise MissingProgramError if the program's version is unknown."""
 
     def check(self, atoms: Atoms) -> None:
-        """Raise InputError when `atoms` cannot be labelled."""
+        """Raise InputError if `atoms` cannot be labelled."""
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
-        """Label `atoms` inside `directory`.
-
-        A failed calculation is returned, never raised. Raises MissingProgramError when the program is not
-        there.
-        """
+        """Label `atoms` inside `directory`; return a failed calculation, and raise only MissingProgramError."""
 
 
 class BackendModel(StrictModel):
-    """The fields and the input check that our backends share.
+    """Fields and input check that our backends share.
 
     Parameters
     ----------
     floor_A
-        Shortest distance between two atoms (periodic images too) that is worth computing.
-    bounds
-        See `Bounds`.
+        Refuse structures with atoms closer than this, periodic images included.
     """
 
     floor_A: float = Field(1.0, ge=0)
     bounds: Bounds = Field(default_factory=Bounds)
 
     def known_elements(self) -> list[str]:
-        """Return the elements that have settings; empty: any."""
+        """Return the elements with settings; empty: any."""
         return []
 
     @property
     def needs_periodic(self) -> bool:
-        """True where the program knows periodic cells only."""
+        """Whether the program takes periodic cells only."""
         return False
 
     @property
     def cost_exponent(self) -> float:
-        """Power of the number of atoms that a label's cost grows by, until labels of the method were measured.
+        """Power of the number of atoms that the cost of a label grows by, used until labels were timed.
 
-        2 for electronic structure at one density of k-points: each costs the power 3, their number falls by 1.
+        2 for electronic structure at a fixed density of k-points: each costs N³, and their number falls as 1/N.
         """
         return 2.0
 
     @property
     def cores(self) -> int | None:
-        """Cores that one label needs, so that several run at a time; None: all of the job, one after the other."""
+        """Cores of one label, so that several run at a time; None: all of the job, one label after the other."""
         return None
 
     def check(self, atoms: Atoms) -> None:
@@ -173,30 +166,23 @@ class BackendModel(StrictModel):
         if unknown:
             raise InputError(
                 f"element {', '.join(unknown)} has no settings in this backend",
-                f"known: {', '.join(known) or 'any real element'}; others need settings",
+                f"known: {', '.join(known) or 'any real element'}; add settings for others",
             )
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-            raise InputError("positions or cell are not finite", "remove the structure or make it again")
+            raise InputError("positions or cell are not finite", "remove or remake the structure")
         if self.needs_periodic and not atoms.pbc.all():
             raise InputError("the structure is not periodic in three directions", "give it a cell and pbc")
         if atoms.pbc.any() and not atoms.cell.volume > 0:
             raise InputError("a periodic structure whose cell has no volume", "give it a cell")
         self.bounds.reference_eV(symbols)
-        closest = closest_pair(atoms, self.floor_A)
+        # ASE's own search would take longer than the rest of a small label
+        closest = closest_indices(atoms, self.floor_A) if self.floor_A > 0 else None
         if closest is not None:
             distance, i, j = closest
             raise InputError(
                 f"atoms {i} and {j} are {distance:.3f} Å apart, less than {self.floor_A} Å",
                 "make the structure with larger minimum distances, or lower the floor: --option floor_A=…",
             )
-
-
-def closest_pair(atoms: Atoms, below_A: float) -> tuple[float, int, int] | None:
-    """Return distance and indices of the closest pair below `below_A`, periodic images too, or None."""
-    from gst_jobflow.structures.contacts import closest_indices
-
-    # ASE's own search would take longer than all else that is done for a small label
-    return closest_indices(atoms, below_A) if below_A > 0 else None
 
 
 def failed(failure_class: str, reason: str, **known: object) -> RawLabel:
@@ -207,18 +193,18 @@ def failed(failure_class: str, reason: str, **known: object) -> RawLabel:
     return RawLabel(converged=False, failure_class=failure_class, reason=line[:500], **known)  # type: ignore[arg-type]
 
 
-def checked(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
-    """Check the input, compute, and believe the result only when it is complete, finite and within bounds.
+def checked_label(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
+    """Check the input, compute, and fail the label unless it is complete, finite and within bounds.
 
     Returns
     -------
     RawLabel
-        Bad input is a failed label of class bad_input, so that one structure does not end a chunk of many.
+        Bad input gives a failed label of class bad_input, so that one structure does not end a job of many.
 
     Raises
     ------
     MissingProgramError
-        The program is not there: no structure of the chunk could be labelled.
+        The program is missing, so that no structure of the job could be labelled.
     """
     try:
         backend.check(atoms)
@@ -233,14 +219,14 @@ def checked(backend: LabelBackend, atoms: Atoms, directory: Path) -> RawLabel:
     seen = label.method_seen
     if seen is not None and seen.fingerprint() != backend.method().fingerprint():
         what = ", ".join(differences(backend.method(), seen))
-        return failed("wrong_method", f"another method ran than was asked: {what}", **known)
+        return failed("wrong_method", f"another method ran than was requested: {what}", **known)
     for failure_class, reason in doubts(label, atoms, backend.bounds):
         return failed(failure_class, reason, **known)
     return label
 
 
 def doubts(label: RawLabel, atoms: Atoms, bounds: Bounds) -> Iterable[tuple[str, str]]:
-    """Yield (failure class, reason) for everything that speaks against a converged label, worst first."""
+    """Yield (failure class, reason) for everything implausible in a converged label, worst first."""
     energy, forces, stress = label.energy_eV, label.forces_eV_A, label.stress_eV_A3
     if energy is None or forces is None:
         yield "missing_output", f"no {'energy' if energy is None else 'forces'} in the output"

@@ -1,4 +1,4 @@
-"""Calculators in processes that stay: loaded once, asked label after label and job after job, ended when they hang."""
+"""Run calculators in child processes that stay for many labels and jobs, and end them if they hang."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 LOG = "calculator.log"
 _PIPE_BYTES = 1 << 16
-# a process that nobody asked for so long ends, with this status
+# a process idle for so long ends, with this status
 _PATIENCE_S = 60.0
 _TIRED = 86
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a process holds: two labels of one specification may share a process.
+    """Specification of a calculator process; labels with equal ones may share a process.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class Spec:
     keywords
         Its keyword arguments as JSON.
     reuse
-        Keep the calculator from label to label; else a new one for each.
+        Keep the calculator from label to label; else make a new one for each.
     threads
         OMP_NUM_THREADS.
     fingerprint
-        Of the method: a file of weights that changed is loaded again.
+        Fingerprint of the method, so that changed weights are loaded again.
     """
 
     calculator: str
@@ -57,7 +57,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: `content` as `answer` makes it; None when the process hung (`timed_out`) or died."""
+    """Reply of a process: `content` of `answer`, or None if the process hung (`timed_out`) or died."""
 
     content: dict[str, Any] | None
     timed_out: bool = False
@@ -65,11 +65,11 @@ class Reply:
 
 
 class CalculatorProcess:
-    """A child that answers one request at a time in its folder. It dies with the thread that made it."""
+    """A child process that answers one request at a time; it dies with the thread that made it."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        # a pipe of its own for replies: calculators print to stdout as they like
+        # replies need a pipe of their own, because calculators print to stdout
         self._replies, theirs = os.pipe()
         threads = {"OMP_NUM_THREADS": str(spec.threads), "OMP_MAX_ACTIVE_LEVELS": "1"}
         self._process = subprocess.Popen(
@@ -87,14 +87,14 @@ class CalculatorProcess:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can be asked once more."""
+        """Whether it can take another request."""
         return self._end.alive and self._process.poll() is None
 
     def ask(self, request: dict[str, Any], directory: Path, wall_limit_s: float) -> Reply:
-        """Return the reply to a request; a process that hung or died is ended and not usable any more."""
+        """Return the reply to a request; end a process that hung or died."""
         line = json.dumps({**request, "directory": str(directory)}) + "\n"
         assert self._process.stdin is not None  # it is a pipe
-        # a process that died reads nothing; its end is seen below
+        # a dead process reads nothing; its end is noticed below
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
@@ -105,7 +105,7 @@ class CalculatorProcess:
         return Reply(None, timed_out, self._process.returncode)
 
     def _read_line(self, until: float) -> tuple[bytes | None, bool]:
-        """Return a whole line, or None and whether time was over (else the process ended)."""
+        """Return a whole line, or None and whether time ran out (else the process ended)."""
         parts: list[bytes] = []
         while True:
             ready, _, _ = select.select([self._replies], [], [], max(0.0, until - time.monotonic()))
@@ -119,7 +119,7 @@ class CalculatorProcess:
                 return b"".join(parts), False
 
     def take_place(self) -> None:
-        """Let it run on the cores of the calling thread only: places of labels have cores of their own."""
+        """Confine it to the cores of the calling thread, since each slot of labels has its own."""
         cores = os.sched_getaffinity(0)
         with contextlib.suppress(OSError):
             for task in Path(f"/proc/{self._process.pid}/task").iterdir():
@@ -141,16 +141,16 @@ def _end(process: subprocess.Popen, replies: int) -> None:
 
 
 class _Idle:
-    """Processes that wait for their next request; they outlast jobs, so that a model is loaded once for many."""
+    """Idle processes; they outlast jobs, so that a model is loaded once for many."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._processes: list[CalculatorProcess] = []
-        # the kernel ends a child with the thread that started it: this one lives as long as we do
+        # the kernel ends a child with the thread that started it, so one thread that stays starts all
         self._starter = ThreadPoolExecutor(1, "calculators")
 
     def take(self, spec: Spec) -> CalculatorProcess:
-        """Return a process of a specification; those of others are ended, they may hold a lot of memory."""
+        """Return a process of a specification; end those of others, which may hold much memory."""
         with self._lock:
             alike = [process for process in self._processes if process.spec == spec and process.is_usable]
             others = [process for process in self._processes if process not in alike]
@@ -171,33 +171,33 @@ _idle = _Idle()
 
 
 def ask(spec: Spec, request: dict[str, Any], directory: Path, wall_limit_s: float) -> Reply:
-    """Return the reply of a process of a specification to a request; safe to call from several threads."""
+    """Return the reply of a process to a request; safe to call from several threads."""
     while True:
         process = _idle.take(spec)
         reply = process.ask(request, directory, wall_limit_s)
         if reply.content is not None:
             _idle.give_back(process)
         elif reply.returncode == _TIRED:
-            # it had waited for so long that it ended just when it was asked
+            # it ended from idleness just when it was asked
             continue
         return reply
 
 
 def answer(request: dict[str, Any], kept: Calculator | None = None) -> tuple[dict[str, Any], Calculator | None]:
-    """Return energy, forces and stress of a request, or what was wrong; and the calculator to keep for the next one.
+    """Compute energy, forces and stress of a request; return them or an error, and the calculator to keep.
 
     Parameters
     ----------
     request
         `calculator`, `keywords` and `reuse` as in `Spec`; `numbers`, `positions` (Å), `cell` (Å) and `pbc`.
     kept
-        A calculator that was made before; None: it is made of the request.
+        The calculator of an earlier request; None: make one.
 
     Returns
     -------
     dict
-        Or, in one line, `missing` (it is not there), `keywords` (they do not fit it), `unmade` (it cannot be made here:
-        this says nothing of the structure), `error` (of the calculation).
+        `energy`, `forces` and `stress`, or one line under `missing` (cannot be imported), `keywords` (do not fit),
+        `unmade` (cannot be made on this machine) or `error` (the calculation failed).
     """
     try:
         calculator = make(request["calculator"], request["keywords"]) if kept is None else kept
@@ -210,15 +210,15 @@ def answer(request: dict[str, Any], kept: Calculator | None = None) -> tuple[dic
     try:
         return _computed(request, calculator), keep
     except (RuntimeError, ValueError, ArithmeticError, OSError) as error:
-        # what calculators raise for a failed calculation
+        # usual errors of failed calculations
         return {"error": _line(error)}, keep
     except ImportError as error:
-        # some import what they need when they compute
+        # some calculators import what they need only now
         return {"missing": _line(error)}, None
     except MemoryError:
         raise
     except Exception as error:
-        # others wrote the calculator, and it may raise anything: the label fails, and the next one gets a new one
+        # foreign code may raise anything: fail the label, and use a new calculator for the next
         traceback.print_exc()
         return {"error": _line(error)}, None
 
@@ -255,15 +255,15 @@ def _has(quantity: str, calculator: Calculator) -> bool:
 
 
 def _next_line(requests: IO[bytes]) -> bytes:
-    """Return the next request, nothing at the end of them; ends this process where none comes."""
-    # one request is under way at a time, so nothing waits in the stream's own buffer
+    """Return the next request, empty at the end; end this process if none comes for long."""
+    # requests come one at a time, so none waits in the buffer of the stream
     if not select.select([requests], [], [], _PATIENCE_S)[0]:
         os._exit(_TIRED)
     return requests.readline()
 
 
 def _serve(requests: IO[bytes], replies: int) -> None:
-    """Answer line after line until there are no more."""
+    """Answer requests, a line each, until the stream ends."""
     kept: Calculator | None = None
     while line := _next_line(requests):
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""ASE calculators by name or import path: those that we know, those of other packages' entry points, anybody's."""
+"""Find ASE calculators by name, by entry point of other packages, or by import path."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.labelling.ase_calculator import KNOWN, AseBackend
 
 GROUP = "gst_jobflow.calculators"
-"""Group of entry points `name = package.module:Name` by which a package offers its calculator."""
+"""Group of the entry points `name = package.module:Name` that offer calculators."""
 
-# keyword arguments of calculators that say where or how loudly they run, not what they compute
+# keyword arguments of calculators that do not change the result
 _OF_THE_WAY = frozenset({"device", "verbose", "verbosity", "default_device", "use_device"})
 _FIELDS = ("isolate", "reuse", "wall_limit_s", "threads", "elements", "floor_A", "bounds", "not_converged", "name")
 
 
 def entry_points() -> dict[str, str]:
-    """Return name and import path of the calculators that installed packages offer."""
+    """Return the calculators that installed packages offer, import path by name."""
     return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
 
 
 def names() -> list[str]:
-    """Return the names that `calculator=NAME` and `--backend NAME` know."""
+    """Return the names for `calculator=NAME` and `--backend NAME`."""
     return sorted({*KNOWN, *entry_points()})
 
 
 def found() -> list[str]:
-    """Return a line on each calculator of `names`: its package's version, or how to install it. Nothing is imported."""
+    """Return a line on each known calculator: its version, or how to install it; import nothing."""
     lines = []
     for name in names():
         _, package = _path_and_package(name)
@@ -43,24 +43,24 @@ def found() -> list[str]:
 
 
 def calculator_backend(calculator: str, options: dict[str, Any], where: str = "ase") -> AseBackend:
-    """Return the backend of a calculator.
+    """Make the backend of a calculator.
 
     Parameters
     ----------
     calculator
         A name of `names`, or "package.module:Name" of a class or of a function that returns a calculator.
     options
-        `parameters` (keyword arguments, those that are files become `weights`), `options` (keyword arguments that are
-        not part of the method) and fields of `AseBackend` such as `threads`, `wall_limit_s`, `bounds`.
+        `parameters` (keyword arguments; files among them become `weights`), `options` (keyword arguments that are not
+        part of the method) and fields of `AseBackend` such as `threads`, `wall_limit_s`, `bounds`.
     where
-        Names the source of the options in errors.
+        Source of the options, for errors.
 
     Raises
     ------
     InputError
-        The name is unknown, or an option is or does not fit.
+        The name or an option is unknown, or a value does not fit.
     MissingProgramError
-        Its module is not installed, or a file is not there.
+        The module or a file is missing.
     """
     if unknown := sorted(set(options) - {"parameters", "options", *_FIELDS}):
         raise InputError(
@@ -85,7 +85,7 @@ def calculator_backend(calculator: str, options: dict[str, Any], where: str = "a
 
 
 def _path_and_package(calculator: str) -> tuple[str, str]:
-    """Return import path and distribution of a name or path."""
+    """Return import path and distribution of a calculator."""
     if calculator in KNOWN:
         return KNOWN[calculator].path, KNOWN[calculator].package
     path = entry_points().get(calculator, calculator)
@@ -98,7 +98,7 @@ def _path_and_package(calculator: str) -> tuple[str, str]:
 
 
 def _installed(path: str, package: str) -> None:
-    """Refuse a module that is not there, without importing it (only the packages above it)."""
+    """Raise MissingProgramError if the top package of a path is not installed, without importing it."""
     module = path.partition(":")[0]
     try:
         there = importlib.util.find_spec(module.partition(".")[0]) is not None
@@ -110,19 +110,15 @@ def _installed(path: str, package: str) -> None:
 
 
 def _code(calculator: str, path: str) -> str:
-    """Return the code name in the method: the name it was called by, or that behind the colon, in lower case."""
+    """Return the code name in the method: the given name, or the one after the colon, in lower case."""
     return (path.partition(":")[2] if ":" in calculator else calculator).lower()
 
 
 def _file(keyword: str, value: Any) -> str:
-    """Return the absolute path of a keyword argument that is a file or folder, else an empty text.
+    """Return the absolute path of a keyword argument that names a file or folder, else an empty text.
 
-    A bare word such as "medium" is the name of a model, whatever lies in this folder; "./medium" is a file.
-
-    Raises
-    ------
-    MissingProgramError
-        It is written as a path, and nothing is there.
+    A bare word such as "medium" names a model, even if such a file exists; "./medium" is a file. Raise
+    MissingProgramError for a path to nothing.
     """
     if not isinstance(value, str):
         return ""
@@ -133,5 +129,5 @@ def _file(keyword: str, value: Any) -> str:
     if path.exists():
         return str(path.resolve())
     if explicit:
-        raise MissingProgramError(f"{keyword}={value}: there is no such file", "give the path of the trained model")
+        raise MissingProgramError(f"{keyword}={value}: no such file", "give the path of the trained model")
     return ""

@@ -1,4 +1,4 @@
-"""A label backend by its name, set up as the project says."""
+"""Make a label backend by name, with the settings of the project."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+from gst_jobflow.labelling.backend import Bounds
+from gst_jobflow.labelling.calculators import calculator_backend, names
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
+from gst_jobflow.labelling.vasp import VaspBackend
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -13,32 +18,30 @@ if TYPE_CHECKING:
 
 BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
-# fields that every backend has beside its settings
+# fields of every backend beside its settings
 _OF_ALL = ("floor_A", "bounds")
 
 
 def backend_of(name: str, project: Project, options: dict[str, Any] | None = None) -> LabelBackend:
-    """Make the backend.
+    """Make a label backend.
 
     Parameters
     ----------
     name
-        One of `BACKENDS`, or of a calculator (`calculators.names`).
+        One of `BACKENDS`, or a calculator (`calculators.names`).
     project
-        Says how programs are run.
+        Its settings say how programs run.
     options
-        Fields of the backend's settings over their defaults: what they change of the physics is another fingerprint.
-        Of every backend also `floor_A` and `bounds`.
+        Fields of the backend's settings, and `floor_A` and `bounds`; those that change the physics change the
+        fingerprint.
 
     Raises
     ------
     InputError
-        There is none of this name, or an option is unknown or does not fit.
+        The name or an option is unknown, or a value does not fit.
     MissingProgramError
-        Its program is not there.
+        The program is missing.
     """
-    from gst_jobflow.labelling.calculators import calculator_backend, names
-
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
     if name in makers:
         return makers[name](project, options or {})
@@ -48,22 +51,17 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
 
 
 def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.calculators import calculator_backend, names
-
     options = dict(options)
     calculator = options.pop("calculator", None)
     if not isinstance(calculator, str):
         raise InputError(
-            "which calculator?", f"--option calculator=package.module:Name, or one of {', '.join(names())}"
+            "no calculator is chosen", f"--option calculator=package.module:Name, or one of {', '.join(names())}"
         )
     return calculator_backend(calculator, options)
 
 
 def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     import inspect
-
-    from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
-    from gst_jobflow.labelling.backend import Bounds
 
     of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
     known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
@@ -73,13 +71,11 @@ def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     if "bounds" in options and keywords.get("parametrisation", "GFN1-xTB") != "GFN1-xTB":
         keywords["bounds"] = checked(Bounds, options["bounds"], "tblite")
     fields = {key: value for key, value in options.items() if key not in of_tblite}
-    # made once more by the model, which checks types and bounds
+    # the model checks types and bounds
     return checked(AseBackend, merged(tblite_backend(**keywords).model_dump(), fields), "tblite")
 
 
 def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
-
     wanted = project.settings.cp2k
     fields: dict[str, Any] = {"ranks": wanted.ranks}
     if wanted.command:
@@ -92,8 +88,6 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
 
 
 def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
-    from gst_jobflow.labelling.vasp import VaspBackend
-
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
     return _with_options(VaspBackend(), {**fields, **options}, "vasp")

@@ -1,4 +1,4 @@
-"""What a label costs by its number of atoms: as measured, else as the method grows; and jobs of equal cost."""
+"""Estimate the cost of a label from its number of atoms, and deal structures to jobs of equal cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NEWEST = 400
 _FEWEST = 8
-# cells within this factor tell nothing on how cost grows
+# a narrower range of cell sizes does not determine the exponent
 _SPREAD = 1.5
 _EXPONENTS = (0.5, 4.0)
 
@@ -27,7 +27,7 @@ _EXPONENTS = (0.5, 4.0)
 class CostModel:
     """Wall time of a label: `one_atom_s` times its number of atoms to the power of `exponent`.
 
-    `one_atom_s` is None where no label of the method was measured; costs then compare, but are no seconds.
+    `one_atom_s` is None if no label of the method was timed; costs are then relative.
     """
 
     exponent: float
@@ -36,22 +36,22 @@ class CostModel:
     mean_atoms: float = 0.0
 
     def costs(self, n_atoms: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Return the cost of cells of these sizes, s where it was measured."""
+        """Return the cost of cells of these sizes, in seconds if measured."""
         return (self.one_atom_s or 1.0) * np.asarray(n_atoms, dtype=float) ** self.exponent
 
 
 def cost_model(
     database: Database, backend: LabelBackend, method: Method | None = None, where: dict[str, Any] | None = None
 ) -> CostModel:
-    """Return the cost of a backend's labels, from the newest converged ones of a method.
+    """Fit the cost of a backend's labels to the newest converged ones of a method.
 
     Parameters
     ----------
     method
         None: the backend's own.
     where
-        Which labels count; None: those of single points. A step of dynamics begins from the orbitals of the one
-        before, so frames count only where there is nothing else of the method.
+        Filter of the labels that count; None: single points, or frames of dynamics if there are no others (they start
+        from the orbitals of the step before and are cheaper).
     """
     fingerprint = (method or backend.method()).fingerprint()
     exponent = getattr(backend, "cost_exponent", 2.0)
@@ -63,7 +63,7 @@ def cost_model(
 
 
 def _newest(database: Database, where: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of atoms and wall times (s) of the newest labels that converged."""
+    """Return numbers of atoms and wall times (s) of the newest converged labels."""
     pipeline: list[dict[str, Any]] = [
         {"$match": {**where, "state": "converged", "wall_s": {"$gt": 0}}},
         {"$sort": {"created_at": -1}},
@@ -75,32 +75,29 @@ def _newest(database: Database, where: dict[str, Any]) -> tuple[np.ndarray, np.n
 
 
 def fitted(n_atoms: np.ndarray, walls_s: np.ndarray, exponent: float) -> CostModel:
-    """Return the power law of measured labels; the exponent is the given one where sizes are too few or too alike."""
+    """Fit the power law to timed labels; keep the given exponent if sizes are too few or too alike."""
     if not len(n_atoms):
         return CostModel(exponent)
     if len(n_atoms) >= _FEWEST and n_atoms.max() >= _SPREAD * n_atoms.min():
         slope = np.polyfit(np.log(n_atoms), np.log(walls_s), 1)[0]
         exponent = float(np.clip(slope, *_EXPONENTS))
-    # the sum of all measured is met: labels that took long count as they cost
+    # preserves the total time, so that long labels count by their cost
     one_atom_s = float(walls_s.sum() / (n_atoms**exponent).sum())
     return CostModel(exponent, one_atom_s, len(n_atoms), float(n_atoms.mean()))
 
 
 def dealt(ids: Sequence[str], costs: np.ndarray, n_jobs: int, most: int) -> list[list[str]]:
-    """Deal structures out to jobs of nearly equal cost, in each the longest first.
+    """Deal structures out to jobs of nearly equal cost, each with its longest first.
 
-    The next longest goes to the job that has least so far: no job is longer than 4/3 of the best that could be, and
-    with many structures a job they are equal to within the shortest ones (Graham 1969, LPT rule). The longest first
-    within a job leaves the short ones for its end, where they fill what is left of cores and walltime.
+    The next longest goes to the job with the least so far (LPT rule): no job exceeds 4/3 of the optimum (Graham, SIAM
+    J. Appl. Math. 17, 416 (1969)). Short structures at the end of a job fill what is left of cores and walltime.
 
     Parameters
     ----------
-    ids, costs
-        As many of both.
     n_jobs
-        Number of jobs; those that get nothing are left out.
+        Number of jobs; empty ones are left out.
     most
-        Structures that a job may hold.
+        Largest number of structures in a job.
     """
     jobs: list[list[str]] = [[] for _ in range(n_jobs)]
     loads = [(0.0, job) for job in range(n_jobs)]

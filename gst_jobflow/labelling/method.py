@@ -1,4 +1,4 @@
-"""What a label was computed with, and the fingerprint that keeps labels of different methods apart."""
+"""The method of a label, and the fingerprint that keeps labels of different methods apart."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _EXACT_FLOAT = 9007199254740992
 
 
 class Method(StrictModel):
-    """The physics of a label: everything that changes the number, nothing that only changes the way to it.
+    """The physics of a label: everything that changes the numbers, nothing that only changes the way to them.
 
     Parameters
     ----------
     code
-        Program: "vasp", "cp2k", "tblite", ... in lower case.
+        Program in lower case: "vasp", "cp2k", "tblite", ...
     version
-        Version of the program where it changes the result; empty where it does not.
+        Version of the program; empty if it does not change the result.
     parameters
-        Nested dictionary of plain values with string keys. Parallelisation, mixing, iteration limits and
-        output settings do not belong here.
+        Nested dictionary of plain values with string keys, without parallelisation, mixing, iteration limits and
+        output settings.
 
     Raises
     ------
     InputError
-        When a parameter is not a plain value, or is not finite.
+        A parameter is not a plain value, or not finite.
     """
 
     code: str
@@ -59,7 +59,7 @@ class Method(StrictModel):
 
 
 def _canonical(value: Any, where: str) -> Any:
-    """Return `value` with numpy scalars, tuples and integers turned into what JSON gives back unchanged."""
+    """Return `value` with numpy values, tuples and integers as JSON types that survive a round trip."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if value is None or isinstance(value, bool | str):

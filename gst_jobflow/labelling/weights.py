@@ -1,4 +1,4 @@
-"""What a trained model is: the hash of its files, or of the source of a module that no distribution holds."""
+"""Identify a trained model by the hash of its files, or a loose module by the hash of its source."""
 
 from __future__ import annotations
 
@@ -12,19 +12,13 @@ from gst_jobflow.base.errors import MissingProgramError
 _BLOCK = 1 << 20
 
 
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files in a folder.
-
-    Raises
-    ------
-    MissingProgramError
-        It is not there.
-    """
+def weights_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all names and contents in a folder; raise MissingProgramError if absent."""
     if path.is_file():
         return _file_hash(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else []
     if not files:
-        raise MissingProgramError(f"weights {path} are not there", "put them on a file system that all nodes share")
+        raise MissingProgramError(f"no weights in {path}", "put them on a file system that all nodes share")
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(path).as_posix()}\0{_file_hash(file)}\0".encode())
@@ -32,13 +26,7 @@ def hash_of(path: Path) -> str:
 
 
 def source_hash(module: str) -> str:
-    """Return `source:` and the hash of a module's file.
-
-    Raises
-    ------
-    MissingProgramError
-        There is no such module, or it has no source.
-    """
+    """Return `source:` and the hash of a module's file; raise MissingProgramError if there is none."""
     try:
         found = importlib.util.find_spec(module)
     except ImportError:
@@ -55,7 +43,7 @@ def _file_hash(file: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _hash_of_state(file: str, changed_ns: int, size: int, inode: int) -> str:
-    """Hash a file once for every state of it: a method is asked for with every label."""
+    """Hash a file once for each of its states; every label asks for its method."""
     digest = hashlib.sha256()
     with Path(file).open("rb") as stream:
         while block := stream.read(_BLOCK):

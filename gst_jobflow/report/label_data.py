@@ -13,7 +13,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.references import least_squares
-from gst_jobflow.datasets.table import Members, Words, ids_of, texts_of
+from gst_jobflow.datasets.table import CategoricalColumn, Members, ids_of, texts_of
 from gst_jobflow.documents import Structure, unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.report.words import FIRST_PRINCIPLES
@@ -51,8 +51,8 @@ class Columns:
 
     label_ids: np.ndarray
     structure_ids: np.ndarray
-    formulas: Words
-    config_types: Words
+    formulas: CategoricalColumn
+    config_types: CategoricalColumn
     n_atoms: np.ndarray
     energy_eV: np.ndarray
     max_force_eV_A: np.ndarray
@@ -282,8 +282,8 @@ def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, 
     return Columns(
         label_ids=ids_of(label["_id"] for label in labels),
         structure_ids=ids_of(label["structure_id"] for label in labels),
-        formulas=Words.of(label["formula"] for label in labels),
-        config_types=Words.of(label["config_type"] for label in labels),
+        formulas=CategoricalColumn.of(label["formula"] for label in labels),
+        config_types=CategoricalColumn.of(label["config_type"] for label in labels),
         n_atoms=np.array([label["n_atoms"] for label in labels], dtype=np.int64),
         energy_eV=numbers("energy_eV"),
         max_force_eV_A=numbers("max_force_eV_A"),
@@ -309,7 +309,7 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
         )
 
 
-def reference_eV(formulas: Words, references_eV: dict[str, float]) -> np.ndarray:
+def reference_eV(formulas: CategoricalColumn, references_eV: dict[str, float]) -> np.ndarray:
     """Energy per atom of free atoms of each row's formula, eV, shape (n,)."""
     of = []
     for word in formulas.known:
@@ -422,7 +422,7 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
         return None
     pair = [(one.columns, mine), (other.columns, theirs)]
     energy = np.stack([_relative_eV(columns, rows) for columns, rows in pair], axis=1)
-    types = one.columns.config_types.take(mine)
+    types = one.columns.config_types[mine]
     sums = {name: np.zeros(3) for name in types.counts()}
     random, share = np.random.default_rng(0), _SAMPLED / (3 * one.columns.n_atoms[mine].sum())
     sample, sample_types = [np.empty((0, 2))], [np.empty(0, dtype=np.int64)]

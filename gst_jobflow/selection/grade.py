@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
+from gst_jobflow.dynamics.deck import pair_lines
 from gst_jobflow.dynamics.dump import iter_frames
-from gst_jobflow.dynamics.single_point import cell_lines, end_line, pair_lines
+from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.structures.lammps_data import write_data
 
 if TYPE_CHECKING:

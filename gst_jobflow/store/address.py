@@ -1,4 +1,4 @@
-"""Address and account of a project's database; nothing here contacts a server."""
+"""Find address and account of a project's database, without contacting a server."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 AUTH_SOURCE = "admin"
 APP_NAME = "gst_jobflow"
-# options of a URI that say where and how; every other one may hold a secret
+# options of a URI that are safe to show; every other one may hold a secret
 _HARMLESS_OPTIONS = {"authsource", "directconnection", "replicaset", "ssl", "tls"}
 _HOST = re.compile(r"[^\s:/@]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the database is and who we are there. Its `repr` holds no secret.
+    """Address and account of a database; its `repr` holds no secret.
 
-    `uri` is set for an external MongoDB only; the project's own mongod is described by the other fields.
+    Only an external MongoDB has a `uri`; the other fields describe the project's own mongod.
     """
 
     database: str
@@ -45,7 +45,7 @@ class Connection:
 
     @property
     def full_uri(self) -> str:
-        """The URI with the password: for programs, never for people or logs."""
+        """The URI with the password, which must not be shown or logged."""
         if self.uri is not None:
             return self.uri
         return (
@@ -62,7 +62,7 @@ class Connection:
     def client_options(self) -> dict[str, Any]:
         """Return the keywords of every client of this database, including FireWorks' and jobflow's.
 
-        Keywords win over the URI, so what a URI says of TLS or of writes is left out here.
+        Keywords override the URI, so they leave out what a URI says about TLS or writes.
         """
         milliseconds = int(self.timeout_s * 1000)
         options: dict[str, Any] = {
@@ -71,9 +71,8 @@ class Connection:
             "appname": APP_NAME,
             **self.tls,
         }
-        said = _uri_options(self.uri or "")
-        if not said & {"w", "journal", "j"}:
-            # what the server acknowledged survives its end and that of one host: on the disks of most
+        if not _uri_options(self.uri or "") & {"w", "journal", "j"}:
+            # acknowledge writes when they are on the disks of most servers: they survive the loss of one host
             options |= {"w": "majority", "journal": True}
         return options
 
@@ -84,12 +83,12 @@ def credentials_file(project: Project) -> Path:
 
 
 def uri_file(project: Project) -> Path:
-    """Return the file with the URI of an external MongoDB; it stays out of `gst.yaml`, which people share."""
+    """Return the file with the URI of an external MongoDB, which is kept out of `gst.yaml`, since people share that."""
     return project.private_dir / "mongo_uri"
 
 
 def external_uri(project: Project) -> str | None:
-    """Return the URI of the external MongoDB: the setting `mongo.uri`, else `.gst/mongo_uri`, else none."""
+    """Return the URI of the external MongoDB: the setting `mongo.uri`, else `.gst/mongo_uri`, else None."""
     if project.settings.mongo.uri is not None:
         return project.settings.mongo.uri.get_secret_value().strip()
     try:
@@ -108,7 +107,7 @@ def state_file(project: Project) -> Path:
 
 
 def read_state(project: Project) -> dict[str, Any]:
-    """Return the state of the project's own mongod; empty when it never ran or the file is damaged."""
+    """Return the state of the project's own mongod; empty if it never ran or the file is damaged."""
     try:
         state = json.loads(state_file(project).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -182,7 +181,7 @@ def redacted_uri(uri: str) -> str:
     scheme, sign, rest = uri.partition("://")
     if not sign or scheme not in ("mongodb", "mongodb+srv"):
         return "(not a MongoDB URI)"
-    # a password with an unescaped '@' or '/' must not leak either: everything up to the last '@' names the user
+    # everything up to the last '@' is the user: a password with an unescaped '@' or '/' must not leak either
     user, at, place = rest.rpartition("@")
     place, _, options = place.partition("?")
     hosts, _, database = place.partition("/")

@@ -1,4 +1,4 @@
-"""Clients of the one database of a project: the results, FireWorks' launchpad and jobflow's job store."""
+"""Connect to a project's database: the results, FireWorks' launchpad and jobflow's job store."""
 
 from __future__ import annotations
 
@@ -26,21 +26,17 @@ JOB_STORE_COLLECTION = "outputs"
 
 
 def connect(project: Project, *, any_version: bool = False) -> Database:
-    """Connect to the project's database and check its version.
-
-    Times come back with their zone (UTC).
+    """Connect to the project's database and check its version; times are read with their zone (UTC).
 
     Parameters
     ----------
-    project
-        The project.
     any_version
-        Also one that is not of this schema version: for what prepares, checks, saves or restores it.
+        Accept another schema version, as preparing, checking, saving and restoring do.
 
     Raises
     ------
     DatabaseError
-        Not running, unreachable, refused, no credentials, or of another schema version.
+        The database does not run, cannot be reached, refuses us, has no credentials, or is of another schema version.
     """
     database = open_database(connection(project))
     _ask(database, any_version)
@@ -60,28 +56,28 @@ class CachedConnection:
     """When the server was last asked for its version, s of `time.monotonic`."""
 
     def serves(self, project: Project) -> bool:
-        """Whether the server of this project answered this process just now."""
+        """Whether the server of this project answered this process within `ASKED_AGAIN_S`."""
         just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
         return just_now and self.pid == os.getpid() and self.project is project
 
 
 ASKED_AGAIN_S = 1.0
-"""How long an answer of the server holds for the jobs of a process: one that began so much earlier works on, too."""
+"""How long the jobs of a process rely on an answer of the server, s."""
 _cached: list[CachedConnection] = []
-"""The one of this process, if any."""
+"""The cached connection of this process, if any."""
 
 
 def cached_connection(project: Project) -> CachedConnection:
     """Return database and job store through clients that stay open in this process.
 
-    For jobs that one process runs one after another: to connect costs more than all that a short one asks. The server
-    is asked whether it answers and has our version, and it is read anew where it is and who we are there, unless that
-    was done within `ASKED_AGAIN_S`. Nobody closes these clients.
+    This is for jobs that run one after another in one process, since connecting takes longer than a short job's
+    queries. Unless it was done within `ASKED_AGAIN_S`, address and account are read again, and the server is asked
+    whether it answers and has our version. Nobody closes these clients.
 
     Raises
     ------
     DatabaseError
-        As `connect`; the clients are then given up.
+        As `connect`; the clients are then dropped.
     """
     if _cached and _cached[0].serves(project):
         return _cached[0]
@@ -115,13 +111,7 @@ def _ask(database: Database, any_version: bool = False) -> None:
 
 
 def open_database(where: Connection) -> Database:
-    """Connect to `where` and check that it answers and accepts our account.
-
-    Raises
-    ------
-    DatabaseError
-        As `connect`.
-    """
+    """Connect to `where` and check that it answers and accepts our account; raises as `connect`."""
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
@@ -131,12 +121,12 @@ def open_database(where: Connection) -> Database:
     try:
         client = MongoClient(where.full_uri, tz_aware=True, **where.client_options)
         database = client[where.database]
-        # ping would be answered to strangers too
+        # the server would answer a ping without an account
         database.command("listCollections", nameOnly=True, authorizedCollections=True)
     except (PyMongoError, ValueError, OSError) as err:  # OSError: a certificate file
         if client is not None:
             client.close()
-        # the driver's own text and traceback may hold the URI
+        # the driver's text and traceback may hold the URI
         raise explain(err, where) from None
     return database
 
@@ -151,26 +141,15 @@ def listens(port: int, host: str = LOOPBACK) -> bool:
 
 
 def launchpad(project: Project) -> LaunchPad:
-    """Return the FireWorks launchpad in the project's database.
-
-    Raises
-    ------
-    DatabaseError
-        As `connect`.
-    """
+    """Return the FireWorks launchpad in the project's database; raises as `connect`."""
     where = connection(project)
     connect(project).client.close()
     from fireworks import LaunchPad
 
     options = {**where.client_options, "appname": f"{APP_NAME} launchpad"}
     if where.uri is not None:
-        return LaunchPad(
-            host=where.uri,
-            name=where.database,
-            uri_mode=True,
-            strm_lvl="WARNING",
-            mongoclient_kwargs=options,
-        )
+        uri = {"host": where.uri, "name": where.database, "uri_mode": True}
+        return LaunchPad(**uri, strm_lvl="WARNING", mongoclient_kwargs=options)
     return LaunchPad(
         host=LOOPBACK,
         port=where.port,
@@ -184,25 +163,19 @@ def launchpad(project: Project) -> LaunchPad:
 
 
 def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:
-    """Compare the addresses of a launchpad and the project's database, without contacting a server."""
+    """Whether a launchpad has the address of the project's database; contacts no server."""
     try:
         where = connection(project)
     except DatabaseError:
         return False
     if where.uri is not None:
         return pad.name == where.database and pad.uri_mode and hosts_of(pad.host) == hosts_of(where.uri)
-    # the port may be another server's by now
+    # another server may have the port by now
     return (pad.name, pad.port, pad.password) == (where.database, where.port, where.password)
 
 
 def job_store(project: Project) -> JobStore:
-    """Return jobflow's store of job outputs in the project's database, not yet connected.
-
-    Raises
-    ------
-    DatabaseError
-        As `connect`.
-    """
+    """Return jobflow's store of job outputs in the project's database, not yet connected; raises as `connect`."""
     where = connection(project)
     connect(project).client.close()
     return _job_store_of(where)
@@ -216,7 +189,7 @@ def _job_store_of(where: Connection) -> JobStore:
 
 
 def job_store_arguments(where: Connection) -> dict[str, Any]:
-    """Return the keywords of maggma's `MongoStore` for the job store; they hold the password."""
+    """Return the keywords of maggma's `MongoStore` for the job store, with the password."""
     common: dict[str, Any] = {
         "database": where.database,
         "collection_name": JOB_STORE_COLLECTION,

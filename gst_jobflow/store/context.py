@@ -1,4 +1,4 @@
-"""Where a running job finds its project and its results."""
+"""Find project, results, work directory and time limit of a running job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def job_results() -> Results:
-    """Open the results for a job, which first writes to a manifest in the current directory."""
+    """Open the results for a job, which writes to a manifest in the current directory first."""
     return Results.open(find_project(), spool_dir=Path.cwd())
 
 
@@ -33,13 +33,13 @@ def job_uuid() -> str:
 
 
 def work_directory(results: Results, name: str) -> Path:
-    """Return the folder `name-…` of the running job: that of an earlier attempt, whose work continues, or a new one.
+    """Return the folder `name-…` of the running job: that of an earlier attempt, to continue its work, or a new one.
 
-    Earlier attempts are looked for by the job's uuid; their launch directories may be on another host, and are then
-    not seen. A link in this launch directory shows where the work is.
+    Earlier attempts are found by the job's uuid, if their launch directories can be seen from this host. A link in this
+    launch directory shows where the work is.
     """
     uuid = job_uuid()
-    # named after the job: `rlaunch singleshot` runs job after job in one folder
+    # named after the job, since `rlaunch singleshot` runs job after job in one folder
     name = f"{name}-{uuid[:8]}" if uuid else name
     earlier = results.find(Attempt, {"job_uuid": uuid}, sort=[("started_at", -1)]) if uuid else ()
     here = Path.cwd() / name
@@ -57,16 +57,15 @@ def work_directory(results: Results, name: str) -> Path:
 def continuation(again: Job, output: Any = None) -> Any:
     """Return the response of a job that stopped before its walltime: `again`, the same job, continues its work.
 
-    It becomes a firework of its own in the same check-in (FireWorks' detour): whoever runs fireworks runs it, children
-    wait for it, and nobody has to put anything back. uuid, name and what it asks of a queue stay, so it finds the
-    work directory of this one.
+    It becomes a new firework (a FireWorks detour), for which children wait. It keeps uuid, name and resources, so it
+    finds the work directory of this job.
 
     Parameters
     ----------
     again
-        What the job's own function or maker returns for the same inputs.
+        The job that its own function or maker returns for the same inputs.
     output
-        What this part leaves as its output.
+        The output of this part.
     """
     from copy import deepcopy
 

@@ -1,4 +1,4 @@
-"""How many documents each value of a field has, read off an index without touching them one by one."""
+"""Count documents by the values of a field from an index, without reading them one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gst_jobflow.documents import Document
 
 MOST_VALUES = 50
-"""Each is counted in a pipeline of its own; with more of them, grouping all that match is as fast."""
+"""Each value is counted by a pipeline of its own; for more values, grouping all documents is as fast."""
 
 
 def by_index(
@@ -18,8 +18,8 @@ def by_index(
 ) -> list[dict[str, Any]] | None:
     """Count documents by the values of a field from an index alone; None if no index allows that.
 
-    The server groups what an index holds entry by entry, each made into a small document first. To step from value to
-    value and count between them costs it half as much.
+    Grouping makes the server convert each entry of an index into a document. Stepping from value to value and counting
+    between them takes half the time.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ def by_index(
         `{"_id": value, "count": n}`, largest first.
     """
     equal = _equalities(where)
-    # without a condition the values of some fields are a million, and to find that out takes long
+    # without a condition, some fields have a million values, and finding that out is slow
     if not equal or not _has_index(model, set(equal), path):
         return None
-    # one value is one step into the index
+    # each value is one step into the index
     values = [found["_id"] for found in stored.aggregate([{"$match": where}, {"$group": {"_id": f"${path}"}}])]
     if not 0 < len(values) <= MOST_VALUES:
         return None
@@ -53,14 +53,13 @@ def _counted(where: dict[str, Any], value: Any) -> list[dict[str, Any]]:
 
 def _equalities(where: dict[str, Any]) -> dict[str, Any] | None:
     """Return the filter as field and value; None if it holds other conditions."""
-    # "$and" holds a list
     if not all(isinstance(conditions, dict) and set(conditions) == {"$eq"} for conditions in where.values()):
         return None
     return {field: conditions["$eq"] for field, conditions in where.items()}
 
 
 def _has_index(model: type[Document], fixed: set[str], path: str) -> bool:
-    """Whether an index begins with the fixed fields, in any order, followed by `path`; list fields do not count."""
+    """Whether an index begins with the fixed fields, in any order, and then `path`; none of them may be a list."""
     fields = [model.model_fields.get(name) for name in (*fixed - {"_id"}, path)]
     if any(field is None or "list" in str(field.annotation) for field in fields):
         return False

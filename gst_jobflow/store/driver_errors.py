@@ -1,4 +1,4 @@
-"""Errors of the MongoDB driver as one line with a way out, without its own text, which may hold secrets."""
+"""Turn errors of the MongoDB driver into one line with a remedy, without the driver's text, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ def denied(err: Exception) -> DatabaseError | None:
         return None
     return DatabaseError(
         "this account of the database may not do that",
-        "readers read, workers also run jobs: ask the owner of the project for another role (gst db users)",
+        "ask the owner of the project for another role (gst db users): readers read, workers also run jobs",
     )
 
 
 @contextmanager
 def denials() -> Iterator[None]:
-    """Turn MongoDB's refusals of a right into one line."""
+    """Turn MongoDB's errors of missing rights into one line."""
     from pymongo.errors import OperationFailure
 
     try:
         yield
     except OperationFailure as err:
-        found = denied(err)
-        if found is None:
+        if (found := denied(err)) is None:
             raise
-        # the driver's own text repeats the whole command
+        # the driver's text repeats the whole command
         raise found from None
 
 
 def explain(err: Exception, where: Connection) -> DatabaseError:
-    """Turn an error of pymongo into one line with a remedy, without the driver's text, which may hold secrets."""
+    """Turn an error of pymongo into one line with a remedy."""
     from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
 
     if isinstance(err, OperationFailure):
@@ -60,8 +59,8 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
         return not_running(where)
     if isinstance(err, ServerSelectionTimeoutError) and "connection closed" in str(err).lower():
         return DatabaseError(
-            f"what listens at {where.shown} ends the connection at once",
-            "does it ask for TLS (mongo.tls, mongo.tls_ca_file), or not speak it (leave tls out)?",
+            f"the server at {where.shown} ends the connection at once",
+            "set mongo.tls and mongo.tls_ca_file if it requires TLS; leave tls out if it has none",
         )
     if isinstance(err, ServerSelectionTimeoutError):
         return DatabaseError(
@@ -73,11 +72,11 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
     )
 
 
-# what the driver's text holds → what it means, and the way out; the text itself is not shown
+# part of the driver's text: problem and remedy to show instead
 _TLS_PROBLEMS = {
-    "Hostname mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
-    "IP address mismatch": ("the server's certificate is for another host", "use the host name that it was made for"),
-    "certificate has expired": ("the server's certificate has expired", "ask who runs the server"),
+    "Hostname mismatch": ("the server's certificate is for another host", "use the host name in the certificate"),
+    "IP address mismatch": ("the server's certificate is for another host", "use the host name in the certificate"),
+    "certificate has expired": ("the server's certificate has expired", "ask the server's administrator"),
     "CERTIFICATE_VERIFY_FAILED": (
         "the server's certificate is not signed by a CA that is trusted here",
         "name the PEM file of its CA: mongo.tls_ca_file",
@@ -105,9 +104,7 @@ def _refused(err: Any, where: Connection) -> DatabaseError:
         problem = f"authentication failed for '{_user(where)}' at {where.shown}"
         if where.external:
             return DatabaseError(problem, "check user, password and authSource in mongo.uri (GST_MONGO__URI)")
-        return DatabaseError(
-            problem, "gst db up  (finds a free port where another MongoDB took ours, and mends the passwords)"
-        )
+        return DatabaseError(problem, "gst db up  (finds a free port if another MongoDB took ours; resets passwords)")
     if err.code == _UNAUTHORIZED:
         return DatabaseError(
             f"'{_user(where)}' may not use database '{where.database}' at {where.shown}",

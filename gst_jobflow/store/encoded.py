@@ -1,89 +1,67 @@
-"""Documents as BSON, made in one process and put in by another, with what the rules of putting in look at.
+"""Documents that one process encodes as BSON and another one inserts, with the fields that the rules of writing need.
 
-The classes have no slots: with them it takes twice as long to pickle them.
+The classes have no slots: with them, pickling takes twice as long.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from gst_jobflow.documents import Label, Structure
+from gst_jobflow.documents import Document, Label, Structure
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
 
 @dataclass(frozen=True)
-class EncodedStructure:
-    """A structure; it was a valid `Structure` when it was encoded."""
+class _Encoded:
+    """A document that was valid when it was encoded."""
 
-    collection: ClassVar[str] = Structure.collection
+    model: ClassVar[type[Document]]
+    collection: ClassVar[str]
     id: str
-    group: str
-    tags: list[str]
     data: bytes
 
     @classmethod
-    def of(cls, structure: Structure) -> EncodedStructure:
-        """Encode a structure."""
-        return cls(structure.id, structure.group, structure.tags, _encode(structure.to_mongo()))
+    def of(cls, document: Any) -> Self:
+        """Encode a document."""
+        from bson import encode
+
+        values = {field.name: getattr(document, field.name) for field in fields(cls) if field.name != "data"}
+        return cls(data=encode(document.to_mongo()), **values)
 
     def to_mongo(self) -> RawBSONDocument:
         """Return the document as pymongo takes it."""
-        return _raw(self.data)
+        from bson.raw_bson import RawBSONDocument
 
-    def decode(self) -> Structure:
-        """Decode the structure."""
+        return RawBSONDocument(self.data)
+
+    def decode(self) -> Any:
+        """Return the document."""
         from bson import decode
 
-        return Structure.model_validate(decode(self.data))
+        return self.model.model_validate(decode(self.data))
 
 
 @dataclass(frozen=True)
-class EncodedLabel:
-    """A label; it was a valid `Label` when it was encoded."""
+class EncodedStructure(_Encoded):
+    """An encoded structure."""
 
-    collection: ClassVar[str] = Label.collection
-    id: str
+    model = Structure
+    collection = Structure.collection
+    group: str
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class EncodedLabel(_Encoded):
+    """An encoded label."""
+
+    model = Label
+    collection = Label.collection
     structure_id: str
     fingerprint: str
     state: str
     n_atoms: int
     energy_eV: float | None
-    data: bytes
-
-    @classmethod
-    def of(cls, label: Label) -> EncodedLabel:
-        """Encode a label."""
-        return cls(
-            label.id,
-            label.structure_id,
-            label.fingerprint,
-            label.state,
-            label.n_atoms,
-            label.energy_eV,
-            _encode(label.to_mongo()),
-        )
-
-    def to_mongo(self) -> RawBSONDocument:
-        """Return the document as pymongo takes it."""
-        return _raw(self.data)
-
-    def decode(self) -> Label:
-        """Decode the label."""
-        from bson import decode
-
-        return Label.model_validate(decode(self.data))
-
-
-def _encode(fields: dict[str, Any]) -> bytes:
-    from bson import encode
-
-    return encode(fields)
-
-
-def _raw(data: bytes) -> RawBSONDocument:
-    from bson.raw_bson import RawBSONDocument
-
-    return RawBSONDocument(data)

@@ -1,4 +1,4 @@
-"""Put what jobs left on disk into the database: as often as one likes, from as many processes at once as one likes."""
+"""Ingest manifests, which jobs left on disk, into the database; repeatedly or by several processes without harm."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _BATCH = 500
 _BATCH_BYTES = 16 << 20
 _MOST_EARLY = 100_000
-"""Updates that are kept until the end because what they change may stand in a later manifest."""
+"""Updates that wait for the end, since a later manifest may hold the document that they change."""
 
 
 class Ingested(TypedDict):
-    """What an ingest did; `problems` is a line for each entry that could not be put in."""
+    """What an ingest did; `problems` has a line for each entry that was not ingested."""
 
     manifests: int
     entries: int
@@ -52,23 +52,14 @@ def ingest(
 ) -> Ingested:
     """Ingest the manifests below `directories`; repeating it changes nothing.
 
-    What cannot be put in (refused, contradictory, damaged) is reported with file and line, and the rest goes in.
-    Consecutive inserts into one collection go in together; updates keep their place, and one whose document stands in a
-    later manifest is done at the end.
-
-    Parameters
-    ----------
-    results
-        Where to.
-    directories
-        Folders to look in, with all below.
-    progress
-        Called after each batch.
+    Entries that are refused, contradictory or damaged are reported with file and line, and the others are ingested.
+    Consecutive inserts into one collection form a batch. Updates keep their order; one whose document a later manifest
+    holds is applied at the end.
 
     Raises
     ------
     DatabaseError
-        The database cannot be reached, or went away: what was put in stays, and the same command goes on.
+        The database cannot be reached, or went away; repeating the command continues.
     """
     from pymongo.errors import ConnectionFailure
 
@@ -83,17 +74,17 @@ def ingest(
                 run.found["problems"].append(_unreadable(err, file))
         run.finish()
     except ConnectionFailure as err:
-        raise DatabaseError("the results database went away", "gst db up; then gst ingest again goes on") from err
+        raise DatabaseError("the results database went away", "gst db up; then gst ingest again continues") from err
     return run.found
 
 
 def manifests_below(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
-    """Return all manifests below `directories` with their sizes in bytes, sorted by path, and what cannot be read."""
+    """Return the manifests below `directories` with their sizes in bytes, sorted by path, and problems."""
     found: dict[Path, int] = {}
     problems: dict[str, None] = {}
 
     def note(err: OSError) -> None:
-        if not isinstance(err, FileNotFoundError):  # a folder of another computer, or removed meanwhile
+        if not isinstance(err, FileNotFoundError):  # on another computer, or removed meanwhile
             problems[_unreadable(err, Path(err.filename))] = None
 
     for directory in directories:
@@ -113,7 +104,7 @@ def _unreadable(err: OSError, path: Path) -> str:
 
 @dataclass
 class _Ingest:
-    """An ingest as it goes."""
+    """A running ingest."""
 
     database: Database
     total_bytes: int
@@ -154,13 +145,13 @@ class _Ingest:
         entries = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
         labels = [document for document in entries if isinstance(document, Label)]
         if len({label.id for label in labels}) < len(labels):
-            # a label that is tried again in one manifest: the order of its lines counts
+            # a label was tried again within one manifest: the order of its lines matters
             self._apply(file, batch)
             return
         try:
             new, refused = write_labels(self.database, labels)
         except DatabaseError:
-            # the server refused one: which, and whether the others are in, is seen one by one
+            # the server refused one: ingest them one by one to find which
             self._apply(file, batch)
             return
         self.found["new"] += new
@@ -183,7 +174,7 @@ class _Ingest:
         self._report(file, refused)
 
     def finish(self) -> None:
-        """Apply updates whose documents came later; an update whose document is still missing is a problem."""
+        """Apply the updates that waited; one whose document is still missing is a problem."""
         for file, number, entry in self.early:
             try:
                 self.found["new"] += apply_entry(self.database, entry)

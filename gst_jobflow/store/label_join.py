@@ -1,4 +1,4 @@
-"""Join labels with their structures, for conditions on both: on the server where one side is small, else here."""
+"""Join labels with their structures for conditions on both: on the server if one side is small, else here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on how a text begins, answered in the order of another field of the same index."""
+"""Answer conditions on the beginning of a text in the order of another field of the same index."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from gst_jobflow.documents import Document
 
 MOST_VALUES = 100
-"""The server merges the entries of up to 200 values in order; of more it sorts all that match."""
+"""The server merges the entries of up to 200 values in order; of more, it sorts all that match."""
 
 
 def by_values(
     stored: Collection, model: type[Document], where: dict[str, Any], sort: list[tuple[str, int]]
 ) -> dict[str, Any]:
-    """Replace each condition on a prefix by the few values that begin with it.
+    """Replace each condition on a prefix by the values that begin with it, if these are few.
 
-    A beginning is a range of an index, and within a range nothing is in the order of the index's next field: the first
-    page of a million documents would be sorted out of all that match. Of single values it is read off the index. Those
-    are looked up one by one, each at the cost of one step into the index.
+    A prefix is a range of an index, in which entries are not in the order of the index's next field: for the first page
+    of a million documents, the server would sort all that match. Of single values, it reads the page from the index.
+    Each value is found by one step into the index.
 
     Parameters
     ----------
     where
         A filter of `query.make_query`.
     sort
-        The order that is asked for.
+        The requested order.
     """
     from pymongo.errors import OperationFailure
 
@@ -41,7 +41,7 @@ def by_values(
         try:
             values = _values(stored, index, prefix, "list" in str(model.model_fields[field].annotation))
         except OperationFailure:
-            continue  # without the index the answer only takes longer
+            continue  # without the index, the query only takes longer
         if values is not None:
             rest = {sign: value for sign, value in conditions.items() if sign != "$regex"}
             changed[field] = {**rest, "$in": values}
@@ -52,7 +52,7 @@ def _prefix_of(conditions: Any) -> str | None:
     """Return the requested prefix; None if there is none, or if values are requested too."""
     if not isinstance(conditions, dict) or "$regex" not in conditions or "$in" in conditions:
         return None
-    # what stands behind ^ is plain text, each sign of a pattern escaped
+    # plain text follows the ^, with all special characters escaped
     return re.sub(r"\\(.)", r"\1", conditions["$regex"].removeprefix("^"), flags=re.S)
 
 
@@ -63,7 +63,7 @@ def _values(stored: Collection, index: list[tuple[str, int]], prefix: str, of_li
     bounds = {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
     while True:
         where = {field: {"$elemMatch": bounds} if of_lists else bounds}
-        # in the order of the index, whose first entry holds the smallest value
+        # the first entry of the index holds the smallest value
         found = stored.find_one(where, {field: 1, "_id": 0}, hint=index)
         if found is None:
             return values

@@ -1,6 +1,6 @@
-"""Readable filters over collections: `composition=Ge2Sb2Te5 iteration>=3 dmin<2.4`.
+"""Query collections by readable conditions: `composition=Ge2Sb2Te5 iteration>=3 dmin<2.4`.
 
-A filter is parsed into fields, comparisons and typed values; a user's text never becomes a MongoDB operator.
+Conditions are parsed into fields, comparisons and typed values; a user's text never becomes a MongoDB operator.
 """
 
 from __future__ import annotations
@@ -11,18 +11,13 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.documents import (
-    Document,
-    Label,
-    Structure,
-    unpack,
-)
+from gst_jobflow.documents import Document, Label, Structure, unpack
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.label_join import label_ids, label_pipeline
@@ -36,8 +31,6 @@ if TYPE_CHECKING:
 
     from gst_jobflow.base.settings import Project
 
-DocumentT = TypeVar("DocumentT", bound=Document)
-
 _CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)$", re.S)
 _PATH = re.compile(r"^[A-Za-z_]\w*(\.\w+)*$", re.ASCII)
 _OPERATORS = {"=": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt"}
@@ -50,53 +43,31 @@ _OWNERS: dict[str, type[Document]] = {"label": Label, "structure": Structure}
 _COPIED = ("formula", "config_type", "n_atoms")
 """Fields that a label has from its structure, which never changes them."""
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "structures": ("id", "formula", "n_atoms", "config_type", "iteration", "min_distance_A", "density_g_cm3"),
-    "labels": (
-        "id",
-        "structure_id",
-        "formula",
-        "fingerprint",
-        "state",
-        "energy_per_atom_eV",
-        "max_force_eV_A",
-        "reason",
-    ),
-    "datasets": ("id", "name", "fingerprint", "n_members", "counts", "iteration"),
-    "potentials": (
-        "id",
-        "name",
-        "elements",
-        "n_densities",
-        "n_functions",
-        "cutoff_A",
-        "rmse.test",
-        "speed.us_per_atom_step",
-        "converged",
-    ),
-    "studies": ("id", "name", "kind", "state", "finished_at"),
-    "trajectories": ("id", "name", "protocol", "n_atoms", "duration_ps", "state", "final_temperature_K"),
-    "cycles": ("id", "device", "formula", "n_atoms", "state", "potential_id"),
-    "attempts": ("id", "job_name", "number", "state", "host", "started_at", "ended_at", "reason"),
+_COLUMNS = {
+    "structures": "id formula n_atoms config_type iteration min_distance_A density_g_cm3",
+    "labels": "id structure_id formula fingerprint state energy_per_atom_eV max_force_eV_A reason",
+    "datasets": "id name fingerprint n_members counts iteration",
+    "potentials": "id name elements n_densities n_functions cutoff_A rmse.test speed.us_per_atom_step converged",
+    "studies": "id name kind state finished_at",
+    "trajectories": "id name protocol n_atoms duration_ps state final_temperature_K",
+    "cycles": "id device formula n_atoms state potential_id",
+    "attempts": "id job_name number state host started_at ended_at reason",
 }
-"""Fields that a table shows when none are asked for."""
+COLUMNS = {name: tuple(words.split()) for name, words in _COLUMNS.items()}
+"""Fields that a table shows by default."""
 
-NUMBERS: dict[str, tuple[str, ...]] = {
-    "structures": ("n_atoms", "min_distance_A", "density_g_cm3"),
-    "labels": ("energy_per_atom_eV", "max_force_eV_A", "wall_s"),
-    "datasets": ("n_members", "n_atoms"),
-    "potentials": (
-        "rmse.test.energy_meV_per_atom",
-        "rmse.test.force_meV_per_A",
-        "n_functions",
-        "speed.us_per_atom_step",
-    ),
-    "studies": (),
-    "trajectories": ("n_atoms", "duration_ps", "final_temperature_K", "cost.core_hours"),
-    "cycles": ("n_atoms",),
-    "attempts": ("number",),
+_NUMBERS = {
+    "structures": "n_atoms min_distance_A density_g_cm3",
+    "labels": "energy_per_atom_eV max_force_eV_A wall_s",
+    "datasets": "n_members n_atoms",
+    "potentials": "rmse.test.energy_meV_per_atom rmse.test.force_meV_per_A n_functions speed.us_per_atom_step",
+    "studies": "",
+    "trajectories": "n_atoms duration_ps final_temperature_K cost.core_hours",
+    "cycles": "n_atoms",
+    "attempts": "number",
 }
-"""Fields whose smallest, mean and largest value a summary shows when none are asked for."""
+NUMBERS = {name: tuple(words.split()) for name, words in _NUMBERS.items()}
+"""Fields whose smallest, mean and largest value a summary shows by default."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +95,7 @@ class Query:
         return database[self.model.collection].aggregate([{"$match": self.where}, *stages])
 
     def cursor(self, database: Database, fields: dict[str, int] | None = None) -> Iterator[dict[str, Any]]:
-        """Return the documents as they are stored, in order."""
+        """Return the stored documents in order."""
         stored = database[self.model.collection]
         if self.structures:
             return self._joined(database, fields)
@@ -133,13 +104,12 @@ class Query:
 
     def _joined(self, database: Database, fields: dict[str, int] | None) -> Iterator[dict[str, Any]]:
         ids = label_ids(database, self.where, self.structures, self.sort, self.limit)
-        while batch := list(islice(ids, _BATCH)):
-            labels = database["labels"].find({"_id": {"$in": batch}}, fields)
-            found = {label["_id"]: label for label in labels}
+        for batch in batches(ids, _BATCH):
+            found = {label["_id"]: label for label in database["labels"].find({"_id": {"$in": batch}}, fields)}
             yield from (found[id] for id in batch if id in found)
 
     def documents(self, database: Database) -> Iterator[dict[str, Any]]:
-        """Yield the documents as programs read them (`id`; without packed arrays)."""
+        """Yield the documents for output: with `id` and without packed arrays."""
         packed = {name: 0 for name, field in self.model.model_fields.items() if "bytes" in str(field.annotation)}
         for document in self.cursor(database, packed or None):
             yield public(document)
@@ -153,18 +123,18 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
     collection
         Name of the collection.
     conditions
-        Texts of conditions, each `field=value` or several apart by blanks; operators = != > >= < <=, and ~ for
-        texts that begin so. `field=a,b` takes either, `field!=a,b` neither; a comma that belongs to a value is
-        written with a backslash before it. A list field matches when one of its values does.
+        Each `field=value`, or several separated by blanks; operators = != > >= < <=, and ~ for the beginning of a text.
+        `field=a,b` matches either value, `field!=a,b` neither; a comma within a value follows a backslash. A list field
+        matches when one of its values does.
     sort
-        Field to sort by, with `-` in front for falling order; newest first when none is given.
+        Field to sort by, with `-` in front for descending order; None: newest first.
     limit
-        At most this many; 0 for all.
+        Return at most this many; 0: all.
 
     Raises
     ------
     InputError
-        An unknown collection or field, or a condition or value that cannot be read.
+        The collection or a field is unknown, or a condition or value cannot be read.
     """
     model = model_of(collection)
     structures: dict[str, Any] = {}
@@ -241,7 +211,7 @@ def _filter(model: type[Document], conditions: Iterable[str]) -> dict[str, Any]:
     for condition in conditions:
         field, comparison, value = _parse(model, condition)
         if comparison in where.get(field, {}):
-            # two conditions of one kind on one field hold both: a list may have both values
+            # both conditions of one kind on one field hold: a list may have both values
             where.setdefault("$and", []).append({field: {comparison: value}})
         else:
             where.setdefault(field, {})[comparison] = value
@@ -265,14 +235,14 @@ def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
     if len(values) == 1:
         return field, _OPERATORS[operator], values[0]
     if operator not in _OF_SEVERAL:
-        raise InputError(f"'{condition}' compares with several values", "only = and != take values apart by commas")
+        raise InputError(f"'{condition}' compares with several values", "only = and != take several")
     return field, _OF_SEVERAL[operator], values
 
 
 def _prefix(model: type[Document], field: str, text: str) -> str:
     """Return an anchored pattern for plain text; all special characters are escaped."""
     if not _is_text(_leaf(model, field)):
-        raise InputError(f"{field} is not text", "~ finds texts that begin so; compare others with = != > >= < <=")
+        raise InputError(f"{field} is not text", "~ compares the beginning of a text; use = != > >= < <=")
     if not text or "\0" in text:
         raise InputError(f"cannot look for {field} that begins with {text!r}", f"for example {field}~abc")
     return "^" + re.escape(text)
@@ -284,19 +254,21 @@ def field_path(model: type[Document], name: str) -> str:
     Raises
     ------
     InputError
-        The documents have no such field; the message names the nearest. Below free-form fields (`source`, `plan`)
-        any name is taken.
+        The documents have no such field; the message names the nearest. Free-form fields (`source`, `plan`) accept any
+        name below them.
     """
     path = ALIASES.get(name, name)
     if not _PATH.match(path):
         raise InputError(f"'{name}' is not the name of a field", "names are letters, digits and _, joined by dots")
     if _leaf(model, path) is bytes:
-        raise InputError(f"{name} holds packed numbers and cannot be asked for", "read it with find() or unpack()")
+        raise InputError(
+            f"{name} holds packed numbers, which no condition can compare", "read it with find() or unpack()"
+        )
     return path
 
 
 def _leaf(model: type[Document], path: str) -> Any:
-    """Return the type at a path, for a list that of its items; `Any` below free-form fields."""
+    """Return the type at a path, of a list that of its items; `Any` below free-form fields."""
     annotation: Any = model
     for part in path.split("."):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -317,7 +289,7 @@ def _leaf(model: type[Document], path: str) -> Any:
 
 
 def _held(annotation: Any) -> Any:
-    """Return the type without None; for a list that of its items."""
+    """Return the type without None, of a list that of its items."""
     options = [annotation]
     if get_origin(annotation) in (Union, types.UnionType):
         options = [option for option in get_args(annotation) if option is not type(None)]
@@ -327,7 +299,7 @@ def _held(annotation: Any) -> Any:
 
 
 def _may_be_list(model: type[Document], path: str) -> bool:
-    """Whether the path may pass a list; a path into a part of a document counts as one."""
+    """Whether the path may go through a list, which a path into a part of a document may."""
     field = model.model_fields.get(path)
     return field is None or "list" in str(field.annotation)
 
@@ -337,7 +309,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def _value(model: type[Document], field: str, text: str) -> Any:
-    """Convert text to the field's type; below free-form fields to a number, true, false, null or text, as it looks."""
+    """Convert text to the field's type, below free-form fields to the type that it looks like."""
     annotation = _leaf(model, field)
     if _is_text(annotation):
         return text
@@ -377,36 +349,36 @@ def _formula(text: str) -> str:
 def summarise_groups(
     database: Database, query: Query, group_by: str, numbers: Iterable[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Count and measure by groups, on the server.
+    """Count documents by groups and summarise their numbers, on the server.
 
     Parameters
     ----------
     group_by
-        Field whose values make the groups; a document with a list is counted once for each of its values.
+        Field whose values make the groups; a list counts once for each of its values.
     numbers
-        Numeric fields to summarise_groups; those of `NUMBERS` when none are given.
+        Numeric fields to summarise; None: those of `NUMBERS`.
 
     Yields
     ------
     dict
-        `group`, `count`, and for each number `{"min", "mean", "max"}` (None where no document has it); largest
-        group first.
+        `group`, `count`, and for each number `{"min", "mean", "max"}` (None if no document has it); largest group
+        first.
 
     Raises
     ------
     InputError
-        An unknown field, or one that is no number.
+        A field is unknown or not a number.
     """
     model = query.model
     path = field_path(model, group_by)
-    chosen = list(numbers) if numbers is not None else list(NUMBERS[model.collection])
+    chosen = list(NUMBERS[model.collection] if numbers is None else numbers)
     fields = [field_path(model, name) for name in chosen]
     for name, stored in zip(chosen, fields, strict=True):
         if _leaf(model, stored) not in (int, float, Any):
             raise InputError(f"{name} is no number", f"for example {', '.join(NUMBERS[model.collection]) or 'none'}")
     group: dict[str, Any] = {"_id": f"${path}", "count": {"$sum": 1}}
     for place, stored in enumerate(fields):
-        # names of sums hold no dots, so they are numbered
+        # names of accumulators must not hold dots, so they are numbered
         group |= {f"{word}{place}": {f"${word}": f"${stored}"} for word in ("min", "avg", "max")}
     pipeline: list[dict[str, Any]] = []
     if _may_be_list(model, path):
@@ -432,14 +404,6 @@ def _groups(
         yield {"group": found["_id"], "count": found["count"], **measured}
 
 
-@overload
-def find(
-    where: Project | Results, what: type[DocumentT], conditions: str = "", /, *, sort: str | None = None, limit: int = 0
-) -> Iterator[DocumentT]: ...
-@overload
-def find(
-    where: Project | Results, what: str, conditions: str = "", /, *, sort: str | None = None, limit: int = 0
-) -> Iterator[Any]: ...
 def find(
     where: Project | Results,
     what: str | type[Document],
@@ -454,16 +418,16 @@ def find(
     Parameters
     ----------
     where
-        An open project or its results.
+        A project or its results.
     what
         Name of a collection, or the document model.
     conditions, sort, limit
-        As `make_query` takes them.
+        As in `make_query`.
 
     Raises
     ------
     InputError
-        At once, not at the first document: something unknown was asked for.
+        The query is invalid; raised at once, not at the first document.
     """
     texts = [conditions] if isinstance(conditions, str) else conditions
     query = make_query(what if isinstance(what, str) else what.collection, texts, sort, limit)
@@ -477,22 +441,21 @@ def _models(database: Database, query: Query) -> Iterator[Any]:
 
 
 def frames(results: Results, query: Query) -> Iterator[Atoms]:
-    """Stream the atoms of structures or converged labels.
+    """Stream the atoms of structures or of converged labels.
 
-    `info` carries `structure_id` and `config_type`; atoms of labels also `label_id` and `fingerprint`, and a
-    `SinglePointCalculator` with energy (eV), forces (eV/Å) and, where there is one, stress (eV/Å³, Voigt). Labels
-    that did not converge have none of these and are left out.
+    `info` holds `structure_id` and `config_type`, of labels also `label_id` and `fingerprint`. Atoms of labels have a
+    `SinglePointCalculator` with energy (eV), forces (eV/Å) and, if computed, stress (eV/Å³, Voigt).
 
     Raises
     ------
     InputError
-        At once: documents of this collection hold no atoms.
+        Documents of this collection hold no atoms; raised at once.
     """
     if query.model is Structure:
         return (atoms_of(structure, results.artifacts) for structure in _models(results.database, query))
     if query.model is Label:
         return _labelled(results, query)
-    raise InputError(f"{query.model.collection} hold no atoms", "extxyz is for structures and labels")
+    raise InputError(f"{query.model.collection} hold no atoms", "use extxyz for structures and labels")
 
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
@@ -500,7 +463,7 @@ def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
 
     converged = {"$and": [query.where, {"state": "converged"}]}
     labels = _models(results.database, replace(query, where=converged))
-    while batch := list(islice(labels, _BATCH)):
+    for batch in batches(labels, _BATCH):
         structures = results.get_many(Structure, [label.structure_id for label in batch])
         for label, structure in zip(batch, structures, strict=True):
             atoms = atoms_of(structure, results.artifacts)

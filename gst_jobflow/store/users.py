@@ -1,12 +1,12 @@
-"""Accounts of the project's database: owner, worker, reader; on its own mongod and on an external one.
+"""Manage accounts of the project's database: owner, worker, reader; on its own mongod and on an external one.
 
-Users and roles live in the project's database itself, so that projects on one server do not meet, and the right
-`userAdmin` on that one database is enough to manage them.
+Users and roles are stored in the project's database itself. So projects on one server stay apart, and the right
+`userAdmin` on that database is enough to manage them.
 
 | role | may |
 |---|---|
-| owner | read, write, drop, indexes, validators: what the project's own account may (readWrite, dbAdmin) |
-| worker | read, insert, update everything; remove fireworks of the launchpad only; no index, no drop |
+| owner | read, write, drop, indexes, validators, as the project's own account (readWrite, dbAdmin) |
+| worker | read, insert and update everything; remove fireworks only; neither indexes nor drop |
 | reader | read |
 """
 
@@ -35,26 +35,15 @@ if TYPE_CHECKING:
 Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)
 
-_READ = (
-    "find",
-    "listCollections",
-    "listIndexes",
-    "collStats",
-    "dbStats",
-)
+_READ = ("find", "listCollections", "listIndexes", "collStats", "dbStats")
 _WRITE = ("insert", "update")
-# what FireWorks removes while jobs run; results, outputs and attempts are not among them
+# what FireWorks removes while jobs run: no results, outputs or attempts
 _LAUNCHPAD = ("fireworks",)
 _BUILT_IN = {"owner": ("readWrite", "dbAdmin")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# options of our own URI that say who we are
-_OUR_OPTIONS = (
-    "authsource",
-    "authmechanism",
-    "authmechanismproperties",
-    "tlscertificatekeyfile",
-    "tlscertificatekeyfilepassword",
-)
+# options of our own URI that identify our account
+_OUR_OPTIONS = {"authsource", "authmechanism", "authmechanismproperties"}
+_OUR_OPTIONS |= {"tlscertificatekeyfile", "tlscertificatekeyfilepassword"}
 _NOT_FOUND = 11
 _EXISTS = 51003
 _UNKNOWN_COMMAND = 59
@@ -62,7 +51,7 @@ _UNKNOWN_COMMAND = 59
 
 @dataclass(frozen=True)
 class User:
-    """An account. `file` holds its URI, where it was made from this project."""
+    """An account; `file` holds its URI if this project made it."""
 
     name: str
     role: str
@@ -79,24 +68,22 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
 
     Parameters
     ----------
-    project
-        The project.
     name
         Letters, digits, '.', '_' and '-'.
     role
         One of `ROLES`.
     file
-        Where its URI goes; None: `.gst/users/NAME.uri`.
+        The file for its URI; None: `.gst/users/NAME.uri`.
 
     Raises
     ------
     InputError
-        Not a name or a role, or the file is there.
+        The name or role is invalid, or the file exists.
     DatabaseError
-        The account is there, or we may not make one.
+        The account exists, or we may not create one.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' is not a name for an account", "up to 64 letters, digits, '.', '_' and '-'")
+        raise InputError(f"'{name}' is not a name for an account", "use up to 64 letters, digits, '.', '_' and '-'")
     if role not in ROLES:
         raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
     target = file or uri_path(project, name)
@@ -105,7 +92,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
     password = secrets.token_urlsafe(32)
     with _administration(project) as database:
         _make_roles(database)
-        with _private(target) as part:  # before the server knows it: no password is lost
+        with _private(target) as part:  # written before the server has it, so no password is lost
             part.write_text(_uri(project, name, password) + "\n")
         try:
             database.command("createUser", name, pwd=password, roles=_roles(database, role), customData={"gst": role})
@@ -145,7 +132,7 @@ def set_password(project: Project, name: str, file: Path | None = None) -> Path:
     target, password = file or uri_path(project, name), secrets.token_urlsafe(32)
     with _administration(project) as database:
         _require(database, name)
-        # the new file takes the place of the old one only when the server knows the password
+        # the new file replaces the old one only after the server has the password
         with _private(target) as waiting:
             waiting.write_text(_uri(project, name, password) + "\n")
             sync(waiting)
@@ -171,7 +158,7 @@ def remove_user(project: Project, name: str) -> None:
 
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
-    """Open the project's database with the account that manages users; a refusal becomes one line."""
+    """Open the project's database with the account that manages users; turn its refusals into one line."""
     from pymongo.errors import OperationFailure
 
     where = connection(project)
@@ -191,12 +178,12 @@ def _explained(err: Any, database: str) -> DatabaseError:
     if denied(err) is not None:
         return DatabaseError(
             f"this account may not manage users of database '{database}'",
-            "ask who runs the server for the role userAdmin on this database, or to make the account",
+            "ask the server's administrator for the role userAdmin on this database, or for the account",
         )
     if err.code == _EXISTS:
         return DatabaseError("an account of this name exists already", "gst db users list; gst db users passwd NAME")
     if err.code == _UNKNOWN_COMMAND:
-        return DatabaseError("this MongoDB service does not let clients make users", "make them on its own pages")
+        return DatabaseError("this MongoDB service does not let clients create users", "create them on its web pages")
     return DatabaseError(f"MongoDB refused: error {err.code} ({err.details.get('codeName', '')})", "see its log")
 
 
@@ -207,7 +194,7 @@ def _require(database: Database, name: str) -> None:
 
 
 def _make_roles(database: Database) -> None:
-    """Create the roles, or bring those of an earlier version to this one's rights."""
+    """Create the roles, or give existing ones the rights of this version."""
     everything = {"db": database.name, "collection": ""}
     reading = {"resource": everything, "actions": list(_READ)}
     removing = [{"resource": {"db": database.name, "collection": name}, "actions": ["remove"]} for name in _LAUNCHPAD]
@@ -231,7 +218,7 @@ def _roles(database: Database, role: str) -> list[dict[str, str]]:
 
 
 def _role_of(user: dict[str, Any]) -> str:
-    """Return the role by the rights that the server lists."""
+    """Return our name of the roles that the server lists."""
     held = {role["role"] for role in user["roles"]}
     for role in ("worker", "reader"):
         if held == {_role_name(role)}:
@@ -254,7 +241,7 @@ def _uri(project: Project, name: str, password: str) -> str:
 
 @contextmanager
 def _private(file: Path) -> Iterator[Path]:
-    """Replace a file that only its owner may read; see `replacing`."""
+    """Replace a file in one step, readable by its owner only."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(file, mode=0o600) as part:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gst_jobflow.documents import Dataset
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels
 
@@ -69,6 +71,27 @@ def test_datasets_are_made_changed_shown_and_compared(project: Project, gst_data
     assert len(json.loads(gst_dataset("duplicates", id, "--json")[1])) == 29
 
 
+def test_settings_come_from_a_file_and_options_replace_them(project: Project, gst_dataset: Gst, tmp_path: Path) -> None:
+    results = Results.open(project)
+    add_labels(results, 20, config_type="rss")
+    add_labels(results, 10, start=20, max_force_eV_A=30.0)
+    shown = gst_dataset("create", "--show-config", "--seed", "4", "--weights", "rss=2,crystal=3", "--max-force", "20")
+    assert shown[0] == 0 and not list(results.database["datasets"].find())
+    file = tmp_path / "dataset.yaml"
+    file.write_text(shown[1])
+    assert gst_dataset("create", "--show-config", "--config", str(file))[1] == shown[1]
+    code, _, err = gst_dataset("create", "d", "--config", str(file))
+    assert code == 1 and "weights name config_type ['crystal']" in err
+    code, out, err = gst_dataset("create", "d", "--config", str(file), "--weights", "rss=2", "--test-fraction", "0.2")
+    assert code == 0 and "10 labels have larger forces" in err
+    made = results.get(Dataset, out.split()[0])
+    assert made.config_type_weights == {"rss": 2.0} and made.counts == {"train": 16, "test": 4}
+    assert made.split["seed"] == 4 and made.selection["max_force_eV_A"] == 20.0
+    file.write_text("split: {sed: 3}\n")
+    assert "did you mean 'seed'" in gst_dataset("create", "d", "--config", str(file))[2]
+    assert "gst dataset create NAME" in gst_dataset("create")[2]
+
+
 def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
     assert "there are no labels" in gst_dataset("create", "d")[2]
     add_labels(Results.open(project), 6)
@@ -88,8 +111,8 @@ def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--reference-energies", "auto"), "least-squares, free-atoms"),
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
         ((*cp2k, "--seed", str(10**30)), "larger than MongoDB holds"),
-        ((*cp2k, "--parent", "unknown"), "no document 'unknown' in datasets"),
-        (("split", "nothing", "--kfold", "2"), "no document 'nothing' in datasets"),
+        ((*cp2k, "--parent", "unknown"), "no dataset 'unknown'"),
+        (("split", "nothing", "--kfold", "2"), "no dataset 'nothing'"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),
         (("fractions", "nothing", "--of", "rs"), "did you mean 'rss'?"),
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gst_jobflow.datasets.table import Members, Words, ids_of
+from gst_jobflow.datasets.table import CategoricalColumn, Members, ids_of
 from gst_jobflow.documents import Label
 from gst_jobflow.store import Results
 from tests.documents.test_documents import label, structure
@@ -62,8 +62,8 @@ def members_of(groups: Sequence[str], config_types: Sequence[str], formulas: Seq
         label_ids=ids,
         structure_ids=ids,
         groups=ids_of(groups),
-        config_types=Words.of(config_types),
-        formulas=Words.of(formulas or ["GeTe"] * number),
+        config_types=CategoricalColumn.of(config_types),
+        formulas=CategoricalColumn.of(formulas or ["GeTe"] * number),
         n_atoms=np.full(number, 2, np.int32),
         energies_eV=np.arange(number, dtype=float),
         max_forces_eV_A=np.full(number, np.nan),

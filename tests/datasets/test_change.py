@@ -15,7 +15,6 @@ from gst_jobflow.datasets import (
     SplitSpec,
     create_dataset,
     diff_datasets,
-    find_dataset,
     fraction_datasets,
     read_members,
     reweight,
@@ -27,6 +26,7 @@ from gst_jobflow.datasets.diff import BOTH, MOVED, ONLY_FIRST, ONLY_SECOND
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.documents import Dataset
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 from tests.datasets.conftest import add_labels, members_of
 
 
@@ -77,9 +77,9 @@ def test_fractions_share_test_set_and_references(results: Results, dataset: Data
     assert made[0].id == dataset.id
     with pytest.raises(InputError, match="no training structure is of hard_sphere"):
         fraction_datasets(results, dataset.id, [0.5], ["hard_sphere"])
-    with pytest.raises(InputError, match="share of 2"):
+    with pytest.raises(InputError, match="2 is no share"):
         fraction_datasets(results, dataset.id, [2], ["rss"])
-    with pytest.raises(InputError, match="nothing would be left"):
+    with pytest.raises(InputError, match="the training set would be empty"):
         fraction_datasets(results, dataset.id, [0], ["rss", "crystal", "aimd"])
 
 
@@ -120,7 +120,7 @@ def test_a_dataset_is_split_anew_by_draw_query_and_folds(results: Results, datas
     assert sum(len(test) for test in tested) == len(set.union(*tested)) == 80
     with pytest.raises(InputError, match="no member is chosen"):
         split_by_query(results, dataset.id, ["config_type=device"])
-    with pytest.raises(InputError, match="takes all members"):
+    with pytest.raises(InputError, match="are all of the dataset"):
         split_by_query(results, dataset.id, ["n_atoms=2"])
 
 
@@ -144,16 +144,16 @@ def test_a_difference_counts_members_and_moves(results: Results, dataset: Datase
 
 @pytest.mark.mongo
 def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) -> None:
-    assert find_dataset(results, "d").id == find_dataset(results, dataset.id[:8]).id == dataset.id
-    with pytest.raises(InputError, match="no document 'ffffffffff' in datasets"):
-        find_dataset(results, "ffffffffff")
+    assert get_located(results, Dataset, "d").id == get_located(results, Dataset, dataset.id[:8]).id == dataset.id
+    with pytest.raises(InputError, match="no dataset 'ffffffffff'"):
+        get_located(results, Dataset, "ffffffffff")
     changed = reweight(results, dataset.id, {"rss": 0.5}).dataset
     split = split_by_query(results, dataset.id, ["config_type=crystal"]).dataset
-    assert [find_dataset(results, name).id for name in ("d", "d weights", "d split")] == [
+    assert [get_located(results, Dataset, name).id for name in ("d", "d weights", "d split")] == [
         dataset.id,
         changed.id,
         split.id,
     ]
     split_dataset(results, dataset.id, SplitSpec(test_fraction=0.3, seed=7), name="d")
-    with pytest.raises(InputError, match="'d' fits several documents"):
-        find_dataset(results, "d")
+    with pytest.raises(InputError, match="'d' fits several datasets"):
+        get_located(results, Dataset, "d")

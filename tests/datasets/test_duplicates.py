@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.duplicates import NEIGHBOURS, REACH_A, _match, _summary, environments, near_duplicates
-from gst_jobflow.datasets.select import select
+from gst_jobflow.datasets.select import select_labels
 from gst_jobflow.documents import Label
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
@@ -120,7 +120,7 @@ def test_of_near_ones_the_lowest_id_stays(results: Results) -> None:
     families[0].append(store(results, disguised(originals[0], 99)))
     # another composition is never compared
     store(results, random_atoms(1, "Ge2Sb3Te5"))
-    members = select(results.database, "tblite:1", []).members
+    members = select_labels(results.database, "tblite:1", []).members
     pairs = near_duplicates(results, members, 1e-4)
     found = {members.label_ids[pair.row].decode(): members.label_ids[pair.of].decode() for pair in pairs}
     assert found == {id: min(family) for family in families for id in family if id != min(family)}
@@ -135,7 +135,7 @@ def test_near_is_no_chain(results: Results) -> None:
         atoms = start.copy()
         atoms.positions[0, 0] += 0.01 * step
         store(results, atoms)
-    members = select(results.database, "tblite:1", []).members
+    members = select_labels(results.database, "tblite:1", []).members
     gone = {pair.row for pair in near_duplicates(results, members, 0.05)}
     assert 2 <= len(members) - len(gone) <= 12
     assert {pair.of for pair in near_duplicates(results, members, 0.05)}.isdisjoint(gone)
@@ -146,4 +146,4 @@ def test_near_is_no_chain(results: Results) -> None:
 def test_tolerances_that_cannot_be_are_refused(results: Results, tolerance_A: float) -> None:
     add_labels(results, 2)
     with pytest.raises(InputError, match="tolerance"):
-        near_duplicates(results, select(results.database, "tblite:1", []).members, tolerance_A)
+        near_duplicates(results, select_labels(results.database, "tblite:1", []).members, tolerance_A)

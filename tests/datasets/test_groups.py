@@ -57,5 +57,5 @@ def test_relatives_by_a_structure_that_is_no_member_are_found(results: Results) 
 
 
 def test_a_structure_of_an_older_schema_is_refused() -> None:
-    with pytest.raises(DataError, match="does not say what group"):
+    with pytest.raises(DataError, match="has no group"):
         group_of({"_id": "x"})

@@ -110,5 +110,5 @@ def test_each_group_is_tested_in_one_fold(rows: list[tuple[int, str]], n_folds: 
 
 
 def test_more_folds_than_groups_are_refused() -> None:
-    with pytest.raises(InputError, match="3 folds of 2 groups"):
+    with pytest.raises(InputError, match="2 groups do not make 3 folds"):
         folds(table([(0, "aimd"), (1, "aimd"), (1, "rss")]), 3, 0)

@@ -1,4 +1,4 @@
-"""The arithmetic of a pulse, in numpy."""
+"""Kicks: LAMMPS against numpy, and what the reference itself guarantees."""
 
 from __future__ import annotations
 
@@ -6,19 +6,29 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from ase import units
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.dynamics.deck import KICKS_FILE
+from gst_jobflow.dynamics.dump import iter_frames
+from gst_jobflow.dynamics.log import FINISHED_WORD
+from gst_jobflow.dynamics.protocol import write_start
 from gst_jobflow.dynamics.pulse import (
-    cool_target_K,
+    cool_kick,
+    cool_setup,
     kick_energy_eV,
     kick_steps,
-    kick_velocities,
-    kinetic_energy_eV,
+    kick_variables,
     profile_weights,
+    pulse_kick,
+    pulse_setup,
 )
-from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Pulse, Uniform
+from gst_jobflow.dynamics.series import read_kicks
+from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Pulse, Slices, Uniform
+from scripts._tiny_potential import ELEMENTS, soft_crystal
+from tests.dynamics.kick_reference import cool_target_K, kick_velocities, kinetic_energy_eV
 
 PROFILES = st.one_of(
     st.just(Uniform()),
@@ -34,6 +44,70 @@ PROFILES = st.one_of(
 
 def heights(z) -> np.ndarray:
     return np.column_stack([np.zeros(len(z)), np.zeros(len(z)), z])
+
+
+def _kicked_by_lammps(engine, folder, commands: list[str]):
+    """Return velocities and masses before commands, and velocities after them."""
+    atoms = soft_crystal((2, 2, 2))
+    atoms.set_velocities(np.random.default_rng(3).normal(0, 3.0, (len(atoms), 3)) * units.Ang / (1e3 * units.fs))
+    write_start(folder / "start.data", atoms, ELEMENTS)
+    row = "id type x y z vx vy vz modify sort id append yes format float %.15g"
+    deck = [
+        "units metal", "atom_style atomic", "atom_modify map yes", "read_data start.data", "pair_style zero 5.0",
+        "pair_coeff * *", "group mobile union all", *kick_variables("mobile", 3), "variable kick loop 1 1", "run 0",
+        f"write_dump all custom all.dump {row}", *commands, f"write_dump all custom all.dump {row}",
+        f'print "{FINISHED_WORD} step 0"',
+    ]  # fmt: skip
+    engine.run("\n".join(deck) + "\n", folder).require_success()
+    before, after = iter_frames(folder / "all.dump")
+    masses = np.array([121.76, 127.6])[before.types - 1]
+    return before, masses, *(np.stack([f.extra[f"v{x}"] for x in "xyz"], axis=1) for f in (before, after))
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Uniform(),
+        LinearZ(bottom_A=0, top_A=10),
+        Dome(diameter_A=12, centre_A=(6.0, None, 0.0), edge_A=2.0),
+        Expression(formula="exp(-z/5)"),
+    ],
+)
+def test_a_kick_of_lammps_is_that_of_the_reference(engine, tmp_path, profile):
+    pulse = Pulse(energy_eV=20, duration_ps=4, profile=profile)
+    commands = [*pulse_setup(pulse), *pulse_kick(pulse, 1, 2.0, KICKS_FILE)]
+    frame, masses, before, after = _kicked_by_lammps(engine, tmp_path, commands)
+    weights = profile_weights(profile, frame.positions, frame.cell.diagonal())
+    np.testing.assert_allclose(after, kick_velocities(before, masses, weights, 10.0), atol=1e-8)
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize("rate_K_ps", [None, 100.0, 1e4])
+@pytest.mark.parametrize("slices", [None, Slices(count=1)])
+def test_a_cooling_kick_of_lammps_sets_the_temperature_of_the_reference(engine, tmp_path, rate_K_ps, slices):
+    cool = Cool(end_K=300, duration_ps=8, rate_K_ps=rate_K_ps, slices=slices)
+    commands = [*cool_setup(cool), *cool_kick(cool, 1, 4, KICKS_FILE)]
+    _, masses, before, after = _kicked_by_lammps(engine, tmp_path, commands)
+    kicks = read_kicks(tmp_path / KICKS_FILE)
+    wanted_K = cool_target_K(kicks["temp_before_K"][0], 300.0, 4, None if rate_K_ps is None else 2 * rate_K_ps)
+    # a slice counts all of its degrees of freedom, the whole group three less
+    tolerance = 1e-6 if slices is None else 0.03
+    assert kicks["temp_after_K"][0] == pytest.approx(wanted_K, rel=tolerance)
+    ratio = kinetic_energy_eV(after, masses) / kinetic_energy_eV(before, masses)
+    assert ratio == pytest.approx(kicks["temp_after_K"][0] / kicks["temp_before_K"][0], rel=1e-6)
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize(
+    ("profile", "scale", "said"),
+    [(Uniform(), 0.0, "atoms at rest"), (Dome(diameter_A=1, centre_A=(99.0, 99.0, 99.0)), 1.0, "heats no atom")],
+)
+def test_atoms_at_rest_and_profiles_that_miss_the_cell_are_refused(engine, tmp_path, profile, scale, said):
+    pulse = Pulse(energy_eV=20, duration_ps=4, profile=profile)
+    rest = ["velocity all set 0.0 0.0 0.0"] if scale == 0 else []
+    with pytest.raises(RunError, match=said):
+        _kicked_by_lammps(engine, tmp_path, [*rest, *pulse_setup(pulse), *pulse_kick(pulse, 1, 2.0, KICKS_FILE)])
 
 
 @settings(max_examples=100, deadline=None)
@@ -83,14 +157,6 @@ def test_energy_follows_the_weights():
     ]
     # removing the little net momentum of so many atoms moves the shares by far less
     assert gain[1] / gain[0] == pytest.approx(3.0, rel=1e-2)
-
-
-def test_atoms_at_rest_and_profiles_that_miss_the_cell_are_refused():
-    masses = np.ones(3)
-    with pytest.raises(InputError, match="at rest"):
-        kick_velocities(np.zeros((3, 3)), masses, np.ones(3), 1.0)
-    with pytest.raises(InputError, match="no atom"):
-        kick_velocities(np.eye(3), masses, np.zeros(3), 1.0)
 
 
 def test_kicks_start_intervals_when_heating_and_end_them_when_cooling():

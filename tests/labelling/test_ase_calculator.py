@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
-from gst_jobflow.labelling.backend import Bounds, checked
+from gst_jobflow.labelling.backend import Bounds, checked_label
 
 pytest.importorskip("tblite")
 MODULE = "crashing_calculator"
@@ -65,8 +65,8 @@ def crashing(tmp_path, monkeypatch):
 
 
 def test_isolated_and_in_process_give_the_same_label(gete, tmp_path):
-    inside = checked(tblite_backend(isolate=False), gete, tmp_path / "a")
-    outside = checked(tblite_backend(), gete, tmp_path / "b")
+    inside = checked_label(tblite_backend(isolate=False), gete, tmp_path / "a")
+    outside = checked_label(tblite_backend(), gete, tmp_path / "b")
     # threads may sum in another order; both are the same code on the same numbers
     assert outside.energy_eV == pytest.approx(inside.energy_eV, abs=1e-6)
     np.testing.assert_allclose(outside.forces_eV_A, inside.forces_eV_A, atol=1e-6)
@@ -76,14 +76,14 @@ def test_isolated_and_in_process_give_the_same_label(gete, tmp_path):
 
 def test_forces_and_stress_are_derivatives_of_the_energy(gete, tmp_path):
     backend = tblite_backend(isolate=False, accuracy=0.01)
-    label = checked(backend, gete, tmp_path)
+    label = checked_label(backend, gete, tmp_path)
     step = 0.01
 
     def energy(shift=0.0, strain=0.0) -> float:
         moved = gete.copy()
         moved.positions[0, 0] += shift
         moved.set_cell(moved.cell.array * np.array([1 + strain, 1, 1]), scale_atoms=True)
-        return checked(backend, moved, tmp_path).energy_eV
+        return checked_label(backend, moved, tmp_path).energy_eV
 
     force = -(energy(shift=step) - energy(shift=-step)) / (2 * step)
     stress = (energy(strain=1e-3) - energy(strain=-1e-3)) / 2e-3 / gete.cell.volume
@@ -93,14 +93,14 @@ def test_forces_and_stress_are_derivatives_of_the_energy(gete, tmp_path):
 
 
 def test_an_unconverged_scf_is_a_failed_label(gete, tmp_path):
-    label = checked(tblite_backend(max_iterations=2, isolate=False), gete, tmp_path)
+    label = checked_label(tblite_backend(max_iterations=2, isolate=False), gete, tmp_path)
     assert (label.converged, label.failure_class) == (False, "not_converged")
     assert label.energy_eV is None
 
 
 def test_an_energy_out_of_bounds_is_unphysical(gete, tmp_path):
     absolute = Bounds()  # tblite's energies are absolute ones of -77 eV/atom: these bounds refuse them
-    label = checked(tblite_backend(bounds=absolute, isolate=False), gete, tmp_path)
+    label = checked_label(tblite_backend(bounds=absolute, isolate=False), gete, tmp_path)
     assert label.failure_class == "unphysical"
 
 
@@ -124,13 +124,13 @@ def test_backends_survive_json_and_pickle():
     [("segfault", "crash", "signal 11"), ("fault", "crash", "not foreseen"), ("nan", "unphysical", "finite")],
 )
 def test_a_crash_in_the_child_is_a_failed_label(crashing, gete, tmp_path, what, failure_class, words):
-    label = checked(crashing(what), gete, tmp_path / "run")
+    label = checked_label(crashing(what), gete, tmp_path / "run")
     assert (label.failure_class, label.converged) == (failure_class, False)
     assert words in label.reason
 
 
 def test_a_hang_ends_at_the_wall_limit(crashing, gete, tmp_path):
-    label = checked(crashing("hang", wall_limit_s=2.0), gete, tmp_path / "run")
+    label = checked_label(crashing("hang", wall_limit_s=2.0), gete, tmp_path / "run")
     assert label.failure_class == "timeout" and "2 s" in label.reason
 
 
@@ -145,7 +145,7 @@ def test_a_hang_ends_at_the_wall_limit(crashing, gete, tmp_path):
 def test_a_missing_calculator_names_the_way_out(gete, tmp_path, fields):
     backend = AseBackend(**{"name": "x", "calculator": "tblite.ase:TBLite", "package": "tblite", **fields})
     with pytest.raises(MissingProgramError, match="pip install"):
-        checked(backend, gete, tmp_path)
+        checked_label(backend, gete, tmp_path)
 
 
 def test_settings_that_contradict_are_refused():

@@ -15,8 +15,7 @@ from gst_jobflow.labelling.backend import (
     Bounds,
     LabelBackend,
     RawLabel,
-    checked,
-    closest_pair,
+    checked_label,
     failed,
 )
 from gst_jobflow.labelling.method import Method
@@ -61,7 +60,7 @@ def gete() -> Atoms:
 def test_a_good_label_passes_and_the_structure_is_untouched(gete, tmp_path):
     before = gete.positions.copy()
     backend = given(good(gete, stress_eV_A3=np.zeros(6)))
-    label = checked(backend, gete, tmp_path)
+    label = checked_label(backend, gete, tmp_path)
     assert isinstance(backend, LabelBackend)
     assert label.converged and label.failure_class == "" and label.energy_eV == -32.0
     assert np.array_equal(gete.positions, before)
@@ -84,7 +83,7 @@ def test_a_good_label_passes_and_the_structure_is_untouched(gete, tmp_path):
     ],
 )
 def test_a_doubtful_label_is_a_failed_one_without_numbers(gete, tmp_path, changes, failure_class, words):
-    label = checked(given(good(gete, **changes)), gete, tmp_path)
+    label = checked_label(given(good(gete, **changes)), gete, tmp_path)
     assert (label.converged, label.failure_class) == (False, failure_class)
     assert words in label.reason and "\n" not in label.reason
     assert label.energy_eV is None and label.forces_eV_A is None and label.stress_eV_A3 is None
@@ -93,8 +92,8 @@ def test_a_doubtful_label_is_a_failed_one_without_numbers(gete, tmp_path, change
 def test_bounds_relative_to_free_atoms(gete, tmp_path):
     bounds = Bounds(free_atom_eV={"Ge": -41.0, "Te": -100.0})
     normal = good(gete, energy_eV=-77.0 * 8)
-    assert checked(given(normal, bounds=bounds), gete, tmp_path).converged
-    assert not checked(given(normal), gete, tmp_path).converged
+    assert checked_label(given(normal, bounds=bounds), gete, tmp_path).converged
+    assert not checked_label(given(normal), gete, tmp_path).converged
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_bad_input_is_refused_by_check_and_a_failed_label_of_checked(atoms, word
     backend = given(good(atoms), elements=["Ge", "Sb", "Te"])
     with pytest.raises(InputError, match=words):
         backend.check(atoms)
-    label = checked(backend, atoms, tmp_path)
+    label = checked_label(backend, atoms, tmp_path)
     assert label.failure_class == "bad_input" and words in label.reason
 
 
@@ -128,13 +127,14 @@ def test_a_missing_program_ends_the_chunk(gete, tmp_path):
             raise MissingProgramError("no program", "install it")
 
     with pytest.raises(MissingProgramError, match="install it"):
-        checked(Absent(), gete, Path(tmp_path))
+        checked_label(Absent(), gete, Path(tmp_path))
 
 
 def test_the_closest_pair_counts_periodic_images(gete):
-    assert closest_pair(gete, 2.9) is None
-    distance, _, _ = closest_pair(gete, 3.1)
-    assert distance == pytest.approx(3.0, abs=1e-12)  # half the cubic cell
+    # half the cubic cell is 3 Å
+    GivenBackend(floor_A=2.9).check(gete)
+    with pytest.raises(InputError, match=r" are 3\.000 Å apart, less than 3\.1 Å"):
+        GivenBackend(floor_A=3.1).check(gete)
 
 
 def test_failure_classes_are_a_closed_list():

@@ -21,7 +21,7 @@ from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.labelling import calculator_process, calculators
 from gst_jobflow.labelling.ase_calculator import AseBackend, KnownCalculator
-from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.backend import checked_label
 from gst_jobflow.labelling.calculators import calculator_backend
 from gst_jobflow.labelling.choose import backend_of
 
@@ -73,7 +73,7 @@ def weights(path: Path, epsilon: float = 0.1) -> Path:
 
 def test_any_calculator_labels_by_its_import_path(project: Project, copper: Atoms, tmp_path: Path) -> None:
     backend = backend_of("ase", project, {"calculator": EMT_PATH, "parameters": {"asap_cutoff": True}})
-    label = checked(backend, copper, tmp_path / "run")
+    label = checked_label(backend, copper, tmp_path / "run")
     reference = copper.copy()
     reference.calc = EMT(asap_cutoff=True)
     assert label.converged, label.reason
@@ -87,9 +87,9 @@ def test_any_calculator_labels_by_its_import_path(project: Project, copper: Atom
 
 def test_an_element_that_the_calculator_lacks_fails_one_label(project: Project, copper: Atoms, tmp_path: Path) -> None:
     backend = backend_of("ase", project, {"calculator": EMT_PATH})
-    label = checked(backend, bulk("GeTe", "rocksalt", a=6.0), tmp_path / "a")
+    label = checked_label(backend, bulk("GeTe", "rocksalt", a=6.0), tmp_path / "a")
     assert (label.failure_class, "Ge" in label.reason) == ("crash", True)
-    assert checked(backend, copper, tmp_path / "b").converged
+    assert checked_label(backend, copper, tmp_path / "b").converged
 
 
 @pytest.mark.parametrize("fields", [{}, {"reuse": False}, {"isolate": False}])
@@ -112,7 +112,7 @@ def test_a_calculator_that_cannot_be_made_is_no_failed_label(
     """It would fail for every structure, and says nothing of any."""
     backend = calculator_backend(module, {"parameters": parameters, **fields})
     with pytest.raises(error, match=words):
-        checked(backend, copper, tmp_path / "run")
+        checked_label(backend, copper, tmp_path / "run")
 
 
 def test_calculators_of_one_name_in_two_modules_or_packages_are_two_methods() -> None:
@@ -145,13 +145,13 @@ def test_a_model_is_loaded_once_and_a_file_that_changes_is_another_method(
 ) -> None:
     file = weights(tmp_path / "m.json")
     backend = calculator_backend(module, {"parameters": {"model": str(file)}})
-    labels = [checked(backend, copper, tmp_path / name) for name in ("a", "b")]
+    labels = [checked_label(backend, copper, tmp_path / name) for name in ("a", "b")]
     assert [label.converged for label in labels] == [True, True], labels[0].reason
     said = [(tmp_path / name / "calculator.log").read_text() for name in ("a", "b")]
     assert said[0].startswith("loaded 1") and said[1] == ""
     before = backend.method().fingerprint()
     file.unlink()
-    with pytest.raises(MissingProgramError, match=r"weights .* are not there"):
+    with pytest.raises(MissingProgramError, match="no weights in "):
         backend.method()
     weights(file, epsilon=0.5)
     assert backend.method().fingerprint() != before
@@ -160,9 +160,9 @@ def test_a_model_is_loaded_once_and_a_file_that_changes_is_another_method(
 def test_a_model_whose_weights_changed_is_loaded_again(module: str, copper: Atoms, tmp_path: Path) -> None:
     file = weights(tmp_path / "m.json")
     backend = calculator_backend(module, {"parameters": {"model": str(file)}})
-    first = checked(backend, copper, tmp_path / "a").energy_eV
+    first = checked_label(backend, copper, tmp_path / "a").energy_eV
     weights(file, epsilon=0.2)
-    assert checked(backend, copper, tmp_path / "b").energy_eV == pytest.approx(2 * first)
+    assert checked_label(backend, copper, tmp_path / "b").energy_eV == pytest.approx(2 * first)
 
 
 def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
@@ -195,7 +195,7 @@ def test_threads_share_processes_and_each_asks_one_of_its_own(module: str, coppe
 
     def label(place: str) -> str:
         meeting.wait(60)
-        assert checked(backend, copper, tmp_path / place).converged
+        assert checked_label(backend, copper, tmp_path / place).converged
         return (tmp_path / place / "calculator.log").read_text()
 
     said: list[str] = []
@@ -221,6 +221,6 @@ def test_a_process_that_nobody_asked_for_long_is_replaced(
         return plain(self, *arguments)
 
     monkeypatch.setattr(calculator_process.CalculatorProcess, "ask", tired_once)
-    assert checked(backend, copper, tmp_path / "run").converged
+    assert checked_label(backend, copper, tmp_path / "run").converged
     assert len(taken) == 2 and taken[0] is not taken[1]
     taken[0].close()

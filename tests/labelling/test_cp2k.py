@@ -16,8 +16,9 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.labelling import cp2k
-from gst_jobflow.labelling.backend import checked
-from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input, k_mesh
+from gst_jobflow.labelling.backend import checked_label
+from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
+from gst_jobflow.labelling.kpoints import kpoint_mesh
 
 LOOSE = {"cutoff_Ry": 150, "relative_cutoff_Ry": 30, "eps_default": 1e-8, "gamma_min_A": 0, "wall_limit_s": 300}
 
@@ -69,7 +70,7 @@ def test_meshes_are_odd_and_as_dense_as_asked(lengths, shear, spacing):
     cell = np.diag(lengths)
     cell[1, 0], cell[2, 0], cell[2, 1] = np.array(shear) * min(lengths)
     reciprocal = 2 * np.pi * np.linalg.norm(np.linalg.inv(cell).T, axis=1)
-    for points, length in zip(k_mesh(cell, spacing), reciprocal, strict=True):
+    for points, length in zip(kpoint_mesh(cell, spacing, odd=True), reciprocal, strict=True):
         assert points % 2 == 1
         assert length / points <= spacing * (1 + 1e-6)
         assert points <= 2 or length / (points - 2) > spacing * (1 - 1e-6)
@@ -128,7 +129,7 @@ def test_what_cp2k_cannot_do_is_refused(gete):
 
 def test_a_cell_too_small_for_the_gamma_point_alone_is_bad_input_with_both_ways_out(gete, tmp_path):
     # rock salt of 6 Å: its primitive cell is 6 / √3 high
-    label = checked(Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k")), gete, tmp_path)
+    label = checked_label(Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k")), gete, tmp_path)
     assert (label.converged, label.failure_class) == (False, "bad_input")
     assert "smallest height of the cell is 3.46 Å, below the 10 Å" in label.reason and "\n" not in label.reason
     assert "--option k_spacing_per_A=0.25" in label.reason and "--option gamma_min_A=3.4" in label.reason
@@ -151,7 +152,7 @@ def test_what_counts_is_the_height_and_not_the_edge(lengths, shear, left_handed)
 def test_a_missing_program_names_the_way_out(gete, tmp_path, monkeypatch):
     backend = Cp2kBackend(settings=Cp2kSettings(program="/nowhere/cp2k.psmp", k_spacing_per_A=1))
     with pytest.raises(MissingProgramError, match="apt-get install cp2k"):
-        checked(backend, gete, tmp_path)
+        checked_label(backend, gete, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingProgramError, match="no CP2K on PATH"):
         Cp2kSettings.discover()
@@ -161,7 +162,7 @@ def test_a_missing_program_names_the_way_out(gete, tmp_path, monkeypatch):
 @needs_cp2k
 def test_forces_are_the_derivative_of_the_energy(gete, tmp_path):
     backend = Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE))
-    label = checked(backend, gete, tmp_path)
+    label = checked_label(backend, gete, tmp_path)
     assert label.converged, label.reason
     assert label.method_seen.fingerprint() == backend.method().fingerprint()
     assert label.stress_eV_A3.shape == (6,)
@@ -170,7 +171,7 @@ def test_forces_are_the_derivative_of_the_energy(gete, tmp_path):
     for sign in (1, -1):
         moved = gete.copy()
         moved.positions[0, 0] += sign * step
-        energies.append(checked(backend, moved, tmp_path / str(sign)).energy_eV)
+        energies.append(checked_label(backend, moved, tmp_path / str(sign)).energy_eV)
     # the coarse grid moves the energy by some 0.1 meV ("egg box"), hence some 0.01 eV/Å
     assert label.forces_eV_A[0, 0] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=0.03)
 
@@ -201,9 +202,9 @@ def test_a_label_is_the_same_in_the_form_of_2025(gete, tmp_path):
     program = tmp_path / "cp2k"
     program.write_text(FORM_OF_2025.replace("{python}", sys.executable).replace("{program}", settings.program))
     program.chmod(0o755)
-    old = checked(Cp2kBackend(settings=settings), gete, tmp_path / "old")
+    old = checked_label(Cp2kBackend(settings=settings), gete, tmp_path / "old")
     newer = settings.model_copy(update={"program": str(program)})
-    new = checked(Cp2kBackend(settings=newer), gete, tmp_path / "new")
+    new = checked_label(Cp2kBackend(settings=newer), gete, tmp_path / "new")
     assert "energy [hartree] " in (tmp_path / "new" / cp2k.OUTPUT).read_text()
     assert old.converged and new.converged, new.reason
     assert new.energy_eV == pytest.approx(old.energy_eV, abs=1e-9) and new.method_seen.version == "2025.2"
@@ -214,7 +215,7 @@ def test_a_label_is_the_same_in_the_form_of_2025(gete, tmp_path):
 @pytest.mark.cp2k
 @needs_cp2k
 def test_too_few_steps_are_a_failed_label_although_cp2k_exits_0(gete, tmp_path):
-    label = checked(Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE, max_scf=2)), gete, tmp_path)
+    label = checked_label(Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE, max_scf=2)), gete, tmp_path)
     assert (label.converged, label.failure_class, label.energy_eV) == (False, "not_converged", None)
 
 
@@ -223,7 +224,7 @@ def test_too_few_steps_are_a_failed_label_although_cp2k_exits_0(gete, tmp_path):
 def test_an_unknown_basis_is_a_crash_with_cp2ks_words(gete, tmp_path):
     kinds = {"Ge": {"basis": "NO-SUCH-BASIS", "potential": "GTH-PBE-q4"}, "Te": {"potential": "GTH-PBE-q6"}}
     backend = Cp2kBackend(settings=Cp2kSettings.discover(**LOOSE, kinds=kinds))
-    label = checked(backend, gete, tmp_path)
+    label = checked_label(backend, gete, tmp_path)
     assert label.failure_class == "crash" and "basis" in label.reason.lower()
 
 
@@ -232,6 +233,6 @@ def test_an_unknown_basis_is_a_crash_with_cp2ks_words(gete, tmp_path):
 @needs_cp2k
 def test_two_ranks_use_the_programs_own_mpi_and_a_k_mesh(gete, tmp_path):
     settings = Cp2kSettings.discover(**LOOSE, ranks=2, k_spacing_per_A=1.0, stress=False)
-    label = checked(Cp2kBackend(settings=settings), gete, tmp_path)
+    label = checked_label(Cp2kBackend(settings=settings), gete, tmp_path)
     assert label.converged, label.reason
     assert "MONKHORST-PACK 3 3 3" in (tmp_path / cp2k.INPUT).read_text()

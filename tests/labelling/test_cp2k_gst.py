@@ -17,7 +17,7 @@ from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.labelling import cp2k
-from gst_jobflow.labelling.backend import checked
+from gst_jobflow.labelling.backend import checked_label
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
@@ -75,7 +75,7 @@ def test_cp2k_computes_what_is_stored(stored, tmp_path):
     backend = Cp2kBackend(settings=Cp2kSettings.discover(k_spacing_per_A=K_SPACING_PER_A))
     if backend.method().version != "2023.1":
         pytest.skip("the labels are CP2K 2023.1's")
-    label = checked(backend, atoms, tmp_path)
+    label = checked_label(backend, atoms, tmp_path)
     assert label.converged, label.reason
     # EPS_SCF 1e-6 leaves this much to the order of the arithmetic
     assert label.energy_eV == pytest.approx(atoms.get_potential_energy(), abs=1e-4)

@@ -20,12 +20,12 @@ from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
-from gst_jobflow.labelling.backend import RawLabel, checked, doubts
+from gst_jobflow.labelling.backend import RawLabel, checked_label, doubts
+from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.vasp import (
     VaspBackend,
     VaspSettings,
     find_command,
-    kpoint_mesh,
     static_maker,
     vasp_order,
     write_inputs,
@@ -248,7 +248,7 @@ def test_a_correction_that_would_alter_the_physics_never_runs(gst, potcars, tmp_
 
     monkeypatch.setattr(UnconvergedErrorHandler, "correct", correct)
     monkeypatch.setenv("STAND_IN_DOES", "never converges")
-    label = checked(stand_in(nelm=20), gst, tmp_path / "run")
+    label = checked_label(stand_in(nelm=20), gst, tmp_path / "run")
     assert (label.converged, label.failure_class) == (False, "wrong_method"), label.reason
     assert "a correction would have changed" in label.reason and words in label.reason
     assert ours.ALLOWED_HANDLERS["UnconvergedErrorHandler"] == "ALGO and mixing"
@@ -256,7 +256,7 @@ def test_a_correction_that_would_alter_the_physics_never_runs(gst, potcars, tmp_
 
 def test_a_stand_in_run_gives_the_numbers_of_its_calculator(gst, potcars, tmp_path):
     backend = stand_in()
-    label = checked(backend, gst, tmp_path / "run")
+    label = checked_label(backend, gst, tmp_path / "run")
     assert label.converged, label.reason
     assert label.method_seen.code == "vasp-stand-in"
     reference = gst.copy()
@@ -272,14 +272,14 @@ def test_a_left_handed_cell_is_the_same_crystal(gst, potcars, tmp_path):
     gst.set_cell(gst.cell.array[[1, 0, 2]])
     gst.cell[0] *= 1.02
     assert gst.cell.handedness < 0
-    label = checked(stand_in(), gst, tmp_path / "run")
+    label = checked_label(stand_in(), gst, tmp_path / "run")
     gst.calc = LennardJones(sigma=2.6, epsilon=0.3, rc=7.0)
     assert label.converged, label.reason
     np.testing.assert_allclose(label.forces_eV_A, gst.get_forces(), atol=1e-5)
 
 
 def test_the_stand_in_is_refused_unless_a_test_allows_it(gst, potcars, tmp_path):
-    label = checked(stand_in(allow_stand_in=False), gst, tmp_path / "run")
+    label = checked_label(stand_in(allow_stand_in=False), gst, tmp_path / "run")
     assert (label.converged, label.failure_class) == (False, "wrong_method")
     assert "stand-in" in label.reason
 
@@ -306,7 +306,7 @@ def test_the_stand_in_is_refused_unless_a_test_allows_it(gst, potcars, tmp_path)
 )
 def test_what_goes_wrong_is_a_failed_label(gst, potcars, tmp_path, monkeypatch, does, failure_class, words):
     monkeypatch.setenv("STAND_IN_DOES", does)
-    label = checked(stand_in(nelm=20, max_errors=2), gst, tmp_path / "run")
+    label = checked_label(stand_in(nelm=20, max_errors=2), gst, tmp_path / "run")
     assert (label.converged, label.failure_class) == (False, failure_class), label.reason
     assert words in label.reason
     assert label.energy_eV is None
@@ -314,13 +314,13 @@ def test_what_goes_wrong_is_a_failed_label(gst, potcars, tmp_path, monkeypatch, 
 
 def test_a_run_beyond_its_wall_limit_is_ended(gst, potcars, tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_DOES", "hang")
-    label = checked(stand_in(wall_limit_s=2.0), gst, tmp_path / "run")
+    label = checked_label(stand_in(wall_limit_s=2.0), gst, tmp_path / "run")
     assert label.failure_class == "timeout"
 
 
 def test_a_run_that_prints_nothing_for_too_long_is_ended(gst, potcars, tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_DOES", "hang")
-    label = checked(stand_in(wall_limit_s=500.0, frozen_s=0.5, polling_s=0.05), gst, tmp_path / "run")
+    label = checked_label(stand_in(wall_limit_s=500.0, frozen_s=0.5, polling_s=0.05), gst, tmp_path / "run")
     assert (label.failure_class, "frozen_s" in label.reason) == ("timeout", True)
 
 
@@ -332,7 +332,7 @@ def test_another_functional_is_another_method_of_the_same_inputs(gst, potcars, t
     from gst_jobflow.importing.vasp import vasprun_method
 
     backend = stand_in(functional=functional)
-    label = checked(backend, gst, tmp_path / "run")
+    label = checked_label(backend, gst, tmp_path / "run")
     assert label.converged, label.reason
     assert label.method_seen.fingerprint() == backend.method().fingerprint() != stand_in().method().fingerprint()
     incar = Incar.from_file(tmp_path / "run" / "INCAR")
@@ -345,7 +345,7 @@ def test_another_functional_is_another_method_of_the_same_inputs(gst, potcars, t
 def test_a_cell_of_too_many_k_points_is_refused_with_their_number(potcars, tmp_path):
     small = bulk("Te", "sc", a=1.9)
     backend = stand_in(functional="PBE")
-    label = checked(backend, small, tmp_path / "run")
+    label = checked_label(backend, small, tmp_path / "run")
     assert (label.failure_class, label.converged) == ("bad_input", False)
     assert "17 × 17 × 17 = 4,913 k-points, more than 2,000" in label.reason
     assert "max_kpoints=4913" in label.reason
@@ -358,30 +358,30 @@ def test_an_element_without_its_potcar_fails_its_structures_only(gst, potcars, t
     from pymatgen.io.vasp.inputs import PotcarSingle
 
     (potcars / PotcarSingle.functional_dir["PBE_54"] / "POTCAR.Sb").unlink()
-    label = checked(stand_in(), gst, tmp_path / "a")
+    label = checked_label(stand_in(), gst, tmp_path / "a")
     assert (label.failure_class, label.reason) == ("bad_input", "no POTCAR of Sb in the PBE_54 set")
-    assert checked(stand_in(), bulk("GeTe", "rocksalt", a=6.0, cubic=True), tmp_path / "b").converged
+    assert checked_label(stand_in(), bulk("GeTe", "rocksalt", a=6.0, cubic=True), tmp_path / "b").converged
 
 
 def test_a_handler_may_change_the_way_to_convergence(gst, potcars, tmp_path, monkeypatch):
     monkeypatch.setenv("STAND_IN_DOES", "needs another ALGO")
     backend = stand_in(nelm=20)
-    label = checked(backend, gst, tmp_path / "run")
+    label = checked_label(backend, gst, tmp_path / "run")
     assert label.converged, label.reason
     assert "ALGO = All" in (tmp_path / "run/INCAR").read_text()
     assert label.method_seen.fingerprint() == backend.method().fingerprint()
 
 
 def test_a_second_run_does_not_read_the_first_ones_output(gst, potcars, tmp_path, monkeypatch):
-    assert checked(stand_in(), gst, tmp_path / "run").converged
+    assert checked_label(stand_in(), gst, tmp_path / "run").converged
     monkeypatch.setenv("STAND_IN_DOES", "dies without output")
-    assert checked(stand_in(), gst, tmp_path / "run").failure_class == "missing_output"
+    assert checked_label(stand_in(), gst, tmp_path / "run").failure_class == "missing_output"
 
 
 def test_the_current_folder_is_left_alone(gst, potcars, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.iterdir())
-    assert checked(stand_in(), gst, Path("run")).converged
+    assert checked_label(stand_in(), gst, Path("run")).converged
     assert Path.cwd() == tmp_path
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
 
@@ -393,18 +393,18 @@ def test_missing_parts_name_the_way_out(gst, tmp_path, monkeypatch):
         find_command("mpirun no-such-vasp" if Path("/usr/bin/mpirun").exists() else "no-such-vasp")
     monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", None)
     with pytest.raises(MissingProgramError, match=r"PMG_VASP_PSP_DIR.*VASP_PP_PATH"):
-        checked(stand_in(), gst, tmp_path / "a")
+        checked_label(stand_in(), gst, tmp_path / "a")
     monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(tmp_path))
     with pytest.raises(MissingProgramError, match=r"no folder .*VASP_PP_PATH"):
-        checked(stand_in(), gst, tmp_path / "b")
+        checked_label(stand_in(), gst, tmp_path / "b")
     with pytest.raises(MissingProgramError, match="did you mean 'PBE_54'"):
-        checked(stand_in(potcar_functional="PBE54"), gst, tmp_path / "b")
+        checked_label(stand_in(potcar_functional="PBE54"), gst, tmp_path / "b")
 
 
 def test_a_potcar_of_another_title_is_found_before_the_run(gst, potcars, tmp_path):
     titles = {**VaspSettings().potcar_titles, "Sb": "PAW_PBE Sb 01Jan2030"}
     with pytest.raises(MissingProgramError, match="01Jan2030"):
-        checked(stand_in(potcar_titles=titles), gst, tmp_path / "run")
+        checked_label(stand_in(potcar_titles=titles), gst, tmp_path / "run")
 
 
 def test_bad_settings_and_structures_are_refused(gst):

@@ -80,7 +80,7 @@ def test_a_label_that_the_walltime_cuts_off_is_computed_again(
     monkeypatch.setenv("STAND_IN_DOES_FOR", "3")
     monkeypatch.setenv("STAND_IN_MARK", str(mark))
     monkeypatch.setattr(
-        "gst_jobflow.store.context.job_deadline", lambda _: None if mark.exists() else UntilItHangs(0.0, 10.0)
+        "gst_jobflow.labelling.maker.job_deadline", lambda _: None if mark.exists() else UntilItHangs(0.0, 10.0)
     )
     run(maker().make(add_structures(results, [4, 3, 2])))
     assert mark.exists()
