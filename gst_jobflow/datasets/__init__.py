@@ -12,7 +12,7 @@ from gst_jobflow.datasets.describe import describe_dataset
 from gst_jobflow.datasets.diff import diff_datasets
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.members import load_members, read_members
-from gst_jobflow.datasets.read import LabelledStructure, load_split, stream_split
+from gst_jobflow.datasets.read import LabelledStructure, load_split, stream_rows
 from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
 
@@ -33,5 +33,5 @@ __all__ = [
     "split_by_query",
     "split_dataset",
     "split_in_folds",
-    "stream_split",
+    "stream_rows",
 ]
