@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
 
+from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
@@ -21,7 +23,7 @@ from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 
 if TYPE_CHECKING:
-    from gst_jobflow.selection.random_search import Candidate, RandomCell
+    from gst_jobflow.selection.random_search import RandomCell, SearchCandidate
     from gst_jobflow.store import Results
 
 
@@ -76,7 +78,8 @@ class RandomSearchMaker(Maker):
         )
         if any(each is None for each in relaxed):
             return continuation(self.make(potential_id))
-        chosen = choose_candidates(candidates_of(cells, relaxed, self.plan.on_the_way), self.plan)
+        describe = partial(mean_spectrum, options=SoapOptions(species=True), elements=self.plan.elements)
+        chosen = choose_candidates(candidates_of(cells, relaxed, self.plan.on_the_way), self.plan, describe)
         rows = [
             {"cell": number, "formula": cell.formula, "n_atoms": len(cell.atoms), "pressure_GPa": cell.pressure_GPa,
              "state": each.state, "reason": each.reason, "steps": each.steps}
@@ -95,7 +98,7 @@ class RandomSearchMaker(Maker):
         }
 
     def _store(
-        self, results: Results, potential_id: str, cells: list[RandomCell], chosen: list[Candidate]
+        self, results: Results, potential_id: str, cells: list[RandomCell], chosen: list[SearchCandidate]
     ) -> list[str]:
         documents = []
         for each in chosen:

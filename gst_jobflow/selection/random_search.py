@@ -6,14 +6,13 @@ what does not converge or collapses is kept, since it shows what the potential h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
@@ -89,7 +88,7 @@ class RandomCell:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SearchCandidate:
     """A configuration that may get a label.
 
     Attributes
@@ -128,7 +127,9 @@ def draw_cells(plan: RandomSearchPlan) -> list[RandomCell]:
     return cells
 
 
-def candidates_of(cells: Sequence[RandomCell], relaxed: Sequence[Relaxed | None], on_the_way: bool) -> list[Candidate]:
+def candidates_of(
+    cells: Sequence[RandomCell], relaxed: Sequence[Relaxed | None], on_the_way: bool
+) -> list[SearchCandidate]:
     """Return what may be labelled of each relaxed cell; a cell that broke at once is a candidate as it was drawn."""
     found = [
         (number, cell, atoms, kind)
@@ -141,7 +142,7 @@ def candidates_of(cells: Sequence[RandomCell], relaxed: Sequence[Relaxed | None]
         if kind != "collapsed":
             lowest[cell.formula] = min(lowest.get(cell.formula, np.inf), _enthalpy_eV(atoms))
     return [
-        Candidate(
+        SearchCandidate(
             atoms, number, cell.formula, kind, int(atoms.info.get("step", 0)), cell.pressure_GPa,
             _enthalpy_eV(atoms) - lowest.get(cell.formula, np.nan),
         )
@@ -162,13 +163,20 @@ def _enthalpy_eV(atoms: Atoms) -> float:
     return float(atoms.info.get("enthalpy_eV", np.nan)) / len(atoms)
 
 
-def choose_candidates(candidates: Sequence[Candidate], plan: RandomSearchPlan) -> list[Candidate]:
+def choose_candidates(
+    candidates: Sequence[SearchCandidate], plan: RandomSearchPlan, describe: Callable[[Atoms], NDArray]
+) -> list[SearchCandidate]:
     """Choose what is worth a label: by flattened Boltzmann weights, then those whose surroundings differ most.
 
     Enthalpies are drawn without replacement with weights exp(−H / kT) / n, where n counts the candidates in the same
     of ten bins of H, so that low ones are frequent and rare ones not left out. Of three times as many as are wanted,
-    greedy D-optimality on mean SOAP spectra takes the most diverse. Collapsed ones have no meaningful enthalpy and are
-    chosen by their surroundings alone.
+    greedy D-optimality on descriptors takes the most diverse. Collapsed ones have no meaningful enthalpy and are chosen
+    by their descriptors alone.
+
+    Parameters
+    ----------
+    describe
+        Returns one vector for a configuration, such as the mean of its atoms' SOAP spectra.
     """
     sound = [each for each in candidates if each.kind != "collapsed"]
     collapsed = [each for each in candidates if each.kind == "collapsed"]
@@ -176,7 +184,7 @@ def choose_candidates(candidates: Sequence[Candidate], plan: RandomSearchPlan) -
     n_sound = min(len(sound), plan.number - n_collapsed)
     n_collapsed = min(len(collapsed), plan.number - n_sound)
     drawn = [sound[place] for place in _drawn(np.array([each.enthalpy_eV for each in sound]), _DRAWN * n_sound, plan)]
-    return _diverse(drawn, n_sound, plan.elements) + _diverse(collapsed, n_collapsed, plan.elements)
+    return _diverse(drawn, n_sound, describe) + _diverse(collapsed, n_collapsed, describe)
 
 
 def _drawn(enthalpy_eV: NDArray, number: int, plan: RandomSearchPlan) -> list[int]:
@@ -190,11 +198,12 @@ def _drawn(enthalpy_eV: NDArray, number: int, plan: RandomSearchPlan) -> list[in
     return sorted(np.argsort(-(log_weight + noise), kind="stable")[:number].tolist())
 
 
-def _diverse(candidates: Sequence[Candidate], number: int, elements: Sequence[str]) -> list[Candidate]:
+def _diverse(
+    candidates: Sequence[SearchCandidate], number: int, describe: Callable[[Atoms], NDArray]
+) -> list[SearchCandidate]:
     if number >= len(candidates):
         return list(candidates)
-    options = SoapOptions(species=True)
-    vectors = np.array([mean_spectrum(each.atoms, options, elements) for each in candidates])
+    vectors = np.array([describe(each.atoms) for each in candidates])
     # in the directions in which they differ, each of unit width
     _, width, directions = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
     kept = width[:_MOST_DIRECTIONS] > 1e-3 * width[0]

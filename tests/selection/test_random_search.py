@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from ase.build import bulk
 
+from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.dynamics.relax import Relaxed
 from gst_jobflow.selection.random_search import (
-    Candidate,
     RandomCell,
     RandomSearchPlan,
+    SearchCandidate,
     candidates_of,
     choose_candidates,
     draw_cells,
 )
 from gst_jobflow.structures.contacts import min_distance
 
+describe = partial(mean_spectrum, options=SoapOptions(species=True), elements=["Sb", "Te"])
 PLAN = RandomSearchPlan(compositions=["SbTe", "Sb2Te3"], cells=40, number=8)
 
 
@@ -44,17 +48,17 @@ def test_pressures_are_exponential_about_their_mean() -> None:
     assert np.mean(pressures) == pytest.approx(20, abs=3) and np.std(pressures) == pytest.approx(20, abs=4)
 
 
-def candidate(number: int, enthalpy_eV: float, kind: str = "minimum", a_A: float = 6.0) -> Candidate:
+def candidate(number: int, enthalpy_eV: float, kind: str = "minimum", a_A: float = 6.0) -> SearchCandidate:
     atoms = bulk("SbTe", "rocksalt", a=a_A, cubic=True)
     atoms.rattle(0.3, seed=number)
-    return Candidate(atoms, number, "SbTe", kind, 0, 1.0, enthalpy_eV)
+    return SearchCandidate(atoms, number, "SbTe", kind, 0, 1.0, enthalpy_eV)
 
 
 def test_low_enthalpies_are_chosen_more_often_and_rare_ones_not_left_out() -> None:
     # 200 at 1 to 1.2 eV, 20 at 0 to 0.1 eV
     many = [candidate(n, 1.0 + 0.001 * n) for n in range(200)]
     few = [candidate(1000 + n, 0.005 * n) for n in range(20)]
-    chosen = choose_candidates([*many, *few], PLAN.model_copy(update={"kT_eV": 0.5}))
+    chosen = choose_candidates([*many, *few], PLAN.model_copy(update={"kT_eV": 0.5}), describe)
     assert len(chosen) == 8
     low = sum(each.enthalpy_eV < 0.5 for each in chosen)
     assert low >= 2, "a tenth of the candidates, yet the most likely"
@@ -63,9 +67,9 @@ def test_low_enthalpies_are_chosen_more_often_and_rare_ones_not_left_out() -> No
 def test_collapsed_cells_are_kept_in_their_share() -> None:
     sound = [candidate(n, 0.01 * n) for n in range(30)]
     collapsed = [candidate(100 + n, np.nan, "collapsed", 4.5) for n in range(10)]
-    kinds = [each.kind for each in choose_candidates([*sound, *collapsed], PLAN)]
+    kinds = [each.kind for each in choose_candidates([*sound, *collapsed], PLAN, describe)]
     assert kinds.count("collapsed") == 2 and len(kinds) == 8
-    only = choose_candidates(collapsed, PLAN)
+    only = choose_candidates(collapsed, PLAN, describe)
     assert len(only) == 8, "where all collapsed, they fill the places"
 
 
@@ -73,7 +77,7 @@ def test_one_of_two_alike_and_the_odd_one_are_chosen() -> None:
     alike = [candidate(1, 0.0) for _ in range(6)]
     odd = candidate(2, 0.0, a_A=7.5)
     plan = PLAN.model_copy(update={"number": 2, "collapsed_share": 0.0})
-    chosen = choose_candidates([*alike, odd], plan)
+    chosen = choose_candidates([*alike, odd], plan, describe)
     assert any(each is odd for each in chosen)
 
 

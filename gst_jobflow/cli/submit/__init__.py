@@ -18,7 +18,8 @@ SECTIONS = {
     "Potentials": {
         "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
         "hyperopt": "Search the settings of a fit: spread evenly first, then as a Gaussian process proposes.",
-        "ablation": "Fit every combination of a few values; a table says what each is worth.",
+        "ablation": "Fit every combination of a few values; a table says what each is worth in errors, speed and "
+        "robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
     },
