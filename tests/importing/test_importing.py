@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.main import app
-from gst_jobflow.datasets.references import free_atoms as free_atom_energies
+from gst_jobflow.datasets.references import free_atom_energies
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
@@ -513,8 +513,10 @@ def test_a_models_labels_beside_reference_ones_are_refused_unless_told(keys, ene
     file = CASES / "extxyz" / "mace.xyz"
     with pytest.raises(UnansweredError) as refused:
         import_files([file], None, options(dry_run=True))
-    for words in ("energy = -14.1 eV, REF_energy = -15.3 eV (--energy-key)", "forces, REF_forces (--forces-key)"):
-        assert words in refused.value.message
+    assert refused.value.message == (
+        f"{file} record 0 and 2 more: sets of labels that differ: energies energy, REF_energy (--energy-key); "
+        "forces forces, REF_forces (--forces-key); stresses none (--stress-key)"
+    )
     assert refused.value.options == ["--energy-key REF_energy --forces-key REF_forces"]
     told = options(dry_run=True, **keys)
     assert import_files([file], None, told).n_bad == 0
@@ -565,6 +567,25 @@ def test_what_is_missing_is_asked_once_with_all_answers(tmp_path):
     report = import_files([file], None, options(dry_run=True))
     assert [(same.index, same.count) for same in report.reasons] == [(0, 5)] and report.n_bad == 5
     assert report.options == ["--default-config-type other"]
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_written_after_the_first_record_that_asks(results, tmp_path, workers):
+    frames = [gap_frame(seed) for seed in range(6)]
+    frames[2] = gap_frame(2, REF_energy=-31)
+    frames[4] = gap_frame(4, REF_energy=-31, config_type=None)
+    file = tmp_path / "one.xyz"
+    file.write_text("".join(frames))
+    with pytest.raises(UnansweredError) as refused:
+        import_files([file], results, options(), workers=workers)
+    assert counts(results) == (2, 2)
+    assert refused.value.options == [
+        "--energy-key energy --forces-key forces --stress-key virial",
+        "--default-config-type other",
+    ]
+    told = options(energy_key="energy", default_config_type="other")
+    assert import_files([file], results, told, workers=workers).n_bad == 0 and counts(results) == (6, 6)
 
 
 @pytest.mark.mongo
