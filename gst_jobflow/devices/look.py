@@ -53,7 +53,6 @@ def crystalline_now(
 
 def main(asked: str) -> None:
     """Print what `crystalline_now` returns, as JSON."""
-
     given = json.loads(asked)
     found = newest_frame(Path(given["folder"]), given["after"])
     if found is None:

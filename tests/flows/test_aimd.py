@@ -274,7 +274,7 @@ def test_a_part_without_a_step_is_an_error_and_one_with_some_is_continued(progra
     program.steps_let = [4, 0]
     maker = AimdMaker(backend, SPEC)
     assert isinstance(job_of(maker, start.id), Response)
-    with pytest.raises(RunError, match="not one step"):
+    with pytest.raises(RunError, match="finished not one step"):
         job_of(maker, start.id)
     assert job_of(maker, start.id)["labels"] == 6
 
