@@ -73,8 +73,13 @@ class Series:
         times = [row.get("time_ps", step) for step, row in zip(sorted(self.rows), ordered, strict=True)]
         return np.array(times, dtype=float), np.array([np.nan if v is None else v for v in values], dtype=float)
 
-    def arrays(self, artifacts: ArtifactStore, step: int) -> dict[str, NDArray]:
+    def arrays(self, artifacts: ArtifactStore, step: int, prefix: str = "") -> dict[str, NDArray]:
         """Return the arrays of a frame: of each atom (n,), of maps under a name with a dot; empty where it has none.
+
+        Parameters
+        ----------
+        prefix
+            Only arrays whose names begin so, e.g. ``xz.``.
 
         Raises
         ------
@@ -85,7 +90,7 @@ class Series:
         if ref is None:
             return {}
         with np.load(io.BytesIO(artifacts.path(ArtifactRef(**ref)).read_bytes())) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in stored.files if name.startswith(prefix)}
 
 
 def series_of(document: Trajectory | Study) -> list[Series]:

@@ -1,1 +1,1 @@
-"""Whole parts of the database as one file or folder: backups and bundles, verified before they are read."""
+"""Parts of the database as one file or folder: backups and bundles, verified before they are read."""

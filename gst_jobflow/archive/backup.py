@@ -26,11 +26,12 @@ from gst_jobflow.archive.manifests import (
     hash_in_name,
 )
 from gst_jobflow.archive.reading import Backup, Content
+from gst_jobflow.archive.selection import ORDER
 from gst_jobflow.archive.writing import Member, write_tar
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, InputError
-from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
+from gst_jobflow.documents import SCHEMA_VERSION, now
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, sha256_of
 from gst_jobflow.store.files.references import all_files, as_bytes
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
 _BATCH = 10_000
 _BATCH_BYTES = 8 << 20
-# documents are written after those they name: when read in the other order, beside writers, no document in the backup
-# names one that is not in it
-_LAST = ("studies", "cycles", "trajectories", "potentials", "datasets", "labels", "structures")
 
 
 def backup(project: Project, target: Path, *, files: bool = True, while_running: bool = False) -> BackupManifest:
@@ -106,7 +104,13 @@ def _dump_collections(database: Database, scratch: Path, while_running: bool) ->
     import pymongo
 
     names = [info["name"] for info in database.list_collections() if info.get("type", "collection") == "collection"]
-    names = sorted((n for n in names if not n.startswith("system.")), key=lambda n: (n in DOCUMENTS, _place(n), n))
+    # documents are stored after those they name: when read in the other order, beside writers, no document in the
+    # backup names one that is not in it
+    last = [*reversed(ORDER)]
+    names = sorted(
+        (name for name in names if not name.startswith("system.")),
+        key=lambda name: (last.index(name) if name in last else -1, name),
+    )
     version = (database[META_COLLECTION].find_one({"_id": "schema"}) or {}).get("version", SCHEMA_VERSION)
     return BackupManifest(
         schema_version=version,
@@ -121,10 +125,6 @@ def _dump_collections(database: Database, scratch: Path, while_running: bool) ->
         collections=[_dump(database[name], scratch / str(number)) for number, name in enumerate(names)],
         files=BackupFiles(included=False),
     )
-
-
-def _place(name: str) -> int:
-    return _LAST.index(name) if name in _LAST else -1
 
 
 def _dump(collection: Collection, file: Path) -> CollectionDump:

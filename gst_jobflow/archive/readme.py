@@ -1,4 +1,4 @@
-"""README.md and CITATION.cff of a bundle: what it holds, how it was computed, what may be done with it."""
+"""Write README.md and CITATION.cff of a bundle: content, methods and licence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_LICENCE = "NO LICENCE IS STATED: without one nobody may use or pass this on."
 
 @dataclass
 class Facts:
-    """What is said of the documents, gathered while they are written; it does not grow with their number."""
+    """Facts about the documents, gathered while they are written; their size does not grow with the documents."""
 
     newest: datetime | None = None
     config_types: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class Facts:
     listed: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
 
     def take(self, collection: str, document: dict[str, Any]) -> None:
-        """Take in one document."""
+        """Add a document."""
         made = document["created_at"]
         self.newest = made if self.newest is None or made > self.newest else self.newest
         if collection == "structures":

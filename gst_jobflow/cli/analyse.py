@@ -148,8 +148,10 @@ def _bonds(given: list[str]) -> dict[str, float]:
 
 
 def _of_file(file: Path, plan: AnalysisPlan, processes: int) -> list[dict[str, Any]]:
-    first = next(_frames_of(file))
-    options = plan.frame_options(plan.crystals(None, first.atoms.get_chemical_formula()) if first.atoms else {})
+    first = next((each.atoms for each in _frames_of(file) if not each.problem), None)
+    if first is None:
+        raise InputError(f"{file}: no structure can be read from it", "name a file that holds some")
+    options = plan.frame_options(plan.crystals(None, first.get_chemical_formula()))
     if options.needs_bonds:
         options = replace(options, bonds_A=bonds_of(_frames_of(file)))
         say("bonds end at " + ", ".join(f"{a}-{b} {end:.2f} Å" for (a, b), end in options.bonds_A.items()))

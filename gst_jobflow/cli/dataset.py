@@ -31,7 +31,6 @@ from gst_jobflow.datasets import (
     create_dataset,
     describe_dataset,
     diff_datasets,
-    find_dataset,
     fraction_datasets,
     load_members,
     near_duplicates,
@@ -43,13 +42,13 @@ from gst_jobflow.datasets import (
 )
 from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, member_changes
 from gst_jobflow.datasets.select import fingerprints
-from gst_jobflow.documents import ConfigType
+from gst_jobflow.documents import ConfigType, Dataset
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.datasets import CreatedDataset
-    from gst_jobflow.documents import Dataset
 
 app = typer.Typer(
     no_args_is_help=True, help="Datasets: which labels a potential is fitted to, how they are split and weighted."
@@ -109,7 +108,7 @@ class SpecOptions:
             "near_duplicates_A": self.drop_near_duplicates,
             "random_fraction": self.random_fraction,
             "iteration": self.iteration,
-            "parent_id": find_dataset(results(), self.parent).id if self.parent else None,
+            "parent_id": get_located(results(), Dataset, self.parent).id if self.parent else None,
         }
         split = {"test_fraction": self.test_fraction, "seed": self.seed}
         values = merged(content, {"split": {key: value for key, value in split.items() if value is not None}})
@@ -180,7 +179,7 @@ def split(
     if test_where is not None and seed:
         raise InputError("--seed draws nothing with --test-where", "leave it out")
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     if test_where is not None:
         made = [split_by_query(results, found.id, test_where, name=name)]
         if followed := made[0].dataset.split.get("followed_their_group"):
@@ -206,7 +205,7 @@ def weights(
     """
     new = _numbers(",".join(assignments), "weights", "aimd=2 hard_sphere=0.5")
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     _print_created([reweight(results, found.id, new, name=name)], as_json, found)
 
 
@@ -231,7 +230,7 @@ def fractions(
     except ValueError as err:
         raise InputError(f"--keep {keep}", "shares between 0 and 1, e.g. 1,0.5,0.25,0") from err
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     _print_created(fraction_datasets(results, found.id, shares, kinds, seed, name=name), as_json, found)
 
 
@@ -246,7 +245,7 @@ def show(
     Example: gst dataset show iter-1
     """
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     if members:
         _print_members(read_members(results.artifacts, found), as_json)
         return
@@ -283,7 +282,7 @@ def diff(
     Example: gst dataset diff iter-0 iter-1
     """
     results = Results.open(open_project())
-    one, other = find_dataset(results, first), find_dataset(results, second)
+    one, other = get_located(results, Dataset, first), get_located(results, Dataset, second)
     if members:
         _print_changes(results, one, other, as_json)
         return
@@ -325,7 +324,7 @@ def duplicates(
     Example: gst dataset duplicates iter-1 --tolerance 0.02
     """
     results = Results.open(open_project())
-    found = find_dataset(results, dataset)
+    found = get_located(results, Dataset, dataset)
     table = load_members(results, found)
     with progress_line() as line:
         pairs = near_duplicates(results, table, tolerance, partial(line, "compared"))

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gst_jobflow.archive.backup import backup as write
-from gst_jobflow.archive.backup import restore as read
+from gst_jobflow.archive import backup as backups
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store import check as checks
 from gst_jobflow.store.address import connection
-from gst_jobflow.store.check import check as find
-from gst_jobflow.store.check import check_attempts
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.driver_errors import explain
-from gst_jobflow.store.schema.migrate import migrate as apply
+from gst_jobflow.store.schema.migrate import migrate as migrate_database
 
 if TYPE_CHECKING:
     from gst_jobflow.archive.manifests import BackupManifest
@@ -32,7 +30,8 @@ if TYPE_CHECKING:
     from gst_jobflow.store.check import Finding
 
 app = typer.Typer(
-    no_args_is_help=True, help="Start, stop and look at the project's database (its own mongod, or an external one)."
+    no_args_is_help=True,
+    help="Start, stop, check, back up and restore the project's database.",
 )
 
 app.add_typer(users.app, name="users")
@@ -45,13 +44,13 @@ TakeOver = Annotated[
 
 @app.command()
 def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
-    """Start the database if it does not run, and prepare it; safe to repeat."""
+    """Start the database unless it runs, and prepare it; safe to repeat."""
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
     if not no_migrate:
-        from gst_jobflow.store.schema.migrate import migrate as apply
+        from gst_jobflow.store.schema.migrate import migrate as migrate_database
 
-        changed = apply(project, tell=say)
+        changed = migrate_database(project, tell=say)
         if changed:
             status.notes.append(f"prepared collections, indexes and launchpad ({len(changed)} changes)")
     _show(status, as_json)
@@ -67,7 +66,7 @@ def down(as_json: JsonOption = False) -> None:
 
 @app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Say whether the database runs and how much it holds; exits 0 when it runs, 1 when not."""
+    """Show whether the database runs and how much it holds; exits 0 if it runs, else 1."""
     found = LocalMongod(open_project()).status()
     _show(found, as_json)
     if not found.running:
@@ -82,7 +81,7 @@ def migrate(as_json: JsonOption = False) -> None:
     """
     project = open_project()
     with _explained(project):
-        changed = apply(project, tell=say)
+        changed = migrate_database(project, tell=say)
     if as_json:
         print_json({"changed": changed})
         return
@@ -103,7 +102,7 @@ def check(
     project = open_project()
     with _explained(project):
         repaired = _repair(project) if repair else []
-        findings = find(project, deep=deep)
+        findings = checks.check(project, deep=deep)
         n_findings = _stream_json(repaired, findings) if as_json else _stream_text(repaired, findings)
     if n_findings:
         raise typer.Exit(1)
@@ -111,22 +110,22 @@ def check(
 
 @contextmanager
 def _explained(project: Project) -> Iterator[None]:
-    """Turn errors of the driver and of the disk into one line with a way out."""
+    """Turn errors of the driver and of the disk into one line with a remedy."""
     from pymongo.errors import PyMongoError
 
     try:
         with disk_in_words():
             yield
     except PyMongoError as err:
-        # the driver's own text and traceback may hold the URI
+        # the driver's text and traceback may hold the URI
         raise explain(err, connection(project)) from None
 
 
 def _repair(project: Project) -> list[str]:
-    """Mend what is safe; what was done."""
-    done = apply(project)
+    """Repair what is safe; return a line for each change."""
+    done = migrate_database(project)
     database = connect(project)
-    lost = list(check_attempts(database))
+    lost = list(checks.check_attempts(database))
     database.client.close()
     if lost:
         done += [f"attempt {finding.id}: marked lost" for finding in lost]
@@ -135,7 +134,7 @@ def _repair(project: Project) -> list[str]:
 
 
 def _stream_json(repaired: list[str], findings: Iterable[Finding]) -> int:
-    """Write findings as they come, in one JSON object; how many there were."""
+    """Write findings as they are found, in one JSON object; return their number."""
     sys.stdout.write(f'{{"repaired": {json.dumps(repaired)}, "findings": [')
     count = 0
     for count, finding in enumerate(findings, 1):
@@ -167,13 +166,13 @@ def backup(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the whole database and its files to one checksummed tar; exits 1 when a file was missing."""
+    """Write the whole database and its files to one checksummed tar; exits 1 if a file was missing."""
     project = open_project()
     with _explained(project):
-        manifest = write(project, file.absolute(), files=not no_files, while_running=while_running)
+        manifest = backups.backup(project, file.absolute(), files=not no_files, while_running=while_running)
     _show_backup(manifest, f"written: {file}", as_json)
     if manifest.files.missing:
-        say(f"{len(manifest.files.missing)} files that documents name are missing or corrupt, so not in it")
+        say(f"{len(manifest.files.missing)} files that documents name are missing or corrupt, and left out")
         say("  → gst db check --deep names them")
         raise typer.Exit(1)
 
@@ -190,12 +189,12 @@ def restore(
 
     def confirm(held: int) -> None:
         name = project.root.name
-        text = f"{held} documents of project '{name}' will be dropped. Its name, to go on"
+        text = f"{held} documents of project '{name}' will be dropped. Type its name to continue"
         if typer.prompt(text, err=True, default="", show_default=False) != name:
-            raise InputError("that is not its name; nothing was changed", "gst db restore again, or --yes")
+            raise InputError("that is not the name of the project; nothing was changed", "run it again, or add --yes")
 
     with _explained(project):
-        manifest = read(project, file.absolute(), force=force, confirm=None if yes else confirm)
+        manifest = backups.restore(project, file.absolute(), force=force, confirm=None if yes else confirm)
     _show_backup(manifest, f"restored: {file}", as_json)
 
 

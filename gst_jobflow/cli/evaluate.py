@@ -10,7 +10,6 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.datasets.change import find_dataset
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
@@ -95,7 +94,7 @@ def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any
             raise InputError("on which labels?", "give --dataset or --where: these potentials do not share a dataset")
         return of_dataset(results, results.get(Dataset, next(iter(ids))), split)
 
-    return of_dataset(results, find_dataset(results, dataset), split)
+    return of_dataset(results, get_located(results, Dataset, dataset), split)
 
 
 def _short(value: float | None) -> str:

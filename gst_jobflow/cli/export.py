@@ -12,11 +12,13 @@ from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
 from gst_jobflow.archive.manifests import Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.exporting.formats import dataset_format, export_dataset
+from gst_jobflow.exporting.frames import export_frames
 from gst_jobflow.exporting.potential import export_potential, exported_files
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import locate
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
     from gst_jobflow.archive.bundle import BundlePlan
     from gst_jobflow.archive.manifests import BundleManifest
 
-app = typer.Typer(no_args_is_help=True, help="Write datasets, potentials, and bundles that people deposit or pass on.")
+app = typer.Typer(
+    no_args_is_help=True, help="Export datasets and potentials as files, and bundles to deposit or pass on."
+)
 
-Id = Annotated[str, typer.Argument(help="Its id, at least six characters that it begins with, or its name.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where to; complete or not at all.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, how many and how large.")]
+Id = Annotated[str, typer.Argument(help="Its id, the first 6 or more characters of it, or its name.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File or folder to write, completely or not at all.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, and its size.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +52,13 @@ class BundleOptions:
     description: Annotated[str, typer.Option(help="Bundles: a few sentences on the contents.")] = ""
 
     def said(self) -> Citation:
-        """Return what the depositor says about the bundle."""
+        """Return what the depositor states about the bundle."""
         names = [name.strip() for name in self.authors.split(";") if name.strip()]
         keys = ("title", "licence", "doi", "citation", "description")
         return Citation(authors=names, **{key: getattr(self, key).strip() for key in keys})
 
     def refuse_without_bundle(self) -> None:
-        """Refuse the options of bundles where none is written: leaving them out silently would be a surprise."""
+        """Refuse options of bundles if none is written."""
         given = [name for name, value in self.said().model_dump().items() if value]
         if given or self.allow_missing:
             name = given[0] if given else "allow-missing"
@@ -67,20 +71,21 @@ def dataset(
     id: Id,
     output: Output,
     form: Annotated[
-        str | None, typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; else as the file's name says.")
+        str | None,
+        typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; default: by the name of the file."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="train or test; both when none is given.")] = None,
+    split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
     dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """A dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
+    """Export a dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
 
     Example: gst export dataset iter-1 -o train.extxyz --split train
     """
     if form == "bundle":
         if split is not None:
-            raise InputError("a bundle holds the whole dataset", "leave --split out")
+            raise InputError("a bundle holds the whole dataset", "leave out --split")
         _bundle("datasets", id, output, options, dry_run, as_json)
         return
     options.refuse_without_bundle()
@@ -111,13 +116,16 @@ def potential(
     id: Id,
     output: Output,
     form: Annotated[
-        str, typer.Option("--format", "-f", help="files (for LAMMPS, with a README), or bundle with all it came from.")
+        str,
+        typer.Option(
+            "--format", "-f", help="files (for LAMMPS, with a README), or bundle with everything it came from."
+        ),
     ] = "files",
     dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """A potential as a folder with its files and a README, or as a bundle with its dataset, labels and structures.
+    """Export a potential as a folder with README, or as a bundle with its dataset, labels and structures.
 
     Example: gst export potential 8c01d2 -o GST-ACE
     """
@@ -128,7 +136,9 @@ def potential(
         raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
     options.refuse_without_bundle()
     if kind_of_target(output) != "folder":
-        raise InputError(f"{output.name}: these files go into a folder", "name one with -o, or add --format bundle")
+        raise InputError(
+            f"{output.name}: these files go into a folder", "name a folder with -o, or add --format bundle"
+        )
     results = _results()
     document = results.get(Potential, _found(results, "potentials", id))
     if dry_run:
@@ -142,6 +152,31 @@ def potential(
 
 
 @app.command()
+def frames(
+    source: Annotated[str, typer.Argument(help="A trajectory by id or name, or CYCLE:N for the N-th operation.")],
+    output: Output,
+    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1,
+    array: Annotated[
+        list[str] | None, typer.Option("--array", help="An array of atoms, e.g. k_bar (repeatable); none: all.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """The frames of a run with what gst analyse computed of each atom, as extended XYZ or a dump of LAMMPS.
+
+    Example: gst export frames mushroom:3 -o set.lammpstrj.gz --array k_bar --array grain
+    """
+    results = _results()
+    runs = runs_of(results, source, [])
+    if len(runs) > 1:
+        raise InputError(f"cycle {source} has {len(runs)} runs", f"one at a time: {source}:1")
+    with disk_in_words():
+        count = export_frames(
+            results, runs[0], output.absolute(), every=every, arrays=array or [], force=force, tell=say
+        )
+    typer.echo(f"{output}: {count} frames of trajectory {runs[0].id}")
+
+
+@app.command()
 @with_options(BundleOptions, "options")
 def study(
     id: Id,
@@ -150,7 +185,7 @@ def study(
     options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """A bundle of a study: its members and all that these came from. -o is a folder, .tar or .tar.gz.
+    """Export a study as a bundle with its members and everything they came from. -o is a folder, .tar or .tar.gz.
 
     Example: gst export study demo-1 -o demo.tar --title "A demo" --authors "Doe, Jane" --licence CC-BY-4.0
     """
@@ -166,7 +201,7 @@ def cycle(
     options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """A bundle of a device cycle: its trajectories, cells and potential, with all that these came from.
+    """Export a device cycle as a bundle with its trajectories, cells, potential, and everything they came from.
 
     Example: gst export cycle 77ab01 -o cycle.tar
     """
@@ -181,7 +216,7 @@ def everything(
     options: BundleOptions = BundleOptions(),
     as_json: JsonOption = False,
 ) -> None:
-    """A bundle of all results; not of the launchpad and its queues, which `gst db backup` keeps.
+    """Export all results as a bundle, without the launchpad and its queues, which `gst db backup` saves.
 
     Example: gst export all -o group-data.tar
     """
@@ -231,7 +266,7 @@ def _bundle(
     else:
         _tell_bundle(manifest, output)
     if not options.licence.strip():
-        say(f"{NO_LICENCE}\n  → --licence says which")
+        say(f"{NO_LICENCE}\n  → state one: --licence")
 
 
 def _tell_plan(plan: BundlePlan, as_json: bool) -> None:

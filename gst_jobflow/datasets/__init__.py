@@ -1,7 +1,6 @@
 """Datasets: the labels that a potential is fitted to, how they are split and weighted; immutable and hashed."""
 
 from gst_jobflow.datasets.change import (
-    find_dataset,
     fraction_datasets,
     reweight,
     split_by_query,
@@ -13,7 +12,7 @@ from gst_jobflow.datasets.describe import describe_dataset
 from gst_jobflow.datasets.diff import diff_datasets
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.members import load_members, read_members
-from gst_jobflow.datasets.read import LabelledStructure, load_split, stream_split
+from gst_jobflow.datasets.read import LabelledStructure, load_split, stream_rows
 from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
 
@@ -25,7 +24,6 @@ __all__ = [
     "create_dataset",
     "describe_dataset",
     "diff_datasets",
-    "find_dataset",
     "fraction_datasets",
     "load_members",
     "load_split",
@@ -35,5 +33,5 @@ __all__ = [
     "split_by_query",
     "split_dataset",
     "split_in_folds",
-    "stream_split",
+    "stream_rows",
 ]

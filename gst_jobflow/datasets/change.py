@@ -14,7 +14,6 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -134,17 +133,6 @@ def fraction_datasets(
         label = f"{name or dataset.name} {100 * share:g} %"
         made.append(_store(results, dataset, kept, label, selection=dataset.selection | selection))
     return made
-
-
-def find_dataset(results: Results, text: str) -> Dataset:
-    """Find a dataset by its id, by at least six characters that the id begins with, or by its name if unique.
-
-    Raises
-    ------
-    InputError
-        None matches, or several do.
-    """
-    return get_located(results, Dataset, text)
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

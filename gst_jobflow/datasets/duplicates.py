@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.datasets.table import Members
+from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import Structure
 from gst_jobflow.store.atoms import atoms_of
 
@@ -75,9 +75,8 @@ def near_duplicates(
     for rows in kinds:
         environments = _Environments(results, members)
         summaries = []
-        for row, environment in environments.read(rows):
+        for environment in environments.read(rows):
             summaries.append(_summary(environment))
-            environments.keep(row, environment)
             done += 1
             if progress is not None and done % _BATCH == 0:
                 progress(done, total)
@@ -108,37 +107,31 @@ def _greedy(
     for place, row in enumerate(rows.tolist()):
         if gone[place]:
             continue
-        near = [other for other in tree.query_ball_point(summaries[place], reach, p=np.inf) if other > place]
-        for other in sorted(near):
-            if not gone[other] and _match(environments.of(row), environments.of(int(rows[other])), reach):
+        near = tree.query_ball_point(summaries[place], reach, p=np.inf, return_sorted=True)
+        for other in (other for other in near if other > place and not gone[other]):
+            if _match(environments[row], environments[int(rows[other])], reach):
                 gone[other] = True
                 yield row, int(rows[other])
 
 
-class _Environments:
-    """Environments of members, the last ones cached: compared members are often close in the list."""
+class _Environments(OrderedDict[int, dict[int, np.ndarray]]):
+    """Environments by row, the last ones cached: compared members are often close in the list."""
 
     def __init__(self, results: Results, members: Members) -> None:
+        super().__init__()
         self.results, self.members = results, members
-        self.kept: OrderedDict[int, dict[int, np.ndarray]] = OrderedDict()
 
-    def read(self, rows: np.ndarray) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
-        """Yield each row with its environments, in order."""
-        ids = [id.decode() for id in self.members.structure_ids[rows].tolist()]
-        structures = self.results.get_many(Structure, ids)
+    def read(self, rows: np.ndarray) -> Iterator[dict[int, np.ndarray]]:
+        """Yield the environments of rows, in order."""
+        structures = self.results.get_many(Structure, texts_of(self.members.structure_ids[rows]))
         for row, structure in zip(rows.tolist(), structures, strict=True):
-            yield row, environments(atoms_of(structure, self.results.artifacts))
+            self[row] = environment = environments(atoms_of(structure, self.results.artifacts))
+            if len(self) > _KEPT_ENVIRONMENTS:
+                self.popitem(last=False)
+            yield environment
 
-    def keep(self, row: int, environment: dict[int, np.ndarray]) -> None:
-        self.kept[row] = environment
-        if len(self.kept) > _KEPT_ENVIRONMENTS:
-            self.kept.popitem(last=False)
-
-    def of(self, row: int) -> dict[int, np.ndarray]:
-        if row not in self.kept:
-            self.keep(*next(self.read(np.array([row]))))
-        self.kept.move_to_end(row)
-        return self.kept[row]
+    def __missing__(self, row: int) -> dict[int, np.ndarray]:
+        return next(self.read(np.array([row])))
 
 
 def environments(atoms: Atoms) -> dict[int, np.ndarray]:

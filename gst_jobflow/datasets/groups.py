@@ -37,26 +37,37 @@ def group_names(database: Database | None, structure_ids: np.ndarray, groups: np
     others = groups != structure_ids
     if not others.any():
         return structure_ids
-    names = np.unique(groups[others])
-    up = _up(database, names, structure_ids, groups)
-    names = np.unique(np.concatenate([names, *([up[:, 1]] if len(up) else [])]))
-    # a structure that is its own group belongs to the family named after it
-    mine = places_in(names, np.where(others, groups, structure_ids))
-    family = _components(names, up)
-    end = np.full(family.max() + 1, len(names))
-    ends = np.flatnonzero(~np.isin(names, up[:, 0]))
-    end[family[ends]] = ends
-    # only a document written by hand can make an endless chain: take its smallest name
-    endless = np.flatnonzero(end[family] == len(names))
-    np.minimum.at(end, family[endless], endless)
-    return np.where(mine >= 0, names[end[family[mine]]], structure_ids)
+    names, place = np.unique(groups[others], return_inverse=True)
+    up = _links(database, names, structure_ids, groups)
+    ends: dict[bytes, bytes] = {}
+    found = np.array([_end(name, up, ends) for name in names.tolist()])[place]
+    families = structure_ids.astype(f"S{max(found.itemsize, structure_ids.itemsize)}")
+    families[others] = found
+    return families
 
 
-def _up(database: Database | None, names: np.ndarray, structure_ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return (structure, its group) for names that are structures of another group, and recursively; shape (n, 2)."""
+def _end(name: bytes, up: dict[bytes, bytes], ends: dict[bytes, bytes]) -> bytes:
+    """Follow a chain to its end, and note the end of all on the way."""
+    path: dict[bytes, None] = {}
+    while name in up and name not in ends and name not in path:
+        path[name] = None
+        name = up[name]
+    if name in path:
+        # only documents written by hand can make a loop: take its smallest name
+        loop = list(path)
+        name = min(loop[loop.index(name) :])
+    last = ends.get(name, name)
+    ends.update(dict.fromkeys(path, last))
+    return last
+
+
+def _links(
+    database: Database | None, names: np.ndarray, structure_ids: np.ndarray, groups: np.ndarray
+) -> dict[bytes, bytes]:
+    """Return the group of each name that is a structure of another group, and of these groups again."""
     order = np.argsort(structure_ids, kind="stable")
     sorted_ids, sorted_groups = structure_ids[order], groups[order]
-    edges: list[tuple[bytes, bytes]] = []
+    links: dict[bytes, bytes] = {}
     seen: set[bytes] = set()
     left = names
     while len(left):
@@ -65,9 +76,9 @@ def _up(database: Database | None, names: np.ndarray, structure_ids: np.ndarray,
         here = places >= 0
         found = list(zip(left[here].tolist(), sorted_groups[places[here]].tolist(), strict=True))
         found += _looked_up(database, left[~here])
-        edges += [(id, group) for id, group in found if id != group]
+        links |= {id: group for id, group in found if id != group}
         left = np.array(sorted({group for _, group in found} - seen), dtype=np.bytes_)
-    return np.array(edges, dtype=np.bytes_).reshape(-1, 2)
+    return links
 
 
 def _looked_up(database: Database | None, ids: np.ndarray) -> list[tuple[bytes, bytes]]:
@@ -88,15 +99,3 @@ def group_of(structure: dict[str, str]) -> str:
     if "group" not in structure:
         raise DataError(f"structure {structure['_id']} has no group", "gst db migrate")
     return structure["group"]
-
-
-def _components(names: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Number the family of each name, shape (n_names,)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not len(edges):
-        return np.arange(len(names))
-    rows, columns = places_in(names, edges[:, 0]), places_in(names, edges[:, 1])
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(names), len(names)))
-    return connected_components(graph, directed=False)[1]

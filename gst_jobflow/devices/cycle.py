@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Job, Maker, job
 
+from gst_jobflow.analysis.maker import AnalyseMaker
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.devices.analysis import analyse
@@ -110,7 +111,17 @@ class CycleMaker(Maker):
                 declare_work(step, OperationWork(plan, planned.operation, find_cell))
                 steps.append(step)
                 cycle_id = step.output["cycle_id"]
-        return Flow([*jobs, *steps], output=steps[-1].output, name=self.name)
+        return Flow([*jobs, *steps, *self._hooks(steps)], output=steps[-1].output, name=self.name)
+
+    def _hooks(self, steps: list[Job]) -> list[Job]:
+        """Return a job beside each operation that analyses its frames, where the programme asks for it."""
+        plan = self._plan().analyse
+        if plan is None:
+            return []
+        hooks = [AnalyseMaker(plan=plan).make(step.output["trajectory_id"]) for step in steps]
+        for hook, step in zip(hooks, steps, strict=True):
+            hook.name = f"analyse {step.name}"
+        return hooks
 
 
 @job(name="device cell")

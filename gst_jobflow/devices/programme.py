@@ -8,8 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec
@@ -18,6 +19,8 @@ from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, 
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 
+HOOK_FRAMES = 20
+"""Frames of an operation that are analysed beside the next one, unless the programme says how many."""
 MOST_OPERATIONS = 200
 """Each is a firework, and a workflow gets slower with their number."""
 
@@ -86,6 +89,15 @@ class CycleSettings(StrictModel):
     stop: StopLimits = Field(default_factory=StopLimits)
     tuning: Tuning = Field(default_factory=Tuning)
     analysis: AnalysisHooks = Field(default_factory=AnalysisHooks)
+    analyse: AnalysisPlan | None = Field(
+        None, description="Analyses of frames after each operation, in jobs beside the next one: [k-bar, grains]"
+    )
+
+    @field_validator("analyse", mode="before")
+    @classmethod
+    def _few_frames(cls, data: Any) -> Any:
+        given = {"what": data} if isinstance(data, list | str) else data
+        return {"frames": HOOK_FRAMES} | given if isinstance(given, dict) and "every" not in given else given
 
     @model_validator(mode="after")
     def _gamma_is_looked_at(self) -> CycleSettings:
@@ -151,6 +163,22 @@ class CyclePlan(CycleSettings):
         return self
 
     @model_validator(mode="after")
+    def _has_what_is_analysed(self) -> CyclePlan:
+        what = self.analyse.what if self.analyse is not None else []
+        if "gamma" in what and not any(self.output_of(one.operation.output).gamma_every for one in self.planned()):
+            raise ValueError("analyse: gamma needs output.gamma_every")
+        if "temperature" in what and not self.output.dump_velocities:
+            raise ValueError("analyse: temperature needs output.dump_velocities")
+        return self
+
+    def without_gamma(self) -> CyclePlan:
+        """Return the programme without extrapolation grades, and without what is analysed of them."""
+        left = [name for name in self.analyse.what if name != "gamma"] if self.analyse is not None else []
+        analyse = self.analyse.model_copy(update={"what": left}) if self.analyse is not None and left else None
+        output = self.output.model_copy(update={"gamma_every": 0})
+        return self.model_copy(update={"output": output, "analyse": analyse})
+
+    @model_validator(mode="after")
     def _is_not_endless(self) -> CyclePlan:
         if (number := len(self.planned())) > MOST_OPERATIONS:
             raise ValueError(f"{number} operations with all repeats: a cycle may have {MOST_OPERATIONS}")
@@ -159,7 +187,7 @@ class CyclePlan(CycleSettings):
     @property
     def settings(self) -> CycleSettings:
         """The settings that its operations share."""
-        return CycleSettings(output=self.output, stop=self.stop, tuning=self.tuning, analysis=self.analysis)
+        return CycleSettings(**{name: getattr(self, name) for name in CycleSettings.model_fields})
 
     def check_output(self, geometry: Geometry | None = None) -> None:
         """Refuse intervals that cannot show an operation.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import device_counts
@@ -45,6 +46,7 @@ class _Start:
     potential: Potential
     geometry: Geometry
     n_atoms: int
+    formula: str
 
 
 def prepare_cycle(
@@ -86,9 +88,12 @@ def prepare_cycle(
     plan.check_output(start.geometry)
     operations = [on_cell(one.operation, start.geometry) for one in plan.planned()]
     _check_gamma(plan, start.potential)
+    if plan.analyse is not None:
+        plan.analyse.crystals(results, start.formula)
     _check_disk(project, plan, operations, start.n_atoms, maker.replicas)
     number = len(operations) * maker.replicas
-    what = f"{len(jobs_of(start.flow))} jobs: {start.jobs} and {number} operations"
+    analysed = " with their analyses" if plan.analyse is not None else ""
+    what = f"{len(jobs_of(start.flow))} jobs: {start.jobs} and {number} operations{analysed}"
     return PreparedCycle(start.flow, what, _pulse_lines(operations, start.geometry.n_mobile))
 
 
@@ -100,7 +105,8 @@ def _new_cell(results: Results, maker: CycleMaker, plan: CyclePlan, potential_id
     potential = results.get(Potential, potential_id)
     check_potential(plan.cell, potential)
     n_atoms = sum(device_counts(plan.cell).values())
-    return _Start(maker.make(potential_id), "barrier, cell", potential, geometry_of_spec(plan.cell), n_atoms)
+    flow, geometry = maker.make(potential_id), geometry_of_spec(plan.cell)
+    return _Start(flow, "barrier, cell", potential, geometry, n_atoms, plan.cell.formula)
 
 
 def _stored_state(
@@ -111,7 +117,8 @@ def _stored_state(
         raise InputError(f"the state belongs to a {before.device} cell", f"gst submit cycle {before.device} --from …")
     potential = results.get(Potential, str(run.potential_id))
     jobs = f"from {run.protocol} of cycle {before.id}"
-    return _Start(maker.make_from(run.id), jobs, potential, geometry_of_state(results, run, before), run.n_atoms)
+    flow, geometry = maker.make_from(run.id), geometry_of_state(results, run, before)
+    return _Start(flow, jobs, potential, geometry, run.n_atoms, formula_of(results, run))
 
 
 def _pulse_lines(operations: Sequence[OperationOnCell], n_mobile: int) -> list[str]:

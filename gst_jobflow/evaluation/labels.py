@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 Split = Literal["train", "test", "all"]
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,8 @@ def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> Eva
         There are none.
     """
     members = (m for m in read_members(results.artifacts, dataset) if split in ("all", m["split"]))
-    ids = [member["label_id"] for member in members]
-    name = f"{dataset.name} ({split})"
-    return _load(results, ids, name, dataset.id)
+    ids = [(member["label_id"], member["structure_id"]) for member in members]
+    return _load(results, ids, f"{dataset.name} ({split})", dataset.id)
 
 
 def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
@@ -92,14 +89,17 @@ def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
             f"these labels are of {len(methods)} methods: {', '.join(sorted(methods)[:4])}",
             "add fingerprint=… to the conditions, since energies of different methods do not compare",
         )
-    ids = sorted(found["_id"] for found in query.cursor(results.database, {"_id": 1}))
+    found = query.cursor(results.database, {"structure_id": 1})
+    ids = sorted((label["_id"], label["structure_id"]) for label in found)
     return _load(results, ids, " ".join(where))
 
 
-def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = None) -> EvaluationSet:
+def _load(results: Results, ids: list[tuple[str, str]], name: str, dataset_id: str | None = None) -> EvaluationSet:
     if not ids:
         raise InputError(f"no converged label in {name or 'the database'}", "gst query labels shows what there is")
-    pairs = list(_pairs(results, ids))
+    labels = results.get_many(Label, [label for label, _ in ids])
+    structures = results.get_many(Structure, [structure for _, structure in ids])
+    pairs = list(zip(labels, structures, strict=True))
     return EvaluationSet(
         name=name,
         fingerprint=pairs[0][0].fingerprint,
@@ -115,11 +115,3 @@ def _load(results: Results, ids: list[str], name: str, dataset_id: str | None = 
         ),
         dataset_id=dataset_id,
     )
-
-
-def _pairs(results: Results, ids: list[str]) -> Iterator[tuple[Label, Structure]]:
-    left = iter(ids)
-    while part := list(islice(left, _BATCH)):
-        labels = list(results.get_many(Label, part))
-        structures = results.get_many(Structure, [label.structure_id for label in labels])
-        yield from zip(labels, structures, strict=True)

@@ -1,1 +1,1 @@
-"""Out of the database: files that other programs read, and bundles that another database takes in whole."""
+"""Export data from the database as files that other programs read."""

@@ -1,9 +1,9 @@
-"""Documents as lines of JSON and back, exactly.
+"""Convert documents to lines of JSON and back, exactly.
 
-A line is what MongoDB calls relaxed Extended JSON, so mongoimport reads it, too: packed arrays are
+A line is relaxed Extended JSON, which mongoimport reads too: packed arrays are
 `{"$binary": {"base64": …, "subType": "00"}}`, times `{"$date": "2026-01-31T12:00:00.000Z"}`; all else is plain JSON.
-Doubles are written as short as they read back to the same bits. A document goes through its model, so its line depends
-on its content only, not on how its fields came to stand in the database.
+Doubles have the shortest digits that read back to the same bits. A document passes through its model, so its line
+depends on its content only, not on the order of its fields in the database.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def to_line(model: type[Document], stored: dict[str, Any]) -> str:
     Raises
     ------
     DataError
-        It does not load, or holds what the format cannot.
+        It cannot be read, or holds values that the format cannot.
     """
     try:
         values = model.model_validate(stored).to_mongo()
@@ -54,12 +54,12 @@ def to_line(model: type[Document], stored: dict[str, Any]) -> str:
     try:
         line = json.dumps(values, default=special, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as err:
-        problem = f"document '{stored['_id']}' of {model.collection} holds what JSON cannot: {err}"
+        problem = f"document '{stored['_id']}' of {model.collection} holds a value that JSON cannot: {err}"
         raise DataError(problem[:300], "gst db check --deep; correct this document by hand") from err
-    # a text may look like such a key: only then the document itself is looked at
+    # search the document itself only if the line has more "$: a text may look like such a key
     if line.count('"$') != packed and _has_dollar_key(values):
         problem = f"document '{stored['_id']}' of {model.collection} has a key that begins with $"
-        raise DataError(problem, "rename it: such keys mean something in Extended JSON")
+        raise DataError(problem, "rename it: Extended JSON reserves such keys")
     return line
 
 
@@ -70,17 +70,12 @@ def _has_dollar_key(value: Any) -> bool:
 
 
 def from_line(line: str | bytes, where: str) -> dict[str, Any]:
-    """Return the stored form of a line.
-
-    Parameters
-    ----------
-    where
-        What an error says of its place.
+    """Return the stored form of a line; errors name its place by `where`.
 
     Raises
     ------
     DataError
-        It is not JSON, no document, or holds other special values than bytes and times.
+        It is not JSON, no document, or holds special values other than bytes and times.
     """
     try:
         values = json.loads(line, object_hook=_special, parse_constant=_refuse_constant)

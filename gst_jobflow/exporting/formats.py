@@ -1,20 +1,19 @@
-"""A dataset as a file: extended XYZ for people and other codes, a gzipped dataframe for pacemaker."""
+"""Export a dataset as a file: extended XYZ for people and other codes, a gzipped dataframe for pacemaker."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.datasets.members import SPLITS
-from gst_jobflow.datasets.read import LabelledStructure
+from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
-from gst_jobflow.exporting.members import Row, labelled_members
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.fitting.frame import to_dataframe
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 FORMATS = ("extxyz", "pckl.gzip")
-# digits of coordinates and forces hardly compress: higher levels take several times as long for a few per cent
+# coordinates and forces hardly compress: higher levels take several times as long to save a few per cent
 _GZIP_LEVEL = 1
 _ROWS = 2000
 _BARE = re.compile(r"[A-Za-z0-9_.:+-]+")
@@ -38,18 +37,18 @@ def dataset_format(file: Path, form: str | None) -> str:
     Raises
     ------
     InputError
-        Neither says one, or they contradict each other.
+        Neither names one, or they contradict each other.
     """
     endings = {"pckl.gzip": (".pckl.gzip",), "extxyz": (".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz")}
     if form is None:
         for name, known in endings.items():
             if file.name.endswith(known):
                 return name
-        raise InputError(f"the name {file.name} says no format", "--format extxyz, pckl.gzip or bundle")
+        raise InputError(f"the name {file.name} says no format", "add --format extxyz, pckl.gzip or bundle")
     if form not in FORMATS:
         raise InputError(f"no format '{form}'", nearest(form, (*FORMATS, "bundle")))
     if form == "pckl.gzip" and not file.name.endswith(".pckl.gzip"):
-        raise InputError(f"{file.name}: pacemaker knows its dataframes by the ending .pckl.gzip", "rename it")
+        raise InputError(f"{file.name}: pacemaker needs the ending .pckl.gzip", "rename it")
     return form
 
 
@@ -67,23 +66,21 @@ def export_dataset(
 
     Parameters
     ----------
-    target
-        The file.
     form
-        `extxyz` or `pckl.gzip`; None: what the name of the file says.
+        `extxyz` or `pckl.gzip`; None: by the name of the file.
     split
         `train` or `test`; None: both.
     force
-        Whether a file that is there is replaced.
+        Replace an existing file.
     progress
         Called with how many are done and how many there are.
 
     Raises
     ------
     InputError
-        A wrong format, split or target.
+        The format, split or target is invalid.
     DataError
-        A label or structure is gone or incomplete; nothing is written.
+        A label or structure is missing or incomplete; nothing is written.
     """
     form = dataset_format(target, form)
     if split is not None and split not in SPLITS:
@@ -92,19 +89,19 @@ def export_dataset(
     total = dataset.n_members if split is None else dataset.counts.get(split, 0)
     if total == 0:
         raise InputError(f"dataset {dataset.id} has no members in '{split}'", f"gst export dataset {dataset.id}")
-    rows = labelled_members(results, dataset, split, (lambda done: progress(done, total)) if progress else None)
+    rows = stream_rows(results, dataset, split, (lambda done: progress(done, total)) if progress else None)
     with part_of(target) as scratch:
         part = scratch / target.name
         written = _WRITERS[form](rows, dataset, part)
         if written != total:
             raise DataError(
-                f"dataset {dataset.id} says {total} members and its list has {written}", "gst db check --deep"
+                f"dataset {dataset.id} counts {total} members, its member file has {written}", "gst db check --deep"
             )
         move_to_target(part, target)
     return written
 
 
-def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
+def _write_extxyz(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
     written = 0
     with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL) if file.suffix == ".gz" else nullcontext(raw) as stream:
         for row in rows:
@@ -113,11 +110,11 @@ def _write_extxyz(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
     return written
 
 
-def extxyz_frame(row: Row, fingerprint: str) -> str:
+def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     """Format one frame as in GST-GAP-22, with the shortest digits that read back to the same double.
 
-    Both `virial` (eV, -stress × volume, as QUIP and GST-GAP-22 have it) and `stress` (eV/Å³, ASE's sign) are written:
-    a stress computed back from a virial would differ in its last digit.
+    It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
+    computed from a virial would differ in its last digit.
     """
     import numpy as np
     from ase.data import chemical_symbols
@@ -161,42 +158,28 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _write_pckl(rows: Iterable[Row], dataset: Dataset, file: Path) -> int:
+def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
     frame = _dataframe(rows, dataset)
     with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL, numbers=True) as packed:
         frame.to_pickle(packed, compression=None, protocol=4)
     return len(frame)
 
 
-def _dataframe(rows: Iterable[Row], dataset: Dataset) -> pd.DataFrame:
-    """Build the dataframe of a fit (see `fitting.frame`) in pieces, to save memory."""
+def _dataframe(rows: Iterable[MemberRow], dataset: Dataset) -> pd.DataFrame:
+    """Build the dataframe of a fit (see `fitting.frame`) in pieces, which saves memory."""
     import pandas as pd
 
-    iterator, pieces = iter(_labelled(rows, dataset)), []
-    while items := list(islice(iterator, _ROWS)):
-        pieces.append(to_dataframe(items, dataset.reference_energies_eV))
-    frame = pd.concat(pieces, ignore_index=True)
+    pieces = (
+        to_dataframe([row.labelled(dataset) for row in batch], dataset.reference_energies_eV)
+        for batch in batches(rows, _ROWS)
+    )
+    frame = pd.concat(list(pieces), ignore_index=True)
     if not frame["name"].is_unique:
         raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")
     return frame
 
 
-def _labelled(rows: Iterable[Row], dataset: Dataset) -> Iterator[Any]:
-    from ase import Atoms
-
-    weights = dataset.config_type_weights
-    for row in rows:
-        yield LabelledStructure(
-            atoms=Atoms(numbers=row.numbers, positions=row.positions_A, cell=row.cell_A, pbc=row.pbc),
-            energy_eV=row.energy_eV,
-            forces_eV_A=row.forces_eV_A,
-            label_id=row.label_id,
-            config_type=row.config_type,
-            weight=weights.get(row.config_type, 1.0),
-        )
-
-
-_WRITERS: dict[str, Callable[[Iterable[Row], Dataset, Path], int]] = {
+_WRITERS: dict[str, Callable[[Iterable[MemberRow], Dataset, Path], int]] = {
     "extxyz": _write_extxyz,
     "pckl.gzip": _write_pckl,
 }

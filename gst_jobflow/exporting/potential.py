@@ -1,4 +1,4 @@
-"""A potential as a folder: its files under names that people know, and a README that says what it is."""
+"""Export a potential as a folder: its files under readable names, and a README."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARK = "<!-- gst_jobflow potential -->"
 
 
 def is_potential_folder(folder: Path) -> bool:
-    """Whether a folder is one that `export_potential` wrote."""
+    """Whether `export_potential` wrote a folder."""
     try:
         return (folder / README).read_text(encoding="utf-8").startswith(_MARK)
     except (OSError, UnicodeDecodeError):
@@ -43,13 +43,13 @@ def read_potential(path: Path) -> PotentialFiles:
     Raises
     ------
     InputError
-        There is none, or there are several.
+        There is no such file, or several.
     """
     path = Path(path)
     found = sorted(path.glob("*.yace")) if path.is_dir() else [path]
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise InputError(f"{path} has to hold one .yace file: {names}", "give a folder of gst export potential")
+        raise InputError(f"{path} must hold one .yace file: {names}", "give a folder of gst export potential")
     beside = {ending: found[0].with_suffix(f".{ending}") for ending in ("yaml", "asi")}
     return PotentialFiles(
         yace=str(found[0]),
@@ -64,9 +64,9 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
     Raises
     ------
     InputError
-        The target is there or cannot be.
+        The target exists or cannot be written.
     DataError
-        A file is missing or corrupt, or its name is no plain one.
+        A file is missing or corrupt, or its name cannot be used in a folder.
     """
     check_target(target, force, is_potential_folder)
     with part_of(target) as scratch:
@@ -75,9 +75,7 @@ def export_potential(results: Results, potential: Potential, target: Path, *, fo
         names = []
         for name, ref in exported_files(potential):
             if name in names or Path(name).name != name or name == README:
-                raise DataError(
-                    f"potential {potential.id} has a file of the name '{name}'", "gst show says which files"
-                )
+                raise DataError(f"potential {potential.id} has a file of the name '{name}'", "gst show lists its files")
             shutil.copyfile(results.artifacts.path(ref), folder / name)
             if sha256_of(folder / name)[0] != ref.sha256:
                 raise DataError(f"file '{name}' ({ref.sha256}) is corrupt; nothing is written", "gst db check --deep")
@@ -99,7 +97,7 @@ def exported_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
 
 
 def _stem(potential: Potential) -> str:
-    # LAMMPS reads words apart by blanks, and a leading dash would be an option
+    # LAMMPS splits words at blanks, and a leading dash would be an option
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", potential.name).lstrip("-.") or "potential"
 
 
@@ -125,7 +123,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         _dataset(results, potential),
         _settings(potential),
         _usage(potential),
-        "Its licence and how to cite it are not stated here: ask who made it.",
+        "Licence and citation are not stated here: ask its authors.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -185,13 +183,13 @@ def _usage(potential: Potential) -> str:
         )
     lines = [
         "## Use in LAMMPS",
-        "With the package ML-PACE; the elements stand in the order of the atom types of your data file.",
+        "With the package ML-PACE; list the elements in the order of the atom types of your data file.",
         "```\nunits        metal\natom_style   atomic\npair_style   pace\n"
         f"pair_coeff   * * {stem}.yace {elements}\n```",
     ]
     if potential.artifacts.asi is not None:
         lines += [
-            "With the extrapolation grade gamma of each atom, which says where the potential does not know its way:",
+            "With the extrapolation grade gamma of each atom, which tells where the potential extrapolates:",
             f"```\npair_style   pace/extrapolation\npair_coeff   * * {stem}.yaml {stem}.asi {elements}\n"
             "fix          gamma all pair 10 pace/extrapolation gamma 1\n```",
         ]

@@ -1,4 +1,4 @@
-"""Where an export goes: written beside its target under another name, brought to disk, and renamed when whole."""
+"""Write exports beside their target under another name, and rename them when they are complete on disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
 
     Parameters
     ----------
+    force
+        Replace an existing file, or a folder that is `ours`.
     ours
-        Whether a folder that is there is one that this export wrote: `force` replaces nothing else. None: a file is to
-        be written, and no folder is replaced.
+        Whether an earlier export wrote a folder. None: a file is to be written, and no folder is replaced.
 
     Raises
     ------
     InputError
-        It is there and `force` is not given, or it is a folder of something else; or its own folder is missing.
+        It exists and is not to be replaced, or its own folder is missing.
     """
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
@@ -47,7 +48,7 @@ def check_target(target: Path, force: bool, ours: Callable[[Path], bool] | None 
 
 @contextmanager
 def part_of(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`; `move_to_target` moves complete results out of it."""
+    """Yield a temporary folder beside `target`; use `move_to_target` to move the complete result out of it."""
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.part-"))
     try:
         yield scratch
@@ -56,14 +57,14 @@ def part_of(target: Path) -> Iterator[Path]:
 
 
 def move_to_target(made: Path, target: Path) -> None:
-    """Move `made` (a file or folder beside `target`) to `target`; the old one is removed afterwards."""
+    """Move a file or folder beside `target` to it; an old target is removed afterwards."""
     for file in (made, *made.rglob("*")) if made.is_dir() else (made,):
         sync(file)
     if not target.is_dir():
         made.rename(target)
         sync(target.parent)
         return
-    # a folder cannot take the place of another in one step; not in `part_of`'s folder, which goes away in any case
+    # a folder cannot replace another in one step: keep the old one, outside of the folder that `part_of` removes
     old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
     target.rename(old / target.name)
     try:

@@ -25,7 +25,7 @@ def read_ase_db(file: Path, options: ImportOptions) -> Iterator[Record]:
             atoms.info.update({name: value for name, value in row.data.items() if quantity_of(name)})
             yield Record(file, index, atoms=atoms)
     except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as err:
-        raise DataError(f"the database cannot be read on: {err}") from err
+        raise DataError(f"reading the database stopped: {err}") from err
 
 
 def _check_is_ase(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records of CP2K: a trajectory with its forces, read along with cells and output, or one single point.
+"""Read CP2K runs: a trajectory together with its forces, cells and output, or a single point.
 
 The files of a run lie in one folder and share the project name P: P-pos-1.xyz (Å), P-frc-1.xyz (hartree/bohr),
 P-1.cell, the input and the output. Steps are matched by their numbers. The output says which steps converged; CP2K
@@ -58,8 +58,8 @@ class _Output:
     input_name: str = ""
     bad: list[tuple[int, int]] = field(default_factory=list)
     any_bad: bool = False
-    energies_eV: dict[int, float] = field(default_factory=dict)
-    # a few steps of the corrector are all that second-generation Car–Parrinello makes
+    energies_eV: dict[int, float | None] = field(default_factory=dict)
+    # second-generation Car–Parrinello takes only a few corrector steps
     corrected_only: bool = False
 
     @property
@@ -67,9 +67,9 @@ class _Output:
         return "NPT" in self.ensemble or "NPE" in self.ensemble or self.run_type == "CELL_OPT"
 
     def problem(self, step: int, energy_eV: float) -> str:
-        """Say why a step cannot be believed; empty where it can.
+        """Return why a step cannot be trusted; empty if it can.
 
-        A restart writes steps of an earlier run again, behind those: the energy tells which run a frame is of.
+        A restart appends some steps of the earlier run again; the energy tells which run a frame belongs to.
         """
         if self.corrected_only:
             return ""
@@ -93,9 +93,9 @@ class _Frame:
 
 
 def check_cp2k(file: Path, options: ImportOptions) -> None:
-    """Refuse a file whose siblings are not there, before anything is read."""
+    """Refuse a file without the files that belong to it, before anything is read."""
     if _FORCES.match(file.name):
-        raise InputError(f"{file} holds forces only", "name the -pos- file; the forces beside it are found")
+        raise InputError(f"{file} holds forces only", "name the -pos- file; forces beside it are read along")
     if _POSITIONS.match(file.name):
         _forces_of(file)
         return
@@ -128,7 +128,7 @@ def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterato
     source = _input_of(positions, match["project"], output)
     tree, problem = _tree(source)
     _check_units(tree)
-    cells = _cells(positions, match["project"], match["part"], tree, problem, output)
+    cells = _Cells(positions, match["project"], match["part"], tree, problem, output)
     method: Method | None = None
     why = warning = NO_OUTPUT if output is None else ""
     forces_file = _forces_of(positions)
@@ -156,11 +156,17 @@ def _check_match(frame: _Frame, forces: _Frame | None) -> None:
     if forces is None:
         raise DataError(f"no forces of step {frame.step}; the rest of the file is not read")
     if forces.step != frame.step:
-        raise DataError(f"step {frame.step} of the positions meets step {forces.step} of the forces; the rest is left")
+        raise DataError(
+            f"positions of step {frame.step} meet forces of step {forces.step}; the rest of the file is not read"
+        )
     if forces.symbols != frame.symbols:
-        raise DataError(f"step {frame.step}: positions and forces are of other atoms; the rest is not read")
+        raise DataError(
+            f"step {frame.step}: positions and forces name different atoms; the rest of the file is not read"
+        )
     if forces.energy != frame.energy:
-        raise DataError(f"step {frame.step}: positions and forces come with other energies; the rest is not read")
+        raise DataError(
+            f"step {frame.step}: positions and forces state different energies; the rest of the file is not read"
+        )
 
 
 def _labelled(frame: _Frame, forces: _Frame, cell_A: np.ndarray, pbc: list[bool]) -> Atoms:
@@ -177,7 +183,7 @@ def _labelled(frame: _Frame, forces: _Frame, cell_A: np.ndarray, pbc: list[bool]
 
 
 def _next_frame(stream: TextIO, path: Path) -> _Frame | None:
-    """The next step of a file of positions or forces; None at the end.
+    """Return the next step of a file of positions or forces; None at the end.
 
     Raises
     ------
@@ -205,8 +211,8 @@ def _next_frame(stream: TextIO, path: Path) -> _Frame | None:
     return _Frame(int(match[1]), energy, [row[0] for row in words], values)
 
 
-class _cells:
-    """The cell of a step: from the .cell file, else the one of the input or the output where it does not move."""
+class _Cells:
+    """Return the cell of a step: from the .cell file, else the fixed cell of the input or the output."""
 
     def __init__(
         self, positions: Path, project: str, part: str, tree: Section | None, problem: str, output: _Output | None
@@ -241,10 +247,12 @@ class _cells:
         while self._last is None or self._last[0] != step:
             row = next(self._rows, None)
             if row is None:
-                raise DataError(f"no cell of step {step} in the .cell file; the rest is not read")
+                raise DataError(f"the .cell file lacks step {step}; the rest of the file is not read")
             # a restart begins again at an earlier step
             if row[0] > step and (self._last is None or row[0] > self._last[0]):
-                raise DataError(f"step {step} of the positions meets step {row[0]} of the cells; the rest is left")
+                raise DataError(
+                    f"positions of step {step} meet the cell of step {row[0]}; the rest of the file is not read"
+                )
             self._last = row
         return self._last[1], self._pbc
 
@@ -264,7 +272,7 @@ def _cell_rows(file: Path) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _printed_cell(path: Path) -> np.ndarray | None:
-    """The cell of an output where its vectors lie along the axes; others have three decimals only, too few."""
+    """Return the cell of an output if its vectors lie along the axes; others have only three decimals."""
     head = first_bytes(path, _LONGEST_OUTPUT_HEAD).decode(errors="replace")
     found = re.findall(
         r"^ CELL\| Vector [abc] \[angstrom\]:\s+(\S+)\s+(\S+)\s+(\S+)\s+\|[abc]\| =\s+(\S+)", head, re.MULTILINE
@@ -278,7 +286,7 @@ def _printed_cell(path: Path) -> np.ndarray | None:
 
 
 def _single_point(file: Path, output: _Output) -> Record:
-    """The structure of the input with what the output, or the files beside it, say of it."""
+    """Return the structure of the input with the results of the output or of the files beside it."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     source = _input_of(file, output.project, output)
@@ -310,7 +318,7 @@ def _text_of(file: Path) -> str:
 
 
 def _method(tree: Section | None, problem: str, output: _Output, atoms: Atoms) -> tuple[Method | None, str]:
-    """The method, or why it is not known."""
+    """Return the method, or why it is not known."""
     if tree is None:
         return None, problem
     if not output.version:
@@ -322,7 +330,7 @@ def _method(tree: Section | None, problem: str, output: _Output, atoms: Atoms) -
 
 
 def _check_units(tree: Section | None) -> None:
-    """Refuse files in units of the user's choice: the files themselves do not say."""
+    """Refuse files in units that the input chooses: the files themselves do not state them."""
     for name in ("TRAJECTORY", "FORCES"):
         section = tree.at("MOTION", "PRINT", name) if tree is not None else None
         unit = (section.words("UNIT") if section is not None else None) or []
@@ -342,38 +350,29 @@ def _scan(path: Path) -> _Output:
             if NOT_CONVERGED in line:
                 pending = output.any_bad = True
             elif "ENERGY| Total FORCE_EVAL" in line:
-                energy_eV = _energy_of(line)
+                try:
+                    energy_eV = read_energy(line)
+                except ValueError:
+                    energy_eV = None
             elif "RESTART INFORMATION" in line:
                 restarted = True
             elif "Ensemble" in line and (match := re.search(r"Ensemble [Tt]ype\s+(\S+)", line)):
                 output.ensemble = match[1]
             elif "MD_INI| MD initialization" in line or "INITIAL POTENTIAL ENERGY" in line:
-                # the state that a run starts from; the number of the next step tells which that is
+                # the start of a run; the number of the next step tells which step that is
                 pending, pending_at_start, start_eV = False, pending, energy_eV
             elif ("tep number" in line or "STEP NUMBER" in line) and (match := _STEP.match(line)):
                 step = int(match[1])
                 if before is None:
                     before = step - 1 if restarted else 0
-                    _note(output.energies_eV, before, start_eV)
+                    output.energies_eV[before] = start_eV
                 if pending_at_start:
                     output.bad.append((step - 2, step - 1))
                 if pending:
                     output.bad.append((before, step))
-                _note(output.energies_eV, step, energy_eV)
+                output.energies_eV[step] = energy_eV
                 pending, pending_at_start, before = False, False, step
     return output
-
-
-def _energy_of(line: str) -> float | None:
-    try:
-        return read_energy(line)
-    except ValueError:
-        return None
-
-
-def _note(energies_eV: dict[int, float], step: int, energy_eV: float | None) -> None:
-    if energy_eV is not None:
-        energies_eV[step] = energy_eV
 
 
 def _read_head(path: Path) -> _Output:
@@ -393,7 +392,7 @@ def _read_head(path: Path) -> _Output:
 
 
 def _output_of(positions: Path) -> _Output | None:
-    """The output beside a trajectory whose project name is the same; None where there is none."""
+    """Return the output beside a trajectory with the same project name; None if there is none."""
     match = _POSITIONS.match(positions.name)
     assert match is not None  # the caller sees to it
     found = []
@@ -404,7 +403,7 @@ def _output_of(positions: Path) -> _Output | None:
                 found.append(path)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise DataError(f"outputs of project {match['project']}: {names}; name the one that belongs to it instead")
+        raise DataError(f"outputs of project {match['project']}: {names}; name the output of this trajectory instead")
     return _scan(found[0]) if found else None
 
 
@@ -431,14 +430,14 @@ def _forces_of(positions: Path) -> Path:
 
 
 def _input_of(file: Path, project: str, output: _Output | None) -> Path | None:
-    """The input beside a file: by the name in the output, else by the project's name."""
+    """Return the input beside a file: by the name in the output, else by the project's name."""
     names = [Path(output.input_name).name] if output is not None and output.input_name else []
     names += [f"{project}.inp", f"{project}-1.restart"]
     return next((path for name in names if (path := _beside(file, name)) is not None), None)
 
 
 def _tree(source: Path | None) -> tuple[Section | None, str]:
-    """The input as a tree, or why there is none."""
+    """Return the input as a tree, or why there is none."""
     if source is None:
         return None, "there is no CP2K input beside it"
     try:

@@ -1,4 +1,4 @@
-"""CP2K's input as a tree, and what of it a label's method and structure are known from."""
+"""Parse CP2K input into a tree; read the method and the structure of a label from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATH_KEYWORDS = {
     "FORCE_EVAL": {"STRESS_TENSOR"},
     "KIND": {"ELEMENT"},
 }
-"""The way to the result and what is printed; not the result."""
+"""Numerics and printing, which do not change the result."""
 _PATH_SECTIONS = {
     "SCF": {"DIAGONALIZATION", "MIXING", "PRINT", "OUTER_SCF"},
     "DFT": {"PRINT"},
@@ -36,9 +36,9 @@ _PATH_SECTIONS = {
 
 @dataclass
 class Section:
-    """A section: its parameter, its keywords with the words behind them, and the sections in it.
+    """A section of the input: parameter, keywords with their values, subsections.
 
-    A keyword that comes again (atoms in COORD) has several entries.
+    A repeated keyword (atoms in COORD) has several entries.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Section:
     lines: list[list[str]] = field(default_factory=list)
 
     def at(self, *path: str) -> Section | None:
-        """The one section at a path; None where it is missing."""
+        """Return the only section at a path; None if it is missing."""
         here: Section | None = self
         for name in path:
             found = here.sections.get(name, []) if here is not None else []
@@ -56,7 +56,7 @@ class Section:
         return here
 
     def words(self, keyword: str) -> list[str] | None:
-        """The words behind a keyword; None where it is missing."""
+        """Return the values of a keyword; None if it is missing."""
         found = self.keywords.get(keyword)
         return found[0] if found else None
 
@@ -100,7 +100,7 @@ def input_cell(root: Section) -> tuple[np.ndarray, list[bool]]:
     Raises
     ------
     DataError
-        They are not in the input itself, or in a form that is not known here.
+        They are not in the input itself, or in an unknown form.
     """
     from ase.cell import Cell
 
@@ -121,12 +121,12 @@ def input_cell(root: Section) -> tuple[np.ndarray, list[bool]]:
 
 
 def input_atoms(root: Section) -> Atoms:
-    """Return the structure that stands in the input.
+    """Return the structure in the input.
 
     Raises
     ------
     DataError
-        It is not in the input itself.
+        The input has no cell or no coordinates of its own.
     """
     from ase import Atoms
 
@@ -155,18 +155,18 @@ def input_atoms(root: Section) -> Atoms:
 def input_method(root: Section, version: str, atoms: Atoms) -> Method:
     """Return the method of an input that our own backend could have written; it equals that of our labels.
 
-    The input that our backend writes with these settings is made and compared with this one, in all that the result
-    depends on. Second-generation Car–Parrinello is told by its corrector, and is a method of its own.
+    Our backend's input with these settings is compared with this one in everything that the result depends on.
+    Second-generation Car–Parrinello is told by its corrector, and is a method of its own.
 
     Raises
     ------
     DataError
-        It says something that our settings cannot say, so no fingerprint of ours is its.
+        Our settings cannot express it, so none of our fingerprints fits.
     """
     dynamics = car_parrinello(root)
     settings = Cp2kSettings.model_validate(_settings(root, smeared=dynamics is None))
     if root.at("FORCE_EVAL", "DFT", "KPOINTS") is not None:
-        raise DataError("one k-point mesh does not tell by which rule it was chosen")
+        raise DataError("a k-point mesh does not tell the rule that chose it")
     try:
         if dynamics is None:
             text = cp2k_input(atoms, settings)
@@ -182,12 +182,12 @@ def input_method(root: Section, version: str, atoms: Atoms) -> Method:
 
 
 def car_parrinello(root: Section) -> CarParrinello | None:
-    """Return what an input says of second-generation Car–Parrinello; None where it is another kind of run.
+    """Return the settings of second-generation Car–Parrinello; None for other runs.
 
     Raises
     ------
     DataError
-        Its corrector has another threshold than the first steps.
+        The corrector has a threshold different from that of the first steps.
     """
     scf, dft_qs = root.at("FORCE_EVAL", "DFT", "SCF"), root.at("FORCE_EVAL", "DFT", "QS")
     md = root.at("MOTION", "MD")
@@ -201,11 +201,11 @@ def car_parrinello(root: Section) -> CarParrinello | None:
         steps = int((scf.words("MAX_SCF_HISTORY") or [""])[0])
         return CarParrinello(corrector_steps=steps, history=int((dft_qs.words("EXTRAPOLATION_ORDER") or ["3"])[0]))
     except ValueError as err:
-        raise DataError(f"the CP2K input has a corrector that is no number: {err}") from err
+        raise DataError(f"the CP2K input has a corrector that is not a number: {err}") from err
 
 
 def _settings(root: Section, smeared: bool = True) -> dict[str, Any]:
-    """The values of our CP2K settings that an input states."""
+    """Return the values of our CP2K settings that an input states."""
 
     def number(keyword: str, *path: str) -> float:
         section = root.at("FORCE_EVAL", "DFT", *path)
@@ -239,7 +239,7 @@ def _settings(root: Section, smeared: bool = True) -> dict[str, Any]:
 
 
 def _difference(ours: Section | None, theirs: Section | None, where: str) -> str:
-    """How an input differs from ours in what the result depends on; empty where it does not."""
+    """Return how an input differs from ours in what the result depends on; empty if it does not."""
     if ours is None or theirs is None:
         return f"{where} is {'missing' if theirs is None else 'not ours'}"
     if _value([theirs.parameter]) != _value([ours.parameter]):
@@ -265,11 +265,11 @@ def _difference(ours: Section | None, theirs: Section | None, where: str) -> str
 
 
 def _value(words: list[str]) -> list[Any]:
-    """Words that mean the same are equal: numbers by value, switches by sense, names in capitals."""
+    """Return words in one form: numbers by value, switches as booleans, names in capitals."""
     values: list[Any] = []
     for word in words:
         upper = word.upper()
-        if upper.startswith("[") and upper in ("[K]", "[RY]"):  # what CP2K takes without a unit
+        if upper.startswith("[") and upper in ("[K]", "[RY]"):  # CP2K's default units
             continue
         if upper in ("", "ON", "T", ".TRUE.", "TRUE", "YES"):
             values.append(True)
@@ -287,14 +287,14 @@ def _subsections(root: Section, *path: str) -> Iterator[Section]:
 
 
 def _lengths(words: list[str] | None) -> list[float]:
-    """Three lengths in Å behind a keyword, with or without a unit."""
+    """Return the three lengths (Å) of a keyword, given with or without a unit."""
     unit = next((word for word in words or [] if word.startswith("[")), "[angstrom]")
     try:
         values = [float(word) * _unit_A(unit) for word in words or [] if not word.startswith("[")]
     except ValueError as err:
         raise DataError(f"the cell of the CP2K input is not numbers: {' '.join(words or [])}") from err
     if len(values) != 3:
-        raise DataError(f"the cell of the CP2K input has {len(values)} numbers where three are wanted")
+        raise DataError(f"the cell of the CP2K input has {len(values)} numbers instead of three")
     return values
 
 

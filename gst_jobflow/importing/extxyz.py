@@ -1,4 +1,4 @@
-"""Records of extended XYZ files, streamed.
+"""Read extended XYZ files as a stream.
 
 The reader cuts a file into frames itself and parses one at a time: ASE's own reader goes through the whole file first
 and yields nothing of a file whose last frame is cut. Frames of the usual form are parsed here, to the values that ASE
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gst_jobflow.importing.options import ImportOptions
 
 _MOST_ATOMS = 10_000_000
-"""A damaged count must not make us read a whole file as one frame."""
+"""A damaged count must not turn a whole file into one frame."""
 
 
 def read_extxyz(file: Path, options: ImportOptions) -> Iterator[Record]:
@@ -44,7 +44,7 @@ def read_extxyz(file: Path, options: ImportOptions) -> Iterator[Record]:
 
 
 def cut_frames(file: Path) -> Iterator[bytes | Record]:
-    """Yield the text of each frame; where the file cannot be read on, a record with the problem is the last."""
+    """Yield the text of each frame; if reading fails, the last item is a record with the problem."""
     index = 0
     try:
         with open_bytes(file) as raw:
@@ -56,16 +56,16 @@ def cut_frames(file: Path) -> Iterator[bytes | Record]:
     except DataError as err:
         yield Record(file, index, problem=err.message)
     except CANNOT_READ_ON as err:
-        yield Record(file, index, problem=f"the file cannot be read on: {err}")
+        yield Record(file, index, problem=f"reading stopped: {err}")
 
 
 def _next_frame(stream: BinaryIO) -> bytes | None:
-    """The text of the next frame, or None at the end.
+    """Return the text of the next frame; None at the end.
 
     Raises
     ------
     DataError
-        The file is cut, or no frame begins here: without a count of atoms the next frame cannot be found.
+        The file is cut, or no frame begins here; without a count of atoms the next frame cannot be found.
     """
     first = stream.readline()
     while first.isspace():
@@ -75,7 +75,7 @@ def _next_frame(stream: BinaryIO) -> bytes | None:
     digits = first.strip()
     if not digits.isdigit():
         found = digits[:40].decode("utf-8", "replace")
-        raise DataError(f"a count of atoms was expected, not '{found}'; the rest of the file is not read")
+        raise DataError(f"expected a count of atoms, found '{found}'; the rest of the file is not read")
     count = int(digits) if len(digits) < 20 else _MOST_ATOMS + 1
     if count > _MOST_ATOMS:
         raise DataError(
@@ -91,7 +91,7 @@ def _next_frame(stream: BinaryIO) -> bytes | None:
 
 
 def parse_frame(file: Path, index: int, frame: bytes, end: int = 0) -> Record:
-    """Read the text of one frame, which ends at `end` of the unpacked file."""
+    """Parse the text of one frame, which ends at byte `end` of the unpacked file."""
     from ase.io.extxyz import read_xyz
 
     try:
@@ -122,10 +122,9 @@ def _check_rows(frame: bytes) -> None:
 
 
 def _plain_frame(frame: bytes) -> Atoms | None:
-    """The frame as ASE reads it, in a fraction of the time; None for what is not of the usual form.
+    """Parse a frame of the usual form to the values that ASE gives, but faster; None for other frames.
 
-    What ASE gives to a calculator (energy, forces) stays in `info` and `arrays`: making a calculator takes as long as
-    the rest.
+    Energy and forces stay in `info` and `arrays`: building a calculator, as ASE does, takes as long as the rest.
     """
     from ase import Atoms
 
@@ -139,7 +138,7 @@ def _plain_frame(frame: bytes) -> Atoms | None:
     tokens = body.split()
     width = sum(size for _, size in columns)
     if len(tokens) != int(count) * width:
-        return None  # ASE says what is wrong with it
+        return None  # ASE names the fault
     numbers = _numbers_of(tokens[::width])
     del tokens[::width]
     values = _floats(tokens)
@@ -157,7 +156,7 @@ def _plain_frame(frame: bytes) -> Atoms | None:
 
 @cache
 def _columns(properties: str) -> list[tuple[str, int]] | None:
-    """Name and size of each property of the table; None unless it is a symbol, a position, and real numbers."""
+    """Return name and size of each column group; None unless they are a symbol, a position and real numbers."""
     from ase.io.extxyz import parse_properties
 
     table, names, _, converters = parse_properties(properties)
@@ -172,7 +171,7 @@ def _columns(properties: str) -> list[tuple[str, int]] | None:
 
 
 _SPECIAL_COLUMNS = {"numbers", "symbols", "positions", "move_mask", "initial_charges"}
-"""Those of which ASE makes more than an array."""
+"""ASE turns these into more than an array."""
 
 
 def _numbers_of(symbols: list[bytes]) -> list[int] | None:
@@ -191,7 +190,7 @@ def _atomic_numbers() -> dict[bytes, int]:
 
 
 def _floats(tokens: list[bytes]) -> np.ndarray | None:
-    """The numbers as `float` reads them, shape (len(tokens),); None where one is not a plain decimal number."""
+    """Return the numbers, shape (len(tokens),), as `float` reads them; None if one is not a plain decimal."""
     text = b",".join(tokens)
     if text.translate(None, b"0123456789+-.eE,"):
         return None
@@ -208,9 +207,9 @@ _NAME = re.compile(r"(?!(?:nan|inf|infinity|t|f|true|false)$)[A-Za-z][A-Za-z0-9_
 
 
 def read_comment(line: str) -> dict[str, Any]:
-    """Keys and values of a comment line as ASE reads them.
+    """Return keys and values of a comment line as ASE reads them.
 
-    ASE goes through it character by character; here that is done only with what is neither real numbers nor a name.
+    ASE parses character by character; here only values that are neither real numbers nor names go to ASE.
     """
     from ase.io.extxyz import key_val_str_to_dict
 
@@ -227,14 +226,14 @@ def read_comment(line: str) -> dict[str, Any]:
         elif key.lower() != "uid" and _REALS.fullmatch(text):
             info[key] = _real_value(key, text)
         else:
-            # a list or array of one frame is not that of the next
+            # frames must not share lists or arrays
             info |= {name: copy(value) for name, value in _read(key, text)}
     return info
 
 
 @lru_cache(maxsize=256)
 def _read(key: str, text: str) -> list[tuple[str, Any]]:
-    """What ASE makes of `key="text"`; `pbc="T T T"` stands in every frame."""
+    """Return what ASE makes of `key="text"`; cached, since `pbc="T T T"` stands in every frame."""
     from ase.io.extxyz import key_val_str_to_dict
 
     return list(key_val_str_to_dict(f'{key}="{text}"').items())

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import MissingProgramError
 
 try:
     from backports import zstd
-except ModuleNotFoundError:  # an installation from before it was required
+except ModuleNotFoundError:  # an older installation
     zstd = None  # type: ignore[assignment]
 
 ENDINGS = ("", ".gz", ".bz2", ".xz", ".zst")
@@ -39,7 +39,7 @@ def is_packed(file: Path) -> bool:
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """Open a file for reading, unpacked where it is packed.
+    """Open a file for reading, and unpack it if it is packed.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def plain_name(file: Path) -> str:
 
 
 class Pieces:
-    """A file that gives what it has: a full read of a cut packed file raises and loses what came before the cut."""
+    """Read a file piece by piece: a full read of a cut packed file would lose what comes before the cut."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -74,7 +74,7 @@ class Pieces:
 
 
 def open_text(file: Path) -> TextIO:
-    """Open a text file for reading, unpacked where it is packed; other bytes than UTF-8 become a question mark."""
+    """Open a text file for reading, and unpack it if it is packed; bytes that are not UTF-8 become question marks."""
     return io.TextIOWrapper(open_bytes(file), encoding="utf-8", errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Which reader reads which file."""
+"""Tell the format of a file and choose its reader."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Reader = Callable[[Path, ImportOptions], Iterator[Record]]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A file format.
 
     Parameters
     ----------
     content
-        What stands in the first bytes, where that tells it from all others.
+        Pattern of the first bytes, if they tell it from all others.
     name
-        What the name is like, for files whose content does not tell; the ending of a compression is not part of it.
+        Pattern of the name without the ending of a compression, for files whose content does not tell.
     read
         Yields the records.
     check
@@ -96,7 +96,7 @@ class SourceFile:
         for name, kind in FORMATS.items():
             if re.fullmatch(kind.name, plain):
                 return cls(path, name)
-        raise InputError(f"{path}: unknown kind of file", f"--format {'|'.join(FORMATS)} says what it is")
+        raise InputError(f"{path}: unknown kind of file", f"name its format: --format {'|'.join(FORMATS)}")
 
     def records(self, options: ImportOptions) -> Iterator[Record]:
         """Stream the records; a damaged end is the last record, with its problem."""
@@ -111,7 +111,7 @@ def known_format(name: str) -> str:
 
 
 def source_files(paths: Iterable[Path], options: ImportOptions) -> list[SourceFile]:
-    """Tell the format of every file, and check that it can be read, before anything of the others is read.
+    """Tell the format of every file and check that it can be read, before any is read.
 
     Raises
     ------

@@ -26,6 +26,7 @@ Quantity = Literal["energy", "forces", "stress"]
 _NAME = re.compile(r"(?P<before>.*?)[_-]?(?P<what>energy|force|stress|virial)(?P<after>.*)", re.IGNORECASE)
 _REFERENCE_WORDS = frozenset({"ref", "reference", "dft", "qm", "target", "true"})
 _ERROR_WORDS = frozenset({"std", "var", "error", "err", "sigma", "uncertainty"})
+_NO_KEYS: dict[Quantity, str | None] = {"energy": None, "forces": None, "stress": None}
 _PLURALS: dict[Quantity, str] = {"energy": "energies", "forces": "forces", "stress": "stresses"}
 # differences below these are rounding
 _SAME_EV_PER_ATOM, _SAME_EV_A, _SAME_EV_A3 = 1e-4, 1e-3, 1e-4
@@ -74,14 +75,16 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     ------
     RivalLabelsError
         Another set of labels (REF_energy, dft_energy, … or an energy and forces of one prefix) differs from the one
-        that would be taken, and no key says which one is right.
+        that would be taken, and no key chooses one.
     DataError
         One of energy and forces is missing, not a number, not finite, of a wrong shape; or virial and stress disagree.
     """
     values = _values(atoms)
-    sets = _sets(values)
-    keys = None if options is None else {q: getattr(options, f"{q}_key") for q in _PLURALS}
-    names = _chosen(values, sets, keys or dict.fromkeys(_PLURALS))
+    sets = _sets(tuple(values))
+    keys = _NO_KEYS
+    if options is not None:
+        keys = {"energy": options.energy_key, "forces": options.forces_key, "stress": options.stress_key}
+    names = _chosen(values, sets, keys)
     if not names["energy"] and not names["forces"]:
         return None
     if not names["energy"]:
@@ -94,7 +97,7 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     else:
         raise DataError("an energy without forces")
     computed = Computed(energy_eV, forces_eV_A, _stress(atoms, values, names["stress"]))
-    if len(sets) > 1 and not (keys and keys["energy"]):
+    if len(sets) > 1 and not keys["energy"]:
         _refuse_rivals(atoms, values, sets, computed)
     return computed
 
@@ -102,7 +105,10 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
 def unread_labels(atoms: Atoms, computed: Computed | None) -> tuple[str, str]:
     """Describe labels under names that `computed_of` did not read, and the options that take them; empty if none."""
     values = _values(atoms)
-    sets = list(_other_sets(values, _sets(values), len(atoms)).values())
+    all_sets = _sets(tuple(values))
+    if len(all_sets) == ("" in all_sets):
+        return "", ""
+    sets = list(_other_sets(values, all_sets, len(atoms)).values())
     if computed is not None:
         stress = next((names["stress"] for names in sets if "stress" in names), None)
         if stress is None or computed.stress_eV_A3 is not None:
@@ -117,14 +123,16 @@ def unread_labels(atoms: Atoms, computed: Computed | None) -> tuple[str, str]:
 
 
 def _values(atoms: Atoms) -> dict[str, Any]:
-    return {**atoms.info, **atoms.arrays, **(getattr(atoms.calc, "results", None) or {})}
+    values = {**atoms.info, **atoms.arrays, **(getattr(atoms.calc, "results", None) or {})}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _sets(values: dict[str, Any]) -> dict[str, dict[Quantity, list[str]]]:
+@lru_cache(maxsize=256)
+def _sets(all_names: tuple[str, ...]) -> dict[str, dict[Quantity, list[str]]]:
     """Return the names of labels by set and quantity, the preferred name of a quantity first."""
     sets: dict[str, dict[Quantity, list[str]]] = {}
-    for name, value in values.items():
-        if value is not None and (what := quantity_of(name)) is not None:
+    for name in all_names:
+        if (what := quantity_of(name)) is not None:
             sets.setdefault(what[1], {}).setdefault(what[0], []).append(name)
     for found in sets.values():
         for names in found.values():
@@ -143,7 +151,7 @@ def _chosen(
         A name that an option gives is not there, or no forces belong to the energy that it gives.
     """
     for quantity, name in keys.items():
-        if name is not None and values.get(name) is None:
+        if name is not None and name not in values:
             known = ", ".join(other for other in values if quantity_of(other)) or "none"
             raise DataError(f"no {name}, which --{quantity}-key names (there are: {known})")
     energy = keys["energy"]
@@ -244,9 +252,7 @@ def _stress(atoms: Atoms, values: dict[str, Any], names: list[str]) -> list[floa
             tensor = _numbers(values[name], name, (6,), (3, 3), (9,))
             stresses.append(_voigt(tensor.reshape(3, 3) if tensor.size == 9 else tensor, name))
     if any(not np.allclose(stresses[0], other, rtol=1e-3, atol=1e-5) for other in stresses[1:]):
-        raise DataError(
-            f"{' and '.join(names)} disagree: a stress is -virial/volume; --stress-key says which one is right"
-        )
+        raise DataError(f"{' and '.join(names)} disagree: a stress is -virial/volume; --stress-key chooses one")
     return stresses[0] if stresses else None
 
 

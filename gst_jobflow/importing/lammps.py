@@ -1,7 +1,7 @@
-"""Records of LAMMPS: text dumps, one frame in memory at a time, and data files. Structures without labels.
+"""Read LAMMPS text dumps, one frame in memory at a time, and data files: structures without labels.
 
-LAMMPS numbers its atom types; which element a number is stands in the file only sometimes, and is never guessed from a
-mass or an order.
+LAMMPS numbers its atom types. Files do not always name the element of a number; it is never guessed from a mass or an
+order.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from gst_jobflow.importing.options import ImportOptions
 
-TYPE_MAP_FIX = "--type-map 1=Ge,2=Sb,3=Te says which type is which element"
+TYPE_MAP_FIX = "name the element of each type: --type-map 1=Ge,2=Sb,3=Te"
 _COORDINATES = (("x", "y", "z"), ("xu", "yu", "zu"), ("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
 _UNITS_IN_A = ("metal", "real")
 _MASS_TOLERANCE_U = 0.5
-"""Less than between any two elements that are used together, more than rounding of a mass."""
+"""Larger than the rounding of a mass, smaller than the difference of any two elements in use together."""
 
 
 def check_dump(file: Path, options: ImportOptions) -> None:
@@ -42,14 +42,14 @@ def check_dump(file: Path, options: ImportOptions) -> None:
         return
     if "type" not in columns:
         raise InputError(
-            f"{file} has neither a column element nor type", "dump it anew with one: dump … custom … element"
+            f"{file} has neither a column element nor type", "write it again with one: dump … custom … element"
         )
     if not options.type_map and not _labels_in(head, match):
         raise InputError(f"{file} has no column of elements", TYPE_MAP_FIX)
 
 
 def _labels_in(head: str, match: re.Match[str]) -> bool:
-    """Whether the types of a dump are written as labels."""
+    """Return whether the types of a dump are written as labels."""
     columns = match[1].split()
     first = head[match.end() :].split("\n")[1:2]
     words = first[0].split() if first else []
@@ -86,12 +86,12 @@ class _Head:
 
 
 def _next_head(stream: TextIO) -> _Head | None:
-    """What stands before the atoms of a frame; None at the end.
+    """Return the head of the next frame; None at the end.
 
     Raises
     ------
     DataError
-        The file is cut or no dump, or its lengths are not in Å.
+        The file is cut, is not a dump, or has lengths in other units than Å.
     """
     head = _Head()
     line = stream.readline()
@@ -148,7 +148,7 @@ def _frame(head: _Head, lines: list[str], options: ImportOptions) -> Atoms:
 
     rows = [line.split() for line in lines]
     if any(len(row) != len(head.columns) for row in rows):
-        raise DataError(f"step {head.step}: a line has not the {len(head.columns)} columns of its head")
+        raise DataError(f"step {head.step}: a line does not have the {len(head.columns)} columns of its head")
     columns = dict(zip(head.columns, zip(*rows, strict=True), strict=True)) if rows else {}
     if not rows:
         raise DataError("no atoms")
@@ -163,7 +163,7 @@ def _frame(head: _Head, lines: list[str], options: ImportOptions) -> Atoms:
         raise DataError(f"step {head.step}: {err}") from err
     if len(np.unique(ids)) != len(ids):
         raise DataError(f"step {head.step}: an atom id comes twice")
-    # into a cell that begins at 0: a shift of all atoms
+    # shift all atoms into a cell that begins at 0
     positions = values @ head.cell_A if "s" in names[0] else values - head.origin_A
     symbols = _symbols(columns, options)
     order = np.argsort(ids, kind="stable")
@@ -175,7 +175,7 @@ def _frame(head: _Head, lines: list[str], options: ImportOptions) -> Atoms:
 
 
 def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> list[str]:
-    """The element of every line: from its own column, from the map, or from a type that is written as an element.
+    """Return the element of every line: from its own column, from the map, or from a type label.
 
     Raises
     ------
@@ -192,10 +192,12 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
         mapped = [options.type_map[int(kind)] for kind in columns["type"]]
     if "element" in columns:
         named = list(columns["element"])
-        # LAMMPS fills the column with C until dump_modify element names the types
+        # LAMMPS writes C for every type until dump_modify element names them
         unset = set(named) == {"C"}
         if unset and mapped is None and len(set(columns.get("type", ()))) > 1:
-            raise DataError(f"the column element says C for every type, so dump_modify never set it: {TYPE_MAP_FIX}")
+            raise DataError(
+                f"the column element is C for every type, so it was never set (dump_modify element): {TYPE_MAP_FIX}"
+            )
         if mapped is not None and mapped != named and not unset:
             theirs, ours = next(pair for pair in zip(named, mapped, strict=True) if pair[0] != pair[1])
             raise DataError(f"the file says {theirs} where --type-map says {ours}")
@@ -205,7 +207,7 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
     labels = columns.get("typelabel", columns.get("type", ()))
     if labels and all(label in chemical_symbols[1:] for label in labels):
         return list(labels)
-    raise DataError(f"which element a type is is not said: {TYPE_MAP_FIX}")
+    raise DataError(f"the elements of the types are not known: {TYPE_MAP_FIX}")
 
 
 def check_lammps_data(file: Path, options: ImportOptions) -> None:
@@ -213,7 +215,7 @@ def check_lammps_data(file: Path, options: ImportOptions) -> None:
     try:
         elements = _data_elements(file, options)
     except (DataError, *CANNOT_READ_ON):
-        return  # the record will say what is wrong
+        return  # reading will report it
     if not elements:
         raise InputError(f"{file} does not name the elements of its types", TYPE_MAP_FIX)
 
@@ -232,7 +234,7 @@ def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
             text = stream.read()
         if not text.endswith("\n"):
             raise DataError("truncated: the last line has no end, so its last number may be cut")
-        # metal: lengths are as they stand, which is right for real too
+        # metal leaves lengths as they are, which is right for real, too
         raw = lammpsdata.read_lammps_data(io.StringIO(_in_order_of_ids(text)), Z_of_type=numbers, units="metal")
         kinds = raw.arrays["type"]
         odd = np.flatnonzero(np.abs(raw.get_masses() - atomic_masses[raw.numbers]) > _MASS_TOLERANCE_U)
@@ -249,9 +251,9 @@ def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
 
 
 def _in_order_of_ids(text: str) -> str:
-    """Return a data file with its atoms in the order of their ids.
+    """Return the text of a data file with its atoms sorted by id.
 
-    LAMMPS writes them unsorted, and ASE 3.29 sorts positions by id but not type labels, so species would change places.
+    LAMMPS writes them unsorted. ASE 3.29 sorts positions by id but not type labels, which would move species.
 
     Raises
     ------
@@ -280,7 +282,7 @@ def _in_order_of_ids(text: str) -> str:
 
 
 def _data_elements(file: Path, options: ImportOptions) -> dict[int, str]:
-    """Element by type: from the map, from type labels, or from the comments of the masses; empty where none says it.
+    """Return the element of each type by map, type labels or comments of the masses; empty if there are none.
 
     Raises
     ------
@@ -295,13 +297,13 @@ def _data_elements(file: Path, options: ImportOptions) -> dict[int, str]:
 
 
 def _named_types(file: Path) -> dict[int, str]:
-    """What the sections Atom Type Labels and Masses name; only whole names of elements count."""
+    """Return the elements that the sections Atom Type Labels and Masses name; other labels are left out."""
     from ase.data import chemical_symbols
 
     found: dict[int, str] = {}
     section = ""
     with open_text(file) as stream:
-        stream.readline()  # a title, whatever its words
+        stream.readline()  # the title
         for line in stream:
             text, _, comment = line.partition("#")
             words = text.split()

@@ -46,7 +46,7 @@ class ImportOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> ImportOptions:
         if self.group_key is not None and self.one_group:
-            raise ValueError("group_key and one_group are two rules for the same")
+            raise ValueError("group_key and one_group exclude each other: give one")
         name = (self.stress_key or "stress").lower()
         if ("virial" in name) == ("stress" in name):
             raise ValueError(f"stress_key {name}: the name has to say stress or virial, for their signs differ")
@@ -98,4 +98,4 @@ def known_config_type(name: str) -> ConfigType:
     for known in get_args(ConfigType):
         if name == known:
             return known
-    raise InputError(f"'{name}' is none of our config types", nearest(name, get_args(ConfigType)))
+    raise InputError(f"'{name}' is not a config type", nearest(name, get_args(ConfigType)))

@@ -24,7 +24,7 @@ _BAD_TEXT = (ParseError, ValueError, IndexError, KeyError, AttributeError)
 
 
 class _FreeEnergy(ase_parsers.SimpleVaspChunkParser):
-    """The free energy of an ionic step; patched versions write one without dispersion behind it."""
+    """Parse the free energy of an ionic step; patched versions append one without dispersion."""
 
     LINE_DELIMITER = "free  energy   TOTEN"
 
@@ -33,7 +33,7 @@ class _FreeEnergy(ase_parsers.SimpleVaspChunkParser):
 
 
 class _IonsPerSpecies(ase_parsers.SimpleVaspHeaderParser):
-    """Atoms of each species; VASP writes ten on a line and goes on below it."""
+    """Parse the number of atoms of each species; VASP writes ten on a line and continues below."""
 
     LINE_DELIMITER = "ions per type"
 
@@ -48,7 +48,7 @@ class _IonsPerSpecies(ase_parsers.SimpleVaspHeaderParser):
 
 
 class _Watched:
-    """Lines on their way to ASE; notes NELM, and whether VASP came to its end."""
+    """Pass lines on to ASE, and note NELM and whether VASP finished."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -86,12 +86,12 @@ def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
     if not lines.ended:
         raise DataError("truncated: VASP's last lines are missing, steps before are whole")
     if index == 0:
-        raise DataError("no ionic step with an energy in it")
+        raise DataError("no ionic step with an energy")
 
 
 def _chunks(lines: _Watched) -> Iterator[Any]:
     parsers = (ase_parsers.Cell(), ase_parsers.PositionsAndForces(), ase_parsers.Stress(), _FreeEnergy())
-    # without a folder it looks for no POSCAR beside
+    # without a folder ASE does not look for a POSCAR
     header_parser = ase_parsers.OutcarHeaderParser(parsers=(ase_parsers.SpeciesTypes(), _IonsPerSpecies()))
     return ase_parsers.outcarchunks(
         lines,  # type: ignore[arg-type]
@@ -113,17 +113,16 @@ def _step(file: Path, index: int, chunk: Any, group: str, most_electronic_steps:
 
 
 def _unbelievable(lines: list[str], most_electronic_steps: int) -> str:
-    """Say why the energy of a step is no label; empty where it is one.
+    """Return why the energy of a step is not a label; empty if it is one.
 
-    VASP up to 5.4.4 writes "EDIFF is reached" also behind the last of NELM electronic steps, so that line alone proves
-    nothing.
+    VASP up to 5.4.4 writes "EDIFF is reached" even after the last of NELM steps, so that line alone proves nothing.
     """
     if any("ML FREE ENERGIE" in line for line in lines):
         return "not computed by density functional theory (a machine-learned step)"
     if not any("aborting loop because EDIFF is reached" in line for line in lines):
-        return "electronic self-consistency not reached: VASP does not say that EDIFF is"
+        return "electronic self-consistency not reached: there is no line 'EDIFF is reached'"
     if not most_electronic_steps:
-        return "NELM is not in the head of the OUTCAR, so whether the electrons converged is not known"
+        return "the head of the OUTCAR lacks NELM, so convergence of the electrons is unknown"
     # the line of the first iteration is in the head
     electronic = max((int(found[1]) for line in lines if (found := _ITERATION.search(line))), default=1)
     if electronic >= most_electronic_steps:

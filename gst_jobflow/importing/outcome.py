@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store.files.artifacts import ArtifactStore
 
 FREE_ATOM_BOX_A = 20.0
+_CONFIG_TYPES: tuple[ConfigType, ...] = get_args(ConfigType)
 _ROOM_A = 10.0
 """An atom whose images are at least this far away is alone: potentials end before that."""
 _ALONE = "single atoms without periodic boundaries are taken as alone in a periodic box"
@@ -105,35 +106,39 @@ class OutcomeBuilder:
 
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
-        blank = Outcome(record.file, record.index, warning=record.warning, end=record.end)
+        place: dict[str, Any] = {"file": record.file, "index": record.index, "end": record.end}
         if record.atoms is None:
-            return replace(blank, problem=record.problem)
+            return Outcome(**place, problem=record.problem, warning=record.warning)
+        warning, option = record.warning, ""
         try:
-            atoms, warning = boxed(record.atoms)
+            atoms, boxed_warning = boxed(record.atoms)
             check_atoms(atoms, self.options.min_distance_A)
             computed, questions = self._computed(atoms, record)
-            unread, option = ("", "") if questions else unread_labels(atoms, computed)
+            if not questions:
+                unread, option = unread_labels(atoms, computed)
+                warning = warning or unread or boxed_warning
             if option and computed is None and self.options.fingerprint is None:
                 option += f" {_method_option(record.file)}"
-            blank = replace(blank, warning=blank.warning or unread or warning, option=option)
             config_type = _config_type(atoms, self.options)
             if isinstance(config_type, Question):
                 questions.append(config_type)
             if questions or isinstance(config_type, Question):
                 problem = "; ".join(question.text for question in questions)
-                return replace(blank, problem=problem, questions=tuple(questions))
+                return Outcome(**place, problem=problem, questions=tuple(questions), warning=warning, option=option)
             structure = self._structure(record, atoms, config_type)
             label = None if computed is None else self._label(record, structure, computed)
         except DataError as err:
-            return replace(blank, problem=err.message)
+            return Outcome(**place, problem=err.message, warning=warning)
         except InputError as err:
-            return replace(blank, refusal=(err.message, err.fix))
-        return replace(
-            blank,
+            return Outcome(**place, warning=warning, refusal=(err.message, err.fix))
+        return Outcome(
+            **place,
             structure=EncodedStructure.of(structure),
             label=None if label is None else EncodedLabel.of(label),
             n_atoms=structure.n_atoms,
             elements=tuple(structure.elements),
+            warning=warning,
+            option=option,
         )
 
     def _computed(self, atoms: Atoms, record: Record) -> tuple[Computed | None, list[Question]]:
@@ -168,7 +173,7 @@ class OutcomeBuilder:
         except ValidationError as err:
             first = err.errors()[0]
             if first["loc"] == ("min_distance_A",):  # zero, which no document takes
-                raise DataError("two atoms at one place") from err
+                raise DataError("two atoms at the same place") from err
             raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
         closest_A = structure.min_distance_A
         if closest_A is not None and closest_A < self.options.min_distance_A:
@@ -187,7 +192,7 @@ class OutcomeBuilder:
             return record.group or None
         value = atoms.info.get(key)
         if value is None:
-            raise DataError(f"nothing called '{key}' that --group-key could go by")
+            raise DataError(f"no '{key}', which --group-key names")
         return derive_id("group", self.first_ids[record.file], key, str(value))
 
     def _label(self, record: Record, structure: Structure, computed: Computed) -> Label:
@@ -196,8 +201,8 @@ class OutcomeBuilder:
             own = record.method.fingerprint()
             if fingerprint not in (None, own):
                 raise InputError(
-                    f"{record.file} itself says that its method is {own}; the one given is {fingerprint}",
-                    "leave --method and --method-name out for this file, or correct the method",
+                    f"{record.file} states that its method is {own}, but the one given is {fingerprint}",
+                    "leave out --method and --method-name for this file, or correct the method",
                 )
             fingerprint, method = own, record.method.model_dump(mode="json")
         assert fingerprint is not None  # else there is a question
@@ -256,11 +261,11 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
     if len(atoms) == 0:
         raise DataError("no atoms")
     if atoms.numbers.min() < 1 or atoms.numbers.max() > 118:
-        raise DataError("an unknown species: not an element")
+        raise DataError("an unknown species (not an element)")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise DataError("a position or the cell is not finite")
     if not atoms.pbc.all():
-        raise DataError("not periodic in all directions: volume and density are not known (put molecules in a box)")
+        raise DataError('not periodic in all directions: put molecules and slabs in a periodic box (pbc="T T T")')
     cell_A = atoms.cell.array.tolist()
     cell_A3 = volume_A3(cell_A)
     # closest packing: no arrangement in a smaller cell keeps the distance
@@ -287,14 +292,13 @@ def _config_type(atoms: Atoms, options: ImportOptions) -> ConfigType | Question:
         return options.config_types[str(theirs)]
     if len(atoms) == 1 and str(theirs).lower().replace("_", "") == "isolatedatom":
         return "isolated_atom"
-    for known in get_args(ConfigType):
-        if theirs == known:
-            return known
+    if str(theirs) in _CONFIG_TYPES:
+        return cast("ConfigType", str(theirs))
     if options.default_config_type is not None:
         return options.default_config_type
     option = "--default-config-type other"
     if theirs is None:
-        return Question(f"no config_type: --default-config-type says which ({', '.join(get_args(ConfigType))})", option)
+        return Question(f"no config_type; name one with --default-config-type ({', '.join(_CONFIG_TYPES)})", option)
     return Question(
-        f"config_type '{theirs}' is none of ours: --config-type {theirs}=… or --default-config-type says which", option
+        f"config_type '{theirs}' is unknown; map it with --config-type {theirs}=… or --default-config-type", option
     )

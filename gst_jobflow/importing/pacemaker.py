@@ -1,7 +1,7 @@
-"""Records of pacemaker's dataframes (.pckl.gzip).
+"""Read pacemaker's dataframes (.pckl.gzip).
 
-A pickle is a program: it can call anything that it can name. These are read by an unpickler that knows only the classes
-of which pandas, numpy and ASE make such a dataframe. It stops at the first other name, before that is called.
+A pickle is a program: it can call anything that it names. The unpickler here knows only the classes that pandas, numpy
+and ASE need for such a dataframe, and stops at the first other name before anything is called.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ _PACEMAKER_FRAME = ("pyace.preparedata", "DataFrameWithMetadata")
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows a list of names and no other."""
+    """An unpickler that loads only the names on a list."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        # numpy 2 renamed its core; either name may stand in a file of either version
+        # numpy 2 renamed its core; files of either version have either name
         place = module_name.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
         if (place, global_name) == ("builtins", "getattr"):
             return _bound_method
@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _bound_method(owner: Any, name: str) -> Any:
-    """The one method that ASE's calculators keep by name; getattr itself would reach everything."""
+    """Return the one method that ASE's calculators pickle by name; getattr itself would reach everything."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     if not (isinstance(owner, SinglePointCalculator) and name == "_deprecated_get_spin_polarized"):
@@ -101,12 +101,12 @@ def _bound_method(owner: Any, name: str) -> Any:
 
 
 def load_frame(stream: IO[bytes]) -> pd.DataFrame:
-    """Unpickle a dataframe; the whole of it is in memory, for a pickle has no rows to stream.
+    """Unpickle a dataframe as a whole: a pickle cannot be streamed.
 
     Raises
     ------
     DataError
-        It names a class that is not allowed, is cut or damaged, or is no dataframe.
+        It names a class that is not allowed, is cut or damaged, or is not a dataframe.
     """
     import pandas as pd
 
@@ -114,7 +114,7 @@ def load_frame(stream: IO[bytes]) -> pd.DataFrame:
         frame = _Unpickler(stream).load()
     except (*CANNOT_READ_ON, pickle.UnpicklingError) as err:
         raise DataError(f"the pickle is cut or damaged: {err or type(err).__name__}") from err
-    # what a damaged pickle makes of the constructors of the classes above
+    # constructors of the classes above raise these for a damaged pickle
     except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError, MemoryError) as err:
         raise DataError(f"not a pickle that this pandas and ASE can read: {type(err).__name__}: {err}") from err
     if not isinstance(frame, pd.DataFrame):
@@ -153,7 +153,7 @@ def _atoms(row: dict[str, Any], has_labels: bool, options: ImportOptions) -> Ato
         atoms.info.update({name: value for name, value in theirs.info.items() if not quantity_of(str(name))})
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DataError(f"ase_atoms is damaged: {err}") from err
-    # if there are columns of labels, they count, and not a calculator that came along
+    # columns of labels override the calculator
     for name, value in row.items():
         if quantity_of(name):
             labels[name] = value
@@ -189,7 +189,7 @@ def _energy(row: dict[str, Any], options: ImportOptions) -> Any:
         return None
     if not options.energy_corrected:
         raise DataError(
-            "energy_corrected and no energy: it is the energy less that of the atoms, not what was computed; "
-            "--energy-corrected takes it all the same"
+            "no energy but energy_corrected, from which the energies of the atoms are subtracted; take it with "
+            "--energy-corrected"
         )
     return row["energy_corrected"]

@@ -1,4 +1,4 @@
-"""What a reader gives: one structure at a time with what was computed of it, so that no file is held in memory."""
+"""Records: what readers yield, one structure at a time with its labels, so that no file is held in memory."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ class Record:
     Parameters
     ----------
     file
-        Where it is from.
+        File that it comes from.
     index
-        Its place in the file, from 0.
+        Place in the file, from 0.
     atoms
         The structure as ASE reads it; None with `problem`.
     problem
         Why it cannot be read.
     method
-        What the file itself says of how its energies were computed; None where it says nothing.
+        Method of its energies as the file states it; None if it does not.
     no_method
-        Why it says nothing.
+        Why it does not.
     group
-        Id of the first structure of the trajectory that this is a frame of; empty where the file holds no trajectory.
+        Id of the first structure of its trajectory; empty if the file is not a trajectory.
     warning
-        What holds for the whole file and should be known; it does not keep the record out.
+        What is odd about the whole file; it does not keep the record out.
     end
-        Bytes of the file up to where it ends; 0 where the reader does not count them.
+        Bytes of the file up to its end; 0 if the reader does not count them.
     step
-        Of the dynamics that this is a frame of; None where the file does not say.
+        Step of the dynamics; None if the file does not tell.
     """
 
     file: Path
@@ -77,7 +77,7 @@ def last_record_says_why(
         except DataError as err:
             yield Record(file, index, problem=err.message, group=group)
         except CANNOT_READ_ON as err:
-            yield Record(file, index, problem=f"the file cannot be read on: {err}", group=group)
+            yield Record(file, index, problem=f"reading stopped: {err}", group=group)
 
     return read
 

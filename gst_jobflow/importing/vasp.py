@@ -26,12 +26,12 @@ _FIRST_STEP = b"<calculation"
 _NO_STEP = b"<calculation><scstep><energy></energy></scstep></calculation></modeling>"
 _LARGEST_HEADER = 1 << 28
 _VASP_KSPACING = 0.5
-"""What VASP takes where the INCAR is silent, 1/Å."""
+"""VASP's default, 1/Å."""
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands before the first step and holds for all."""
+    """What the head of the file says of all steps."""
 
     symbols: list[str]
     most_electronic_steps: int
@@ -42,9 +42,8 @@ class _Header:
 def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
     """Read every ionic step of a vasprun.xml: its own structure, the free energy, forces and stress.
 
-    The energy is `e_fr_energy`, as our own labels have it: the forces are its derivative. The method is read from the
-    file with the code that reads it after our own runs. A step whose electrons did not converge is a bad record, and so
-    is the end of a cut file.
+    The energy is `e_fr_energy`, as in our own labels: the forces are its derivative. The code that checks our own
+    runs reads the method. Steps whose electrons did not converge are bad records.
     """
     from lxml import etree
 
@@ -69,12 +68,12 @@ def read_vasprun(file: Path, options: ImportOptions) -> Iterator[Record]:
 
 
 def _header(file: Path, options: ImportOptions) -> _Header:
-    """Read what stands before the first step; pymatgen reads the whole of what it is given, so it is given only that.
+    """Read the head of the file, given to pymatgen alone, since it reads a whole file into memory.
 
     Raises
     ------
     DataError
-        There is no step, the header is not VASP's, or a stand-in wrote it.
+        There is no step, the head is not that of VASP, or a stand-in wrote it.
     """
     from pymatgen.io.vasp.outputs import Vasprun
 
@@ -83,13 +82,13 @@ def _header(file: Path, options: ImportOptions) -> _Header:
         part.write_bytes(_before_first_step(file) + _NO_STEP)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the step that is not there
+                warnings.simplefilter("ignore")  # the step is empty
                 run = Vasprun(str(part), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
             if STAND_IN in run.vasp_version and not options.allow_stand_in:
                 raise DataError(f"version {run.vasp_version} is a stand-in, not VASP")
             return _Header(list(run.atomic_symbols), int(run.parameters["NELM"]), vasprun_method(run))
         except (SyntaxError, ValueError, KeyError, IndexError, AttributeError, TypeError) as err:
-            raise DataError(f"its header is not that of a vasprun.xml: {type(err).__name__}: {err}") from err
+            raise DataError(f"the head is not that of a vasprun.xml: {type(err).__name__}: {err}") from err
 
 
 def _before_first_step(file: Path) -> bytes:
@@ -99,7 +98,7 @@ def _before_first_step(file: Path) -> bytes:
         while (place := head.find(_FIRST_STEP)) < 0:
             piece = pieces.read(1 << 20)
             if not piece or len(head) > _LARGEST_HEADER:
-                raise DataError("no ionic step in it")
+                raise DataError("no ionic step")
             head += piece
     return head[:place]
 
@@ -107,8 +106,7 @@ def _before_first_step(file: Path) -> bytes:
 def vasprun_method(run: Vasprun) -> Method:
     """Return the method of a vasprun.xml, equal to that of our backend with the same settings.
 
-    A mesh that KSPACING does not explain (a KPOINTS file) is part of the method with its divisions, and so is one that
-    is not centred as KGAMMA says.
+    A mesh from a KPOINTS file that KSPACING and KGAMMA do not explain is part of the method with its divisions.
     """
     spacing = run.incar.get("KSPACING", run.parameters.get("KSPACING", _VASP_KSPACING))
     method = method_of(run, VaspSettings(kspacing_per_A=float(spacing), functional=functional_of(run)))
@@ -134,7 +132,7 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
         if len(places) != len(header.symbols):
             raise DataError(f"positions of {len(places)} atoms, not {len(header.symbols)}")
         atoms = Atoms(header.symbols, cell=basis, scaled_positions=places, pbc=True)
-        # a split must not part even the steps around a bad one
+        # steps around a bad one stay in one group
         group = group or group_id(atoms)
         if electronic == 0:
             raise DataError("no electronic steps: not computed by density functional theory (a machine-learned step?)")
@@ -168,5 +166,5 @@ def _float(text: str | None, name: str) -> float:
     try:
         return float(text or "")
     except ValueError as err:
-        # Fortran writes stars where a number has no room
+        # Fortran writes stars for a number that does not fit
         raise DataError(f"{name} '{text}' is not a number") from err

@@ -1,4 +1,4 @@
-"""Watch the records of an import for energies far off and for wrong units; nothing is kept out."""
+"""Watch an import for outlying energies and wrong units; no record is kept out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class EnergyWatch:
-    """Energies per atom far from those of the last structures of the same elements and method.
+    """Find energies per atom far from those of recent structures of the same elements and method.
 
-    Far is 10 robust standard deviations (1.4826 × median absolute deviation) from the median, and at least 1 eV: it
-    finds totals given per atom, hartree for eV, and runs that went wrong, not the merely unusual. Nothing is said of
-    elements with fewer than 30 structures; single atoms are left out, for theirs are far from all others by right.
+    Far is 10 robust standard deviations (1.4826 × median absolute deviation) from the median, and at least 1 eV: this
+    finds totals given per atom, hartree for eV, and failed runs, not the merely unusual. Elements with fewer than 30
+    structures are not judged, and neither are single atoms.
     """
 
     SAMPLE = 500
@@ -35,18 +35,18 @@ class EnergyWatch:
         self._bounds: dict[tuple[str, ...], tuple[float, float]] = {}
 
     def odd(self, record: Outcome, per_atom_eV: float) -> list[tuple[tuple[Path, int], str]]:
-        """Add an energy; return (file, index) and reason of those that turn out to be far off."""
+        """Add an energy; return (file, index) and reason of the energies that are far off."""
         if record.n_atoms == 1:
             return []
-        assert record.label is not None  # only labelled ones are shown to us
-        # energies of two methods have two zeros
+        assert record.label is not None  # the caller passes only labelled records
+        # each method has its own zero of energy
         key = (record.label.fingerprint, *record.elements)
         sample = self._samples.setdefault(key, deque(maxlen=self.SAMPLE))
         sample.append(((record.file, record.index), per_atom_eV))
         seen = self._seen[key] = self._seen.get(key, 0) + 1
         if seen < self.FEWEST:
             return []
-        # medians are costly for every record, and change slowly
+        # medians are costly, and change slowly
         if seen == self.FEWEST or seen % 50 == 0:
             energies = np.array([energy for _, energy in sample])
             median = float(np.median(energies))
@@ -69,11 +69,11 @@ _UNIT_FACTORS: tuple[tuple[float, str], ...] = (
     (1.8897, "energies and forces look like Ry and Ry/bohr, or hartree and hartree/bohr"),
     (-1.0, "forces have the wrong sign, they look like gradients"),
 )
-"""How many times the work of the forces an energy changes, when one of both is read in the wrong unit."""
+"""Change of energy over work of the forces, if one of them is in a wrong unit."""
 
 
 class UnitWatch:
-    """Units of energies and forces, told from what the file says of itself.
+    """Find wrong units of energies, forces and stresses from the labels themselves.
 
     Between two structures of the same atoms in the same cell that lie close together, the energy changes by the work of
     the forces: ΔE = -½ (F₁ + F₂)·Δx, exact for springs. Where it changes by a multiple, that is the factor between the
@@ -115,14 +115,14 @@ class UnitWatch:
         self._stresses: deque[float] = deque(maxlen=self.ALL)
 
     def odd(self, record: Outcome) -> list[str]:
-        """Take a label in; return what is suspected of its file now and was not said before."""
+        """Add a label; return new suspicions about its file."""
         if record.file != self._file:
             self._begin(record.file)
         self._seen += 1
         if self._seen > self.ALL and self._seen % self.EVERY > 1:
             self._last = None
             return []
-        assert record.structure is not None and record.label is not None  # only labelled ones are shown to us
+        assert record.structure is not None and record.label is not None  # the caller passes only labelled records
         structure, label = record.structure.decode(), record.label.decode()
         before, self._last = self._last, (structure, label)
         if structure.n_atoms > 1 and structure.config_type in self.SMALL_FORCE and label.max_force_eV_A is not None:
@@ -133,20 +133,20 @@ class UnitWatch:
         if structure.n_atoms > 1 and structure.config_type in self.MOVING and label.stress_eV_A3 is not None:
             self._stresses.append(max(abs(value) for value in label.stress_eV_A3))
         by_force = self._by_work() if len(self._ratios) >= self.FEWEST else self._by_size()
-        # the numbers in the text drift
+        # the numbers in a text change from record to record
         new = [text for text in (by_force, self._by_stress()) if text and text.partition(":")[0] not in self._said]
         self._said |= {text.partition(":")[0] for text in new}
         return new
 
     def _ratio(self, one: Structure, first: Label, two: Structure, second: Label) -> float | None:
-        """Change of energy over work of the forces between neighbours; None where they are none."""
+        """Return change of energy over work of the forces between neighbours; None if they are not neighbours."""
         if one.numbers != two.numbers or one.numbers is None or one.positions is None or two.positions is None:
             return None
         if first.fingerprint != second.fingerprint or first.forces is None or second.forces is None:
             return None
         cell_A = np.array(one.cell_A)
         if np.abs(cell_A - np.array(two.cell_A)).max() > 1e-6:
-            return None  # the stress works too
+            return None  # the stress does work, too
         steps = (unpack(two.positions, 3) - unpack(one.positions, 3)) @ np.linalg.inv(cell_A)
         steps_A = (steps - np.round(steps)) @ cell_A
         if np.abs(steps_A).max() > self.LONGEST_A:
@@ -162,7 +162,7 @@ class UnitWatch:
         middle = float(np.median(ratios))
         if middle == 0 or 1 / self.NEAR < middle < self.NEAR:
             return None
-        # unlike 1, a wrong factor must be nearly the same everywhere before it is believed
+        # a wrong factor must be nearly the same everywhere to be believed
         near = np.abs(np.log(np.abs(ratios / middle))) < math.log(1.3)
         if np.mean(near & (np.sign(ratios) == np.sign(middle))) < self.AGREE:
             return None

@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 _CHUNK_FRAMES = 64
 _CHUNK_BYTES = 1 << 19
 _AHEAD = 6
-"""Chunks a worker that are read before the first of them is written: workers go on while the server writes."""
+"""Chunks for each worker that are read ahead, so that workers go on while the server writes."""
 _MOST_WORKERS = 3
-"""More are faster than the server writes, and each holds 120 MB."""
+"""More would outrun the server, and each takes 120 MB."""
 _WORTH_BYTES = 24_000_000
 """Below this (about 3,000 frames) starting workers takes longer than they save."""
 _PACKED_RATIO = 3
 _GC_THRESHOLD = 50_000
 """Objects; Python's own is 700."""
-# a worker's own threads would only be in the way of the others
+# threads of workers would compete for the same cores
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -123,7 +123,7 @@ class Chunk:
     start: int = 0
 
     def outcomes(self, builder: OutcomeBuilder) -> list[Outcome]:
-        """Parse and check them. None is so large that its coordinates need an artifact store."""
+        """Parse and check the frames, none of which is so large that it needs an artifact store."""
         ends = accumulate((len(frame) for frame in self.frames), initial=self.start)
         next(ends)
         return [
@@ -174,7 +174,7 @@ class _Pool:
     def __enter__(self) -> _Pool:
         try:
             for _ in range(self.size):
-                # from this thread, which lives as long as they do: the kernel watches it, not the process
+                # started by this thread, since the kernel ends them with the thread, not with the process
                 worker = subprocess.Popen(
                     [sys.executable, "-P", "-m", "gst_jobflow.importing.workers"],
                     stdin=subprocess.PIPE,
@@ -202,7 +202,9 @@ class _Pool:
             answer = pickle.load(worker.stdout)  # type: ignore[arg-type]
         except (EOFError, OSError, pickle.UnpicklingError) as err:
             place = f"{chunk.file} from record {chunk.first}"
-            raise RunError(f"a process that read {place} ended", "is there enough memory? --workers 1") from err
+            raise RunError(
+                f"a process that read {place} ended", "it may have run out of memory: try --workers 1"
+            ) from err
         finally:
             self._idle.put(worker)
         if isinstance(answer, str):
@@ -217,7 +219,7 @@ class _Pool:
         self._threads.shutdown()
         for worker in self._workers:
             for pipe in (worker.stdin, worker.stdout):
-                # what was still to be sent has no reader
+                # unsent data has no reader any more
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
 
@@ -229,7 +231,7 @@ def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
 
 
 def serve(source: BinaryIO, answers: BinaryIO) -> None:
-    """Answer chunks until there are no more; what fails is answered with its traceback as text."""
+    """Answer chunks until the input ends; an exception is answered as its traceback."""
     builder: OutcomeBuilder = pickle.load(source)
     while True:
         try:
@@ -239,15 +241,15 @@ def serve(source: BinaryIO, answers: BinaryIO) -> None:
         answer: list[Outcome] | str
         try:
             answer = chunk.outcomes(builder)
-        except Exception:  # whatever it is, the parent can tell it, and where; a worker that ends cannot
+        except Exception:  # the parent reports it with its place
             answer = traceback.format_exc()
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
 
 
 def main() -> None:
-    """Serve the parent; whatever libraries print goes to standard error, not among the answers."""
-    # what was imported stays; of records only errors make cycles, and to look for them often takes a tenth of the time
+    """Serve the parent; what libraries print goes to standard error."""
+    # modules stay, and only errors make cycles; collecting often takes a tenth of the time
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     with os.fdopen(os.dup(1), "wb") as answers:
@@ -256,7 +258,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # pickles name the classes of the module by its own name, not by __main__
+    # pickles must not name classes by __main__
     from gst_jobflow.importing.workers import main as served
 
     served()

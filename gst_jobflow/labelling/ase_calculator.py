@@ -1,4 +1,4 @@
-"""Labels from any ASE calculator; `tblite_backend` is the one that every installation has."""
+"""Label by any ASE calculator, such as tblite."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ GFN1_FREE_ATOM_EV = {
 
 @dataclass(frozen=True)
 class KnownCalculator:
-    """A calculator: its import path, what installs it, and what it is."""
+    """A known calculator: its import path, the package that installs it, and a description."""
 
     path: str
     package: str
@@ -77,29 +77,27 @@ class AseBackend(BackendModel):
     calculator
         "package.module:Name" of a class, or of a function that returns a calculator.
     package
-        The distribution whose version is part of the method; empty: a module of no distribution, whose source is.
+        Distribution whose version is part of the method; empty: a loose module, identified by its source.
     parameters
         Keyword arguments that change the physics: part of the method.
     weights
-        Keyword arguments that are files or folders (trained models): what they hold is part of the method, where
-        they lie is not.
+        Keyword arguments that are files or folders (trained models): their content is part of the method.
     options
-        Keyword arguments that only change the way (iteration limits, mixing, verbosity, device): not part of it.
+        Keyword arguments that do not change the physics (iteration limits, mixing, verbosity, device).
     isolate
-        Run it in a child process, which stays from label to label and for a minute after the last: a segfault or a
-        hang is a failed label, not a dead worker. Without it the wall limit does not hold.
+        Compute in a child process, so that a segfault or hang is a failed label and not a dead worker. Without it,
+        the wall limit has no effect.
     reuse
-        Keep the calculator from label to label in that process, so that a model is loaded once. False for those that
-        begin a calculation with what the last one left.
+        Keep the calculator in that process, so that a model is loaded once. False for calculators that start from the
+        state of their last calculation.
     wall_limit_s
         Limit of an isolated calculation.
     threads
-        OMP_NUM_THREADS of an isolated calculation. In this process the variable must be set before the
-        calculator is imported: OpenMP reads it once.
+        OMP_NUM_THREADS of an isolated calculation.
     elements
         Supported elements; empty: any.
     not_converged
-        Pattern of error messages that mean "the self-consistency did not converge".
+        Pattern of the error messages of an unconverged self-consistency.
     """
 
     name: str
@@ -116,12 +114,12 @@ class AseBackend(BackendModel):
     not_converged: str = r"not converge|no convergence|failed to converge"
 
     def check(self, atoms: Atoms) -> None:
-        """Raise InputError as every backend does, and for tblite a cell periodic along some axes only."""
+        """Raise InputError as every backend does, and for tblite if the cell is periodic along some axes only."""
         super().check(atoms)
-        # tblite 0.8 computes it as periodic along all three
+        # tblite 0.8 treats it as periodic along all three
         if self.calculator == _TBLITE and atoms.pbc.any() and not atoms.pbc.all():
             raise InputError(
-                "tblite knows cells periodic in all directions or in none", "set pbc, with vacuum for a slab"
+                "tblite takes cells that are periodic in all directions or in none", "set pbc, with vacuum for a slab"
             )
 
     @model_validator(mode="after")
@@ -137,23 +135,23 @@ class AseBackend(BackendModel):
 
     @property
     def cost_exponent(self) -> float:
-        # models of local environments grow with the atoms
+        # local models scale linearly
         return 2.0 if self.package == "tblite" else 1.0
 
     @property
     def cores(self) -> int | None:
-        # calculators in this process share its state, so there is one at a time
+        # calculators in this process share its state: one at a time
         return self.threads if self.isolate else None
 
     def method(self) -> Method:
-        """Return name, version of the package, calculator and parameters; of weights their SHA-256.
+        """Return name, version of the package, calculator, parameters, and SHA-256 of the weights.
 
-        Of calculators that we do not know the module is in it: others may have one of the same name and version.
+        Unknown calculators are named with their module, to tell them from others of the same name and version.
 
         Raises
         ------
         MissingProgramError
-            The package or a file of weights is not there.
+            The package or a file of weights is missing.
         """
         known = not self.package or self.calculator in _WELL_KNOWN
         calculator = self.calculator.partition(":")[2] if known else self.calculator
@@ -170,14 +168,14 @@ class AseBackend(BackendModel):
         return Method(code=self.name, version=version, parameters=parameters)
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
-        """Return the label of `atoms`; the output of an isolated run goes into `directory`.
+        """Label `atoms`; the output of an isolated run goes into `directory`.
 
         Raises
         ------
         InputError
-            The calculator does not take these keyword arguments.
+            The keyword arguments do not fit the calculator.
         MissingProgramError
-            It cannot be imported, or not be made.
+            It cannot be imported or made.
         """
         method = self.method()
         start = time.monotonic()
@@ -225,7 +223,7 @@ class AseBackend(BackendModel):
         if "unmade" in content:
             raise MissingProgramError(
                 f"calculator {self.calculator} cannot be made here: {content['unmade']}",
-                "see that what it loads is where all nodes see it; then gst recover --failed",
+                "put the files that it loads where all nodes see them; then gst recover --failed",
             )
         if "error" in content:
             unconverged = re.search(self.not_converged, content["error"], re.IGNORECASE)
@@ -242,13 +240,13 @@ class AseBackend(BackendModel):
 
     def _missing(self, why: str = "not installed") -> MissingProgramError:
         extra = "gst_jobflow[labels]" if self.package == "tblite" else self.package
-        fix = f"pip install '{extra}'" if extra else "put its folder on PYTHONPATH, and mind the name behind the colon"
+        fix = f"pip install '{extra}'" if extra else "put its folder on PYTHONPATH, and check the name after the colon"
         return MissingProgramError(f"calculator {self.calculator}: {why}", fix)
 
 
 @cache
 def _version_of(package: str) -> str:
-    """Version of an installed package: what a process imported stays, and to look it up costs a millisecond."""
+    """Return the version of an installed package; the lookup takes a millisecond."""
     return importlib.metadata.version(package)
 
 
@@ -261,21 +259,22 @@ def tblite_backend(
     mixer_damping: float = 0.4,
     **fields: Any,
 ) -> AseBackend:
-    """Return GFN1-xTB by tblite: fast, semi-empirical, Gamma only. Plumbing and demos, not physics.
+    """Make the backend of GFN1-xTB by tblite: fast, semi-empirical, Gamma only; for tests and demos, not physics.
 
-    Its self-consistency fails for many dense or disordered cells, and has been seen to "converge" far below
-    any possible energy; hence the bounds relative to free atoms. Parametrisation, accuracy and electronic
-    temperature are the method; the iteration limit and the damping are not.
+    Its self-consistency fails for many dense or disordered cells, and sometimes "converges" far below any possible
+    energy; hence the bounds relative to free atoms.
 
     Parameters
     ----------
+    max_iterations, mixer_damping
+        Not part of the method.
     fields
         Other fields of `AseBackend` (isolate, wall_limit_s, threads, floor_A, bounds).
 
     Raises
     ------
     InputError
-        A parametrisation that has no bounds here and is given none.
+        A parametrisation other than GFN1-xTB needs bounds.
     """
     if "bounds" not in fields:
         if parametrisation != "GFN1-xTB":
@@ -291,7 +290,7 @@ def tblite_backend(
             "electronic_temperature": electronic_temperature_K,
         },
         options={"max_iterations": max_iterations, "mixer_damping": mixer_damping, "verbosity": 0},
-        # a kept one would begin with the charges of the last structure
+        # it would start from the charges of the last structure
         reuse=False,
         **fields,
     )

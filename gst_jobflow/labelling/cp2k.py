@@ -1,4 +1,4 @@
-"""Labels from CP2K Quickstep: PBE, GTH pseudopotentials, Gaussian and plane waves."""
+"""Label by CP2K Quickstep: PBE, GTH pseudopotentials, Gaussian and plane waves."""
 
 from __future__ import annotations
 
@@ -38,43 +38,41 @@ FREE_ATOM_EV = {"Ge": -102.357, "Sb": -146.550, "Te": -219.112}
 
 
 class Cp2kKind(StrictModel):
-    """Basis set and pseudopotential of one element, by their names in CP2K's data files."""
+    """Names of the basis set and pseudopotential of an element in CP2K's data files."""
 
     basis: str = "DZVP-MOLOPT-SR-GTH"
     potential: str
 
 
 class Cp2kSettings(StrictModel):
-    """A PBE single point with CP2K.
+    """Settings of a PBE single point with CP2K.
 
     Parameters
     ----------
     kinds
         Basis and potential by element.
     cutoff_Ry, relative_cutoff_Ry, n_grids, eps_default
-        Multigrid and integral screening. Against 400 / 60 Ry and 1e-12 the defaults are within 0.001 eV/Å.
+        Multigrid and integral screening. The defaults agree with 400 / 60 Ry and 1e-12 to 0.001 eV/Å.
     eps_scf
         Convergence of the density.
     smearing_K
-        Fermi–Dirac electronic temperature; the energy is the electronic free energy, whose derivative the forces
-        are.
+        Fermi–Dirac electronic temperature; the energy is the electronic free energy, consistent with the forces.
     k_spacing_per_A
-        Largest spacing of k-points, 1/Å, with the 2 pi of VASP's KSPACING; None: Gamma only. Meshes are made odd:
-        CP2K's Monkhorst–Pack meshes leave Gamma out when even.
+        Largest spacing of k-points, 1/Å, including 2 pi as VASP's KSPACING; None: Gamma only. Meshes are odd, because
+        CP2K's even Monkhorst–Pack meshes leave Gamma out.
     gamma_min_A
-        Without `k_spacing_per_A`, cells of a smaller perpendicular height, Å, are refused. Not part of the method: it
-        decides which structures are computed, not how.
+        Refuse cells of a smaller perpendicular height, Å, without `k_spacing_per_A`; not part of the method.
     added_orbitals
-        Empty orbitals as a share of the occupied ones; they hold the smeared tail.
+        Empty orbitals for the smeared tail, as a share of the occupied ones.
     max_scf, mixing_alpha, mixing_beta, mixing_history
-        The way to self-consistency (Broyden), not part of the method.
+        Path to self-consistency (Broyden), not part of the method.
     stress
-        Compute the stress too.
+        Also compute the stress.
     program, launcher, ranks, threads, data_dir
-        How to run. `launcher` is used for more than one rank and must belong to the MPI that the program was
-        built with; `{ranks}` stands for their number.
+        How to run. `launcher` starts more than one rank and must belong to the program's MPI; `{ranks}` stands for
+        their number.
     wall_limit_s
-        The calculation ends after it.
+        Wall time limit of a calculation.
     """
 
     functional: Literal["PBE"] = "PBE"
@@ -108,10 +106,10 @@ class Cp2kSettings(StrictModel):
 
     @classmethod
     def discover(cls, **fields: Any) -> Cp2kSettings:
-        """Return settings with the program, its own mpirun and its data folder as found on this machine.
+        """Return settings with the program, its own mpirun and its data folder found on this machine.
 
-        The mpirun beside the program comes before the one on PATH: a Python environment with an MPI wheel puts
-        another MPI first, which would start independent copies.
+        The mpirun beside the program is preferred, since one on PATH may be of another MPI (as from a Python wheel),
+        which would start independent copies.
 
         Raises
         ------
@@ -132,7 +130,7 @@ class Cp2kSettings(StrictModel):
 
 
 def data_folder(program: str) -> Path | None:
-    """Return CP2K's data folder: CP2K_DATA_DIR, the Debian package's, or the one of the program's prefix."""
+    """Find CP2K's data folder: CP2K_DATA_DIR, that of the Debian package, or one below the program's prefix."""
     prefix = Path(shutil.which(program) or program).resolve().parent.parent
     candidates = [os.environ.get("CP2K_DATA_DIR"), "/usr/share/cp2k", prefix / "share/cp2k/data", prefix / "data"]
     folders = [Path(candidate) for candidate in candidates if candidate]
@@ -140,30 +138,30 @@ def data_folder(program: str) -> Path | None:
 
 
 def check_gamma(cell_A: np.ndarray, settings: Cp2kSettings) -> None:
-    """Raise InputError where the Gamma point is to stand for all k-points of a cell that is too small for that.
+    """Raise InputError if a cell is too small for the Gamma point alone, unless `k_spacing_per_A` is set.
 
     Parameters
     ----------
     cell_A
-        Shape (3, 3), lattice vectors in rows. Its perpendicular heights are volume over area of each face.
+        Shape (3, 3), lattice vectors in rows; its perpendicular heights are volume over area of each face.
     settings
-        With `k_spacing_per_A` any cell will do.
+        See `gamma_min_A`.
     """
     if settings.k_spacing_per_A is not None:
         return
     height = float(1 / np.linalg.norm(np.linalg.inv(cell_A), axis=0).max())
-    # a height that is the limit but for rounding is not below it
+    # allows for rounding of a height that equals the limit
     if height < settings.gamma_min_A - 1e-9:
         raise InputError(
             f"the smallest height of the cell is {height:.2f} Å, below the {settings.gamma_min_A:g} Å that the Gamma "
-            "point alone is taken for",
+            "point alone needs",
             f"ask for k-points: --option k_spacing_per_A=0.25, or allow it: --option gamma_min_A="
             f"{math.floor(10 * height) / 10:g}",
         )
 
 
 def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
-    """Return the text of CP2K's input for a single point of energy, forces and stress.
+    """Return CP2K's input for a single point of energy, forces and stress.
 
     Raises
     ------
@@ -201,12 +199,12 @@ def check_kinds(atoms: Atoms, settings: Cp2kSettings) -> None:
     if missing := sorted(set(atoms.get_chemical_symbols()) - set(settings.kinds)):
         raise InputError(
             f"no CP2K basis and potential for {', '.join(missing)}",
-            "add it to kinds of the CP2K settings",
+            "add them to kinds of the CP2K settings",
         )
 
 
 def dft_lines(atoms: Atoms, settings: Cp2kSettings, scf: list[str] | None = None, qs: Sequence[str] = ()) -> list[str]:
-    """Return the section DFT; `scf` in place of our own section SCF, `qs` in addition to what QS says."""
+    """Return the section DFT, with `scf` instead of our section SCF, and `qs` added to QS."""
     spacing = settings.k_spacing_per_A
     mesh = (1, 1, 1) if spacing is None else kpoint_mesh(atoms.cell.array, spacing, odd=True)
     grid = " ".join(str(points) for points in mesh)
@@ -284,7 +282,7 @@ def subsys_lines(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
 
 
 def added_orbitals(atoms: Atoms, settings: Cp2kSettings) -> int:
-    """Return the number of empty orbitals: a share of the occupied ones, eight at least."""
+    """Return the number of empty orbitals: a share of the occupied ones, at least eight."""
     electrons = sum(_valence(settings.kinds[symbol].potential) for symbol in atoms.get_chemical_symbols())
     return max(8, math.ceil(settings.added_orbitals * electrons / 2))
 
@@ -293,20 +291,14 @@ def _valence(potential: str) -> int:
     match = re.search(r"-q(\d+)$", potential)
     if match is None:
         raise InputError(
-            f"potential {potential} does not say its number of electrons", "use the full name, e.g. GTH-PBE-q4"
+            f"the name of potential {potential} lacks the number of electrons", "use the full name, e.g. GTH-PBE-q4"
         )
     return int(match.group(1))
 
 
 @functools.lru_cache(maxsize=8)
 def cp2k_version(program: str) -> str:
-    """Return the version that the program prints, e.g. "2023.1".
-
-    Raises
-    ------
-    MissingProgramError
-        The program is not there or does not answer.
-    """
+    """Return the version that the program prints, e.g. "2023.1"; raise MissingProgramError if it does not run."""
     try:
         answer = subprocess.run(
             [program, "--version"],
@@ -320,12 +312,12 @@ def cp2k_version(program: str) -> str:
         raise MissingProgramError(f"CP2K does not run as '{program}': {error}", FIX) from error
     found = re.search(r"CP2K version (\S+)", answer.stdout)
     if found is None:
-        raise MissingProgramError(f"'{program} --version' is not CP2K's answer", FIX)
+        raise MissingProgramError(f"'{program} --version' does not answer as CP2K does", FIX)
     return found.group(1)
 
 
 class Cp2kBackend(BackendModel):
-    """CP2K single points, see `Cp2kSettings`."""
+    """Backend of CP2K single points, see `Cp2kSettings`."""
 
     settings: Cp2kSettings = Field(default_factory=Cp2kSettings)
     bounds: Bounds = Field(default_factory=lambda: Bounds(free_atom_eV=FREE_ATOM_EV))
@@ -342,7 +334,7 @@ class Cp2kBackend(BackendModel):
         return sorted(self.settings.kinds)
 
     def check(self, atoms: Atoms) -> None:
-        """Raise InputError as every backend does, and for a cell too small for the Gamma point alone."""
+        """Raise InputError as every backend does, and if the cell is too small for the Gamma point alone."""
         super().check(atoms)
         check_gamma(atoms.cell.array, self.settings)
 
@@ -351,7 +343,7 @@ class Cp2kBackend(BackendModel):
         return self.method_of(cp2k_version(self.settings.program))
 
     def method_of(self, version: str) -> Method:
-        """Return what `method` does, for a version of CP2K that need not be here."""
+        """Return the method for any version of CP2K, installed or not."""
         settings = self.settings
         return Method(
             code="cp2k",
@@ -372,18 +364,18 @@ class Cp2kBackend(BackendModel):
         )
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
-        """Run CP2K on `atoms` in `directory` (made when missing) and return what its output says.
+        """Run CP2K on `atoms` in `directory` and read its output.
 
         Raises
         ------
         MissingProgramError
-            The program, its launcher or its data files are not there.
+            The program, its launcher or its data files are missing.
         """
         settings, directory = self.settings, Path(directory)
         cp2k_version(settings.program)
         find_data_folder(settings)
         directory.mkdir(parents=True, exist_ok=True)
-        # results of an earlier attempt must not be read as ours
+        # do not read results of an earlier attempt
         for old in (*directory.glob("*-forces-*"), *directory.glob("*-stress-*")):
             old.unlink()
         (directory / INPUT).write_text(cp2k_input(atoms, settings))
@@ -440,7 +432,7 @@ def run_cp2k(
     Raises
     ------
     MissingProgramError
-        The program, its launcher or its data files are not there.
+        The program, its launcher or its data files are missing.
     """
     launcher = shlex.split(settings.launcher.format(ranks=settings.ranks)) if settings.ranks > 1 else []
     data = str(find_data_folder(settings))
@@ -451,7 +443,7 @@ def run_cp2k(
             output=output,
             wall_limit_s=wall_limit_s,
             environment={**os.environ, **_environment(settings.threads), "CP2K_DATA_DIR": data},
-            # mpirun passes it to its ranks; SIGKILL would orphan them
+            # mpirun passes SIGTERM to its ranks; SIGKILL would orphan them
             death_signal=signal.SIGTERM if settings.ranks > 1 else signal.SIGKILL,
             started=started,
         )
@@ -460,10 +452,9 @@ def run_cp2k(
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Return variables for CP2K under Open MPI; other MPIs do not read them.
+    """Return variables for CP2K under Open MPI, which other MPIs ignore.
 
-    Without the binding policy, two labels at once share the first core. As root (containers) Open MPI wants to be
-    told twice that it is meant.
+    Without the binding policy, two labels at once share the first core. Open MPI needs two variables to run as root.
     """
     variables = {
         "OMP_NUM_THREADS": str(threads),
@@ -476,11 +467,11 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
-    """Return (failure class, reason) of an output that holds no label, or None."""
+    """Return (failure class, reason) of an output without a label, else None."""
     started = re.findall(r"Total number of message passing processes\s+(\d+)", text)
     if started and (len(started) > 1 or int(started[0]) != ranks):
         return "crash", f"CP2K started {len(started)} times with {started[0]} ranks: the launcher is of another MPI"
-    # where the self-consistency ran out of steps, 2023.1 exits 0 with energy and forces, and newer ones abort
+    # 2023.1 exits with 0, energy and forces after the last step of an unconverged SCF; newer versions abort
     if NOT_CONVERGED in text:
         return "not_converged", f"CP2K: {NOT_CONVERGED}"
     if returncode != 0:
@@ -491,7 +482,7 @@ def _problem(text: str, returncode: int, ranks: int) -> tuple[str, str] | None:
 
 
 def abort_reason(text: str) -> str:
-    """Return the text in the box that CP2K draws around its last words, or the last line."""
+    """Return the text in the box of CP2K's abort message, or the last line."""
     boxed = re.search(r"\[ABORT\](.*?)\*{20,}", text, re.DOTALL)
     if boxed:
         return " ".join(re.sub(r"[*|\\/_]{1,}", " ", boxed.group(1)).split())[:200]

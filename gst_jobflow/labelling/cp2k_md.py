@@ -1,9 +1,9 @@
-"""Input and method of molecular dynamics with CP2K: Born–Oppenheimer, or second-generation Car–Parrinello.
+"""Write inputs of molecular dynamics with CP2K: Born–Oppenheimer, or second-generation Car–Parrinello.
 
 Second-generation Car–Parrinello (Kühne, Krack, Mohamed and Parrinello, Phys. Rev. Lett. 98, 066401 (2007)) propagates
-the wave function by the always stable predictor and a few corrector steps of orbital transformation, and makes up for
-the dissipation of that by a Langevin equation. Its electrons are near their ground state, not in it: its energies and
-forces are another method's than those of converged labels.
+the wave function by the always stable predictor and a few corrector steps of orbital transformation, and compensates
+their dissipation by a Langevin equation. Its electrons stay near their ground state, so its energies and forces are not
+of the method of converged labels.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PROJECT = "aimd"
 INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"
 POSITIONS, FORCES, ENERGIES = f"{PROJECT}-pos-1.xyz", f"{PROJECT}-frc-1.xyz", f"{PROJECT}-1.ener"
 RESTARTS = (f"{PROJECT}-1.restart", f"{PROJECT}-1.restart.bak-1")
-"""What a continuation begins from: the newest first; CP2K may be ended while it writes that."""
+"""Restart files, newest first; a kill may leave the newest incomplete."""
 PRECONDITIONER = "FULL_SINGLE_INVERSE"
 
 
 class BornOppenheimer(StrictModel):
-    """Electrons converged in every step, as for labels; NVT by stochastic velocity rescaling (CSVR).
+    """Converge the electrons in every step, as for labels; NVT by stochastic velocity rescaling (CSVR).
 
     Parameters
     ----------
@@ -47,14 +47,13 @@ class CarParrinello(StrictModel):
     Parameters
     ----------
     corrector_steps
-        Steps of orbital transformation in each step of the dynamics, after the first ones have filled the history.
+        Steps of orbital transformation in each step of the dynamics, once the history is filled.
     history
         Order of the always stable predictor-corrector (EXTRAPOLATION_ORDER).
     gamma_per_fs
         Friction of the Langevin equation.
     noisy_gamma_per_fs
-        What makes up for the intrinsic dissipation of the corrector; it is found by trying until the mean temperature
-        is the one asked for.
+        Compensates the dissipation of the corrector; tune it until the mean temperature is the requested one.
     """
 
     kind: Literal["car_parrinello"] = "car_parrinello"
@@ -68,18 +67,16 @@ Dynamics = Annotated[BornOppenheimer | CarParrinello, Field(discriminator="kind"
 
 
 class MdPart(StrictModel):
-    """One execution of CP2K: constant temperature, a number of steps.
+    """One execution of CP2K at constant temperature.
 
     Parameters
     ----------
-    temperature_K, steps, timestep_fs
-        Of this part.
     every
         Steps between frames, counted from the first step of the whole run.
     seed
-        Of velocities and thermostat.
+        Seed of velocities and thermostat.
     restart
-        The restart file that it goes on from; empty: velocities are drawn.
+        Restart file to continue; empty: draw velocities.
     """
 
     temperature_K: float = Field(gt=0)
@@ -91,16 +88,16 @@ class MdPart(StrictModel):
 
 
 def check_dynamics(settings: Cp2kSettings, dynamics: BornOppenheimer | CarParrinello) -> None:
-    """Raise InputError where second-generation Car–Parrinello is asked for with k-points."""
+    """Raise InputError for second-generation Car–Parrinello with k-points."""
     if isinstance(dynamics, CarParrinello) and settings.k_spacing_per_A is not None:
         raise InputError(
-            "second-generation Car–Parrinello by orbital transformation knows the Gamma point only",
+            "second-generation Car–Parrinello by orbital transformation takes the Gamma point only",
             "leave k_spacing_per_A out and take a larger cell, or choose born-oppenheimer",
         )
 
 
 def md_input(atoms: Atoms, settings: Cp2kSettings, dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> str:
-    """Return the text of CP2K's input for a part of a run.
+    """Return CP2K's input for a part of a run.
 
     Raises
     ------
@@ -135,19 +132,14 @@ def md_input(atoms: Atoms, settings: Cp2kSettings, dynamics: BornOppenheimer | C
 
 
 def md_method(backend: Cp2kBackend, dynamics: BornOppenheimer | CarParrinello, version: str = "") -> Method:
-    """Return the method of the energies and forces of a run.
-
-    Born–Oppenheimer steps are converged as labels are, and are their method. Those of second-generation
-    Car–Parrinello are a method of their own.
+    """Return the method of the energies and forces of a run: that of labels for Born–Oppenheimer, else one of its own.
 
     Parameters
     ----------
     backend
         Its settings are those of the electrons.
-    dynamics
-        How they follow the atoms.
     version
-        Of CP2K; empty: as the program says.
+        Version of CP2K; empty: that of the program.
     """
     version = version or cp2k_version(backend.settings.program)
     converged = backend.method_of(version)
@@ -215,7 +207,7 @@ def _motion(dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> list[str
         "  &PRINT",
         *_printed("TRAJECTORY", part.every),
         *_printed("FORCES", part.every),
-        # every step: a run that is cut off loses no more than that
+        # a run that is cut off loses at most one step
         *_printed("RESTART", 1, ["      BACKUP_COPIES 1"]),
         *_printed("VELOCITIES", None),
         *_printed("RESTART_HISTORY", None),

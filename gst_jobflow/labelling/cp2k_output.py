@@ -1,7 +1,7 @@
-"""Read energy, forces and stress of CP2K, in the forms of versions up to 2024 and from 2025.
+"""Read energy, forces and stress of CP2K in its two output forms, told apart by the text.
 
 Up to 2024 CP2K writes `energy [a.u.]:   -1.0` and `ATOMIC FORCES in [a.u.]`; from 2025 `energy [hartree]   -1.0` and
-`FORCES| Atomic forces [hartree/bohr]`. The text tells the form, not the version.
+`FORCES| Atomic forces [hartree/bohr]`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STRESS_ROW = re.compile(r"^\s*(?:STRESS\|)?\s+([xyz])\s+(\S+)\s+(\S+)\s+(\S+)\s
 
 @dataclass(frozen=True)
 class Cp2kResult:
-    """Energy (eV), forces (eV/Å, shape (N, 3)) and stress (eV/Å³, Voigt, ASE's sign); None where none is printed."""
+    """Energy (eV), forces (eV/Å, shape (N, 3)) and stress (eV/Å³, Voigt, ASE's sign); None if not printed."""
 
     energy_eV: float
     forces_eV_A: np.ndarray | None
@@ -54,23 +54,21 @@ def _plain_text(path: Path) -> str:
 def read_single_point(
     text: str, folder: Path, project: str, n_atoms: int, read: Callable[[Path], str] = _plain_text
 ) -> Cp2kResult:
-    """Read a single point from an output and from the files of forces and stress beside it, where there are any.
+    """Read a single point from an output, and from files of forces and stress beside it if present.
 
     Parameters
     ----------
     text
         The output.
     folder, project
-        Where the files lie, and what their names begin with.
-    n_atoms
-        Number of atoms.
+        Folder of the files, and the beginning of their names.
     read
         Returns the text of a file.
 
     Raises
     ------
     ValueError
-        No energy, several files for one quantity, or a form or unit that is not known.
+        The output has no energy, an unknown form or unit, or several files hold one quantity.
     """
     forces = _printed(text, folder, project, "forces", _FORCES, read)
     stress = _printed(text, folder, project, "stress", _STRESS, read)
@@ -98,7 +96,7 @@ def read_energy(text: str) -> float:
     Raises
     ------
     ValueError
-        There is none, or not in a known unit.
+        It is missing, or in an unknown unit.
     """
     found = _ENERGY.findall(text)
     try:
@@ -115,7 +113,7 @@ def read_forces(text: str, n_atoms: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Another form or unit, or not one line for every atom in order.
+        Unknown form or unit, or not one line for every atom in order.
     """
     headings = list(_FORCES.finditer(text))
     if not headings:
@@ -133,7 +131,7 @@ def read_stress(text: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        Another form or unit.
+        Unknown form or unit.
     """
     from ase.stress import full_3x3_to_voigt_6_stress
 

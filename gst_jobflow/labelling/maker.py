@@ -1,4 +1,4 @@
-"""The job that labels structures: one for all backends, many structures a job, several at a time."""
+"""Label structures in jobs: one maker for all backends, many structures a job, several at a time."""
 
 from __future__ import annotations
 
@@ -42,32 +42,37 @@ logger = logging.getLogger(__name__)
 
 FEWEST_IN_A_JOB, MOST_JOBS = 20, 400
 MOST_IN_A_JOB = 5_000
-"""Ids travel in the firework of a job and in its output: 70 bytes each, and no document should pass 1 MB."""
-# no label is begun when less time is left than this many times what the last ones of its size took
+"""A job's firework and output hold all ids, 70 bytes each, and should stay below 1 MB."""
+# begin no label if less than this many times the time of recent ones is left
 _LEAD = 1.2
 _LAST = 8
 _POLL_S = 0.2
-# programs that meet a full disk end in many ways
+# failures that a full disk may cause
 _PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 
 
 @in_category("labels")
 @dataclass
 class LabelMaker(Maker):
-    """Label structures, as many at a time as fit on the cores of this job; each label is stored as soon as it is there.
+    """Label structures, as many at a time as fit on the cores of the job, and store each label at once.
 
-    The largest are begun first: small ones are left for the end, where they fill cores and walltime. A rerun after a
-    kill computes only what is missing, and so does a job beside this one with the same structures. A structure that
-    fails is stored as a failed label and does not end the job; a missing program or a full disk does. Before the
-    walltime nothing is begun that would not come to its end; a continuation goes on with the rest, and with what the
-    walltime cut off.
+    The largest begin first, so that small ones fill cores and walltime at the end. A rerun after a kill, or a second
+    job with the same structures, computes only what is missing. A failing structure is stored as a failed label; only a
+    missing program or a full disk ends the job. No label begins that would not end before the walltime; a continuation
+    computes the rest, and what the walltime cut off.
 
     Attributes
     ----------
     backend
-        What computes the labels; its method's fingerprint keys them.
+        Computes the labels; the fingerprint of its method keys them.
     retry_failed
-        Compute labels again that are stored as failed.
+        Compute failed labels again.
+
+    Examples
+    --------
+    >>> ids = [structure.id for structure in find(find_project(), "structures", "tags=iter-0")]
+    >>> job = LabelMaker(backend_of("tblite", find_project())).make(ids)
+    >>> submit(job, find_project())
     """
 
     backend: LabelBackend
@@ -85,9 +90,9 @@ class LabelMaker(Maker):
         Parameters
         ----------
         structure_ids
-            All of them.
+            Ids of structures in the database.
         failed_before
-            Those that failed in the parts of this job that this one continues: they are not tried once more.
+            Those that failed before this continuation, which are not tried again.
 
         Returns
         -------
@@ -97,7 +102,7 @@ class LabelMaker(Maker):
         Raises
         ------
         RunError
-            Not one calculation came to its end before the walltime.
+            No calculation ended before the walltime.
         """
         chunk = _Chunk(self.backend, job_results(), self.retry_failed, job_deadline(find_project().settings))
         chunk.failed = list(failed_before or [])
@@ -107,7 +112,7 @@ class LabelMaker(Maker):
             return {"structure_ids": structure_ids, "fingerprint": chunk.fingerprint, **counts}
         if not counts["converged"] + counts["failed"]:
             raise RunError(
-                "not one label came to its end before the walltime",
+                "no label ended before the walltime",
                 "ask for a longer walltime (labels.walltime), or give each label more cores",
                 "no_progress",
             )
@@ -115,7 +120,7 @@ class LabelMaker(Maker):
 
 
 class _Chunk:
-    """The structures of one job: calculations in threads, everything that is stored in the main one."""
+    """The structures of one job; threads compute, and the main thread stores."""
 
     def __init__(self, backend: LabelBackend, results: Results, retry_failed: bool, deadline: Deadline | None) -> None:
         self.backend, self.results = backend, results
@@ -128,7 +133,7 @@ class _Chunk:
         self.stop = threading.Event()
 
     def work(self, structure_ids: list[str]) -> bool:
-        """Label what is missing; False if time was short, so that some are left."""
+        """Label what is missing; return False if time was too short for some."""
         places = slots(self.backend)
         waiting = self._missing(structure_ids)
         running: dict[Future[RawLabel], tuple[Structure, Path]] = {}
@@ -143,7 +148,7 @@ class _Chunk:
                     ended = [(*running.pop(future), future.result()) for future in done]
                     for structure, _, raw in ended:
                         self.last.append((structure.n_atoms, raw.wall_s))
-                    # the next ones compute while these are stored
+                    # begin the next ones before these are stored
                     self._begin(waiting, running, pool, len(places))
                     for structure, directory, raw in ended:
                         self._store(structure, directory, raw)
@@ -151,7 +156,7 @@ class _Chunk:
                         break
             finally:
                 if running:
-                    # what was cut off is no failed label: its result is not looked at
+                    # a label that was cut off has not failed: ignore its result
                     end_programs_in([directory for _, directory in running.values()])
         return not running and not self.left and next(waiting, None) is None
 
@@ -162,7 +167,7 @@ class _Chunk:
         pool: ThreadPoolExecutor,
         places: int,
     ) -> None:
-        """Fill free places with what comes to its end in time; what would not is left."""
+        """Fill free places with labels that end in time, and leave the others."""
         while len(running) < places and not self.stop.is_set() and (structure := next(waiting, None)):
             if self.deadline is None or self.deadline.left_s() > _LEAD * self._expected_s(structure.n_atoms):
                 directory = Path.cwd() / f"label-{structure.id[:12]}"
@@ -171,13 +176,13 @@ class _Chunk:
                 self.left.append(structure.id)
 
     def _expected_s(self, n_atoms: int) -> float:
-        """What a label may take at most, by the last ones; a smaller cell takes its share of a larger one's time."""
+        """Estimate the longest time of a label from recent ones, scaled down in proportion for smaller cells."""
         return max((wall_s * min(1.0, n_atoms / atoms) for atoms, wall_s in self.last), default=0.0)
 
     def _missing(self, structure_ids: list[str]) -> Iterator[Structure]:
         tried = set(self.failed)
         for structure in self.results.get_many(Structure, self._largest_first(structure_ids)):
-            # asked just before it would begin: another job may have labelled it meanwhile
+            # asked just before it begins, since another job may have labelled it meanwhile
             retry = self.retry_failed and structure.id not in tried
             if _is_known(self.results, structure.id, self.fingerprint, retry):
                 self.counts["known"] += 1
@@ -187,7 +192,7 @@ class _Chunk:
     def _largest_first(self, structure_ids: list[str]) -> list[str]:
         found = self.results.database["structures"].find({"_id": {"$in": structure_ids}}, {"n_atoms": 1})
         sizes = {each["_id"]: each["n_atoms"] for each in found}
-        # one that is not there is an error where it is read
+        # reading raises for one that is missing
         return sorted(structure_ids, key=lambda id: -sizes.get(id, 0))
 
     def _compute(self, structure: Structure, directory: Path) -> RawLabel:
@@ -198,13 +203,13 @@ class _Chunk:
         except Exception as err:
             if is_full(err):
                 raise RunError(f"no room on the disk of {directory.parent}: {err}", FIX, DISK_FULL) from err
-            # a calculator may raise anything; the other structures go on
+            # foreign code may raise anything; go on with the other structures
             logger.exception("label of structure %s", structure.id)
             return failed("crash", f"{type(err).__name__}: {err}")
 
     def _store(self, structure: Structure, directory: Path, raw: RawLabel) -> None:
         if raw.failure_class in _PERHAPS_THE_DISK and (says_full(raw.reason) or not has_room(Path.cwd())):
-            # that says nothing about the structure: no failed label
+            # not the fault of the structure: store no failed label
             raise RunError(f"the disk is full where labels are computed: {raw.reason}", FIX, DISK_FULL)
         label = _document(self.backend, structure, raw, _kept(self.results, raw))
         self.results.add(label)
@@ -224,18 +229,15 @@ def chunks(structure_ids: list[str], size: int | None = None, costs: np.ndarray 
 
     Parameters
     ----------
-    structure_ids
-        All of them.
     size
-        Structures of one job; None: 20, or as many as it takes for at most `MOST_JOBS` jobs.
+        Structures of one job, with `costs` on average; None: 20, or more to need at most `MOST_JOBS` jobs.
     costs
-        Of each structure, in any unit: jobs are then of equal cost, and `size` is what they hold on average. None: all
-        cost the same.
+        Cost of each structure in any unit, to make jobs of equal cost; None: all cost the same.
 
     Raises
     ------
     InputError
-        The ids of one job would make its documents large.
+        A job would hold more than `MOST_IN_A_JOB` structures.
     """
     size = size or max(FEWEST_IN_A_JOB, math.ceil(len(structure_ids) / MOST_JOBS))
     if size > MOST_IN_A_JOB:
@@ -249,11 +251,10 @@ def chunks(structure_ids: list[str], size: int | None = None, costs: np.ndarray 
 
 
 def slots(backend: LabelBackend) -> list[set[int] | None]:
-    """Return a place for each label that is computed at a time: its cores, or None where places are not told apart.
+    """Return a place for each label computed at a time: its cores, or None if places share all cores.
 
-    A backend says by `cores` what one label needs; None: all that there are. Places have cores of their own only where
-    all cores that this process may use are this job's, as SLURM sees to it: MPI would else bind every label's ranks to
-    the same first cores.
+    Places get cores of their own (else MPI binds the ranks of every label to the same first cores) if the process may
+    use exactly the cores of the job, as under SLURM.
     """
     needed = getattr(backend, "cores", None)
     allotted = cores()
@@ -265,7 +266,7 @@ def slots(backend: LabelBackend) -> list[set[int] | None]:
 
 
 def queue_of(places: list[set[int] | None]) -> SimpleQueue[set[int] | None]:
-    """Return the places for threads to take, each once."""
+    """Return a queue from which each thread takes one place."""
     queue: SimpleQueue[set[int] | None] = SimpleQueue()
     for place in places:
         queue.put(place)
@@ -275,7 +276,7 @@ def queue_of(places: list[set[int] | None]) -> SimpleQueue[set[int] | None]:
 def _take_place(places: SimpleQueue[set[int] | None]) -> None:
     place = places.get()
     if place is not None:
-        # of this thread alone; the programs that it starts inherit it
+        # of this thread alone, and inherited by the programs it starts
         os.sched_setaffinity(0, place)
 
 
@@ -309,7 +310,7 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
 def _is_known(results: Results, structure_id: str, fingerprint: str, retry_failed: bool) -> bool:
     try:
         database = results.database
-    except DatabaseError:  # it went away; what is computed is spooled
+    except DatabaseError:  # gone; results are spooled
         return False
     found = database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
     return found is not None and (found["state"] == "converged" or not retry_failed)

@@ -1,4 +1,4 @@
-"""Labels from VASP with the paper's settings, through atomate2's input sets and custodian."""
+"""Label by VASP with the paper's settings, through atomate2's input sets and custodian."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ POTCAR_FIX = (
 STAND_IN = "standin"
 KBAR_EV_A3 = 0.1 * 0.006241509125883258
 
-# What VASP takes where the INCAR is silent.
+# VASP's defaults
 VASP_DEFAULTS: dict[str, Any] = {"GGA": "PE", "KGAMMA": True, "LASPH": False, "ISPIN": 1, "LREAL": False}
 
 
 def incar_updates(settings: VaspSettings) -> dict[str, Any]:
-    """Return what atomate2's static INCAR gets from us; None removes one of its defaults.
+    """Return our changes of atomate2's static INCAR; None removes a default.
 
-    Removed are outputs nobody reads (charge analysis, potentials, localisation, projections) and the SCAN set's
-    leftovers.
+    Removed are unused outputs (charge analysis, potentials, localisation, projections) and leftovers of the SCAN set.
     """
     keys = {
         "ALGO": settings.algo or ("All" if settings.functional == "r2SCAN" else "Normal"),
@@ -60,7 +59,7 @@ def incar_updates(settings: VaspSettings) -> dict[str, Any]:
 
 
 def set_generator(settings: VaspSettings) -> StaticSetGenerator:
-    """Return atomate2's generator of the input files. The structure must come grouped by species.
+    """Return atomate2's generator of the input files, for structures grouped by species.
 
     (`sort_structure` has no effect in atomate2 0.1.5: its field hides pymatgen's property that sorts.)
     """
@@ -71,17 +70,22 @@ def set_generator(settings: VaspSettings) -> StaticSetGenerator:
         return StaticSetGenerator(
             user_incar_settings=incar_updates(settings),
             user_potcar_settings=dict(settings.potcars),
-            user_potcar_functional=cast("Any", settings.potcar_functional),  # of a set that atomate2 may not list
+            user_potcar_functional=cast("Any", settings.potcar_functional),  # atomate2 may not list the set
             sort_structure=False,
             auto_ispin=False,
         )
 
 
 def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
-    """Return atomate2's own StaticMaker with our input set and handlers, for use in atomate2 flows.
+    """Return atomate2's own StaticMaker with our input set and handlers, for atomate2 flows.
 
-    Give it structures grouped by species (`Structure.get_sorted_structure()`). Its task documents keep atomate2's
-    conventions; nothing there checks method, bounds or the stand-in.
+    Its task documents keep atomate2's conventions; nothing checks method, bounds or the stand-in.
+
+    Examples
+    --------
+    >>> maker = static_maker(VaspSettings(command="srun vasp_std"))
+    >>> job = maker.make(structure.get_sorted_structure())  # grouped by species
+    >>> submit(job, find_project())
     """
     from atomate2.vasp.jobs.core import StaticMaker
 
@@ -90,7 +94,7 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
     return StaticMaker(
         name=name,
         input_set_generator=set_generator(settings),
-        # INCAR keys of a user's ~/.atomate2.yaml would be another method
+        # ignore INCAR keys of ~/.atomate2.yaml, which could change the method
         write_input_set_kwargs={"apply_incar_updates": False},
         run_vasp_kwargs={
             "vasp_cmd": settings.full_command,
@@ -103,10 +107,10 @@ def static_maker(settings: VaspSettings, name: str = "label") -> StaticMaker:
 
 
 class VaspBackend(BackendModel):
-    """VASP single points, see `VaspSettings`.
+    """Backend of VASP single points, see `VaspSettings`.
 
-    The default bounds of GGAs are absolute, since VASP counts from the pseudo-atoms of PBE. Totals of r2SCAN are
-    shifted against these by tens of eV for heavy elements; they are bounded where `bounds.free_atom_eV` is given.
+    The default bounds of GGAs are absolute, since VASP's energies refer to the pseudo-atoms of PBE. Totals of r2SCAN
+    are shifted by tens of eV for heavy elements, so they are bounded only with `bounds.free_atom_eV`.
     """
 
     settings: VaspSettings = Field(default_factory=VaspSettings)
@@ -135,16 +139,16 @@ class VaspBackend(BackendModel):
         return self.settings.cores
 
     def method(self) -> Method:
-        """Return the INCAR's physics, the rule of the k-points and the POTCAR titles.
+        """Return the physics of the INCAR, the k-point spacing and the POTCAR titles.
 
-        EDIFF is in it: looser labels are other labels. VASP's version is not: with the same POTCARs and INCAR,
-        5.4 and 6 give the same PBE energies to far below what a fit resolves.
+        EDIFF belongs to it. VASP's version does not: with the same POTCARs and INCAR, PBE energies of 5.4 and 6 agree
+        far better than a fit resolves.
         """
         settings = self.settings
         return _method(settings, physics(settings), settings.potcar_titles, stand_in=settings.allow_stand_in)
 
     def check(self, atoms: Atoms) -> None:
-        """Raise InputError as every backend does, and for a cell whose k-points nobody could pay."""
+        """Raise InputError as every backend does, and if the cell needs too many k-points."""
         super().check(atoms)
         settings = self.settings
         mesh = kpoint_mesh(atoms.cell.array, settings.kspacing_per_A)
@@ -161,7 +165,7 @@ class VaspBackend(BackendModel):
         Raises
         ------
         MissingProgramError
-            No VASP command, no folder of POTCARs, or POTCARs of other titles than the settings say.
+            The VASP command or the folder of POTCARs is missing, or POTCARs have other titles than the settings.
         """
         from gst_jobflow.labelling.vasp_custodian import run_custodian
 
@@ -193,13 +197,7 @@ class VaspBackend(BackendModel):
 
 
 def find_command(command: str) -> list[str]:
-    """Return the words of a command whose program (and what it launches) exists.
-
-    Raises
-    ------
-    MissingProgramError
-        One of them does not.
-    """
+    """Return the words of a command; raise MissingProgramError if its program, or what it launches, is missing."""
     words = shlex.split(command)
     for word in {words[0], words[-1]} if words else {"(empty)"}:
         if shutil.which(word) is None and not Path(word).is_file():
@@ -211,9 +209,9 @@ def find_command(command: str) -> list[str]:
 
 
 def vasp_order(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
-    """Return the atoms grouped by species in a right-handed cell, and the original index of each.
+    """Return the atoms grouped by species, and the original index of each.
 
-    VASP refuses left-handed cells; exchanging two lattice vectors is the same crystal, and moves no atom.
+    VASP refuses left-handed cells, so two lattice vectors are exchanged, which moves no atom.
     """
     order = np.argsort(atoms.get_chemical_symbols(), kind="stable")
     ordered = atoms[order]
@@ -228,7 +226,7 @@ def missing_potcars(elements: set[str], settings: VaspSettings) -> list[str]:
     Raises
     ------
     MissingProgramError
-        There is no such folder: no structure could be labelled.
+        The folder is missing, so that no structure could be labelled.
     """
     from monty.os.path import zpath
     from pymatgen.io.vasp import inputs
@@ -247,19 +245,19 @@ def missing_potcars(elements: set[str], settings: VaspSettings) -> list[str]:
     )
     if not folder.is_dir():
         raise MissingProgramError(f"no folder {folder} of POTCARs", POTCAR_FIX)
-    # as pymatgen looks: POTCAR.X or X/POTCAR, plain or packed
+    # pymatgen looks for POTCAR.X and X/POTCAR, plain or packed
     symbols = sorted(settings.potcars[element] for element in elements)
     places = {symbol: (folder / f"POTCAR.{symbol}", folder / symbol / "POTCAR") for symbol in symbols}
     return [symbol for symbol in symbols if not any(Path(zpath(place)).is_file() for place in places[symbol])]
 
 
 def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
-    """Write INCAR, POSCAR and POTCAR (no KPOINTS: KSPACING rules) and remove results of an earlier attempt.
+    """Write INCAR, POSCAR and POTCAR (no KPOINTS, so KSPACING holds), and remove results of an earlier attempt.
 
     Raises
     ------
     MissingProgramError
-        POTCARs are missing or are not those of the settings.
+        POTCARs are missing, or not those of the settings.
     """
     from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -290,21 +288,21 @@ def write_inputs(atoms: Atoms, settings: VaspSettings, directory: Path) -> None:
 
 
 def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
-    """Return what vasprun.xml says of `atoms`, which are in VASP's order.
+    """Read the label of `atoms`, in VASP's order, from vasprun.xml.
 
-    The energy is the free energy (`e_fr_energy`), whose derivative the forces are; the energy extrapolated to no
-    smearing is not consistent with them.
+    The energy is the free energy (`e_fr_energy`), which the forces are consistent with, unlike the energy extrapolated
+    to zero smearing.
     """
     from pymatgen.io.vasp.outputs import Vasprun
 
     if not path.exists():
         return failed("missing_output", "VASP wrote no vasprun.xml")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the unconverged are found below
+        warnings.simplefilter("ignore")  # convergence is checked below
         try:
             run = Vasprun(str(path), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
         except (SyntaxError, ValueError, KeyError, IndexError, AttributeError) as error:
-            # xml.etree and lxml both raise SyntaxErrors for a cut file
+            # xml.etree and lxml raise SyntaxErrors for a truncated file
             return failed("missing_output", f"vasprun.xml cannot be read: {type(error).__name__}: {error}")
     if STAND_IN in run.vasp_version and not settings.allow_stand_in:
         return failed("wrong_method", f"version {run.vasp_version} is a stand-in, not VASP")
@@ -336,24 +334,24 @@ def stress_of_kbar(stress_kbar: np.ndarray) -> np.ndarray:
 
 
 def _difference(run: Vasprun, atoms: Atoms) -> str:
-    """Return how the structure that ran differs from the one asked, or an empty text."""
+    """Return how the structure that ran differs from the requested one, or an empty text."""
     structure = run.initial_structure
     if [site.specie.symbol for site in structure] != atoms.get_chemical_symbols():
-        return "other atoms ran than were asked"
+        return "other atoms ran than were requested"
     # vasprun.xml has 8 decimals
     if not np.allclose(structure.lattice.matrix, atoms.cell.array, atol=1e-6):
-        return "another cell ran than was asked"
+        return "another cell ran than was requested"
     shift = structure.frac_coords - atoms.get_scaled_positions(wrap=False)
     if np.abs(shift - np.round(shift)).max() > 1e-6:
-        return "other positions ran than were asked"
+        return "other positions ran than were requested"
     return ""
 
 
 def method_of(run: Vasprun, settings: VaspSettings) -> Method:
-    """Return the method that a vasprun.xml tells of: what custodian or a user changed shows here.
+    """Return the method in a vasprun.xml, which shows changes by custodian or a user.
 
-    INCAR keys that are neither the method's nor of `PATH_KEYS` are in "other", so they never pass unseen.
-    Elements that did not occur keep the settings' titles.
+    INCAR keys that are neither in the method nor in `PATH_KEYS` are kept as "other", so none passes unseen. Absent
+    elements keep the titles of the settings.
     """
     asked = physics(settings)
     seen = {key: run.incar.get(key, run.parameters.get(key, VASP_DEFAULTS.get(key))) for key in asked}
@@ -372,7 +370,7 @@ def method_of(run: Vasprun, settings: VaspSettings) -> Method:
 
 
 def functional_of(run: Vasprun) -> str:
-    """Return the name of the functional in a vasprun.xml; PBE where it is none of `FUNCTIONALS`."""
+    """Return the name of the functional in a vasprun.xml; PBE if it is none of `FUNCTIONALS`."""
     meta, gga = (str(run.incar.get(key, "")).upper() for key in ("METAGGA", "GGA"))
     for name, tags in FUNCTIONALS.items():
         if (meta, gga) == (tags.get("METAGGA", ""), tags.get("GGA", "")):
@@ -398,19 +396,18 @@ def _method(
 
 
 def _precision(text: str) -> str:
-    """Return PREC as VASP understands it, by its first letter, in the six letters that vasprun.xml writes."""
+    """Return PREC in the six letters of vasprun.xml; VASP reads its first letter only."""
     text = text.strip().lower()
     if text.startswith("singlen"):
-        return "singlen"  # other grids than Single
+        return "singlen"  # has other grids than Single
     names = ("accura", "normal", "low", "medium", "high", "single")
     return next((name for name in names if name[0] == text[:1]), text)
 
 
 def _foreign_mesh(run: Vasprun, kspacing_per_A: float) -> list[int] | None:
-    """Return the mesh that ran when KSPACING does not explain it, else None.
+    """Return the mesh that ran if KSPACING does not explain it, else None.
 
-    The rule is |b| / KSPACING intervals (b with 2 pi); versions differ in rounding it or taking the ceiling, so
-    both are accepted.
+    VASP makes |b| / KSPACING intervals (b with 2 pi); versions round it or take the ceiling, and both are accepted.
     """
     if run.kpoints.style.name not in ("Gamma", "Monkhorst") or len(run.kpoints.kpts[0]) != 3:
         return None

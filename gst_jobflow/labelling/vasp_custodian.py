@@ -1,4 +1,4 @@
-"""Custodian for labels: only handlers that change how a calculation converges, never what it computes.
+"""Run VASP under custodian with only those handlers that change how a calculation converges, never what it computes.
 
 This module imports custodian and pymatgen; import it inside functions.
 """
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 _TAIL_BYTES = 4096
 
-# Handlers that may run, each with what it may change of a single point.
+# handlers that may run, with what each may change in a single point
 ALLOWED_HANDLERS = {
     "FrozenJobErrorHandler": "ALGO",
     "NonConvergingErrorHandler": "ALGO and mixing",
@@ -47,7 +47,7 @@ ALLOWED_HANDLERS = {
     "WallLimitHandler": "nothing: it ends the label",
 }
 
-# Handlers that never run on a label, each with what it would change.
+# handlers that never run on a label, with what each would change
 REFUSED_HANDLERS = {
     "LargeSigmaHandler": "the smearing width",
     "IncorrectSmearingHandler": "the smearing",
@@ -57,14 +57,14 @@ REFUSED_HANDLERS = {
     "AliasingErrorHandler": "the grids",
     "DriftErrorHandler": "the precision",
     "LrfCommutatorHandler": "the response",
-    "PositiveEnergyErrorHandler": "which structures get a label: dense random ones have positive energies",
+    "PositiveEnergyErrorHandler": "the choice of structures: dense random ones have positive energies",
     "PotimErrorHandler": "the motion of ions",
     "CheckpointHandler": "the number of steps",
     "StoppedRunHandler": "the number of steps",
     "WalltimeHandler": "the number of steps",
 }
 
-# Errors of VaspErrorHandler whose correction touches only the way to the result, each with what it touches.
+# errors of VaspErrorHandler whose correction does not change the result, with what it changes
 ALLOWED_ERRORS = {
     **dict.fromkeys(("edddav", "eddrmm", "pssyevx", "pdsyevx", "zheev", "eddiag", "grad_not_orth"), "ALGO, bands"),
     **dict.fromkeys(("brmix", "amin"), "mixing, symmetry"),
@@ -76,28 +76,28 @@ ALLOWED_ERRORS = {
     **dict.fromkeys(("elf_kpar", "dfpt_ncore"), "parallelisation"),
 }
 
-# Errors that end a label, each with what custodian's correction would change.
+# errors that end a label, with what custodian's correction would change
 REFUSED_ERRORS = {
     **dict.fromkeys(("tet", "algo_tet", "dentet"), "the smearing or the k-points"),
     **dict.fromkeys(("tetirr", "incorrect_shift"), "the k-points"),
     **dict.fromkeys(("real_optlay", "rspher", "nicht_konv"), "the projection"),
     "triple_product": "the cell",
     **dict.fromkeys(("brions", "zbrent", "fexcf"), "the positions"),
-    **dict.fromkeys(("set_core_wf", "read_error", "elf_ncl", "spin_polarized_harris"), "nothing: it knows no way"),
+    **dict.fromkeys(("set_core_wf", "read_error", "elf_ncl", "spin_polarized_harris"), "nothing: it has no correction"),
 }
 
-# Warnings that do not end a calculation; convergence and bounds decide.
+# warnings that do not end a calculation; convergence and bounds decide
 IGNORED_ERRORS = frozenset({"auto_nbands", "subspacematrix"})
 
-# Errors of StdErrHandler, each with what its correction touches; it cannot be told to catch only some.
+# errors of StdErrHandler, which always catches all, with what its correction changes
 STDERR_ERRORS = {"kpoints_trans": "symmetry", "out_of_memory": "KPAR", "grad_not_orth": "ALGO, bands"}
 
 
 class RefusedErrorHandler(VaspErrorHandler):
-    """Ends a label on errors whose correction would change what is computed (smearing, k-points, cell, ...)."""
+    """End a label on errors whose correction would change what is computed (smearing, k-points, cell, ...)."""
 
     def __init__(self, output_filename: str = "vasp.out", **kwargs) -> None:
-        # what a later custodian adds is refused until somebody has judged it
+        # errors that a later custodian adds are refused until somebody has judged them
         refused = sorted(set(VaspErrorHandler.error_msgs) - set(ALLOWED_ERRORS) - IGNORED_ERRORS)
         super().__init__(output_filename, errors_subset_to_catch=refused)
 
@@ -107,7 +107,7 @@ class RefusedErrorHandler(VaspErrorHandler):
 
 
 class WallLimitHandler(ErrorHandler):
-    """Ends a label at its wall limit, restarts by other handlers included."""
+    """End a label at its wall limit, restarts by other handlers included."""
 
     is_monitor = True
 
@@ -129,7 +129,7 @@ class ChangedInputError(Exception):
 
 
 class LabelVaspJob(VaspJob):
-    """A VaspJob whose processes die with us, and that never starts with other physics than the first time."""
+    """A VaspJob whose processes die with us, and that never restarts with other physics."""
 
     def run(self, directory="./"):
         """Start VASP in its own process group inside `directory`.
@@ -137,7 +137,7 @@ class LabelVaspJob(VaspJob):
         Raises
         ------
         ChangedInputError
-            INCAR keys of the method, cell, positions, POTCAR or k-points are not those of the first start.
+            INCAR keys of the method, cell, positions, POTCAR or k-points changed since the first start.
         """
         folder = Path(directory)
         now = _inputs(folder)
@@ -154,7 +154,7 @@ class LabelVaspJob(VaspJob):
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
-                # SIGTERM: launchers pass it to their ranks
+                # launchers pass SIGTERM to their ranks
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
         return self._vasp_process
@@ -166,7 +166,7 @@ class LabelVaspJob(VaspJob):
         return None if process is None else process.returncode
 
     def end(self) -> None:
-        """End what is left of the last run."""
+        """End the processes that the last run left."""
         process = getattr(self, "_vasp_process", None)
         if process is not None:
             end_group(process.pid)
@@ -174,14 +174,14 @@ class LabelVaspJob(VaspJob):
 
 
 def _inputs(folder: Path) -> dict[str, Any]:
-    """Return what decides the result of the input files: physical INCAR keys, hashes of the other files."""
+    """Return what determines the result in the input files: INCAR keys of the physics, hashes of other files."""
     incar = Incar.from_file(folder / "INCAR")
     found: dict[str, Any] = {key: value for key, value in incar.items() if key not in PATH_KEYS}
     for name in ("POSCAR", "POTCAR", "KPOINTS"):
         if (folder / name).is_file():
             found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12]
     if "POSCAR" in found:
-        # handlers write the same structure again with other digits: compare what VASP reads
+        # handlers rewrite the same structure with other digits: compare numbers
         structure = Poscar.from_file(folder / "POSCAR", check_for_potcar=False).structure
         found["POSCAR"] = [
             *np.round(structure.lattice.matrix, 6).ravel().tolist(),
@@ -191,7 +191,7 @@ def _inputs(folder: Path) -> dict[str, Any]:
 
 
 def label_handlers(wall_limit_s: float | None = None, frozen_s: float = 3600.0) -> list[ErrorHandler]:
-    """Return fresh handlers of the allow list; they keep counts, so every label needs its own."""
+    """Make the allowed handlers; they keep counts, so every label needs its own."""
     handlers = [
         RefusedErrorHandler(),
         VaspErrorHandler(errors_subset_to_catch=sorted(set(ALLOWED_ERRORS) & set(VaspErrorHandler.error_msgs))),
@@ -206,18 +206,12 @@ def label_handlers(wall_limit_s: float | None = None, frozen_s: float = 3600.0) 
 
 
 def refuse_handlers(handlers: list[ErrorHandler]) -> None:
-    """Raise InputError when a handler may change what is computed.
-
-    Raises
-    ------
-    InputError
-        A handler outside the allow list, or a VaspErrorHandler that catches errors outside `ALLOWED_ERRORS`.
-    """
+    """Raise InputError for a handler that is not allowed, or one of errors that are not."""
     for handler in handlers:
         name = type(handler).__name__
         if name not in ALLOWED_HANDLERS:
             why = REFUSED_HANDLERS.get(name, "unknown things")
-            raise InputError(f"{name} may change {why}", "labels run with the handlers of label_handlers() only")
+            raise InputError(f"{name} may change {why}", "use the handlers of label_handlers() only")
         if name == "VaspErrorHandler":
             extra = set(handler.errors_subset_to_catch) - set(ALLOWED_ERRORS)  # type: ignore[attr-defined]
             if extra:
@@ -239,9 +233,7 @@ def run_custodian(
     frozen_s: float,
     handlers: list[ErrorHandler] | None = None,
 ) -> tuple[str, str] | None:
-    """Run VASP in `directory` under custodian; return (failure class, reason), or None when it ended well.
-
-    The current directory of this process is not changed.
+    """Run VASP in `directory` under custodian; return (failure class, reason), or None if it ended well.
 
     Parameters
     ----------
@@ -262,7 +254,7 @@ def run_custodian(
         validators=[VasprunXMLValidator(), VaspFilesValidator()],
         max_errors=max_errors,
         polling_time_step=polling_s,
-        # handlers look about every half minute
+        # handlers check about every half minute
         monitor_freq=max(1, round(min(30.0, wall_limit_s, frozen_s) / polling_s)),
         directory=str(directory),
     )
@@ -279,7 +271,7 @@ def run_custodian(
 
 
 def _why(custodian: Custodian, message: str, job: LabelVaspJob, directory: Path) -> tuple[str, str]:
-    """Return failure class and reason from what custodian logged last and VASP printed."""
+    """Return failure class and reason from custodian's last log and VASP's output."""
     log = custodian.run_log[-1]
     corrections = log["corrections"]
     names = [type(entry["handler"]).__name__ for entry in corrections]
@@ -304,7 +296,7 @@ def _why(custodian: Custodian, message: str, job: LabelVaspJob, directory: Path)
 
 
 def _last_words(directory: Path, job: LabelVaspJob) -> str:
-    """Return the last line of stderr, else of stdout; a line that speaks of a full disk first."""
+    """Return the last line of stderr, else of stdout, but prefer a line on a full disk."""
     lines: list[str] = []
     for name in (job.output_file, job.stderr_file):
         file = directory / name

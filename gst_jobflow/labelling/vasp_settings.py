@@ -1,4 +1,4 @@
-"""Settings of VASP labels, and which INCAR keys are their physics."""
+"""Settings of VASP labels, and the INCAR keys that are their physics."""
 
 from __future__ import annotations
 
@@ -8,37 +8,24 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.strict import StrictModel
 
-# Functionals that PBE's PAW data sets may serve, by INCAR tags. A meta-GGA also needs the non-spherical gradient
-# corrections inside the spheres (vasp.at/wiki, METAGGA), so LASPH belongs to it.
+# Functionals for PBE's PAW data sets, by INCAR tags. A meta-GGA needs the non-spherical gradient corrections inside the
+# spheres, LASPH (vasp.at/wiki, METAGGA).
 FUNCTIONALS: dict[str, dict[str, Any]] = {
     "PBE": {"GGA": "PE"},
     "PBEsol": {"GGA": "PS"},
     "RPBE": {"GGA": "RP"},
     "r2SCAN": {"METAGGA": "R2SCAN", "LASPH": True},
 }
-# INCAR keys of the way to the result: algorithms, mixing, symmetry detection, parallelisation, files, and those that
-# move atoms: energy and forces of given atoms do not depend on them. Keys that add to the energy (PSTRESS, SCALEE) or a
-# bias (HILLS_*, VALUE_*) are not among them.
+# INCAR keys that do not change energy and forces of given atoms: algorithms, mixing, symmetry detection,
+# parallelisation, files, motion of atoms. Keys that add to the energy (PSTRESS, SCALEE) or a bias (HILLS_*, VALUE_*)
+# are not among them.
 PATH_KEYS = frozenset(
     {
         *("ALGO", "IALGO", "NELM", "NELMIN", "NELMDL", "ISEARCH", "TIME", "NBANDS", "ISTART", "ICHARG"),
         *("AMIX", "BMIX", "AMIN", "AMIX_MAG", "BMIX_MAG", "IMIX", "MAXMIX", "LMAXMIX", "LMIXTAU"),
         *("ISYM", "SYMPREC", "ISIF", "NSW", "IBRION", "POTIM", "EDIFFG"),
         *("NCORE", "NPAR", "KPAR", "NSIM", "LPLANE", "LSCALU"),
-        *(
-            "TEBEG",
-            "TEEND",
-            "SMASS",
-            "MDALGO",
-            "NBLOCK",
-            "KBLOCK",
-            "NPACO",
-            "APACO",
-            "POMASS",
-            "PMASS",
-            "NFREE",
-            "IWAVPR",
-        ),
+        *("TEBEG", "TEEND", "SMASS", "MDALGO", "NBLOCK", "KBLOCK", "NPACO", "APACO", "POMASS", "PMASS", "NFREE"),
         *("LANGEVIN_GAMMA", "LANGEVIN_GAMMA_L", "ANDERSEN_PROB", "CSVR_PERIOD", "RANDOM_SEED", "RANDOM_GENERATOR"),
         *("NSUBSYS", "TSUBSYS", "PSUBSYS", "NHC_NCHAINS", "NHC_PERIOD", "NHC_NRESPA", "NHC_NS", "IWAVPR"),
         *("LWAVE", "LCHARG", "LVTOT", "LVHAR", "LAECHG", "LELF", "LORBIT", "NWRITE", "NEDOS", "SYSTEM"),
@@ -47,7 +34,7 @@ PATH_KEYS = frozenset(
 
 
 class VaspSettings(StrictModel):
-    """A single point with VASP; the defaults are the paper's PBE.
+    """Settings of a single point with VASP; the defaults are the paper's PBE.
 
     Parameters
     ----------
@@ -57,24 +44,24 @@ class VaspSettings(StrictModel):
     potcar_functional, potcars
         PAW data set and symbol by element.
     potcar_titles
-        TITEL of every element's POTCAR: what the fingerprint holds.
+        TITEL of each element's POTCAR, part of the fingerprint.
     kgamma, ismear, sigma_eV, ispin, prec, lreal, lasph
-        Not in the paper, ours: Gamma-centred mesh, Gaussian smearing of 0.05 eV, no spin, Accurate, projectors in
+        Our choice, not the paper's: Gamma-centred mesh, Gaussian smearing of 0.05 eV, no spin, Accurate, projectors in
         reciprocal space, spherical gradient corrections (r2SCAN: always non-spherical).
     algo, nelm, ncore, kpar
-        The way; not part of the method. `algo` none: Normal, and All with r2SCAN.
+        Not part of the method. `algo` None: Normal, or All with r2SCAN.
     max_kpoints
-        A cell whose full mesh has more points is refused: it is too small for this spacing.
+        Refuse cells whose full mesh has more points.
     command
-        What starts VASP, e.g. "srun vasp_std", or "srun --exact -n {cores} vasp_std" with `cores`.
+        Starts VASP, e.g. "srun vasp_std", or "srun --exact -n {cores} vasp_std" with `cores`.
     cores
-        Cores of one label: as many labels run at a time as fit into the job. None: all of the job, one by one.
+        Cores of one label, of which as many run at a time as fit into the job; None: all of the job, one by one.
     wall_limit_s, max_errors, polling_s
-        Limits of one label and how often custodian looks.
+        Limits of one label, and custodian's polling time.
     frozen_s
-        A run that printed nothing for so long is ended.
+        End a run that printed nothing for so long.
     allow_stand_in
-        Accept a stand-in program (version with "standin"), in tests. Its labels have a method of their own.
+        Accept a stand-in program (version with "standin") in tests; its labels have a method of their own.
     """
 
     encut_eV: float = Field(600.0, gt=0)
@@ -116,7 +103,7 @@ class VaspSettings(StrictModel):
             odd = sorted(set(self.potcars) ^ set(self.potcar_titles))
             raise ValueError(f"potcars and potcar_titles name different elements: {', '.join(odd)}")
         if self.cores is None and "{cores}" in self.command:
-            raise ValueError(f"the command '{self.command}' asks for cores: set them, e.g. cores=8")
+            raise ValueError(f"the command '{self.command}' needs a number of cores: set cores=8")
         return self
 
     @property
@@ -126,7 +113,7 @@ class VaspSettings(StrictModel):
 
 
 def physics(settings: VaspSettings) -> dict[str, Any]:
-    """Return the INCAR keys that decide what is computed: the method's."""
+    """Return the INCAR keys of the method."""
     keys = {
         "ENCUT": settings.encut_eV,
         "EDIFF": settings.ediff_eV,

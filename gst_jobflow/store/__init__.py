@@ -1,4 +1,4 @@
-"""The results database: connect, migrate, write once, query; files; spool and ingest."""
+"""The results database: connect, migrate, write, query; files; spool and ingest."""
 
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.ingest import ingest

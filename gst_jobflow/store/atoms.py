@@ -1,4 +1,4 @@
-"""Between ASE's Atoms and structure documents."""
+"""Convert between ASE's Atoms and structure documents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def structure_document(
 ) -> Structure:
     """Build the document of a structure; a large one stores its coordinates in `artifacts`.
 
-    `group` is what a split of train and test must not part; None: its first parent or, without one, itself.
+    Splits into train and test keep structures of one `group` together; None: its first parent or, without one, itself.
     """
     id, fields = identified(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
@@ -57,7 +57,7 @@ def structure_document(
 
 
 def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:
-    """Return the atoms of a structure document; `info` carries its id and config_type."""
+    """Return the atoms of a structure document; `info` holds its id and config_type."""
     from ase import Atoms
 
     if structure.atoms_artifact is not None:

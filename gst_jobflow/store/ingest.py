@@ -131,27 +131,18 @@ class _Ingest:
             self.found["problems"].append(batch[0].problem)
             return
         self.found["entries"] += len(batch)
-        if isinstance(first, manifest.Insert) and not isinstance(first.document, Label):
-            documents = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
-            new, refused = insert_each(self.database, documents)
-            self.found["new"] += new
-            self._report(file, {batch[place].number: error for place, error in refused.items()})
-        elif isinstance(first, manifest.Insert):
-            self._put_labels(file, batch)
-        else:
-            self._apply(file, batch)
-
-    def _put_labels(self, file: Path, batch: list[manifest.Line]) -> None:
-        entries = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
-        labels = [document for document in entries if isinstance(document, Label)]
-        if len({label.id for label in labels}) < len(labels):
-            # a label was tried again within one manifest: the order of its lines matters
+        documents = [line.entry.document for line in batch if isinstance(line.entry, manifest.Insert)]
+        labels = [document for document in documents if isinstance(document, Label)]
+        if not documents or len({label.id for label in labels}) < len(labels):
+            # an update, or a label that was tried again within one manifest: the order of lines matters
             self._apply(file, batch)
             return
         try:
-            new, refused = write_labels(self.database, labels)
+            new, refused = write_labels(self.database, labels) if labels else insert_each(self.database, documents)
         except DatabaseError:
-            # the server refused one: ingest them one by one to find which
+            if not labels:
+                raise
+            # the server refused one label: ingest them one by one to find which
             self._apply(file, batch)
             return
         self.found["new"] += new

@@ -1,8 +1,8 @@
-"""Disk first: what a job computed is a line in its launch directory before it goes to the database.
+"""Write results to disk first: a job's document is a line in its launch directory before it goes to the database.
 
 A manifest is a file of JSON lines that only grows. A line is `{"insert": collection, "document": {…}}` or
-`{"update": collection, "id": …, "set": {…}}`. A last line cut off by a kill is not a line yet and is ignored; who
-writes after it ends it with `TORN`, so that it stays no line and takes no other with it.
+`{"update": collection, "id": …, "set": {…}}`. A last line that a kill cut off is ignored; the next writer ends it with
+`TORN`, so that it is ignored for ever and the next line stays apart from it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gst_jobflow.store.schema.migrations import upgrade_document
 
 MANIFEST_NAME = "gst_manifest.jsonl"
 TORN = b" #torn\n"
-"""End of a line that a kill cut off; no JSON ends so."""
+"""End of a line that a kill cut off; no JSON ends like this."""
 
 
+@dataclass(frozen=True)
 class Insert:
     """A document to insert."""
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
+    document: Document
 
     def to_json(self) -> str:
         """Return the line in the manifest."""
@@ -41,13 +41,13 @@ class Insert:
 class Update:
     """Values to set in a mutable document; setting them again changes nothing.
 
-    `unless` holds paths with values: where the document has one of them, nothing is set. Manifests may be put in late
+    `unless` holds paths with values: if the document has one of them, nothing is set. Manifests may be ingested late
     and in any order, and a newer state must win.
     """
 
     def __init__(self, collection: str, id: str, values: dict[str, Any], unless: dict[str, Any] | None = None) -> None:
         if not DOCUMENTS[collection].mutable:
-            raise ValueError(f"{collection} never change after they were inserted")
+            raise ValueError(f"{collection} never change after they are inserted")
         self.collection, self.id, self.values, self.unless = collection, id, values, unless or {}
 
     def to_json(self) -> str:
@@ -67,21 +67,21 @@ class Line:
 
 
 _names_to_sync: set[Path] = set()
-"""Manifests that this process made and whose names may not be on disk yet."""
+"""Manifests that this process created and whose names may not be on disk yet."""
 
 
 def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> None:
     """Write an entry to the manifest of `directory`; it is on disk when this returns.
 
-    Where it need not be `durable`, it is there for every process, also when this one is killed, and on disk with the
-    next entry that is, or with `flush_manifest`.
+    Unless `durable`, it is only visible to other processes and survives the death of this one; it is on disk after the
+    next durable entry or `flush_manifest`.
     """
     file = directory / MANIFEST_NAME
     if not file.exists():
         _names_to_sync.add(file)
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     with os.fdopen(handle, "ab") as out:
-        with suppress(OSError):  # some network file systems know no locks; a launch directory has one writer anyway
+        with suppress(OSError):  # some network file systems have no locks; a launch directory has one writer anyway
             fcntl.flock(out, fcntl.LOCK_EX)
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
@@ -101,7 +101,7 @@ def flush_manifest(directory: Path) -> None:
 
 
 def lines(file: Path) -> Iterator[Line]:
-    """Read a manifest line by line; a damaged line is reported and reading continues."""
+    """Read a manifest line by line; a damaged line has a problem instead of an entry."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.endswith(b"\n"):
@@ -133,7 +133,7 @@ def _parse(line: bytes) -> Insert | Update:
     for name, model in DOCUMENTS.items():
         head = b'{"insert":"%s","document":' % name.encode()
         if line.startswith(head) and line.endswith(b"}\n"):
-            # as `to_json` writes it: the document is parsed once, without a detour through Python objects
+            # a line of `to_json`: parse the document directly, without making Python objects first
             with suppress(ValueError):
                 document = model.model_validate_json(line[len(head) : -2])
                 if document.schema_version == SCHEMA_VERSION:
@@ -149,7 +149,7 @@ def _parse(line: bytes) -> Insert | Update:
 
 def _reason(err: Exception) -> str:
     if isinstance(err, KeyError):
-        return f"{err} is missing or not known"
+        return f"{err} is missing or unknown"
     if isinstance(err, DataError):
         return err.message
     return " ".join(str(err).splitlines()[:3])[:300]

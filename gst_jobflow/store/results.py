@@ -1,4 +1,4 @@
-"""The results database as jobs and commands use it: write once, read by id, find by index."""
+"""Read and write the results database as jobs and commands do."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Results:
     Parameters
     ----------
     database
-        The MongoDB database; None while it cannot be reached: writing then only spools, reading raises.
+        The MongoDB database; None while it cannot be reached: then writing only spools, and reading raises.
     artifacts
         The files.
     spool_dir
-        Where manifests are written: the launch directory of the job. None: write to the database only, as
-        commands do whose input is on disk already.
+        Where manifests are written: the launch directory of the job. None: write to the database only, as commands do,
+        whose input is on disk already.
     """
 
     def __init__(self, database: Database | None, artifacts: ArtifactStore, spool_dir: Path | None = None) -> None:
@@ -76,9 +76,9 @@ class Results:
     def add(self, document: Document, *, durable: bool = True) -> bool:
         """Write a document, to disk first; True if it was new to the database.
 
-        Where it need not be `durable`, nobody waits for a disk: it is in the files of this machine and in the memory of
-        the server, which survives the end of this process, and on the server's disk with the next write that is
-        durable, or after a tenth of a second. A surviving write implies that all earlier ones survived.
+        Unless `durable`, nobody waits for a disk: the document is in the memory of this machine and of the server,
+        which survive the end of this process, and on the server's disk with the next durable write or after a tenth of
+        a second. A surviving write implies that all earlier ones survived.
         """
         return self._write(manifest.Insert(document), durable)
 
@@ -108,7 +108,7 @@ class Results:
             return False
 
     def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        """Spool an entry if results are spooled; return False if the disk is full and only the database has it."""
+        """Spool an entry if results are spooled; return False if only the database can have it (the disk is full)."""
         if self.spool_dir is None:
             return False
         try:
@@ -129,7 +129,9 @@ class Results:
         self._database = None
 
     def add_many(self, documents: Iterable[Document | EncodedStructure]) -> tuple[int, int]:
-        """Insert immutable documents in batches, to disk first; (new, known before) of those that reached the database.
+        """Insert immutable documents in batches, to disk first; return how many were new and how many existed.
+
+        Documents that only reached the disk are not counted.
 
         Raises
         ------
@@ -154,13 +156,7 @@ class Results:
         return new, known
 
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
-        """Put labels in as one batch: a converged label replaces a failed one, and of two failures the newest stays.
-
-        Returns
-        -------
-        tuple
-            How many changed the database, and by their place in `labels` those refused because a converged label of
-            another energy is there.
+        """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
 
         Raises
         ------
@@ -183,7 +179,7 @@ class Results:
         Raises
         ------
         DataError
-            There is none of this id.
+            It does not exist.
         """
         found = self.database[model.collection].find_one({"_id": id})
         if found is None:
@@ -196,7 +192,7 @@ class Results:
         Raises
         ------
         DataError
-            One is not there.
+            One does not exist.
         """
         for start in range(0, len(ids), _BATCH):
             part = list(ids[start : start + _BATCH])
@@ -209,7 +205,7 @@ class Results:
     def find(
         self, model: type[DocumentT], where: dict[str, Any], sort: list[tuple[str, int]] | None = None
     ) -> Iterator[DocumentT]:
-        """Stream the documents that match a MongoDB filter made by our own code (never by a user's text)."""
+        """Stream the documents that match a MongoDB filter of our own code (never of a user's text)."""
         cursor = self.database[model.collection].find(where)
         for found in cursor.sort(sort) if sort else cursor:
             yield model.model_validate(found)
@@ -224,12 +220,12 @@ def _from_memory(database: Database) -> Database:
 
 def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document:
     if not isinstance(document, Document):
-        raise ValueError("what is encoded goes to the database only; spool the document itself")
+        raise ValueError("an encoded document goes to the database only; spool the document itself")
     return document
 
 
 def public(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored document as programs read it: `id` instead of `_id`, without packed arrays."""
+    """Return a stored document for output: with `id` instead of `_id`, without packed arrays."""
     fields = {key: value for key, value in document.items() if key != "_id" and not isinstance(value, bytes)}
     return {"id": document["_id"], **fields}
 

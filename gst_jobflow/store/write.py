@@ -122,6 +122,8 @@ def insert_each(
     document nothing. A single document, as jobs write, is almost always new and is just inserted. An existing structure
     gains the tags of the new one.
     """
+    from pymongo import InsertOne
+
     collection = database[documents[0].collection]
     existing = set()
     if len(documents) > 1:
@@ -129,7 +131,7 @@ def insert_each(
         existing = {document["_id"] for document in found}
     absent = [place for place, document in enumerate(documents) if document.id not in existing]
     refused: dict[int, DatabaseError] = {}
-    inserted, errors = _insert(collection, [documents[place].to_mongo() for place in absent])
+    inserted, errors = _bulk(collection, [InsertOne(documents[place].to_mongo()) for place in absent])
     for error in errors:
         document = documents[absent[error["index"]]]
         if error["code"] == _DUPLICATE_KEY:
@@ -141,23 +143,18 @@ def insert_each(
     return inserted, refused
 
 
-def _insert(collection: Collection, documents: list[Any]) -> tuple[int, list[dict[str, Any]]]:
-    """Insert documents; return how many were inserted, and an error with its `index` for each other one."""
-    from pymongo.errors import BulkWriteError, WriteError
+def _bulk(collection: Collection, writes: list[Any]) -> tuple[int, list[dict[str, Any]]]:
+    """Write in any order; return how many writes changed something, and the errors, each with its `index`."""
+    from pymongo.errors import BulkWriteError
 
-    if not documents:
+    if not writes:
         return 0, []
+    done: Any
     try:
-        if len(documents) == 1:
-            # takes the driver two thirds of the time of insert_many
-            collection.insert_one(documents[0])
-        else:
-            collection.insert_many(documents, ordered=False)
+        done = collection.bulk_write(writes, ordered=False).bulk_api_result
     except BulkWriteError as err:
-        return err.details["nInserted"], err.details["writeErrors"]
-    except WriteError as err:
-        return 0, [{**(err.details or {}), "index": 0, "code": err.code}]
-    return len(documents), []
+        done = err.details
+    return done["nInserted"] + done["nUpserted"] + done["nModified"], done["writeErrors"]
 
 
 def _add_tags(collection: Collection, existing: Sequence[Document | EncodedStructure]) -> None:
@@ -168,8 +165,7 @@ def _add_tags(collection: Collection, existing: Sequence[Document | EncodedStruc
         for document in existing
         if isinstance(document, Structure | EncodedStructure) and document.tags
     ]
-    if changes:
-        collection.bulk_write(changes, ordered=False)
+    _bulk(collection, changes)
 
 
 @denials()
@@ -197,8 +193,14 @@ def write_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> 
                 contradictions[place] = outcome
             elif outcome is not None:
                 writes[place] = outcome
-        written, duplicates = _write_labels(collection, labels, writes)
+        written, errors = _bulk(collection, list(writes.values()))
         changed += written
+        duplicates = []
+        for error in errors:
+            place = list(writes)[error["index"]]
+            if error["code"] != _DUPLICATE_KEY:
+                raise refused_by_server(collection.name, labels[place].id, error)
+            duplicates.append(place)
         # decide anew where another label was first, unless this one is a failure that is older than the existing one
         pending = [n for n in duplicates if labels[n].state == "converged" or labels[n].id not in existing]
     return changed, contradictions
@@ -231,26 +233,6 @@ def _contradiction(label: Label | EncodedLabel, existing_eV: float | None) -> Da
         f"{difference:.2g} eV/atom for the same method {label.fingerprint}",
         "the first is kept: compare the two runs, since one of them is wrong",
     )
-
-
-def _write_labels(
-    collection: Collection, labels: Sequence[Label | EncodedLabel], writes: dict[int, InsertOne | ReplaceOne]
-) -> tuple[int, list[int]]:
-    """Write labels; return how many changed the database, and the places of those whose id existed."""
-    from pymongo.errors import BulkWriteError
-
-    if not writes:
-        return 0, []
-    places, errors = list(writes), []
-    done: Any
-    try:
-        done = collection.bulk_write(list(writes.values()), ordered=False).bulk_api_result
-    except BulkWriteError as err:
-        done, errors = err.details, err.details["writeErrors"]
-    for error in errors:
-        if error["code"] != _DUPLICATE_KEY:
-            raise refused_by_server(collection.name, labels[places[error["index"]]].id, error)
-    return done["nInserted"] + done["nUpserted"] + done["nModified"], [places[error["index"]] for error in errors]
 
 
 def refused_by_server(collection: str, id: str, error: Any) -> DatabaseError:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,87 +17,15 @@ from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.analysis.run import analyse_trajectory, summary
 from gst_jobflow.analysis.series import Series, newest, series_of
-from gst_jobflow.documents import Potential, Study, Trajectory
-from gst_jobflow.documents.potential import PotentialArtifacts
+from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
-from gst_jobflow.structures.crystals import rocksalt
+from tests.analysis.runs import Gst, frame, stored
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 pytest.importorskip("ovito")
-ELEMENTS = ["Ge", "Sb", "Te"]
-Gst = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def gst(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gst:
-    """`gst(*words)` gives exit code, parsed stdout and stderr of `gst analyse … --json`."""
-    from gst_jobflow.cli.main import main
-
-    def command(*words: str) -> tuple[int, Any, str]:
-        given = ["gst", "-p", str(project.root), "analyse", *words, "--processes", "2", "--json"]
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), json.loads(said.out) if said.out else None, said.err
-
-    return command
-
-
-def frame(stdev_A: float) -> Atoms:
-    atoms = rocksalt("GeSb2Te4", (3, 3, 3))
-    atoms.rattle(stdev_A, seed=1)
-    atoms.wrap()
-    return atoms
-
-
-def dumped(path: Path, frames: dict[int, Atoms]) -> Path:
-    lines = []
-    for step, atoms in frames.items():
-        lines += ["ITEM: TIMESTEP", str(step), "ITEM: NUMBER OF ATOMS", str(len(atoms)), "ITEM: BOX BOUNDS pp pp pp"]
-        lines += [f"0 {edge!r}" for edge in atoms.cell.lengths().tolist()]
-        lines += ["ITEM: ATOMS id type x y z"]
-        lines += [
-            f"{number} {ELEMENTS.index(atom.symbol) + 1} " + " ".join(repr(float(x)) for x in atom.position)
-            for number, atom in enumerate(atoms, 1)
-        ]
-    with gzip.open(path, "wt") as file:
-        file.write("\n".join(lines) + "\n")
-    return path
-
-
-def stored(results: Results, folder: Path, frames: dict[int, Atoms], **more: Any) -> Trajectory:
-    artifacts = PotentialArtifacts(
-        yaml=results.artifacts.put_bytes(b"a", "p.yaml"), yace=results.artifacts.put_bytes(b"b", "p.yace")
-    )
-    numbers = {"n_densities": 1, "n_functions": 1, "n_parameters": 1, "cutoff_A": 6.0, "seed": 1}
-    results.add(
-        Potential(
-            _id="p", name="p", dataset_id=None, elements=ELEMENTS, rmse={}, config={}, artifacts=artifacts, **numbers
-        )
-    )
-    fields = {"final_structure_id": None, "n_steps": 300} | more
-    trajectory = Trajectory(
-        _id="run",
-        name="quench",
-        protocol="melt_quench",
-        stages=[],
-        potential_id="p",
-        formula="Ge1Sb2Te4",
-        n_atoms=len(frames[0]),
-        state="finished",
-        timestep_fs=2.0,
-        duration_ps=0.6,
-        n_frames=len(frames),
-        seed=1,
-        **fields,
-        files=[results.artifacts.put(dumped(folder / "dump_1.lammpstrj.gz", frames))],
-    )
-    results.add(trajectory)
-    return trajectory
 
 
 @pytest.mark.mongo

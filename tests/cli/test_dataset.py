@@ -111,8 +111,8 @@ def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--reference-energies", "auto"), "least-squares, free-atoms"),
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
         ((*cp2k, "--seed", str(10**30)), "larger than MongoDB holds"),
-        ((*cp2k, "--parent", "unknown"), "no document 'unknown' in datasets"),
-        (("split", "nothing", "--kfold", "2"), "no document 'nothing' in datasets"),
+        ((*cp2k, "--parent", "unknown"), "no dataset 'unknown'"),
+        (("split", "nothing", "--kfold", "2"), "no dataset 'nothing'"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),
         (("fractions", "nothing", "--of", "rs"), "did you mean 'rss'?"),
     ):

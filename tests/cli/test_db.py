@@ -132,10 +132,10 @@ def test_errors_of_driver_and_disk_are_one_line(gst, project, tmp_path, monkeypa
 
         return function
 
-    monkeypatch.setattr("gst_jobflow.cli.db.find", fail(AutoReconnect("mongodb://user:secret@host")))
+    monkeypatch.setattr("gst_jobflow.store.check.check", fail(AutoReconnect("mongodb://user:secret@host")))
     gone = gst(project, "db", "check").exception
     assert isinstance(gone, DatabaseError) and gone.fix and "secret" not in str(gone)
-    monkeypatch.setattr("gst_jobflow.archive.backup._write", fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr("gst_jobflow.archive.backup.write_tar", fail(OSError(28, "No space left on device")))
     full = gst(project, "db", "backup", str(tmp_path / "b.tar")).exception
     assert isinstance(full, DataError) and "No space left" in str(full)
     assert not list(tmp_path.glob("*.tar")) and not list(tmp_path.glob(".gst-*"))

@@ -15,7 +15,6 @@ from gst_jobflow.datasets import (
     SplitSpec,
     create_dataset,
     diff_datasets,
-    find_dataset,
     fraction_datasets,
     read_members,
     reweight,
@@ -27,6 +26,7 @@ from gst_jobflow.datasets.diff import BOTH, MOVED, ONLY_FIRST, ONLY_SECOND
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.documents import Dataset
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
 from tests.datasets.conftest import add_labels, members_of
 
 
@@ -144,16 +144,16 @@ def test_a_difference_counts_members_and_moves(results: Results, dataset: Datase
 
 @pytest.mark.mongo
 def test_a_dataset_is_found_by_name_or_id(results: Results, dataset: Dataset) -> None:
-    assert find_dataset(results, "d").id == find_dataset(results, dataset.id[:8]).id == dataset.id
-    with pytest.raises(InputError, match="no document 'ffffffffff' in datasets"):
-        find_dataset(results, "ffffffffff")
+    assert get_located(results, Dataset, "d").id == get_located(results, Dataset, dataset.id[:8]).id == dataset.id
+    with pytest.raises(InputError, match="no dataset 'ffffffffff'"):
+        get_located(results, Dataset, "ffffffffff")
     changed = reweight(results, dataset.id, {"rss": 0.5}).dataset
     split = split_by_query(results, dataset.id, ["config_type=crystal"]).dataset
-    assert [find_dataset(results, name).id for name in ("d", "d weights", "d split")] == [
+    assert [get_located(results, Dataset, name).id for name in ("d", "d weights", "d split")] == [
         dataset.id,
         changed.id,
         split.id,
     ]
     split_dataset(results, dataset.id, SplitSpec(test_fraction=0.3, seed=7), name="d")
     with pytest.raises(InputError, match="'d' fits several datasets"):
-        find_dataset(results, "d")
+        get_located(results, Dataset, "d")

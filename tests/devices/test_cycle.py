@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gst_jobflow.analysis.crystallinity import crystallinity
+from gst_jobflow.analysis.series import series_of
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.devices.cycle import CycleMaker
@@ -236,3 +237,36 @@ def test_a_larger_dome_of_a_mushroom_cell_is_heated_higher_up(
     assert 2.5 * counts[0] < counts[1] < 4.5 * counts[0]
     assert heights_A == [pytest.approx(12, abs=6), pytest.approx(22, abs=6)]
     assert heights_A[0] < heights_A[1]
+
+
+def test_hooks_analyse_each_operation_beside_the_next_one(
+    project: Project, results: Results, potential: str, run: Run
+) -> None:
+    pytest.importorskip("ovito")
+    asked = plan(HOLD, READ, analyse=["tellurium", "grains", "growth", "density"])
+    maker = CycleMaker(name="test", plan=checked(CyclePlan, {**asked.model_dump(), "analyse": {
+        **asked.analyse.model_dump(), "min_grain": 5}}))  # fmt: skip
+    prepared = prepare_cycle(project, results, maker, "cross-point", potential)
+    assert "2 operations with their analyses" in prepared.what
+    told = run(prepared.flow)
+    (cycle,) = results.find(Cycle, {})
+    for number, operation in enumerate(cycle.operations, 1):
+        trajectory = results.get(Trajectory, operation.trajectory_id)
+        assert told[f"analyse {number} {operation.kind}"]["problems"] == 0
+        series = {each.name: each for each in series_of(trajectory)}
+        assert set(series) == {"tellurium", "grains", "growth", "density"}
+        # the state that it ended in has the fraction that the run itself found
+        assert max(series["tellurium"].rows) == trajectory.n_steps
+        last = series["tellurium"].rows[trajectory.n_steps]
+        assert last["crystalline_fraction"] == pytest.approx(operation.crystalline_fraction, abs=1e-3)
+        assert series["tellurium"].described["parameters"]["mobile"] == cycle.groups["mobile"]
+
+
+def test_hooks_that_cannot_be_are_refused_before_anything_runs() -> None:
+    for what, message in (
+        (["gamma"], "needs output.gamma_every"),
+        (["temperature"], "needs output.dump_velocities"),
+        (["k-baar"], "no analysis 'k-baar'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            plan(HOLD, analyse=what)

@@ -137,7 +137,7 @@ def test_by_hand(run, results: Results, project: Project):  # noqa: F811
     for words, said in (
         (["mine", "--split", "tset"], "did you mean 'test'"),
         (["theirs"], "on which labels"),
-        (["mine", "--dataset", "nothing"], "no document"),
+        (["mine", "--dataset", "nothing"], "no dataset 'nothing'"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
         (["mine", "-w", "tags=nobody"], "no converged label"),
         (["mine", "-w", "tgas=nobody"], "did you mean 'tags'"),

@@ -200,7 +200,7 @@ def test_groups(project, tmp_path):
 
 
 @pytest.mark.mongo
-def test_a_group_that_comes_too_late_is_told(project, tmp_path):
+def test_a_group_for_known_structures_is_a_warning(project, tmp_path):
     results = Results.open(project)
     write(tmp_path / "a.extxyz", rattled(6), format="extxyz")
     plain = ImportOptions(default_config_type="aimd", strict=True, **METHOD)
@@ -214,8 +214,8 @@ def test_a_group_that_comes_too_late_is_told(project, tmp_path):
         assert import_files([tmp_path / "a.extxyz"], results, grouped).warnings == []
 
 
-def test_two_rules_of_groups_are_refused():
+def test_two_rules_for_groups_are_refused():
     from gst_jobflow.base.strict import checked
 
-    with pytest.raises(InputError, match="two rules"):
+    with pytest.raises(InputError, match="exclude each other"):
         checked(ImportOptions, {"group_key": "a", "one_group": True})

@@ -109,7 +109,7 @@ def test_an_input_that_is_not_one_of_ours_has_no_method_and_says_why(run, old, n
         ("SCF_GUESS ATOMIC", "SCF_GUESS RESTART"),
     ],
 )
-def test_the_way_to_the_result_is_not_the_method(run, old, new):
+def test_numerics_are_not_part_of_the_method(run, old, new):
     change(run / "gete.inp", old, new)
     ours = Cp2kBackend(settings=LOOSE).method_of("2023.1").fingerprint()
     assert read(run / "gete-pos-1.xyz")[0].method.fingerprint() == ours
@@ -144,7 +144,7 @@ def test_the_first_state_may_be_the_one(run):
     assert [bool(record.problem) for record in read(run / "gete.out")] == [True, False, False, False, False]
 
 
-def test_steps_that_the_output_does_not_tell_of_are_bad(run):
+def test_steps_that_are_not_in_the_output_are_bad(run):
     text = (run / "gete.out").read_text()
     (run / "gete.out").write_text(text[: text.index("Step number   ", text.index("MD| Step number") + 200)])
     records = read(run / "gete-pos-1.xyz")
@@ -155,16 +155,16 @@ def test_steps_that_the_output_does_not_tell_of_are_bad(run):
 @pytest.mark.parametrize(
     ("name", "old", "new", "good", "words"),
     [
-        ("gete-frc-1.xyz", "i =        2", "i =        7", 2, "step 2 of the positions meets step 7"),
-        ("gete-pos-1.xyz", "i =        2", "i =        7", 2, "step 7 of the positions meets step 2"),
-        ("gete-1.cell", "       3       6.000", "       9       6.000", 3, "meets step 9 of the cells"),
-        ("gete-frc-1.xyz", "-11.7663250943", "-11.7663250944", 2, "other energies"),
-        ("gete-frc-1.xyz", "\n Te ", "\n Sb ", 0, "other atoms"),
+        ("gete-frc-1.xyz", "i =        2", "i =        7", 2, "positions of step 2 meet forces of step 7"),
+        ("gete-pos-1.xyz", "i =        2", "i =        7", 2, "positions of step 7 meet forces of step 2"),
+        ("gete-1.cell", "       3       6.000", "       9       6.000", 3, "meet the cell of step 9"),
+        ("gete-frc-1.xyz", "-11.7663250943", "-11.7663250944", 2, "different energies"),
+        ("gete-frc-1.xyz", "\n Te ", "\n Sb ", 0, "different atoms"),
         ("gete-pos-1.xyz", "2.8866343166", "************", 2, "could not convert"),
         ("gete-pos-1.xyz", " i =        3, time", "nothing, time", 3, "not the head of a step"),
     ],
 )
-def test_what_does_not_belong_together_ends_the_reading(run, name, old, new, good, words):
+def test_files_that_do_not_match_end_the_reading(run, name, old, new, good, words):
     change(run / name, old, new)
     records = read(run / "gete-pos-1.xyz")
     problems = [record for record in records if record.problem]
@@ -198,7 +198,7 @@ def test_where_the_cell_comes_from(run):
     assert "no cell" in read(run / "gete-pos-1.xyz")[0].problem
 
 
-def test_without_an_output_it_is_said(run):
+def test_a_missing_output_is_a_warning(run):
     (run / "gete.out").unlink()
     given = AIMD.model_copy(update={"dry_run": True, "fingerprint": "imported:1", "method": {"code": "imported"}})
     report = import_files([run / "gete-pos-1.xyz"], None, given)

@@ -93,7 +93,7 @@ def counts(results: Results) -> tuple[int, int]:
 
 @pytest.mark.mongo
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_file_and_again(results, tmp_path, suffix):
+def test_a_file_is_imported_once(results, tmp_path, suffix):
     file = tmp_path / f"gap.extxyz{suffix}"
     text = "".join(gap_frame(seed) for seed in range(3)).encode()
     file.write_bytes(gzip.compress(text) if suffix else text)
@@ -161,7 +161,7 @@ def test_atoms_too_close(results, tmp_path):
     write(file, atoms)
     report = import_files([file], results, options(default_config_type="other"))
     assert [flaw.index for flaw in report.bad] == [0, 1, 3]
-    assert "0.5 Å apart" in report.bad[1].reason and "one place" in report.bad[0].reason
+    assert "0.5 Å apart" in report.bad[1].reason and "same place" in report.bad[0].reason
     # neither energy nor forces: a structure and no label
     assert counts(results) == (1, 0)
 
@@ -201,7 +201,7 @@ def test_truncated_gzip_and_lost_frame(results, tmp_path):
     (tmp_path / "cut.xyz.gz").write_bytes(packed[: len(packed) // 2])
     (tmp_path / "lost.xyz").write_text(gap_frame(60) + "some words\n" + gap_frame(61))
     (tmp_path / "count.xyz").write_text(gap_frame(62) + "99999999999999999999\nx\n")
-    for name, reason in (("cut.xyz.gz", "cannot be read on"), ("lost.xyz", "'some words'"), ("count.xyz", "more than")):
+    for name, reason in (("cut.xyz.gz", "reading stopped"), ("lost.xyz", "'some words'"), ("count.xyz", "more than")):
         report = import_files([tmp_path / name], results, options())
         assert report.n_bad == 1 and reason in report.bad[0].reason
         assert report.bad[0].index == report.structures["new"] > 0
@@ -266,7 +266,7 @@ def test_the_command(results, gst, project, tmp_path):
     [
         (["--config-type", "liquid=aimdd"], "aimdd"),
         (["--config-type", "liquid"], "not THEIRS=OURS"),
-        (["--default-config-type", "odd"], "none of our"),
+        (["--default-config-type", "odd"], "not a config type"),
         (["--method", "no.yaml"], "cannot be read"),
         (["--method-name", "a", "--method", "b"], "twice"),
         (["--min-distance", "-1"], "min_distance_A"),
@@ -373,7 +373,7 @@ def test_energies_of_two_methods_are_not_compared(tmp_path):
     assert watch.odd(seen(41, -3000, "vasp:0123456789abcdef"), -3000 / 8)
 
 
-def test_energies_under_other_names_are_told(tmp_path):
+def test_energies_under_other_names_are_a_warning(tmp_path):
     file = tmp_path / "gap.xyz"
     names = {"energy": None, "dft_energy": -30, "Properties": "species:S:1:pos:R:3:dft_forces:R:3"}
     file.write_text("".join(gap_frame(seed, **names) for seed in range(3)))
@@ -384,15 +384,13 @@ def test_energies_under_other_names_are_told(tmp_path):
     assert strict.stopped and strict.records == 1
 
 
-def test_what_is_said_of_missing_config_types_can_be_done(tmp_path):
+def test_missing_config_types_name_the_option_that_helps(tmp_path):
     file = tmp_path / "gap.xyz"
     file.write_text(gap_frame(0, config_type=None) + gap_frame(1, config_type="hot"))
     report = import_files([file], None, options(dry_run=True, default_config_type=None, config_types={}))
-    assert [flaw.reason.partition(": ")[2] for flaw in report.bad] == [
-        "--default-config-type says which (crystal, aimd, melt_quench, phase_transition, hard_sphere, rss, device, "
-        "isolated_atom, other)",
-        "--config-type hot=… or --default-config-type says which",
-    ]
+    first, second = (flaw.reason for flaw in report.bad)
+    assert "--default-config-type (crystal, aimd" in first
+    assert "--config-type hot=… or --default-config-type" in second
 
 
 def test_the_map_reads_names_with_signs():
@@ -480,7 +478,7 @@ def test_atoms_come_back_as_the_file_has_them(results, tmp_path, seed, n, shift)
     assert np.allclose(unpack(label.forces, 3), forces, atol=1e-8, rtol=0)
 
 
-def test_what_many_comments_say_is_read_once_and_not_shared_between_frames() -> None:
+def test_values_of_equal_comments_are_not_shared_between_frames() -> None:
     first, again = (read_comment('pbc="T T F" sites="1 2 3"') for _ in range(2))
     first["pbc"][0], first["sites"][0] = False, 7
     assert list(again["pbc"]) == [True, True, False] and list(again["sites"]) == [1, 2, 3]

@@ -48,7 +48,7 @@ def problems(file: Path, **values: object) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["train.pckl.gzip", "train.pkl.gz"])
-def test_what_our_own_fits_write(tmp_path, frame, name):
+def test_tables_of_our_fits_are_read(tmp_path, frame, name):
     write_pckl(frame, tmp_path / "train.pckl.gzip").rename(tmp_path / name)
     assert SourceFile.of(tmp_path / name).format == "pacemaker"
     records = list(read_records(tmp_path / name, OPTIONS))
@@ -62,7 +62,7 @@ def test_what_our_own_fits_write(tmp_path, frame, name):
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_what_others_write(tmp_path, frame, protocol):
+def test_tables_with_calculators_are_read_by_their_columns(tmp_path, frame, protocol):
     frame["stress"] = [np.arange(6) / 10.0] * 3
     for atoms in frame["ase_atoms"]:
         atoms.calc = SinglePointCalculator(atoms, energy=5.0, forces=np.ones((8, 3)))
@@ -131,7 +131,7 @@ def test_bad_rows_are_named(tmp_path, frame):
         assert words in flaw.reason
 
 
-def test_what_is_no_dataframe_of_structures(tmp_path, frame):
+def test_pickles_without_a_table_of_structures_are_refused(tmp_path, frame):
     file = tmp_path / "a.pckl.gzip"
     whole = write(frame, file).read_bytes()
     cases = {

@@ -32,7 +32,7 @@ def given(tiny_potential) -> PotentialImport:  # noqa: F811
     return PotentialImport(name="tiny", **files)
 
 
-def test_a_yace_says_what_it_is(given):
+def test_a_yace_tells_elements_functions_and_cutoff(given):
     summary = read_yace(given.yace)
     assert (summary.elements, summary.n_densities, summary.cutoff_A) == (("Sb", "Te"), 1, 5.0)
     # one function of each of two neighbours' elements and two radial functions
@@ -65,7 +65,7 @@ def test_files_of_two_potentials_are_refused(given, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["elements: [Sb\n", "elements: [Sb]\nfunctions: 3\n", "hello\n", ""])
-def test_what_is_no_yace_is_one_line(text, tmp_path):
+def test_a_file_that_is_not_a_yace_is_refused_in_one_line(text, tmp_path):
     file = tmp_path / "x.yace"
     file.write_text(text)
     with pytest.raises(InputError, match=r"x\.yace"):

@@ -88,7 +88,7 @@ def test_documents_are_the_same(project, mixed, small_chunks):
     assert results.database["structures"].find_one({"source.index": 299})["config_type"] == "aimd"
 
 
-def test_a_worker_that_is_ended_is_an_error_and_no_other_is_left(mixed, small_chunks, tmp_path):
+def test_a_killed_worker_is_one_error_and_ends_the_others(mixed, small_chunks, tmp_path):
     with (
         pytest.raises(RunError, match="a process that read"),
         workers.outcomes(source_files(mixed, options()), options(), ArtifactStore(tmp_path), 2) as stream,
@@ -100,7 +100,7 @@ def test_a_worker_that_is_ended_is_an_error_and_no_other_is_left(mixed, small_ch
     assert not children()
 
 
-def test_an_error_of_ours_in_a_worker_comes_with_its_traceback(tmp_path):
+def test_an_exception_in_a_worker_comes_with_its_traceback(tmp_path):
     with workers._Pool(1, OutcomeBuilder(options())) as pool, pytest.raises(RuntimeError, match="Traceback"):
         pool.submit(workers.Chunk(tmp_path, None, [b""])).result()
 

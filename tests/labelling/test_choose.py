@@ -35,7 +35,7 @@ def test_cores_belong_to_a_command_that_asks_for_them(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text("vasp: {command: 'srun --exact -n {cores} vasp_std'}\n")
     backend = backend_of("vasp", Project(tmp_path), {"cores": 8})
     assert backend.settings.full_command == "srun --exact -n 8 vasp_std"
-    with pytest.raises(InputError, match=r"set them, e\.g\. cores=8"):
+    with pytest.raises(InputError, match="set cores=8"):
         backend_of("vasp", Project(tmp_path))
 
 

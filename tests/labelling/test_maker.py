@@ -135,7 +135,7 @@ def test_what_the_walltime_cuts_off_is_computed_again_and_not_failed(
 
 def test_a_walltime_shorter_than_a_label_is_an_error(run: Any, results: Results, monkeypatch: Any) -> None:  # noqa: F811
     monkeypatch.setenv("GST_LAUNCH__WALLTIME", "00:00:01")
-    with pytest.raises(RunError, match="not one label") as caught:
+    with pytest.raises(RunError, match="no label ended") as caught:
         run(LabelMaker(Stand(does="sleep for ever")).make(add_structures(results, [2])))
     assert caught.value.failure_class == "no_progress"
     assert states(results) == {}

@@ -53,7 +53,7 @@ def command(
     if scale != 1.0:
         plan = scaled(plan, scale)
     if no_gamma:
-        plan = plan.model_copy(update={"output": plan.output.model_copy(update={"gamma_every": 0})})
+        plan = plan.without_gamma()
     project = open_project()
     maker = CycleMaker(name=plan.name, plan=plan, seed=seed, replicas=replicas)
     results = Results.open(project)

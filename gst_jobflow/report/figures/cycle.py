@@ -29,7 +29,7 @@ def cycle_overview(data: CycleData) -> bytes | None:
     if not steps:
         return None
     figure = canvas(WIDE_IN, 6.6)
-    grid = _columns(figure, steps, 3)
+    grid = operation_columns(figure, steps, 3)
     zero = steps[0][1].thermo.get("potential_eV", [0.0])[0]
     start = 0.0
     for column, (name, run) in enumerate(steps):
@@ -64,7 +64,7 @@ def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
     return None if values is None else (np.asarray(values) - zero_eV) / run.groups.get("mobile", run.n_atoms)
 
 
-def _columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
+def operation_columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
     """Axes (rows × operations) with shared y; widths follow the durations where they are comparable."""
     durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
     comparable = durations.max() / durations.min() <= _SAME_SCALE
@@ -175,7 +175,7 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
 @styled
 def temperature_map(data: CycleData) -> bytes | None:
     """Temperature as colour over time and z, for the whole cycle."""
-    return _map(
+    return z_time_map(
         [(name, run, _profile(run)) for name, run in data.steps],
         "inferno",
         "temperature (K)",
@@ -186,7 +186,7 @@ def temperature_map(data: CycleData) -> bytes | None:
 @styled
 def crystalline_map(data: CycleData) -> bytes | None:
     """Crystal-like fraction as colour over time and z, for the whole cycle."""
-    return _map(
+    return z_time_map(
         [(name, run, _fraction_by_z(run)) for name, run in data.steps],
         "cividis",
         "crystal-like fraction",
@@ -205,7 +205,7 @@ def _fraction_by_z(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return (z, time, values) if len(z) and values.shape == (len(time), len(z)) else None
 
 
-def _map(
+def z_time_map(
     steps: list[tuple[str, Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray] | None]],
     colours: str,
     label: str,
@@ -217,7 +217,7 @@ def _map(
         return None
     top = limits[1] if limits[1] is not None else max(float(np.nanmax(values)) for values in found)
     figure = canvas(WIDE_IN, 3.6)
-    (row,) = _columns(figure, [(name, run) for name, run, _ in steps], 1)
+    (row,) = operation_columns(figure, [(name, run) for name, run, _ in steps], 1)
     start, image = 0.0, None
     for axes, (name, run, profile) in zip(row, steps, strict=True):
         axes.grid(visible=False)
@@ -226,8 +226,8 @@ def _map(
             z, time, values = profile
             origin = (run.thermo.get("time_ps") or [0.0])[0]
             image = axes.pcolormesh(
-                _edges(start + time - origin),
-                _edges(z),
+                bin_edges(start + time - origin),
+                bin_edges(z),
                 values.T,
                 cmap=colours,
                 vmin=limits[0],
@@ -242,7 +242,7 @@ def _map(
     return to_png(figure)
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def bin_edges(centres: np.ndarray) -> np.ndarray:
     """Borders of the cells around `centres` (n,): n + 1 values."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
@@ -256,7 +256,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
 
     Only of a cell that had the pulse of a dome: any other is the same all along x.
     """
-    domes = {f"after {name}": dome for name, run in data.steps if (dome := _dome_of(run)) is not None}
+    domes = {f"after {name}": dome for name, run in data.steps if (dome := dome_of(run)) is not None}
     if not maps or not domes:
         return None
     columns = min(3, len(maps))
@@ -275,7 +275,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
         heated = domes.get(title, heated)
         image = _order_panel(axes, order)
         if heated is not None:
-            _outline(axes, heated)
+            dome_outline(axes, heated)
         axes.set_title(title)
     for axes in grid[:, 0]:
         axes.set_ylabel("z (nm)")
@@ -284,7 +284,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
     return to_png(figure)
 
 
-def _dome_of(run: Trajectory) -> dict[str, Any] | None:
+def dome_of(run: Trajectory) -> dict[str, Any] | None:
     profiles = (stage.get("profile") or {} for stage in run.stages)
     return next((profile for profile in profiles if profile.get("kind") == "dome"), None)
 
@@ -298,7 +298,7 @@ def _order_panel(axes: Axes, order: OrderMap) -> Any:
     return axes.pcolormesh(x, z, order.fraction.T, cmap="cividis", vmin=0.0, vmax=1.0, rasterized=True)
 
 
-def _outline(axes: Axes, dome: dict[str, Any]) -> None:
+def dome_outline(axes: Axes, dome: dict[str, Any]) -> None:
     """The border of what a pulse heated, as far as it lies above its centre."""
     x, _, z = dome["centre_A"]
     angle, radius = np.linspace(0, np.pi, 91), dome["diameter_A"] / 20

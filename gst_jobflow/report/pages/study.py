@@ -21,6 +21,7 @@ from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
 from gst_jobflow.report.pages import search
 from gst_jobflow.report.pages.ablation import ablation_section
+from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.robustness import robustness_section
@@ -401,6 +402,7 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "profiles": _profiles(data),
         "kinds": [operation.kind for operation in data.cycle.operations],
         "formula": words.formula(data.cycle.formula),
+        "analysis": analysis_section(results, data.steps, data.cycle.groups),
     }
 
 

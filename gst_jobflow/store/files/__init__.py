@@ -1,1 +1,1 @@
-"""Files under their SHA-256: stored once, referenced by documents, removed only when nothing needs them."""
+"""Files by their SHA-256: stored once, referenced by documents, removed only when nothing needs them."""

@@ -8,6 +8,7 @@ the trash is still found, and whoever puts or reads it takes it back. Putting a 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from gst_jobflow.base.atomic import PART, replacing, sync
 from gst_jobflow.base.errors import DataError
@@ -234,14 +235,7 @@ def _plain_files(path: Path) -> list[Path]:
     return [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
 
 
-class Readable(Protocol):
-    """A stream of bytes."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-
-
-def stream_hash(stream: Readable) -> tuple[str, int]:
+def stream_hash(stream: IO[bytes] | io.RawIOBase) -> tuple[str, int]:
     """Return the SHA-256 (hexadecimal) and the size in bytes of a stream, which is read to its end."""
     digest, size = hashlib.sha256(), 0
     while chunk := stream.read(CHUNK_BYTES):

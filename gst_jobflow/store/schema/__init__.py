@@ -1,1 +1,1 @@
-"""The version of the database: collections, validators and indexes, and how a database reaches this version."""
+"""The version of the database, its collections, validators and indexes, and migrations to this version."""

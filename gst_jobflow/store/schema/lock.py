@@ -1,4 +1,4 @@
-"""One migration of a database at a time; a lock whose owner died is taken over."""
+"""Lock a database for one migration at a time; the lock of a dead process is taken over."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 LOCK = "migration_lock"
 _BEAT_S = 10.0
 _SILENT = timedelta(minutes=15)
-"""A lock of another host, whose processes cannot be seen from here, is stale after this silence: more than the
-longest index of a few million documents takes."""
+"""A lock of another host, whose processes cannot be seen, is stale after this time: longer than building an index of a
+few million documents."""
 
 
 class Lock:
-    """The lock, held."""
+    """The lock while it is held."""
 
     def __init__(self, meta: Collection, token: str) -> None:
         self._meta, self._token = meta, token
@@ -42,24 +42,24 @@ class Lock:
         Raises
         ------
         DatabaseError
-            Another process took the lock, since this one was silent for too long.
+            Another process took the lock over, since this one was silent for too long.
         """
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _BEAT_S
         mine = {"_id": LOCK, "token": self._token}
         if self._meta.update_one(mine, {"$set": {"beat_at": now()}}).matched_count == 0:
-            raise DatabaseError("another process took this migration over", "gst db migrate, once that one has ended")
+            raise DatabaseError("another process took this migration over", "gst db migrate after it has ended")
 
 
 @contextmanager
 def locked(database: Database, wait_s: float, tell: Callable[[str], None] | None = None) -> Iterator[Lock]:
-    """Hold the lock of the database; waits for another owner for `wait_s` at most.
+    """Hold the lock of the database; wait for another owner for `wait_s` at most.
 
     Raises
     ------
     DatabaseError
-        Another process, which is named, still holds it.
+        Another process still holds it.
     """
     meta = database[META_COLLECTION]
     process = psutil.Process()
@@ -90,7 +90,7 @@ def _acquire(meta: Collection, mine: dict[str, Any], deadline: float, tell: Call
         if holder is None:
             continue
         if _is_stale(holder):
-            # only one of several that see it is stale finds this token
+            # only one of several processes that see a stale lock finds its token
             if meta.replace_one({"_id": LOCK, "token": holder["token"]}, mine).matched_count:
                 return
             continue
@@ -98,7 +98,7 @@ def _acquire(meta: Collection, mine: dict[str, Any], deadline: float, tell: Call
         if time.monotonic() > deadline:
             raise DatabaseError(
                 f"the database is being migrated by {owner} since {holder['taken_at']:%Y-%m-%d %H:%M:%S} UTC",
-                "wait for it, then run this again; the lock of a host that is gone lapses after 15 minutes",
+                "wait for it, then run this again; the lock of a dead host lapses after 15 minutes",
             )
         if tell:
             tell(f"waiting for a migration by {owner}")

@@ -1,4 +1,4 @@
-"""Which version a database has, and who may work with it: jobs and commands only with their own."""
+"""Read the version of a database, and refuse versions that this program cannot work with."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 META_COLLECTION = "gst_meta"
 SCHEMA = "schema"
 RESTORE_MARK = "restore"
-"""`_id` of the document in `gst_meta` that is there while a restore fills the database."""
+"""`_id` of the document in `gst_meta` that exists while a restore fills the database."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """What `gst_meta` says.
+    """The version that `gst_meta` holds.
 
-    `number` is 0 for a database that was never prepared. While documents are brought to `number`, `upgrading_from` is
-    the version that they had; the number is set first, so that programs of the older version stay away.
+    `number` is 0 for a database that was never prepared. During an upgrade to `number`, `upgrading_from` is the version
+    that the documents had; the number is set first, which keeps programs of the older version away.
     """
 
     number: int = 0
@@ -32,7 +32,7 @@ class Version:
 
 
 def read_version(database: Database) -> Version:
-    """Read the version of a database: one small query."""
+    """Read the version of a database by one small query."""
     found = {entry["_id"]: entry for entry in database[META_COLLECTION].find({"_id": {"$in": [SCHEMA, RESTORE_MARK]}})}
     schema = found.get(SCHEMA, {})
     return Version(schema.get("version", 0), schema.get("upgrading_from"), RESTORE_MARK in found)
@@ -48,23 +48,15 @@ def refuse_newer(database: Database, version: Version) -> None:
 
 
 def refuse_files_in_gridfs(database: Database) -> None:
-    """Raise DatabaseError where the database still holds files, which version 0.1.0 could keep in GridFS.
-
-    Files in its trash do not count: no document names them.
-    """
+    """Raise DatabaseError if the database holds files in GridFS, as of version 0.1.0, outside of its trash."""
     if database["artifacts.files"].find_one({"metadata.trashed_at": None}, {"_id": 1}) is not None:
         raise DatabaseError(f"database '{database.name}' holds files in GridFS", MOVE_OUT_OF_GRIDFS)
 
 
 def require_current(database: Database) -> None:
-    """Refuse a database that this program would misread, or write to without its validators.
+    """Refuse a database that is newer, older, never prepared, half migrated or half restored (DatabaseError).
 
-    It is asked at every opening, not once a process: a worker lives for days, and a migration may come meanwhile.
-
-    Raises
-    ------
-    DatabaseError
-        It is newer, older, never prepared, half migrated or half restored.
+    This is checked whenever a database is opened, since a worker lives for days and a migration may happen meanwhile.
     """
     version = read_version(database)
     refuse_newer(database, version)
@@ -76,7 +68,7 @@ def require_current(database: Database) -> None:
         raise DatabaseError(
             f"database '{database.name}' is half migrated from schema version {version.upgrading_from} to "
             f"{version.number}",
-            "gst db migrate  (goes on where it stopped)",
+            "gst db migrate  (continues where it stopped)",
         )
     if version.number == 0:
         raise DatabaseError(f"database '{database.name}' is not prepared", "gst db migrate")

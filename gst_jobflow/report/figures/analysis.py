@@ -1,0 +1,376 @@
+"""Draw what was computed of the frames of runs: order, grains, growth, gamma, motifs, profiles and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gst_jobflow.analysis.growth import ORIGINS
+from gst_jobflow.analysis.series import newest
+from gst_jobflow.report import palette
+from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, styled, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gst_jobflow.analysis.profiles import Bins
+    from gst_jobflow.documents import Trajectory
+    from gst_jobflow.store.files.artifacts import ArtifactStore
+
+Steps = Sequence[tuple[str, "Trajectory"]]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A value of atoms that has profiles and maps: by which analysis, under which name, how it is drawn."""
+
+    analysis: str
+    array: str
+    label: str
+    colours: str
+    limits: tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A column of a series, by name or, with a star at its end, all that begin so."""
+
+    analysis: str
+    column: str
+    label: str = ""
+
+
+FIELDS = (
+    Field("tellurium", "crystalline", "crystal-like fraction", "cividis", (0.0, 1.0)),
+    Field("k-bar", "k_bar", "k-bar", "viridis", (0.0, None)),
+    Field("temperature", "temperature_K", "temperature (K)", "inferno", (0.0, None)),
+    Field("density", "density_per_A3", "density (1/Å³)", "cividis", (0.0, None)),
+    Field("gamma", "gamma", "γ", "magma", (0.0, None)),
+)
+_Panels = tuple[tuple[str, tuple[Curve, ...]], ...]
+ORDER: _Panels = (
+    (
+        "share or mean",
+        (
+            Curve("tellurium", "crystalline_fraction", "crystal-like by tellurium"),
+            Curve("k-bar", "k_bar_fraction", "crystal-like by k-bar"),
+            Curve("k-bar", "k_bar_mean", "mean k-bar"),
+        ),
+    ),
+    (
+        "agreement",
+        (
+            Curve("k-bar", "k_bar_agreement", "atoms that both call the same"),
+            Curve("k-bar", "k_bar_auc", "area under the ROC"),
+        ),
+    ),
+)
+GRAINS: _Panels = (
+    ("number of grains", (Curve("grains", "n_grains_from_*"),)),
+    ("mean diameter\n(Å)", (Curve("grains", "grain_diameter_A", "mean diameter"),)),
+    (
+        "share",
+        (Curve("grains", "share_in_grains", "atoms in grains"), Curve("grains", "boundary_share", "at boundaries")),
+    ),
+)
+GROWTH: _Panels = (
+    (
+        "new crystal-like\natoms",
+        (
+            Curve("growth", "grown_atoms", "grown"),
+            Curve("growth", "nucleated_atoms", "nucleated"),
+            Curve("growth", "loose_atoms", "in no grain"),
+        ),
+    ),
+    ("grown of new", (Curve("growth", "growth_share", "share grown"),)),
+)
+GAMMA: _Panels = (
+    ("largest γ", (Curve("gamma", "gamma_max", "largest γ"),)),
+    ("share of atoms\nabove", (Curve("gamma", "gamma_above_*"),)),
+)
+MOTIFS: _Panels = (
+    ("share", (Curve("motifs", "homopolar_share", "homopolar bonds"), Curve("motifs", "tetrahedral_*"))),
+    ("bond-length\nratio", (Curve("motifs", "bond_length_ratio", "longer over shorter"),)),
+    ("neighbours", (Curve("motifs", "coordination_*"),)),
+)
+ORIGIN_COLOURS = ("#C9CCD1", "#5E4FA2", "#009E73", "#E69F00", "#56B4E9")
+
+
+@styled
+def through_time(steps: Steps, panels: _Panels) -> bytes | None:
+    """Draw columns of series against time, an operation a column; crosses mark frames that could not be analysed."""
+    panels = tuple((label, found) for label, curves in panels if (found := _there(steps, curves)))
+    if not panels:
+        return None
+    figure = canvas(WIDE_IN, 0.9 + 1.75 * len(panels))
+    grid = operation_columns(figure, list(steps), len(panels))
+    start = 0.0
+    for column, (name, run) in enumerate(steps):
+        grid[0][column].set_title(name, color=palette.operation(run.protocol))
+        for row, (_, curves) in zip(grid, panels, strict=True):
+            for place, curve in enumerate(curves):
+                _draw(row[column], run, curve, start, place)
+        start += run.duration_ps
+    for row, (label, curves) in zip(grid, panels, strict=True):
+        row[0].set_ylabel(label)
+        row[0].set_ylim(*_limits(row))
+        handles, names = _legend_of(row)
+        if len(curves) > 1:
+            row[-1].legend(handles, names, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.align_ylabels([row[0] for row in grid])
+    figure.supxlabel("time (ps)", fontsize=10.5)
+    return to_png(figure)
+
+
+def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
+    """Return the curves that some run has; those with a star one by one."""
+    found: dict[str, Curve] = {}
+    for curve in curves:
+        for _, run in steps:
+            series = newest(run, curve.analysis)
+            for name in series.numbers if series is not None else []:
+                stem = curve.column.removesuffix("*")
+                if name == curve.column or (stem != curve.column and name.startswith(stem)):
+                    found[name] = Curve(curve.analysis, name, curve.label or _readable(name))
+    return tuple(found.values())
+
+
+def _readable(name: str) -> str:
+    for stem, words in (("n_grains_from_", "from {} Te atoms"), ("gamma_above_", "γ above {}"),
+                        ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
+        if name.startswith(stem):
+            rest = name.removeprefix(stem)
+            return words.format(rest.replace("_", "." if "gamma" in stem else "–"))
+    return name.replace("_", " ")
+
+
+def _draw(axes: Axes, run: Trajectory, curve: Curve, start: float, place: int) -> None:
+    series = newest(run, curve.analysis)
+    if series is None:
+        return
+    time, values = series.column(curve.column)
+    colour = palette.METHODS[place % len(palette.METHODS)]
+    style = "-" if place < len(palette.METHODS) else "--"
+    axes.plot(start + time, values, style, marker="o", ms=3, color=colour, label=curve.label)
+    gaps = [row["time_ps"] for row in series.rows.values() if "problem" in row]
+    if gaps and place == 0:
+        axes.plot(start + np.array(gaps), np.full(len(gaps), 0.03), "x", ms=5, color="#D6453D", clip_on=False,
+                  transform=axes.get_xaxis_transform(), label="no result")  # fmt: skip
+
+
+def _limits(row: Sequence[Axes]) -> tuple[float, float]:
+    """Return limits from nothing, or somewhat below the lowest value where all values are far above nothing."""
+    values = [np.asarray(line.get_ydata(), dtype=float) for axes in row for line in axes.get_lines()
+              if line.get_label() != "no result"]  # fmt: skip
+    joined = np.concatenate([each[np.isfinite(each)] for each in values] or [np.zeros(1)])
+    low, high = (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 1.0)
+    low = low if low > 0.5 * high else min(0.0, low)
+    room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
+    return low - room, high + room
+
+
+def _legend_of(row: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    found: dict[str, Any] = {}
+    for axes in row:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(name, handle)
+    return list(found.values()), list(found)
+
+
+def field_along_z(steps: Steps, artifacts: ArtifactStore, field: Field) -> bytes | None:
+    """Draw a field as colour over time and z, for all runs."""
+    return z_time_map(
+        [(name, run, _along_z(run, artifacts, field)) for name, run in steps], field.colours, field.label, field.limits
+    )
+
+
+def _along_z(
+    run: Trajectory, artifacts: ArtifactStore, field: Field
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    series = newest(run, field.analysis)
+    frames = [] if series is None else [series.arrays(artifacts, step, "z.") for step in series.steps]
+    if series is None or not frames or f"z.{field.array}" not in frames[0]:
+        return None
+    edges = frames[0]["z.z_A"]
+    time = np.array([series.rows[step]["time_ps"] for step in series.steps])
+    # a cell whose height changes keeps the number of its bins
+    return 0.5 * (edges[1:] + edges[:-1]), time, np.array([frame[f"z.{field.array}"] for frame in frames])
+
+
+@styled
+def fields_over_xz(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
+    """Draw the fields over x and z at the end of each run, a row a field; dashed: what the last pulse heated."""
+    ends = {(field, name): found for field in FIELDS for name, run in steps
+            if (found := _at_end(run, artifacts, field, "xz.")) is not None}  # fmt: skip
+    fields = [field for field in FIELDS if any(key[0] == field for key in ends)]
+    if not fields or not any(dome_of(run) for _, run in steps):
+        return None
+    sample = next(iter(ends.values()))
+    aspect = float(sample["xz.z_A"][-1] / sample["xz.x_A"][-1])
+    width = (WIDE_IN - 1.6) / len(steps)
+    figure = canvas(WIDE_IN, len(fields) * (width * aspect + 0.3) + 0.7)
+    grid = figure.subplots(len(fields), len(steps), sharex=True, sharey=True, squeeze=False)
+    for row, field in zip(grid, fields, strict=True):
+        _field_row(figure, row, field, steps, ends)
+    for axes, (name, run) in zip(grid[0], steps, strict=True):
+        axes.set_title(f"end of {name}", fontsize=9, color=palette.operation(run.protocol))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("z (nm)")
+    figure.supxlabel("x (nm)", fontsize=10.5)
+    return to_png(figure)
+
+
+def _field_row(
+    figure: Figure, row: Any, field: Field, steps: Steps, ends: dict[tuple[Field, str], dict[str, np.ndarray]]
+) -> None:
+    tops = [float(np.nanmax(found[f"xz.{field.array}"])) for (each, _), found in ends.items() if each == field]
+    image, heated = None, None
+    for axes, (name, run) in zip(row, steps, strict=True):
+        heated = dome_of(run) or heated
+        axes.set_aspect("equal")
+        axes.grid(visible=False)
+        axes.set_facecolor("#B9BEC6")
+        found = ends.get((field, name))
+        if found is None:
+            continue
+        top = field.limits[1] if field.limits[1] is not None else max(tops)
+        low = min(np.nanmin(e[f"xz.{field.array}"]) for (f, _), e in ends.items() if f == field)
+        low = low if field.analysis == "k-bar" else field.limits[0]
+        values = np.ma.masked_invalid(found[f"xz.{field.array}"].T)
+        image = axes.pcolormesh(found["xz.x_A"] / 10, found["xz.z_A"] / 10, values, cmap=field.colours, vmin=low,
+                                vmax=top, rasterized=True)  # fmt: skip
+        if heated is not None:
+            dome_outline(axes, heated)
+    if image is not None:
+        figure.colorbar(image, ax=row, label=field.label, pad=0.01, aspect=12)
+
+
+def _at_end(run: Trajectory, artifacts: ArtifactStore, field: Field, prefix: str) -> dict[str, np.ndarray] | None:
+    series = newest(run, field.analysis)
+    if series is None or not series.steps:
+        return None
+    found = series.arrays(artifacts, series.steps[-1], prefix)
+    return found if f"{prefix}{field.array}" in found else None
+
+
+@styled
+def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
+    """Draw the fields against the distance from the electrode at the end of each run."""
+    ends: list[tuple[Field, list[tuple[str, dict[str, np.ndarray]]]]] = []
+    for field in FIELDS:
+        each = [(name, end) for name, run in steps if (end := _at_end(run, artifacts, field, "r.")) is not None]
+        if each:
+            ends.append((field, each))
+    if not ends:
+        return None
+    figure = canvas(WIDE_IN, 2.9 * -(-len(ends) // 3) + 0.4)
+    grid = figure.subplots(-(-len(ends) // 3), 3, squeeze=False).ravel()
+    for axes in grid[len(ends) :]:
+        axes.set_visible(False)
+    for axes, (field, found) in zip(grid, ends, strict=False):
+        for place, (name, arrays) in enumerate(found):
+            edges = arrays["r.r_A"]
+            colour = palette.METHODS[place % len(palette.METHODS)]
+            axes.plot(0.05 * (edges[1:] + edges[:-1]), arrays[f"r.{field.array}"], color=colour, label=f"end of {name}")
+        axes.set(xlabel="distance from the electrode (nm)", ylabel=field.label)
+    handles, names = _legend_of(list(grid))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=8.5)
+    return to_png(figure)
+
+
+@dataclass(frozen=True)
+class OriginMap:
+    """Atoms by where they came from, at the end of a run: title, their bins in x and z, `Growth.origin` of each."""
+
+    title: str
+    bins: Bins
+    origin: np.ndarray
+    dome: dict[str, Any] | None
+
+
+@styled
+def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
+    """Draw in squares of x and z what most atoms are: crystal from before, grown, nucleated or disordered."""
+    if not maps:
+        return None
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    sides = maps[0].bins.edges_A
+    aspect = float(sides["z"][-1] / sides["x"][-1])
+    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.35) + 0.7)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(maps) :]:
+        axes.set_visible(False)
+    for axes, each in zip(grid, maps, strict=False):
+        counts = np.array([each.bins.mean(each.origin == code) for code in range(len(ORIGINS))])
+        most = np.where(np.isfinite(counts[0]), np.argmax(np.nan_to_num(counts), axis=0), np.nan)
+        axes.set_aspect("equal")
+        axes.grid(visible=False)
+        axes.pcolormesh(each.bins.edges_A["x"] / 10, each.bins.edges_A["z"] / 10, np.ma.masked_invalid(most.T),
+                        cmap=ListedColormap(ORIGIN_COLOURS), vmin=-0.5, vmax=4.5, rasterized=True)  # fmt: skip
+        if each.dome is not None:
+            dome_outline(axes, each.dome)
+        axes.set_title(each.title)
+        axes.set(xlabel="x (nm)", ylabel="z (nm)")
+    handles = [Patch(color=colour, label=name) for colour, name in zip(ORIGIN_COLOURS, ORIGINS, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5)
+    return to_png(figure)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Mean curves of the liquid analysis of one run: title, arrays by name, whether from first principles."""
+
+    title: str
+    curves: dict[str, np.ndarray]
+    first_principles: bool = False
+
+
+@styled
+def liquid_curves(structures: Sequence[Structure], kind: str) -> bytes | None:
+    """Draw g(r) by pair (`kind` rdf) or bond angles by element (`angles`); dashed: from first principles."""
+    axis = {"rdf": "rdf.r_A", "angles": "angles.deg"}[kind]
+    names = list(dict.fromkeys(n for each in structures for n in each.curves if n.startswith(f"{kind}.") and n != axis))
+    if not names:
+        return None
+    figure = canvas(WIDE_IN, 2.5 * -(-len(names) // 3) + 0.5)
+    grid = figure.subplots(-(-len(names) // 3), 3, squeeze=False, sharex=True).ravel()
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid, names, strict=False):
+        for place, each in enumerate(structures):
+            if name in each.curves:
+                colour = palette.METHODS[place % len(palette.METHODS)]
+                style = "--" if each.first_principles else "-"
+                axes.plot(each.curves[axis], each.curves[name], style, color=colour, label=each.title)
+        axes.set_title(name.partition(".")[2])
+        axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
+    handles, labels = _legend_of(list(grid))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8.5)
+    return to_png(figure)
+
+
+@styled
+def straight_pairs(structures: Sequence[Structure]) -> bytes | None:
+    """Draw the density of the lengths of two distances that lie straight (ALTBC), a panel a run."""
+    chosen = [each for each in structures if "altbc.density" in each.curves][:4]
+    if not chosen:
+        return None
+    figure = canvas(min(WIDE_IN, 1.0 + PANEL_IN[0] * 0.75 * len(chosen)), 2.9)
+    (row,) = figure.subplots(1, len(chosen), sharex=True, sharey=True, squeeze=False)
+    for axes, each in zip(row, chosen, strict=True):
+        edges = each.curves["altbc.edges_A"]
+        axes.pcolormesh(edges, edges, each.curves["altbc.density"].T, cmap="magma_r", rasterized=True)
+        axes.plot(edges[[0, -1]], edges[[0, -1]], ":", color=GREY, lw=0.8)
+        axes.set_aspect("equal")
+        axes.set(xlabel="first (Å)", title=each.title)
+    row[0].set_ylabel("second (Å)")
+    return to_png(figure)
