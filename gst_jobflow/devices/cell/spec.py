@@ -213,15 +213,7 @@ DeviceSpec = Annotated[
 
 @dataclass(frozen=True)
 class Layer:
-    """A slab of mobile atoms.
-
-    Attributes
-    ----------
-    z_A
-        Lower and upper boundary, Å.
-    ids
-        First and last id, from 1 and inclusive, of each range of its atoms.
-    """
+    """A slab of mobile atoms: its boundaries in Å, and the ranges (first, last) of its ids, from 1 and inclusive."""
 
     z_A: tuple[float, float]
     ids: list[IdRange]
