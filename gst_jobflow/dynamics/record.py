@@ -61,14 +61,13 @@ def record(
     final_id = None
     if result.status == "finished":
         source = {"protocol": protocol.name, "potential_id": potential_id}
-        final = structure_document(
-            result.final_atoms(),
-            config_type,
-            source=source,
-            parents=[start_structure_id],
-            tags=tags,
-            artifacts=results.artifacts,
-        )
+        shared: dict[str, Any] = {
+            "source": source,
+            "parents": [start_structure_id],
+            "tags": tags,
+            "artifacts": results.artifacts,
+        }
+        final = structure_document(result.final_atoms(), config_type, **shared)
         results.add(final)
         final_id = final.id
     start = results.get(Structure, start_structure_id)
