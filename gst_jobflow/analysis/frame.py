@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RDF_REACH_A = 10.0
 GAMMA_ABOVE = (1.0, 2.0, 5.0, 10.0)
+_LEAST_SHARE = 0.2
 BIN_A = 6.0
 """Width of slices, shells and squares: about one cell of rock-salt."""
 
@@ -225,7 +226,7 @@ def _maps(atoms: Atoms, options: FrameOptions, fields: Mapping[str, NDArray]) ->
     found: dict[str, NDArray] = {}
     for axes, bins in _bins(atoms, options).items():
         found |= {f"{axes}.{axis}_A": edges for axis, edges in bins.edges_A.items()}
-        found |= {f"{axes}.{name}": bins.mean(values) for name, values in fields.items()}
+        found |= {f"{axes}.{name}": bins.mean(values, _LEAST_SHARE) for name, values in fields.items()}
     return found
 
 

@@ -42,10 +42,19 @@ class Bins:
         """Atoms in each bin, in the shape of the bins."""
         return np.bincount(self.index, minlength=self.volume_A3.size).reshape(self.volume_A3.shape)
 
-    def mean(self, values: NDArray) -> NDArray:
-        """Return the mean of values (m,) in each bin; NaN where a bin has no atoms."""
+    def mean(self, values: NDArray, least_share: float = 0.0) -> NDArray:
+        """Return the mean of values (m,) in each bin; NaN where a bin has no atoms.
+
+        Parameters
+        ----------
+        least_share
+            Atoms that a bin needs, relative to the median of the bins that have some: single atoms that left a crystal
+            are no part of it with a value of its own.
+        """
         sums = np.bincount(self.index, np.asarray(values, dtype=float), self.volume_A3.size)
-        return _ratio(sums.reshape(self.volume_A3.shape), self.counts)
+        counts = self.counts
+        least = least_share * float(np.median(counts[counts > 0])) if counts.any() else 0.0
+        return _ratio(sums.reshape(self.volume_A3.shape), np.where(counts >= least, counts, 0))
 
     def density(self) -> NDArray:
         """Return atoms per Å³ in each bin; NaN where a bin lies outside of the cell."""
@@ -89,8 +98,9 @@ def over_xz(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
 def by_radius(atoms: Atoms, bin_A: float, group: NDArray, centre_A: Centre) -> Bins:
     """Sort atoms by their distance from a centre, or from a line along y where its y is None.
 
-    x and y are periodic; z is not, since the barrier lies there. The volume of a shell is that part of it which lies
-    between the lowest and the highest atom of the group, counted on a grid.
+    x and y are periodic. z begins above the largest gap of the group, which is the barrier: atoms that vibrate through
+    the lower face stay below it. The volume of a shell is that part of it which lies between the lowest and the highest
+    atom, counted on a grid.
 
     Raises
     ------
@@ -101,9 +111,10 @@ def by_radius(atoms: Atoms, bin_A: float, group: NDArray, centre_A: Centre) -> B
     if bin_A <= 0:
         raise InputError(f"bins of {bin_A} Å cannot be", "give a positive width")
     wrapped = np.mod(atoms.positions[group], sides)
+    wrapped[:, 2] = _above_gap(wrapped[:, 2], float(sides[2]))
     distance = _distance(wrapped.T, centre_A, sides)
     edges = np.arange(0.0, distance.max(initial=bin_A) + bin_A, bin_A)
-    low, high = wrapped[:, 2].min(initial=sides[2]), wrapped[:, 2].max(initial=0.0)
+    low, high = (wrapped[:, 2].min(), wrapped[:, 2].max()) if len(wrapped) else (0.0, 0.0)
     lengths = np.array([sides[0], sides[1], max(high - low, bin_A)])
     numbers = np.maximum(1, np.round(lengths / bin_A * (_FINE_2D if centre_A[1] is None else _FINE_3D))).astype(int)
     numbers[1] = 1 if centre_A[1] is None else numbers[1]
@@ -143,6 +154,15 @@ def _sorted(places: NDArray, length: float, bin_A: float) -> tuple[NDArray, NDAr
     number = max(1, round(length / bin_A))
     index = np.minimum((np.mod(places, length) / length * number).astype(int), number - 1)
     return np.linspace(0.0, length, number + 1), index
+
+
+def _above_gap(z: NDArray, height: float) -> NDArray:
+    if len(z) == 0:
+        return z
+    ordered = np.sort(z)
+    start = ordered[int(np.argmax(np.diff(ordered, prepend=ordered[-1] - height)))]
+    start = start - height if start > height / 2 else start
+    return start + np.mod(z - start, height)
 
 
 def _distance(places: Sequence[NDArray] | NDArray, centre_A: Centre, sides: NDArray) -> NDArray:

@@ -126,7 +126,13 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that parse extended XYZ; default: one a core, three at most.")
+        int | None,
+        typer.Option(
+            "--processes",
+            "--workers",
+            min=1,
+            help="Processes that parse extended XYZ; default: one a core, at most 3.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

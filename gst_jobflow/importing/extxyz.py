@@ -112,7 +112,7 @@ def parse_frame(file: Path, index: int, frame: bytes, end: int = 0) -> Record:
 
 def _check_rows(frame: bytes) -> None:
     """Raise DataError if a row has more columns than Properties names: ASE drops them."""
-    _, comment, *rows = frame.decode("utf-8").splitlines()
+    _, comment, *rows = frame.decode("utf-8").split("\n")
     properties = read_comment(comment).get("Properties", "species:S:1:pos:R:3")
     fields = str(properties).split(":")
     width = sum(int(size) for size in fields[2::3])

@@ -191,20 +191,21 @@ def _refuse_rivals(
 
     Energies of other meanings (energy_corrected, kinetic_energy) come alone and have no name of a reference.
     """
-    others = [
-        names
+    others = {
+        name: names
         for name, names in _other_sets(values, sets, len(atoms)).items()
         if _is_reference(name) or {"energy", "forces"} <= set(names)
-    ]
-    if not any(_differs(atoms, values, names, taken) for names in others):
+    }
+    if not any(_differs(atoms, values, names, taken) for names in others.values()):
         return
     ours = {quantity: names[0] for quantity, names in sets[""].items()}
     lists = []
     for quantity, plural in _PLURALS.items():
-        names = [found[quantity] for found in (ours, *others) if quantity in found]
-        shown = [f"{name} = {float(values[name]):g} eV" if quantity == "energy" else name for name in names]
-        lists.append(f"{plural} {', '.join(shown) or 'none'} (--{quantity}-key)")
-    raise RivalLabelsError(f"sets of labels that differ: {'; '.join(lists)}", _keys(ours | others[0]))
+        names = [found[quantity] for found in (ours, *others.values()) if quantity in found]
+        lists.append(f"{plural} {', '.join(names) or 'none'} (--{quantity}-key)")
+    # whole sets of references only: never a model's, never energy and forces of two sets
+    references = (names for name, names in others.items() if _is_reference(name) and {"energy", "forces"} <= set(names))
+    raise RivalLabelsError(f"sets of labels that differ: {'; '.join(lists)}", _keys(next(references, ours)))
 
 
 def _differs(atoms: Atoms, values: dict[str, Any], names: dict[Quantity, str], taken: Computed) -> bool:

@@ -82,3 +82,13 @@ def test_impossible_profiles_are_refused():
         along_z(leaning, 1.0, everybody(leaning))
     with pytest.raises(InputError, match="orthogonal"):
         over_xz(leaning, 1.0, everybody(leaning))
+
+
+def test_atoms_that_vibrate_through_the_lower_face_leave_no_trace_at_the_top():
+    rng = np.random.default_rng(3)
+    places = rng.random((20_000, 3)) * [40, 10, 30]
+    atoms = Atoms(numbers=np.full(len(places), 52), positions=places, cell=[40, 10, 60], pbc=True)
+    atoms.positions[:200, 2] = 59.7
+    assert by_radius(atoms, 3.0, everybody(atoms), (20.0, None, 0.0)).density()[:8] == pytest.approx(1.65, rel=0.15)
+    means = along_z(atoms, 3.0, everybody(atoms)).mean(np.ones(len(atoms)), 0.2)
+    assert np.isfinite(means[:10]).all() and np.isnan(means[10:]).all()

@@ -78,6 +78,21 @@ def test_labels_that_differ_are_refused_unless_a_key_chooses(others, differ) -> 
     assert computed_of(atoms, ImportOptions(energy_key="energy")).energy_eV == -7.05
 
 
+@pytest.mark.parametrize(
+    ("others", "proposed"),
+    [
+        ({"REF_energy": -7.65, "REF_forces": np.ones((2, 3))}, "--energy-key REF_energy --forces-key REF_forces"),
+        # a model's labels are never proposed, nor a mixture of two sets
+        ({"MACE_energy": -7.65, "MACE_forces": np.ones((2, 3))}, "--energy-key energy --forces-key forces"),
+        ({"REF_energy": -7.65}, "--energy-key energy --forces-key forces"),
+    ],
+)
+def test_the_proposed_keys_name_one_whole_set_and_references_if_there_are_any(others, proposed) -> None:
+    with pytest.raises(RivalLabelsError) as refused:
+        computed_of(labelled(**others))
+    assert refused.value.fix == proposed
+
+
 def test_stresses_that_differ_are_refused() -> None:
     atoms = labelled(stress=np.arange(6) / 100, REF_stress=np.arange(6) / 10)
     with pytest.raises(RivalLabelsError, match="stresses stress, REF_stress"):

@@ -333,6 +333,18 @@ def test_a_data_file_says_why_it_cannot_be_read(tmp_path, values, problem) -> No
     assert problem in read_one(file).problem
 
 
+def test_a_comment_that_is_not_an_element_leaves_its_type_without_one(tmp_path) -> None:
+    file = tmp_path / "melt.data"
+    text = UNSORTED.format(units="metal", atoms=4, second=2)
+    masses = "Masses\n\n1 72.63 # Ge_d\n2 121.76 # (Sb)\n3 127.6 # Te\n"
+    file.write_text(
+        text[: text.index("Atom Type Labels")]
+        + masses
+        + "\nAtoms # atomic\n\n1 3 3.1 3.0 0.2\n2 1 0 0 0\n3 3 0 3 3\n4 2 3 0 3\n"
+    )
+    assert read_one(file).problem.startswith("type 1 has no element")
+
+
 DUMP = """ITEM: TIMESTEP
 0
 ITEM: NUMBER OF ATOMS

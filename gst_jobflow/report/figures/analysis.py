@@ -33,7 +33,7 @@ class Field:
     array: str
     label: str
     colours: str
-    limits: tuple[float, float | None]
+    limits: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Curve:
 
 FIELDS = (
     Field("tellurium", "crystalline", "crystal-like fraction", "cividis", (0.0, 1.0)),
-    Field("k-bar", "k_bar", "k-bar", "viridis", (0.0, None)),
+    Field("k-bar", "k_bar", "k-bar", "viridis", (None, None)),
     Field("temperature", "temperature_K", "temperature (K)", "inferno", (0.0, None)),
-    Field("density", "density_per_A3", "density (1/Å³)", "cividis", (0.0, None)),
+    Field("density", "density_per_A3", "density (1/Å³)", "cividis", (None, None)),
     Field("gamma", "gamma", "γ", "magma", (0.0, None)),
 )
 _Panels = tuple[tuple[str, tuple[Curve, ...]], ...]
@@ -154,6 +154,7 @@ def _draw(axes: Axes, run: Trajectory, curve: Curve, start: float, place: int) -
     if series is None:
         return
     time, values = series.column(curve.column)
+    start -= (run.thermo.get("time_ps") or [0.0])[0]
     colour = palette.METHODS[place % len(palette.METHODS)]
     style = "-" if place < len(palette.METHODS) else "--"
     axes.plot(start + time, values, style, marker="o", ms=3, color=colour, label=curve.label)
@@ -169,7 +170,8 @@ def _limits(row: Sequence[Axes]) -> tuple[float, float]:
               if line.get_label() != "no result"]  # fmt: skip
     joined = np.concatenate([each[np.isfinite(each)] for each in values] or [np.zeros(1)])
     low, high = (float(joined.min()), float(joined.max())) if len(joined) else (0.0, 1.0)
-    low = low if low > 0.5 * high else min(0.0, low)
+    if not low > 0.5 * high or high - low < 1e-6 * high:
+        low = min(0.0, low)
     room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
     return low - room, high + room
 
@@ -182,6 +184,7 @@ def _legend_of(row: Sequence[Axes]) -> tuple[list[Any], list[str]]:
     return list(found.values()), list(found)
 
 
+@styled
 def field_along_z(steps: Steps, artifacts: ArtifactStore, field: Field) -> bytes | None:
     """Draw a field as colour over time and z, for all runs."""
     return z_time_map(
@@ -240,7 +243,7 @@ def _field_row(
             continue
         top = field.limits[1] if field.limits[1] is not None else max(tops)
         low = min(np.nanmin(e[f"xz.{field.array}"]) for (f, _), e in ends.items() if f == field)
-        low = low if field.analysis == "k-bar" else field.limits[0]
+        low = low if field.limits[0] is None else field.limits[0]
         values = np.ma.masked_invalid(found[f"xz.{field.array}"].T)
         image = axes.pcolormesh(found["xz.x_A"] / 10, found["xz.z_A"] / 10, values, cmap=field.colours, vmin=low,
                                 vmax=top, rasterized=True)  # fmt: skip
