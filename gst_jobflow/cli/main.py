@@ -26,7 +26,7 @@ SECTIONS = {
     "Data": {
         "structures": "Make, import and select structures: random hard-sphere structures, crystals, device cells.",
         "label": "Report the quality of labels and the differences between methods.",
-        "dataset": "Datasets: which labels a potential is fitted to, how they are split and weighted.",
+        "dataset": "Datasets: the labels that a potential is fitted to, how they are split and weighted.",
         "ingest": "Write results to the database that jobs left on disk while it was away.",
     },
     "Work": {

@@ -12,7 +12,7 @@ from gst_jobflow.cli.lazy import LazyGroup
 
 SECTIONS = {
     "Labels": {
-        "label": "Label structures: energies, forces and stress of one method.",
+        "label": "Label structures: compute energies, forces and stress by one method.",
         "aimd": "Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.",
     },
     "Potentials": {
