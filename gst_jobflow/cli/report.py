@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.documents import Cycle, Potential, Study
+from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
 from gst_jobflow.report.pages.study import PAGES, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
@@ -16,7 +16,7 @@ from gst_jobflow.store.lookup import get_located
 
 app = typer.Typer(no_args_is_help=True, help="Write one HTML page, with all figures in it, of what the database holds.")
 
-_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential}
+_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential, "trajectory": Trajectory}
 
 Which = Annotated[
     str, typer.Argument(metavar="ID|NAME", help="Its id, at least 6 characters that it begins with, or its name.")
@@ -42,6 +42,12 @@ def cycle(which: Which, output: Output = None) -> None:
 def potential(which: Which, output: Output = None) -> None:
     """One potential: its data, errors and parity plots."""
     _report("potential", which, output)
+
+
+@app.command("trajectory")
+def trajectory(which: Which, output: Output = None) -> None:
+    """One run: energy, temperature, and what was computed of its frames."""
+    _report("trajectory", which, output)
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
