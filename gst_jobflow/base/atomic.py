@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PART = ".part-"
-"""What the names of unfinished files begin with."""
+"""Start of the names of unfinished files."""
 
 
 @contextmanager

@@ -1,7 +1,4 @@
-"""Know when the running job must end, and stop it in an orderly way before that.
-
-A stopped job goes on in a continuation, so the queue never cuts work off.
-"""
+"""Find the end of the running job's time, and stop the job before it; a continuation then goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from dataclasses import dataclass
 logger = logging.getLogger(__name__)
 
 STOP_SIGNAL = signal.SIGUSR1
-"""Signal that asks the running job to stop in an orderly way and to go on in a continuation."""
+"""Signal that asks the running job to stop and to go on in a continuation."""
 _MOST_MARGIN_S = 120.0
 _MARGIN_SHARE = 0.1
 # SLURM kills a job at most this long after its end (KillWait), so a SIGTERM within it means the walltime
@@ -29,8 +26,7 @@ _OF_THE_QUEUE_S = 60.0
 class Deadline:
     """The end of a job: `end` by the queue, `stop` for the programs it runs; both s since the epoch.
 
-    The time between serves to collect and store results and to check the job in: a tenth of the allocation, at most
-    two minutes.
+    The time between, a tenth of the allocation but at most two minutes, is for storing results and checking in.
     """
 
     end: float
@@ -97,10 +93,10 @@ def _slurm_end(environment: Mapping[str, str]) -> float | None:
 def stopped_in_time(
     deadline: Deadline | None, ask: Callable[[], None], lead_s: Callable[[], float] = lambda: 0.0
 ) -> Iterator[None]:
-    """Call `ask` when the body should come to an end, because time is short or a signal arrived.
+    """Call `ask` when the body should end because time is short or a signal arrived.
 
-    SIGUSR1 asks at any time. SIGTERM asks when the walltime is near. At any other time SIGTERM ends this process as
-    usual, but `ask` is called first so that a quick program can save its state.
+    SIGUSR1 asks at any time, SIGTERM near the end of the walltime. Earlier, SIGTERM ends this process as usual, after
+    `ask` so that a quick program can save its state.
 
     Parameters
     ----------

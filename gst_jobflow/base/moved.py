@@ -1,7 +1,7 @@
-"""Import modules under the names that version 0.1.0 gave them.
+"""Import modules under their names in version 0.1.0.
 
-Fireworks that wait in a database, and outputs in its job store, name the module of each maker, function and setting.
-FireWorks and jobflow import these names before any other code of ours runs, so `gst_jobflow` installs the finder.
+Waiting fireworks and stored outputs name the module of each maker, function and setting. FireWorks and jobflow import
+these names before any other code of this package, so `gst_jobflow` itself installs the finder.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MOVED = {
     "structures.device": "devices.cell",
     **{f"structures.device.{name}": f"devices.cell.{name}" for name in _CELL},
 }
-"""Modules of version 0.1.0 that makers, functions and settings of jobs stood in, and their places now."""
+"""Modules of version 0.1.0 with makers, functions or settings of jobs, and their present names."""
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Load a moved module by importing it from its place; both names are one module."""
+    """Load a moved module under both names as one module."""
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         return spec_from_loader(name, self) if name.removeprefix("gst_jobflow.") in MOVED else None

@@ -169,19 +169,12 @@ def run_program(
     OSError
         The program cannot be started.
     """
-    start = time.monotonic()
+    start, timed_out = time.monotonic(), False
     with (Path(directory) / output).open("wb") as stream:
         process = subprocess.Popen(
-            list(command),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=die_with_parent(death_signal),
-        )
-    timed_out = False
+            list(command), cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=stream,
+            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent(death_signal),
+        )  # fmt: skip
     try:
         if started:
             started(process.pid)

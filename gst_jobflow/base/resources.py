@@ -47,7 +47,7 @@ def quoted(value: Any) -> Any:
 
 
 class Resources(StrictModel):
-    """The resources that one job requests; None: as the more general settings say."""
+    """Resources that one job requests; None: as in more general settings."""
 
     nodes: int | None = Field(None, ge=1, description="Nodes")
     ranks: int | None = Field(None, ge=1, description="MPI ranks in all")

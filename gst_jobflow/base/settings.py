@@ -54,7 +54,7 @@ class MongoSettings(StrictModel):
 
 
 class ArtifactSettings(StrictModel):
-    """Where the bytes of stored files are."""
+    """Settings of the store of files."""
 
     store: Literal["folder"] = Field("folder", description="folder: artifacts_dir, which all nodes must see")
 
@@ -109,11 +109,11 @@ class QueueSettings(StrictModel):
     max_starts: int = Field(3, ge=1, description="Queued jobs that may end before their work began, for one firework")
     max_losses: int = Field(5, ge=1, description="Times that one firework may be lost before it counts as failed")
     test_wait_s: float = Field(120.0, gt=0, description="How long gst doctor waits for its test job, s")
-    every: Resources = Field(default_factory=Resources, description="What every job asks")
-    labels: Resources = Field(default_factory=Resources, description="What label jobs ask")
-    fits: Resources = Field(default_factory=Resources, description="What fits ask")
-    md: Resources = Field(default_factory=Resources, description="What molecular dynamics asks")
-    analysis: Resources = Field(default_factory=Resources, description="What everything else of ours asks")
+    every: Resources = Field(default_factory=Resources, description="Requested by every job")
+    labels: Resources = Field(default_factory=Resources, description="Requested by label jobs")
+    fits: Resources = Field(default_factory=Resources, description="Requested by fits")
+    md: Resources = Field(default_factory=Resources, description="Requested by molecular dynamics")
+    analysis: Resources = Field(default_factory=Resources, description="Requested by all other jobs of this package")
 
 
 class LaunchSettings(StrictModel):
@@ -124,16 +124,16 @@ class LaunchSettings(StrictModel):
     walltime: str | None = Field(
         None,
         pattern=WALLTIME,
-        description="Longest time of one local job, 'HH:MM:SS': longer runs stop and go on as another; none: no limit",
+        description="Longest time of one local job, 'HH:MM:SS'; longer work goes on in another job; none: no limit",
     )
     _quoted = field_validator("walltime", mode="before")(quoted)
     budget_core_hours: float | None = Field(
-        None, gt=0, description="What one gst submit may cost without --yes, core hours; none: no limit"
+        None, gt=0, description="Largest cost of one gst submit without --yes, core hours; none: no limit"
     )
 
 
 class Settings(BaseSettings):
-    """Hold everything that a user may set."""
+    """All settings of a project."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid")
 
@@ -240,7 +240,7 @@ def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settin
         return FileSettings(**(overrides or {}))
     except ValidationError as err:
         problem = input_error(err)
-        way_out = f"{problem.fix}, in {file} or the {ENV_PREFIX}… variable"
+        way_out = f"{problem.fix or 'correct it'}, in {file} or the {ENV_PREFIX}… variable"
         raise InputError(f"setting {problem.message}", way_out) from err
 
 

@@ -20,7 +20,7 @@ def _known_keys(model: type[BaseModel]) -> set[str]:
 
 
 class UnfitValueError(ValueError):
-    """Raised by a model's validator: what is wrong, and the remedy."""
+    """A fault that a model's validator found, with its remedy."""
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(f"{message}: {fix}")
@@ -43,7 +43,7 @@ class StrictModel(BaseModel):
             data = {key: value for key, value in data.items() if not str(key).startswith("@")}
             unknown = [str(key) for key in data if key not in known]
             if unknown:
-                raise ValueError(f"unknown key '{unknown[0]}' in {cls.__name__}: {nearest(unknown[0], known)}")
+                raise UnfitValueError(f"unknown key '{unknown[0]}' in {cls.__name__}", nearest(unknown[0], known))
         return data
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def first_complaint(err: ValidationError) -> str:
 
 
 def input_error(err: ValidationError, where: str = "") -> InputError:
-    """Return pydantic's first complaint as one line: `where`, the key, what is wrong, and what to write instead."""
+    """Return pydantic's first complaint as one line: `where`, the key, what is wrong, and the remedy."""
     first = err.errors()[0]
     # pydantic names each alternative of a union behind its key
     key = ".".join(str(part) for part in first["loc"] if not _ALTERNATIVE.fullmatch(str(part)))

@@ -32,6 +32,16 @@ WhereOption = Annotated[
 ]
 FromOption = Annotated[str | None, typer.Option("--from", help="Frames of this trajectory: id or name.")]
 EveryOption = Annotated[int, typer.Option(min=1, help="Only each n-th frame of the trajectory.")]
+ClusterOption = Annotated[
+    bool, typer.Option("--cluster", help="Cut cells around the atoms that extrapolate out of larger frames.")
+]
+RadiusOption = Annotated[
+    float | None, typer.Option(min=0, help="Surroundings of such an atom that stay as they are, Å; else the cutoff.")
+]
+FloorOption = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Smallest distance at the seam of such a cell, Å; else 0.8 × sum of covalent radii."),
+]
 _LISTED = 20
 
 
@@ -91,16 +101,9 @@ def select(
     trajectory: FromOption = None,
     every: EveryOption = 1,
     max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label.")] = 300,
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="Cut cells around the atoms that extrapolate out of larger frames.")
-    ] = False,
-    radius: Annotated[
-        float | None, typer.Option(min=0, help="What stays as it was around such an atom, Å; else the cutoff.")
-    ] = None,
-    floor: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Smallest distance at their seam, Å; else 0.8 of the covalent radii's sum."),
-    ] = None,
+    cluster: ClusterOption = False,
+    radius: RadiusOption = None,
+    floor: FloorOption = None,
     config_type: Annotated[
         str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
     ] = None,
@@ -117,27 +120,34 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -N 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -N 20 --tag iter-2
     """
-    limits = _window(window)
+    limits, tags = _window(window), tag or []
     kind = known_config_type(config_type) if config_type else None
+    if not cluster and (radius is not None or floor is not None):
+        raise InputError("--radius and --floor are for cells that are cut out", "add --cluster")
     project = open_project()
     results = Results.open(project)
     known = _potential(results, potential)
     if cluster:
         cut = CutSettings(limits, max_atoms, radius, floor)
-        frames, run = _large(results, where, trajectory, every)
-        cells, dropped = choose_clusters(results, project.settings, known, frames, cut, number, cores())
-        documents = cluster_candidates(results, known, cells, run, cut.radius(known), tag or [], iteration, kind)
-        new = 0 if dry_run else results.add_many(documents)[0]
-        _say_clusters(known.id, cells, dropped, documents, new, dry_run, as_json)
+        large, run = _large(results, where, trajectory, every)
+        cells, dropped = choose_clusters(results, project.settings, known, large, cut, number, cores())
+        documents = cluster_candidates(results, known, cells, run, cut.radius(known), tags, iteration, kind)
+        _say_clusters(known.id, cells, dropped, documents, _add(results, documents, dry_run), as_json)
         return
-    if radius is not None or floor is not None:
-        raise InputError("--radius and --floor are of cells that are cut out", "add --cluster")
     found, run = _found(results, [], where, trajectory, every, max_atoms)
     grades = grade(results, project.settings, known, found, cores=cores())
     chosen = choose(results, project.settings, known, list(zip(found, grades, strict=True)), limits, number)
-    documents = candidates(results, known, chosen, run, tag or [], iteration, kind)
-    new = 0 if dry_run else results.add_many(documents)[0]
-    _say_chosen(known.id, chosen, documents, len(found), new, dry_run, as_json)
+    documents = candidates(results, known, chosen, run, tags, iteration, kind)
+    _say_chosen(known.id, chosen, documents, len(found), _add(results, documents, dry_run), as_json)
+
+
+def _add(results: Results, documents: Sequence[Structure], dry_run: bool) -> int | None:
+    """Store structures and return how many are new; None in a dry run, which stores nothing."""
+    return None if dry_run else results.add_many(documents)[0]
+
+
+def _said_of(new: int | None, number: int) -> str:
+    return "a dry run, nothing is written" if new is None else f"{new} new, {number - new} known before"
 
 
 def _say_chosen(
@@ -145,8 +155,7 @@ def _say_chosen(
     chosen: Sequence[ChosenStructure],
     documents: Sequence[Structure],
     n_graded: int,
-    new: int,
-    dry_run: bool,
+    new: int | None,
     as_json: bool,
 ) -> None:
     """Print the ids of chosen structures, and how many of those graded they are."""
@@ -161,13 +170,12 @@ def _say_chosen(
         for each, document in zip(chosen, documents, strict=True)
     ]
     if as_json:
-        print_json({"potential_id": potential_id, "graded": n_graded, "new": new, "structures": rows})
+        print_json({"potential_id": potential_id, "graded": n_graded, "new": new or 0, "structures": rows})
         return
     for document in documents:
         typer.echo(document.id)
     largest = max(row["max_gamma"] for row in rows)
-    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(rows) - new} known before"
-    say(f"{len(rows)} of {n_graded} chosen, gamma up to {largest:.3g}; {what}")
+    say(f"{len(rows)} of {n_graded} chosen, gamma up to {largest:.3g}; {_said_of(new, len(rows))}")
 
 
 def _potential(results: Results, which: str) -> Any:
@@ -192,7 +200,8 @@ def _found(
         )
     if trajectory is not None:
         run = get_located(results, Trajectory, trajectory)
-        return frames.trajectory_frames(results, run, every, max_atoms), run
+        frames.check_cell_size(run, max_atoms)
+        return list(frames.iter_trajectory(results, run, every)), run
     found = frames.file_structures(files) if files else frames.stored_structures(results, where or [])
     if max_atoms and (large := [each for each in found if len(each.atoms) > max_atoms]):
         raise InputError(
@@ -217,8 +226,7 @@ def _say_clusters(
     cells: Sequence[Candidate],
     dropped: dict[str, str],
     documents: Sequence[Structure],
-    new: int,
-    dry_run: bool,
+    new: int | None,
     as_json: bool,
 ) -> None:
     """Print the ids of cells that were cut out, and beside them what people look at before they pay for labels."""
@@ -237,7 +245,7 @@ def _say_clusters(
         for each, document in zip(cells, documents, strict=True)
     ]
     if as_json:
-        print_json({"potential_id": potential_id, "new": new, "dropped": dropped, "structures": rows})
+        print_json({"potential_id": potential_id, "new": new or 0, "dropped": dropped, "structures": rows})
         return
     for row in rows:
         typer.echo(row["structure_id"])
@@ -247,8 +255,7 @@ def _say_clusters(
         )
     for name, why in dropped.items():
         say(f"dropped: {name}: {why}")
-    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(rows) - new} known before"
-    say(f"{len(rows)} cells chosen, {len(dropped)} dropped; {what}")
+    say(f"{len(rows)} cells chosen, {len(dropped)} dropped; {_said_of(new, len(rows))}")
 
 
 def _window(text: str) -> tuple[float, float]:

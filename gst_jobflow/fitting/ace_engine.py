@@ -1,4 +1,4 @@
-"""The engine of ACE potentials: pacemaker or the linear solver, checked and timed in LAMMPS."""
+"""Fit ACE potentials with pacemaker or the linear solver; check and time them in LAMMPS."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AceEngine:
     config: FitConfig
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> FitFiles:
-        """Fit in `directory`, or go on with the fit that was interrupted there."""
+        """Fit in `directory`, or continue the interrupted fit there."""
         return run_fit(
             self.runner,
             self.config,
@@ -45,12 +45,12 @@ class AceEngine:
         )
 
     def finish(self, files: FitFiles, data: FitData, *, measure_speed: bool) -> FinishedFit:
-        """Read errors and ending, grade the training set, and try the potential in LAMMPS.
+        """Read the errors, grade the training set, and check the potential in LAMMPS.
 
         Raises
         ------
         RunError
-            LAMMPS predicts something else than the fit (class ``mismatch``).
+            The predictions of LAMMPS differ from the fit's (class ``mismatch``).
         """
         parse.evaluate_directory(files.directory)
         predictions = parse.read_predictions(files.directory)
@@ -72,7 +72,7 @@ class AceEngine:
     def _try_in_lammps(
         self, files: FitFiles, data: FitData, predictions: dict[str, parse.Predictions], measure_speed: bool
     ) -> dict[str, Any]:
-        """Compare LAMMPS with the fit's predictions and time it; a node without LAMMPS is no error of the fit."""
+        """Compare LAMMPS with the fit's predictions and time it; without LAMMPS only say so."""
         try:
             engine = lammps_engine(self.settings, n_ranks=1)
         except MissingProgramError as err:

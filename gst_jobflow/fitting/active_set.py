@@ -23,10 +23,10 @@ _PROGRAM = Path(__file__).with_name("gamma_program.py")
 
 
 def make_active_set(runner: PacemakerRunner, directory: Path, atoms: ActiveSetAtoms) -> None:
-    """Choose the active set among all training atoms or the well fitted ones, and write down which.
+    """Choose the active set among all training atoms or the well-fitted ones, and record which.
 
-    Where `well_fitted` is impossible, all atoms are taken: fewer atoms may be left than functions, or the data may not
-    fit into memory at once, where pace_activeset takes batches and cannot leave out atoms.
+    All atoms are taken if `well_fitted` fails: too few atoms may be left for the functions, or the data may exceed the
+    memory, where pace_activeset works in batches and cannot leave out atoms.
     """
     command: list[str | Path] = [runner.pace_activeset, "-d", "fitting_data_info.pckl.gzip", POTENTIAL_FILE]
     reason = ""
@@ -42,7 +42,7 @@ def make_active_set(runner: PacemakerRunner, directory: Path, atoms: ActiveSetAt
 
 
 def grade_training_set(runner: PacemakerRunner, directory: Path) -> ActiveSet:
-    """Return which atoms the active set was chosen among, and how large the grades of the training set are.
+    """Return the atoms that the active set was chosen among, and the extrapolation grades of the training set.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def grade_training_set(runner: PacemakerRunner, directory: Path) -> ActiveSet:
 
 
 def check_active_set_possible(config: FitConfig, train: Sequence[LabelledStructure]) -> None:
-    """Refuse a fit whose active set cannot be made afterwards: it takes one atom of the element for each function.
+    """Refuse a fit with fewer training atoms than functions of an element: it could have no active set.
 
     Raises
     ------

@@ -1,7 +1,6 @@
-"""What a fit is, as typed sections, and the `input.yaml` that pacemaker reads.
+"""Settings of a fit as typed sections, and the `input.yaml` that pacemaker reads.
 
-pacemaker ignores a key it does not know without a word, so every key is named here once and a user's typing error
-is refused by the models.
+pacemaker silently ignores unknown keys; these models name every key once and refuse typing errors.
 """
 
 from __future__ import annotations
@@ -25,31 +24,28 @@ FS_PARAMETERS: dict[int, tuple[float, ...]] = {
 }
 """Prefactor and exponent of each density, by number of densities: this project's choice.
 
-The paper of GST-ACE-24 prints no exponents, and the closest published search (XPOT-ACE) prints only their range, 0.025
-to 0.975. 0.75 for the third density was chosen by melts at 3,000 K (docs/fitting.md, "Exponents"): with 2, pacemaker's
-usual square, and with 0.25, atoms fell into each other. The fourth lies between the others and was not tried.
+The paper of GST-ACE-24 prints no exponents, the closest published search (XPOT-ACE) only their range, 0.025 to 0.975.
+Melts at 3,000 K decided for 0.75 in the third density (docs/fitting.md, "Exponents"): with 2, pacemaker's usual square,
+and with 0.25, atoms collapsed onto each other. The fourth exponent is untested.
 """
 
 EARLIER_FS_PARAMETERS = {**FS_PARAMETERS, 3: (1, 1, 1, 0.5, 1, 2), 4: (1, 1, 1, 0.5, 1, 2, 1, 0.75)}
-"""What was meant where earlier versions stored no exponents (`fs_parameters: null`)."""
+"""Exponents of earlier versions, which stored `fs_parameters: null`."""
 
 ActiveSetAtoms = Literal["well_fitted", "all"]
 
-# pacemaker refuses a label further away than this and then silently refits the reference energies itself.
+# beyond this range pacemaker silently fits reference energies of its own
 ENERGY_CORRECTED_RANGE_EV = (-20.0, 250.0)
 
 
 class EmbeddingConfig(StrictModel):
-    """How the atomic properties (densities) of an atom become its energy.
-
-    The energy of an atom is the sum over `n_densities` properties of prefactor * property ** exponent.
-    """
+    """Embedding: the energy of an atom is the sum over its densities of prefactor * density ** exponent."""
 
     n_densities: int = Field(3, ge=1, le=4, description="P; 1 with exponent 1 is a linear potential")
     fs_parameters: tuple[float, ...] = Field(
         FS_PARAMETERS[3],
-        description="prefactor, exponent of each density in turn; when left out: exponents 1, 0.5, 0.75, 0.875 up to "
-        "n_densities, which are this project's choice (null: 1, 0.5, 2, 0.75, as earlier versions had them)",
+        description="prefactor, exponent of each density in turn; default: exponents 1, 0.5, 0.75, 0.875 up to "
+        "n_densities, this project's choice (null: 1, 0.5, 2, 0.75, those of earlier versions)",
     )
     npot: Literal["FinnisSinclairShiftedScaled", "FinnisSinclair"] = "FinnisSinclairShiftedScaled"
 
@@ -80,10 +76,10 @@ class EmbeddingConfig(StrictModel):
 class CoreRepulsion(StrictModel):
     """A ZBL core of chosen size, put into the potential after the fit.
 
-    pacemaker's `auto` begins the core below the shortest distance of each pair in the training set, over 0.1 Å: a wall
-    that a hot melt runs into with a 2 fs timestep, and one that leaves a hole where a pair was never seen close. Here
-    the core of every pair begins between `r_in_min_A` and `r_in_max_A` and takes over within `width_A`. Distances of
-    the training set below it are then no longer described by the fit, and its errors do not see the core.
+    pacemaker's `auto` starts the core below the shortest distance of each pair in the training set and switches it on
+    over 0.1 Å. A hot melt with a 2 fs timestep runs into that wall, and falls through where a pair never came close.
+    Here the core of every pair starts between `r_in_min_A` and `r_in_max_A` and takes over within `width_A`. It
+    replaces the fit at shorter distances, and errors of the fit do not include it.
     """
 
     r_in_min_A: float = Field(2.4, gt=0)
@@ -100,9 +96,8 @@ class CoreRepulsion(StrictModel):
 class RadialConfig(StrictModel):
     """The radial functions between two atoms and where they end; the same for every pair of elements.
 
-    What has an effect: with `SBessel` `radparameters` does nothing (pacemaker wants one, and published settings state
-    one); `dcut_A` is not read by the evaluator that fits, and only reaches the files. `rcut_A` always acts. With
-    `ChebExpCos` and `ChebPow` `radparameters` shapes the functions.
+    `radparameters` shapes `ChebExpCos` and `ChebPow`; with `SBessel` it has no effect, though pacemaker requires one.
+    `dcut_A` reaches the files, but the evaluator of fits does not read it.
     """
 
     radbase: Literal["SBessel", "ChebExpCos", "ChebPow"] = "SBessel"
@@ -115,8 +110,8 @@ class RadialConfig(StrictModel):
     )
     repulsion: Literal["auto"] | CoreRepulsion | None = Field(
         None,
-        description="'auto' puts a ZBL core inside the shortest distances of the training set; CoreRepulsion sets its "
-        "size. It is added after the fit, so the errors of the fit do not see it. The paper's potential has none.",
+        description="'auto' adds a ZBL core below the shortest distances of the training set; CoreRepulsion sets its "
+        "size. It is added after the fit, whose errors do not include it. The paper's potential has none.",
     )
 
     @model_validator(mode="after")
@@ -127,9 +122,9 @@ class RadialConfig(StrictModel):
 
 
 class FunctionsConfig(StrictModel):
-    """Which basis functions there are: how many, and how fine for each correlation order.
+    """Number of basis functions, and their resolution by correlation order.
 
-    Entry k of the two lists belongs to functions of k + 1 neighbours (k + 2 bodies).
+    Entry k of the two lists is for functions of k + 1 neighbours (k + 2 bodies).
     """
 
     number_of_functions_per_element: int = Field(1000, ge=1)
@@ -153,10 +148,10 @@ class FunctionsConfig(StrictModel):
         return self
 
     def most_per_element(self, n_elements: int) -> int | None:
-        """The functions of one element that the orders allow; an upper bound, None (no bound) beyond three neighbours.
+        """Return an upper bound of the functions of one element; None (no bound) beyond three neighbours.
 
-        A function of one neighbour is an element and a radial function; one of two, an unordered pair of these for
-        each l; one of three, at most an unordered triple of element, radial function and l.
+        Functions of one neighbour: an element and a radial function. Of two: an unordered pair of these for each l.
+        Of three: at most an unordered triple of element, radial function and l.
         """
         if len(self.nradmax_by_orders) > 3:
             return None
@@ -171,7 +166,7 @@ class FunctionsConfig(StrictModel):
 
 
 class LossConfig(StrictModel):
-    """What is minimised: (1 - kappa) * energy error + kappa * force error, per atom, plus penalties on coefficients."""
+    """Loss: (1 - kappa) * energy error + kappa * force error, per atom, plus penalties on coefficients."""
 
     kappa: float = Field(0.4, ge=0, le=1, description="share of the forces in the loss")
     L1_coeffs: float = Field(1e-8, ge=0)
@@ -182,13 +177,13 @@ class LossConfig(StrictModel):
 
 
 class WeightsConfig(StrictModel):
-    """How much structures count in the loss, by config_type; types that are not named keep the dataset's weight.
+    """Weights of structures in the loss by config_type; other types keep the weight of the dataset.
 
-    pacemaker makes the weights of energies, and those of forces, add up to 1: only their ratios matter.
+    pacemaker normalises the weights of energies and of forces, so only ratios matter.
     """
 
     config_types: dict[str, float] = Field(
-        default_factory=dict, description="in place of the dataset's weight; 0 leaves a type out of the training set"
+        default_factory=dict, description="replaces the weight of the dataset; 0 leaves a type out of the training set"
     )
     bootstrap: bool = Field(
         False,
@@ -209,7 +204,7 @@ class WeightsConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
-    """How the loss is minimised, and when to stop."""
+    """Minimiser of the loss, and when it stops."""
 
     optimizer: Literal["BFGS", "L-BFGS-B"] = "BFGS"
     maxiter: int = Field(2000, ge=1)
@@ -217,21 +212,21 @@ class OptimizerConfig(StrictModel):
         None,
         ge=1,
         description="grow the basis by this many functions of each group of elements at a time (n elements have "
-        "n * 2^(n - 1) groups); all at once when left out",
+        "n * 2^(n - 1) groups); default: all at once",
     )
     ladder_type: Literal["power_order", "body_order"] = "power_order"
     min_relative_train_loss_per_iter: float | None = Field(
-        None, gt=0, description="stop when the training loss falls by a smaller share than this in an iteration"
+        None, gt=0, description="stop when the training loss falls by less than this share in an iteration"
     )
     min_relative_test_loss_per_iter: float | None = Field(None, gt=0, description="the same for the test loss")
     early_stopping_patience: int = Field(200, ge=2, description="iterations over which the two above are judged")
 
 
 class BackendConfig(StrictModel):
-    """What evaluates the potential during the fit."""
+    """Evaluator of the potential during the fit."""
 
     evaluator: Literal["tensorpot"] = Field(
-        "tensorpot", description="pacemaker's other evaluator has no analytic gradient and does not get anywhere"
+        "tensorpot", description="pacemaker's other evaluator lacks analytic gradients and does not converge"
     )
     batch_size: int = Field(100, ge=1, description="structures at a time; pacemaker shrinks it when memory runs out")
     display_step: int = Field(20, ge=1, description="iterations between two evaluations of the test set")
@@ -248,7 +243,14 @@ class BackendConfig(StrictModel):
 
 
 class FitConfig(StrictModel):
-    """A whole fit but for its data; the reference energies belong to the dataset and are given when it is rendered."""
+    """All settings of a fit; training data and reference energies come from the dataset.
+
+    Examples
+    --------
+    >>> fit = FitConfig.small(("Ge", "Te"))
+    >>> fit.embedding.fs_parameters
+    (1.0, 1.0, 1.0, 0.5, 1.0, 0.75)
+    """
 
     elements: tuple[str, ...] = ("Ge", "Sb", "Te")
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
@@ -258,21 +260,21 @@ class FitConfig(StrictModel):
     weights: WeightsConfig = Field(default_factory=WeightsConfig)
     solver: Literal["pacemaker", "linear"] = Field(
         "pacemaker",
-        description="pacemaker: all parameters by the optimiser, with TensorFlow; linear: P = 1 only, the coefficients "
-        "of the functions by least squares, in seconds, radial functions as they are",
+        description="pacemaker: optimise all parameters with TensorFlow; linear: P = 1 only, least squares for the "
+        "coefficients of the functions in seconds, radial functions fixed",
     )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     backend: BackendConfig = Field(default_factory=BackendConfig)
     active_set: ActiveSetAtoms = Field(
         "well_fitted",
-        description="atoms that the extrapolation grade is measured against; well_fitted leaves out those whose force "
-        "error is an outlier of their element (above Q3 + 1.5 IQR, pacemaker's default), so the training set itself "
-        "may have grades far above 1; all takes every atom of the training set",
+        description="reference atoms of the extrapolation grade; well_fitted leaves out atoms whose force error is an "
+        "outlier of their element (above Q3 + 1.5 IQR, pacemaker's default), so grades in the training set itself may "
+        "be far above 1; all takes every atom of the training set",
     )
     seed: int = Field(
         42,
         ge=0,
-        description="pacemaker begins with coefficients of zero: without weights.bootstrap a fit hardly depends on it",
+        description="of little effect without weights.bootstrap: pacemaker starts with all coefficients at zero",
     )
 
     @field_validator("elements")
@@ -326,23 +328,23 @@ class FitConfig(StrictModel):
         return self
 
     def editable(self) -> dict[str, Any]:
-        """Return the content of the fit for changing single values, without default exponents."""
+        """Return the settings as a dictionary to edit, without default exponents."""
         return without_default_exponents(self.model_dump())
 
     @classmethod
     def gst_ace_24(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
         """Return a fit of the size of GST-ACE-24: P = 3, 8 Å, no core repulsion, 3,000 functions for three elements.
 
-        These numbers are the paper's (Nat. Commun. 2025, doi 10.1038/s41467-025-63732-4). pacemaker shares the
-        functions evenly between the twelve groups of three elements, 250 each, and makes all of them. Shape, kappa and
-        penalties are of the closest published setting (XPOT-ACE, Sb2Te3, JCTC 2024). The exponents, which the paper
-        searched and does not print, are this project's (`FS_PARAMETERS`).
+        These numbers are from the paper (Nat. Commun. 2025, doi 10.1038/s41467-025-63732-4). pacemaker divides the
+        functions evenly among the twelve groups of three elements, 250 each. Shape, kappa and penalties are from the
+        closest published setting (XPOT-ACE, Sb2Te3, JCTC 2024). The paper does not print the exponents that it
+        searched; these are ours (`FS_PARAMETERS`).
         """
         return cls(elements=elements)
 
     @classmethod
     def small(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te"), n_densities: int = 3) -> FitConfig:
-        """Return a setting that fits some tens of small structures on two cores in a few minutes."""
+        """Return settings that fit some tens of small structures on two cores in a few minutes."""
         return cls(
             elements=elements,
             embedding=EmbeddingConfig(n_densities=n_densities),
@@ -356,26 +358,26 @@ class FitConfig(StrictModel):
 
     @classmethod
     def linear(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
-        """Return the linear potential (P = 1) of the paper's ablation, else as GST-ACE-24, by the linear solver.
+        """Return GST-ACE-24 with P = 1, as in the paper's ablation, for the linear solver.
 
-        The paper's own was fitted by pacemaker, radial functions included: that is `solver` pacemaker.
+        The paper fitted its radial functions, too: use `solver` pacemaker for that.
         """
         return cls(elements=elements, embedding=EmbeddingConfig(n_densities=1), solver="linear")
 
     def as_linear(self) -> FitConfig:
-        """Return the linear fit (P = 1) with the same functions: a quick look, or a first guess for this one."""
+        """Return the linear fit (P = 1) with the same functions, as a quick test or first guess."""
         values = {**self.model_dump(), "embedding": EmbeddingConfig(n_densities=1).model_dump(), "solver": "linear"}
         values["radial"]["repulsion"] = None
         values["optimizer"]["ladder_step"] = None
         return FitConfig.model_validate(values)
 
     def upfit(self, kappa: float = 0.1) -> FitConfig:
-        """Return the same fit with more weight on energies, for continuing from a finished potential.
+        """Return the same fit with more weight on energies, to continue from a finished potential.
 
         Raises
         ------
         InputError
-            If `kappa` is not smaller than it is now, or below 0.
+            `kappa` is not smaller than that of this fit, or is negative.
         """
         if kappa >= self.loss.kappa:
             raise InputError(
@@ -387,7 +389,7 @@ class FitConfig(StrictModel):
 
 
 def without_default_exponents(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a fit without the exponents that are the default: they then follow `n_densities`."""
+    """Return settings of a fit without default exponents, which then follow `n_densities`."""
     embedding = content.get("embedding") or {}
     if tuple(embedding.get("fs_parameters") or ()) != FS_PARAMETERS.get(embedding.get("n_densities", 3)):
         return content
@@ -399,7 +401,7 @@ PRESETS: dict[str, Callable[[tuple[str, ...]], FitConfig]] = {
     "small": FitConfig.small,
     "linear": FitConfig.linear,
 }
-"""Settings by the names that people give."""
+"""Presets by name."""
 
 
 def render_input(
@@ -413,15 +415,15 @@ def render_input(
     Parameters
     ----------
     train_file, test_file
-        The dataframes written by :func:`gst_jobflow.fitting.frame.write_pckl`.
+        Dataframes written by :func:`gst_jobflow.fitting.frame.write_pckl`.
     reference_energies
-        Energy of one atom of each element, eV. Pinned: pacemaker's own `auto` depends on the data, so two fits
-        would not be comparable.
+        Energy of one atom of each element, eV. Fits with pacemaker's `auto`, which depends on the data, would not be
+        comparable.
 
     Raises
     ------
     InputError
-        If an element has no reference energy.
+        An element has no reference energy.
     """
     missing = [symbol for symbol in config.elements if symbol not in reference_energies]
     if missing:
@@ -443,7 +445,7 @@ def render_input(
 
 
 def _potential_section(config: FitConfig) -> dict[str, Any]:
-    """Return the shape of the potential. The cutoff belongs to the bonds: pacemaker ignores one at the top."""
+    """Return the shape of the potential, with the cutoff by bond: pacemaker ignores one at the top level."""
     return {
         "deltaSplineBins": 0.001,
         "elements": list(config.elements),
@@ -474,7 +476,7 @@ def _potential_section(config: FitConfig) -> dict[str, Any]:
 
 
 def _fit_section(config: FitConfig) -> dict[str, Any]:
-    """Return loss and optimiser; what is off is left out."""
+    """Return loss and optimiser."""
     optimizer = config.optimizer
     section: dict[str, Any] = {
         "loss": config.loss.model_dump(),

@@ -1,4 +1,4 @@
-"""What the fit maker asks of a program that fits potentials; ACE and GRACE have an engine each."""
+"""Interface between the fit maker and the programs that fit potentials; ACE and GRACE have an engine each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.fitting.parse import PotentialSummary, Predictions
 
 Files = TypeVar("Files")
-"""What the program leaves on disk."""
+"""Files that the program leaves on disk."""
 
 
 @dataclass(frozen=True)
 class FitData:
-    """Training and test set of a fit, and the energy of one free atom of each element, eV."""
+    """Training set, test set and reference energies (eV per atom, by element) of a fit."""
 
     train: Sequence[LabelledStructure]
     test: Sequence[LabelledStructure]
@@ -31,11 +31,11 @@ class FinishedFit:
     Attributes
     ----------
     predictions
-        What the potential predicts, by split.
+        Predictions of the potential, by split.
     converged, stop_reason
-        Whether the optimiser ended by itself (None: not known), and why it ended.
+        Whether the optimiser converged (None: unknown), and why it ended.
     artifacts
-        The files of the potential by ending; the first one identifies it.
+        Files of the potential by file ending; the first one identifies it.
     input_file
         The input of the program.
     checks
@@ -60,7 +60,7 @@ class FitEngine(Protocol[Files]):
     runner: PacemakerRunner
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> Files:
-        """Fit in `directory`, or go on with the fit interrupted there; `parent` is the potential to start from."""
+        """Fit in `directory`, or continue the fit there; `parent` is a potential to start from."""
 
     def finish(self, files: Files, data: FitData, *, measure_speed: bool) -> FinishedFit:
-        """Evaluate and check what `fit` left."""
+        """Evaluate and check the finished fit."""

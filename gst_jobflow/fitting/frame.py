@@ -1,4 +1,4 @@
-"""From labelled structures to the dataframe that pacemaker reads."""
+"""Convert labelled structures to the dataframe that pacemaker reads."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping
     Returns
     -------
     pandas.DataFrame
-        Columns `ase_atoms`, `energy` (eV), `forces` (eV/Å), `energy_corrected` (energy less that of the atoms, eV; what
-        is fitted), `name` (label id), `config_type`, `w_factor`.
+        Columns `ase_atoms`, `energy` (eV), `forces` (eV/Å), `energy_corrected` (eV; energy minus reference energies,
+        which is fitted), `name` (label id), `config_type`, `w_factor`.
 
     Raises
     ------
     DataError
-        If a label is missing, not finite or misshapen, is named twice, has an element without a reference energy,
-        or its corrected energy lies where pacemaker would silently choose reference energies of its own.
+        A label is incomplete, not finite, misshapen or named twice, an element has no reference energy, or a corrected
+        energy is so large that pacemaker would silently fit reference energies of its own.
     """
     import pandas as pd
 
@@ -55,12 +55,12 @@ def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping
 
 
 def weighted(items: Sequence[LabelledStructure], weights: WeightsConfig, seed: int = 0) -> list[LabelledStructure]:
-    """Return a training set with the weights of a fit: those of weight 0 are left out; `seed` draws the bootstrap's.
+    """Return a training set with the weights of a fit, without labels of weight 0; `seed` draws bootstrap weights.
 
     Raises
     ------
     InputError
-        Nothing is left.
+        All weights are zero.
     """
     chosen = [
         replace(item, weight=weights.config_types.get(item.config_type, item.weight))
@@ -77,14 +77,14 @@ def weighted(items: Sequence[LabelledStructure], weights: WeightsConfig, seed: i
 
 
 def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> dict[str, object]:
-    """Return one row, with everything checked."""
+    """Return the checked row of a label."""
     energy, forces = _checked_label(item)
     corrected = energy - _energy_of_atoms(item, reference_energies)
     low, high = ENERGY_CORRECTED_RANGE_EV
     per_atom = corrected / len(item.atoms)
     if not low <= per_atom <= high:
         raise DataError(
-            f"label {item.label_id}: energy less the atoms' is {per_atom:.1f} eV/atom, outside {low:g}..{high:g}",
+            f"label {item.label_id}: {per_atom:.1f} eV/atom relative to free atoms, outside {low:g}..{high:g}",
             "check the unit of the energy and the reference energies of the dataset",
         )
     return {
@@ -99,14 +99,14 @@ def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> di
 
 
 def _bare(atoms: Atoms) -> Atoms:
-    """A copy without what would travel in the pickle: a calculator, extra arrays; pacemaker attaches its own."""
+    """Return atoms without calculator and extra arrays, which the pickle would carry along."""
     if atoms.calc is None and not atoms.info and not atoms.constraints and len(atoms.arrays) == 2:
-        return atoms  # it has no more than numbers and positions; a copy of a hundred thousand takes seconds
+        return atoms  # copying a hundred thousand takes seconds
     return type(atoms)(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _checked_label(item: LabelledStructure) -> tuple[float, np.ndarray]:
-    """Return energy (eV) and forces (n_atoms, 3) in eV/Å of a label that is complete and finite."""
+    """Return energy (eV) and forces (eV/Å, (n_atoms, 3)) of a label, which must be complete and finite."""
     where = f"label {item.label_id}"
     n_atoms = len(item.atoms)
     if n_atoms == 0:
@@ -122,9 +122,9 @@ def _checked_label(item: LabelledStructure) -> tuple[float, np.ndarray]:
         raise DataError(f"{where}: forces or positions are not finite", "leave failed labels out of the dataset")
     if not (np.isfinite(item.weight) and item.weight > 0):
         raise DataError(f"{where}: weight {item.weight} is not a positive number", "leave the label out instead")
-    # pacemaker treats such names as made-up data: a tiny weight, and not part of the active set
+    # pacemaker treats such names as augmented data: tiny weight, no part in the active set
     if item.label_id.startswith("augmented"):
-        raise DataError(f"{where}: a name that begins with 'augmented' is treated as made-up data", "rename it")
+        raise DataError(f"{where}: pacemaker takes names that begin with 'augmented' as artificial", "rename it")
     return float(item.energy_eV), forces
 
 
@@ -149,10 +149,10 @@ def write_pckl(df: pd.DataFrame, path: Path) -> Path:
     Raises
     ------
     InputError
-        If the name does not end in `.pckl.gzip`, by which pacemaker knows the compression.
+        The name does not end in `.pckl.gzip`, from which pacemaker infers the compression.
     """
     if not path.name.endswith(".pckl.gzip"):
-        raise InputError(f"{path.name}: pacemaker wants a dataframe named *.pckl.gzip", "rename it")
+        raise InputError(f"{path.name}: pacemaker needs the ending .pckl.gzip", "rename it")
     path.parent.mkdir(parents=True, exist_ok=True)
     # no name and no time in the gzip header: the same data gives the same bytes, and so the same artifact
     with replacing(path, durable=False) as part, part.open("wb") as raw:  # noqa: SIM117

@@ -1,6 +1,6 @@
 """Grade a training set by pyace: `python gamma_program.py POTENTIAL.yaml ACTIVE.asi TRAIN.pckl.gzip OUT.json THREADS`.
 
-A program of its own, run by the Python that has pacemaker's package; it needs nothing else of this project.
+Runs in the Python that has pacemaker's package and imports nothing of this project.
 """
 
 from __future__ import annotations

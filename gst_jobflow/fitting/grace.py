@@ -1,8 +1,8 @@
-"""A GRACE/FS potential by gracemaker, tensorpotential's program: its settings, its input, and what it wrote.
+"""Settings, input and output of gracemaker, tensorpotential's program, for GRACE/FS potentials.
 
 GRACE/FS (Bochkarev, Lysogorskiy, Drautz, Phys. Rev. X 14, 021036, 2024) is a local potential of the Finnis-Sinclair
-form, as an ACE of several densities, whose elements share radial functions through an embedding. The other models of
-GRACE need TensorFlow to run and a GPU to be of use; they are not offered here.
+form like an ACE of several densities, with elements that share radial functions through an embedding. Other GRACE
+models need TensorFlow and a GPU and are not supported.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 DONE_FILE, OUTPUT_FILE = "grace_done.json", "grace.out"
 CHECKPOINT_EVERY = 10
-"""Iterations between two states that an interrupted fit goes on from."""
+"""Iterations between two checkpoints."""
 _MOST_ORDER = 4
 
 
 class GraceConfig(StrictModel):
-    """A GRACE/FS fit but for its data. Entry k of `lmax` and `n_rad_max` belongs to products of k + 1 neighbours."""
+    """Settings of a GRACE/FS fit. Entry k of `lmax` and `n_rad_max` is for products of k + 1 neighbours."""
 
     elements: tuple[str, ...] = ("Ge", "Sb", "Te")
     rcut_A: float = Field(6.0, gt=0, le=20)
-    n_densities: int = Field(2, ge=1, le=4, description="P; exponents are those that an ACE fit has for it")
+    n_densities: int = Field(2, ge=1, le=4, description="P; exponents as in an ACE fit of P densities")
     lmax: tuple[int, ...] = Field((3, 3, 2), min_length=1, max_length=_MOST_ORDER)
     n_rad_max: tuple[int, ...] = Field((12, 8, 4), min_length=1, max_length=_MOST_ORDER)
-    n_rad_base: int = Field(12, ge=1, description="radial functions that those of n_rad_max are made of")
+    n_rad_base: int = Field(12, ge=1, description="basis of the radial functions")
     embedding_size: int = Field(16, ge=1, description="numbers that describe an element")
     kappa: float = Field(0.4, ge=0, le=1, description="share of the forces in the loss")
     weights: WeightsConfig = Field(default_factory=WeightsConfig)
     optimizer: Literal["BFGS", "L-BFGS-B"] = "BFGS"
     maxiter: int = Field(300, ge=1)
     batch_size: int = Field(
-        100, ge=1, description="structures at a time; weights are normalised in each batch, so one for all is best"
+        100, ge=1, description="structures at a time; weights are normalised by batch, so one batch is best"
     )
     jit: bool = Field(True, description="compile the model with XLA: longer to start, quicker an iteration")
     gpu: Literal["auto"] | None = Field("auto", description="'auto': the first GPU if there is one; None: no GPU")
-    seed: int = Field(1, ge=0, description="of the first parameters, which are random")
+    seed: int = Field(1, ge=0, description="draws the initial parameters")
 
     @field_validator("elements")
     @classmethod
@@ -71,8 +71,8 @@ class GraceConfig(StrictModel):
 def render_grace_input(config: GraceConfig, iterations: int) -> dict[str, Any]:
     """Return the content of gracemaker's `input.yaml`.
 
-    The energies are less those of free atoms already (`energy_corrected`). No test set is given: gracemaker would
-    keep the iteration that is best on it, and the errors there would no longer be of unseen structures.
+    Energies are relative to free atoms (`energy_corrected`). gracemaker gets no test set: it would keep the iteration
+    with the best test error, which would then no longer be an error on unseen structures.
     """
     parameters = FS_PARAMETERS[config.n_densities]
     return {
@@ -112,7 +112,7 @@ def render_grace_input(config: GraceConfig, iterations: int) -> dict[str, Any]:
 
 
 def with_weights(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns of weights that gracemaker reads: of a structure's energy, and of each atom's force."""
+    """Add the weights that gracemaker reads: one for each energy, and one for the force on each atom."""
     import numpy as np
 
     energy = [float(weight) for weight in frame["w_factor"]]
@@ -124,12 +124,12 @@ def with_weights(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def folder(directory: Path, seed: int) -> Path:
-    """Where gracemaker writes."""
+    """Return the folder that gracemaker writes to."""
     return directory / "seed" / str(seed)
 
 
 def read_grace_rows(directory: Path, seed: int) -> list[dict[str, float]]:
-    """What gracemaker wrote of each iteration, oldest first; a last line that is still being written is left out.
+    """Return gracemaker's row of each iteration, oldest first, without an incomplete last line.
 
     `epoch`, `total_loss/train`, `rmse/depa` (eV/atom), `rmse/f_comp` (eV/Å).
     """
@@ -146,7 +146,7 @@ def read_grace_rows(directory: Path, seed: int) -> list[dict[str, float]]:
 
 
 def grace_progress(directory: Path) -> dict[str, Any]:
-    """As :func:`gst_jobflow.fitting.progress.progress`."""
+    """Return the progress of a GRACE fit, as :func:`gst_jobflow.fitting.progress.progress` does."""
     request = json.loads((directory / GRACE_REQUEST_FILE).read_text())
     rows = read_grace_rows(directory, request["config"]["seed"])
     last = rows[-1] if rows else None
@@ -173,12 +173,12 @@ def grace_progress(directory: Path) -> dict[str, Any]:
 
 
 def summarise_grace(path: Path, output: str = "") -> PotentialSummary:
-    """What a GRACE/FS potential consists of; `output` is what gracemaker printed, which has the number of parameters.
+    """Return what a GRACE/FS potential consists of; the number of parameters is in gracemaker's `output`.
 
     Raises
     ------
     DataError
-        The file is no such potential.
+        The file is not a GRACE/FS potential.
     """
     import yaml
 
@@ -189,7 +189,7 @@ def summarise_grace(path: Path, output: str = "") -> PotentialSummary:
         densities = len(content["emb_spec"]["params"]) // 2
         cutoff_A = float(content["radial_basis"]["cutoff"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no GRACE/FS potential: {error}", "give the FS_model.yaml of a fit") from error
+        raise DataError(f"{path} is not a GRACE/FS potential: {error}", "give the FS_model.yaml of a fit") from error
     said = re.findall(r"Number of trainable parameters: (\d+)", output)
     return PotentialSummary(
         elements=elements,
@@ -202,7 +202,7 @@ def summarise_grace(path: Path, output: str = "") -> PotentialSummary:
 
 
 def optimiser_ending(output: str, asked: int) -> tuple[bool | None, str]:
-    """Whether the optimiser came to its end by itself, and what it said."""
+    """Return whether the optimiser converged (None: unknown), and why it ended."""
     found = re.findall(r"optimization results: success=(\w+), message=(.*)", output)
     if not found:
         return None, "not known"

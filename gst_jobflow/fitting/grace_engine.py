@@ -1,4 +1,4 @@
-"""The engine of GRACE/FS potentials: gracemaker, evaluated and timed by pyace."""
+"""Fit GRACE/FS potentials with gracemaker; evaluate and time them with pyace."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class GraceEngine:
     config: GraceConfig
 
     def fit(self, data: FitData, directory: Path, parent: Path | None) -> GraceFiles:
-        """Fit in `directory`, or go on from the last checkpoint there.
+        """Fit in `directory`, or continue from the last checkpoint there.
 
         Raises
         ------
@@ -44,7 +44,7 @@ class GraceEngine:
         return run_grace(self.runner, self.config, data.train, data.test, data.reference_energies, directory)
 
     def finish(self, files: GraceFiles, data: FitData, *, measure_speed: bool) -> FinishedFit:
-        """Predict with the exported file, compare its errors with gracemaker's own, and time it.
+        """Predict with the exported potential, compare its errors with gracemaker's, and time it.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class GraceEngine:
         predictions = predict_splits(python, files.model, splits, data.reference_energies, self.runner.threads)
         errors = parse.fit_metrics(predictions).rmse["train"]
         rows = grace.read_grace_rows(files.directory, self.config.seed)
-        check_export(rows, errors.energy_meV_per_atom, errors.force_meV_per_A, asked)
+        check_export(rows, errors, asked)
         summary = grace.summarise_grace(files.model, files.output)
         converged, reason = grace.optimiser_ending(files.output, asked)
         speed = measure_in_python(python, files.model, summary.elements, "grace/fs") if measure_speed else None
@@ -81,7 +81,7 @@ def predict_splits(
     references: Mapping[str, float],
     cores: int,
 ) -> dict[str, Predictions]:
-    """Return what the exported potential predicts for each split that is not empty."""
+    """Return the predictions of the exported potential for each split that is not empty."""
     found = {}
     for split, items in splits.items():
         if not items:

@@ -1,4 +1,4 @@
-"""Run gracemaker: a fit, and its continuation after a kill."""
+"""Run gracemaker, and continue an interrupted fit."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gst_jobflow.base.errors import DataError, InputError, MissingProgramError, RunError
+from gst_jobflow.base.atomic import write_text
+from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
-from gst_jobflow.base.processes import run_program
 from gst_jobflow.datasets.read import LabelledStructure
+from gst_jobflow.documents import Errors
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.config import to_yaml
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, INPUT_FILE, TRAIN_FILE
 from gst_jobflow.fitting.frame import to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.parse import compare_rmse
+from gst_jobflow.fitting.programs import run_pacemaker
 from gst_jobflow.fitting.run import check_elements, check_elements_are_trained
 
 
 @dataclass(frozen=True)
 class GraceFiles:
-    """Where the results of a fit are; `output` is all that gracemaker printed, `wall_s` of all its runs."""
+    """Results of a fit: its model, everything that gracemaker printed, and the wall time of all its runs."""
 
     directory: Path
     model: Path
@@ -32,12 +35,12 @@ class GraceFiles:
 
 
 def gracemaker(runner: PacemakerRunner) -> Path:
-    """The program; tensorpotential brings it along, beside pacemaker.
+    """Return the program gracemaker, which tensorpotential installs beside pacemaker.
 
     Raises
     ------
     MissingProgramError
-        It is not there.
+        It is missing.
     """
     program = runner.pacemaker.parent / "gracemaker"
     if not program.is_file():
@@ -53,16 +56,16 @@ def run_grace(
     reference_energies: Mapping[str, float],
     directory: Path,
 ) -> GraceFiles:
-    """Fit in `directory`; where an interrupted run of the same fit is, go on from its last checkpoint.
+    """Fit in `directory`, or continue the interrupted fit there from its last checkpoint.
 
-    BFGS begins with a fresh Hessian then, so the path differs from an uninterrupted fit's.
+    BFGS then restarts with a fresh Hessian, so the path differs from that of an uninterrupted fit.
 
     Raises
     ------
     DataError
-        A label is unfit.
+        A label cannot be fitted.
     InputError
-        Another fit is in the directory.
+        The directory holds another fit.
     RunError
         gracemaker fails.
     """
@@ -80,8 +83,8 @@ def run_grace(
         (directory / INPUT_FILE).write_text(to_yaml(grace.render_grace_input(config, left)))
         _write_request(directory, config, train, before, spent_s)
         begin = time.monotonic()
-        command = [str(program), "-sf", *(["-rl"] if before else []), INPUT_FILE]
-        _run(runner, command, directory, config.gpu)
+        command: list[str | Path] = [program, "-sf", *(["-rl"] if before else []), INPUT_FILE]
+        run_pacemaker(runner, command, directory, grace.OUTPUT_FILE, config.gpu)
         if not model.is_file():
             raise RunError(
                 f"gracemaker wrote no {model.name}", f"see {directory / grace.OUTPUT_FILE}", "missing_output"
@@ -93,13 +96,13 @@ def run_grace(
 
 
 def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tuple[int, float]:
-    """Iterations of earlier runs that can be gone on from, and the seconds that these took."""
+    """Return the iterations that can be continued from, and the seconds that they took."""
     path = directory / GRACE_REQUEST_FILE
     if not path.is_file():
         return 0, 0.0
     request = json.loads(path.read_text())
     if request["config"] != config.model_dump(mode="json") or request["names"] != names:
-        raise InputError(f"another fit is in {directory}", "fit in an empty directory")
+        raise InputError(f"{directory} holds another fit", "fit in an empty directory")
     rows = grace.read_grace_rows(directory, config.seed)
     written = grace.folder(directory, config.seed) / "checkpoints" / "checkpoint.index"
     if not rows or not written.is_file():
@@ -117,29 +120,13 @@ def _write_request(
         "iterations_before": before,
         "wall_s_before": spent_s,
     }
-    temporary = directory / f".{GRACE_REQUEST_FILE}"
-    temporary.write_text(json.dumps(content))
-    temporary.replace(directory / GRACE_REQUEST_FILE)
+    write_text(directory / GRACE_REQUEST_FILE, json.dumps(content), durable=False)
 
 
-def _run(runner: PacemakerRunner, command: list[str], directory: Path, gpu: str | None) -> None:
-    ended = run_program(
-        command,
-        directory,
-        output=grace.OUTPUT_FILE,
-        wall_limit_s=runner.timeout_s,
-        environment=runner.environment(gpu),
-    )
-    if ended.returncode != 0:
-        lines = (directory / grace.OUTPUT_FILE).read_text(errors="replace").strip().splitlines() or ["no output"]
-        failure = "timeout" if ended.timed_out else "killed" if ended.returncode < 0 else "crash"
-        raise RunError(f"gracemaker failed: {lines[-1][:300]}", f"see {directory / grace.OUTPUT_FILE}", failure)
-
-
-def check_export(rows: Sequence[Mapping[str, float]], energy_meV: float, force_meV: float, asked: int) -> None:
+def check_export(rows: Sequence[Mapping[str, float]], ours: Errors, asked: int) -> None:
     """Compare the exported potential's training errors with gracemaker's last row.
 
-    Where the optimiser ended early it may have tried one step too far, and the row says nothing of the potential.
+    An optimiser that ended early may have tried one more step: its last row is then not of the potential.
 
     Raises
     ------
@@ -148,12 +135,5 @@ def check_export(rows: Sequence[Mapping[str, float]], energy_meV: float, force_m
     """
     if not rows or int(rows[-1]["epoch"]) < asked:
         return
-    for what, mine, theirs in (
-        ("energy RMSE, meV/atom", energy_meV, 1e3 * rows[-1]["rmse/depa"]),
-        ("force RMSE, meV/Å", force_meV, 1e3 * rows[-1]["rmse/f_comp"]),
-    ):
-        if abs(mine - theirs) > 0.01 * theirs:
-            raise DataError(
-                f"train {what}: the exported potential gives {mine:.4g}, gracemaker's table {theirs:.4g}",
-                "the files are of different runs: fit again in an empty directory",
-            )
+    theirs = 1e3 * rows[-1]["rmse/depa"], 1e3 * rows[-1]["rmse/f_comp"]
+    compare_rmse("train", ours, theirs, "gracemaker", relative=0.01)

@@ -1,4 +1,4 @@
-"""A fit that ends before its job does, so that a continuation goes on from its last iteration."""
+"""End a fit before the walltime of its job; a continuation starts from the last iteration."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Files = TypeVar("Files")
 
 
 def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | None) -> Files | None:
-    """Run `fit`; None where it was ended before it was done, and has iterations to go on from.
+    """Run `fit`; return None if it was stopped early and can be continued.
 
-    pacemaker writes its potential at each iteration, gracemaker at each tenth, so they may be ended at any time.
+    pacemaker saves its potential at each iteration, gracemaker at every tenth, so both may be stopped at any time.
 
     Parameters
     ----------
     fit
         Runs the programs in `directory`.
     directory
-        Of the fit, new or interrupted.
+        Folder of a new or interrupted fit.
     deadline
-        None: only a signal ends it.
+        When to stop; None: only on a signal.
 
     Raises
     ------
     RunError
-        It was ended before one more iteration (class ``no_progress``), or it failed.
+        The fit failed, or was stopped before it completed one more iteration (class ``no_progress``).
     """
     asked = threading.Event()
     before = _come_to(progress(directory))
@@ -53,7 +53,7 @@ def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | 
         now = progress(directory)
         if now["stage"] in ("waiting", "preparing", "fitting") and _come_to(now) <= before:
             raise RunError(
-                f"not one iteration came to its end before the walltime (iteration {before[1]})",
+                f"no iteration finished within the walltime (iteration {before[1]})",
                 "ask for a longer walltime (fits.walltime), more threads or a GPU, or make the fit smaller",
                 "no_progress",
             ) from error
@@ -61,5 +61,5 @@ def fit_in_time(fit: Callable[[], Files], directory: Path, deadline: Deadline | 
 
 
 def _come_to(now: dict[str, Any]) -> tuple[int, int]:
-    """How far a fit is: functions, for a ladder counts its iterations on each rung, and iterations."""
+    """Return functions and iterations of a fit; a ladder starts to count iterations again on each rung."""
     return now["n_functions"] or 0, now["iteration"] or 0

@@ -1,4 +1,4 @@
-"""Whether LAMMPS, with the files that a fit made for it, predicts what the fit predicted."""
+"""Check that LAMMPS predicts what the fit predicted."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 N_STRUCTURES = 5
 STYLES: tuple[PairStyle, ...] = ("recursive", "extrapolation")
-# Both evaluate the same functions in double precision: differences seen are 1e-9 meV/atom and 1e-6 meV/Å. The limits
-# leave room for other compilers and splines of radial functions, and are far below the error of any potential, so that
-# what passes them is a file of another potential, another order of elements, or another evaluator.
+# Both evaluate the same functions in double precision; observed differences are 1e-9 meV/atom and 1e-6 meV/Å. The
+# limits allow for other compilers and splines, and are far below the error of any potential: larger differences mean
+# another potential, another order of elements or another evaluator.
 ENERGY_LIMIT_MEV_PER_ATOM = 0.01
 FORCE_LIMIT_MEV_PER_A = 0.1
 FORCE_LIMIT_RELATIVE = 1e-5
@@ -42,26 +42,25 @@ FORCE_LIMIT_RELATIVE = 1e-5
 def check_in_lammps(
     engine: LammpsEngine, files: FitFiles, items: Sequence[LabelledStructure], predictions: Predictions
 ) -> LammpsCheck:
-    """Compare energies and forces of the smallest few structures, with both pair styles.
+    """Compare energies and forces of a few small structures, with both pair styles.
 
     Parameters
     ----------
     items
-        The structures of one split, in any order; passed over are those that the fit left out, and those that a core
-        put in after the fit reaches.
+        Structures of one split, in any order. Skipped are those that the fit left out, and those with atoms inside a
+        core that was added after the fit.
     predictions
-        What the fit predicted for them, by label id.
+        The fit's predictions for them.
 
     Raises
     ------
     RunError
         They differ (class ``mismatch``), or LAMMPS fails.
     """
-
     predicted = set(predictions.names.tolist())
     chosen = _choose([item for item in items if item.label_id in predicted], _reach_of_core_A(files.yaml))
     if not chosen:
-        reason = "in each structure atoms are inside the core, which was put in after the fit"
+        reason = "every structure has atoms inside the core, which was added after the fit"
         return LammpsCheck(state="not_checked", reason=reason)
     content = load_yaml(files.yaml)
     elements = sorted({str(block["speciesblock"]).split()[0] for block in content["species"]})
@@ -84,7 +83,7 @@ def check_in_lammps(
 
 
 def _choose(items: Sequence[LabelledStructure], core_A: float) -> list[LabelledStructure]:
-    """The smallest structures that no core reaches: quick, and of all kinds as far as there are some."""
+    """Return the smallest structures without atoms inside the core."""
     by_size = sorted(items, key=lambda item: (len(item.atoms), item.label_id))
     chosen = []
     for item in by_size:
@@ -102,19 +101,19 @@ def _closest_A(atoms: Atoms, within_A: float) -> float:
 
 
 def _reach_of_core_A(yaml: Path) -> float:
-    """The largest distance at which a core takes part, Å; 0 where there is none."""
+    """Return the largest distance at which a core acts, Å; 0 without a core."""
     return max((float(block.get("r_in") or 0) for block in load_yaml(yaml)["species"]), default=0.0)
 
 
 def _differences(
     style: str, chosen: Sequence[LabelledStructure], found: Sequence[LammpsSinglePoint], predictions: Predictions
 ) -> np.ndarray:
-    """Largest differences in energy (meV/atom) and force (meV/Å).
+    """Return the largest differences in energy (meV/atom) and force (meV/Å).
 
     Raises
     ------
     RunError
-        One is beyond what splines explain.
+        A difference is too large for rounding and splines.
     """
     starts = np.concatenate([[0], np.cumsum(predictions.n_atoms)])
     place = {name: index for index, name in enumerate(predictions.names.tolist())}
@@ -125,7 +124,7 @@ def _differences(
         energy = 1e3 * abs(point.energy_eV / len(item.atoms) - predictions.energy_pred_eV_per_atom[index])
         force = 1e3 * np.abs(point.forces_eV_A - forces).max()
         limit = FORCE_LIMIT_MEV_PER_A + FORCE_LIMIT_RELATIVE * 1e3 * np.abs(forces).max()
-        # written so that a number that is not finite does not pass
+        # not (<=): nan must not pass
         if not (energy <= ENERGY_LIMIT_MEV_PER_ATOM and force <= limit):
             raise RunError(
                 f"LAMMPS ({style}) and the fit differ by {energy:.3g} meV/atom and {force:.3g} meV/Å for label "

@@ -1,8 +1,8 @@
-"""The linear solver as a program of its own: `python linear_program.py THREADS`, in the directory of a fit.
+"""Fit a linear ACE by least squares: `python linear_program.py THREADS`, in the directory of a fit.
 
-It needs pacemaker's package but neither TensorFlow nor gst_jobflow, reads the same `input.yaml` and dataframes as
-pacemaker, and leaves the same files. The design matrix is that of `pyace.linearacefit`; it is never held whole: blocks
-of its rows are folded into one triangular matrix (QR), so memory does not follow the number of structures.
+Needs pacemaker's package, but neither TensorFlow nor gst_jobflow; reads and writes the same files as pacemaker. Blocks
+of the design matrix of `pyace.linearacefit` are folded into one triangular matrix (QR), so memory does not grow with
+the number of structures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROGRESS_FILE, DONE_FILE = "linear_progress.json", "linear_fit.json"
 
 
 def main(threads: int) -> None:
-    """Fit, and write what a run of pacemaker would."""
+    """Fit, and write the files that pacemaker would."""
     content = yaml.safe_load(Path("input.yaml").read_text())
     configuration = create_multispecies_basis_config(content["potential"])
     basis = ACEBBasisSet(configuration)
@@ -49,7 +49,7 @@ def main(threads: int) -> None:
 def design_blocks(
     basis: ACEBBasisSet, frame: pd.DataFrame, threads: int
 ) -> Iterator[tuple[pd.DataFrame, LinearACEDataset]]:
-    """Yield parts of the training set with their design matrix, each of about `BLOCK_BYTES`."""
+    """Yield parts of the training set with their design matrices of about `BLOCK_BYTES` each."""
     n_functions = LinearACEDataset(basis, None).nfunc
     rows = (3 * frame["ase_atoms"].map(len) + 1).cumsum()
     number = (rows * n_functions * 8 // BLOCK_BYTES).to_numpy()
@@ -66,8 +66,8 @@ def design_blocks(
 def fold(basis: ACEBBasisSet, frame: pd.DataFrame, kappa: float, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Return R (n, n) and Q^T y (n,) of the weighted rows; the weights are those of pacemaker's loss.
 
-    That is (1 - kappa) * sum w_E (dE / atoms)^2 + kappa * sum w_F dF^2, where w_E over structures and w_F over atoms
-    each add up to 1 and follow the column `w_factor`.
+    The loss is (1 - kappa) * sum w_E (dE / atoms)^2 + kappa * sum w_F dF^2. The w_E of structures and the w_F of atoms
+    are proportional to the column `w_factor` and add up to 1 each.
     """
     norms = weight_norms(frame)
     folded: np.ndarray | None = None
@@ -94,7 +94,7 @@ def weights(frame: pd.DataFrame, norms: tuple[float, float]) -> tuple[np.ndarray
 
 
 def solve(triangle: np.ndarray, target: np.ndarray, penalty: float) -> tuple[np.ndarray, int]:
-    """Return the coefficients of least |R c - y|^2 + penalty |c|^2, and the rank of the data."""
+    """Return the coefficients c that minimise |R c - y|^2 + penalty |c|^2, and the rank of R."""
     n = triangle.shape[1]
     rows = np.vstack([triangle, np.sqrt(penalty) * np.eye(n)])
     coefficients, _, _, _ = np.linalg.lstsq(rows, np.concatenate([target, np.zeros(n)]), rcond=None)
@@ -102,7 +102,7 @@ def solve(triangle: np.ndarray, target: np.ndarray, penalty: float) -> tuple[np.
 
 
 def write_predictions(basis: ACEBBasisSet, frame: pd.DataFrame, loss: dict[str, float], file: str, table: str) -> None:
-    """Write the predictions of the potential for a set, and a row of metrics as pacemaker names them."""
+    """Write predictions and a row of metrics for a set, as pacemaker does."""
     evaluator = ACEBEvaluator(basis)
     calculator = ACECalculator(evaluator)
     energies, forces = [], []
@@ -132,7 +132,7 @@ def write_predictions(basis: ACEBBasisSet, frame: pd.DataFrame, loss: dict[str, 
 
 
 def write(name: str, text: str) -> None:
-    """Write a file that is never seen half."""
+    """Write a file in one step, so that no reader sees half of it."""
     part = Path(f".{name}.part")
     part.write_text(text)
     part.replace(name)

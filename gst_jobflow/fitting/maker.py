@@ -1,4 +1,4 @@
-"""The job that fits a potential to a dataset and stores it, whatever program fits it."""
+"""Job that fits a potential to a dataset and stores it, with any fitting program."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "n
 @in_category("fits")
 @dataclass
 class FitMaker(Maker):
-    """Fit a potential. A rerun after a kill goes on from the last iteration.
-
-    The fit is stopped before the walltime, and a continuation goes on.
+    """Fit a potential; stop before the walltime, and continue from the last iteration in another job.
 
     Attributes
     ----------
@@ -65,14 +63,14 @@ class FitMaker(Maker):
 
     @job
     def make(self, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
-        """Fit and store.
+        """Fit a potential to a dataset and store it.
 
         Parameters
         ----------
         dataset_id
-            The dataset; its reference energies are subtracted.
+            Dataset, whose reference energies are subtracted.
         parent_id
-            An ACE potential to start from (upfit).
+            ACE potential to start from.
 
         Returns
         -------
@@ -87,22 +85,23 @@ class FitMaker(Maker):
 
 
 PacemakerFitMaker = GraceFitMaker = FitMaker
-"""Names that waiting jobs of version 0.1.0 know the maker by."""
+"""Names of the maker in waiting jobs of version 0.1.0."""
 
 
 def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None) -> Potential | None:
-    """Fit and store in the running job; return None where the fit was stopped before the walltime.
+    """Fit and store in the running job; return None if the fit was stopped before the walltime.
 
     Raises
     ------
     InputError
-        The dataset lacks an element of the fit, or the parent cannot be started from.
+        The dataset lacks an element of the fit, or the fit cannot start from the parent.
     RunError
         A program fails.
     """
     results, settings = job_results(), find_project().settings
     deadline = job_deadline(settings)
-    dataset = dataset_with(results, dataset_id, maker.config.elements)
+    dataset = results.get(Dataset, dataset_id)
+    check_elements_of(dataset, maker.config.elements)
     engine = engine_of(maker.config, settings)
     directory = work_directory(results, "fit")
     parent = None if parent_id is None else _yaml_of(results, parent_id)
@@ -118,7 +117,7 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
 
 
 def engine_of(config: FitConfig | GraceConfig, settings: Settings) -> FitEngine[Any]:
-    """Return the engine that fits what a configuration describes.
+    """Return the engine for a configuration.
 
     Raises
     ------
@@ -131,30 +130,22 @@ def engine_of(config: FitConfig | GraceConfig, settings: Settings) -> FitEngine[
     return AceEngine(settings, runner, config)
 
 
-def dataset_with(results: Results, dataset_id: str, elements: Sequence[str]) -> Dataset:
-    """Return the dataset of a fit.
-
-    Raises
-    ------
-    InputError
-        It lacks an element of the fit.
-    """
-    dataset = results.get(Dataset, dataset_id)
+def check_elements_of(dataset: Dataset, elements: Sequence[str]) -> None:
+    """Refuse a dataset that lacks an element of the fit."""
     if missing := sorted(set(elements) - set(dataset.elements)):
         raise InputError(
-            f"the fit is for {', '.join(elements)}, dataset {dataset_id} has no {', '.join(missing)}",
+            f"the fit is for {', '.join(elements)}, dataset {dataset.id} has no {', '.join(missing)}",
             "label structures with it, or leave the element out of the fit",
         )
-    return dataset
 
 
 def _yaml_of(results: Results, potential_id: str) -> Path:
-    """Return the file that a fit starts from.
+    """Return the `.yaml` of a potential to start from.
 
     Raises
     ------
     InputError
-        The potential is not ACE, or was imported without that file.
+        The potential is not ACE, or has no such file.
     """
     potential = results.get(Potential, potential_id)
     if potential.kind != "ace":
@@ -176,7 +167,7 @@ def _document(
     threads: int,
     finished: FinishedFit,
 ) -> Potential:
-    """Store the files of a finished fit and build its document, with errors from the predictions."""
+    """Store the files of a finished fit and return its document."""
     metrics, summary = parse.fit_metrics(finished.predictions), finished.summary
     parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
     stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}

@@ -1,6 +1,6 @@
-"""What a finished fit says: its errors on train and test, by config_type, and what the potential consists of.
+"""Errors of a finished fit by split and config_type, and the composition of its potential.
 
-Numbers come from the prediction files and `metrics.txt`, not from the log, which pacemaker appends to.
+Numbers come from prediction files and `metrics.txt`; pacemaker appends several runs to its log.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from gst_jobflow.documents import Errors, Rmse, RmseOfType
 
 SPLITS = ("train", "test")
 PARITY_FILE = "parity.npz"
-# metrics.txt holds all digits of a double; TensorFlow's sums may differ in order between fit and prediction
+# metrics.txt has all digits; TensorFlow may sum in another order in the fit than in the prediction
 _METRICS_RELATIVE_TOLERANCE = 1e-6
 
 
 class FitMetrics(StrictModel):
     """Errors by split (`train`, `test`), overall and by config_type.
 
-    Structures count alike in the energy, force components alike in the force, whatever their weight in the fit.
+    All structures count the same in energies and all components in forces, whatever their weights in the fit.
     """
 
     rmse: dict[str, Rmse]
@@ -48,7 +48,7 @@ class Predictions:
     n_atoms
         Shape (n_structures,).
     energy_ref_eV_per_atom, energy_pred_eV_per_atom
-        Energies less those of the atoms, shape (n_structures,).
+        Energies relative to free atoms, shape (n_structures,).
     forces_ref_eV_A, forces_pred_eV_A
         All atoms of all structures in order, shape (sum of n_atoms, 3).
     """
@@ -63,7 +63,7 @@ class Predictions:
 
 
 class PotentialSummary(StrictModel):
-    """What a potential consists of, read from its `.yaml`."""
+    """Composition of a potential, read from its `.yaml`."""
 
     elements: tuple[str, ...]
     n_densities: int = Field(description="the largest of the elements")
@@ -75,10 +75,7 @@ class PotentialSummary(StrictModel):
 
 
 def read_metric_rows(path: Path) -> list[dict[str, float]]:
-    """Return the complete rows of a metrics table of pacemaker, oldest first; none if there is no file yet.
-
-    A last line that is still being written is left out.
-    """
+    """Return the complete rows of a metrics table of pacemaker, oldest first; none without a file."""
     if not path.is_file():
         return []
     text = path.read_text()
@@ -91,12 +88,12 @@ def read_metric_rows(path: Path) -> list[dict[str, float]]:
 
 
 def read_metrics(directory: Path) -> dict[str, dict[str, float]]:
-    """Return the last row of `metrics.txt` and `test_metrics.txt` as pacemaker wrote it (eV, Å), by split.
+    """Return the last rows of `metrics.txt` and `test_metrics.txt` (eV, Å) by split.
 
     Raises
     ------
     DataError
-        If the fit wrote no row for the training set.
+        There is no row for the training set.
     """
     tables = {"train": "metrics.txt", "test": "test_metrics.txt"}
     rows = {split: read_metric_rows(directory / name) for split, name in tables.items()}
@@ -106,12 +103,12 @@ def read_metrics(directory: Path) -> dict[str, dict[str, float]]:
 
 
 def read_predictions(directory: Path) -> dict[str, Predictions]:
-    """Return what pacemaker predicted after the fit, by split; `test` only if the fit had a test set.
+    """Return pacemaker's predictions after the fit, by split; `test` only if the fit had a test set.
 
     Raises
     ------
     DataError
-        If a file is missing or cut off, or a prediction is not finite.
+        A file is missing or cut off, or a prediction is not finite.
     """
     found = {"train": _read_split(directory / "train_pred.pckl.gzip")}
     if (directory / "test.pckl.gzip").is_file() or (directory / "test_pred.pckl.gzip").is_file():
@@ -122,7 +119,7 @@ def read_predictions(directory: Path) -> dict[str, Predictions]:
 def _read_split(path: Path) -> Predictions:
     import pandas as pd
 
-    again = "the fit did not come to its end: continue it"
+    again = "the fit has not finished: continue it"
     if not path.is_file():
         raise DataError(f"no predictions in {path}", again)
     try:
@@ -149,10 +146,10 @@ def _read_split(path: Path) -> Predictions:
 
 
 def fit_metrics(predictions: Mapping[str, Predictions]) -> FitMetrics:
-    """Return RMSE, MAE and largest errors by split, and the RMSE by config_type, too.
+    """Return RMSE, MAE and largest errors by split, and RMSE by config_type.
 
-    Energy errors are per atom, averaged over structures; force errors are averaged over the three components of all
-    atoms, the definition of pacemaker's `rmse_f_comp` and of the literature's tables.
+    Energy errors are per atom, averaged over structures. Force errors are averaged over the three components of all
+    atoms, as in pacemaker's `rmse_f_comp` and in tables of the literature.
     """
     found: dict[str, dict[str, Any]] = {key: {} for key in FitMetrics.model_fields}
     for split, those in predictions.items():
@@ -177,12 +174,12 @@ def _errors(those: Predictions, chosen: np.ndarray) -> tuple[Rmse, Errors, Error
 
 
 def evaluate_directory(directory: Path) -> FitMetrics:
-    """Return the errors of a finished fit, checked against what pacemaker wrote itself.
+    """Return the errors of a finished fit, checked against pacemaker's own.
 
     Raises
     ------
     DataError
-        If a file is missing, or the two disagree.
+        A file is missing, or the two disagree.
     """
     metrics = fit_metrics(read_predictions(directory))
     check_against_pacemaker(metrics, read_metrics(directory), _optimizer_used_all_iterations(directory))
@@ -194,30 +191,39 @@ def check_against_pacemaker(
 ) -> None:
     """Compare our overall RMSE with the last rows of pacemaker's tables.
 
-    Weights do not enter pacemaker's RMSE, so the two are the same number. One exception: pacemaker writes its last
-    test row with the coefficients that the optimiser tried last, and an optimiser that stops early may have tried one
-    step too far. Then the test row says nothing about the potential and is not compared.
+    Weights do not enter pacemaker's RMSE, so both are the same number. The test row is skipped if the optimiser stopped
+    early: pacemaker writes it for the last coefficients tried, which may be one step beyond the potential's.
 
     Raises
     ------
     DataError
-        If they differ by more than rounding.
+        They differ by more than rounding.
     """
     for split, row in last_rows.items():
         if split not in metrics.rmse or (split == "test" and not used_all_iterations):
             continue
-        ours = metrics.rmse[split]
-        pairs = {
-            "energy RMSE, meV/atom": (ours.energy_meV_per_atom, 1e3 * row["rmse_epa"]),
-            "force RMSE, meV/Å": (ours.force_meV_per_A, 1e3 * row["rmse_f_comp"]),
-        }
-        for what, (mine, theirs) in pairs.items():
-            # the absolute part, in meV, is for perfect fits
-            if abs(mine - theirs) > _METRICS_RELATIVE_TOLERANCE * abs(theirs) + 1e-6:
-                raise DataError(
-                    f"{split} {what}: predictions give {mine:.6g}, pacemaker's table {theirs:.6g}",
-                    "the files are of different runs: fit again in an empty directory",
-                )
+        theirs = 1e3 * row["rmse_epa"], 1e3 * row["rmse_f_comp"]
+        # the absolute part, in meV, is for perfect fits
+        compare_rmse(split, metrics.rmse[split], theirs, "pacemaker", _METRICS_RELATIVE_TOLERANCE, absolute=1e-6)
+
+
+def compare_rmse(
+    split: str, ours: Errors, theirs: tuple[float, float], program: str, relative: float, absolute: float = 0.0
+) -> None:
+    """Refuse RMSE of energies (meV/atom) and forces (meV/Å) that differ from a program's own.
+
+    Raises
+    ------
+    DataError
+        One differs by more than `relative` of the program's and `absolute` together.
+    """
+    found = ours.energy_meV_per_atom, ours.force_meV_per_A
+    for what, mine, other in zip(("energy RMSE, meV/atom", "force RMSE, meV/Å"), found, theirs, strict=True):
+        if abs(mine - other) > relative * abs(other) + absolute:
+            raise DataError(
+                f"{split} {what}: predictions give {mine:.6g}, {program}'s table {other:.6g}",
+                "the files are of different runs: fit again in an empty directory",
+            )
 
 
 def _optimizer_used_all_iterations(directory: Path) -> bool:
@@ -229,7 +235,7 @@ def _optimizer_used_all_iterations(directory: Path) -> bool:
 
 
 def write_parity(predictions: Mapping[str, Predictions], path: Path) -> Path:
-    """Save what parity plots need, and return the path.
+    """Save the data of parity plots and return the path.
 
     The file holds `energy_ref`, `energy_pred` (eV/atom), `config_type`, `split`, `name`, one entry a structure, and
     `force_ref`, `force_pred` (eV/Å), `force_config_type`, `force_split`, one entry a force component.
@@ -257,7 +263,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If it cannot be read or is no potential, as after a kill in the middle of writing.
+        The file cannot be read or is no potential, as after a kill while it was written.
     """
     import yaml
 
@@ -272,14 +278,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def count_functions(path: Path) -> PotentialSummary:
-    """Return what a potential consists of.
-
-    Radial coefficients of A with B and of B with A are the same numbers and count once.
+    """Return the composition of a potential; radial coefficients of A–B and B–A are the same and count once.
 
     Raises
     ------
     DataError
-        If the file is no whole potential.
+        The file is not a whole potential.
     """
     content = load_yaml(path)
     blocks = {tuple(str(block["speciesblock"]).split()): block for block in content["species"]}

@@ -1,4 +1,4 @@
-"""Run a program of pacemaker, and say why it failed."""
+"""Run pacemaker's programs and diagnose their failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.processes import run_program
 
 _FAILURES = (
-    # (words in the output, class, what to do)
+    # (pattern in the output, failure class, remedy)
     (
         r"ResourceExhausted|No further batch size reduction|MemoryError|std::bad_alloc",
         "out_of_memory",
@@ -28,7 +28,7 @@ _FAILURES = (
 def run_pacemaker(
     runner: PacemakerRunner, command: Sequence[str | Path], directory: Path, output: str, gpu: str | int | None
 ) -> None:
-    """Run one program of pacemaker in `directory`; raise RunError with the line that says why if it fails."""
+    """Run a program of pacemaker in `directory`; raise RunError with the decisive line of its output if it fails."""
     name = Path(command[0]).name
     try:
         ended = run_program(
@@ -53,11 +53,11 @@ def run_pacemaker(
 
 
 def diagnose(text: str) -> tuple[str, str, str]:
-    """Return the last useful line of a failed program's output, its failure class, and what to do."""
+    """Return the decisive line of a failed program's output, its failure class, and the remedy."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Exhausted)\b", line)]
     line = (errors or lines or ["no output"])[-1][:300]
-    # warnings that change nothing name modules too: look at the errors only, where there are some
+    # harmless warnings name modules too: search the errors if there are any
     searched = "\n".join(errors) or text
     for pattern, failure_class, fix in _FAILURES:
         if re.search(pattern, searched):

@@ -1,4 +1,4 @@
-"""How far a fit is, and how it ended, from the files that it writes itself; cheap, and safe while it runs."""
+"""Progress and ending of a fit, read from its own files; cheap, and safe while it runs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ from gst_jobflow.fitting.parse import read_metric_rows
 
 
 def progress(directory: Path) -> dict[str, Any]:
-    """Return how far the fit in `directory` is.
+    """Return the progress of the fit in `directory`.
 
     Returns
     -------
     dict
         `stage` (`waiting`, `preparing`, `fitting`, `predicting`, `converting`, `finished`), `iteration` and
-        `max_iterations` (with those of the runs that it continues; of the linear solver: structures), `loss`,
-        `rmse` {train,test} {energy_meV_per_atom, force_meV_per_A} so far, `n_functions`, `time_left_s` (until all
-        iterations are done; an upper bound at first, since TensorFlow's tracing counts as iterations). Numbers are
-        None as long as there are none.
+        `max_iterations` (with those of continued runs; structures for the linear solver), `loss`, `rmse`
+        {train,test} {energy_meV_per_atom, force_meV_per_A}, `n_functions`, `time_left_s` (until all iterations are
+        done; first an upper bound, since TensorFlow's tracing counts as iterations). Unknown numbers are None.
     """
     if (directory / GRACE_REQUEST_FILE).is_file():
         from gst_jobflow.fitting.grace import grace_progress
@@ -61,7 +60,7 @@ def progress(directory: Path) -> dict[str, Any]:
 
 
 def _counted(directory: Path, before: int, last: dict[str, float] | None) -> tuple[int | None, int | None]:
-    """Iterations, or structures of the linear solver, that are done and asked for."""
+    """Return the iterations done and requested; for the linear solver, structures."""
     linear = _linear_progress(directory)
     if linear is not None:
         return int(linear["structures"]), int(linear["of"])
@@ -83,7 +82,7 @@ def _time_left_s(directory: Path, before: int, done: int | None, asked: int | No
 
 
 def iterations_before(directory: Path) -> int:
-    """Iterations of the interrupted runs that the fit in `directory` continues."""
+    """Return the iterations of the interrupted runs that the fit in `directory` continues."""
     path = directory / CONTINUED_FILE
     return int(json.loads(path.read_text())["iterations_before"]) if path.is_file() else 0
 
@@ -95,7 +94,7 @@ def _fit_section(directory: Path) -> dict[str, Any]:
 
 
 def _asked_iterations(directory: Path, before: int) -> int | None:
-    """None before there is an input, and where a ladder asks for as many on each of its rungs."""
+    """Return the requested iterations; None before there is an input, and for a ladder, which has them on each rung."""
     if not (directory / INPUT_FILE).is_file():
         return None
     section = _fit_section(directory)
@@ -115,7 +114,7 @@ def _stage(directory: Path, started: bool) -> str:
 
 
 def fit_is_finished(directory: Path, has_test: bool) -> bool:
-    """Tell whether the solver wrote its last file: pacemaker's is the picture after the last predictions."""
+    """Return whether the solver wrote its last file; pacemaker's is a figure of the final predictions."""
     if not (directory / POTENTIAL_FILE).is_file():
         return False
     last = "test_E-dE-nn.png" if has_test else "train_E-dE-nn.png"
@@ -124,22 +123,19 @@ def fit_is_finished(directory: Path, has_test: bool) -> bool:
 
 @dataclass(frozen=True)
 class FitEnding:
-    """Whether the optimiser came to its end by itself, and what it said; None where it did not say."""
+    """Whether the optimiser converged (None: unknown), and why it ended."""
 
     converged: bool | None
     reason: str
 
 
-# what scipy's optimisers return; 99 is a callback that asked to stop, which early stopping does
+# status of scipy's optimisers when a callback stops them, as early stopping does
 _STOPPED_EARLY = 99
 _RESULT = re.compile(r"Optimization result\(success=(\w+), status=(\w+), message=(.*), nfev=")
 
 
 def how_it_ended(directory: Path) -> FitEnding:
-    """Return how the optimiser of the fit in `directory` ended.
-
-    pacemaker writes this nowhere but in its output, of which the last run's is kept in a file of its own.
-    """
+    """Return how the optimiser of the fit in `directory` ended, from pacemaker's output."""
     if (directory / LINEAR_DONE_FILE).is_file():
         found = json.loads((directory / LINEAR_DONE_FILE).read_text())
         reason = "solved by least squares"

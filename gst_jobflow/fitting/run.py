@@ -1,4 +1,4 @@
-"""Run pacemaker: a fit, its continuation after a kill, an upfit; then the files that LAMMPS reads."""
+"""Run pacemaker: fit, continue an interrupted fit, upfit, and convert the potential for LAMMPS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DataError, InputError, RunError
@@ -38,7 +38,7 @@ from gst_jobflow.fitting.start import check_start, start_text
 
 logger = logging.getLogger(__name__)
 
-# What a run of pacemaker leaves; taken away before the next one, so that nothing of an older run is read as its own.
+# files of a run of pacemaker, removed before the next run so that nothing old is taken for its own
 _PRODUCTS = (
     "*metrics.txt",
     "*_pred.pckl.gzip",
@@ -50,20 +50,20 @@ _PRODUCTS = (
     LINEAR_DONE_FILE,
 )
 
-# all functions that the potential is to have
+# shape of the potential with all its functions
 _TARGET_FILE = "target_potential.yaml"
 
 
 @dataclass(frozen=True)
 class FitFiles:
-    """Where the results of a fit are.
+    """Results of a fit.
 
     Attributes
     ----------
     iterations_before
-        Iterations done by interrupted runs that this one continued.
+        Iterations of the interrupted runs that this one continued.
     wall_s
-        Wall time of the fit, s, with that of the interrupted runs that it continued.
+        Wall time of all these runs, s.
     """
 
     directory: Path
@@ -91,68 +91,94 @@ def run_fit(
     Parameters
     ----------
     initial_potential
-        The `.yaml` of a finished potential to start from (upfit). All its coefficients go on being fitted; with
-        `ladder_step` it is grown, if it has fewer functions. A linear one may start a fit of more densities: its own
-        is the first.
+        The `.yaml` of a finished potential to start from (upfit). All its coefficients are fitted further; with
+        `ladder_step` missing functions are added. A linear potential may start a fit of more densities.
     continue_from
-        Directory of an interrupted run of the same fit (may be `directory` itself). Goes on from its last iteration
-        with the iterations that are left. BFGS begins with a fresh Hessian, so the path differs from an
-        uninterrupted fit's. A fit that was finished there is only converted, if `directory` is the same.
+        Directory of an interrupted run of the same fit (may be `directory`), to continue with the remaining
+        iterations. BFGS restarts with a fresh Hessian, so the path differs from that of an uninterrupted fit. A
+        finished fit in `directory` is only converted.
 
     Raises
     ------
     DataError
-        If a label is unfit, or an element has fewer atoms than functions.
+        A label cannot be fitted, or an element has fewer atoms than functions.
     InputError
-        If the start does not belong to this fit.
+        The start does not belong to this fit.
     RunError
-        If a program fails; `failure_class` says how.
+        A program fails; `failure_class` says how.
     """
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    check_elements(config.elements, [*train, *(test or ())])
-    train = weighted(train, config.weights, config.seed)
-    check_elements_are_trained(train, test)
-    check_active_set_possible(config, train)
+    train = _checked_and_weighted(config, train, test)
     request = _request(config, train, test, reference_energies, initial_potential)
-    start, done, spent_s = initial_potential, 0, 0.0
+    begin = _Begin(initial_potential)
     if continue_from is not None:
-        continue_from = Path(continue_from).resolve()
         _check_same_fit(continue_from, request)
-        if continue_from == directory and fit_is_finished(directory, has_test=bool(test)):
-            _put_core(config, directory)
-            return convert(runner, directory, config.active_set, wall_s=_seconds_spent(directory))
-        spent_s = _seconds_spent(continue_from)
-        interrupted, done = _last_iteration(continue_from)
-        start = interrupted or initial_potential
-    if start is not None:
-        check_start(start, config)
+        if Path(continue_from).resolve() == directory and fit_is_finished(directory, has_test=bool(test)):
+            return _finish(runner, config, directory, _seconds_spent(directory))
+        begin = _interrupted(continue_from, initial_potential)
+    left, begin = _left(config, begin, continue_from)
+    _write_start(begin.potential, config, directory)
+    _write_inputs(left, train, test, reference_energies, directory)
+    _write_request(request, begin, directory)
+    started, command = time.monotonic(), _command(runner, left, goes_on=begin.potential is not None)
+    run_pacemaker(runner, command, directory, OUTPUT_FILE, config.backend.gpu)
+    return _finish(runner, config, directory, begin.wall_s + time.monotonic() - started)
+
+
+def _checked_and_weighted(
+    config: FitConfig, train: Sequence[LabelledStructure], test: Sequence[LabelledStructure] | None
+) -> list[LabelledStructure]:
+    """Return the training set with its weights in the loss, after all checks of the data."""
+    check_elements(config.elements, [*train, *(test or ())])
+    chosen = weighted(train, config.weights, config.seed)
+    check_elements_are_trained(chosen, test)
+    check_active_set_possible(config, chosen)
+    return chosen
+
+
+class _Begin(NamedTuple):
+    """Potential that a run of the optimiser begins with, and the iterations and seconds spent on it before."""
+
+    potential: Path | None
+    iterations: int = 0
+    wall_s: float = 0.0
+
+
+def _left(config: FitConfig, begin: _Begin, interrupted: Path | None) -> tuple[FitConfig, _Begin]:
+    """Return the configuration of the iterations that are left.
+
+    A ladder has all iterations on each rung, so a new run does not subtract those of the interrupted rung.
+    """
+    if begin.potential is not None:
+        check_start(begin.potential, config)
     has_ladder = config.optimizer.ladder_step is not None
-    climbs = has_ladder and (start is None or not _has_all_functions(start, config, continue_from))
+    climbs = has_ladder and (begin.potential is None or not _has_all_functions(begin.potential, config, interrupted))
     if climbs:
-        # each rung has all iterations: those of the rung that was cut off are not taken from the others
-        done = 0
-    # the start is written before the old files go, so that a kill in between loses no iteration
+        return config, begin._replace(iterations=0)
+    left = max(1, config.optimizer.maxiter - begin.iterations)
+    optimizer = config.optimizer.model_copy(update={"maxiter": left, "ladder_step": None})
+    return config.model_copy(update={"optimizer": optimizer}), begin
+
+
+def _write_start(start: Path | None, config: FitConfig, directory: Path) -> None:
+    """Write the potential to start from, then remove old files: a kill in between loses no iteration."""
     if start is None:
         (directory / START_FILE).unlink(missing_ok=True)
     else:
         write_text(directory / START_FILE, start_text(start, config), durable=False)
     _clean(directory)
-    steps = {"maxiter": max(1, config.optimizer.maxiter - done)} | ({} if climbs else {"ladder_step": None})
-    left = config.model_copy(update={"optimizer": config.optimizer.model_copy(update=steps)})
-    _write_inputs(left, train, test, reference_energies, directory)
+
+
+def _write_request(request: dict[str, Any], begin: _Begin, directory: Path) -> None:
+    """Write what a continuation compares with, and the iterations and seconds it adds to."""
     write_text(directory / REQUEST_FILE, json.dumps(request, indent=1, sort_keys=True), durable=False)
-    write_text(
-        directory / CONTINUED_FILE, json.dumps({"iterations_before": done, "wall_s_before": spent_s}), durable=False
-    )
-    begin = time.monotonic()
-    run_pacemaker(runner, _command(runner, left, start is not None), directory, OUTPUT_FILE, config.backend.gpu)
-    _put_core(config, directory)
-    return convert(runner, directory, config.active_set, wall_s=spent_s + time.monotonic() - begin)
+    before = {"iterations_before": begin.iterations, "wall_s_before": begin.wall_s}
+    write_text(directory / CONTINUED_FILE, json.dumps(before), durable=False)
 
 
 def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[str | Path]:
-    """The program of the solver and its arguments."""
+    """Return the program of the solver and its arguments."""
     if config.solver == "linear":
         return [runner.python, Path(__file__).with_name("linear_program.py"), str(runner.threads)]
     start = ["-ip" if config.optimizer.ladder_step else "-p", START_FILE] if goes_on else []
@@ -162,12 +188,12 @@ def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[
 def convert(
     runner: PacemakerRunner, directory: Path, atoms: ActiveSetAtoms = "well_fitted", wall_s: float = 0.0
 ) -> FitFiles:
-    """Make the `.yace` and the `.asi` (active set) of the finished fit in `directory`.
+    """Make `.yace` and `.asi` (active set) of the finished fit in `directory`.
 
     Raises
     ------
     RunError
-        If there is no finished fit, or a program fails.
+        There is no finished fit, or a program fails.
     """
     potential = directory / POTENTIAL_FILE
     if not potential.is_file():
@@ -175,7 +201,6 @@ def convert(
     yace, asi = potential.with_suffix(".yace"), potential.with_suffix(".asi")
     yace.unlink(missing_ok=True)
     asi.unlink(missing_ok=True)
-    # gpu None: neither needs one
     run_pacemaker(runner, [runner.pace_yaml2yace, potential.name], directory, "pace_yaml2yace.out", None)
     make_active_set(runner, directory, atoms)
     for made in (yace, asi):
@@ -198,7 +223,7 @@ def check_elements(elements: Sequence[str], items: Sequence[LabelledStructure]) 
         foreign = sorted(set(item.atoms.get_chemical_symbols()) - set(elements))
         if foreign:
             raise DataError(
-                f"label {item.label_id} holds {', '.join(foreign)}, the potential is of {', '.join(elements)}",
+                f"label {item.label_id} holds {', '.join(foreign)}, but the potential is for {', '.join(elements)}",
                 "add the element to the fit, or leave the structure out",
             )
 
@@ -218,15 +243,16 @@ def check_elements_are_trained(train: Sequence[LabelledStructure], test: Sequenc
         )
 
 
-def _put_core(config: FitConfig, directory: Path) -> None:
-    """Give the finished fit in `directory` the core that was asked for, in place of pacemaker's."""
+def _finish(runner: PacemakerRunner, config: FitConfig, directory: Path, wall_s: float) -> FitFiles:
+    """Replace pacemaker's core by the requested one, and convert the potential."""
     potential = directory / POTENTIAL_FILE
     if isinstance(config.radial.repulsion, CoreRepulsion) and potential.is_file():
         write_text(potential, with_core(potential.read_text(), config.radial.repulsion), durable=False)
+    return convert(runner, directory, config.active_set, wall_s)
 
 
 def with_core(text: str, core: CoreRepulsion) -> str:
-    """Return a potential's YAML with the range and width of every pair's core set; doing it again changes nothing."""
+    """Return a potential's YAML with range and width of the core set for every pair; idempotent."""
 
     def clamped(match: re.Match[str]) -> str:
         return f"r_in: {min(max(float(match[1]), core.r_in_min_A), core.r_in_max_A):.12g}"
@@ -236,7 +262,7 @@ def with_core(text: str, core: CoreRepulsion) -> str:
 
 
 def _shape_of(config: FitConfig) -> dict[str, Any]:
-    """Return what of a configuration shapes the fit: how it is computed and converted may change between two runs."""
+    """Return the settings that shape the fit; those of computing and converting may change in a continuation."""
     return config.model_dump(mode="json", exclude={"backend", "active_set"})
 
 
@@ -247,7 +273,7 @@ def _request(
     reference_energies: Mapping[str, float],
     initial_potential: Path | None,
 ) -> dict[str, Any]:
-    """Return what makes this fit this fit, for comparing with an interrupted one."""
+    """Return what identifies this fit, to compare it with an interrupted one."""
 
     def digest(items: Sequence[LabelledStructure] | None) -> str:
         rows = [[item.label_id, float(item.energy_eV), float(item.weight)] for item in items or ()]
@@ -268,7 +294,7 @@ def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise InputError(f"{directory} holds no interrupted fit ({REQUEST_FILE} is missing)", "start a new fit")
     before = json.loads(path.read_text())
-    # as this version reads it: fields that an earlier one did not write have their defaults
+    # fields that an earlier version did not write get their defaults
     before["config"] = _shape_of(FitConfig.model_validate(before["config"]))
     changed = sorted(key for key in request if before.get(key) != request[key])
     if changed:
@@ -278,27 +304,23 @@ def _check_same_fit(directory: Path, request: Mapping[str, Any]) -> None:
         )
 
 
-def _last_iteration(directory: Path) -> tuple[Path | None, int]:
-    """Return the potential of the last iteration of an interrupted run and the iterations done up to it.
-
-    None, 0 where the run did not get to its first iteration. A file that a kill left half-written is passed over.
-    """
+def _interrupted(directory: Path, initial_potential: Path | None) -> _Begin:
+    """Return the potential of the last iteration of an interrupted run; skip files that a kill cut off."""
+    spent_s, before = _seconds_spent(directory), iterations_before(directory)
     rows = read_metric_rows(directory / "metrics.txt")
-    candidates = _newest_first(directory.glob("interim_potential_[0-9]*.yaml"))
-    for path in candidates:
+    for path in _newest_first(directory.glob("interim_potential_[0-9]*.yaml")):
         if any(_is_of(path, shape) for shape in _shape_files(directory)):
-            done = int(rows[-1]["iter_num"]) if rows else 0
-            return path, iterations_before(directory) + done
-        logger.warning("passed over %s: it is cut off", path)
+            return _Begin(path, before + (int(rows[-1]["iter_num"]) if rows else 0), spent_s)
+        logger.warning("skipped %s: it is cut off", path)
+    # killed before its first iteration
     start = directory / START_FILE
-    # killed before its first iteration: go on from where it was to go on
-    return (start if start.is_file() else None), iterations_before(directory)
+    return _Begin(start if start.is_file() else initial_potential, before, spent_s)
 
 
 def _shape_files(directory: Path) -> list[Path]:
-    """Return files one of which has all functions of the interim potential: of a ladder its rung, and the one below.
+    """Return files of which one has the same functions as the interim potential.
 
-    A rung is there some time before its first iteration.
+    For a ladder these are the current rung, whose first iteration may not be done, and the rung below.
     """
     rung = directory / "current_extended_potential.yaml"
     below = directory.glob("interim_potential_ladder_step_*.yaml")
@@ -310,7 +332,7 @@ def _newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_of(path: Path, shape: Path) -> bool:
-    """Tell whether a potential is whole, by one of the same functions."""
+    """Return whether a potential is complete, compared with one of the same functions."""
     try:
         return _same_shape(load_yaml(path), load_yaml(shape))
     except DataError as error:
@@ -319,18 +341,18 @@ def _is_of(path: Path, shape: Path) -> bool:
 
 
 def _has_all_functions(start: Path, config: FitConfig, interrupted: Path | None) -> bool:
-    """Tell whether a ladder would find nothing to add to a start: pacemaker then ends without fitting anything."""
+    """Return whether the starting potential already has all functions: pacemaker's ladder would then not fit."""
     if interrupted is not None and (interrupted / _TARGET_FILE).is_file():
         return _same_shape(load_yaml(start), load_yaml(interrupted / _TARGET_FILE))
     n_elements = len(config.elements)
     n_blocks = n_elements * 2 ** (n_elements - 1)
-    # pacemaker gives each block as many
+    # pacemaker gives each block the same number
     most = config.functions.number_of_functions_per_element * n_elements // n_blocks * n_blocks
     return count_functions(start).n_functions >= most
 
 
 def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two potentials have the same functions; pacemaker does not keep the order of the blocks."""
+    """Return whether two potentials have the same functions; pacemaker changes the order of blocks."""
     shapes = [
         sorted((block["speciesblock"], len(block.get("nbody") or [])) for block in content["species"])
         for content in (one, other)
@@ -339,7 +361,7 @@ def _same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _seconds_spent(directory: Path) -> float:
-    """Wall time of an interrupted fit and those before it, s, as far as its last written line tells."""
+    """Return the wall time of an interrupted fit and of those before it, s, up to its last iteration."""
     started, last = directory / CONTINUED_FILE, directory / "metrics.txt"
     if not started.is_file():
         return 0.0

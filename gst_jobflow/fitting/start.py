@@ -1,4 +1,4 @@
-"""What a fit goes on from: an earlier potential, checked and made ready."""
+"""Check and prepare the potential that a fit starts from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gst_jobflow.fitting.parse import count_functions, load_yaml
 
 
 def check_start(path: Path, config: FitConfig) -> None:
-    """Refuse a start potential that is not of this fit's elements, densities and cutoff.
+    """Refuse a start potential whose elements, densities or cutoff differ from the fit's.
 
     Raises
     ------
     InputError
-        It is not. A linear potential fits any number of densities whose first is linear.
+        Something differs. A linear potential may start any number of densities whose first is linear.
     """
     if config.solver == "linear":
         raise InputError(
@@ -40,7 +40,7 @@ def check_start(path: Path, config: FitConfig) -> None:
 
 
 def _fs_parameters(path: Path) -> tuple[float, ...]:
-    """Return prefactor and exponent of each density, which all elements of a fit share; empty if not stated."""
+    """Return prefactor and exponent of each density; empty if the file does not state them."""
     return tuple(next((block["parameters"] for block in load_yaml(path)["species"] if "parameters" in block), ()))
 
 
@@ -50,7 +50,7 @@ def _densities_of_start(found: int, config: FitConfig) -> int:
 
 
 def start_text(path: Path, config: FitConfig) -> str:
-    """Return the YAML that a fit starts from: not marked as done, and with all densities."""
+    """Return the YAML of a start potential: not marked as finished, and with all densities of the fit."""
     text = without_fit_cycles(Path(path).read_text())
     if count_functions(path).n_densities < config.embedding.n_densities:
         text = with_densities(text, config.embedding)
@@ -58,14 +58,14 @@ def start_text(path: Path, config: FitConfig) -> str:
 
 
 def without_fit_cycles(text: str) -> str:
-    """Return a potential's YAML without the mark that its fit is done, which makes pacemaker skip the fit."""
+    """Return a potential's YAML without the mark of a finished fit, which makes pacemaker skip the fit."""
     return re.sub(r"(?m)^\s+_fit_cycles:.*\n", "", text)
 
 
 def with_densities(text: str, embedding: EmbeddingConfig) -> str:
     """Return a linear potential's YAML with more densities, to which no function contributes yet.
 
-    The energies stay as they are. Zero is where pacemaker begins, too.
+    Energies do not change; pacemaker also starts new coefficients at zero.
     """
     more = ", 0" * (embedding.n_densities - 1)
     pairs = ", ".join(f"{value:g}" for value in embedding.fs_parameters)

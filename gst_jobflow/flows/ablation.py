@@ -15,7 +15,6 @@ from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.base.settings import find_project
-from gst_jobflow.base.strict import checked
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Member, Potential, Study
 from gst_jobflow.dynamics.find_lammps import lammps_engine
@@ -26,6 +25,7 @@ from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.study import close_study
+from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.store.context import job_results
 
 if TYPE_CHECKING:
@@ -128,22 +128,8 @@ def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[t
     made = []
     for chosen in product(*vary.values()):
         values = dict(zip(vary, chosen, strict=True))
-        content = config.editable()
-        for path, value in values.items():
-            _set(content, path, value)
-        made.append((values, checked(FitConfig, content, ", ".join(f"{k}={v}" for k, v in values.items()))))
+        made.append((values, config_of(config, values)))
     return made
-
-
-def _set(content: dict[str, Any], path: str, value: Any) -> None:
-    *sections, leaf = path.split(".")
-    for section in sections:
-        below = content.get(section)
-        if not isinstance(below, dict):
-            # the check of the model names the nearest field
-            below = content[section] = {}
-        content = below
-    content[leaf] = value
 
 
 @job(name="collect")

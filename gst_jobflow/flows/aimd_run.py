@@ -145,7 +145,6 @@ class AimdRun:
 
     def records(self) -> Iterator[Record]:
         """Yield the frames of all segments, each step once, with what CP2K says of whether it converged."""
-
         for segment in self.segments:
             path = segment.directory / cp2k_md.POSITIONS
             # a segment without a frame has no file

@@ -31,7 +31,7 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
 class DemoPlan(StrictModel):
-    """Everything that shapes a demo; `standard` and `tiny` are two that are known to run."""
+    """Settings of a demo; plans `standard` and `tiny` are known to run."""
 
     name: str = "demo"
     size: str = "standard"
@@ -39,10 +39,10 @@ class DemoPlan(StrictModel):
     hard_sphere: list[HardSphereSpec]
     n_each: int = Field(1, ge=1)
     crystals: list[CrystalSpec]
-    label_jobs: int = Field(4, ge=1, description="Jobs that the labels of each kind of structure are spread over")
+    label_jobs: int = Field(4, ge=1, description="Labelling jobs for each kind of structure")
     split: SplitSpec = Field(default_factory=lambda: SplitSpec(test_fraction=0.15))
     config_type_weights: dict[str, float] = Field(default_factory=dict)
-    max_force_eV_A: float | None = Field(None, gt=0, description="Labels with larger forces stay out of the dataset")
+    max_force_eV_A: float | None = Field(None, gt=0, description="Leave labels with larger forces out of the dataset")
     fit: FitConfig
     cell: CrossPointSpec
     barrier: list[Stage]
@@ -53,7 +53,13 @@ class DemoPlan(StrictModel):
 
 @dataclass
 class DemoMaker(Maker):
-    """The flow of a demo and the study that holds its results together."""
+    """Make the flow of a demo and the study of its results.
+
+    Examples
+    --------
+    >>> maker = DemoMaker(demo_plan("tiny", "tblite"))
+    >>> flow = maker.make(tblite_backend())
+    """
 
     plan: DemoPlan
     name: str = "demo"
@@ -61,21 +67,21 @@ class DemoMaker(Maker):
 
     @property
     def tag(self) -> str:
-        """What structures of this study are tagged with."""
+        """Tag of the structures of this study."""
         return f"study:{self.study_id}"
 
     def study(self) -> Study:
-        """The study's document before anything ran."""
+        """Return the document of the study before anything has run."""
         plan = self.plan.model_dump(mode="json", exclude_none=True)
         return Study(id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
 
     def make(self, backend: LabelBackend) -> Flow:
-        """Flow of all steps; every job records what it made.
+        """Return the flow of all steps.
 
         Parameters
         ----------
         backend
-            What computes the labels; `plan.labels` is its name.
+            Backend of the labels; `plan.labels` is its name.
         """
         plan, tags = self.plan, [self.tag]
         sources = [
@@ -97,7 +103,7 @@ class DemoMaker(Maker):
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
         programme = CyclePlan(cell=plan.cell, barrier=plan.barrier, operations=plan.operations, output=plan.output)
-        potential: Any = fit.output["potential_id"]  # of the fit that is to come
+        potential: Any = fit.output["potential_id"]
         cycle = CycleMaker(name="cross-point cycle", plan=programme, seed=plan.seed, tags=tags).make(potential)
         page = finish_study(
             self.study_id,
@@ -113,14 +119,14 @@ class DemoMaker(Maker):
 
 
 def free_atom_energies(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
-    """Energies of free atoms by the backend's method: compositions then compare, and the fit learns cohesion.
+    """Return the free-atom energies of the backend's method as reference energies.
 
-    Least squares would not do here: nearly all structures have one composition.
+    Least squares is no alternative, since nearly all structures have the same composition.
 
     Raises
     ------
     InputError
-        The backend does not know them.
+        The backend lacks one.
     """
     known = backend.bounds.free_atom_eV
     if missing := [element for element in elements if element not in known]:

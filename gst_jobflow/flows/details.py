@@ -1,4 +1,4 @@
-"""How far a running job is, in a few words, from the files in its launch directory."""
+"""Describe the progress of a running job in a few words, from the files in its launch directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gst_jobflow.flows.aimd_run import last_energies
 
 
 def detail(name: str, directory: Path) -> str:
-    """Words on the progress of the job that runs in `directory`; empty where there is nothing to say yet."""
+    """Describe the progress of the job that runs in `directory`; empty if it has none yet."""
     if name.startswith("label"):
         return _labels(directory)
     for kind, tell in (("fit", _fit), ("md", _dynamics), ("aimd", _aimd)):

@@ -1,4 +1,4 @@
-"""Fit as people ask for it: one fit, from a linear first guess, with an upfit after it, or an ensemble."""
+"""Flows of fits: one fit, optionally after a linear first guess or before an upfit, or an ensemble."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs of a search: each tries what follows from the rows before it, and writes its row into the study."""
+"""Jobs of a search: each tries the point that earlier rows lead to, and writes its row into the study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.maker import FitMaker, fit_potential
+from gst_jobflow.fitting.maker import FitMaker, check_elements_of, fit_potential
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import Ending, SearchPlan, base_fit, plan_of, trial_config
@@ -25,9 +25,9 @@ from gst_jobflow.launch.attempts import failure_class_here
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_results, job_uuid
 
-# failures that the next trial would meet as well, or that somebody wanted
+# failures that the next trial would meet, too, or that a user caused
 _OF_THE_PLACE = ("missing_program", "database", "disk_full", "cancelled", "interrupted", "walltime", "no_progress")
-# a second start may help where memory or the machine failed; recovery gives it
+# failures of memory or machine, after which recovery starts the trial once more
 _ONCE_MORE = ("killed", "out_of_memory")
 
 
@@ -38,11 +38,18 @@ class HyperoptMaker(Maker):
     Attributes
     ----------
     plan
-        Space, number of fits, objective, end.
+        Space, number of fits, objective, ending.
     fit
-        What all fits have in common; the space's fields are set on top.
+        Settings of all fits but for the fields of the space.
     study_id
-        Of the study that holds the table.
+        Id of the study with the table.
+
+    Examples
+    --------
+    >>> plan, fit = preset("xpot-gst", FitConfig.small())
+    >>> maker = HyperoptMaker(plan, fit=fit)
+    >>> results.add(maker.study("4f0c1d"))
+    >>> flow = maker.make()
     """
 
     plan: SearchPlan
@@ -51,12 +58,12 @@ class HyperoptMaker(Maker):
     study_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def study(self, dataset_id: str) -> Study:
-        """The study's document before anything ran.
+        """Return the document of the study before anything has run.
 
         Raises
         ------
         InputError
-            The fit cannot take the space.
+            The space does not suit the fit.
         """
         self.plan.space.check(self.fit)
         plan = {
@@ -69,7 +76,7 @@ class HyperoptMaker(Maker):
         )
 
     def make(self, done: Collection[int] = ()) -> Flow:
-        """Flow of a search whose study is stored: a job for each trial but those that are done, and one at the end."""
+        """Return the flow of a search whose study is stored: a job for each trial that is not done, and a final one."""
         jobs: dict[int, Job] = {}
         for trial in range(self.plan.n_fits):
             if trial not in done:
@@ -85,12 +92,12 @@ class HyperoptMaker(Maker):
 @job
 @in_category("fits")
 def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
-    """Fit with the values of a trial and write what came of it into the study.
+    """Fit with the values of a trial and write its row into the study.
 
     Parameters
     ----------
     after
-        Outputs of the trials that end before this one begins.
+        Outputs of the trials that this one waits for.
     """
     results = job_results()
     results.update("studies", study_id, {"state": "running"}, {"state": "finished"})
@@ -107,13 +114,13 @@ def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
 
 @job
 def end_search(study_id: str, after: list[Any]) -> dict[str, Any]:
-    """Write what a search found into its study, and its page."""
+    """Write the outcome of a search into its study, and the page."""
     results = job_results()
     return {"study_id": study_id, **end(results, results.get(Study, study_id))}
 
 
 def _begin(results: Results, study: Study, trial: int) -> Study:
-    """Say in the study what a trial tries; or that it is left out, or that its values do not fit together."""
+    """Write the values of a trial into the study, or that it is left out or impossible."""
     plan = plan_of(study)
     if reason := table.why_ended(plan, study.table, trial):
         return _write(_unspooled(results), study, trial, {"trial": trial, "state": "left out", "reason": reason})
@@ -132,12 +139,12 @@ def _begin(results: Results, study: Study, trial: int) -> Study:
 
 
 def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | None:
-    """Return what the row of a trial says after its fit; None where the fit goes on in another job.
+    """Return the row of a trial after its fit; None if the fit goes on in another job.
 
     Raises
     ------
     GstError
-        What failed is not the trial's fault.
+        The failure is not the fault of the trial.
     """
     plan = plan_of(study)
     maker = FitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
@@ -161,7 +168,7 @@ def _cost(plan: SearchPlan, potential: Potential) -> float | None:
 
 
 def _failed(results: Results, error: GstError) -> dict[str, Any]:
-    """The row of a fit that failed; raises the error again where it is not the fit's fault or may pass."""
+    """Return the row of a failed fit; raise the error again if it is not the fit's fault or may pass."""
     kind = failure_class_here(error)
     if kind in _OF_THE_PLACE:
         raise error
@@ -172,7 +179,7 @@ def _failed(results: Results, error: GstError) -> dict[str, Any]:
 
 
 def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> Study:
-    """Write a row; one that is put in late from a manifest does not hide what came after it."""
+    """Write a row; a late one from a manifest does not replace a finished one."""
     path = f"table.{trial}"
     unless = None if row["state"] == "finished" else {f"{path}.state": "finished"}
     results.update("studies", study.id, {path: row}, unless)
@@ -181,17 +188,17 @@ def _write(results: Results, study: Study, trial: int, row: dict[str, Any]) -> S
 
 
 def _unspooled(results: Results) -> Results:
-    """Results whose updates are in no manifest: an end that is put in again later would end a search that goes on."""
+    """Return results without a manifest, from which a late ending could end a search that was resumed."""
     return Results(results.database, results.artifacts)
 
 
 def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
-    """Let a search that ended or was cancelled go on, up to `n_fits` fits; an end that it came to no longer holds.
+    """Resume a search that ended or was cancelled, up to `n_fits` fits; drop its ending conditions if they were met.
 
     Raises
     ------
     InputError
-        It runs, or there is nothing left to do.
+        The search is running, or has no fits left to do.
     """
     uuids = [trial_uuid(study.id, trial) for trial in range(len(study.table))]
     open_states = {"$in": ["READY", "WAITING", "RUNNING", "RESERVED", "PAUSED"]}
@@ -215,7 +222,7 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
 
 
 def end(results: Results, study: Study) -> dict[str, Any]:
-    """Write what a search found: the best, the front, the surrogate, the members; and its page."""
+    """Write best fit, front, surrogate, members and page of a search."""
     outcome = search_outcome(study)
     members = [{"collection": "datasets", "id": study.plan["dataset_id"], "role": "dataset"}]
     for row in study.table:
@@ -227,14 +234,13 @@ def end(results: Results, study: Study) -> dict[str, Any]:
 
 
 def search_outcome(study: Study) -> dict[str, Any]:
-    """Return what a search found so far: numbers of fits, the best, the front, and the surrogate in numbers."""
+    """Return the outcome of a search so far: numbers of fits, the best, the front, and the surrogate."""
     plan, rows = plan_of(study), study.table
     best = best_row(rows)
     ended = [row for row in rows if row["state"] in ENDED]
     content: dict[str, Any] = {
         "n_finished": sum(row["state"] == "finished" for row in rows),
         "n_failed": sum(row["state"] == "failed" for row in rows),
-        # where fits were under way, one after a row that was left out may have gone on
         "ended_by": rows[-1]["reason"] if rows[-1]["state"] == "left out" else "number of fits",
     }
     if best is not None:
@@ -249,19 +255,15 @@ def search_outcome(study: Study) -> dict[str, Any]:
 
 
 def check_dataset(dataset: Dataset, fit: FitConfig) -> None:
-    """Refuse data that no search can be done on.
+    """Refuse data that a search cannot use.
 
     Raises
     ------
     InputError
-        There is no test set, or an element of the fit is not in the data.
+        There is no test set, or an element of the fit is missing.
     """
     if not dataset.counts.get("test"):
         raise InputError(
             f"dataset {dataset.id} has no test set, whose errors a search minimises", "make it with a test fraction"
         )
-    if missing := set(fit.elements) - set(dataset.elements):
-        raise InputError(
-            f"the fit is for {', '.join(fit.elements)}, dataset {dataset.id} has no {', '.join(sorted(missing))}",
-            "label structures with it, or leave the element out of the fit",
-        )
+    check_elements_of(dataset, fit.elements)

@@ -1,4 +1,4 @@
-"""Jobs that make structures and put them into the results database."""
+"""Jobs that make structures and store them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 _ALWAYS_A = 1.0
-"""Pairs that no minimum distance is given for are kept apart by this much where others are."""
+"""Smallest distance of pairs without a given one, if others have one."""
 
 
 class CrystalSpec(StrictModel):
-    """A family of crystals: strained and rattled copies of one cell."""
+    """Specification of strained and rattled copies of a crystal."""
 
     kind: Literal["rocksalt", "trigonal"]
     formula: str
@@ -58,7 +58,13 @@ class CrystalSpec(StrictModel):
 
 @dataclass
 class HardSphereMaker(Maker):
-    """Make hard-sphere random structures, several of each specification."""
+    """Make hard-sphere random structures, several of each specification.
+
+    Examples
+    --------
+    >>> spec = HardSphereSpec(formula="GeTe", n_atoms=32, density_g_cm3=(5.4, 6.2))
+    >>> structures = HardSphereMaker(specs=[spec], n_each=10).make()
+    """
 
     name: str = "hard-sphere structures"
     specs: list[HardSphereSpec] = field(default_factory=list)
@@ -76,7 +82,13 @@ class HardSphereMaker(Maker):
 
 @dataclass
 class CrystalMaker(Maker):
-    """Make strained and rattled crystals."""
+    """Make strained and rattled crystals.
+
+    Examples
+    --------
+    >>> spec = CrystalSpec(kind="rocksalt", formula="Ge1Sb2Te4", repeat=(2, 2, 2), rattles_A=(0.1, 0.3))
+    >>> structures = CrystalMaker(specs=[spec]).make()
+    """
 
     name: str = "crystal structures"
     specs: list[CrystalSpec] = field(default_factory=list)
@@ -93,7 +105,6 @@ class CrystalMaker(Maker):
 
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
     """Yield (atoms, source) of `n_each` structures of every specification."""
-
     for spec in specs:
         for index in range(n_each):
             source = {"builder": "hard_sphere", "index": index, "spec": spec.model_dump(mode="json", exclude_none=True)}
@@ -101,7 +112,7 @@ def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tup
 
 
 def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
-    """Yield (atoms, source) for every volume, rattle and copy; disorder and displacements differ in every one."""
+    """Yield (atoms, source) for every volume, rattle and copy, each with its own disorder and displacements."""
     number = 0
     for scale in spec.volume_scales:
         for rattle in spec.rattles_A:
@@ -153,7 +164,7 @@ def _store(
         for atoms, source in family
     ]
     new, known = results.add_many(documents)
-    # by size, dealt out in turn: chunks then cost about the same
+    # sorted by size and taken in turn, so that chunks cost about the same
     ids = [document.id for document in sorted(documents, key=lambda document: (-document.n_atoms, document.id))]
     chunks = [ids[start::n_chunks] for start in range(n_chunks)]
     return {"structure_ids": ids, "chunks": chunks, "new": new, "known": known}

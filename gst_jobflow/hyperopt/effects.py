@@ -1,4 +1,4 @@
-"""What each field does to the loss, by the Gaussian process of a search."""
+"""Effect of each field on the loss, by the Gaussian process of a search."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Effect:
     Attributes
     ----------
     values
-        Of the field, or its choices.
+        Values of the field, or its choices.
     losses
-        Shape (n,); medians of the Gaussian process, averaged.
+        Averaged medians of the Gaussian process, shape (n,).
     length_scale
-        Of the Gaussian process, in widths of the range; a long one says that the field matters little.
+        Length scale in widths of the range; a long one means that the field matters little.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Effect:
 
 
 def effects(plan: SearchPlan, rows: Sequence[Row]) -> list[Effect]:
-    """The effect of every field; empty where too few fits have ended to say."""
+    """Return the effect of every field; empty if too few fits have ended."""
     from scipy.stats import qmc
 
     ended = [row for row in rows if row["state"] in ENDED]
@@ -53,7 +53,7 @@ def effects(plan: SearchPlan, rows: Sequence[Row]) -> list[Effect]:
         if field.choices is not None:
             values = list(field.choices)
         else:
-            # whole numbers of a short range come several times
+            # a short range of whole numbers repeats values
             values = list(dict.fromkeys(field.at(unit) for unit in np.linspace(0, 1, _STEPS)))
         losses = [
             float(np.mean(model.expected_loss([{**point, field.field: value} for point in background])))

@@ -1,4 +1,4 @@
-"""What a search is: its space, how many fits, how many at once, what is minimised and when it ends."""
+"""Plan of a search: space, number of fits, objective and ending."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from gst_jobflow.hyperopt.propose import StartKind
 from gst_jobflow.hyperopt.space import Space, config_of
 
 MOST_FITS = 400
-"""A search is one workflow with a firework for each fit, and FireWorks' cost of a launch grows with its size."""
+"""A search is one workflow with a firework for each fit; FireWorks' cost of a launch grows with its size."""
 
 Speed = Literal["none", "measured", "functions"]
 
 
 class Objective(StrictModel):
-    """What is minimised: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å), both of the test set."""
+    """Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å) of the test set."""
 
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the energies")
     speed: Speed = Field(
         "none",
-        description="A second objective, for which the search looks for a front: 'measured', µs per atom and step of "
-        "molecular dynamics as the fit's job measured it; 'functions', the number of basis functions, a stand-in",
+        description="Second objective of a search for a front: 'measured', µs per atom and step of molecular dynamics, "
+        "timed by the job of the fit; 'functions', the number of basis functions instead",
     )
 
     def loss(self, energy_meV_per_atom: float, force_meV_per_A: float) -> float:
-        """The loss of a fit."""
+        """Return the loss of a fit."""
         return self.alpha * energy_meV_per_atom + (1 - self.alpha) * force_meV_per_A
 
 
 class Ending(StrictModel):
-    """When a search ends before all its fits."""
+    """Conditions that end a search before all its fits."""
 
     target: float | None = Field(None, gt=0, description="A loss that is good enough")
     patience: int | None = Field(None, ge=1, description="Fits after the start without progress")
@@ -43,7 +43,7 @@ class Ending(StrictModel):
 
 
 class SearchPlan(StrictModel):
-    """A whole search but for its data and the maker of its fits."""
+    """Settings of a search; data and base fit are given separately."""
 
     space: Space
     n_fits: int = Field(32, ge=2, le=MOST_FITS)
@@ -66,21 +66,21 @@ class SearchPlan(StrictModel):
 
 
 def xpot_gst(fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
-    """The search of GST-ACE-24: four hyperparameters, 32 fits of which 8 explore, random state 42.
+    """Return the search of GST-ACE-24: four hyperparameters, 32 fits of which 8 explore, random state 42.
 
-    Which four it were is not printed. The closest published setting (XPOT-ACE for Sb2Te3, JCTC 2024) searches the
-    radial parameter in 1..10, dcut in 0.001..1 and the exponents of the embedding in 0.025..0.975. pacemaker's
-    evaluator reads no dcut, and with the radial basis of that setting (SBessel) no radial parameter. So the basis here
-    is ChebExpCos, whose parameter it reads, and the share of the forces in the loss takes dcut's place.
+    The paper does not say which four. The closest published search (XPOT-ACE for Sb2Te3, JCTC 2024) varies the radial
+    parameter in 1..10, dcut in 0.001..1 and the exponents of the embedding in 0.025..0.975. pacemaker's evaluator
+    ignores dcut, and the radial parameter of that search's basis (SBessel). So this search uses the basis ChebExpCos,
+    which has a parameter, and varies the share of forces in the loss instead of dcut.
 
     Raises
     ------
     InputError
-        The fit has not three densities, whose exponents are searched.
+        The fit does not have three densities, whose exponents are searched.
     """
     if fit.embedding.n_densities != 3:
         raise InputError(
-            f"xpot-gst searches the exponents of three densities, the fit has {fit.embedding.n_densities}",
+            f"xpot-gst searches the exponents of three densities, but the fit has {fit.embedding.n_densities}",
             "choose a fit with n_densities = 3, or write the space in a file: --space",
         )
     radial = fit.radial.model_copy(update={"radbase": "ChebExpCos"})
@@ -98,12 +98,12 @@ PRESETS = {"xpot-gst": xpot_gst}
 
 
 def preset(name: str, fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
-    """The plan of a preset, and the fit that it starts from.
+    """Return the plan of a preset, and the fit that it varies.
 
     Raises
     ------
     InputError
-        There is none of this name.
+        There is no such preset.
     """
     if name not in PRESETS:
         raise InputError(f"no search '{name}'", nearest(name, PRESETS))
@@ -116,7 +116,7 @@ def plan_of(study: Study) -> SearchPlan:
 
 
 def base_fit(study: Study) -> FitConfig:
-    """Return what all fits of a study have in common."""
+    """Return the settings that all fits of a study share."""
     fit = study.plan["fit"]
     # earlier versions stored no exponents; null stands for theirs
     embedding = {"fs_parameters": None, **fit.get("embedding", {})}
@@ -129,5 +129,5 @@ def trial_config(study: Study, trial: int) -> FitConfig:
 
 
 def point_of(space: Space, values: list[Any]) -> dict[str, Any]:
-    """A point of the values of a row of the study's table."""
+    """Return the point that a row of the study's table has tried."""
     return dict(zip(space.names, values, strict=True))

@@ -1,7 +1,6 @@
-"""What to try next: points spread evenly at first, then where a Gaussian process expects the most.
+"""Propose points: first evenly spread ones, then those of largest expected improvement.
 
-All of it is a function of the space, the seed and what is known: nothing is kept between two proposals, so a search
-that was cut off goes on as one that was not.
+A proposal depends on the space, the seed and the known losses only, so a resumed search proposes the same points.
 """
 
 from __future__ import annotations
@@ -22,28 +21,24 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class Known:
-    """A point whose loss is known; the loss of a failed one is None."""
+    """A point with its loss; None if its fit failed."""
 
     point: Point
     loss: float | None
 
 
 def start_points(space: Space, n: int, kind: StartKind, seed: int) -> list[Point]:
-    """Return `n` points of a low-discrepancy sequence, spread over the whole space.
-
-    A Hammersley sequence has no chance in it and belongs to its `n`: the seed changes nothing. Sobol's is scrambled by
-    the seed.
-    """
+    """Return `n` points of Hammersley's sequence, which has no randomness, or of Sobol's, scrambled by the seed."""
     n_fields = len(space.names)
     units = _hammersley(n, n_fields) if kind == "hammersley" else _sobol(n, n_fields, seed)
     return [space.at(unit) for unit in units]
 
 
 def _hammersley(n: int, n_fields: int) -> np.ndarray:
-    """Hammersley's points, shape (n, n_fields): evenly spaced in the first field, radical inverses in the others."""
+    """Return points, shape (n, n_fields), evenly spaced in the first field, with radical inverses in the others."""
     from scipy.stats import qmc
 
-    # (i + 1/2) / n instead of i / n: the first point would lie on the edges of all fields
+    # (i + 1/2) / n instead of i / n, whose first point is on the edge of all fields
     first = (np.arange(n) + 0.5)[:, None] / n
     if n_fields == 1:
         return first
@@ -59,16 +54,16 @@ def _sobol(n: int, n_fields: int, seed: int) -> np.ndarray:
 
 
 def next_point(space: Space, known: Sequence[Known], pending: Sequence[Point], seed: int) -> Point:
-    """Return the point where the expected improvement is largest, other than all that are known or pending.
+    """Return the point of largest expected improvement that is neither known nor pending.
 
     Parameters
     ----------
     known
-        In the order of the trials.
+        Ended trials in order.
     pending
-        Points that are being tried, in the order of the trials.
+        Points of running trials in order.
     seed
-        Of this proposal: it draws the points from which the largest improvement is looked for.
+        Draws the candidates of this proposal.
     """
     seen = [*(each.point for each in known), *pending]
     if sum(each.loss is not None for each in known) >= 2:
@@ -80,7 +75,7 @@ def next_point(space: Space, known: Sequence[Known], pending: Sequence[Point], s
 
 
 def surrogate(space: Space, known: Sequence[Known], seed: int) -> Surrogate:
-    """Return the Gaussian process of what is known; failed points count as the worst that finished."""
+    """Return the Gaussian process of known losses; failed points count as the worst finished one."""
     finished = [each.loss for each in known if each.loss is not None]
     worst = max(finished)
     losses = [worst if each.loss is None else each.loss for each in known]
@@ -88,7 +83,7 @@ def surrogate(space: Space, known: Sequence[Known], seed: int) -> Surrogate:
 
 
 def _unseen(space: Space, seen: Sequence[Point], seed: int) -> Point:
-    """A random point that was not tried, as long as there are any."""
+    """Return a random point that was not tried, if one is found."""
     random = np.random.default_rng(seed)
     for _ in range(_TRIES):
         point = space.at(random.random(len(space.names)))

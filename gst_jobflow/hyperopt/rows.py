@@ -1,4 +1,4 @@
-"""What the rows of a search's table say: the best, the front; nothing is computed and little imported for it."""
+"""Read the rows of a search's table: the best one and the front. Imports little."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 from gst_jobflow.documents import derive_id
 
 Row = Mapping[str, Any]
-"""A trial: `trial`, `state`, `from`, `values` in the order of the space's names, and what came of it."""
+"""A trial: `trial`, `state`, `from`, `values` in the order of the space's names, and its results."""
 
 ENDED = ("finished", "failed")
 
 
 def trial_uuid(study_id: str, trial: int) -> str:
-    """The uuid of a trial's job; its potential and its attempts carry it, too."""
+    """Return the uuid of a trial's job, which its potential and attempts carry, too."""
     return str(uuid.UUID(derive_id("trial", study_id, trial)))
 
 
 def best_row(rows: Sequence[Row]) -> Row | None:
-    """The finished row of the smallest loss, the first of equals."""
+    """Return the first finished row with the smallest loss; None if none has finished."""
     finished = [row for row in rows if row["state"] == "finished"]
     return min(finished, key=lambda row: (row["loss"], row["trial"])) if finished else None
 
 
 def front(rows: Sequence[Row]) -> list[int]:
-    """Trials that no other beats in both loss and cost, by growing cost."""
+    """Return the trials that no other beats in both loss and cost, by growing cost."""
     found: list[int] = []
     lowest = math.inf
     measured = [row for row in rows if row["state"] == "finished" and row.get("cost") is not None]

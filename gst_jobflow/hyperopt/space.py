@@ -21,18 +21,18 @@ Value = float | int | str | bool
 Point = dict[str, Any]
 """Value of each field of a space, by dotted name."""
 
-# no choice of the fit: they say how it is computed or what of
+# fields of no influence on the result, or fixed by the dataset
 _NOT_SEARCHED = {
-    "backend": "it says how a fit is computed, not what comes of it",
+    "backend": "it changes how a fit is computed, not its result",
     "elements": "they belong to the dataset",
 }
 _INDEXED = re.compile(r"^(\w+)((?:\[\d+\])*)$")
-# of the radial bases of pacemaker's fits only this one has no parameter
+# the only radial basis without a parameter
 _WITHOUT_PARAMETER = "SBessel"
 
 
 class Range(StrictModel):
-    """What a field may be: between `low` and `high`, or one of `choices`."""
+    """Range of a field: between `low` and `high`, or one of `choices`."""
 
     field: str = Field(min_length=1, description="Dotted name, e.g. loss.kappa or embedding.fs_parameters[3]")
     low: float | None = None
@@ -61,7 +61,7 @@ class Range(StrictModel):
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values at which a range is tried before a search: both ends, or all choices."""
+        """Values to test before a search: both ends, or all choices."""
         if self.choices is not None:
             return self.choices
         low, high = self._bounds
@@ -69,11 +69,11 @@ class Range(StrictModel):
 
     @property
     def is_continuous(self) -> bool:
-        """Whether every number of the range is a value."""
+        """Whether every number within the range is allowed."""
         return self.choices is None and not self.scale.startswith("int")
 
     def at(self, unit: float) -> Any:
-        """The value at 0..1 of the range."""
+        """Return the value at a position 0..1 of the range."""
         if self.choices is not None:
             return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
         low, high = self._bounds
@@ -83,7 +83,7 @@ class Range(StrictModel):
         return int(min(max(round(value), low), high))
 
     def unit(self, value: Any) -> float:
-        """Return where a value lies in the range, 0..1; for a choice, the middle of its share."""
+        """Return the position 0..1 of a value in the range; for a choice, the middle of its share."""
         if self.choices is not None:
             return (self.place(value) + 0.5) / len(self.choices)
         low, high = self._bounds
@@ -91,7 +91,7 @@ class Range(StrictModel):
         return float(min(max(unit, 0.0), 1.0))
 
     def place(self, value: Any) -> int:
-        """Which of the choices a value is."""
+        """Return the index of a value among the choices."""
         return [repr(choice) for choice in self.choices or ()].index(repr(value))
 
     @property
@@ -101,10 +101,10 @@ class Range(StrictModel):
 
 
 class Space(StrictModel):
-    """Fields of a fit to be searched, in the order of their names.
+    """Fields of a fit to search, sorted by name.
 
-    A mapping of names to ranges is taken, too, as people write it in YAML; what is stored is a list, since a key with
-    dots means something else to MongoDB.
+    Also built from a mapping of names to ranges, as written in YAML; stored as a list, since MongoDB reads dots in keys
+    as nesting.
     """
 
     fields: tuple[Range, ...] = Field(min_length=1)
@@ -129,29 +129,23 @@ class Space(StrictModel):
 
     @property
     def names(self) -> list[str]:
-        """The fields' names in order."""
+        """Names of the fields in order."""
         return [field.field for field in self.fields]
 
     def __getitem__(self, name: str) -> Range:
-        """The range of a field."""
+        """Return the range of a field."""
         return self.fields[self.names.index(name)]
 
     def at(self, unit: np.ndarray) -> Point:
-        """The point at 0..1 of each range, in the order of `names`."""
+        """Return the point at positions 0..1 of each range, in the order of `names`."""
         return {field.field: field.at(float(u)) for field, u in zip(self.fields, unit, strict=True)}
 
     def unit(self, point: Point) -> list[float]:
-        """Return where a point lies in each range, 0..1, in the order of `names`."""
+        """Return the positions 0..1 of a point in each range, in the order of `names`."""
         return [field.unit(point[field.field]) for field in self.fields]
 
     def check(self, fit: FitConfig) -> None:
-        """Refuse a space that the fit cannot take: unknown fields, values out of bounds, fields without effect.
-
-        Raises
-        ------
-        InputError
-            With the nearest field where one is unknown.
-        """
+        """Refuse unknown fields, values out of bounds, and fields without effect on the fit."""
         content = fit.model_dump()
         known = field_names(fit)
         for name in self.names:
@@ -159,13 +153,13 @@ class Space(StrictModel):
                 raise InputError(f"a fit has no field '{name}' to search", nearest(name, known))
             section = re.split(r"[.\[]", name)[0]
             if section in _NOT_SEARCHED:
-                raise InputError(f"{name} is nothing to search: {_NOT_SEARCHED[section]}", "leave it out")
+                raise InputError(f"{name} cannot be searched: {_NOT_SEARCHED[section]}", "leave it out")
             for value in self[name].ends:
                 config_of(fit, {name: value})
         self._check_effect(content)
 
     def _check_effect(self, content: Mapping[str, Any]) -> None:
-        """Refuse what pacemaker's fits do not read: a search over it would compare noise."""
+        """Refuse fields that pacemaker's fits do not read."""
         if "radial.dcut_A" in self.names:
             raise InputError(
                 "radial.dcut_A has no effect on a fit: pacemaker's evaluator does not read it",
@@ -188,7 +182,7 @@ def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
     Raises
     ------
     InputError
-        The fit does not take them together; the message says why.
+        The values do not fit together.
     """
     content = fit.model_dump()
     number = point.get("embedding.n_densities")
@@ -200,7 +194,7 @@ def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
 
 
 def field_names(fit: FitConfig) -> set[str]:
-    """All fields of a fit that hold one number, word or yes or no, by dotted name."""
+    """Return the dotted names of all fields of a fit that hold a number, word or flag."""
     return {name for name, value in _leaves(fit.model_dump()) if value is None or isinstance(value, Value)}
 
 
@@ -215,7 +209,7 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def _put(content: dict[str, Any], name: str, value: Any) -> None:
-    """Set one leaf of a nested content; sequences on the way become lists."""
+    """Set one leaf of nested settings; tuples on the way become lists."""
     steps: list[Any] = []
     for part in name.split("."):
         match = _INDEXED.match(part)
@@ -226,6 +220,8 @@ def _put(content: dict[str, Any], name: str, value: Any) -> None:
         steps += [match[1], *(int(index) for index in re.findall(r"\d+", match[2]))]
     place: Any = content
     for step in steps[:-1]:
+        if isinstance(place, dict) and not isinstance(place.get(step), dict | list | tuple):
+            place[step] = {}  # the model names the nearest section
         if isinstance(place[step], tuple):
             place[step] = list(place[step])
         place = place[step]

@@ -206,7 +206,7 @@ def _around(centres: np.ndarray, step: float, random: np.random.Generator) -> np
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Return whether two points differ by no more than rounding."""
+    """Return whether two points are equal within rounding."""
     return all(
         math.isclose(one[name], other[name], rel_tol=1e-9)
         if isinstance(one[name], float) and isinstance(other[name], float)
@@ -217,7 +217,7 @@ def same_point(one: Point, other: Point) -> bool:
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """Compute on one thread: more threads add up in other orders. Silence warnings about bounds that are reached."""
+    """Compute on one thread, since more would sum in other orders; silence warnings about bounds."""
     import scipy.linalg  # noqa: F401  a library of its own, which has to be there to be limited
     from threadpoolctl import threadpool_limits
 

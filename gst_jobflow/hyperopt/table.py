@@ -1,9 +1,8 @@
-"""The table of a search and its rules: which trials a trial waits for, what it tries, when the search ends.
+"""Rules of a search's table: which trials a trial waits for, what it tries, and when the search ends.
 
-Row j is trial j. What trial j tries follows from the results of the trials up to j - k alone, where k fits run at once;
-those after them count as being tried, whether they have ended by then or not. So a search gives the same points
-whatever order its fits end in, and one that was cut off goes on as one that was not. The price is that a trial waits
-for the one k places before it.
+Row j is trial j. With k fits at once, trial j knows the results of trials up to j - k only; later ones count as
+running, whether they have ended or not. A search therefore proposes the same points in whatever order its fits end,
+and after a restart. In return trial j cannot start before trial j - k has ended.
 """
 
 from __future__ import annotations
@@ -24,28 +23,25 @@ _TRADE = 0.05
 
 
 def waiting_rows(n_fits: int) -> list[dict[str, Any]]:
-    """The table of a search before its first trial."""
+    """Return the table of a search before its first trial."""
     return [{"trial": trial, "state": "waiting"} for trial in range(n_fits)]
 
 
 def waits_for(plan: SearchPlan, trial: int) -> list[int]:
-    """The trials whose end a trial waits for; with those that they waited for, they are all that it knows of.
-
-    The points of the start do not depend on results: they only wait for their turn.
-    """
+    """Return the trials that a trial waits for; starting points depend on no results and only wait for their turn."""
     first = trial - plan.at_once if trial < plan.n_start else trial - 2 * plan.at_once + 1
     return [other for other in range(max(0, first), trial - plan.at_once + 1)]
 
 
 def known_to(plan: SearchPlan, trial: int) -> int:
-    """How many trials, from the first on, a trial knows the results of."""
+    """Return how many of the first trials' results a trial knows."""
     return trial - plan.at_once + 1
 
 
 def propose(plan: SearchPlan, rows: Sequence[Row], trial: int) -> Point:
-    """What a trial tries; a function of the plan and the rows that it knows.
+    """Return the point of a trial, which depends only on the plan and the rows that it knows.
 
-    Trials before it that did not begin yet have no values in the table: theirs follow from what is known, too.
+    Earlier trials that have not begun have no values in the table: theirs are computed in the same way.
     """
     if trial < plan.n_start:
         return start_points(plan.space, plan.n_start, plan.start, plan.seed)[trial]
@@ -54,7 +50,7 @@ def propose(plan: SearchPlan, rows: Sequence[Row], trial: int) -> Point:
     for other in range(len(known), trial):
         values = rows[other].get("values")
         point = propose(plan, rows, other) if values is None else point_of(plan.space, values)
-        # so that the trials after it, which count it as being tried, do not work it out again
+        # later trials of this loop find the values here
         rows = [
             *rows[:other],
             {**rows[other], "values": [point[name] for name in plan.space.names]},
@@ -65,17 +61,17 @@ def propose(plan: SearchPlan, rows: Sequence[Row], trial: int) -> Point:
 
 
 def known_points(plan: SearchPlan, rows: Sequence[Row], trial: int) -> list[Known]:
-    """The points of trials that have ended, with what the surrogate learns of them; one that was left out has none."""
+    """Return the points of ended trials with the losses for the surrogate; trials that were left out have none."""
     rows = [row for row in rows if row["state"] != "left out"]
     losses = scalars(plan, rows, trial)
     return [Known(point_of(plan.space, row["values"]), loss) for row, loss in zip(rows, losses, strict=True)]
 
 
 def scalars(plan: SearchPlan, rows: Sequence[Row], trial: int) -> list[float | None]:
-    """What the surrogate minimises, one positive number a row; None for failed ones.
+    """Return the positive number that the surrogate minimises for each row; None for failed ones.
 
-    With speed as a second objective it is an augmented Chebyshev sum of the logarithms of loss and cost, each scaled to
-    0..1, with weights that change from trial to trial (ParEGO, Knowles 2006): the proposals spread along the front.
+    With speed as second objective it is an augmented Chebyshev sum of the logarithms of loss and cost, scaled to 0..1,
+    with new weights in every trial (ParEGO, Knowles 2006), so that proposals spread along the front.
     """
     losses = [row.get("loss") if row["state"] == "finished" else None for row in rows]
     if plan.objective.speed == "none":
@@ -99,7 +95,7 @@ def _unit_logs(values: Sequence[float]) -> np.ndarray:
 
 
 def why_ended(plan: SearchPlan, rows: Sequence[Row], trial: int) -> str:
-    """Why the search ends instead of beginning a trial, by what that trial knows; empty where it does not end."""
+    """Return why the search ends before a trial, judged by the results that trial knows; empty if it goes on."""
     losses = [row["loss"] if row["state"] == "finished" else math.inf for row in rows[: max(0, known_to(plan, trial))]]
     best = list(np.minimum.accumulate(losses)) if losses else []
     ending = plan.ending
@@ -112,10 +108,7 @@ def why_ended(plan: SearchPlan, rows: Sequence[Row], trial: int) -> str:
 
 
 def outcome(objective: Objective, errors: Errors | None, cost: float | None) -> dict[str, Any]:
-    """What a row says of a fit that ended well, from its test errors.
-
-    A fit without them is a failed one.
-    """
+    """Return the row of a fit from its test errors; a fit without them counts as failed."""
     if errors is None:
         return {"state": "failed", "failure_class": "no_errors", "reason": "the fit has no errors of a test set"}
     energy, force = errors.energy_meV_per_atom, errors.force_meV_per_A

@@ -15,7 +15,7 @@ from pydantic import Field
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.method import Method
-from gst_jobflow.structures.contacts import closest_indices
+from gst_jobflow.structures.contacts import closest_contact
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -176,11 +176,11 @@ class BackendModel(StrictModel):
             raise InputError("a periodic structure whose cell has no volume", "give it a cell")
         self.bounds.reference_eV(symbols)
         # ASE's own search would take longer than the rest of a small label
-        closest = closest_indices(atoms, self.floor_A) if self.floor_A > 0 else None
+        closest = closest_contact(atoms, self.floor_A) if self.floor_A > 0 else None
         if closest is not None:
-            distance, i, j = closest
+            i, j = closest.places
             raise InputError(
-                f"atoms {i} and {j} are {distance:.3f} Å apart, less than {self.floor_A} Å",
+                f"atoms {i} and {j} are {closest.distance_A:.3f} Å apart, less than {self.floor_A} Å",
                 "make the structure with larger minimum distances, or lower the floor: --option floor_A=…",
             )
 

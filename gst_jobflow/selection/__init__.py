@@ -1,1 +1,1 @@
-"""Where a potential extrapolates, which of those structures are worth a label, and which frames are independent."""
+"""Find structures on which a potential extrapolates, choose those worth a label, and sample independent frames."""

@@ -1,4 +1,4 @@
-"""Grade structures, and choose those that a potential does not know: diverse, and stored as candidates."""
+"""Grade structures, and choose a diverse set on which a potential extrapolates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
-from gst_jobflow.selection.frames import FoundStructure, start_of
+from gst_jobflow.selection.documents import derived, origin_of
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade, gammas
 from gst_jobflow.selection.pick import Rows, most_informative
 from gst_jobflow.selection.projections import coordinates
-from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
@@ -33,7 +33,7 @@ class ChosenStructure:
     Attributes
     ----------
     gain
-        In the logarithm of the determinant of the information, given the active set and those chosen before.
+        Gain in the log determinant of the information, given the active set and earlier choices.
     """
 
     found: FoundStructure
@@ -49,16 +49,15 @@ def grade(
     threshold: float = 1.0,
     cores: int = 1,
 ) -> list[Grade]:
-    """Return the extrapolation grade of each structure.
+    """Return the extrapolation grade of each structure, over its mobile atoms.
 
     Raises
     ------
     InputError, RunError
         As :func:`gst_jobflow.selection.grade.gammas`.
     MissingProgramError
-        There is no LAMMPS.
+        LAMMPS is missing.
     """
-
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
         files = link_potential(results, potential, Path(name))
@@ -74,14 +73,13 @@ def choose(
     window: tuple[float, float],
     number: int,
 ) -> list[ChosenStructure]:
-    """Of the structures whose grade lies in `window`, choose up to `number` by greedy D-optimality.
+    """Choose up to `number` structures with a grade in `window` by greedy D-optimality.
 
     Raises
     ------
     InputError
-        None lies in it.
+        No grade is in the window.
     """
-
     low, high = window
     inside = [(found, each) for found, each in graded if low <= each.maximum <= high]
     if not inside:
@@ -111,41 +109,17 @@ def candidates(
     iteration: int,
     config_type: ConfigType | None = None,
 ) -> list[Structure]:
-    """Make the documents of chosen structures; stored ones are the same with more tags.
+    """Return the documents of chosen structures; stored ones only gain the tags.
 
-    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
-    the trajectory's last structure, or else of its start.
+    `config_type` is for frames; None: that of the trajectory's last structure, else of its start.
     """
-
     if trajectory is None:
         known = results.get_many(Structure, [str(each.found.structure_id) for each in chosen])
         return [each.model_copy(update={"tags": tags}) for each in known]
-    start = start_of(results, trajectory)
-    config_type = config_type or kind_of_frames(results, trajectory, start)
-    return [
-        structure_document(
-            each.found.atoms,
-            config_type,
-            source={
-                "builder": "gamma",
-                "trajectory_id": trajectory.id,
-                "step": each.found.step,
-                "potential_id": potential.id,
-                "max_gamma": each.grade.maximum,
-                "gain": each.gain,
-            },
-            parents=[start.id],
-            group=start.group,
-            iteration=iteration,
-            tags=tags,
-            artifacts=results.artifacts,
-        )
-        for each in chosen
-    ]
-
-
-def kind_of_frames(results: Results, trajectory: Trajectory, start: Structure) -> ConfigType:
-    """The config_type of a trajectory's last structure, or else of its start."""
-
-    last = trajectory.final_structure_id
-    return results.get(Structure, last).config_type if last else start.config_type
+    origin, builder = origin_of(results, trajectory, config_type), {"builder": "gamma", "trajectory_id": trajectory.id}
+    documents = []
+    for each in chosen:
+        grades = {"max_gamma": each.grade.maximum, "gain": each.gain}
+        source = {**builder, "step": each.found.step, "potential_id": potential.id, **grades}
+        documents.append(derived(results, each.found.atoms, origin, source, tags, iteration))
+    return documents

@@ -1,4 +1,4 @@
-"""Choose atoms of large frames that a potential does not know, and make of each a cell that can be labelled."""
+"""Choose atoms of large frames on which a potential extrapolates, and cut a cell to label around each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.documents import Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
-from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.clusters import Cluster, LargeFrame, centres, part_seam, seam_problem
-from gst_jobflow.selection.frames import start_of
+from gst_jobflow.selection.documents import Origin, derived, origin_of
 from gst_jobflow.selection.grade import gammas
 from gst_jobflow.selection.pick import most_informative
 from gst_jobflow.selection.projections import coordinates
 from gst_jobflow.selection.seam import relax_seam
-from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Settings
@@ -34,22 +32,22 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 MOST_OF_A_FRAME = 200
-"""Atoms of one frame that are looked at, those of the largest grade."""
+"""Largest number of atoms of one frame that are considered."""
 GAMMA_TOLERANCE = 1e-6
-"""Relative: how far the grade of the centre may be from what it was in the frame. It is computed anew in the cell."""
+"""Largest relative difference between the grades of a centre in its cell and in the frame."""
 _AT_ONCE = 20
 
 
 @dataclass(frozen=True)
 class CutSettings:
-    """How cells are cut.
+    """Settings of cells that are cut out.
 
     Attributes
     ----------
     window
-        Grades of the atoms that are looked at; no atom of the cell may be above the upper one.
+        Grades of the centres; no atom of a cell may exceed the upper one.
     radius_A
-        Around an atom, what stays as it was. None: the potential's cutoff, which is the least.
+        Radius of the unchanged environment, at least the potential's cutoff (None).
     floor_A
         Smallest distance at a seam; None: 0.8 of the sum of the covalent radii.
     """
@@ -60,37 +58,37 @@ class CutSettings:
     floor_A: float | None = None
 
     def radius(self, potential: Potential) -> float:
-        """The radius, which is not below the cutoff of `potential`.
+        """Return the radius of the unchanged environment.
 
         Raises
         ------
         InputError
-            It is.
+            It is below the cutoff of `potential`.
         """
         if self.radius_A is not None and self.radius_A < potential.cutoff_A:
             raise InputError(
                 f"a radius of {self.radius_A:g} Å is below the potential's cutoff of {potential.cutoff_A:g} Å",
-                "atoms between them would not be those that the potential extrapolates on",
+                "leave --radius out, or raise it: atoms within the cutoff decide the grade",
             )
         return self.radius_A or potential.cutoff_A
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An atom of a frame and the cell around it.
+    """An atom of a frame with the cell around it.
 
     Attributes
     ----------
     structure_id, step
-        Of the frame: that of a stored structure, or the step of a trajectory.
+        Stored structure, or step of the trajectory, that is the frame.
     atom
-        Its place in the frame, from 0.
+        Place in the frame, from 0.
     gamma
-        In the frame, and in the cell to `GAMMA_TOLERANCE`.
+        Grade in the frame, reproduced by the cell within `GAMMA_TOLERANCE`.
     max_gamma
         Largest grade in the cell with its seam relaxed; atoms of the core that were frozen in the frame do not count.
     gain
-        As :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
+        Gain as in :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
     """
 
     name: str
@@ -106,12 +104,12 @@ class Candidate:
 def find_centres(
     engine: LammpsEngine, files: PotentialFiles, frames: Iterable[FoundStructure], cut: CutSettings, radius_A: float
 ) -> Iterator[Candidate]:
-    """Grade frames one by one, on all ranks of `engine`, and cut the cells around what extrapolates.
+    """Grade frames one by one on all ranks of `engine`, and cut cells around atoms with a grade in the window.
 
     Raises
     ------
     InputError
-        A frame is no larger than what is labelled whole, or as :meth:`Frame.cut`.
+        A frame is small enough to be labelled whole, or as :meth:`LargeFrame.cut`.
     """
     for found in frames:
         if len(found.atoms) <= cut.max_atoms:
@@ -138,21 +136,20 @@ def choose_clusters(
     number: int,
     cores: int = 1,
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """Choose up to `number` atoms by greedy D-optimality and relax the seams of their cells.
+    """Choose up to `number` atoms by greedy D-optimality, and relax the seams of their cells.
 
-    Where a cell comes out unsound, the choice is made again without it.
+    If a cell is unsound afterwards, choose again without it.
 
     Returns
     -------
     tuple
-        The chosen in order, and of cells that were dropped, by name, why.
+        Chosen atoms in order, and the reason for each dropped cell by name.
 
     Raises
     ------
     InputError
-        No atom of any frame has a grade within the limits, or as :func:`find_centres`.
+        No atom has a grade in the window, or as :func:`find_centres`.
     """
-
     engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)
     with tempfile.TemporaryDirectory(prefix="gst_clusters_") as name:
         files = link_potential(results, potential, Path(name))
@@ -178,13 +175,12 @@ def choose_clusters(
 
 
 def _of_centres(settings: Settings, files: PotentialFiles, candidates: Sequence[Candidate]) -> list[Rows]:
-    """The coordinates of the centres in the active set, for :func:`pick`; a few cells in memory at a time."""
-
+    """Return the coordinates of the centres in the active set, for a few cells at a time."""
     rows: list[Rows] = []
     for start in range(0, len(candidates), _AT_ONCE):
         part = [each.cluster.atoms for each in candidates[start : start + _AT_ONCE]]
         for atoms, of_one in zip(part, coordinates(settings, files, part), strict=True):
-            # the centre is the first atom, so the first of its element
+            # the centre is the first atom of its element
             element = atoms[0].symbol
             rows.append({element: of_one[element][:1].copy()})
     return rows
@@ -199,7 +195,7 @@ def relax_and_grade(
     directory: Path,
     at_once: int = 1,
 ) -> list[Candidate | str]:
-    """Relax the seams of cells and look at what came out; of an unsound one, what is wrong."""
+    """Relax the seams of cells and grade them; return the problem instead of an unsound cell."""
 
     def relaxed(candidate: Candidate) -> Candidate | str:
         try:
@@ -238,36 +234,31 @@ def cluster_candidates(
     iteration: int,
     config_type: ConfigType | None = None,
 ) -> list[Structure]:
-    """Make the documents of chosen cells, in the group of their trajectory or structure.
+    """Return the documents of chosen cells, in the group of their trajectory or structure.
 
-    `config_type` None: as :func:`gst_jobflow.selection.choice.candidates`; of a stored structure, its own.
+    `config_type` None: that of the structure, or as :func:`gst_jobflow.selection.documents.origin_of`.
     """
-
+    of_run = origin_of(results, trajectory, config_type) if trajectory else None
     documents = []
     for each in chosen:
-        parent = start_of(results, trajectory) if trajectory else results.get(Structure, str(each.structure_id))
-        kind = config_type or (kind_of_frames(results, trajectory, parent) if trajectory else parent.config_type)
-        documents.append(
-            structure_document(
-                each.cluster.atoms,
-                kind,
-                source={
-                    "builder": "cluster",
-                    "trajectory_id": trajectory.id if trajectory else None,
-                    "step": each.step,
-                    "atom": each.atom,
-                    "potential_id": potential.id,
-                    "gamma": each.gamma,
-                    "max_gamma": each.max_gamma,
-                    "gain": each.gain,
-                    "radius_A": radius_A,
-                    "n_held": each.cluster.n_core,
-                    "n_deleted": each.cluster.n_deleted,
-                },
-                parents=[parent.id],
-                group=parent.group,
-                iteration=iteration,
-                tags=tags,
-            )
-        )
+        origin = of_run or _origin_of_structure(results, str(each.structure_id), config_type)
+        source = {
+            "builder": "cluster",
+            "trajectory_id": trajectory.id if trajectory else None,
+            "step": each.step,
+            "atom": each.atom,
+            "potential_id": potential.id,
+            "gamma": each.gamma,
+            "max_gamma": each.max_gamma,
+            "gain": each.gain,
+            "radius_A": radius_A,
+            "n_held": each.cluster.n_core,
+            "n_deleted": each.cluster.n_deleted,
+        }
+        documents.append(derived(results, each.cluster.atoms, origin, source, tags, iteration))
     return documents
+
+
+def _origin_of_structure(results: Results, structure_id: str, config_type: ConfigType | None) -> Origin:
+    parent = results.get(Structure, structure_id)
+    return parent, config_type or parent.config_type

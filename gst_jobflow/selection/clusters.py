@@ -1,8 +1,8 @@
-"""Cells small enough for labels, cut around one atom of a large frame.
+"""Cut cells that are small enough to label around single atoms of large frames.
 
-What the potential sees of the atom is kept as it is; the rest of the cell only has to be sound where its faces meet.
-The procedure is that of Hodapp and Shapeev, Mach. Learn.: Sci. Technol. 1, 045005 (2020), and of Lysogorskiy et al.,
-Phys. Rev. Mater. 7, 043801 (2023).
+The environment of the atom within the cutoff stays unchanged; the rest of the cell only needs sound distances where
+its faces meet. Procedure: Hodapp and Shapeev, Mach. Learn.: Sci. Technol. 1, 045005 (2020); Lysogorskiy et al., Phys.
+Rev. Mater. 7, 043801 (2023).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
 
 SHELL_A = 0.5
-"""Atoms up to this far beyond the radius are held, too: those that move stay clear of the centre's surroundings."""
+"""Width beyond the radius in which atoms are held, too, so that moving atoms stay clear of the centre's environment."""
 GAP_A = 3.0
-"""At least so much of the cell lies between what is held and its image: a contact fits in, and something that moves."""
+"""Smallest gap between held atoms and their images, wide enough for a contact and a moving atom."""
 _EDGE_STEPS_A = np.arange(0.0, 3.01, 0.25)
 _FLOOR_OF_RADII = 0.8
 _COINCIDENT = 0.7
-"""Of the floor. Below, one of the two atoms is taken out; above, they are pushed apart."""
+"""Share of the floor below which one of two atoms is removed; above it, they are pushed apart."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Cluster:
     Attributes
     ----------
     atoms
-        The centre first, in the middle of the cell; then the others of the core.
+        The centre first, in the middle of the cell; then the rest of the core, then the seam.
     n_core
-        Atoms that are where they were in the frame, relative to the centre.
+        Atoms that keep their positions relative to the centre.
     n_deleted
-        Atoms that were taken out at the seam, since another one sat there.
+        Atoms that were removed at the seam because they overlapped with others.
     frozen
         Core atoms, from 0, that were frozen in the frame; their grades do not count.
     """
@@ -53,7 +53,7 @@ class Cluster:
 
 
 def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistances:
-    """The smallest distances that are allowed at a seam: `floor_A`, or 0.8 of the sum of the covalent radii."""
+    """Return the smallest distances allowed at a seam: `floor_A`, else 0.8 of the sum of the covalent radii."""
     from ase.data import atomic_numbers, covalent_radii
 
     listed = list(species)
@@ -67,14 +67,14 @@ def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistance
 
 
 def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_A: float, most: int) -> list[int]:
-    """The atoms whose grade is in `window`, the largest first, none within `apart_A` of one before it.
+    """Return atoms with a grade in `window`, largest first, each at least `apart_A` from earlier ones.
 
     Parameters
     ----------
     gamma
-        Of each atom, shape (n_atoms,); nan is in no window.
+        Grade of each atom, shape (n_atoms,); nan is in no window.
     most
-        Not more than these.
+        Largest number of atoms.
     """
     from matscipy.neighbours import neighbour_list
 
@@ -96,7 +96,7 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
 
 
 class LargeFrame:
-    """A large periodic frame to cut cells from."""
+    """A large periodic frame to cut cells from; atoms that are not mobile are frozen."""
 
     def __init__(self, atoms: Atoms, is_mobile: np.ndarray | None = None) -> None:
         self.atoms = atoms
@@ -106,18 +106,17 @@ class LargeFrame:
         self.heights_A = 1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
 
     def cut(self, centre: int, radius_A: float, max_atoms: int, floor_A: float | None = None) -> Cluster:
-        """Cut the cell around an atom whose faces fit best, and part the atoms that are too close at its seam.
+        """Cut a cell around an atom, and part the atoms that are too close at its seam.
 
-        Its vectors are along those of the frame, so that a direction in which the frame is no wider than the cell
-        keeps its own period. Of widths up to 3 Å above the smallest, it has the one with the fewest contacts below the
-        floor.
+        Its vectors are parallel to those of the frame; a direction in which the frame is narrower than the cell keeps
+        its period. Of widths up to 3 Å above the smallest, the one with the fewest contacts below the floor is taken.
 
         Parameters
         ----------
         radius_A
-            All atoms within it of the centre stay where they are.
+            Radius around the centre in which atoms stay where they are.
         floor_A
-            As for :func:`floors`.
+            Smallest distance, as for :func:`floors`.
 
         Raises
         ------
@@ -125,7 +124,7 @@ class LargeFrame:
             The smallest cell has more than `max_atoms` atoms.
         """
         smallest_A, held_A = 2 * (radius_A + SHELL_A) + GAP_A, radius_A + SHELL_A
-        # in -1/2 ... 1/2, the upper end not included
+        # in [-1/2, 1/2)
         offset = (self.fractional - self.fractional[centre] + 0.5) % 1.0 - 0.5
         near = np.flatnonzero((np.abs(offset) <= (smallest_A + _EDGE_STEPS_A[-1]) / self.heights_A / 2).all(axis=1))
         places = near[np.argsort(near != centre, kind="stable")]
@@ -144,7 +143,7 @@ class LargeFrame:
         return part_seam(min(tried)[2], floor_A)
 
     def _cell(self, places: np.ndarray, offset: np.ndarray, width_A: float, held_A: float) -> Cluster:
-        """The part of the frame that is `width_A` wide around the first of `places`, made periodic, its core first."""
+        """Return the periodic cell of `width_A` around the first of `places`, its core first."""
         share = np.minimum(1.0, width_A / self.heights_A)
         inside = ((offset >= -share / 2) & (offset < share / 2)).all(axis=1)
         apart = offset[inside] @ self.cell
@@ -158,7 +157,7 @@ class LargeFrame:
 
 
 def part_seam(cluster: Cluster, floor_A: float | None = None) -> Cluster:
-    """Take out atoms that sit on another one beyond the core, and push the others apart up to the floor."""
+    """Remove atoms beyond the core that overlap with others, and push the rest apart up to the floor."""
     atoms, deleted = cluster.atoms.copy(), cluster.n_deleted
     while (worst := _coincident(atoms, cluster, floor_A)) is not None:
         del atoms[worst]
@@ -169,7 +168,7 @@ def part_seam(cluster: Cluster, floor_A: float | None = None) -> Cluster:
 
 
 def _coincident(atoms: Atoms, cluster: Cluster, floor_A: float | None) -> int | None:
-    """The atom beyond the core that sits on most others; of equals one of the element that there is too much of."""
+    """Return the atom beyond the core with most overlaps, preferably of an element in excess; None without overlaps."""
     first, second = close_pairs(atoms, floors(atoms.symbols, floor_A).scaled(_COINCIDENT))
     free = (first >= cluster.n_core) | (second >= cluster.n_core)
     ends = np.concatenate([first[free], second[free]])
@@ -183,10 +182,7 @@ def _coincident(atoms: Atoms, cluster: Cluster, floor_A: float | None) -> int | 
 
 
 def seam_problem(cluster: Cluster, radius_A: float, floor_A: float | None = None) -> str:
-    """What is wrong with a cell: a contact below the floor that involves a moved atom, or one that came too near.
-
-    Empty where nothing is.
-    """
+    """Return what is wrong with a cell, contacts of moved atoms below the floor or an atom too near; empty if sound."""
     atoms = cluster.atoms
     first, second = close_pairs(atoms, floors(atoms.symbols, floor_A))
     if bad := int(((first >= cluster.n_core) | (second >= cluster.n_core)).sum()):
@@ -198,12 +194,12 @@ def seam_problem(cluster: Cluster, radius_A: float, floor_A: float | None = None
 
 
 def with_positions(cluster: Cluster, positions: np.ndarray) -> Cluster:
-    """The same cell with the atoms beyond the core at new places, (n_atoms, 3) in Å.
+    """Return the cell with new positions (n_atoms, 3), Å, of the atoms beyond the core.
 
     Raises
     ------
     DataError
-        A place is not finite.
+        A position is not finite.
     """
     if not np.isfinite(positions).all():
         raise DataError("a position is not finite", "the seam cannot be relaxed with this potential")

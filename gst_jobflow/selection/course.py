@@ -1,4 +1,4 @@
-"""Energy and temperature in the course of a trajectory by stages, and how far apart its frames are independent."""
+"""Energy and temperature over the stages of a trajectory, and the spacing of independent frames."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6
-"""Times that differ by less are the same."""
-# how temperature and energy change in a stage, as a polynomial of time; other kinds are pulses and coolings
+"""Largest difference between equal times."""
+# degree of the polynomial that temperature follows in a stage; other kinds are pulses and coolings
 _DEGREES = {"anneal": 0, "hold": 0, "quench": 1}
 _TEMPERATURE_DEGREE, _ENERGY_DEGREE = 3, 3
 
@@ -48,14 +48,14 @@ class Course:
     temperature_K: NDArray
 
     def between(self, begin_ps: float, end_ps: float) -> Course:
-        """The part after `begin_ps`, up to `end_ps`."""
+        """Return the part after `begin_ps`, up to `end_ps`."""
         inside = (self.time_ps > begin_ps + ROUNDING_PS) & (self.time_ps < end_ps + ROUNDING_PS)
         return Course(self.time_ps[inside], self.potential_eV[inside], self.temperature_K[inside])
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a trajectory, counted from 1, and when it was; it may have been cut short."""
+    """A stage of a trajectory, numbered from 1, with its begin and end; a run may have cut it short."""
 
     number: int
     kind: str
@@ -64,22 +64,22 @@ class Stage:
 
     @property
     def is_constant(self) -> bool:
-        """Whether conditions are constant, so that it comes to an equilibrium."""
+        """Whether conditions are constant, so that the stage can equilibrate."""
         return _DEGREES.get(self.kind) == 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How far apart frames of a stage are independent.
+    """Spacing of independent frames of a stage.
 
     Attributes
     ----------
     spacing_ps
-        Statistical inefficiency of the potential energy, as a time; None where it cannot be told, for the `reason`.
+        Statistical inefficiency of the potential energy as a time; None if unknown, for the given `reason`.
     start_ps
-        From when on the stage is equilibrated; its begin where conditions change all the time.
+        Time from which the stage is equilibrated; its begin if conditions change.
     n_independent
-        Independent values of the energy from there on.
+        Number of independent energies after it.
     """
 
     spacing_ps: float | None
@@ -89,7 +89,7 @@ class Estimate:
 
 
 def timed_stages(trajectory: Trajectory) -> list[Stage]:
-    """The stages that take time, as far as they ran; all of a trajectory that says nothing of stages is one."""
+    """Return the stages that take time, as far as they ran; a trajectory without stages is one stage."""
     stages, begin = [], 0.0
     given: list[dict[str, Any]] = trajectory.stages or [{"kind": "run", "duration_ps": trajectory.duration_ps}]
     for number, stage in enumerate(given, 1):
@@ -101,9 +101,9 @@ def timed_stages(trajectory: Trajectory) -> list[Stage]:
 
 
 def course_of(results: Results, trajectory: Trajectory) -> Course:
-    """The series of a trajectory: the whole one of its files, or else the thinned one of its document.
+    """Return the full series of a trajectory from its files, else the thinned one of its document.
 
-    A thinned series errs to the large side: frames can then be told independent no closer than its rows.
+    A thinned series overestimates spacings: it cannot resolve less than the distance of its rows.
     """
     whole = _written(results, trajectory)
     if whole is not None:
@@ -113,10 +113,10 @@ def course_of(results: Results, trajectory: Trajectory) -> Course:
 
 
 def spacing_estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
-    """How far apart frames of a stage are independent, by the potential energy from `begin_ps` on.
+    """Return the spacing of independent frames of a stage, from the potential energy after `begin_ps`.
 
-    At constant conditions the part that is not equilibrated is left out. Where temperature or density change all the
-    time, the energy is taken less a cubic polynomial: its drift is no correlation.
+    At constant conditions the unequilibrated part is left out. At changing conditions a cubic polynomial is subtracted,
+    since drift is not correlation.
     """
     part = course.between(begin_ps, stage.end_ps)
     try:
@@ -126,7 +126,7 @@ def spacing_estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
             found = equilibrated(energies)
             start_ps = float(times[found.start])
             return Estimate(found.inefficiency * step_ps, start_ps, found.n_independent)
-        # a constant is told by its own value; what rounding leaves of it looks like noise
+        # refuse a constant before subtracting: its rounding errors look like noise
         statistical_inefficiency(energies)
         inefficiency = statistical_inefficiency(detrended(energies, _ENERGY_DEGREE))
         return Estimate(inefficiency * step_ps, begin_ps, len(energies) / inefficiency)
@@ -135,9 +135,9 @@ def spacing_estimate(course: Course, stage: Stage, begin_ps: float) -> Estimate:
 
 
 def temperature_of(course: Course, stage: Stage, start_ps: float) -> Callable[[float], float] | None:
-    """The temperature of a stage as a function of time, K, without its fluctuations; None where none was measured.
+    """Return the temperature of a stage as a function of time, K; None if none was measured.
 
-    It is the mean where it is held, and a polynomial of time else.
+    It is the mean of a stage at constant temperature, else a polynomial of time.
     """
     part = course.between(start_ps, stage.end_ps)
     if not len(part.time_ps):
@@ -147,10 +147,10 @@ def temperature_of(course: Course, stage: Stage, start_ps: float) -> Callable[[f
 
 
 def _evenly(course: Course) -> tuple[NDArray, NDArray]:
-    """Times and energies on an even grid: rows at the ends of stages and segments lie between others."""
+    """Return times and energies on an even grid; rows at ends of stages and segments lie between grid points."""
     if len(course.time_ps) < FEWEST_VALUES:
         raise DataError(
-            f"{len(course.time_ps)} values are too few to tell their correlation", "write the series more often"
+            f"{len(course.time_ps)} values are too few for a correlation time", "write the series more often"
         )
     spacing = float(np.median(np.diff(course.time_ps)))
     number = int((course.time_ps[-1] - course.time_ps[0]) / spacing + 1e-6) + 1
@@ -159,8 +159,7 @@ def _evenly(course: Course) -> tuple[NDArray, NDArray]:
 
 
 def _written(results: Results, trajectory: Trajectory) -> Course | None:
-    """The series that the segments of a run by LAMMPS wrote; None where none is among its files."""
-
+    """Return the series that the segments of a LAMMPS run wrote; None if the files have none."""
     tables = []
     with tempfile.TemporaryDirectory(prefix="gst_series_") as name:
         for place, file in enumerate(each for each in trajectory.files if each.name == SERIES_FILE):
@@ -175,7 +174,7 @@ def _written(results: Results, trajectory: Trajectory) -> Course | None:
 
 
 def _course(time_ps: NDArray, potential_eV: NDArray, temperature_K: NDArray) -> Course:
-    """A course without rows that are not finite, and with one row of each time: a kick writes two."""
+    """Return a course of finite rows, one for each time; a kick writes two."""
     finite = np.isfinite(time_ps) & np.isfinite(potential_eV) & np.isfinite(temperature_K)
     times, first = np.unique(time_ps[finite], return_index=True)
     return Course(times, potential_eV[finite][first], temperature_K[finite][first])

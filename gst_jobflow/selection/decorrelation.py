@@ -1,9 +1,8 @@
-"""How many values of a time series are independent: equilibration and statistical inefficiency.
+"""Equilibration and statistical inefficiency of a time series.
 
 The estimators are those of J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), and of Chodera et al., J. Chem.
-Theory Comput. 3, 26 (2007). Their reference implementation is pymbar.timeseries, whose inefficiencies are these to the
-last digits (4.0.3, autoregressive series). It would bring numexpr and, from conda, JAX, without which it prints a
-banner; what is needed of it is a Fourier transform and a sum.
+Theory Comput. 3, 26 (2007). The reference implementation, pymbar.timeseries 4.0.3, gives the same inefficiencies to
+the last digits for autoregressive series. It would add numexpr and, from conda, JAX for a Fourier transform and a sum.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from numpy.typing import ArrayLike, NDArray
 from gst_jobflow.base.errors import DataError
 
 FEWEST_VALUES = 20
-"""Of a series that anything is said about."""
-# the sum over lags does not end before this one, so that noise around 0 cannot cut it off at once (pymbar's mintime)
+"""Shortest series that is analysed."""
+# lag before which noise around 0 does not end the sum (pymbar's mintime)
 _LEAST_LAG = 3
 _STARTS = 50
-# relative to the values: what is left of a constant after rounding
+# rounding errors of a constant, relative to it
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Equilibrated:
-    """The part of a series that is equilibrated, and how correlated it is.
+    """The equilibrated part of a series, and its correlation.
 
     Attributes
     ----------
     start
-        Place of its first value.
+        Index of its first value.
     inefficiency
-        Statistical inefficiency g of the values from there on: each g-th is independent.
+        Statistical inefficiency g: every g-th value is independent.
     n_independent
-        Number of these values over g.
+        Number of values divided by g.
     """
 
     start: int
@@ -44,10 +43,10 @@ class Equilibrated:
 
 
 def statistical_inefficiency(values: ArrayLike) -> float:
-    """Return g = 1 + 2 Σ (1 − t/N) C(t), in numbers of values; 1 where they are independent.
+    """Return g = 1 + 2 Σ (1 − t/N) C(t), in numbers of values; 1 if they are independent.
 
-    C(t) is the normalised autocorrelation at lag t. The sum ends where C first falls to 0 or below, for what follows is
-    noise. Oscillations, as vibrations make, are so not counted against it: g errs to the large side.
+    C(t) is the normalised autocorrelation at lag t. The sum ends where C first reaches 0, beyond which it is noise.
+    Negative parts, as of vibrations, are not counted, so g is rather too large than too small.
 
     Parameters
     ----------
@@ -57,12 +56,12 @@ def statistical_inefficiency(values: ArrayLike) -> float:
     Raises
     ------
     DataError
-        Fewer than `FEWEST_VALUES`, one that is not finite, or all the same: then nothing can be said.
+        There are fewer than `FEWEST_VALUES`, one is not finite, or all are equal.
     """
     series = _checked(values)
     deviations = series - series.mean()
     number = len(series)
-    # twice as long, filled up with zeros: else the end would be correlated with the beginning
+    # padded with zeros to twice the length, so that the end does not correlate with the beginning
     spectrum = np.fft.rfft(deviations, 1 << (2 * number - 1).bit_length())
     products = np.fft.irfft(np.abs(spectrum) ** 2)[:number] / np.arange(number, 0, -1)
     correlation = products[1 : number - 1] / products[0]
@@ -73,13 +72,13 @@ def statistical_inefficiency(values: ArrayLike) -> float:
 
 
 def equilibrated(values: ArrayLike) -> Equilibrated:
-    """Find the start from which on a series holds most independent values (Chodera 2016), and its inefficiency.
+    """Find the start that leaves the most independent values (Chodera 2016), and the inefficiency from there.
 
     Parameters
     ----------
     values
-        Shape (N,), evenly spaced in time, at constant conditions. 50 starts are tried, evenly over the first half:
-        the end of a series that is short or slow may look independent by chance.
+        Shape (N,), evenly spaced in time, at constant conditions. 50 starts are tried in the first half; the end of
+        a short or slow series may look independent by chance.
 
     Raises
     ------
@@ -102,17 +101,16 @@ def equilibrated(values: ArrayLike) -> Equilibrated:
 
 
 def detrended(values: ArrayLike, degree: int) -> NDArray:
-    """Return values (N,) less the polynomial of least squares in time: a drift is no correlation.
+    """Return values (N,) minus their least-squares polynomial in time, since drift is not correlation.
 
-    What is slower than the polynomial can follow stays in; what is as slow as the polynomial is lost, and with it
-    correlation over times of the order of N / `degree`.
+    Correlation over times of the order of N / `degree` is lost with it.
     """
     series = np.asarray(values, dtype=float)
     return series - smooth(np.arange(len(series)), series, degree)(np.arange(len(series)))
 
 
 def smooth(times: ArrayLike, values: ArrayLike, degree: int) -> np.polynomial.Polynomial:
-    """Return the polynomial of least squares through values at times, of at most `degree`; it needs one value."""
+    """Return the least-squares polynomial of at most `degree` through one or more values."""
     x, y = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     if len(np.unique(x)) < 2:
         return np.polynomial.Polynomial([y.mean()])
@@ -122,11 +120,11 @@ def smooth(times: ArrayLike, values: ArrayLike, degree: int) -> np.polynomial.Po
 def _checked(values: ArrayLike) -> NDArray:
     series = np.asarray(values, dtype=float)
     if series.ndim != 1 or len(series) < FEWEST_VALUES:
-        raise DataError(f"{series.size} values are too few to tell their correlation", f"{FEWEST_VALUES} at least")
+        raise DataError(f"{series.size} values are too few for a correlation time", f"{FEWEST_VALUES} at least")
     if not np.isfinite(series).all():
-        raise DataError("the series holds a value that is not finite", "leave out what a broken run left")
+        raise DataError("the series holds a value that is not finite", "leave out the end of a broken run")
     if _is_constant(series):
-        raise DataError("the series is constant: it has no correlation time", "nothing moves, or it was not measured")
+        raise DataError("the series is constant: it has no correlation time", "check that atoms move")
     return series
 
 

@@ -1,4 +1,4 @@
-"""Structures to grade: stored ones, those of files, frames of trajectories; with the atoms that move in them."""
+"""Structures to grade, from the database, files and trajectories, with their mobile atoms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Structure, Trajectory
+from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
 from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
@@ -39,8 +39,7 @@ class FoundStructure:
     Attributes
     ----------
     mobile
-        First and last atom of those that move, from 0, both included; None: all. The rest was never free to become
-        what the potential says, so its grade says nothing about the potential's dynamics.
+        First and last mobile atom, from 0; None: all atoms. Grades of frozen atoms do not count.
     problem
         Why a frame of a damaged file has no atoms.
     """
@@ -54,21 +53,20 @@ class FoundStructure:
 
     @property
     def is_mobile(self) -> NDArray[np.bool_]:
-        """Which atoms move, shape (n_atoms,)."""
+        """Mask of the mobile atoms, shape (n_atoms,)."""
         first, last = self.mobile or (0, len(self.atoms) - 1)
         places = np.arange(len(self.atoms))
         return (places >= first) & (places <= last)
 
 
 def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
-    """The stored structures that fit conditions, as `gst query structures` takes them.
+    """Return the stored structures that meet conditions in the syntax of `gst query structures`.
 
     Raises
     ------
     InputError
         There are none.
     """
-
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
         raise InputError(f"no structure with {' '.join(where)}", "gst query structures -w …")
@@ -85,7 +83,7 @@ def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tup
         if "groups" in source:
             found[cell["_id"]] = _places(source["groups"]["mobile"])
             continue
-        # a cell cut out of a frame has atoms of its own
+        # a cell cut out of a frame has another order of atoms
         is_frame = source.get("builder") in ("gamma", "sample")
         where = {"_id": source["trajectory_id"]} if is_frame else {"final_structure_id": cell["_id"]}
         run = results.database["trajectories"].find_one(where, {"cycle_id": 1}) or {}
@@ -105,14 +103,13 @@ def _places(ids: Sequence[int]) -> tuple[int, int]:
 
 
 def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
-    """The structures of files of the kinds that can be imported.
+    """Return the structures of files in any format that can be imported.
 
     Raises
     ------
     InputError
         A file or one of its records cannot be read.
     """
-
     options = ImportOptions()
     found = []
     for source in source_files(files, options):
@@ -126,33 +123,23 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     return found
 
 
-def trajectory_frames(
-    results: Results, trajectory: Trajectory, every: int = 1, most_atoms: int | None = None
-) -> list[FoundStructure]:
-    """The stored frames of molecular dynamics, each step once.
+def check_cell_size(trajectory: Trajectory, most_atoms: int | None) -> None:
+    """Refuse to take whole cells of more than `most_atoms`; None: any size."""
+    if most_atoms is not None and trajectory.n_atoms > most_atoms:
+        raise InputError(
+            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: whole cells are taken up to {most_atoms}",
+            "cut cells out with gst structures select --cluster, or set --max-atoms",
+        )
 
-    Parameters
-    ----------
-    every
-        Only each n-th frame.
-    most_atoms
-        A larger cell is refused.
+
+def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
+    """Yield each `every`-th stored frame of molecular dynamics, each step once; one is in memory at a time.
 
     Raises
     ------
     InputError
-        The cell is too large, or the trajectory has no frames of its own.
+        The trajectory has no frames of its own.
     """
-    if most_atoms is not None and trajectory.n_atoms > most_atoms:
-        raise InputError(
-            f"trajectory {trajectory.id} has {trajectory.n_atoms} atoms: whole cells are taken up to {most_atoms}",
-            "cut cells around the atoms that extrapolate: --cluster",
-        )
-    return list(iter_trajectory(results, trajectory, every))
-
-
-def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
-    """As :func:`trajectory_frames` of cells of any size, one in memory at a time."""
     if trajectory.potential_id is None:
         raise InputError(
             f"the frames of trajectory {trajectory.id} are stored structures, with labels",
@@ -256,19 +243,6 @@ def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | N
         yield from iter_chain(pieces, damaged)
 
 
-def start_of(results: Results, trajectory: Trajectory) -> Structure:
-    """The structure that a trajectory started from.
-
-    Raises
-    ------
-    DataError
-        It is not known.
-    """
-    if trajectory.start_structure_id is None:
-        raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
-    return results.get(Structure, trajectory.start_structure_id)
-
-
 def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:
     """The frames of dynamics from first principles that are stored structures, each step once; without the start.
 
@@ -277,7 +251,6 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure
     InputError
         There are none.
     """
-
     by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
     stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})
     # a step whose electrons did not converge is no structure
@@ -289,7 +262,6 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure
 
 def _steps_of_cp2k(results: Results, trajectory: Trajectory) -> Iterator[tuple[int, Atoms]]:
     """Steps and atoms of what the segments of CP2K wrote, where a later one does not replace it."""
-
     number = -1
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         for ref in trajectory.files:

@@ -60,23 +60,23 @@ def gammas(
     at_once: int = 1,
     ranks: int = 1,
 ) -> list[np.ndarray]:
-    """Return the extrapolation grade of each atom of each structure, (n_atoms,), in the order of its atoms.
+    """Return the extrapolation grade of each atom of each structure, shape (n_atoms,).
 
-    Cells count as periodic. Each run reads the potential once for all structures of the same numbers of atoms.
+    Cells are taken as periodic. A run reads the potential once for all structures with the same numbers of atoms.
 
     Parameters
     ----------
     directory
-        Each of the `at_once` runs of LAMMPS has a folder in it.
+        Folder in which each of the `at_once` runs of LAMMPS has one of its own.
     ranks
-        Of each run. Cells of a few atoms cannot be shared out among several.
+        MPI ranks of each run; small cells cannot be divided among several.
 
     Raises
     ------
     InputError
         A structure cannot be written, or the potential has no active set.
     RunError
-        LAMMPS fails, or is too old to give grades.
+        LAMMPS fails, or is too old for grades.
     """
     if not structures:
         return []
@@ -85,7 +85,7 @@ def gammas(
         raise InputError(
             f"the potential does not know {', '.join(lacking)}", f"it is for {' '.join(potential.elements)}"
         )
-    # dealt out in turn: parts then cost about the same
+    # taken in turn, so that parts cost about the same
     parts = [range(start, len(structures), at_once) for start in range(min(at_once, len(structures)))]
 
     def part(number: int) -> list[np.ndarray]:
@@ -134,10 +134,12 @@ def _run(
     for place, gamma in zip(places, written, strict=True):
         found[place][orders[place]] = gamma
     if not all(np.isfinite(gamma).all() for gamma in found):
-        raise RunError("LAMMPS gives grades that are not finite", "the active set is broken: fit again", "nan")
+        raise RunError("grades are not finite", "the active set is broken: fit again", "nan")
     # every atom with neighbours has a grade
     if all((gamma == 0).all() for gamma in found):
-        raise RunError("LAMMPS gives no grade but 0", "LAMMPS before November 2023 cannot: gst doctor", "bad_input")
+        raise RunError(
+            "all grades are 0", "update LAMMPS: releases before November 2023 give none; see gst doctor", "bad_input"
+        )
     return found
 
 
@@ -148,7 +150,7 @@ def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
 
 
 def _write_cell(atoms: Atoms, path: Path, step: int) -> None:
-    """Write a frame as LAMMPS reads it into a box of atoms that is there, in its own frame of coordinates."""
+    """Write a frame that LAMMPS reads into an existing box, in its own coordinates."""
     from ase.calculators.lammps import Prism
 
     prism = Prism(atoms.cell.array, pbc=True)

@@ -1,4 +1,4 @@
-"""Greedy D-optimality: structures whose atoms add most to what an active set spans, given those taken before."""
+"""Greedy D-optimality: choose structures whose atoms extend the span of an active set most."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Rows = Mapping[str, np.ndarray]
 def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int, float]]:
     """Choose up to `number` structures, the most informative first.
 
-    The information is the determinant of 1 + the sum over all chosen atoms of c cᵀ, one for each element, where c are
-    coordinates in which the active set is the unit matrix. Its logarithm is submodular, so a gain that was computed
-    before is a bound, and few are computed again (lazy greedy; Minoux 1978).
+    The information is, for each element, the determinant of 1 + Σ c cᵀ over all chosen atoms, with coordinates c in
+    which the active set is the unit matrix. Its logarithm is submodular, so earlier gains are upper bounds and few are
+    computed again (lazy greedy; Minoux 1978).
 
     Parameters
     ----------
     structures
-        Of each, by element, coordinates of shape (n_atoms_of_element, n_functions_of_element).
+        Coordinates of each by element, shape (n_atoms_of_element, n_functions_of_element).
 
     Returns
     -------
     list
-        Places and the gains in the logarithm of the determinant that they brought, which fall.
+        Places and gains in the logarithm of the determinant, in the order of choice; gains fall.
     """
     inverse: dict[str, np.ndarray] = {}
     for rows in structures:
         for element, block in rows.items():
             inverse.setdefault(element, np.eye(block.shape[1]))
-    # the largest gain first; of equals the first structure
+    # largest gain first, then lowest place
     heap = [(-_gain(inverse, rows), place) for place, rows in enumerate(structures)]
     heapq.heapify(heap)
     chosen: list[tuple[int, float]] = []
@@ -47,7 +47,7 @@ def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int,
 
 
 def _gain(inverse: Mapping[str, np.ndarray], rows: Rows) -> float:
-    """Gain in log det: log det(1 + C M⁻¹ Cᵀ), summed over elements."""
+    """Return the gain log det(1 + C M⁻¹ Cᵀ), summed over elements."""
     return sum(
         float(np.linalg.slogdet(np.eye(len(block)) + block @ inverse[element] @ block.T)[1])
         for element, block in rows.items()

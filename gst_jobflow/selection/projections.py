@@ -1,4 +1,4 @@
-"""Atoms in terms of a potential's active set, by pyace in a process of its own."""
+"""Express atoms in a potential's active set, with pyace in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ PROGRAM = Path(__file__).with_name("projections_program.py")
 def coordinates(
     settings: Settings, potential: PotentialFiles, structures: Sequence[Atoms]
 ) -> list[dict[str, np.ndarray]]:
-    """Return for each structure and element the atoms' coordinates, shape (n_atoms_of_element, n_functions).
+    """Return the coordinates of the atoms of each structure by element, shape (n_atoms_of_element, n_functions).
 
-    They are the projections on the basis functions times the inverse of the active set, so that an atom of the active
-    set is a unit vector, and the largest absolute coordinate is the extrapolation grade. Cells count as periodic.
+    Coordinates are projections on the basis functions times the inverse of the active set: an atom of the active set is
+    a unit vector, and the largest absolute coordinate is the extrapolation grade. Cells are taken as periodic.
 
     Raises
     ------
     InputError
         The potential has no active set.
     MissingProgramError
-        pacemaker's package is not there.
+        pacemaker's package is missing.
     RunError
         The program fails.
     """
-
     if not (potential.yaml and potential.asi):
         raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")
     python = pacemaker_runner(settings).python

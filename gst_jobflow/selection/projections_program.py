@@ -1,6 +1,6 @@
-"""Atoms in terms of an active set by pyace: `python projections_program.py POTENTIAL.yaml ACTIVE.asi IN.npz OUT.npz`.
+"""Express atoms in an active set with pyace: `python projections_program.py POTENTIAL.yaml ACTIVE.asi IN.npz OUT.npz`.
 
-A program of its own, run by the Python that has pacemaker's package; it needs nothing else of this project.
+Runs in the Python that has pacemaker's package and imports nothing of this project.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames of trajectories that are independent of each other, as structures to label."""
+"""Sample independent frames of trajectories as structures to label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Structure
-from gst_jobflow.selection.choice import kind_of_frames
 from gst_jobflow.selection.course import (
     ROUNDING_PS,
     Estimate,
@@ -21,13 +20,13 @@ from gst_jobflow.selection.course import (
     temperature_of,
     timed_stages,
 )
+from gst_jobflow.selection.documents import Origin, derived, origin_of
 from gst_jobflow.selection.frames import (
     FoundStructure,
     aimd_frames,
+    check_cell_size,
     iter_trajectory,
-    start_of,
 )
-from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.lookup import located_runs
 
 if TYPE_CHECKING:
@@ -38,26 +37,26 @@ if TYPE_CHECKING:
 
 _BROKEN = ("blow_up", "lost_atoms", "nan")
 _VIBRATION = 0.2
-"""Largest mean displacement of a solid between two independent moments, in units of (V / N)^(1/3): atoms of a solid are
-within some 15 % of their distance from their places (Lindemann), and two moments differ by √2 of that."""
+"""Largest mean displacement between two independent frames of a solid, in units of (V / N)^(1/3): √2 times the 15 % by
+which atoms of a solid deviate from their sites at most (Lindemann)."""
 _LONG_PS = 1.0
-"""Time in which atoms of a liquid move further: 1.5 Å, where they diffuse by 4e-5 cm²/s."""
+"""Time in which atoms of a liquid move further: 1.5 Å at a diffusivity of 4e-5 cm²/s."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which frames are wanted.
+    """Choice of frames.
 
     Attributes
     ----------
     every_ps
-        Time between frames; None: as long as the energy is correlated, after equilibration.
+        Time between frames; None: the correlation time of the energy, after equilibration.
     after_ps
-        Nothing before, from the start of each trajectory.
+        Earliest time, from the start of each trajectory.
     temperature_K
-        Lowest and highest.
+        Lowest and highest temperature.
     number
-        At most so many, evenly over the stages of all trajectories, and over the time of each stage; None: all.
+        Largest number, divided evenly among the stages of all trajectories and over each stage; None: all.
     """
 
     every_ps: float | None = None
@@ -68,14 +67,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Pick:
-    """A frame that was chosen.
+    """A chosen frame.
 
     Attributes
     ----------
     temperature_K
-        Of its stage at that time, without fluctuations; None where none was measured.
+        Temperature of the stage at that time, without fluctuations; None if none was measured.
     moved_A
-        Mean displacement of the atoms since the frame chosen before it in the same trajectory; None for the first.
+        Mean displacement of atoms since the previous chosen frame of the trajectory; None for the first.
     """
 
     run: Trajectory
@@ -88,18 +87,18 @@ class Pick:
 
 @dataclass
 class Sampled:
-    """What became of a stage.
+    """Chosen frames of a stage.
 
     Attributes
     ----------
     frames
         Stored frames within the limits of time and temperature.
     moved_A
-        Mean displacement from the first to the last of them; None where there are fewer than two.
+        Mean displacement from the first to the last of them; None if there are fewer than two.
     is_solid
-        Whether that is no more than atoms vibrate by.
+        Whether `moved_A` is within the vibrations of a solid.
     picks
-        Chosen frames, in the order of time.
+        Chosen frames in order of time.
     """
 
     run: Trajectory
@@ -124,7 +123,7 @@ def find_runs(results: Results, which: str) -> list[Trajectory]:
     for run in runs:
         if run.failure_class in _BROKEN:
             raise InputError(
-                f"trajectory {run.id} ended as {run.failure_class}: its last frames are none of this material",
+                f"trajectory {run.id} ended as {run.failure_class}: its final frames are unphysical",
                 "gst structures select --gamma MIN:MAX chooses among them",
             )
     return runs
@@ -133,12 +132,12 @@ def find_runs(results: Results, which: str) -> list[Trajectory]:
 def sample(
     results: Results, runs: Sequence[Trajectory], request: Request, most_atoms: int | None = None
 ) -> list[Sampled]:
-    """Choose frames of trajectories; in each, one after the other so far apart that they are independent.
+    """Choose frames of trajectories that are far enough apart to be independent.
 
     Raises
     ------
     InputError
-        A cell is too large, a trajectory has no frames, or none fits.
+        A cell is too large, a trajectory has no frames, or no frame is within the limits.
     """
     stages = [stage for run in runs for stage in _sample(results, run, request, most_atoms)]
     if not any(stage.picks for stage in stages):
@@ -158,26 +157,34 @@ def documents(
     iteration: int = 0,
     config_type: ConfigType | None = None,
 ) -> list[Structure]:
-    """Make the documents of chosen frames; frames from first principles are stored already, and gain the tags.
+    """Return the documents of chosen frames; frames from first principles are stored already and gain the tags.
 
-    Frames keep the group of the start of their trajectory, so a split never parts them. `config_type` None: that of
-    the trajectory's last structure, or else of its start.
+    `config_type` None: that of the trajectory's last structure, else of its start.
     """
-    starts: dict[str, tuple[Structure, ConfigType]] = {}
+    origins: dict[str, Origin] = {}
     made = []
     for pick in picks:
         if pick.found.structure_id is not None:
-            made.append(_stored(results, pick.found.structure_id, tags))
+            made.append(results.get(Structure, pick.found.structure_id).model_copy(update={"tags": tags}))
             continue
-        if pick.run.id not in starts:
-            start = start_of(results, pick.run)
-            starts[pick.run.id] = start, config_type or kind_of_frames(results, pick.run, start)
-        made.append(_document(results, pick, *starts[pick.run.id], tags, iteration))
+        if pick.run.id not in origins:
+            origins[pick.run.id] = origin_of(results, pick.run, config_type)
+        source = {
+            "builder": "sample",
+            "trajectory_id": pick.run.id,
+            "step": pick.found.step,
+            "time_ps": round(pick.time_ps, 6),
+            "stage": pick.stage.number,
+            "potential_id": pick.run.potential_id,
+        }
+        if pick.temperature_K is not None:
+            source["temperature_K"] = round(pick.temperature_K, 1)
+        made.append(derived(results, pick.found.atoms, origins[pick.run.id], source, tags, iteration))
     return made
 
 
 def shares(counts: Sequence[int], number: int) -> list[int]:
-    """Deal `number` out to parts that hold `counts`: as evenly as they can take it, first ones first."""
+    """Divide `number` among parts that hold `counts`, as evenly as possible; first parts get the remainder."""
     dealt = [0] * len(counts)
     while sum(dealt) < min(number, sum(counts)):
         open_to_more = [place for place, count in enumerate(counts) if dealt[place] < count]
@@ -187,13 +194,13 @@ def shares(counts: Sequence[int], number: int) -> list[int]:
 
 
 def evenly(picks: Sequence[Pick], number: int) -> list[Pick]:
-    """Of a sequence, `number` evenly over it: the middles of as many equal parts."""
+    """Return the middles of `number` equal parts of a sequence."""
     places = ((np.arange(number) + 0.5) * len(picks) / max(1, number)).astype(int)
     return [picks[place] for place in places]
 
 
 def apart(times_ps: Sequence[float], spacing_ps: float, last_ps: float = -math.inf) -> list[int]:
-    """Places of times, each at least `spacing_ps` after the one before; the first one after `last_ps`."""
+    """Return indices of times at least `spacing_ps` apart, beginning that long after `last_ps`."""
     places = []
     for place, time_ps in enumerate(times_ps):
         if time_ps - last_ps >= spacing_ps - ROUNDING_PS:
@@ -203,9 +210,9 @@ def apart(times_ps: Sequence[float], spacing_ps: float, last_ps: float = -math.i
 
 
 def mean_displacement_A(before: Atoms, after: Atoms) -> float:
-    """Mean displacement of atoms between two frames, Å, of their nearest images, less that of all together.
+    """Return the mean displacement of atoms between two frames, Å, relative to the common drift.
 
-    Atoms that moved by more than half of the cell are further away than this says.
+    It uses nearest images, so a displacement beyond half of the cell is underestimated.
     """
     from ase.geometry import find_mic
 
@@ -214,7 +221,7 @@ def mean_displacement_A(before: Atoms, after: Atoms) -> float:
 
 
 def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int | None) -> list[Sampled]:
-    """The stages of one trajectory with all frames that are far enough apart."""
+    """Return the stages of one trajectory with all frames that are far enough apart."""
     frames, course = _frames(results, run, most_atoms), course_of(results, run)
     sampled, last_ps = [], -math.inf
     for stage in timed_stages(run):
@@ -237,18 +244,14 @@ def _sample(results: Results, run: Trajectory, request: Request, most_atoms: int
 
 
 def _frames(results: Results, run: Trajectory, most_atoms: int | None) -> list[FoundStructure]:
-    """The frames of a trajectory without its start, which is a structure already."""
-    if most_atoms is not None and run.n_atoms > most_atoms:
-        raise InputError(
-            f"trajectory {run.id} has {run.n_atoms} atoms: whole cells are taken up to {most_atoms}",
-            "gst structures select --cluster cuts cells out of larger ones; or set --max-atoms",
-        )
+    """Return the frames of a trajectory without its start, which is stored already."""
+    check_cell_size(run, most_atoms)
     read = iter_trajectory if run.potential_id is not None else aimd_frames
     return [found for found in read(results, run) if found.step]
 
 
 def _is_solid(first: Pick, last: Pick) -> tuple[float | None, bool]:
-    """How far atoms moved between two frames, Å, and whether that is no more than those of a solid do."""
+    """Return the mean displacement between two frames, Å, and whether it is within the vibrations of a solid."""
     if first is last:
         return None, False
     atoms = first.found.atoms
@@ -265,7 +268,7 @@ def _inside(
     temperature: Callable[[float], float] | None,
     request: Request,
 ) -> list[Pick]:
-    """Frames of a stage from `start_ps` on whose temperature is within the limits."""
+    """Return the frames of a stage after `start_ps` with a temperature within the limits."""
     low, high = request.temperature_K
     picks = []
     for found in frames:
@@ -273,14 +276,14 @@ def _inside(
         if not stage.begin_ps + ROUNDING_PS < time_ps < stage.end_ps + ROUNDING_PS or time_ps < start_ps - ROUNDING_PS:
             continue
         here_K = temperature(time_ps) if temperature else None
-        # without a measured temperature, only what asks for none
+        # without a measured temperature, only if no limits are set
         if (here_K is None and (low, high) == (0.0, math.inf)) or (here_K is not None and low <= here_K <= high):
             picks.append(Pick(run, stage, found, time_ps, here_K))
     return picks
 
 
 def _measure(stages: Sequence[Sampled]) -> None:
-    """Tell of each pick of a trajectory how far atoms moved since the one before."""
+    """Set the displacement of each pick of a trajectory since the previous one."""
     before: Pick | None = None
     for stage in stages:
         for place, pick in enumerate(stage.picks):
@@ -295,34 +298,3 @@ def _why_none(stages: Sequence[Sampled], request: Request) -> str:
         return "no frame is within --after-ps and --temperature-range, after equilibration"
     reasons = {stage.estimate.reason for stage in stages if stage.frames and stage.estimate.reason}
     return f"{'; '.join(sorted(reasons))}: say how far apart, --every-ps X"
-
-
-def _stored(results: Results, structure_id: str, tags: list[str]) -> Structure:
-
-    return results.get(Structure, structure_id).model_copy(update={"tags": tags})
-
-
-def _document(
-    results: Results, pick: Pick, start: Structure, config_type: ConfigType, tags: list[str], iteration: int
-) -> Structure:
-
-    source = {
-        "builder": "sample",
-        "trajectory_id": pick.run.id,
-        "step": pick.found.step,
-        "time_ps": round(pick.time_ps, 6),
-        "stage": pick.stage.number,
-        "potential_id": pick.run.potential_id,
-    }
-    if pick.temperature_K is not None:
-        source["temperature_K"] = round(pick.temperature_K, 1)
-    return structure_document(
-        pick.found.atoms,
-        config_type,
-        source=source,
-        parents=[start.id],
-        group=start.group,
-        iteration=iteration,
-        tags=tags,
-        artifacts=results.artifacts,
-    )

@@ -1,4 +1,4 @@
-"""The seam of a cell that was cut from a frame, relaxed by LAMMPS while the core is held."""
+"""Relax the seam of a cell that was cut from a frame, while the core is held."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 _FILE = "relaxed.dump"
 _WALL_EV_A2 = 10.0
-# a sound seam is all that is asked, no minimum: of a liquid's structure little would be left there
+# no full minimisation, which would destroy the structure of a liquid at the seam
 _FORCE_EV_A, _MOST_STEPS, _LONGEST_STEP_A = 0.5, 100, 0.05
 
 
 def relax_seam(
     engine: LammpsEngine, potential: PotentialFiles, cluster: Cluster, radius_A: float, directory: Path
 ) -> Cluster:
-    """Minimise the energy over the atoms beyond the core until no force on them is above 0.5 eV/Å, or for 100 steps.
+    """Minimise the energy over the atoms beyond the core until no force exceeds 0.5 eV/Å, for at most 100 steps.
 
-    A wall keeps them out of `radius_A` around the centre, so that what the potential sees from there does not change.
+    A wall keeps these atoms out of `radius_A` around the centre, whose environment stays unchanged.
 
     Raises
     ------
@@ -64,10 +64,10 @@ def relax_seam(
 
 
 def _wall_lines(cluster: Cluster, radius_A: float) -> list[str]:
-    """A harmonic wall around the centre, which nothing feels that stays where the core ends.
+    """Return a harmonic wall around the centre, which acts only on atoms that enter the core.
 
-    LAMMPS's regions know no periodic images: where the sphere is wider than the cell, which then has the frame's own
-    period there, it goes without.
+    Regions of LAMMPS have no periodic images. A sphere wider than the cell, which then has the frame's period, gets no
+    wall.
     """
     from ase.calculators.lammps import Prism
 

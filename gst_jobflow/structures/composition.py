@@ -1,4 +1,4 @@
-"""Formulas, the GeTe–Sb2Te3 line, and how many atoms of each element a cell gets."""
+"""Parse formulas, handle the GeTe–Sb2Te3 line, and divide the atoms of a cell among elements."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gst_jobflow.base.errors import InputError, nearest
 
 Rounding = Literal["exact", "nearest"]
 
-# The paper tests seven compositions from GeTe to Sb2Te3 without this list in its text; these are the compounds of
-# the line that experiments know, and they are our choice.
+# The paper tests seven compositions from GeTe to Sb2Te3 but does not list them; these are the known compounds of the
+# line.
 TIE_LINE_COMPOSITIONS = (
     "GeTe",
     "Ge8Sb2Te11",
@@ -45,7 +45,7 @@ def parse_formula(formula: str) -> dict[str, int]:
     Raises
     ------
     InputError
-        For an empty or malformed formula, a zero count, or an unknown element.
+        The formula is empty or malformed, a count is zero, or an element is unknown.
     """
     from ase.data import atomic_numbers
     from ase.formula import Formula
@@ -65,7 +65,7 @@ def parse_formula(formula: str) -> dict[str, int]:
 
 
 def format_formula(counts: Mapping[str, int]) -> str:
-    """Write counts as a formula; ones are left out only where every count is one (``GeTe``, ``Ge1Sb2Te4``)."""
+    """Write counts as a formula; ones are left out only if every count is one (``GeTe``, ``Ge1Sb2Te4``)."""
     if all(count == 1 for count in counts.values()):
         return "".join(counts)
     return "".join(f"{element}{count}" for element, count in counts.items())
@@ -79,22 +79,6 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
     present = {element: int(counts[element]) for element in sorted(counts) if counts[element]}
     divisor = math.gcd(*present.values()) if present else 1
     return format_formula({element: count // divisor for element, count in present.items()})
-
-
-def tie_line(n_gete: int, n_sb2te3: int) -> str:
-    """Return the reduced formula of ``(GeTe)n(Sb2Te3)m``.
-
-    Raises
-    ------
-    InputError
-        If a number is negative or both are zero.
-    """
-    if n_gete < 0 or n_sb2te3 < 0 or n_gete + n_sb2te3 == 0:
-        raise InputError(
-            f"({n_gete}, {n_sb2te3}) is no composition on the GeTe–Sb2Te3 line",
-            "give two whole numbers of formula units, not both zero",
-        )
-    return reduced_formula({"Ge": n_gete, "Sb": 2 * n_sb2te3, "Te": n_gete + 3 * n_sb2te3})
 
 
 def tie_line_units(formula: str) -> tuple[int, int]:
@@ -117,20 +101,8 @@ def tie_line_units(formula: str) -> tuple[int, int]:
     return 2 * n_ge // divisor, n_sb // divisor
 
 
-def tie_line_fraction(formula: str) -> float:
-    """Return the share of Sb2Te3 among the formula units: 0 for GeTe, 1 for Sb2Te3, 1/3 for Ge2Sb2Te5.
-
-    Raises
-    ------
-    InputError
-        If the formula is not on the line.
-    """
-    n_gete, n_sb2te3 = tie_line_units(formula)
-    return n_sb2te3 / (n_gete + n_sb2te3)
-
-
 def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dict[str, int]:
-    """Share `n_atoms` among the elements of `formula`.
+    """Divide `n_atoms` among the elements of `formula`.
 
     Parameters
     ----------
@@ -139,20 +111,20 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
     n_atoms
         Atoms in the cell.
     rounding
-        ``exact`` refuses an `n_atoms` that the formula cannot fill; ``nearest`` gives the atoms left over to the
+        ``exact`` refuses an `n_atoms` that is no multiple of the formula unit; ``nearest`` gives leftover atoms to the
         elements with the largest remainders (ties: in the order of the formula).
 
     Raises
     ------
     InputError
-        For ``exact`` where `n_atoms` is no multiple of the formula unit (the nearest possible numbers are named), and
-        for ``nearest`` where an element would get no atom.
+        ``exact``: `n_atoms` is no multiple of the formula unit; the message names the nearest possible numbers.
+        ``nearest``: an element would get no atom.
     """
     counts = parse_formula(formula)
     divisor = math.gcd(*counts.values())
     unit = sum(counts.values()) // divisor
     if n_atoms < 1:
-        raise InputError(f"a cell of {n_atoms} atoms cannot be made", "ask for at least one atom")
+        raise InputError(f"a cell cannot have {n_atoms} atoms", "ask for at least one atom")
     if n_atoms % unit == 0:
         return {element: count // divisor * (n_atoms // unit) for element, count in counts.items()}
     if rounding == "exact":
@@ -168,7 +140,7 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
 
 
 def largest_remainder(weights: Mapping[str, int], total: int) -> dict[str, int]:
-    """Share `total` in proportion to whole-number `weights`; leftovers go to the largest remainders."""
+    """Divide `total` in proportion to whole-number `weights`; leftovers go to the largest remainders."""
     whole = sum(weights.values())
     quotas = {key: Fraction(weight * total, whole) for key, weight in weights.items()}
     shared = {key: math.floor(quota) for key, quota in quotas.items()}
@@ -180,6 +152,6 @@ def largest_remainder(weights: Mapping[str, int], total: int) -> dict[str, int]:
 
 def _malformed(formula: object) -> InputError:
     return InputError(
-        f"'{formula}' is no chemical formula",
+        f"'{formula}' is not a chemical formula",
         "write element symbols with whole numbers, such as Ge2Sb2Te5 or (GeTe)2(Sb2Te3)",
     )

@@ -1,4 +1,4 @@
-"""Distances between atoms in periodic cells: the smallest one, pairs that are too close, and pushing them apart."""
+"""Find the smallest distances and close pairs of atoms in periodic cells, and push close pairs apart."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gst_jobflow.structures.lattice import volume_A3
 if TYPE_CHECKING:
     from ase import Atoms
 
-# push_apart gives up when the energy falls by less than 2 % in 150 steps: jammed
+# push_apart gives up on jammed atoms: when the energy falls by less than 2 % in 150 steps
 _STALL_STEPS = 150
 _STALL_SHARE = 0.98
-# closest contacts in units of the mean spacing: 0.7 to 0.85 in liquids and random structures, above 0.9 in crystals;
-# pairs within a cutoff cost more than a second search
+# First cutoff in units of the mean spacing. Closest contacts are 0.7 to 0.85 in liquids and random structures, above
+# 0.9 in crystals; a second search costs less than the pairs of a long cutoff.
 _FIRST_CUTOFF = 0.75
 _LONGER = 1.2
 
 
 class PairDistances:
-    """The smallest allowed distance of every pair of elements.
+    """Smallest allowed distance of every pair of elements.
 
     Parameters
     ----------
@@ -47,8 +47,7 @@ class PairDistances:
     Raises
     ------
     InputError
-        For a pair that is not two element symbols joined by a dash, that is named twice with different distances, or
-        for a distance that is not positive.
+        A pair is not two element symbols joined by a dash, has two different distances, or a distance is not positive.
     """
 
     def __init__(self, species: Sequence[str], pairs_A: Mapping[str, float], default_A: float) -> None:
@@ -81,7 +80,7 @@ def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
     for name, distance_A in pairs_A.items():
         parts = tuple(sorted(part.strip() for part in name.split("-")))
         if len(parts) != 2 or any(part == "X" or part not in atomic_numbers for part in parts):
-            raise InputError(f"'{name}' is no pair of elements", "write pairs as 'Ge-Te'")
+            raise InputError(f"'{name}' is not a pair of elements", "write pairs as 'Ge-Te'")
         if not (math.isfinite(distance_A) and distance_A > 0):
             raise InputError(f"smallest distance of {name} is {distance_A} Å", "give a positive number")
         if table.setdefault(parts, distance_A) != distance_A:
@@ -92,12 +91,12 @@ def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
 def min_distance(atoms: Atoms) -> float:
     """Return the smallest distance between two atoms in Å, periodic images and an atom's own images included.
 
-    Infinite where there is no pair at all (one atom, not periodic).
+    Infinite if there is no pair (one atom, not periodic).
 
     Raises
     ------
     DataError
-        For no atoms or non-finite positions.
+        There are no atoms, or positions are not finite.
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
         raise DataError("no atoms, or positions that are not finite: there is no smallest distance")
@@ -105,7 +104,7 @@ def min_distance(atoms: Atoms) -> float:
 
 
 def smallest_distance(atoms: Atoms) -> float:
-    """Return `min_distance` of atoms that were checked: there is one, and all positions are finite."""
+    """Return `min_distance` of one or more atoms with finite positions, without a check."""
     has_pairs = len(atoms) > 1 or atoms.pbc.any()
     cutoff_A = _FIRST_CUTOFF * (_volume_A3(atoms) / len(atoms)) ** (1 / 3)
     while has_pairs:
@@ -117,57 +116,46 @@ def smallest_distance(atoms: Atoms) -> float:
 
 
 def closest_pair(atoms: Atoms, within_A: float) -> float:
-    """Return the smallest distance between two atoms in Å, or `within_A` where no two are as close as that."""
+    """Return the smallest distance between two atoms in Å, or `within_A` if none is smaller."""
     d = _neighbours("d", atoms, within_A)
     return float(d.min(initial=within_A))
 
 
-def closest_indices(atoms: Atoms, within_A: float) -> tuple[float, int, int] | None:
-    """Return the distance in Å of the closest two atoms and their indices; None where no two are as close as that.
-
-    An atom that is close to its own image is a pair with itself.
-    """
-    i, j, d = _neighbours("ijd", atoms, within_A)
-    if len(d) == 0:
-        return None
-    at = int(d.argmin())
-    return float(d[at]), int(i[at]), int(j[at])
-
-
 @dataclass(frozen=True)
 class Contact:
-    """Two atoms that are near each other.
+    """Two close atoms.
 
     Attributes
     ----------
     distance_A
-        Between them, Å.
+        Distance between them, Å.
+    places
+        Their indices, equal for an atom and its own image.
     elements
-        Of both, in alphabetical order.
+        Their elements in alphabetical order.
     across_boundary
         Whether one of them is a periodic image.
     """
 
     distance_A: float
+    places: tuple[int, int]
     elements: tuple[str, str]
     across_boundary: bool
 
 
 def closest_contact(atoms: Atoms, within_A: float) -> Contact | None:
-    """Return the closest two atoms, or None where no two are as close as `within_A` Å."""
+    """Return the closest two atoms, or None if they are more than `within_A` Å apart."""
     i, j, d, shift = _neighbours("ijdS", atoms, within_A)
     if len(d) == 0:
         return None
     at = int(d.argmin())
-    first, second = sorted(atoms.symbols[[i[at], j[at]]])
-    return Contact(float(d[at]), (first, second), bool(shift[at].any()))
+    places = int(i[at]), int(j[at])
+    first, second = sorted(atoms.symbols[list(places)])
+    return Contact(float(d[at]), places, (first, second), bool(shift[at].any()))
 
 
 def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
-    """Return the smallest ratio of a pair's distance to what `allowed` asks of it; 1 or more means no overlap.
-
-    Ratios above 1.5 are returned as 1.5.
-    """
+    """Return the smallest ratio of a distance to the `allowed` one, at most 1.5; 1 or more means no overlap."""
     i, j, d = _neighbours("ijd", atoms, 1.5 * allowed.matrix_A, allowed.types)
     if len(d) == 0:
         return 1.5
@@ -175,7 +163,7 @@ def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
 
 
 def smallest_by_type(atoms: Atoms, allowed: PairDistances) -> np.ndarray:
-    """Return the smallest distance of each pair of types in Å, `allowed` where none is nearer; (n_types, n_types)."""
+    """Return the smallest distance of each pair of types, at most `allowed`, in Å, shape (n_types, n_types)."""
     i, j, d = _neighbours("ijd", atoms, allowed.matrix_A, allowed.types)
     found = allowed.matrix_A.copy()
     np.minimum.at(found, (allowed.types[i], allowed.types[j]), d)
@@ -183,9 +171,9 @@ def smallest_by_type(atoms: Atoms, allowed: PairDistances) -> np.ndarray:
 
 
 def close_pairs(atoms: Atoms, allowed: PairDistances) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the atoms of all pairs that are closer than `allowed`, each pair once, periodic images too.
+    """Return the indices of all pairs closer than `allowed`, each pair once, periodic images included.
 
-    An atom that is too close to its own image is a pair with itself.
+    An atom too close to its own image is a pair with itself.
     """
     i, j, d = _neighbours("ijd", atoms, allowed.matrix_A, allowed.types)
     kept = (i <= j) & (d < allowed.matrix_A[allowed.types[i], allowed.types[j]])
@@ -200,35 +188,33 @@ def push_apart(
     margin: float = 1e-3,
     skin_A: float = 0.0,
 ) -> int:
-    """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps made.
+    """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps.
 
-    The energy is harmonic in the overlap and is minimised by FIRE until it no longer falls; whether it got there is
-    for the caller to check (`scaled_min_distance`).
+    FIRE minimises an energy harmonic in the overlaps until it no longer falls. The caller checks whether overlaps are
+    left (`scaled_min_distance`).
 
     Parameters
     ----------
     atoms
-        Cell and positions; atoms may leave the cell (wrap them afterwards).
+        Cell and positions; atoms may leave the cell, so wrap them afterwards.
     allowed
-        Smallest distances; must belong to these atoms.
+        Smallest distances of these atoms.
     movable
-        Mask of the atoms that may move, shape (n_atoms,); all by default.
+        Mask of the atoms that may move, shape (n_atoms,); default: all.
     margin
-        Distances aimed at are larger by this share, so that the result ends strictly on the safe side.
+        Relative excess of the target distances, so that the result is strictly on the safe side.
     skin_A
-        Pairs this much further apart than allowed are listed, too, and the list is kept until an atom moved half as
-        far: quicker where few atoms move. 0 lists the pairs anew at every step.
+        Extra distance within which pairs are listed; the list is kept until an atom has moved half of it, which is
+        quicker if few atoms move. 0 lists pairs at every step.
 
     Notes
     -----
-    FIRE: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006). Coincident atoms have no direction; they do not occur with
-    random positions and would be left to the caller's check.
+    Coincident atoms have no direction in which to part; the caller's check finds them.
     """
     target_A = allowed.matrix_A * (1 + margin)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
     pairs = _Overlaps(atoms, allowed, target_A, free, skin_A)
-    velocity = np.zeros_like(atoms.positions)
-    dt, mixing, downhill = 0.3, 0.1, 0
+    fire = _Fire(len(atoms), 0.2 * target_A.max())
     energy_before = math.inf
     for step in range(max_steps):
         force, energy = pairs.forces()
@@ -238,26 +224,37 @@ def push_apart(
             if energy > _STALL_SHARE * energy_before:
                 return step
             energy_before = energy
-        power = float((force * velocity).sum())
-        if power > 0:
-            speed, strength = math.sqrt((velocity**2).sum()), math.sqrt((force**2).sum())
-            velocity = (1 - mixing) * velocity + mixing * speed / strength * force
-            downhill += 1
-            if downhill > 5:
-                dt, mixing = min(dt * 1.1, 1.0), mixing * 0.99
-        else:
-            velocity[:] = 0.0
-            dt, mixing, downhill = max(dt * 0.5, 0.05) if step else dt, 0.1, 0
-        velocity += dt * force
-        move = dt * velocity
-        longest_A = np.sqrt((move**2).sum(axis=1)).max()
-        limit_A = 0.2 * target_A.max()
-        atoms.positions += move * min(1.0, limit_A / longest_A) if longest_A > 0 else 0.0
+        atoms.positions += fire.step(force)
     return max_steps
 
 
+class _Fire:
+    """The minimiser of Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), with steps up to `limit_A`."""
+
+    def __init__(self, n_atoms: int, limit_A: float) -> None:
+        self.limit_A, self.velocity = limit_A, np.zeros((n_atoms, 3))
+        # halved by the first step, which goes downhill from rest
+        self.dt, self.mixing, self.downhill = 0.6, 0.1, 0
+
+    def step(self, force: np.ndarray) -> np.ndarray:
+        """Return the displacements that follow from forces, both (n_atoms, 3)."""
+        velocity = self.velocity
+        if float((force * velocity).sum()) > 0:
+            speed, strength = math.sqrt((velocity**2).sum()), math.sqrt((force**2).sum())
+            velocity = (1 - self.mixing) * velocity + self.mixing * speed / strength * force
+            self.downhill += 1
+            if self.downhill > 5:
+                self.dt, self.mixing = min(self.dt * 1.1, 1.0), self.mixing * 0.99
+        else:
+            velocity, self.dt, self.mixing, self.downhill = 0 * velocity, max(self.dt * 0.5, 0.05), 0.1, 0
+        self.velocity = velocity + self.dt * force
+        move = self.dt * self.velocity
+        longest_A = np.sqrt((move**2).sum(axis=1)).max()
+        return move * min(1.0, self.limit_A / longest_A) if longest_A > 0 else move
+
+
 class _Overlaps:
-    """Pairs of atoms that are closer than `target_A` (n_types, n_types), and may be parted."""
+    """Movable pairs of atoms that are closer than `target_A` (n_types, n_types)."""
 
     def __init__(
         self, atoms: Atoms, allowed: PairDistances, target_A: np.ndarray, free: np.ndarray, skin_A: float
@@ -294,7 +291,7 @@ class _Overlaps:
 
 
 def _volume_A3(atoms: Atoms) -> float:
-    """Return the cell's volume, or that of the atoms' bounding box where the cell does not span one."""
+    """Return the volume of the cell, or of the bounding box if the cell spans none."""
     cell_A3 = volume_A3(atoms.cell.array.tolist())
     if cell_A3:
         return cell_A3
@@ -303,16 +300,13 @@ def _volume_A3(atoms: Atoms) -> float:
 
 
 def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
-    """Call matscipy's cell-list neighbour search; `cutoff` in Å is one number or a matrix over `types`.
-
-    Returns one array, or a tuple of them where `quantities` names several.
-    """
+    """Call matscipy's neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
     from matscipy.neighbours import neighbour_list
 
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
     cell = atoms.cell.array
     if not all(map(any, cell.tolist())):
-        # directions without a vector (molecules, slabs) get one; it is not periodic, so its length plays no role
+        # directions without a vector (molecules, slabs) get one; they are not periodic, so any length will do
         cell = atoms.cell.complete().array
     return neighbour_list(
         quantities, positions=atoms.positions, cell=cell, pbc=atoms.pbc, numbers=numbers, cutoff=cutoff
@@ -325,14 +319,14 @@ def seam_distance(atoms: Atoms, first: np.ndarray) -> float:
     Raises
     ------
     DataError
-        If one side has no atoms.
+        One side has no atoms.
     """
     first = np.asarray(first, bool)
     if first.all() or not first.any():
         raise DataError("one side of the seam has no atoms", "check the group boundaries")
     cutoff_A = 3.0
     while True:
-        # no cutoff within a side: those pairs are many and play no role
+        # cutoff 0 within a side, whose many pairs do not matter
         d = _neighbours("d", atoms, np.array([[0.0, cutoff_A], [cutoff_A, 0.0]]), first.astype(np.int32))
         if len(d):
             return float(d.min())

@@ -1,4 +1,4 @@
-"""Crystals of the GeTe–Sb2Te3 line: metastable rock-salt with cation disorder, and the stable trigonal phases."""
+"""Build crystals of the GeTe–Sb2Te3 line: metastable rock-salt with cation disorder, and stable trigonal phases."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ROCKSALT_A = 6.03
 
 @dataclass(frozen=True)
 class TrigonalPhase:
-    """One trigonal compound in the hexagonal setting.
+    """A trigonal compound in the hexagonal setting.
 
     Attributes
     ----------
     spacegroup
-        Number in the International Tables.
+        Space group number.
     a_A, c_A
         Lattice parameters in Å.
     sites
         Element and fractional coordinates of the independent atoms.
     blocks
-        Van der Waals bonded blocks in one cell along c; 0 where there is no gap.
+        Van der Waals bonded blocks in one cell along c; 0 without gaps.
     gap_shift
-        By what fraction of c the sites are moved to have a gap at z = 0.
+        Fraction of c by which sites are shifted to put a gap at z = 0.
     centre_share
-        Share of Ge that stays on its own layers when cations are disordered.
+        Share of Ge that keeps its layers in the disordered phase.
     """
 
     spacegroup: int
@@ -119,13 +119,13 @@ def rocksalt_counts(formula: str, repeat: Repeat) -> dict[str, int]:
     Returns
     -------
     dict
-        ``Ge, Sb, Te, vacancy``. Te fills its sublattice; the other shares its own in the ratio n : 2m : m, exactly
-        where that is possible and otherwise with leftovers to the largest remainders.
+        ``Ge, Sb, Te, vacancy``. Te fills its sublattice; Ge, Sb and vacancies share the other one as n : 2m : m, with
+        leftovers to the largest remainders.
 
     Raises
     ------
     InputError
-        For a formula off the line or a repeat below 1.
+        The formula is off the line, or a repeat is below 1.
     """
     n_gete, n_sb2te3 = tie_line_units(formula)
     n_sites = 4 * _checked_repeat(repeat)
@@ -143,7 +143,7 @@ def rocksalt(formula: str, repeat: Repeat, a_A: float = ROCKSALT_A, seed: int = 
     a_A
         Edge of the cubic cell in Å.
     seed
-        Of the cation arrangement.
+        Seed of the cation arrangement.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def rocksalt(formula: str, repeat: Repeat, a_A: float = ROCKSALT_A, seed: int = 
     Raises
     ------
     InputError
-        As `rocksalt_counts`, or for a lattice parameter that is not positive.
+        As `rocksalt_counts`, or the lattice parameter is not positive.
     """
     from ase import Atoms
 
@@ -179,17 +179,17 @@ def trigonal_counts(compound: str, repeat: Repeat, orthogonal: bool = True) -> d
     Raises
     ------
     InputError
-        For a compound that is not in `TRIGONAL_PHASES` or a repeat below 1.
+        The compound is not in `TRIGONAL_PHASES`, or a repeat is below 1.
     """
     name, phase = trigonal_phase(compound)
     unit = parse_formula(name)
-    # formula units in the hexagonal cell: one a block, and three in the rhombohedrally centred GeTe
+    # formula units in the hexagonal cell: one in each block, three in rhombohedrally centred GeTe
     units = (phase.blocks or 3) * (2 if orthogonal else 1) * _checked_repeat(repeat)
     return {element: count * units for element, count in unit.items()}
 
 
 def trigonal_phase(compound: str) -> tuple[str, TrigonalPhase]:
-    """Return name and data of a trigonal compound, however its formula is written; raises InputError if unknown."""
+    """Return name and data of a trigonal compound; raises InputError if it is unknown."""
     name = reduced_formula(parse_formula(compound))
     if name not in TRIGONAL_PHASES:
         raise InputError(f"no trigonal phase of {compound} is known here", nearest(name, TRIGONAL_PHASES))
@@ -197,7 +197,7 @@ def trigonal_phase(compound: str) -> tuple[str, TrigonalPhase]:
 
 
 def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: bool = False, seed: int = 0) -> Atoms:
-    """Build a trigonal crystal with c along z and, where the phase has blocks, a van der Waals gap at z = 0.
+    """Build a trigonal crystal with c along z and, if the phase has blocks, a van der Waals gap at z = 0.
 
     Parameters
     ----------
@@ -208,16 +208,16 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
     orthogonal
         Whether the cell is a × √3 a × c with right angles, or the hexagonal one.
     disorder
-        Whether part of Ge and Sb exchange layers. Diffraction finds mixed layers in which Ge prefers the middle of
-        the block (Matsunaga and Yamada 2004); how much stays there (half of Ge in Ge1Sb2Te4, 0.6 in Ge2Sb2Te5, where
-        random mixing would leave 1/3 and 1/2) is our round choice. Counts stay exact.
+        Whether part of Ge and Sb exchange layers, with exact counts. Diffraction finds mixed layers, in which Ge
+        prefers the middle of the block (Matsunaga and Yamada 2004). We keep half of Ge there in Ge1Sb2Te4 and 0.6 in
+        Ge2Sb2Te5, round numbers above the 1/3 and 1/2 of random mixing.
     seed
-        Of the disorder.
+        Seed of the disorder.
 
     Raises
     ------
     InputError
-        As `trigonal_counts`, and for disorder in a compound with one kind of cation.
+        As `trigonal_counts`, or disorder is requested of a compound with one kind of cation.
     """
     from ase import Atoms
     from ase.build import make_supercell
@@ -238,7 +238,7 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
     atoms.positions[:, 2] += phase.gap_shift * phase.c_A
     if orthogonal:
         atoms = make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
-        # right angles to the last digit, so that LAMMPS gets an orthogonal box
+        # exact right angles give LAMMPS an orthogonal box
         atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
     atoms.wrap(eps=1e-6)
     atoms = atoms.repeat([int(n) for n in repeat])
@@ -248,15 +248,14 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
 
 
 def trigonal_primitive(compound: str, repeat: Repeat) -> Atoms:
-    """Build a rhombohedrally centred phase on its small cell: two hexagonal vectors and (2/3, 1/3, 1/3).
+    """Build a rhombohedrally centred phase on its primitive cell: two hexagonal vectors and (2/3, 1/3, 1/3).
 
-    A third of the hexagonal cell, and a third vector that leans: repeated n × n × 1 its images are far apart in all
-    directions with few atoms, as calculations at the Gamma point need.
+    The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs.
 
     Raises
     ------
     InputError
-        As `trigonal_counts`, and for a phase that is not centred.
+        As `trigonal_counts`, or the phase is not centred.
     """
     from ase.geometry import get_duplicate_atoms
 
@@ -272,7 +271,7 @@ def trigonal_primitive(compound: str, repeat: Repeat) -> Atoms:
 
 
 def _exchange_cations(atoms: Atoms, share_kept: float, seed: int) -> None:
-    """Exchange, in place, Ge and Sb at random so that `share_kept` of Ge stays where it was."""
+    """Exchange, in place, Ge and Sb at random so that `share_kept` of Ge stays in place."""
     ge, sb = (np.flatnonzero(atoms.symbols == element) for element in ("Ge", "Sb"))
     moved = len(ge) - round(share_kept * len(ge))
     random = np.random.default_rng(seed)
@@ -284,5 +283,5 @@ def _exchange_cations(atoms: Atoms, share_kept: float, seed: int) -> None:
 def _checked_repeat(repeat: Repeat) -> int:
     """Return the number of cells, or raise InputError."""
     if len(repeat) != 3 or any(int(n) != n or n < 1 for n in repeat):
-        raise InputError(f"repeat {tuple(repeat)} is no supercell", "give three whole numbers of at least 1")
+        raise InputError(f"repeat {tuple(repeat)} is not a supercell", "give three whole numbers of at least 1")
     return int(np.prod([int(n) for n in repeat], dtype=object))

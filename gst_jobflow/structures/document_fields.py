@@ -1,4 +1,4 @@
-"""What the results database stores of a structure beside its atoms: derived numbers, and the hash that is its id."""
+"""Compute what the database stores of a structure beside its atoms: derived numbers, and the hash that is its id."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 # positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
 _PER_A = 1e8
-# atoms this near below the far face are counted to the near one; more than rounding on the grid can move an atom off a
-# face in a skewed cell (0.87e-8 Å), and no whole number of grid steps, where atoms of an earlier rounding may sit
+# Atoms this close below the far face count as on the near one. It exceeds the rounding on the grid in a skewed cell
+# (0.87e-8 Å) and is no whole number of grid steps, where atoms of an earlier rounding may lie.
 _FACE_A = 2.5e-8
-# the frames of a trajectory have the same atoms; of larger ones the composition is no part of the cost
+# frames of a trajectory have the same atoms; for larger ones counting costs little in comparison
 _REMEMBERED_ATOMS = 10_000
 _AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
 def describe(atoms: Atoms) -> dict[str, Any]:
-    """Return the numbers that a structure document is found by.
+    """Return the numbers by which structures are searched.
 
     Returns
     -------
     dict
         ``formula`` (reduced), ``composition`` (element to share), ``elements`` (sorted), ``n_atoms``,
         ``min_distance_A`` (None for a single atom without periodic images), and ``volume_per_atom_A3`` and
-        ``density_g_cm3`` (None unless periodic in all directions: a box around a molecule says nothing).
+        ``density_g_cm3`` (None unless periodic in all directions).
 
     Raises
     ------
     DataError
-        For no atoms or non-finite positions or cell.
+        There are no atoms, or positions or cell are not finite.
     """
     _check_finite(atoms)
     return _described(atoms)
 
 
 def identified(atoms: Atoms) -> tuple[str, dict[str, Any]]:
-    """Return `content_hash` and `describe` of a structure, which is checked once for both; raises as they do."""
+    """Return `content_hash` and `describe` of a structure, with one check for both; raises as they do."""
     _check_finite(atoms)
     return _hashed(atoms), _described(atoms)
 
@@ -86,19 +86,18 @@ def content_hash(atoms: Atoms) -> str:
     It covers, in the order of the atoms, species, cell, positions wrapped along the periodic directions and rounded to
     1e-8 Å, and pbc; nothing else (no velocities, energies, tags, constraints).
 
-    The same structure shifted by lattice vectors, with -0.0 for 0.0, or with an atom at the far face for one at 0 has
-    the same id. So has one that went through a file with eight decimals, if its atoms lay inside the cell (see
-    `canonical`). Coordinates within noise of a rounding boundary may fall on either side; no hash can avoid that.
+    Shifts by lattice vectors, -0.0 for 0.0, and atoms at the far face instead of 0 do not change the id; neither does a
+    file with eight decimals, if the atoms lie inside the cell (see `canonical`). Noise may move a coordinate across a
+    rounding boundary, which no hash can avoid.
 
     Raises
     ------
     DataError
-        For no atoms, non-finite values, or a periodic direction without a cell vector.
+        There are no atoms, values are not finite, or a periodic direction has no cell vector.
 
     Notes
     -----
-    Only elementwise IEEE operations are used, no linear algebra library, and the bytes are little-endian 64-bit
-    integers, so the id is the same on every platform.
+    Elementwise IEEE operations and little-endian 64-bit integers make the id the same on every platform.
     """
     _check_finite(atoms)
     return _hashed(atoms)
@@ -111,9 +110,9 @@ def _hashed(atoms: Atoms) -> str:
 
 
 def canonical(atoms: Atoms) -> Atoms:
-    """Return a copy wrapped and rounded as `content_hash` sees it; what is stored should be this.
+    """Return a copy wrapped and rounded as in `content_hash`, for storage.
 
-    Files with eight decimals then keep it exactly, and its id. Other arrays and info are kept.
+    Files with eight decimals keep it, and so its id, exactly. Other arrays and info are kept.
     """
     _check_finite(atoms)
     cell, positions = _grid(atoms)
@@ -131,7 +130,7 @@ def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     # rows x, y, z: adjacent numbers are read faster
     axes, reciprocal, faces = _periodic_directions(atoms)
     wrapped = atoms.positions.T.copy()
-    # most structures lie in their cell already: all directions are looked at together, and then nothing is left to do
+    # most structures are wrapped already: check all directions at once
     if axes and _outside(_fractions(wrapped, reciprocal, faces)):
         for row, axis in enumerate(axes):
             fraction = _fractions(wrapped, reciprocal[row : row + 1], faces[row : row + 1])[0]
@@ -141,9 +140,9 @@ def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fractions(positions: np.ndarray, reciprocal: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return how far positions, shape (3, n_atoms), lie along each direction, shape (directions, n_atoms).
+    """Return fractional coordinates, shape (directions, n_atoms), of positions, shape (3, n_atoms).
 
-    Summed term by term: matrix products may use fused operations that differ between machines.
+    They are summed term by term, since matrix products may use fused operations that differ between machines.
     """
     fractions = reciprocal[:, :1] * positions[0]
     fractions += reciprocal[:, 1:2] * positions[1]
@@ -157,7 +156,7 @@ def _outside(fractions: np.ndarray) -> bool:
 
 
 def _periodic_directions(atoms: Atoms) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Return the k periodic axes, reciprocal vectors (k, 3) in 1/Å, and what part of each `_FACE_A` is, (k, 1)."""
+    """Return k periodic axes, their reciprocal vectors (k, 3) in 1/Å, and `_FACE_A` as a fraction of each, (k, 1)."""
     axes = [axis for axis, periodic in enumerate(atoms.pbc.tolist()) if periodic]
     if not axes:
         return [], np.empty((0, 3)), np.empty((0, 1))
@@ -176,6 +175,6 @@ def _periodic_directions(atoms: Atoms) -> tuple[list[int], np.ndarray, np.ndarra
 
 def _check_finite(atoms: Atoms) -> None:
     if len(atoms) == 0:
-        raise DataError("a structure without atoms", "nothing of it is stored")
+        raise DataError("a structure without atoms cannot be stored", "leave it out")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise DataError("a position or the cell is not finite", "nothing of this structure is stored")
+        raise DataError("a position or the cell is not finite", "leave the structure out")

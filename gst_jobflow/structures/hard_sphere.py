@@ -115,26 +115,26 @@ class HardSphereSpec(StrictModel):
 
 
 def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
-    """Make one structure; the same (`spec`, `index`) always gives the same one.
+    """Make one structure, which `spec` and `index` determine.
 
     Parameters
     ----------
     spec
-        What it must be like.
+        Specification.
     index
-        Which of the family, from 0.
+        Number of the structure, from 0.
 
     Returns
     -------
     ase.Atoms
-        Periodic, atoms wrapped into the cell and grouped by element in the order of the formula; no pair (images
-        included) is closer than asked.
+        Periodic, wrapped, and grouped by element in the order of the formula; no pair (images included) is closer
+        than specified.
 
     Raises
     ------
     InputError
-        If the composition cannot be made, or the atoms do not fit: the message tells the sphere packing fraction
-        asked for, the one reached, and a density that would work.
+        The composition is impossible, or the atoms do not fit: the message has the requested and the reached packing
+        fraction, and a density that works.
     """
     from ase import Atoms
 
@@ -157,7 +157,7 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
 
 
 def _drawn_distance_A(spec: HardSphereSpec, index: int) -> float:
-    """Smallest distance of one structure in Å; a stream of its own, so cell and positions do not depend on it."""
+    """Return the smallest distance of a structure in Å, from a random stream of its own."""
     if not isinstance(spec.min_distance_A, tuple):
         return spec.min_distance_A
     return float(np.random.default_rng([spec.seed, index, 1]).uniform(*spec.min_distance_A))
@@ -166,7 +166,7 @@ def _drawn_distance_A(spec: HardSphereSpec, index: int) -> float:
 def _random_atoms(
     spec: HardSphereSpec, species: list[str], allowed: PairDistances, random: np.random.Generator
 ) -> Atoms:
-    """Draw density, cell and positions; overlaps are still there."""
+    """Draw density, cell and positions, with overlaps."""
     from ase import Atoms
 
     atoms = Atoms(species, pbc=True)
@@ -174,7 +174,7 @@ def _random_atoms(
         cell = _matrix(spec.fixed_cell_A)
     else:
         volume_A3 = _draw_volume_A3(spec, float(atoms.get_masses().sum()), random)
-        # an atom cannot be moved away from its own images: the cell itself must keep them apart
+        # pushing cannot part an atom from its own images: the cell must be large enough
         longest_A = float(np.diag(allowed.matrix_A).max())
         cell = _draw_cell(spec.cell_shape, volume_A3, longest_A, random)
     atoms.set_cell(cell)
@@ -184,8 +184,7 @@ def _random_atoms(
 
 def _draw_volume_A3(spec: HardSphereSpec, mass_amu: float, random: np.random.Generator) -> float:
     size = spec.density_g_cm3 if spec.volume_per_atom_A3 is None else spec.volume_per_atom_A3
-    # one of the two is given where no cell is: the specification has seen to it
-    assert size is not None
+    assert size is not None  # the specification sees to it
     value = random.uniform(*size) if isinstance(size, tuple) else size
     if spec.volume_per_atom_A3 is None:
         return mass_amu * _DENSITY_UNIT / value
@@ -195,10 +194,9 @@ def _draw_volume_A3(spec: HardSphereSpec, mass_amu: float, random: np.random.Gen
 def _draw_cell(
     shape: str, volume_A3: float, image_distance_A: float, random: np.random.Generator, draws: int = 200
 ) -> np.ndarray:
-    """Draw a cell, shape (3, 3), of the wanted volume whose lattice vectors are all at least `image_distance_A`.
+    """Draw a cell, shape (3, 3), with the given volume and lattice vectors of at least `image_distance_A`.
 
-    Falls back to the least bad draw, mixed with a cube in ever larger shares, so that a small cell ends near cubic
-    rather than not at all.
+    Draws are mixed with a growing share of a cube, so that small cells end nearly cubic instead of failing.
     """
     from ase.cell import Cell
 
@@ -207,7 +205,7 @@ def _draw_cell(
         angles = random.uniform(60, 120, 3) if shape == "triclinic" else (90, 90, 90)
         lengths = np.exp(random.uniform(-0.35, 0.35, 3)) if shape != "cubic" else np.ones(3)
         cosines = np.cos(np.radians(angles))
-        # squared volume of the unit parallelepiped: angles that make a flat or impossible cell are drawn again
+        # squared volume of the unit parallelepiped; flat or impossible cells are drawn again
         squared = 1 - (cosines**2).sum() + 2 * cosines.prod()
         if squared < 0.25:
             continue
@@ -233,7 +231,7 @@ def _matrix(cell_A: Vector | tuple[Vector, Vector, Vector]) -> np.ndarray:
 
 
 def _cannot_be_packed(spec: HardSphereSpec, best: Atoms, allowed: PairDistances, ratio: float) -> InputError:
-    """Say how far the packing got; `best` expanded by 1/`ratio` keeps all distances, so its density works."""
+    """Return the error of a failed packing; `best` expanded by 1/`ratio` keeps all distances, so its density works."""
     volume_A3 = best.get_volume()
     ratio = _reached_ratio(best, allowed, ratio)
     asked = _packing_fraction(best, allowed)
@@ -253,12 +251,12 @@ def _cannot_be_packed(spec: HardSphereSpec, best: Atoms, allowed: PairDistances,
 
 
 def _packing_fraction(atoms: Atoms, allowed: PairDistances) -> float:
-    """Return the share of the volume in spheres whose diameter is the (cubic) mean of the smallest distances."""
+    """Return the volume fraction of spheres whose diameter is the cubic mean of the smallest distances."""
     return math.pi / 6 * allowed.mean_cube_A3() * len(atoms) / atoms.get_volume()
 
 
 def _reached_ratio(atoms: Atoms, allowed: PairDistances, ratio: float) -> float:
-    """Return by what factor all distances must shrink to be kept, trying a few that random packings can reach."""
+    """Return the factor by which all distances must shrink to fit, trying a few that random packings can reach."""
     asked = _packing_fraction(atoms, allowed)
     for fraction in _FRACTIONS_TRIED:
         factor = (fraction / asked) ** (1 / 3)

@@ -1,4 +1,4 @@
-"""LAMMPS data files (atomic style, metal units) from ASE structures and back."""
+"""Write and read LAMMPS data files (atomic style, metal units)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ATOM_LINE = 71
-"""Bytes of one line of `atom_lines`, its end included: id, type, and x, y, z with 8 decimals."""
+"""Bytes of one line of `atom_lines` with its line end: id, type, and x, y, z with 8 decimals."""
 
 
 def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], velocities: bool = False) -> None:
@@ -26,28 +26,27 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
     Parameters
     ----------
     atoms
-        Periodic or not, with a cell that spans a volume. A cell that is not lower triangular is rotated as LAMMPS
-        wants it: a along x, b in the xy plane, c above it; fractional coordinates stay (a left-handed cell is
-        mirrored). Tilts are not reduced.
+        Structure with a cell that spans a volume. Other cells than lower triangular ones are rotated for LAMMPS: a
+        along x, b in the xy plane, c above it; fractional coordinates stay, and a left-handed cell is mirrored.
     path
-        Written under a temporary name and renamed, so that a reader never sees half a file.
+        File, replaced in one step.
     species_order
-        Elements in the order of ``pair_coeff``; all of them get a type and a mass, also those without atoms.
+        Elements in the order of ``pair_coeff``; each gets a type and a mass, with or without atoms.
     velocities
         Whether to write velocities (Å/ps in the file).
 
     Raises
     ------
     InputError
-        If an element has no place in `species_order`, a name comes twice, or the cell spans no volume.
+        An element is not in `species_order` or twice there, or the cell spans no volume.
     DataError
-        If a position or velocity is not finite.
+        A position or velocity is not finite.
     """
     from ase import Atoms as CleanAtoms
     from ase.io.lammpsdata import write_lammps_data
 
     _check_writable(atoms, species_order)
-    # only what belongs in the file: an array named "type" would override species_order in ASE
+    # without extra arrays: one named "type" would override species_order in ASE
     plain = CleanAtoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if velocities:
         speeds = atoms.get_velocities()
@@ -59,7 +58,7 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
 
 
 def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[str], comment: str = "") -> bytes:
-    """Return everything of a data file before its lines of atoms: an orthogonal box from 0 to `box_A`, masses."""
+    """Return the start of a data file: an orthogonal box from 0 to `box_A`, and masses."""
     from ase.data import atomic_masses, atomic_numbers
 
     lines = [
@@ -82,7 +81,7 @@ def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[st
 
 
 def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:
-    """Return the lines of atoms in a data file as bytes, shape (n, `ATOM_LINE`); ids count up from `first_id`.
+    """Return lines of atoms of a data file as bytes, shape (n, `ATOM_LINE`); ids count up from `first_id`.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def _write_whole(field: NDArray, values: NDArray) -> None:
         above, four = np.divmod(values, 10_000)
         field[:, end - 4 : end] = np.where((above > 0)[:, None], digits[four], padded[four])
         if end < field.shape[1]:
-            # leading blanks, not a leading 0
+            # leading blanks instead of a leading 0
             field[values == 0, end - 4 : end] = ord(" ")
         values = above
         if not values.any():
@@ -129,22 +128,22 @@ def _write_whole(field: NDArray, values: NDArray) -> None:
 
 @cache
 def _four_digits(blank: bool = False) -> NDArray:
-    """Text of 0 to 9999 as bytes, shape (10000, 4), filled with 0 or blanks."""
+    """Return 0 to 9999 as text, shape (10000, 4) bytes, padded with 0 or blanks."""
     text = "".join(f"{number:4d}" if blank else f"{number:04d}" for number in range(10_000))
     return np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, 4)
 
 
 def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
-    """Read a data file of atomic style and metal units, sorted by id; fully periodic.
+    """Read a data file of atomic style and metal units as a periodic structure sorted by id.
 
-    Positions are unwrapped by the image flags, where the file has them. Velocities are kept, where it has them.
+    Positions are unwrapped by image flags, and velocities are kept, if the file has them.
 
     Raises
     ------
     InputError
-        If the file is not there, or has a type without a place in `species_order`.
+        The file is missing, or has a type beyond `species_order`.
     DataError
-        If the file cannot be read as a data file, or its masses are not those of `species_order`: the order is wrong.
+        The file is no data file, or its masses contradict `species_order`.
     """
     from ase import Atoms as CleanAtoms
     from ase.data import atomic_masses, atomic_numbers
@@ -163,7 +162,7 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     # ASE stumbles with an UnboundLocalError over a file without atoms
     except (ValueError, IndexError, TypeError, RuntimeError, UnboundLocalError) as error:
         raise DataError(f"{path.name} is no LAMMPS data file of atomic style: {error}", "write it again") from error
-    # 0.1 is far above rounding of masses and below the difference of any two elements used together here
+    # 0.1 u is far above rounding of masses and below the difference of any two elements used together here
     if np.abs(raw.get_masses() - atomic_masses[raw.numbers]).max(initial=0) > 0.1:
         raise DataError(
             f"the masses in {path.name} are not those of {' '.join(species_order)}",

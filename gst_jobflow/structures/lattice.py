@@ -1,4 +1,4 @@
-"""Lattice vectors as plain numbers: of three rows that is several times as fast as linear algebra of arrays."""
+"""Geometry of lattice vectors as plain numbers, several times as fast as arrays for three rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Vector = list[float]
 
 
 def volume_A3(rows: list[Vector]) -> float:
-    """Return the volume that three vectors in Å span; 0 where they do not."""
+    """Return the volume that three vectors in Å span."""
     return abs(_triple(rows))
 
 
@@ -18,10 +18,7 @@ def lengths_A(rows: list[Vector]) -> list[float]:
 
 
 def reciprocal_rows(rows: list[Vector]) -> list[Vector] | None:
-    """Return the reciprocal vectors in 1/Å (without 2π), the columns of the inverse; None where no volume is spanned.
-
-    Each is as long as one over the height of the cell along it.
-    """
+    """Return reciprocal vectors in 1/Å (without 2π), each one over a height long; None if the cell spans no volume."""
     volume = _triple(rows)
     if abs(volume) < 1e-12:
         return None

@@ -34,6 +34,6 @@ def test_a_job_uses_what_it_was_given(variables: dict[str, str], expected_cores:
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1"])
-def test_a_number_of_cores_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_number_of_cores_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="GST_CORES"):
         cores({"GST_CORES": text})

@@ -15,7 +15,7 @@ import pytest
 from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline, deadline_from, stopped_in_time, walltime_s
 
 
-def test_the_end_is_slurms_else_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_deadline_is_slurms_else_that_of_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert deadline_from(1000.0, None, {}) is None
     local = deadline_from(1000.0, "01:00:00", {})
     assert local == Deadline(4600.0, 3600.0) and local.stop == 4600.0 - 120.0
@@ -40,7 +40,7 @@ def test_walltimes_are_read() -> None:
     assert [walltime_s(text) for text in ("00:00:05", "24:00:00", "2-01:00:00")] == [5, 86400, 176400]
 
 
-def test_the_clock_asks_ahead_of_the_end() -> None:
+def test_the_clock_asks_before_the_end() -> None:
     asked = threading.Event()
     with stopped_in_time(Deadline(time.time() + 3600, 3600.0), asked.set, lambda: 7200.0):
         assert asked.wait(30), "the lead is longer than what is left"
@@ -49,7 +49,7 @@ def test_the_clock_asks_ahead_of_the_end() -> None:
         assert not asked.wait(1.5)
 
 
-def test_a_signal_asks_and_handlers_are_put_back() -> None:
+def test_a_signal_asks_and_handlers_are_restored() -> None:
     asked = threading.Event()
     before = signal.getsignal(STOP_SIGNAL), signal.getsignal(signal.SIGTERM)
     with stopped_in_time(None, asked.set):
@@ -58,14 +58,14 @@ def test_a_signal_asks_and_handlers_are_put_back() -> None:
     assert (signal.getsignal(STOP_SIGNAL), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_term_near_the_end_is_the_walltime() -> None:
+def test_a_sigterm_near_the_end_means_the_walltime() -> None:
     asked = threading.Event()
     with stopped_in_time(Deadline(time.time() + 20.0, 3600.0), asked.set):
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked.wait(10)
 
 
-def test_a_term_at_any_other_time_ends_the_process() -> None:
+def test_a_sigterm_at_any_other_time_ends_the_process() -> None:
     code = (
         "import os, signal, time\n"
         "from gst_jobflow.base.deadline import Deadline, stopped_in_time\n"

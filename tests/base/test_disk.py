@@ -13,7 +13,7 @@ from gst_jobflow.base.errors import RunError
 from gst_jobflow.launch.attempts import failure_class
 
 
-def test_the_error_of_a_full_disk_is_known_also_behind_another() -> None:
+def test_a_full_disk_is_recognised_behind_another_error() -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("more")
     assert is_full(caught.value) and failure_class(caught.value) == "disk_full"
@@ -23,13 +23,13 @@ def test_the_error_of_a_full_disk_is_known_also_behind_another() -> None:
     assert not is_full(FileNotFoundError(2, "no such file"))
 
 
-def test_what_a_program_prints_of_it_is_known() -> None:
+def test_a_full_disk_is_recognised_in_a_programs_output() -> None:
     said = subprocess.run(["sh", "-c", "echo more | gzip > /dev/full"], capture_output=True, text=True).stderr
     assert says_full(said) and failure_class(RunError(said, failure_class="crash")) == "disk_full"
     assert not says_full("ERROR: Lost atoms")
 
 
-def test_room_is_found_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_space_is_tested_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_room(tmp_path) and not list(tmp_path.iterdir())
     assert has_room(tmp_path / "absent"), "nothing is known"
     monkeypatch.setattr(os, "fsync", lambda _: os.write(os.open("/dev/full", os.O_WRONLY), b"more"))

@@ -64,7 +64,7 @@ def test_the_wall_limit_ends_the_whole_group(tmp_path):
     assert wait_for(lambda: not alive(pid_in(tmp_path / "pid")))
 
 
-def test_what_a_finished_program_left_behind_is_ended(tmp_path):
+def test_leftovers_of_a_finished_program_are_ended(tmp_path):
     ended = run_program(["sh", "-c", "sleep 600 & echo $! > pid; exit 3"], tmp_path, output="out")
     assert (ended.returncode, ended.timed_out) == (3, False)
     assert wait_for(lambda: not alive(pid_in(tmp_path / "pid")))

@@ -33,7 +33,7 @@ def script_of(project: Project, category: str, **asked) -> list[str]:
     return adapter.get_script_str("/somewhere").splitlines()
 
 
-def test_the_more_special_wins_and_the_rest_stays() -> None:
+def test_specific_resources_override_general_ones() -> None:
     general = Resources(nodes=2, ranks=8, account="a", walltime="01:00:00")
     special = Resources(ranks_per_node=4, account="b").over(general)
     assert special == Resources(nodes=2, ranks_per_node=4, account="b", walltime="01:00:00")
@@ -51,7 +51,7 @@ def test_the_more_special_wins_and_the_rest_stays() -> None:
         {"partitoin": "gpu"},
     ],
 )
-def test_what_cannot_stand_in_a_job_script_is_refused(bad) -> None:
+def test_values_unsafe_in_a_job_script_are_refused(bad) -> None:
     with pytest.raises(ValidationError):
         Resources(**bad)
 
@@ -61,7 +61,7 @@ def test_an_unquoted_walltime_says_what_to_do(new_project, tmp_path) -> None:
         on_cluster(new_project, tmp_path / "p", "queue: {md: {walltime: 24:00:00}}\n")
 
 
-def test_settings_of_a_category_stand_over_those_of_all_over_the_profile(new_project, tmp_path) -> None:
+def test_settings_of_a_category_override_those_of_all_and_the_profile(new_project, tmp_path) -> None:
     settings = "queue: {every: {account: e05, nodes: 1}, md: {nodes: 8, ranks_per_node: 64}}\n"
     project = on_cluster(new_project, tmp_path / "p", settings)
     assert resources(project, "md").model_dump(exclude_none=True) == {
@@ -72,7 +72,7 @@ def test_settings_of_a_category_stand_over_those_of_all_over_the_profile(new_pro
     assert not any(line.startswith("#SBATCH --ntasks=") for line in lines)
 
 
-def test_a_job_asks_for_itself(new_project, tmp_path) -> None:
+def test_a_job_requests_its_own_resources(new_project, tmp_path) -> None:
     project = on_cluster(new_project, tmp_path / "p")
     mine = other()
     request_resources(mine, Resources(gpus_per_node=1, partition="gpu", memory_GB=32))
@@ -81,7 +81,7 @@ def test_a_job_asks_for_itself(new_project, tmp_path) -> None:
     assert {"#SBATCH --gpus-per-node=1", "#SBATCH --partition=gpu", "#SBATCH --mem=32G"} <= set(lines)
 
 
-def test_what_is_asked_by_category_reaches_its_jobs(new_project, tmp_path) -> None:
+def test_resources_by_category_reach_its_jobs(new_project, tmp_path) -> None:
     from gst_jobflow.fitting.maker import FitMaker
 
     project = on_cluster(new_project, tmp_path / "p")
@@ -96,7 +96,7 @@ def test_what_is_asked_by_category_reaches_its_jobs(new_project, tmp_path) -> No
     ("asked", "said"),
     [("nodes", "md.nodes=4"), ("fit.nodes=2", "'fits'"), ("noodes=2", "'nodes'"), ("md.walltime=soon", "walltime")],
 )
-def test_what_cannot_be_asked_names_the_way_out(asked: str, said: str) -> None:
+def test_impossible_requests_name_the_remedy(asked: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_asked([asked])
 
@@ -115,7 +115,7 @@ def test_every_category_has_a_worker_and_a_queue_adapter(new_project, tmp_path, 
     assert write_category_configs(project) == [], "a second time nothing changes"
 
 
-def test_what_the_user_wrote_for_all_jobs_is_in_each_category(new_project, tmp_path) -> None:
+def test_settings_for_all_jobs_reach_each_category(new_project, tmp_path) -> None:
     project = on_cluster(new_project, tmp_path / "p")
     file = project.fw_configs_dir / "my_qadapter.yaml"
     file.write_text(file.read_text().replace("pre_rocket: |\n", "pre_rocket: |\n  module load vasp\n"))
@@ -131,7 +131,7 @@ def test_a_broken_queue_adapter_is_one_line(new_project, tmp_path) -> None:
     assert write_configs(project), "and --force mends it"
 
 
-def test_our_jobs_know_their_category() -> None:
+def test_jobs_of_this_package_know_their_category() -> None:
     from gst_jobflow.devices.cycle import run_operation
     from gst_jobflow.dynamics.maker import MeltQuenchMaker
     from gst_jobflow.fitting.maker import FitMaker

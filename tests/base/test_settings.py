@@ -72,7 +72,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     assert "secret" not in repr(Project(tmp_path).settings)
 
 
-def test_what_a_category_asks_can_be_a_variable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_of_a_category_can_be_variables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GST_QUEUE__FITS__RANKS", "2")
     monkeypatch.setenv("GST_QUEUE__MD__QOS", "high")
     queue = Project(folder).settings.queue

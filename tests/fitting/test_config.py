@@ -91,7 +91,7 @@ def test_missing_reference_energy_is_refused():
         render_input(FitConfig.small(), "a.pckl.gzip", None, {"Ge": 0.0, "Te": 0.0})
 
 
-def test_what_is_off_is_left_out():
+def test_options_that_are_off_are_left_out():
     content = render_input(FitConfig.small(), "a.pckl.gzip", None, REFERENCE)
     assert "test_filename" not in content["data"]
     assert not {"ladder_step", "repulsion", "early_stopping_patience"} & set(content["fit"])
@@ -100,7 +100,7 @@ def test_what_is_off_is_left_out():
     assert no_gpu["backend"]["gpu_config"] == {"gpu_ind": -1}
 
 
-def test_yaml_says_the_same_to_a_yaml_1_2_reader():
+def test_the_yaml_reads_the_same_in_yaml_1_2():
     """pacemaker reads with ruamel (YAML 1.2), where an unquoted 1e-8 or a bare Y would be something else."""
     ruamel = pytest.importorskip("ruamel.yaml")
     content = render_input(FitConfig.gst_ace_24(("Y", "Te")), "a.pckl.gzip", None, {"Y": -1.0, "Te": -2.0})

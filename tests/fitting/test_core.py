@@ -23,25 +23,25 @@ TEXT = """bonds:
 """
 
 
-def test_every_pairs_core_is_brought_into_the_range() -> None:
+def test_the_core_of_every_pair_is_clamped_to_the_range() -> None:
     changed = with_core(TEXT, CoreRepulsion(r_in_min_A=2.4, r_in_max_A=2.8, width_A=0.8))
     assert [line.split()[1] for line in changed.splitlines() if "r_in" in line] == ["2.4", "2.5", "2.8"]
     assert [line.split()[1] for line in changed.splitlines() if "delta_in" in line] == ["0.8"] * 3
     assert "core-repulsion: [1, 1]" in changed
 
 
-def test_putting_it_in_again_changes_nothing() -> None:
+def test_setting_the_core_twice_changes_nothing() -> None:
     core = CoreRepulsion()
     assert with_core(with_core(TEXT, core), core) == with_core(TEXT, core)
 
 
 @pytest.mark.parametrize("wrong", [{"r_in_min_A": 3.0}, {"width_A": 2.5}, {"r_in_max_A": -1.0}])
-def test_a_core_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+def test_an_impossible_core_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         CoreRepulsion(**wrong)
 
 
-def test_no_core_unless_asked() -> None:
+def test_there_is_no_core_by_default() -> None:
     assert "repulsion" not in render_input(FitConfig(), "a", "b", REFERENCES)["fit"]
     radial = RadialConfig(repulsion=CoreRepulsion())
     assert render_input(FitConfig(radial=radial), "a", "b", REFERENCES)["fit"]["repulsion"] == "auto"

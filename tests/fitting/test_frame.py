@@ -50,7 +50,7 @@ def test_corrected_energy_is_energy_less_the_atoms():
         (labelled(energy=300.0 * 4), "outside -20..250"),
         (labelled(symbols="GeSb2Se"), "no reference energy for Se"),
         (labelled(weight=0.0), "not a positive number"),
-        (labelled(label_id="augmented-1"), "made-up data"),
+        (labelled(label_id="augmented-1"), "as artificial"),
     ],
 )
 def test_a_label_that_cannot_be_fitted_is_refused(item, says):

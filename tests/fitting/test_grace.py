@@ -11,6 +11,7 @@ import pytest
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.strict import checked
+from gst_jobflow.documents import Errors
 from gst_jobflow.fitting import grace
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE
 from gst_jobflow.fitting.frame import to_dataframe
@@ -57,7 +58,7 @@ def test_the_input_holds_every_field_and_no_test_set() -> None:
         ({"rcut": 6.0}, "did you mean 'rcut_A'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
+def test_contradicting_settings_are_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(InputError) as raised:
         checked(GraceConfig, {**GraceConfig().model_dump(), **fields}, "")
     assert said in f"{raised.value.message} {raised.value.fix}"
@@ -71,7 +72,7 @@ def test_weights_are_of_structures_whatever_their_size() -> None:
         assert 3 * weights.sum() == pytest.approx(item.weight)
 
 
-def test_progress_and_the_iteration_to_go_on_from(tmp_path: Path) -> None:
+def test_progress_and_the_iteration_to_continue_from(tmp_path: Path) -> None:
     from gst_jobflow.fitting.grace_run import _interrupted
 
     request = {"config": TINY.model_dump(mode="json"), "names": ["a"], "iterations_before": 0, "wall_s_before": 5.0}
@@ -93,16 +94,16 @@ def test_progress_and_the_iteration_to_go_on_from(tmp_path: Path) -> None:
         _interrupted(tmp_path, TINY, ["b"])
 
 
-def test_an_export_that_predicts_something_else_is_refused() -> None:
+def test_an_export_with_other_errors_than_gracemaker_is_refused() -> None:
     rows = [{"epoch": 14, "rmse/depa": 0.02, "rmse/f_comp": 0.3}]
-    check_export(rows, 20.1, 299.0, 14)
-    with pytest.raises(DataError, match="the exported potential gives 25"):
-        check_export(rows, 25.0, 300.0, 14)
+    check_export(rows, Errors(energy_meV_per_atom=20.1, force_meV_per_A=299.0), 14)
+    with pytest.raises(DataError, match="predictions give 25"):
+        check_export(rows, Errors(energy_meV_per_atom=25.0, force_meV_per_A=300.0), 14)
     # it ended early: the row may be of a step that was not taken
-    check_export(rows, 25.0, 300.0, 300)
+    check_export(rows, Errors(energy_meV_per_atom=25.0, force_meV_per_A=300.0), 300)
 
 
-def test_how_it_ended_is_said() -> None:
+def test_the_reason_of_the_end_is_read_from_the_output() -> None:
     said = "I - BFGS optimization results: success={}, message={}\n"
     assert grace.optimiser_ending(said.format("True", "Optimization terminated successfully."), 9)[0] is True
     assert grace.optimiser_ending(said.format("False", "Maximum number of iterations has been exceeded."), 9) == (
@@ -114,11 +115,11 @@ def test_how_it_ended_is_said() -> None:
 
 def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("elements: [Sb]\n")
-    with pytest.raises(DataError, match=r"no GRACE/FS potential"):
+    with pytest.raises(DataError, match=r"not a GRACE/FS potential"):
         grace.summarise_grace(tmp_path / "x.yaml")
 
 
-def test_what_is_for_ace_alone_says_so_before_it_begins() -> None:
+def test_options_for_ace_only_are_refused_before_the_fit() -> None:
     from gst_jobflow.cli.fit_options import fit_config, is_grace
     from gst_jobflow.documents import Potential, PotentialArtifacts
     from gst_jobflow.dynamics.maker import check_kind
@@ -154,7 +155,7 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 
 @pytest.mark.slow
 @pytest.mark.pacemaker
-def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -> None:
+def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) -> None:
     from gst_jobflow.fitting.grace_engine import predict_splits
     from gst_jobflow.fitting.parse import fit_metrics
 
@@ -170,14 +171,14 @@ def test_a_fit_goes_on_and_is_exported_as_it_was_fitted(grace_fit: GraceFiles) -
     assert summary.n_parameters > summary.n_functions > 0
     predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
     errors = fit_metrics(predictions).rmse
-    check_export(rows, errors["train"].energy_meV_per_atom, errors["train"].force_meV_per_A, TINY.maxiter)
+    check_export(rows, errors["train"], TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
 
 
 @pytest.mark.slow
 @pytest.mark.mongo
 @pytest.mark.pacemaker
-def test_both_kinds_stand_in_one_table(
+def test_ace_and_grace_potentials_share_a_table(
     run,  # noqa: F811
     results: Results,  # noqa: F811
     project: Project,
@@ -214,7 +215,7 @@ def test_both_kinds_stand_in_one_table(
 
 
 @pytest.mark.pacemaker
-def test_a_program_that_fails_is_told(tmp_path: Path) -> None:
+def test_a_failing_program_is_reported(tmp_path: Path) -> None:
     runner = PacemakerRunner.discover()
     broken = tmp_path / "bin"
     broken.mkdir()

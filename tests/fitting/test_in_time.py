@@ -36,14 +36,14 @@ def fit(tmp_path: Path, body: str):
     return folder, lambda: fit_with(runner, folder)
 
 
-def test_a_fit_is_ended_before_its_job_and_has_come_further(tmp_path: Path) -> None:
+def test_a_fit_is_stopped_before_the_walltime_with_progress(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, f"{ROWS}; sleep 600")
     assert fit_in_time(run, folder, OverAt(time.time() + 3600.0, 1.0, folder / "metrics.txt")) is None
     assert progress(folder)["iteration"] == 2
     assert not [child for child in psutil.Process().children() if child.is_running() and child.name() == "sleep"]
 
 
-def test_a_signal_ends_it_too(tmp_path: Path) -> None:
+def test_a_signal_stops_a_fit_too(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, f"{ROWS}; sleep 600")
 
     def ask() -> None:
@@ -56,9 +56,9 @@ def test_a_signal_ends_it_too(tmp_path: Path) -> None:
     assert fit_in_time(run, folder, None) is None
 
 
-def test_without_one_more_iteration_it_is_an_error(tmp_path: Path) -> None:
+def test_stopping_before_one_more_iteration_is_an_error(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, "sleep 600")
-    with pytest.raises(RunError, match="not one iteration") as caught:
+    with pytest.raises(RunError, match="no iteration finished") as caught:
         fit_in_time(run, folder, Deadline(time.time() + 3.0, 10.0))
     assert caught.value.failure_class == "no_progress"
 
@@ -70,7 +70,7 @@ def test_a_higher_rung_of_a_ladder_is_progress(tmp_path: Path) -> None:
     assert fit_in_time(run, folder, OverAt(time.time() + 3600.0, 1.0, folder / "metrics.txt")) is None
 
 
-def test_a_fit_that_fails_by_itself_has_failed(tmp_path: Path) -> None:
+def test_a_failing_fit_is_not_a_stopped_one(tmp_path: Path) -> None:
     folder, run = fit(tmp_path, "echo 'MemoryError: no room' >&2; exit 1")
     with pytest.raises(RunError) as caught:
         fit_in_time(run, folder, Deadline(time.time() + 3600.0, 7200.0))

@@ -42,7 +42,7 @@ def linear_fit(tmp_path_factory):
     return fit(tmp_path_factory.mktemp("linear"))
 
 
-def test_it_leaves_what_a_fit_of_pacemaker_leaves(linear_fit):
+def test_the_linear_solver_writes_the_same_files_as_pacemaker(linear_fit):
     metrics = evaluate_directory(linear_fit.directory)
     assert set(metrics.rmse) == {"train", "test"} and metrics.rmse["train"].force_meV_per_A < 100
     assert metrics.max_error["test"].force_meV_per_A > metrics.rmse["test"].force_meV_per_A
@@ -52,7 +52,7 @@ def test_it_leaves_what_a_fit_of_pacemaker_leaves(linear_fit):
     assert ending.converged and "least squares" in ending.reason
 
 
-def test_no_other_coefficients_have_a_smaller_loss(linear_fit, tmp_path):
+def test_the_solution_minimises_the_loss(linear_fit, tmp_path):
     """The loss of our solution, by the prediction files, against that of disturbed solutions."""
     from pyace import ACEBBasisSet, BBasisConfiguration, PyACECalculator
 
@@ -101,7 +101,7 @@ def test_blocks_of_rows_do_not_change_the_solution(linear_fit, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_more_densities_go_on_from_it(linear_fit, tmp_path):
+def test_a_fit_with_more_densities_starts_from_a_linear_one(linear_fit, tmp_path):
     config = tiny_config(n_densities=3, maxiter=2)
     found = fit(tmp_path, config, initial_potential=linear_fit.yaml)
     before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
@@ -111,7 +111,7 @@ def test_more_densities_go_on_from_it(linear_fit, tmp_path):
         fit(tmp_path / "again", LINEAR, initial_potential=linear_fit.yaml)
 
 
-def test_densities_are_added_with_nothing_in_them():
+def test_added_densities_have_zero_coefficients():
     text = "    ndensityi: 1\n    npoti: X\n    parameters: [1, 1]\n    radparameters: [5]\n      - {c: [-0.25]}\n"
     grown = with_densities(text, EmbeddingConfig(n_densities=2))
     assert "ndensityi: 2" in grown and "parameters: [1, 1, 1, 0.5]" in grown and "radparameters: [5]" in grown
@@ -140,12 +140,12 @@ def test_densities_are_added_with_nothing_in_them():
         ({"weights": {"config_types": {"crystal": -1}}}, "0 or more"),
     ],
 )
-def test_what_contradicts_itself_is_refused(values, said):
+def test_contradicting_settings_of_the_linear_solver_are_refused(values, said):
     with pytest.raises(ValidationError, match=said):
         FitConfig.model_validate({"embedding": {"n_densities": 1}, "solver": "linear", **values})
 
 
-def test_weights_of_the_fit_stand_over_those_of_the_dataset():
+def test_weights_of_the_fit_override_those_of_the_dataset():
     items = labelled_by_teacher(6, seed=3)
     without = weighted(items, WeightsConfig(config_types={"rss": 0}))
     assert {item.config_type for item in without} == {"crystal"} and len(without) == 3
@@ -177,7 +177,7 @@ def test_a_single_element_is_fitted(tmp_path):
 
 @pytest.mark.mongo
 @pytest.mark.lammps
-def test_the_job_stores_errors_ending_check_and_speed(run: Callable[..., Any], results: Results):  # noqa: F811
+def test_the_job_stores_errors_stop_reason_check_and_speed(run: Callable[..., Any], results: Results):  # noqa: F811
     dataset = teacher_dataset(results)
     made = run(FitMaker(potential_name="quick", config=LINEAR, tags=["look"]).make(dataset.id))["fit"]
     stored = results.get(Potential, made["potential_id"])
@@ -204,7 +204,7 @@ def test_an_active_set_of_all_atoms_leaves_no_training_atom_above_1(linear_fit, 
     assert before.max_gamma >= after.max_gamma - 0.01
 
 
-def test_lammps_with_other_coefficients_is_a_mismatch(linear_fit, tmp_path):
+def test_other_coefficients_in_lammps_are_a_mismatch(linear_fit, tmp_path):
     from gst_jobflow.base.errors import MissingProgramError, RunError
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.fitting.lammps_check import check_in_lammps

@@ -47,7 +47,7 @@ def predictions() -> Predictions:
     )
 
 
-def test_errors_by_hand():
+def test_errors_agree_with_a_hand_calculation():
     metrics = fit_metrics({"train": predictions()})
     assert metrics.rmse["train"].energy_meV_per_atom == pytest.approx(np.sqrt((9 + 16 + 144) / 3))
     assert metrics.mae["train"].energy_meV_per_atom == pytest.approx(19 / 3)
@@ -123,7 +123,7 @@ def test_functions_parameters_densities_and_cutoff_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "species: 3", "species: [{a: 1}]", "species: [{speciesblock: Sb, nbody: [{", "{"])
-def test_what_is_no_whole_potential_is_refused(tmp_path, text):
+def test_an_incomplete_potential_is_refused(tmp_path, text):
     path = tmp_path / "potential.yaml"
     path.write_text(text)
     with pytest.raises(DataError):
@@ -150,7 +150,7 @@ def test_a_real_fit_learns(tiny_fit):
 
 
 @pytest.mark.pacemaker
-def test_predictions_find_their_way_back_to_the_labels(tiny_fit):
+def test_predictions_are_matched_to_labels(tiny_fit):
     predicted = read_predictions(tiny_fit.directory)["train"]
     assert predicted.names.tolist() == [item.label_id for item in tiny_fit.train]
     np.testing.assert_allclose(predicted.forces_ref_eV_A, np.concatenate([item.forces_eV_A for item in tiny_fit.train]))

@@ -22,7 +22,7 @@ from gst_jobflow.fitting.config import CoreRepulsion, EmbeddingConfig, FitConfig
 from gst_jobflow.fitting.files import REQUEST_FILE
 from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
-from gst_jobflow.fitting.run import _check_same_fit, _last_iteration, _request, run_fit
+from gst_jobflow.fitting.run import _check_same_fit, _interrupted, _request, run_fit
 from gst_jobflow.fitting.start import check_start, without_fit_cycles
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -161,7 +161,7 @@ def _programs_in(directory: Path) -> list[int]:
 
 @pytest.mark.pacemaker
 @pytest.mark.slow
-def test_a_killed_fit_leaves_no_orphan_and_goes_on_from_its_last_iteration(tmp_path):
+def test_a_killed_fit_leaves_no_orphan_and_continues_from_its_last_iteration(tmp_path):
     directory = (tmp_path / "fit").resolve()
     directory.mkdir()
     root = Path(__file__).parents[2]
@@ -292,7 +292,7 @@ def interrupted(
     return directory, arguments, yaml.safe_load((directory / "input.yaml").read_text())
 
 
-def test_an_interrupted_fit_goes_on_with_the_iterations_that_are_left(tmp_path):
+def test_an_interrupted_fit_runs_the_remaining_iterations(tmp_path):
     directory, arguments, content = interrupted(tmp_path, WHOLE)
     assert arguments == ["input.yaml", "-p", "start_potential.yaml"]
     assert content["fit"]["maxiter"] == 5 - 3
@@ -301,7 +301,7 @@ def test_an_interrupted_fit_goes_on_with_the_iterations_that_are_left(tmp_path):
     assert progress(directory)["max_iterations"] == 5
 
 
-def test_a_fit_killed_between_its_end_and_its_core_still_gets_the_core_that_was_asked(tmp_path):
+def test_a_fit_killed_before_its_core_was_set_still_gets_the_core(tmp_path):
     directory, train = tmp_path / "fit", labelled_by_teacher(20, 1)
     # stands in for pacemaker that is killed when it has written its last file, and for the conversions
     body = f"""case "$*" in input.yaml) mkdir -p report; touch report/train_E-dE-nn.png
@@ -332,7 +332,7 @@ def test_a_fit_killed_after_its_last_iteration_still_gets_its_predictions(tmp_pa
 
 
 @pytest.mark.parametrize("interim", [None, CUT_IN_A_LINE, CUT_AFTER_A_LINE, ""])
-def test_without_a_whole_potential_of_an_iteration_the_fit_begins_anew(tmp_path, interim):
+def test_without_a_complete_interim_potential_the_fit_starts_again(tmp_path, interim):
     directory, arguments, content = interrupted(tmp_path, interim)
     assert arguments == ["input.yaml"]
     assert content["fit"]["maxiter"] == 5
@@ -358,10 +358,10 @@ def test_a_ladder_killed_before_the_first_iteration_of_a_rung_goes_on_from_the_o
     (directory / "interim_potential_0.yaml").write_text(WHOLE)
     (directory / "interim_potential_ladder_step_0.yaml").write_text(IN_ANOTHER_ORDER)
     (directory / "current_extended_potential.yaml").write_text(LARGER)
-    found, _ = _last_iteration(directory)
+    found = _interrupted(directory, None).potential
     assert found == directory / "interim_potential_0.yaml"
     found.write_text(CUT_AFTER_A_LINE)
-    assert _last_iteration(directory) == (None, 0)
+    assert _interrupted(directory, None) == (None, 0, 0.0)
 
 
 def test_the_last_rung_of_a_ladder_goes_on_without_one(tmp_path):
@@ -416,7 +416,7 @@ def test_time_limit_ends_the_whole_group(tmp_path):
     _wait_for(lambda: not _programs_in(directory.resolve()), "the group to end", 10)
 
 
-def test_nothing_of_an_older_run_is_left_in_the_directory(tmp_path):
+def test_files_of_an_older_run_are_removed(tmp_path):
     directory = tmp_path / "fit"
     directory.mkdir()
     stale = ["train_pred.pckl.gzip", "metrics.txt", "output_potential.yaml", "output_potential.asi"]
@@ -428,7 +428,7 @@ def test_nothing_of_an_older_run_is_left_in_the_directory(tmp_path):
     assert yaml.safe_load((directory / "input.yaml").read_text())["fit"]["maxiter"] == 5
 
 
-def test_programs_that_are_not_there_are_named(monkeypatch, tmp_path):
+def test_missing_programs_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingProgramError, match="pacemaker is not installed"):
@@ -474,11 +474,11 @@ def test_the_last_error_is_found_among_warnings():
     assert diagnose("")[0] == "no output"
 
 
-def test_the_mark_of_a_done_fit_is_taken_away():
+def test_the_mark_of_a_finished_fit_is_removed():
     text = "metadata:\n  _fit_cycles: 1\n  user: x\nspecies: []\n"
     assert without_fit_cycles(text) == "metadata:\n  user: x\nspecies: []\n"
 
 
-def test_progress_of_an_empty_directory_is_nothing(tmp_path):
+def test_an_empty_directory_has_no_progress(tmp_path):
     assert progress(tmp_path)["stage"] == "waiting"
     assert progress(tmp_path)["iteration"] is None

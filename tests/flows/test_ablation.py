@@ -39,7 +39,7 @@ def test_every_combination_is_a_fit() -> None:
         ({"seed": list(range(101))}, "more than 100"),
     ],
 )
-def test_what_cannot_be_varied_is_refused(vary: dict[str, Any], said: str) -> None:
+def test_impossible_variations_are_refused(vary: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         AblationMaker(vary=vary).make("d")
 

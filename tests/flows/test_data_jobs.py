@@ -33,7 +33,7 @@ PAIR_POTENTIAL = AseBackend(
 SPEC = HardSphereSpec(formula="GeTe", n_atoms=6, density_g_cm3=(5.0, 6.0), min_distance_A=2.5, seed=3)
 
 
-def test_structures_are_stored_once_and_dealt_out_in_chunks(run: Run, results: Results) -> None:
+def test_structures_are_stored_once_and_divided_into_chunks(run: Run, results: Results) -> None:
     maker = HardSphereMaker(specs=[SPEC], n_each=5, n_chunks=2, tags=["study:x"])
     first, second = run(maker.make())["hard-sphere structures"], run(maker.make())["hard-sphere structures"]
     assert (first["new"], second["new"], second["known"]) == (5, 0, 5)

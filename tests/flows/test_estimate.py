@@ -105,7 +105,7 @@ def test_a_cycle_is_estimated_by_its_operations(project: Project) -> None:
     }
 
 
-def test_the_papers_cycle_is_the_papers_work() -> None:
+def test_the_cycle_of_the_paper_has_its_core_hours() -> None:
     barrier, *operations = runs_of_plan(load_programme("cross-point"))
     assert [work.protocol.name for work in operations] == ["HOLD", "RESET", "SET", "RESET"]
     assert {work.n_atoms for work in operations} == {532_980} and barrier.n_atoms <= 4500
@@ -118,7 +118,7 @@ def test_the_papers_cycle_is_the_papers_work() -> None:
         runs_of_plan(CyclePlan(operations=[Set(temperature_K=600, duration_ps=100)]))
 
 
-def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -> None:
+def test_labels_cost_as_much_as_measured_ones(project: Project, monkeypatch: Any) -> None:
     monkeypatch.setenv("GST_CORES", "4")
     isolated = PAIR_POTENTIAL.model_copy(update={"isolate": True})
     job = LabelMaker(isolated).make([f"{number}" for number in range(100)])
@@ -129,7 +129,7 @@ def test_labels_cost_what_such_labels_took(project: Project, monkeypatch: Any) -
     assert cost.wall_h == pytest.approx(0.25), "four at a time"
 
 
-def test_more_than_the_budget_is_refused(project: Project) -> None:
+def test_cost_beyond_the_budget_is_refused(project: Project) -> None:
     costs = estimate(melt(), project)
     check_budget(costs, None)
     with pytest.raises(InputError, match="is unknown"):

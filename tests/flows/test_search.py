@@ -79,7 +79,7 @@ def stored(results: Results, dataset: Dataset, **changes: Any) -> HyperoptMaker:
     return maker
 
 
-def test_a_search_ends_with_all_its_fits_better_than_its_start(
+def test_a_search_runs_all_fits_and_improves_on_its_start(
     results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None]
 ) -> None:
     maker = stored(results, dataset, n_fits=8)
@@ -126,7 +126,7 @@ def test_a_fit_that_fails_is_a_row_and_the_search_goes_on(
         RunError("pacemaker failed: OSError: [Errno 28] No space left on device", "", "crash"),
     ],
 )
-def test_what_the_next_fit_would_meet_too_stops_the_search_instead_of_failing_every_fit(
+def test_a_fault_of_the_machine_stops_the_search_instead_of_failing_every_fit(
     results: Results,
     dataset: Dataset,
     fits: list[FitConfig],
@@ -144,7 +144,7 @@ def test_what_the_next_fit_would_meet_too_stops_the_search_instead_of_failing_ev
     assert results.get(Study, maker.study_id).table[0]["state"] == "running"
 
 
-def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     results: Results,
     dataset: Dataset,
     fits: list[FitConfig],
@@ -192,7 +192,7 @@ def test_a_search_that_ended_goes_on_as_if_it_had_been_longer(
 @pytest.mark.parametrize(
     ("ending", "reason"), [({"target": 50.0}, "target"), ({"patience": 2, "min_progress": 0.9}, "no progress")]
 )
-def test_it_ends_early(
+def test_a_search_ends_early(
     results: Results,
     dataset: Dataset,
     fits: list[FitConfig],
@@ -207,7 +207,7 @@ def test_it_ends_early(
     assert study.table[-1]["state"] == "left out" and len(fits) < 12
 
 
-def test_a_search_that_ended_early_goes_on_when_it_is_asked_to(
+def test_a_search_that_ended_early_can_be_resumed(
     results: Results, dataset: Dataset, fits: list[FitConfig], run: Callable[..., None], tmp_path: Path
 ) -> None:
     maker = stored(results, dataset, n_fits=8, ending={"target": 1e6})

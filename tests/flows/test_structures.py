@@ -24,6 +24,6 @@ from gst_jobflow.flows.structures import CrystalSpec
         ("rocksalt", {"rattles_A": (float("inf"),)}, "rattles_A.0"),
     ],
 )
-def test_what_would_be_ignored_or_make_no_cell_is_refused(kind: str, values: dict[str, Any], message: str) -> None:
+def test_ignored_or_impossible_options_of_crystals_are_refused(kind: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         checked(CrystalSpec, {"kind": kind, "formula": "Ge1Sb2Te4", **values})

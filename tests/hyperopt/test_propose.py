@@ -47,7 +47,7 @@ def test_the_start_is_spread_over_every_field(kind: Any) -> None:
         assert np.diff(np.concatenate([[0.0], units, [1.0]])).max() < 1 / 3
 
 
-def test_a_proposal_is_in_its_ranges_and_none_that_was_tried() -> None:
+def test_a_proposal_is_in_its_ranges_and_new() -> None:
     known = [Known(point, loss_of(point)) for point in start_points(MIXED, 8, "hammersley", 1)]
     for seed in range(4):
         point = next_point(MIXED, known, [], seed)
@@ -66,7 +66,7 @@ def test_few_values_are_each_tried_once_before_any_is_again() -> None:
     assert {fourth["embedding.npot"], fifth["embedding.npot"]} == {"d", "e"}
 
 
-def test_what_is_being_tried_is_not_proposed_again() -> None:
+def test_running_trials_are_not_proposed_again() -> None:
     known = [Known(point, loss_of(point)) for point in start_points(MIXED, 8, "hammersley", 1)]
     first = next_point(MIXED, known, [], seed=3)
     second = next_point(MIXED, known, [first], seed=3)
@@ -86,7 +86,7 @@ def test_a_failed_point_counts_as_the_worst_that_finished() -> None:
     assert proposals[0] == proposals[1]
 
 
-def test_with_nothing_but_failures_it_goes_on_trying() -> None:
+def test_a_search_goes_on_after_failures_only() -> None:
     known = [Known(point, None) for point in start_points(MIXED, 4, "hammersley", 1)]
     assert next_point(MIXED, known, [], seed=1) not in [each.point for each in known]
 
@@ -130,7 +130,7 @@ def test_fits_that_begin_and_end_in_any_order_give_the_same_search() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 5])
-def test_what_a_trial_waits_for_is_all_that_it_knows(at_once: int) -> None:
+def test_a_trial_knows_exactly_the_trials_it_waits_for(at_once: int) -> None:
     plan = SearchPlan(space=MIXED, n_fits=20, n_start=6, at_once=at_once)
     before: dict[int, set[int]] = {}
     for trial in range(plan.n_fits):
@@ -145,7 +145,7 @@ def row(trial: int, loss: float, cost: float | None = None) -> dict[str, Any]:
     return {"trial": trial, "state": "finished", "loss": loss, "values": [6.0], **({"cost": cost} if cost else {})}
 
 
-def test_it_ends_at_a_target_and_without_progress_by_what_the_trial_knows() -> None:
+def test_a_search_ends_at_a_target_and_without_progress() -> None:
     space = {"fields": {"radial.rcut_A": {"low": 4, "high": 8}}}
     rows = [row(trial, loss) for trial, loss in enumerate([9.0, 8.0, 7.0, 6.99, 6.98])]
     target = SearchPlan(space=space, n_fits=9, n_start=2, at_once=2, ending={"target": 7.0})
@@ -155,7 +155,7 @@ def test_it_ends_at_a_target_and_without_progress_by_what_the_trial_knows() -> N
     assert [table.why_ended(patient, rows, trial) for trial in (3, 4, 5)] == ["", "", "no progress"]
 
 
-def test_a_fit_that_was_under_way_when_another_was_left_out_may_let_the_search_go_on() -> None:
+def test_a_running_fit_may_let_a_search_go_on_after_a_skipped_one() -> None:
     plan = SearchPlan(
         space=MIXED,
         n_fits=12,
@@ -176,7 +176,7 @@ def test_a_fit_that_was_under_way_when_another_was_left_out_may_let_the_search_g
         assert set(table.propose(plan, rows, trial)) == set(MIXED.names)
 
 
-def test_the_front_is_what_no_other_beats_in_both() -> None:
+def test_the_front_holds_trials_that_no_other_beats_in_both() -> None:
     rows = [row(0, 5.0, 10.0), row(1, 4.0, 20.0), row(2, 6.0, 15.0), row(3, 4.0, 30.0), row(4, 9.0, 5.0)]
     assert front(rows) == [4, 0, 1]
     assert best_row(rows)["trial"] == 1

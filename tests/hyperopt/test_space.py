@@ -64,7 +64,7 @@ def test_the_number_of_densities_can_be_searched_and_brings_its_own_exponents() 
         (None, "write 'low: …'"),
     ],
 )
-def test_a_range_that_is_none_is_refused_by_name(content: Any, message: str) -> None:
+def test_an_invalid_range_is_refused_by_name(content: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Space(fields={"x": content})
 
@@ -83,7 +83,7 @@ def test_a_range_that_is_none_is_refused_by_name(content: Any, message: str) -> 
         ({"radial.radparameters[0]": {"low": 1, "high": 9}}, "no effect with radial.radbase = SBessel"),
     ],
 )
-def test_a_field_that_a_fit_cannot_take_or_does_not_read_is_refused(fields: Any, message: str) -> None:
+def test_unknown_fields_and_fields_without_effect_are_refused(fields: Any, message: str) -> None:
     with pytest.raises(InputError, match=message.replace("[", r"\[")):
         Space(fields=fields).check(FitConfig.small())
 
@@ -96,7 +96,7 @@ def test_the_radial_parameter_can_be_searched_where_a_basis_has_one() -> None:
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", "int", "int-log"])
-def test_a_value_and_its_place_in_the_range_belong_together(scale: str) -> None:
+def test_value_and_position_in_the_range_convert_both_ways(scale: str) -> None:
     field = Range(field="x", low=1, high=100, scale=scale)
     assert field.at(0.0) == 1 and field.at(1.0) == 100
     for unit in (0.1, 0.5, 0.9):

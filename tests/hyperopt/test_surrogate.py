@@ -42,7 +42,7 @@ def test_the_process_is_the_same_from_other_seeds_and_no_less_likely_than_others
             assert process.log_marginal_likelihood(theta) <= model.describe()["log_likelihood"] + 1e-9
 
 
-def test_a_value_as_expected_changes_no_expectation_but_its_doubt(model: Surrogate) -> None:
+def test_an_expected_value_changes_no_mean_but_the_uncertainty(model: Surrogate) -> None:
     points = [SPACE.at(unit) for unit in np.random.default_rng(3).random((5, 3))]
     before = model.predict(points)
     model.believe(points[:1])

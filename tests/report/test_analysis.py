@@ -13,7 +13,7 @@ from gst_jobflow.analysis.run import analyse_trajectory
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.pages import analysis as pages
-from gst_jobflow.report.pages.study import build_trajectory_page
+from gst_jobflow.report.pages.study import build_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from tests.analysis.runs import frame, stored
@@ -39,7 +39,7 @@ def test_a_run_is_shown_with_curves_and_frames_of_first_principles_beside_them(
     drawn: list[list[figures.Structure]] = []
     keep = figures.liquid_curves
     monkeypatch.setattr(figures, "liquid_curves", lambda each, kind: drawn.append(list(each)) or keep(each, kind))
-    page = build_trajectory_page(results, run.id, tmp_path / "run.html").read_text()
+    page = build_page(results, "trajectory", run.id, tmp_path / "run.html").read_text()
     assert [(each.title, each.first_principles) for each in drawn[0]] == [
         ("quench", False), ("frames of VASP (first principles)", True),
     ]  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_run_without_analyses_has_no_such_part(project: Project, tmp_path: Pat
     results = Results.open(project)
     run = stored(results, tmp_path, {0: frame(0.1)})
     assert pages.analysis_section(results, [("quench", run)]) is None
-    assert "Analysis of frames" not in build_trajectory_page(results, run.id, tmp_path / "run.html").read_text()
+    assert "Analysis of frames" not in build_page(results, "trajectory", run.id, tmp_path / "run.html").read_text()
 
 
 def test_a_file_that_is_gone_is_a_remark_and_the_numbers_are_drawn(project: Project, tmp_path: Path) -> None:

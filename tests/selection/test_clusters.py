@@ -69,7 +69,7 @@ def test_a_direction_in_which_the_frame_is_narrow_keeps_its_period() -> None:
     np.testing.assert_allclose(surroundings(cluster.atoms, 0, RADIUS_A), surroundings(slab, 40, RADIUS_A), atol=1e-9)
 
 
-def test_of_two_atoms_on_one_place_one_is_taken_out() -> None:
+def test_one_of_two_overlapping_atoms_is_removed() -> None:
     atoms = glass(rattle_A=0.6)
     cluster = LargeFrame(atoms).cut(3, RADIUS_A, max_atoms=200)
     assert cluster.n_deleted > 0
@@ -84,7 +84,7 @@ def test_a_cell_that_is_too_large_says_how_large() -> None:
     assert "--max-atoms" in raised.value.fix
 
 
-def test_centres_are_the_largest_grades_and_stand_apart() -> None:
+def test_centres_have_the_largest_grades_and_are_apart() -> None:
     atoms = glass()
     gamma = np.zeros(len(atoms))
     near = int(np.argsort(atoms.get_distances(10, range(len(atoms)), mic=True))[1])
@@ -114,7 +114,7 @@ def test_frozen_atoms_around_the_centre_do_not_count() -> None:
     assert part_seam(cluster).frozen == cluster.frozen and cluster.max_gamma(gamma) == 4.0
 
 
-def test_an_unsound_seam_is_told() -> None:
+def test_an_unsound_seam_is_reported() -> None:
     cluster = LargeFrame(glass()).cut(0, RADIUS_A, max_atoms=200)
     moved = cluster.atoms.copy()
     moved.positions[-1] = moved.positions[0] + [0.5, 0.5, 0.5]

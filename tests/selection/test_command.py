@@ -236,7 +236,7 @@ def test_a_frozen_barrier_does_not_count(
     assert places and max(places) < 256, "atoms of the barrier are no centres"
 
 
-def test_what_cannot_be_chosen_from_is_one_line(
+def test_impossible_choices_are_one_line(
     gst: Gst, project: Project, engine: LammpsEngine, tiny_potential: PotentialFiles, tmp_path: Path
 ) -> None:
     results = Results.open(project)

@@ -47,7 +47,7 @@ def test_the_inefficiency_of_a_first_order_process_is_the_known_one(memory, seed
     assert 0.75 * g < statistical_inefficiency(first_order(memory, 100_000, seed)) < 1.7 * g
 
 
-def test_it_is_right_on_average():
+def test_the_inefficiency_is_right_on_average():
     # 40 series: the mean scatters by 1 %, and ending the sum at the first zero adds 2 %
     found = [statistical_inefficiency(first_order(0.9, 100_000, seed)) for seed in range(40)]
     assert np.mean(found) == pytest.approx(19.0, rel=0.05)
@@ -62,7 +62,7 @@ def test_white_noise_is_independent(seed):
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0, 0.97), st.integers(FEWEST_VALUES, 400), seeds, st.floats(-1e4, 1e4), st.floats(1e-3, 1e3))
-def test_it_is_the_sum_of_the_paper_and_knows_no_unit(memory, number, seed, zero, unit):
+def test_the_inefficiency_is_the_sum_of_the_paper_and_has_no_unit(memory, number, seed, zero, unit):
     series = first_order(memory, number, seed)
     g = statistical_inefficiency(series)
     assert g == pytest.approx(by_hand(series), rel=1e-6)
@@ -71,7 +71,7 @@ def test_it_is_the_sum_of_the_paper_and_knows_no_unit(memory, number, seed, zero
 
 @settings(max_examples=15, deadline=None)
 @given(seeds)
-def test_what_is_not_equilibrated_is_left_out(seed):
+def test_the_unequilibrated_part_is_left_out(seed):
     noise = first_order(0.8, 4000, seed)
     relaxing = noise + 20 * np.exp(-np.arange(4000) / 100)
     found, known = equilibrated(relaxing), equilibrated(noise)
@@ -82,7 +82,7 @@ def test_what_is_not_equilibrated_is_left_out(seed):
     assert statistical_inefficiency(relaxing) > 4 * found.inefficiency
 
 
-def test_a_drift_is_no_correlation():
+def test_drift_is_not_correlation():
     noise = first_order(0.5, 2000, 1)
     ramp = np.linspace(-50, 50, 2000)
     assert statistical_inefficiency(noise + ramp) > 300
@@ -108,11 +108,11 @@ def test_a_smooth_course_needs_one_value(values, degree):
         ([*range(50), np.nan], "not finite"),
     ],
 )
-def test_what_has_no_correlation_time_is_an_error_and_never_nan(function, values, words):
+def test_a_series_without_correlation_time_is_an_error_and_never_nan(function, values, words):
     with pytest.raises(DataError, match=words):
         function(values)
 
 
-def test_what_stands_still_after_a_while_has_its_correlation_from_what_moved():
+def test_a_series_that_freezes_is_judged_by_its_moving_part():
     series = np.concatenate([first_order(0.5, 300, 1), np.zeros(300)])
     assert np.isfinite(equilibrated(series).inefficiency)

@@ -37,11 +37,11 @@ def test_choices_are_those_of_plain_greedy_search() -> None:
     assert gains == sorted(gains, reverse=True)
 
 
-def test_what_is_like_another_is_left_for_the_end() -> None:
+def test_similar_structures_are_chosen_last() -> None:
     one = {"Te": np.array([[5.0, 0.0]])}
     other = {"Te": np.array([[0.0, 2.0]])}
     assert [place for place, _ in most_informative([one, one, other], 3)] == [0, 2, 1]
 
 
-def test_there_are_no_more_than_there_are() -> None:
+def test_no_more_structures_are_chosen_than_exist() -> None:
     assert len(most_informative(structures(3), 10)) == 3

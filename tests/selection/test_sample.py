@@ -49,7 +49,7 @@ def test_a_number_is_dealt_out_evenly(counts, number):
 
 
 @given(st.lists(st.floats(0, 100), max_size=60), st.floats(0.01, 20), st.floats(-10, 50))
-def test_chosen_times_are_apart_and_no_gap_is_left(times, spacing, last):
+def test_chosen_times_are_apart_without_unneeded_gaps(times, spacing, last):
     times = sorted(times)
     chosen = [times[place] for place in apart(times, spacing, last)]
     assert all(later - sooner >= spacing - 1e-5 for sooner, later in zip([last, *chosen], chosen, strict=False))
@@ -59,7 +59,7 @@ def test_chosen_times_are_apart_and_no_gap_is_left(times, spacing, last):
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1.0))
-def test_a_drift_and_the_border_of_the_cell_move_nothing(seed, size):
+def test_drift_and_cell_borders_are_no_displacement(seed, size):
     generator = np.random.default_rng(seed)
     before = soft_crystal((2, 2, 2))
     moves = generator.normal(size=(len(before), 3)) * size / 4
@@ -78,7 +78,7 @@ def trajectory(**fields: Any) -> Trajectory:
     return Trajectory(**{**known, **fields})
 
 
-def test_stages_are_what_took_time_and_was_reached():
+def test_stages_are_those_that_took_time_and_were_reached():
     stages = [{"kind": "relax"}, {"kind": "anneal", "duration_ps": 2.0}, {"kind": "quench", "duration_ps": 3.0}]
     found = timed_stages(trajectory(stages=stages, n_steps=4000, duration_ps=4.0))
     assert [(one.number, one.kind, one.begin_ps, one.end_ps) for one in found] == [
@@ -175,7 +175,7 @@ def test_frames_are_as_far_apart_as_the_energy_is_correlated(gst: Gst, made: Mad
 
 
 @pytest.mark.mongo
-def test_they_are_stored_as_selected_frames_are_and_once(gst: Gst, project: Project, made: Made) -> None:
+def test_sampled_frames_are_stored_once_like_selected_ones(gst: Gst, project: Project, made: Made) -> None:
     words = ("sample", "--from", "run", "-n", "9", "--tag", "next", "--iteration", "3")
     assert gst(*words, "--dry-run")[0] == 0
     results = Results.open(project)
@@ -221,7 +221,7 @@ def test_limits_of_time_and_temperature_and_a_spacing_of_ones_own(gst: Gst, made
 
 
 @pytest.mark.mongo
-def test_an_operation_of_a_cycle_is_meant_by_its_number(gst: Gst, project: Project, made: Made) -> None:
+def test_an_operation_of_a_cycle_is_chosen_by_its_number(gst: Gst, project: Project, made: Made) -> None:
     steps = {"stages": [], "duration_ps": 1.0}
     operations = [{"kind": "READ", **steps}, {"kind": "RESET", "trajectory_id": "run", **steps}]
     Results.open(project).add(
@@ -242,7 +242,7 @@ def test_an_operation_of_a_cycle_is_meant_by_its_number(gst: Gst, project: Proje
 @pytest.mark.parametrize(
     ("fields", "words", "text"),
     [
-        ({}, ["--every-ps", "1", "--decorrelated"], "either --every-ps X or --decorrelated"),
+        ({}, ["--every-ps", "1", "--decorrelated"], "exclude each other"),
         ({}, ["--temperature-range", "900:300"], "the range is empty"),
         ({}, ["--temperature-range", "hot"], "not numbers"),
         ({}, ["--temperature-range", "5000:9000"], "no frame is within"),
@@ -253,7 +253,7 @@ def test_an_operation_of_a_cycle_is_meant_by_its_number(gst: Gst, project: Proje
         ({"state": "failed", "failure_class": "blow_up"}, [], "ended as blow_up"),
     ],
 )
-def test_what_cannot_be_sampled_is_one_line(
+def test_impossible_samples_are_one_line(
     gst: Gst, project: Project, tmp_path: Path, fields: dict[str, Any], words: list[str], text: str
 ) -> None:
     Made(Results.open(project), tmp_path, **fields)
@@ -262,7 +262,7 @@ def test_what_cannot_be_sampled_is_one_line(
 
 
 @pytest.mark.mongo
-def test_an_energy_that_stands_still_is_told_and_a_spacing_helps(gst: Gst, project: Project, made: Made) -> None:
+def test_a_constant_energy_is_reported_and_needs_a_spacing(gst: Gst, project: Project, made: Made) -> None:
     thermo = {**made.document.thermo, "potential_eV": [-300.0] * 3000}
     Results.open(project).add(made.document.model_copy(update={"id": "still", "thermo": thermo}))
     code, _, err = gst("sample", "--from", "still")
@@ -325,7 +325,7 @@ def test_frames_from_first_principles_get_the_tags(gst: Gst, project, program, b
     before = results.database["structures"].count_documents({})
     words = ("sample", "--from", done["trajectory_id"], "--tag", "next")
     code, _, err = gst(*words)
-    assert code == 1 and "too few to tell" in err
+    assert code == 1 and "too few for a correlation time" in err
     code, out, err = gst(*words, "--every-ps", "0.004")
     assert code == 0 and "0 new, 4 known before" in err
     found = list(results.find(Structure, {"tags": "next"}))

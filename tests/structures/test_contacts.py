@@ -54,12 +54,12 @@ def test_an_atom_sees_its_own_images():
     assert min_distance(Atoms("Te", cell=[3, 4, 5], pbc=True)) == pytest.approx(3)
 
 
-def test_far_atoms_without_a_cell():
+def test_distances_of_far_atoms_without_a_cell_are_found():
     assert min_distance(Atoms("Ge2", positions=[[0, 0, 0], [50, 0, 0]])) == pytest.approx(50)
     assert min_distance(Atoms("Ge")) == math.inf
 
 
-def test_nothing_to_measure_is_an_error():
+def test_a_distance_without_atoms_is_an_error():
     with pytest.raises(DataError):
         min_distance(Atoms())
     with pytest.raises(DataError):

@@ -110,7 +110,7 @@ def test_any_real_change_changes_the_id(change):
     assert content_hash(changed) != content_hash(atoms)
 
 
-def test_the_id_does_not_see_what_is_no_structure():
+def test_the_id_ignores_everything_but_the_structure():
     atoms = random_atoms(2)
     other = atoms.copy()
     other.set_tags(1)
@@ -134,7 +134,7 @@ def test_open_directions_are_not_wrapped():
     assert len(content_hash(Atoms("Te2", positions=[[0, 0, 0], [0, 0, 2.7]]))) == 32
 
 
-def test_numbers_of_a_crystal():
+def test_a_crystal_has_the_known_numbers():
     fields = describe(trigonal("Ge2Sb2Te5", (2, 1, 1)))
     assert fields["formula"] == "Ge2Sb2Te5"
     assert fields["composition"] == {"Ge": pytest.approx(2 / 9), "Sb": pytest.approx(2 / 9), "Te": pytest.approx(5 / 9)}
@@ -145,7 +145,7 @@ def test_numbers_of_a_crystal():
     assert fields["volume_per_atom_A3"] == pytest.approx(266.46 / 9, rel=1e-4)
 
 
-def test_what_is_not_defined_is_none():
+def test_undefined_numbers_are_none():
     fields = describe(Atoms("Te"))
     assert (fields["min_distance_A"], fields["density_g_cm3"], fields["volume_per_atom_A3"]) == (None, None, None)
 
@@ -163,7 +163,7 @@ def test_broken_structures_are_refused(function):
             function(Atoms("Te", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]], pbc=True))
 
 
-def test_compositions_that_are_remembered_are_nobodys_to_change(monkeypatch):
+def test_cached_compositions_cannot_be_changed(monkeypatch):
     first, again = (describe(Atoms("Ge2Te2", positions=3.0 * np.eye(4, 3), cell=[6] * 3, pbc=True)) for _ in range(2))
     first["composition"]["Ge"] = 1.0
     first["elements"].append("Sb")

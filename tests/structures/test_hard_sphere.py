@@ -62,7 +62,7 @@ def test_the_same_seed_and_index_give_the_same_structure_and_others_do_not():
     assert first.get_volume() != pytest.approx(other.get_volume())
 
 
-def test_shapes():
+def test_cells_have_the_requested_shape():
     cubic, orthorhombic, triclinic = (
         generate(HardSphereSpec(formula="GeTe", n_atoms=20, volume_per_atom_A3=32, cell_shape=shape)).cell.cellpar()
         for shape in ("cubic", "orthorhombic", "triclinic")
@@ -89,7 +89,7 @@ def test_the_density_named_by_a_failure_works():
     assert min_distance(generate(spec.model_copy(update={"density_g_cm3": named}))) >= 2.5
 
 
-def test_a_cell_shorter_than_the_distance_to_the_own_image_is_told():
+def test_a_cell_shorter_than_the_distance_to_the_own_image_is_reported():
     with pytest.raises(InputError, match="its own image"):
         generate(HardSphereSpec(formula="GeTe", n_atoms=10, fixed_cell_A=(2.2, 12.0, 20.0)))
 

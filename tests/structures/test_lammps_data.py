@@ -55,7 +55,7 @@ def test_a_wrong_species_order_is_found_by_the_masses(tmp_path):
         read_data(tmp_path / "x.data", ("Ge", "Sb"))
 
 
-def test_what_cannot_be_written_is_refused_and_leaves_no_file(tmp_path):
+def test_a_structure_that_cannot_be_written_leaves_no_file(tmp_path):
     atoms = Atoms("GeTe", positions=[[0, 0, 0], [3, 0, 0]], cell=[6, 6, 6], pbc=True)
     with pytest.raises(InputError, match="no atom type for Te"):
         write_data(atoms, tmp_path / "x.data", ("Ge", "Sb"))
@@ -69,7 +69,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_data_file_is_refused(tmp_path):
+def test_a_file_that_is_no_data_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="no LAMMPS data file"):
         read_data(tmp_path / "none.data", SPECIES)
     (tmp_path / "x.data").write_text("not a data file\n\n3 atoms\n")

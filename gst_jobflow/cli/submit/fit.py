@@ -25,30 +25,31 @@ if TYPE_CHECKING:
     from gst_jobflow.fitting.grace import GraceConfig
 
 
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
+]
+FirstGuessOption = Annotated[
+    bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
+]
+UpfitOption = Annotated[
+    float | None,
+    typer.Option(metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."),
+]
 GST = ("Ge", "Sb", "Te")
 
 
 def command(
     dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset, or its beginning.")] = None,
     name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
-    preset: Annotated[
-        str | None,
-        typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
-    ] = None,
+    preset: PresetOption = None,
     config: ConfigFile = None,
     option: FitOption = None,
     model: Annotated[str, typer.Option(help="ace, or grace: GRACE/FS by gracemaker, with fields of its own.")] = "ace",
     solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
     parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
-    first_guess: Annotated[
-        bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
-    ] = False,
-    upfit: Annotated[
-        float | None,
-        typer.Option(
-            metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."
-        ),
-    ] = None,
+    first_guess: FirstGuessOption = False,
+    upfit: UpfitOption = None,
     ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
 ) -> None:
@@ -76,17 +77,14 @@ def command(
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
     project = open_project()
     results = Results.open(project)
-    found = get_located(results, Dataset, dataset_id)
+    dataset = get_located(results, Dataset, dataset_id)
     start = None if parent is None else get_located(results, Potential, parent)
-    chosen = settings_for(tuple(found.elements), start)
+    chosen = settings_for(tuple(dataset.elements), start)
     if show_config:
         typer.echo(as_commented_yaml(chosen), nl=False)
         return
-    # with a parent, the upfit is the only stage
-    kappa = upfit if start is None else None
-    maker = FitFlowMaker(
-        potential_name=name, config=chosen, first_guess=first_guess, upfit_kappa=kappa, ensemble=ensemble
-    )
-    flow = maker.make(found.id, None if start is None else start.id)
+    maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
+    maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
     fits = f"{ensemble} fits" if ensemble > 1 else "GRACE/FS fit" if grace else "fit"
-    submit_flow(flow, project, f"{fits} {name} to dataset {found.name} ({found.counts['train']} labels)")
+    what = f"{fits} {name} to dataset {dataset.name} ({dataset.counts['train']} labels)"
+    submit_flow(maker.make(dataset.id, start.id if start else None), project, what)
