@@ -368,9 +368,9 @@ def test_energies_of_two_methods_are_not_compared(tmp_path):
 
     watch = EnergyWatch()
     for seed in range(40):
-        assert watch.odd(seen(seed, -30, "vasp:0123456789abcdef"), -30 / 8) == []
-    assert watch.odd(seen(40, -3000, "cp2k:0123456789abcdef"), -3000 / 8) == []
-    assert watch.odd(seen(41, -3000, "vasp:0123456789abcdef"), -3000 / 8)
+        assert watch.outliers(seen(seed, -30, "vasp:0123456789abcdef"), -30 / 8) == []
+    assert watch.outliers(seen(40, -3000, "cp2k:0123456789abcdef"), -3000 / 8) == []
+    assert watch.outliers(seen(41, -3000, "vasp:0123456789abcdef"), -3000 / 8)
 
 
 def test_energies_under_other_names_are_a_warning(tmp_path):
