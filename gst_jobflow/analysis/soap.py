@@ -197,6 +197,11 @@ def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
     return _averaged(atoms, found, options.average_A) if options.average_A else found
 
 
+def mean_spectrum(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> NDArray:
+    """Return the mean of the atoms' normalised power spectra, shape (features,): one vector for a configuration."""
+    return np.asarray(_vectors(atoms, options, elements, np.arange(len(atoms))).mean(axis=0), dtype=float)
+
+
 def kernel(atoms: Atoms, other: Atoms, options: SoapOptions) -> NDArray:
     """Return the kernel of each pair of atoms of two configurations, shape (n, m)."""
     elements = tuple(sorted({*atoms.get_chemical_symbols(), *other.get_chemical_symbols()}))
