@@ -36,7 +36,7 @@ def test_a_run_is_shown_with_curves_and_frames_of_first_principles_beside_them(
     first = structure_document(frame(0.5), "aimd")
     results.add(first)
     analyse_stored(results, [first.id], "frames of VASP", AnalysisPlan(what=["liquid"], bonds_A=BONDS), 1)
-    drawn: list[list[figures.Structure]] = []
+    drawn: list[list[figures.LiquidStructure]] = []
     keep = figures.liquid_curves
     monkeypatch.setattr(figures, "liquid_curves", lambda each, kind: drawn.append(list(each)) or keep(each, kind))
     page = build_page(results, "trajectory", run.id, tmp_path / "run.html").read_text()

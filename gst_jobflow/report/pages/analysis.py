@@ -139,7 +139,7 @@ def _from_first_principles(results: Results, formulas: list[str]) -> Iterator[Tr
                 yield study
 
 
-def _mean_curves(results: Results, title: str, run: Trajectory | Study) -> figures.Structure | None:
+def _mean_curves(results: Results, title: str, run: Trajectory | Study) -> figures.LiquidStructure | None:
     series = newest(run, "liquid")
     if series is None or not series.steps:
         return None
@@ -147,7 +147,7 @@ def _mean_curves(results: Results, title: str, run: Trajectory | Study) -> figur
     frames = [series.arrays(results.artifacts, step) for step in chosen]
     names = [name for name in frames[0] if name.startswith(("rdf.", "angles.", "altbc."))]
     curves = {name: np.mean([frame[name] for frame in frames], axis=0) for name in names}
-    return figures.Structure(title, curves, isinstance(run, Study) or run.potential_id is None)
+    return figures.LiquidStructure(title, curves, isinstance(run, Study) or run.potential_id is None)
 
 
 def _definitions(steps: Steps) -> Table:
