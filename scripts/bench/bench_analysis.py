@@ -40,7 +40,7 @@ TURNS = {"small": 2, "full": 3}
 SMALLEST = (10, 10, 10)
 #: 7,000 atoms and more, 532,980 as the cross-point cell of the paper, a million
 CELLS = {"small": [(20, 20, 20)], "full": [(20, 20, 20), (47, 27, 60), (52, 52, 53)]}
-POLYCRYSTAL_A = {"small": 120.0, "full": 249.0}
+POLYCRYSTAL_A = {"small": 120.0, "full": 257.0}
 STRUCTURE = {"small": (20, 20, 20), "full": (52, 52, 53)}
 BY_ASE = (8, 8, 8)
 MEMORY_GB = 2.0
@@ -115,6 +115,7 @@ def k_bar(atoms: Atoms, species: bool) -> Callable[[], Any]:
 def our_grains(atoms: Atoms) -> Callable[[], Any]:
     from gst_jobflow.analysis.grains import grains
 
+    grains(polycrystal(60.0, 3))
     return lambda: grains(atoms)
 
 
@@ -124,15 +125,15 @@ def by_ovito(atoms: Atoms) -> Callable[[], Any]:
 
     from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, close_packed_matching
 
-    anions = atoms[np.array(atoms.get_chemical_symbols()) == "Te"]
-
-    def run() -> None:
+    def run(some: Atoms) -> None:
+        anions = some[some.numbers == 52]
         outputs = {"output_orientation": True, "output_interatomic_distance": True}
         pipeline, _ = close_packed_matching(anions, RMSD_CUTOFF, **outputs)
         pipeline.modifiers.append(GrainSegmentationModifier(min_grain_size=100, orphan_adoption=False))
         pipeline.compute()
 
-    return run
+    run(polycrystal(60.0, 3))
+    return lambda: run(atoms)
 
 
 def structure(atoms: Atoms) -> Callable[[], Any]:
