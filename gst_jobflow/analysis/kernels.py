@@ -574,7 +574,9 @@ def shared_atoms(grid: CellGrid, label: NDArray, reach_A: float) -> tuple[NDArra
         number = 0
         for j in range(count):
             own = label[grid.owners[near[j]]]
-            new = own > 0 and number < len(labels)
+            if own == 0 or (number and own == labels[0]):
+                continue
+            new = number < len(labels)
             for other in labels[:number]:
                 new = new and other != own
             if new:
