@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Maker, job
 
@@ -26,10 +26,8 @@ from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.space import config_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 MAX_FITS = 100
 RANDOM_SHARE = "random_share"

@@ -13,7 +13,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
-from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
+from gst_jobflow.dynamics.dump import Damaged, DumpFrame, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
