@@ -1,4 +1,4 @@
-"""`gst dataset`: choose labels, split them, weigh them, compare."""
+"""`gst dataset`: make, split, weight, thin, show and compare datasets."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ if TYPE_CHECKING:
     from gst_jobflow.datasets import CreatedDataset
 
 app = typer.Typer(
-    no_args_is_help=True, help="Datasets: which labels a potential is fitted to, how they are split and weighted."
+    no_args_is_help=True, help="Datasets: the labels that a potential is fitted to, how they are split and weighted."
 )
 
 DatasetId = Annotated[
-    str, typer.Argument(metavar="DATASET", help="Id, at least 6 characters that it begins with, or name of a dataset.")
+    str, typer.Argument(metavar="DATASET", help="Id of a dataset, at least its first 6 characters, or its name.")
 ]
-Name = Annotated[str | None, typer.Option("--name", help="Name of the new one; else the old one's and what was done.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the new dataset; default: the old name and what was done.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same draw.")]
 Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config_type: aimd=1,hard_sphere=0.5.")]
 
 
@@ -160,30 +162,31 @@ def create(
 def split(
     dataset: DatasetId,
     test_fraction: Annotated[
-        float | None, typer.Option(help="Draw this share of the groups of each config_type.")
+        float | None, typer.Option(help="Draw this share of the groups of each config_type to test.")
     ] = None,
     test_where: Annotated[
-        list[str] | None, typer.Option("--test-where", help="Test the members that meet these, as create --where.")
+        list[str] | None,
+        typer.Option("--test-where", help="Test the members that meet these, as in create --where."),
     ] = None,
-    kfold: Annotated[int | None, typer.Option(help="That many datasets; each group is tested in one.")] = None,
+    kfold: Annotated[int | None, typer.Option(help="Make so many datasets; each group is tested in one.")] = None,
     seed: Seed = 0,
     name: Name = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Split the labels of a dataset in another way; the new dataset names the old one as its parent.
+    """Split the labels of a dataset anew; the result names the old one as its parent.
 
     Example: gst dataset split iter-1 --test-where config_type=aimd
     """
     if sum(way is not None for way in (test_fraction, test_where, kfold)) != 1:
-        raise InputError("how is it to be split?", "give one of --test-fraction, --test-where and --kfold")
+        raise InputError("the way to split is not clear", "give one of --test-fraction, --test-where and --kfold")
     if test_where is not None and seed:
-        raise InputError("--seed draws nothing with --test-where", "leave it out")
+        raise InputError("--seed has no effect with --test-where", "leave it out")
     results = Results.open(open_project())
     found = get_located(results, Dataset, dataset)
     if test_where is not None:
         made = [split_by_query(results, found.id, test_where, name=name)]
         if followed := made[0].dataset.split.get("followed_their_group"):
-            say(f"{followed} more are tested: they are of the same groups as those that match")
+            say(f"{followed} more are tested, because their groups match")
     elif kfold is not None:
         made = split_in_folds(results, found.id, kfold, seed, name=name)
     else:
@@ -199,7 +202,7 @@ def weights(
     name: Name = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The same labels and split with other weights; those of types that are not named stay.
+    """Change weights of config types; those not named stay.
 
     Example: gst dataset weights iter-1 aimd=2 hard_sphere=0.5
     """
@@ -212,13 +215,13 @@ def weights(
 @app.command()
 def fractions(
     dataset: DatasetId,
-    of: Annotated[str, typer.Option(help="Config types that there is to be less of.")] = "hard_sphere,rss",
-    keep: Annotated[str, typer.Option(help="Shares, a dataset each.")] = "1,0.5,0.25,0",
+    of: Annotated[str, typer.Option(help="Config types to thin.")] = "hard_sphere,rss",
+    keep: Annotated[str, typer.Option(help="Shares to keep, one dataset each.")] = "1,0.5,0.25,0",
     seed: Seed = 0,
     name: Name = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Datasets with shares of the random training structures, for ablations: nested, with one test set.
+    """Make datasets with nested shares of the random training structures, for ablations.
 
     Example: gst dataset fractions iter-1 --of hard_sphere,rss --keep 1,0.5,0.25,0
     """
@@ -228,7 +231,7 @@ def fractions(
     try:
         shares = [float(part) for part in keep.split(",")]
     except ValueError as err:
-        raise InputError(f"--keep {keep}", "shares between 0 and 1, e.g. 1,0.5,0.25,0") from err
+        raise InputError(f"--keep {keep} is no list of numbers", "give shares, e.g. 1,0.5,0.25,0") from err
     results = Results.open(open_project())
     found = get_located(results, Dataset, dataset)
     _print_created(fraction_datasets(results, found.id, shares, kinds, seed, name=name), as_json, found)
@@ -237,10 +240,10 @@ def fractions(
 @app.command()
 def show(
     dataset: DatasetId,
-    members: Annotated[bool, typer.Option("--members", help="List the members instead, a line each.")] = False,
+    members: Annotated[bool, typer.Option("--members", help="List the members instead, one a line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Counts, weights, reference energies, compositions and ranges of a dataset, and how it was made.
+    """Show counts, weights, reference energies, compositions and ranges of a dataset, and how it was made.
 
     Example: gst dataset show iter-1
     """
@@ -273,11 +276,12 @@ def diff(
     first: DatasetId,
     second: DatasetId,
     members: Annotated[
-        bool, typer.Option("--members", help="List what differs, a line each: - first, + second, ~ moved.")
+        bool,
+        typer.Option("--members", help="List members: - only in the first, + only in the second, ~ moved."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What differs between two datasets: members, train and test, weights, reference energies.
+    """Compare two datasets: members, train and test, weights, reference energies.
 
     Example: gst dataset diff iter-0 iter-1
     """
@@ -312,14 +316,14 @@ def diff(
 @app.command()
 def duplicates(
     dataset: DatasetId,
-    tolerance: Annotated[float, typer.Option(help="Å that interatomic distances may differ by.")] = 0.01,
+    tolerance: Annotated[float, typer.Option(help="Å by which interatomic distances may differ.")] = 0.01,
     as_json: JsonOption = False,
 ) -> None:
-    """Members whose structures are nearly the same as another one's. Takes a few milliseconds a structure.
+    """List members that nearly equal another one. Takes a few milliseconds a structure.
 
-    Two structures are near-duplicates when they have the same atoms, and these can be paired so that the sorted
-    distances to the 12 nearest neighbours of each element (up to 6 Å) differ nowhere by more than the tolerance:
-    whatever the order, place and orientation of the atoms. Moves by up to half the tolerance are always found.
+    Two structures are near-duplicates when their atoms can be paired, element by element, so that the sorted distances
+    to the 12 nearest neighbours of each element (up to 6 Å) differ nowhere by more than the tolerance, whatever the
+    order, origin and orientation of the atoms. Moves by up to half the tolerance are always found.
 
     Example: gst dataset duplicates iter-1 --tolerance 0.02
     """
@@ -346,7 +350,7 @@ def duplicates(
         return
     print_table([[*row[:5], f"{row[5]:.2g}"] for row in rows], columns)
     straddling = sum(row[3] != row[4] for row in rows)
-    say(f"{len(rows)} of {len(table)} are within {tolerance:g} Å of another; {straddling} of them on the other side")
+    say(f"{len(rows)} of {len(table)} are within {tolerance:g} Å of another, {straddling} across train and test")
 
 
 def _energies(text: str) -> Any:
@@ -356,7 +360,7 @@ def _energies(text: str) -> Any:
 
 
 def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
-    """The method that was asked for, or the only one that there is."""
+    """Return the requested method, or the only one."""
     if given is not None and name is not None:
         raise InputError("--fingerprint and --method-name say the same thing twice", "give one of them")
     if name is not None:
@@ -368,14 +372,15 @@ def _fingerprint(results: Results, given: str | None, name: str | None) -> str:
         raise InputError("there are no labels", "gst submit label makes labels; gst structures import brings some")
     if len(known) > 1:
         raise InputError(
-            f"labels of {len(known)} methods, and they never mix: {', '.join(known)}", f"--fingerprint {known[0]}"
+            f"labels of {len(known)} methods, which never mix: {', '.join(known)}",
+            f"choose one: --fingerprint {known[0]}",
         )
     say(f"labels of {known[0]}")
     return known[0]
 
 
 def _numbers(text: str, option: str, example: str) -> dict[str, float]:
-    """`a=1,b=2` as numbers; twice the same name is refused."""
+    """Parse `a=1,b=2`; refuse a name given twice."""
     numbers: dict[str, float] = {}
     for part in (part.strip() for part in text.split(",") if part.strip()):
         key, sign, value = part.partition("=")
@@ -389,7 +394,7 @@ def _numbers(text: str, option: str, example: str) -> dict[str, float]:
 
 
 def _print_created(made: Iterable[CreatedDataset], as_json: bool, origin: Dataset | None = None) -> None:
-    """Ids on stdout, a table of counts, and whether each is new."""
+    """Print ids, a table of counts, and which datasets were known."""
     all_made = list(made)
     if as_json:
         print_json([{**item.dataset.model_dump(mode="json"), "new": item.new} for item in all_made])
@@ -403,17 +408,17 @@ def _print_created(made: Iterable[CreatedDataset], as_json: bool, origin: Datase
         print_table(rows, ["config_type", "train", "test"], title=item.dataset.name)
         if not item.new:
             same = origin is not None and item.dataset.id == origin.id
-            say("nothing changes: that is the dataset itself" if same else f"known before as '{item.dataset.name}'")
+            say("nothing changes: this is the dataset itself" if same else f"known before as '{item.dataset.name}'")
 
 
 def _left_out(dataset: Dataset) -> Iterator[str]:
     reasons = {
         "structures_without_label": "structures have no such label",
         "structures_not_there": "structures are not in the database",
-        "labels_without_structure": "labels name a structure that is not there (gst db check)",
+        "labels_without_structure": "labels name a missing structure (gst db check)",
         "large_forces": "labels have larger forces",
         "near_duplicates": "structures are near-duplicates",
-        "random_left_out": "random structures stay out of the training set",
+        "random_left_out": "random structures are left out of the training set",
     }
     for reason, text in reasons.items():
         if number := dataset.selection.get(reason):

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -215,7 +216,7 @@ def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
 
 def _show(status: ServiceStatus, as_json: bool) -> None:
     if as_json:
-        print_json(status.as_dict())
+        print_json(asdict(status))
         return
     for note in status.notes:
         say(note)

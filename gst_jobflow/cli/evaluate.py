@@ -1,4 +1,4 @@
-"""`gst evaluate`: how good potentials are on labels, and how fast."""
+"""`gst evaluate`: measure errors and speed of potentials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_t
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
-from gst_jobflow.report.pages.study import build_study_page, check_place
+from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -22,16 +22,16 @@ SPLITS = ("test", "train", "all")
 
 
 def command(
-    potentials: Annotated[list[str], typer.Argument(metavar="POTENTIAL…", help="Ids, or names: the newest of a name.")],
+    potentials: Annotated[list[str], typer.Argument(metavar="POTENTIAL…", help="Ids or names (the newest of each).")],
     dataset: Annotated[
-        str | None, typer.Option(help="Id or name of a dataset; none, and no --where: that of the potential.")
+        str | None, typer.Option(help="Id or name of a dataset; default: that of the potentials.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the dataset: test, train or all.")] = "test",
+    split: Annotated[str, typer.Option(help="Side of the dataset: test, train or all.")] = "test",
     where: Annotated[
         list[str] | None,
         typer.Option("--where", "-w", help="Labels instead: conditions on them and their structures, as in gst query."),
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them, on one rank.")] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them on one rank.")] = True,
     name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME.html in the project.")
@@ -51,11 +51,11 @@ def command(
     results = Results.open(project)
     chosen = [get_located(results, Potential, which) for which in potentials]
     labels = _labels(results, chosen, dataset, split, where)
-    # an evaluation is kept although its page cannot be: what cannot be is said before
+    # an evaluation is stored even if its page fails, so refuse a bad place before
     check_place(output or project.root / "reports" / "evaluation.html")
     study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
     target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
-    build_study_page(results, study.id, target)
+    build_page(results, "study", study.id, target)
     if as_json:
         print_json({"study_id": study.id, "page": str(target), "rows": study.table})
         return
@@ -91,9 +91,8 @@ def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any
     if dataset is None:
         ids = {each.dataset_id for each in potentials}
         if len(ids) != 1 or None in ids:
-            raise InputError("on which labels?", "give --dataset or --where: these potentials do not share a dataset")
+            raise InputError("these potentials do not share a dataset", "choose labels by --dataset or --where")
         return of_dataset(results, results.get(Dataset, next(iter(ids))), split)
-
     return of_dataset(results, get_located(results, Dataset, dataset), split)
 
 

@@ -13,7 +13,7 @@ from gst_jobflow.datasets import references
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.fractions import thin
 from gst_jobflow.datasets.members import load_members, write_members
-from gst_jobflow.datasets.select import select_labels
+from gst_jobflow.datasets.select import SelectedLabels, select_labels
 from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
 from gst_jobflow.datasets.table import Members
@@ -49,12 +49,8 @@ def create_dataset(
 
     Parameters
     ----------
-    name
-        Name that people know it by; need not be unique.
-    fingerprint
-        Method of the labels; only converged ones are taken.
-    where, structure_ids
-        See `select_labels`; an empty `where` takes all structures, None only `structure_ids`.
+    fingerprint, where, structure_ids
+        See `select_labels`; an empty `where` takes all structures.
     progress
         See `near_duplicates`.
 
@@ -69,14 +65,9 @@ def create_dataset(
     spec = spec or DatasetSpec()
     before = _members_of_parent(results, spec.parent_id, fingerprint)
     chosen = select_labels(results.database, fingerprint, where, spec.labels_where, structure_ids)
-    members, selection = _filtered(results, chosen.members, spec, progress)
-    selection |= {"structures": chosen.n_structures, **chosen.left_out}
-    if where is not None:
-        selection["where"] = list(where)
-    members = members.with_test(draw_split(members, spec.split, before))
-    if spec.random_fraction < 1:
-        members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
-        selection |= {"random_fraction": spec.random_fraction, "random_left_out": gone}
+    members, selection = _filtered(results, chosen, spec, progress)
+    selection |= {} if where is None else {"where": list(where)}
+    members, thinned = _split(members, spec, before)
     energies, source = _reference_energies(results, members, fingerprint, spec)
     kept_sides = {} if before is None else {"sides_of": spec.parent_id}
     return store_dataset(
@@ -87,7 +78,7 @@ def create_dataset(
         config_type_weights=checked_weights(members, spec.config_type_weights),
         reference_energies_eV=energies,
         reference_energies_source=source,
-        selection=selection,
+        selection=selection | thinned,
         split={"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides},
         parent_id=spec.parent_id,
         iteration=spec.iteration,
@@ -107,10 +98,13 @@ def _members_of_parent(results: Results, parent_id: str | None, fingerprint: str
 
 
 def _filtered(
-    results: Results, members: Members, spec: DatasetSpec, progress: Callable[[int, int], None] | None
+    results: Results, chosen: SelectedLabels, spec: DatasetSpec, progress: Callable[[int, int], None] | None
 ) -> tuple[Members, dict[str, Any]]:
     """Leave out members with large forces and near-duplicates; return the others and the counts."""
-    selection: dict[str, Any] = {"labels_where": spec.labels_where} if spec.labels_where else {}
+    members = chosen.members
+    selection: dict[str, Any] = {"structures": chosen.n_structures, **chosen.left_out}
+    if spec.labels_where:
+        selection["labels_where"] = spec.labels_where
     if spec.max_force_eV_A is not None:
         kept = ~(members.max_forces_eV_A > spec.max_force_eV_A)
         if not kept.any():
@@ -126,6 +120,15 @@ def _filtered(
     return members, selection
 
 
+def _split(members: Members, spec: DatasetSpec, before: Members | None) -> tuple[Members, dict[str, Any]]:
+    """Draw the test set and thin random structures in train; return the members and what was left out."""
+    members = members.with_test(draw_split(members, spec.split, before))
+    if spec.random_fraction == 1:
+        return members, {}
+    members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
+    return members, {"random_fraction": spec.random_fraction, "random_left_out": gone}
+
+
 def _reference_energies(
     results: Results, members: Members, fingerprint: str, spec: DatasetSpec
 ) -> tuple[dict[str, float], str]:
@@ -135,7 +138,7 @@ def _reference_energies(
     if isinstance(given, dict):
         energies, source, fix = given, spec.reference_energies_source, "give one for each element of the labels"
     elif given == references.FREE_ATOMS:
-        energies = references.free_atom_energies(results.database, fingerprint, elements)
+        energies = references.isolated_atom_energies(results.database, fingerprint, elements)
         source = "labels of free atoms by the method"
     else:
         energies = references.least_squares(members.take(~members.test))

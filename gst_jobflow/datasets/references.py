@@ -48,7 +48,7 @@ def least_squares(members: Members) -> dict[str, float]:
     return {element: float(value) for element, value in zip(elements, solution, strict=True)}
 
 
-def free_atom_energies(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
+def isolated_atom_energies(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
     """Return the energies (eV) of the isolated atoms labelled by the method.
 
     Raises

@@ -29,7 +29,7 @@ _FIELDS = ("structure_id", "config_type", "formula", "n_atoms", "energy_eV", "ma
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedLabels:
     """The selected members, all in train.
 
     Attributes
@@ -51,7 +51,7 @@ def select_labels(
     where: Sequence[str] | None = None,
     labels_where: Sequence[str] = (),
     structure_ids: Iterable[str] = (),
-) -> Chosen:
+) -> SelectedLabels:
     """Select the converged labels of one method on structures.
 
     Parameters
@@ -91,7 +91,7 @@ def select_labels(
     members = members.take(order)
     names = group_names(database, members.structure_ids, groups[places[order]])
     chosen = Members(**{**vars(members), "groups": names})
-    return Chosen(chosen, len(ids), {reason: number for reason, number in left_out.items() if number})
+    return SelectedLabels(chosen, len(ids), {reason: number for reason, number in left_out.items() if number})
 
 
 def no_labels(database: Database, n_structures: int, fingerprint: str, labels_where: Sequence[str] = ()) -> DataError:

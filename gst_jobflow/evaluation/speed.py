@@ -15,6 +15,7 @@ import numpy as np
 from gst_jobflow.documents import Speed
 from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
+from gst_jobflow.structures.crystals import rocksalt
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,8 +38,6 @@ def speed_cell(elements: Sequence[str]) -> Atoms:
     """Make 4 x 4 x 4 cells of rock salt for the GeTe–Sb2Te3 line, else a simple cubic cell of all elements in turn."""
     formula = CELLS.get(frozenset(elements))
     if formula is not None:
-        from gst_jobflow.structures.crystals import rocksalt
-
         atoms = rocksalt(formula, (REPEAT, REPEAT, REPEAT), a_A=2 * SPACING_A, seed=1)
     else:
         from ase.build import bulk

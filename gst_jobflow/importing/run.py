@@ -29,18 +29,12 @@ _LISTED = 1000
 
 @dataclass
 class Flaw:
-    """What is odd about a record; `SameFlaw` counts those of a file that have the same."""
+    """What is odd about a record, or about `count` records of a file, the first of which is named."""
 
     file: str
     index: int
     reason: str
-
-
-@dataclass
-class SameFlaw(Flaw):
-    """The first record of a file with a flaw, and how many have it."""
-
-    count: int = 0
+    count: int = 1
 
 
 @dataclass
@@ -66,7 +60,7 @@ class ImportReport:
     labels: dict[str, int] = field(default_factory=lambda: {"new": 0, "known": 0})
     n_bad: int = 0
     bad: list[Flaw] = field(default_factory=list)
-    reasons: list[SameFlaw] = field(default_factory=list)
+    reasons: list[Flaw] = field(default_factory=list)
     n_outliers: int = 0
     outliers: list[Flaw] = field(default_factory=list)
     warnings: list[Flaw] = field(default_factory=list)
@@ -150,8 +144,8 @@ class _Import:
         self._units = UnitWatch()
         self._batch: list[Outcome] = []
         self._atoms = 0
-        self._reasons: dict[tuple[str, str], SameFlaw] = {}
-        self._questions: dict[Question, SameFlaw] = {}
+        self._reasons: dict[tuple[str, str], Flaw] = {}
+        self._questions: dict[Question, Flaw] = {}
         self._asked_at = 0
         self._methods: dict[str, dict[str, Any]] = {options.fingerprint: options.method} if options.fingerprint else {}
 
@@ -292,14 +286,13 @@ class _Import:
         self.report.stopped = self.report.stopped or self.options.strict
 
 
-def _counted(table: dict[Any, SameFlaw], key: Any, record: Outcome, reason: str) -> SameFlaw | None:
+def _counted(table: dict[Any, Flaw], key: Any, record: Outcome, reason: str) -> Flaw | None:
     """Count a flaw in a table that remembers the first record of each; None if the table is full."""
-    if key not in table:
-        if len(table) >= _LISTED:
-            return None
-        table[key] = SameFlaw(str(record.file), record.index, reason)
-    table[key].count += 1
-    return table[key]
+    if key in table:
+        table[key].count += 1
+    elif len(table) < _LISTED:
+        table[key] = Flaw(str(record.file), record.index, reason)
+    return table.get(key)
 
 
 def _count(counts: dict[str, int], new: int, known: int) -> None:

@@ -92,13 +92,13 @@ def test_settings_come_from_a_file_and_options_replace_them(project: Project, gs
     assert "gst dataset create NAME" in gst_dataset("create")[2]
 
 
-def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
+def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
     assert "there are no labels" in gst_dataset("create", "d")[2]
     add_labels(Results.open(project), 6)
     add_labels(Results.open(project), 6, fingerprint="cp2k:1")
     cp2k = ("create", "d", "--fingerprint", "cp2k:1")
     for words, says in (
-        (("create", "d"), "labels of 2 methods, and they never mix: cp2k:1, tblite:1"),
+        (("create", "d"), "labels of 2 methods, which never mix: cp2k:1, tblite:1"),
         (("create", "d", "--fingerprint", "x"), "there are labels of cp2k:1, tblite:1"),
         (("create", "d", "--method-name", "PBE"), "there are labels of cp2k:1, tblite:1"),
         ((*cp2k, "--method-name", "y"), "the same thing twice"),
@@ -110,7 +110,7 @@ def test_what_cannot_be_is_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--random-fraction", "2"), "random_fraction"),
         ((*cp2k, "--reference-energies", "auto"), "least-squares, free-atoms"),
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
-        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB holds"),
+        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB can store"),
         ((*cp2k, "--parent", "unknown"), "no dataset 'unknown'"),
         (("split", "nothing", "--kfold", "2"), "no dataset 'nothing'"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),

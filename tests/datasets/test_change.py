@@ -85,7 +85,7 @@ def test_fractions_share_test_set_and_references(results: Results, dataset: Data
 
 @pytest.mark.mongo
 @pytest.mark.parametrize(("kinds", "keep"), [(["rss"], [0.5, 2.0]), (["rss", "crystal", "aimd"], [0.5, 0.0])])
-def test_a_share_that_cannot_be_stores_none_of_those_before_it(
+def test_an_invalid_share_stores_no_dataset(
     results: Results, dataset: Dataset, kinds: list[str], keep: list[float]
 ) -> None:
     with pytest.raises(InputError):

@@ -56,7 +56,7 @@ def test_ids_do_not_depend_on_the_order_of_insertion_or_the_name(results: Result
     assert len({first.id, *(other.id for other in others)}) == 4
 
 
-def test_methods_never_mix_and_those_that_there_are_are_named(results: Results) -> None:
+def test_methods_never_mix_and_known_ones_are_named(results: Results) -> None:
     add_labels(results, 4)
     add_labels(results, 4, fingerprint="cp2k:1", energy_eV=-140.0)
     assert make(results).reference_energies_eV == pytest.approx(PINNED)
@@ -149,7 +149,7 @@ def test_wrong_weights_and_references_are_refused(results: Results) -> None:
         make(results, reference_energies={"Ge": 1.0})
 
 
-def test_a_label_that_lost_its_energy_stops_what_is_made_of_it(results: Results) -> None:
+def test_a_label_that_lost_its_energy_is_refused(results: Results) -> None:
     add_labels(results, 4)
     dataset = make(results)
     id = Label.id_for(number_id(0), "tblite:1")
@@ -190,7 +190,7 @@ def test_members_of_older_datasets_are_read_and_completed(results: Results) -> N
     assert len(load_split(results, old, "train")) == dataset.counts["train"]
 
 
-def test_a_damaged_member_file_is_said(results: Results) -> None:
+def test_a_damaged_member_file_is_refused(results: Results) -> None:
     add_labels(results, 6)
     dataset = make(results)
     path = results.artifacts.path(dataset.members)
@@ -208,7 +208,7 @@ def test_a_damaged_member_file_is_said(results: Results) -> None:
 
 
 @pytest.mark.parametrize("middle", [1, 9])
-def test_what_was_made_from_a_trained_structure_is_not_tested_without_it(results: Results, middle: int) -> None:
+def test_descendants_of_trained_structures_are_not_tested(results: Results, middle: int) -> None:
     # run ← middle ← 5: the parent has the middle one, the dataset that goes on only what was made from it
     add_labels(results, 1, start=middle, groups=["run"])
     add_labels(results, 20, start=20, config_type="aimd")

@@ -48,7 +48,7 @@ def alike(first: Atoms, second: Atoms, tolerance_A: float) -> bool:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.001, 0.2))
-def test_a_disguised_structure_with_small_moves_is_found(seed: int, tolerance_A: float) -> None:
+def test_a_reordered_rotated_structure_with_small_moves_is_found(seed: int, tolerance_A: float) -> None:
     atoms = random_atoms(seed)
     moved = atoms.copy()
     moves = np.random.default_rng(seed).normal(size=(len(atoms), 3))
@@ -72,7 +72,7 @@ def test_other_structures_are_not_found() -> None:
     assert not alike(atoms, strained, 0.05) and alike(atoms, strained, 0.13)
 
 
-def test_sites_of_one_lattice_differ_by_which_element_is_where() -> None:
+def test_other_occupations_of_a_lattice_are_other_structures() -> None:
     from ase.build import bulk
 
     lattice = bulk("GeTe", "rocksalt", a=6.0, cubic=True).repeat((2, 1, 1))
@@ -112,7 +112,7 @@ def store(results: Results, atoms: Atoms, energy_eV: float = -1.0) -> str:
 
 
 @pytest.mark.mongo
-def test_of_near_ones_the_lowest_id_stays(results: Results) -> None:
+def test_the_lowest_id_of_near_duplicates_stays(results: Results) -> None:
     originals = [random_atoms(seed) for seed in range(6)]
     families = [[store(results, atoms)] for atoms in originals]
     for seed in (0, 1, 2):
@@ -128,7 +128,7 @@ def test_of_near_ones_the_lowest_id_stays(results: Results) -> None:
 
 
 @pytest.mark.mongo
-def test_near_is_no_chain(results: Results) -> None:
+def test_near_duplicates_do_not_chain(results: Results) -> None:
     """Frames of a slow trajectory: those further apart than the tolerance stay."""
     start = random_atoms(3)
     for step in range(30):
@@ -143,7 +143,7 @@ def test_near_is_no_chain(results: Results) -> None:
 
 @pytest.mark.mongo
 @pytest.mark.parametrize("tolerance_A", [0.0, -1.0, 1.5, float("nan")])
-def test_tolerances_that_cannot_be_are_refused(results: Results, tolerance_A: float) -> None:
+def test_tolerances_out_of_range_are_refused(results: Results, tolerance_A: float) -> None:
     add_labels(results, 2)
     with pytest.raises(InputError, match="tolerance"):
         near_duplicates(results, select_labels(results.database, "tblite:1", []).members, tolerance_A)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.datasets.references import free_atom_energies, least_squares
+from gst_jobflow.datasets.references import isolated_atom_energies, least_squares
 from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from tests.datasets.conftest import add_labels, members_of
@@ -59,7 +59,7 @@ def test_one_composition_gives_the_smallest_solution() -> None:
     assert found == pytest.approx({"Ge": -4.0, "Te": -4.0})
 
 
-def test_least_squares_wants_labels() -> None:
+def test_least_squares_needs_labels() -> None:
     members = members_of(["a"], ["rss"])
     with pytest.raises(DataError, match="no labels"):
         least_squares(members.take(np.zeros(1, bool)))
@@ -87,9 +87,9 @@ def test_free_atoms_are_those_that_the_method_labelled(results: Results) -> None
     atom("Ge", -100.0, 1)
     atom("Te", -200.0, 2)
     atom("Te", -999.0, 3, fingerprint="cp2k:1")
-    assert free_atom_energies(results.database, "tblite:1", ["Ge", "Te"]) == {"Ge": -100.0, "Te": -200.0}
+    assert isolated_atom_energies(results.database, "tblite:1", ["Ge", "Te"]) == {"Ge": -100.0, "Te": -200.0}
     with pytest.raises(DataError, match="of a free atom of Sb by tblite:1"):
-        free_atom_energies(results.database, "tblite:1", ["Ge", "Sb"])
+        isolated_atom_energies(results.database, "tblite:1", ["Ge", "Sb"])
     atom("Te", -200.1, 4)
     with pytest.raises(DataError, match=r"from -200.100000 to -200.000000"):
-        free_atom_energies(results.database, "tblite:1", ["Ge", "Te"])
+        isolated_atom_energies(results.database, "tblite:1", ["Ge", "Te"])

@@ -70,7 +70,7 @@ def test_seeds_draw_differently() -> None:
     assert all(np.frombuffer(test, bool).sum() == 10 for test in drawn)
 
 
-def test_a_dataset_that_goes_on_keeps_the_sides() -> None:
+def test_a_child_dataset_keeps_the_sides_of_its_parent() -> None:
     before = table([(group, "aimd") for group in range(20)])
     before = before.with_test(draw_split(before, SplitSpec(test_fraction=0.2, seed=1)))
     members = table([(group, "aimd") for group in range(40)])

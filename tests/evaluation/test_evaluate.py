@@ -96,14 +96,14 @@ def test_the_zero_of_energy_is_not_that_of_another_method():
 
 
 @pytest.mark.parametrize(("elements", "number"), [(["Ge", "Sb", "Te"], 448), (["Sb", "Te"], 427), (["Si"], 512)])
-def test_the_cell_of_the_speed_has_every_element(elements, number):
+def test_the_timed_cell_has_every_element(elements, number):
     atoms = speed_cell(elements)
     assert set(atoms.get_chemical_symbols()) == set(elements) and len(atoms) == number
 
 
 @pytest.mark.mongo
 @pytest.mark.pacemaker
-def test_by_hand(run, results: Results, project: Project):  # noqa: F811
+def test_the_command_measures_errors_and_writes_a_page(run, results: Results, project: Project):  # noqa: F811
     dataset = teacher_dataset(results)
     made = run(FitMaker(potential_name="mine", config=LINEAR, measure_speed=False).make(dataset.id))["fit"]
     mine = results.get(Potential, made["potential_id"])
@@ -136,7 +136,7 @@ def test_by_hand(run, results: Results, project: Project):  # noqa: F811
     assert "imported" in study.plan["evaluators"][study.table[1]["potential_id"]]
     for words, said in (
         (["mine", "--split", "tset"], "did you mean 'test'"),
-        (["theirs"], "on which labels"),
+        (["theirs"], "do not share a dataset"),
         (["mine", "--dataset", "nothing"], "no dataset 'nothing'"),
         (["mine", "-w", "config_type=aimd"], "no converged label"),
         (["mine", "-w", "tags=nobody"], "no converged label"),

@@ -570,6 +570,25 @@ def test_what_is_missing_is_asked_once_with_all_answers(tmp_path):
 
 
 @pytest.mark.mongo
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_written_after_the_first_record_that_asks(results, tmp_path, workers):
+    frames = [gap_frame(seed) for seed in range(6)]
+    frames[2] = gap_frame(2, REF_energy=-31)
+    frames[4] = gap_frame(4, REF_energy=-31, config_type=None)
+    file = tmp_path / "one.xyz"
+    file.write_text("".join(frames))
+    with pytest.raises(UnansweredError) as refused:
+        import_files([file], results, options(), workers=workers)
+    assert counts(results) == (2, 2)
+    assert refused.value.options == [
+        "--energy-key energy --forces-key forces --stress-key virial",
+        "--default-config-type other",
+    ]
+    told = options(energy_key="energy", default_config_type="other")
+    assert import_files([file], results, told, workers=workers).n_bad == 0 and counts(results) == (6, 6)
+
+
+@pytest.mark.mongo
 def test_the_command_that_is_proposed_is_the_last(project, tmp_path):
     frames = [gap_frame(seed, config_type=None, energy=None, REF_energy=-30 - seed) for seed in range(3)]
     (tmp_path / "my set").mkdir()

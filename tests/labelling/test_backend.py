@@ -82,7 +82,7 @@ def test_a_good_label_passes_and_the_structure_is_untouched(gete, tmp_path):
         ({"converged": False, "failure_class": "timeout", "reason": "slow"}, "timeout", "slow"),
     ],
 )
-def test_a_doubtful_label_is_a_failed_one_without_numbers(gete, tmp_path, changes, failure_class, words):
+def test_an_implausible_label_fails_and_keeps_no_numbers(gete, tmp_path, changes, failure_class, words):
     label = checked_label(given(good(gete, **changes)), gete, tmp_path)
     assert (label.converged, label.failure_class) == (False, failure_class)
     assert words in label.reason and "\n" not in label.reason
@@ -108,7 +108,7 @@ def test_bounds_relative_to_free_atoms(gete, tmp_path):
         (Atoms("Ge", positions=[[np.nan, 0, 0]], cell=[9, 9, 9], pbc=True), "finite"),
     ],
 )
-def test_bad_input_is_refused_by_check_and_a_failed_label_of_checked(atoms, words, tmp_path):
+def test_bad_input_is_refused_by_check_and_gives_a_failed_label(atoms, words, tmp_path):
     backend = given(good(atoms), elements=["Ge", "Sb", "Te"])
     with pytest.raises(InputError, match=words):
         backend.check(atoms)

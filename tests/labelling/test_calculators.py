@@ -123,7 +123,7 @@ def test_calculators_of_one_name_in_two_modules_or_packages_are_two_methods() ->
     assert len({one, other, another}) == 3
 
 
-def test_weights_are_their_contents_wherever_they_lie(module: str, tmp_path: Path) -> None:
+def test_weights_are_identified_by_content_not_place(module: str, tmp_path: Path) -> None:
     def fingerprint(file: Path, **parameters: Any) -> str:
         return calculator_backend(module, {"parameters": {"model": str(file), **parameters}}).method().fingerprint()
 
@@ -176,7 +176,7 @@ def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPa
     assert any(line.startswith("emt-of-a-package (ase") for line in calculators.found())
 
 
-def test_what_is_missing_names_the_way_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_have_a_remedy(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = KnownCalculator("no_such_module.calculators:thing", "no-such-distribution", "")
     monkeypatch.setitem(calculators.KNOWN, "absent", known)
     with pytest.raises(MissingProgramError, match="pip install no-such-distribution"):
@@ -188,7 +188,7 @@ def test_what_is_missing_names_the_way_out(module: str, monkeypatch: pytest.Monk
     assert calculator_backend(module, {"parameters": {"model": "medium"}}).weights == {}
 
 
-def test_threads_share_processes_and_each_asks_one_of_its_own(module: str, copper: Atoms, tmp_path: Path) -> None:
+def test_each_thread_uses_its_own_process(module: str, copper: Atoms, tmp_path: Path) -> None:
     """A model is loaded once for each label that runs at a time, also where threads come and go."""
     backend = calculator_backend(module, {"parameters": {"model": str(weights(tmp_path / "m.json"))}})
     meeting = threading.Barrier(2)
@@ -207,7 +207,7 @@ def test_threads_share_processes_and_each_asks_one_of_its_own(module: str, coppe
     assert 1 <= len(loaded) <= 2 and said[2:] == ["", ""]
 
 
-def test_a_process_that_nobody_asked_for_long_is_replaced(
+def test_an_idle_process_is_replaced(
     module: str, copper: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = calculator_backend(module, {"parameters": {"model": str(weights(tmp_path / "m.json"))}})

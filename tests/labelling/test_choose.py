@@ -31,7 +31,7 @@ def test_another_functional_is_one_option(plain: Project) -> None:
     assert pbe.method().fingerprint() != pbesol.method().fingerprint()
 
 
-def test_cores_belong_to_a_command_that_asks_for_them(tmp_path: Path) -> None:
+def test_a_command_with_cores_needs_their_number(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text("vasp: {command: 'srun --exact -n {cores} vasp_std'}\n")
     backend = backend_of("vasp", Project(tmp_path), {"cores": 8})
     assert backend.settings.full_command == "srun --exact -n 8 vasp_std"
@@ -56,7 +56,7 @@ def test_cores_belong_to_a_command_that_asks_for_them(tmp_path: Path) -> None:
         ("ase", {"calculator": "ase.calculators.emt:EMT", "threads": 0}, "threads"),
     ],
 )
-def test_what_does_not_fit_is_named(plain: Project, name: str, options: dict[str, float], words: str) -> None:
+def test_wrong_options_are_named(plain: Project, name: str, options: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words):
         backend_of(name, plain, options)
 
@@ -70,7 +70,7 @@ def test_the_floor_and_the_bounds_that_errors_name_can_be_set_and_keep_the_rest(
     assert found.bounds.free_atom_eV == {**before.bounds.free_atom_eV, "In": -50.0}
 
 
-def test_an_element_more_leaves_those_that_are_known(plain: Project) -> None:
+def test_adding_an_element_keeps_the_known_ones(plain: Project) -> None:
     indium = backend_of("cp2k", plain, {"kinds": {"In": {"potential": "GTH-PBE-q13"}}})
     assert indium.known_elements() == ["Ge", "In", "Sb", "Te"]
     wide = backend_of("cp2k", plain, {"kinds": {"Te": {"basis": "TZVP-MOLOPT-SR-GTH"}}})

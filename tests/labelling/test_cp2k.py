@@ -119,7 +119,7 @@ def test_the_backend_survives_json():
     assert MontyDecoder().process_decoded(json.loads(json.dumps(backend, cls=MontyEncoder))) == backend
 
 
-def test_what_cp2k_cannot_do_is_refused(gete):
+def test_unsupported_structures_are_refused(gete):
     with pytest.raises(InputError, match=r"element Xe.*Ge, Sb, Te"):
         Cp2kBackend().check(Atoms("Xe", cell=[9, 9, 9], pbc=True))
     gete.pbc = (True, True, False)
@@ -138,7 +138,7 @@ def test_a_cell_too_small_for_the_gamma_point_alone_is_bad_input_with_both_ways_
 
 
 @given(st.lists(st.floats(2.5, 40.0), min_size=3, max_size=3), st.floats(-0.9, 0.9), st.booleans())
-def test_what_counts_is_the_height_and_not_the_edge(lengths, shear, left_handed):
+def test_the_height_of_the_cell_counts_not_its_edges(lengths, shear, left_handed):
     cell = np.diag(lengths)
     # slides the third vector along the first: its length grows, no height does
     cell[2, 0] = shear * lengths[0]

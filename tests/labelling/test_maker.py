@@ -109,13 +109,13 @@ def test_a_calculator_that_raises_fails_its_structure_only(run: Any, results: Re
     assert label.failure_class == "crash" and "a calculator's own mistake" in label.reason
 
 
-def test_a_chunk_that_is_asked_to_stop_goes_on_with_the_next_structure(run: Any, results: Results) -> None:  # noqa: F811
+def test_a_stopped_chunk_continues_with_the_next_structure(run: Any, results: Results) -> None:  # noqa: F811
     run(LabelMaker(Stand(does="ask to stop")).make(add_structures(results, [2, 3, 4, 5])))
     assert states(results) == {"converged": 4}
     assert RUNS == {(1, 5): 1, (1, 4): 1, (1, 3): 1, (2, 2): 1}, "the largest first, nothing twice"
 
 
-def test_what_failed_again_is_not_tried_in_the_continuation(run: Any, results: Results) -> None:  # noqa: F811
+def test_a_continuation_does_not_retry_failures(run: Any, results: Results) -> None:  # noqa: F811
     ids = add_structures(results, [3, 2, 1])
     run(LabelMaker(Stand(does="raise")).make(ids[:1]))
     RUNS.clear()
@@ -124,7 +124,7 @@ def test_what_failed_again_is_not_tried_in_the_continuation(run: Any, results: R
     assert RUNS == {(1, 3): 1, (2, 2): 1, (2, 1): 1}
 
 
-def test_what_the_walltime_cuts_off_is_computed_again_and_not_failed(
+def test_labels_cut_off_by_the_walltime_are_recomputed(
     run: Any, results: Results, monkeypatch: Any  # noqa: F811
 ) -> None:  # fmt: skip
     monkeypatch.setenv("GST_LAUNCH__WALLTIME", "00:00:05")
@@ -141,7 +141,7 @@ def test_a_walltime_shorter_than_a_label_is_an_error(run: Any, results: Results,
     assert states(results) == {}
 
 
-def test_places_have_cores_of_their_own_where_all_of_them_are_this_jobs(monkeypatch: Any) -> None:
+def test_places_have_their_own_cores_if_the_job_owns_all(monkeypatch: Any) -> None:
     class Wide(Stand):
         @property
         def cores(self) -> int | None:
@@ -158,7 +158,7 @@ def test_places_have_cores_of_their_own_where_all_of_them_are_this_jobs(monkeypa
     assert slots(Wide()) == [None]
 
 
-def test_what_would_not_come_to_its_end_is_left_and_smaller_ones_fill_the_time(results: Results) -> None:  # noqa: F811
+def test_labels_that_would_not_end_are_left_and_smaller_ones_fill_the_time(results: Results) -> None:  # noqa: F811
     class Short(Deadline):
         def left_s(self) -> float:
             return 10.0
@@ -227,7 +227,7 @@ def test_cost_is_learned_from_labels_of_different_sizes() -> None:
     assert fitted(np.array([]), np.array([]), 2.0) == CostModel(2.0)
 
 
-def test_steps_of_dynamics_do_not_tell_what_a_single_point_costs(run: Any, results: Results) -> None:  # noqa: F811
+def test_steps_of_dynamics_do_not_predict_the_cost_of_single_points(run: Any, results: Results) -> None:  # noqa: F811
     backend, ids = Stand(), add_structures(results, [2, 3, 4])
     run(LabelMaker(backend).make(ids))
     labels = results.database["labels"]

@@ -71,6 +71,6 @@ def test_numbers_are_compared_by_value():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a": [object()]}])
-def test_what_has_no_canonical_text_is_refused(value):
+def test_values_without_canonical_text_are_refused(value):
     with pytest.raises((InputError, ValidationError)):
         Method(code="a", parameters={"x": value})

@@ -304,7 +304,7 @@ def test_the_stand_in_is_refused_unless_a_test_allows_it(gst, potcars, tmp_path)
         ("moves", "wrong_method", "positions"),
     ],
 )
-def test_what_goes_wrong_is_a_failed_label(gst, potcars, tmp_path, monkeypatch, does, failure_class, words):
+def test_every_failure_is_a_failed_label(gst, potcars, tmp_path, monkeypatch, does, failure_class, words):
     monkeypatch.setenv("STAND_IN_DOES", does)
     label = checked_label(stand_in(nelm=20, max_errors=2), gst, tmp_path / "run")
     assert (label.converged, label.failure_class) == (False, failure_class), label.reason

@@ -242,7 +242,7 @@ def test_an_operation_of_a_cycle_is_chosen_by_its_number(gst: Gst, project: Proj
 @pytest.mark.parametrize(
     ("fields", "words", "text"),
     [
-        ({}, ["--every-ps", "1", "--decorrelated"], "either --every-ps X or --decorrelated"),
+        ({}, ["--every-ps", "1", "--decorrelated"], "exclude each other"),
         ({}, ["--temperature-range", "900:300"], "the range is empty"),
         ({}, ["--temperature-range", "hot"], "not numbers"),
         ({}, ["--temperature-range", "5000:9000"], "no frame is within"),

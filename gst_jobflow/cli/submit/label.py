@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,16 +21,13 @@ from gst_jobflow.labelling.maker import LabelMaker, chunks
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.query import make_query
 
-if TYPE_CHECKING:
-    pass
-
 
 def command(
     backend: Backend,
     where: Where = None,
     chunk: Annotated[
         int | None,
-        typer.Option(min=1, help="Structures a job, on average: jobs cost the same. 20 or more: at most 400 jobs."),
+        typer.Option(min=1, help="Structures per job, on average; default: 20, or more for at most 400 jobs."),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
     functional: Functional = None,
@@ -38,7 +35,7 @@ def command(
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Label structures: energies, forces and stress of one method. Labelled structures are skipped.
+    """Label structures: compute energies, forces and stress by one method. Skips labelled structures.
 
     Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
     """
@@ -50,7 +47,7 @@ def command(
     database = connect(project)
     found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))
     if not found:
-        raise InputError("no structure matches", "gst query structures shows what there is; gst structures makes some")
+        raise InputError("no structure matches", "gst query structures lists them; gst structures makes some")
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
     jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
