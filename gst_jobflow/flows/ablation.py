@@ -37,14 +37,14 @@ _ROUNDS = 3
 
 @dataclass
 class AblationMaker(Maker):
-    """A fit for each combination of values and each share of random structures, and a study with their table.
+    """Make a fit for each combination of values and share of random structures, and a study with their table.
 
     Attributes
     ----------
     study_name
-        Names of the potentials begin with it.
+        Name of the study, with which names of potentials begin.
     config
-        What all fits share.
+        Settings that all fits share.
     vary
         Values by dotted name of a field, as `{"embedding.n_densities": [1, 2, 3]}`.
     robustness
@@ -63,12 +63,12 @@ class AblationMaker(Maker):
     robustness: RobustnessPlan | None = None
 
     def make(self, dataset_id: str, by_share: Sequence[tuple[float, str]] = ()) -> Flow:
-        """Flow of all fits, of their robustness where asked, and of the job that collects them.
+        """Return the flow of all fits, their robustness if requested, and the job that collects them.
 
         Parameters
         ----------
         dataset_id
-            What all potentials are fitted to, unless there are shares.
+            Dataset of all fits, unless there are shares.
         by_share
             Shares of its random structures, each with the dataset that has it; see `datasets.change.fraction_datasets`.
 

@@ -1,4 +1,4 @@
-"""The whole paper in miniature: structures → labels → dataset → fit → melt-quench → device cycle → page."""
+"""Flow of the whole paper in miniature: structures → labels → dataset → fit → melt-quench → device cycle → page."""
 
 from __future__ import annotations
 
