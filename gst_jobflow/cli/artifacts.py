@@ -135,7 +135,7 @@ def check(as_json: JsonOption = False) -> None:
     _, database, artifacts = _open()
     findings = [*check_named_files(database, artifacts), *check_stored_files(artifacts)]
     if as_json:
-        print_json({"findings": [finding.as_dict() for finding in findings]})
+        print_json({"findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
             typer.echo(f"{finding.collection} {finding.id}: {finding.what}\n  → {finding.fix}")

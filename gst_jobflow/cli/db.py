@@ -139,7 +139,7 @@ def _stream_json(repaired: list[str], findings: Iterable[Finding]) -> int:
     sys.stdout.write(f'{{"repaired": {json.dumps(repaired)}, "findings": [')
     count = 0
     for count, finding in enumerate(findings, 1):
-        sys.stdout.write(("," if count > 1 else "") + "\n  " + json.dumps(finding.as_dict()))
+        sys.stdout.write(("," if count > 1 else "") + "\n  " + json.dumps(asdict(finding)))
     sys.stdout.write("\n]}\n" if count else "]}\n")
     return count
 

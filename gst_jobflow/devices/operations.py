@@ -174,17 +174,7 @@ def profile_words(reset: Reset) -> str:
 
 @dataclass(frozen=True)
 class OperationOnCell:
-    """An operation on a given cell.
-
-    Attributes
-    ----------
-    operation
-        The operation.
-    stages
-        The molecular dynamics that it means.
-    heated
-        Atoms that a RESET heats; None for other operations.
-    """
+    """An operation on a given cell: its stages, and, for a RESET, the atoms that it heats."""
 
     operation: Operation
     stages: list[Stage]

@@ -14,10 +14,11 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Potential, PotentialArtifacts, Structure, Study, Trajectory
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.engine import LammpsEngine
-from gst_jobflow.evaluation.robustness import RobustnessPlan, contacts
+from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.flows.robustness import MeltRunner, RobustnessMaker, all_melts, check_potentials
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.structures.floors import contacts
 from scripts._tiny_potential import make_tiny_potential
 from tests.dynamics.conftest import engine
 

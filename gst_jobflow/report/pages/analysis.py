@@ -127,7 +127,7 @@ def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
     )
 
 
-def _mean_curves(results: Results, title: str, run: Trajectory) -> figures.Structure | None:
+def _mean_curves(results: Results, title: str, run: Trajectory) -> figures.LiquidStructure | None:
     series = newest(run, "liquid")
     if series is None or not series.steps:
         return None
@@ -135,7 +135,7 @@ def _mean_curves(results: Results, title: str, run: Trajectory) -> figures.Struc
     frames = [series.arrays(results.artifacts, step) for step in chosen]
     names = [name for name in frames[0] if name.startswith(("rdf.", "angles.", "altbc."))]
     curves = {name: np.mean([frame[name] for frame in frames], axis=0) for name in names}
-    return figures.Structure(title, curves, run.potential_id is None)
+    return figures.LiquidStructure(title, curves, run.potential_id is None)
 
 
 def _definitions(steps: Steps) -> Table:
