@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gst_jobflow.base.deadline import Deadline
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.documents import Potential, PotentialArtifacts, Structure, Study, Trajectory
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.engine import LammpsEngine
@@ -143,6 +143,16 @@ def test_a_stopped_run_is_left_to_the_continuation(
     assert first.run(melts) is False and not list(results.find(Trajectory, {}))
     reached = [path.name for path in (tmp_path / melts[0].name).glob("segment_*")]
     assert reached == ["segment_000"]
+
+
+def test_a_run_that_was_killed_is_no_verdict(results: Results, soft: str, engine: LammpsEngine, tmp_path: Path) -> None:
+    program = tmp_path / "killed"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    killed = engine.model_copy(update={"command": [str(program)]})
+    with pytest.raises(RunError, match="killed"):
+        MeltRunner(results, PLAN, None, "study", killed, tmp_path, None).run(all_melts(PLAN, [soft]))
+    assert not list(results.find(Trajectory, {}))
 
 
 def test_a_potential_without_an_element_is_refused(results: Results, soft: str) -> None:
