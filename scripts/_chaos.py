@@ -1,4 +1,4 @@
-"""What the chaos scripts share: their failure, what they print, and SIGKILL to what they started."""
+"""Share helpers of the chaos scripts: their exception, output, and SIGKILL to process trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 
 class Failed(Exception):
-    """What should have held did not."""
+    """A requirement is violated."""
 
 
 def say(line: str) -> None:
@@ -20,12 +20,12 @@ def say(line: str) -> None:
 
 
 def kill_with_all(process: subprocess.Popen[Any]) -> int:
-    """Kill a process that was started in a group of its own, and all that it started; how many these were."""
+    """Kill a process started in its own group, with all its descendants; return their number."""
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     late: list[psutil.Process] = []
     for each in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
-            # what it began since the look at the whole tree
+            # children started meanwhile
             late += each.children(recursive=True)
             each.kill()
     for each in late:

@@ -1,4 +1,4 @@
-"""The small jobs of the study that chaos_launch disturbs; nodes import them from here."""
+"""Small jobs of chaos_launch's studies, which nodes import from here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gst_jobflow.base.categories import in_category
 @job
 @in_category("analysis")
 def small(key: str, number: int, seconds: float, ledger: str, after: Any = None) -> dict[str, Any]:
-    """Square a number, after a while; `after` only says what it waits for."""
+    """Square a number, with a delay; `after` is only a dependency."""
     note(ledger, key)
     time.sleep(seconds)
     return {"key": key, "square": number**2}
@@ -23,5 +23,5 @@ def small(key: str, number: int, seconds: float, ledger: str, after: Any = None)
 @job
 @in_category("analysis")
 def grow(keys: list[str], seconds: float, ledger: str) -> Response:
-    """Add jobs that were not there at submission."""
+    """Add jobs at run time."""
     return Response(replace=Flow([small(key, len(key), seconds, ledger) for key in keys]))

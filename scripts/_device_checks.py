@@ -1,4 +1,4 @@
-"""What has to hold of a device cycle that was run in pieces: read from its documents, each with its numbers."""
+"""Check the documents of a device cycle that ran in segments, with numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gst_jobflow.documents import Attempt, Cycle, Trajectory
 from gst_jobflow.store import Results
 
 ENERGY_TOLERANCE = 1e-3
-# of the energy of a pulse: what NVE of 2 fs steps near 2,000 K may drift by in tens of picoseconds
+# share of a pulse's energy: drift of NVE with 2 fs steps near 2,000 K in tens of picoseconds
 CONSERVED_TO = 0.02
 # temperatures of some thousand atoms scatter by 5 K at 300 K
 END_K, END_WITHIN_K = 300.0, 20.0
 LEAST_LOSS = 0.05
-# the noise of a cell without order is a per cent
+# a disordered cell scatters by one per cent
 LARGER = 1.2
 
 
 @dataclass(frozen=True)
 class Check:
-    """One statement, whether it holds, and by which numbers."""
+    """A statement with numbers, and whether it holds."""
 
     holds: bool
     text: str
@@ -48,23 +48,23 @@ class Step:
 
     @property
     def pulse_ps(self) -> float:
-        """Length of the pulse."""
+        """Return the length of the pulse, ps."""
         return float(self.run.stages[0]["duration_ps"])
 
     @property
     def cuts_ps(self) -> list[float]:
-        """When the walltime ended a segment, from the start of the operation."""
+        """Return the ends of segments by walltime, ps from the start of the operation."""
         return [segment.first_step * self.run.timestep_fs * 1e-3 for segment in self.run.segments[1:]]
 
     def cut_where(self, time_ps: float) -> str:
-        """The part of the operation that a cut fell into."""
+        """Return the part of the operation in which a segment ended."""
         if not self.is_reset:
             return self.run.protocol
         return "pulse" if time_ps < self.pulse_ps else "cooling"
 
 
 def steps(results: Results, cycle: Cycle) -> list[Step]:
-    """The operations of a cycle that ran, in order."""
+    """Return the operations of a cycle that ran, in order."""
     found: list[Step] = []
     kinds: dict[str, int] = {}
     for operation in cycle.operations:
@@ -157,7 +157,7 @@ def _gradient(step: Step) -> Iterator[Check]:
 
 
 def _ends_of_order(series: dict[str, Any]) -> tuple[float, float]:
-    """Crystal-like fraction of the lower and the upper half of the crystal, in the last frame."""
+    """Return the crystal-like fraction of the lower and upper half of the crystal in the last frame."""
     last = np.array([np.nan if value is None else value for value in series["fraction_by_z"][-1]], dtype=float)
     full = last[np.isfinite(last)]
     half = len(full) // 2
@@ -165,7 +165,7 @@ def _ends_of_order(series: dict[str, Any]) -> tuple[float, float]:
 
 
 def dome_at(run: Trajectory, time_ps: float) -> dict[str, float]:
-    """Size of the disordered dome in the frame nearest to a time."""
+    """Return the size of the disordered dome in the frame nearest to a time."""
     series = run.analysis["dome"]
     nearest = int(np.argmin(np.abs(np.array(series["time_ps"]) - time_ps)))
     return {key: values[nearest] for key, values in series.items() if isinstance(values, list)}

@@ -1,4 +1,4 @@
-"""A project of its own with its own mongod below a scratch folder; for scripts that show or try something."""
+"""Make a private project with its own mongod below a scratch folder, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gst_jobflow.store.schema.migrate import migrate
 def private_project(root: Path, settings: str, stack: contextlib.ExitStack) -> Project:
     """Make a project and start its database, or start that of an earlier call with the same folder.
 
-    Settings of the caller's environment (`GST_…`) are taken out of it: they would reach into the project.
+    Variables `GST_…` of the caller are removed, since they would change the project.
 
     Parameters
     ----------
     settings
         Text of a new project's `gst.yaml`, with `{port}` for the port of its mongod.
     stack
-        Ends what was started.
+        Ends the started processes.
     """
     for name in [name for name in os.environ if name.startswith("GST_")]:
         del os.environ[name]
@@ -43,12 +43,12 @@ def private_project(root: Path, settings: str, stack: contextlib.ExitStack) -> P
 
 
 def gst(project: Project, *words: str) -> list[str]:
-    """A command line of the `gst` beside this Python."""
+    """Return a command line of the `gst` of this Python."""
     return [str(Path(sys.executable).with_name("gst")), "--project", str(project.root), *words]
 
 
 def free_port() -> int:
-    """A port of this computer that nothing listens on."""
+    """Return a free port of this computer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

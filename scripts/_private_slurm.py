@@ -1,4 +1,4 @@
-"""A project of its own on a private SLURM, both below one scratch folder; for scripts that show or try something."""
+"""Make a private project and SLURM below a scratch folder, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def open_project(folder: Path, settings: str, nodes: int, stack: contextlib.Exit
     Parameters
     ----------
     folder
-        A short path, which munge's clients may enter (mode 0711).
+        A short path with mode 0711, for munge's clients.
     settings
         Text of a new project's `gst.yaml`, with `{port}` for the port of its mongod.
     nodes
         Virtual nodes of two cores each.
     stack
-        Ends what was started.
+        Ends the started processes.
     """
     project = private_project(folder / "project", settings, stack)
     stack.callback(subprocess.run, [ROOT / "scripts" / "stop_slurm", "--dir", folder / "slurm"], check=False)

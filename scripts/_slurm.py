@@ -1,4 +1,4 @@
-"""A private SLURM of virtual nodes, for scripts and tests that run jobs through a queue."""
+"""Control a private SLURM of virtual nodes, for scripts and tests that need a queue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Slurm:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     def start(self) -> None:
-        """Start the daemons that do not run, such as that of a crashed node."""
+        """Start missing daemons, such as that of a crashed node."""
         command = [SCRIPTS / "start_slurm", str(self.nodes), "--dir", self.folder]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 

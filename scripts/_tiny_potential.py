@@ -1,4 +1,4 @@
-"""A tiny ACE potential and a crystal that it moves, for scripts and tests that run short dynamics."""
+"""Make a tiny ACE potential and a crystal for short dynamics in scripts and tests."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gst_jobflow.base.settings import Project
-from gst_jobflow.cli.common import choose
+from gst_jobflow.cli.common import set_global_options
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -68,7 +68,7 @@ def _no_settings_from_outside() -> Iterator[None]:
 def _no_settings_from_other_tests() -> Iterator[None]:
     """A command of `gst` that runs in this process tells later ones its project, as it does to its children."""
     before = {name: value for name, value in os.environ.items() if name.startswith(_SET_BY_COMMANDS)}
-    choose(project=None, overrides={}, resources={})
+    set_global_options(project=None, overrides={}, resources={})
     yield
     for name in [name for name in os.environ if name.startswith(_SET_BY_COMMANDS)]:
         os.environ.pop(name)

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.mongo, pytest.mark.slow]
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "chaos_store"
 
 
-def test_three_rounds_of_kills_end_as_if_nobody_had_disturbed(tmp_path: Path) -> None:
+def test_three_rounds_of_kills_end_like_an_undisturbed_one(tmp_path: Path) -> None:
     options = ["--rounds", "3", "--seed", "5", "--frames", "400", "--spooled", "200", "--folder", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=900, check=False

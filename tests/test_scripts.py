@@ -16,7 +16,7 @@ _BLOCK_PYTEST = (
 
 
 def _python_scripts() -> list[Path]:
-    found = [SCRIPTS / "house.py", *sorted((SCRIPTS / "bench").glob("bench_*.py"))]
+    found = [SCRIPTS / "house.py", *sorted((SCRIPTS / "bench").glob("b*_*.py"))]
     for path in sorted(SCRIPTS.iterdir()):
         if path.is_file() and not path.suffix and "python" in path.read_text().splitlines()[0]:
             found.append(path)
@@ -36,6 +36,14 @@ def test_help_needs_no_pytest(script: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "usage:" in done.stdout and len(done.stdout.splitlines()) > 3
+
+
+def test_script_without_gst_jobflow_names_the_remedy_in_one_line() -> None:
+    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import _environment"
+    # -I -S: no site-packages
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "scripts/setup makes .venv" in done.stderr
 
 
 def test_json_of_a_benchmark_stands_alone_on_stdout() -> None:

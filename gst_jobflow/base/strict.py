@@ -43,7 +43,7 @@ class StrictModel(BaseModel):
             data = {key: value for key, value in data.items() if not str(key).startswith("@")}
             unknown = [str(key) for key in data if key not in known]
             if unknown:
-                raise ValueError(f"unknown key '{unknown[0]}' in {cls.__name__}: {nearest(unknown[0], known)}")
+                raise UnfitValueError(f"unknown key '{unknown[0]}' in {cls.__name__}", nearest(unknown[0], known))
         return data
 
     def as_dict(self) -> dict[str, Any]:

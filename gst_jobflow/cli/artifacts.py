@@ -1,4 +1,4 @@
-"""`gst artifacts`: the files that documents name."""
+"""`gst artifacts`: list, check and clean up the stored files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.base.settings import Project
 
-app = typer.Typer(no_args_is_help=True, help="List, check and clean up the files that documents name.")
+app = typer.Typer(no_args_is_help=True, help="List, check and clean up the stored files.")
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _UNNAMED = "(nothing)"
@@ -38,28 +38,28 @@ def _open() -> tuple[Project, Database, ArtifactStore]:
 
 
 def seconds(text: str) -> float:
-    """Read a time such as 7d, 12h or 30m.
+    """Return a time such as 7d, 12h or 30m in seconds.
 
     Raises
     ------
     InputError
-        It is none.
+        It is not a time.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
-        raise InputError(f"'{text}' is no time", "a number with s, m, h, d or w, for example 7d")
+        raise InputError(f"'{text}' is not a time", "give a number with s, m, h, d or w, for example 7d")
     if not match[2] and float(match[1]):
-        raise InputError(f"'{text}' has no unit", f"for example {match[1]}d for days, {match[1]}h for hours")
+        raise InputError(f"'{text}' has no unit", f"write {match[1]}d for days or {match[1]}h for hours")
     return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 @app.command("list")
 def list_files(
-    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only those that nothing names.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Show at most this many; 0: all.")] = 20,
+    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only files that no document names.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most files to show; 0: all.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List stored files: hash, size, time, and the kinds of documents that name them."""
+    """List stored files with hash, size, time, and the kinds of documents that name them."""
     project, database, artifacts = _open()
     rows: list[dict[str, Any]] = []
     more = False
@@ -77,9 +77,9 @@ def list_files(
         (row["sha256"], _size(row["size_bytes"]), f"{row['put_at']:%Y-%m-%d %H:%M}", _kinds(row["named_by"]))
         for row in rows
     ]
-    print_table(table, ("sha256", "size", "put (UTC)", "named by"))
+    print_table(table, ("sha256", "size", "stored (UTC)", "named by"))
     if more:
-        say(f"the first {limit}; all: --limit 0")
+        say(f"first {limit} files; --limit 0 shows all")
 
 
 def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Iterator[dict[str, Any]]:
@@ -113,7 +113,7 @@ def du(as_json: JsonOption = False) -> None:
     sums: dict[str, dict[str, int]] = {}
     total = {"files": 0, "size_bytes": 0}
     for row in _rows(project, database, artifacts):
-        # a file that several kinds name counts for each of them, and once in all
+        # a file counts for each kind that names it, and once in the total
         entries = [sums.setdefault(kind, {"files": 0, "size_bytes": 0}) for kind in row["named_by"] or [_UNNAMED]]
         for entry in (*entries, total):
             entry["files"] += 1
@@ -125,17 +125,17 @@ def du(as_json: JsonOption = False) -> None:
         print_json({"store": "folder", "by_kind": sums, "all": total, "trash": trash})
         return
     ordered = sorted(sums.items(), key=lambda item: -item[1]["size_bytes"])
-    rows = [*ordered, ("all", total), *([("trash", trash)] if trash["files"] else [])]
+    rows = [*ordered, ("total", total), *([("trash", trash)] if trash["files"] else [])]
     print_table([(name, n["files"], _size(n["size_bytes"])) for name, n in rows], ("named by", "files", "size"))
 
 
 @app.command()
 def check(as_json: JsonOption = False) -> None:
-    """Hash every file and check that no document misses one; exits 0 if clean, else 1."""
+    """Check the hash of every file, and that no document lacks one; exits 1 if something is wrong."""
     _, database, artifacts = _open()
     findings = [*check_named_files(database, artifacts), *check_stored_files(artifacts)]
     if as_json:
-        print_json({"findings": [finding.as_dict() for finding in findings]})
+        print_json({"findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
             typer.echo(f"{finding.collection} {finding.id}: {finding.what}\n  → {finding.fix}")
@@ -148,17 +148,15 @@ def check(as_json: JsonOption = False) -> None:
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     older_than: Annotated[str, typer.Option("--older-than", help="Keep files stored within this time.")] = "7d",
-    grace: Annotated[
-        str, typer.Option("--grace", help="How long files stay in the trash before they are deleted.")
-    ] = "1d",
+    grace: Annotated[str, typer.Option("--grace", help="How long files stay in the trash.")] = "1d",
     force: Annotated[
-        bool, typer.Option("--force", help="Collect even if the database names none of the files.")
+        bool, typer.Option("--force", help="Proceed even if the database names none of the files.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no document and no manifest names; safe beside running jobs.
 
-    They go to the trash first; a later run deletes them there if nothing needs them.
+    They go to the trash first; a later run deletes them unless they are needed again.
     """
     limits = {"older_than_s": seconds(older_than), "grace_s": seconds(grace)}
     project, database, artifacts = _open()
@@ -169,11 +167,11 @@ def gc(
         return
     rows = [
         ("files", done.files, _size(done.size_bytes)),
-        ("of them needed", done.needed, ""),
-        (f"put within {older_than}", done.young, ""),
-        ("of another user, or put just now", done.left, ""),
-        ("to the trash", done.trashed, _size(done.trashed_bytes)),
-        ("taken back", done.taken_back, ""),
+        ("in use", done.needed, ""),
+        (f"stored within {older_than}", done.young, ""),
+        ("of another user, or stored just now", done.left, ""),
+        ("moved to the trash", done.trashed, _size(done.trashed_bytes)),
+        ("restored from the trash", done.taken_back, ""),
         ("deleted", done.deleted, _size(done.deleted_bytes)),
         ("still in the trash", done.in_trash, ""),
         ("leftovers removed", done.leftovers, _size(done.leftover_bytes)),

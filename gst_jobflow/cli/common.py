@@ -1,4 +1,4 @@
-"""What commands share: finding the project, tables, JSON, progress text, errors as one line."""
+"""Share helpers among commands: project, tables, JSON, progress, errors as one line."""
 
 from __future__ import annotations
 
@@ -10,54 +10,52 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, find_project
 
 if TYPE_CHECKING:
     from gst_jobflow.base.resources import Resources
     from gst_jobflow.base.settings import Project
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
-TagOption = Annotated[
-    list[str] | None, typer.Option("--tag", help="Tag the structures, to find them again (repeatable).")
-]
-IterationOption = Annotated[
-    int, typer.Option("--iteration", min=0, help="Iteration of the training protocol that they belong to.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", help="Tag for the structures (repeatable).")]
+IterationOption = Annotated[int, typer.Option("--iteration", min=0, help="Iteration of the training protocol.")]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Options that stand before a command: `gst --project --set`, and `gst submit --ask`."""
+class GlobalOptions:
+    """Options before a command: `gst --project --set`, and `gst submit --ask`."""
 
     project: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     resources: dict[str | None, Resources] = field(default_factory=dict)
 
 
-_choice: ContextVar[Choice] = ContextVar("choice", default=Choice())  # noqa: B039  # frozen
+_choice: ContextVar[GlobalOptions] = ContextVar("choice", default=GlobalOptions())  # noqa: B039  # frozen
 
 
-def choose(**values: Any) -> None:
-    """Record options that stand before the command."""
+def set_global_options(**values: Any) -> None:
+    """Record options given before the command."""
     _choice.set(replace(_choice.get(), **values))
 
 
-def chosen() -> Choice:
-    """Return the options that stand before the command."""
+def global_options() -> GlobalOptions:
+    """Return the options given before the command."""
     return _choice.get()
 
 
 def parse_yaml(text: str) -> Any:
-    """Read YAML in which 1e-6 and 1.5e6 are numbers, as people mean it: to YAML 1.1 they are words.
+    """Read YAML with 1e-6 and 1.5e6 as numbers, which are text in YAML 1.1.
 
-    Raises yaml.YAMLError.
+    Raises
+    ------
+    yaml.YAMLError
+        The text is not YAML.
     """
     import re
 
@@ -109,7 +107,7 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise InputError(f"{option} {assignment}: '{parent}' was given a value before", "set one or the other")
+                raise InputError(f"{option} {assignment}: '{parent}' already has a value", "set one or the other")
         try:
             target[leaf] = parse_yaml(value)
         except yaml.YAMLError as err:
@@ -120,22 +118,25 @@ def parse_assignments(assignments: Sequence[str], option: str = "--set") -> dict
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that nothing could be found by."""
+    """Refuse an empty name."""
     if not name.strip():
-        raise InputError("the name is empty", "give one to find it by")
+        raise InputError("the name is empty", "give a name")
 
 
 def parse_repeat(text: str) -> tuple[int, int, int]:
-    """Read `2x2x2`."""
+    """Return the three numbers of `2x2x2`."""
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--repeat {text}", "three whole numbers, e.g. 2x2x2")
+        raise InputError(f"--repeat {text}: not three positive integers", "for example 2x2x2")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def chosen_project() -> Path | None:
-    """The project folder that the user means, by option, variable or place; None where there is none."""
-    if (folder := chosen().project) is not None:
+    """Return the project folder given by option, variable or working directory; None if there is none."""
+    # pydantic would slow `gst --help`
+    from gst_jobflow.base.settings import PROJECT_FILE, PROJECT_VARIABLE
+
+    if (folder := global_options().project) is not None:
         return folder
     if os.environ.get(PROJECT_VARIABLE):
         return Path(os.environ[PROJECT_VARIABLE])
@@ -144,7 +145,7 @@ def chosen_project() -> Path | None:
 
 
 def _export(overrides: dict[str, Any], prefix: str) -> None:
-    """Hand settings of the command line on to the workers that it starts, as variables."""
+    """Pass settings of the command line to child processes as variables."""
     for key, value in overrides.items():
         name = f"{prefix}{key}".upper()
         if isinstance(value, dict):
@@ -154,8 +155,10 @@ def _export(overrides: dict[str, Any], prefix: str) -> None:
 
 
 def open_project(folder: Path | None = None) -> Project:
-    """Open the project that the user means, and let everything started from here find it too."""
-    choice = chosen()
+    """Open the chosen project, and let child processes find it, too."""
+    from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE, find_project
+
+    choice = global_options()
     project = find_project(folder or choice.project, choice.overrides)
     os.environ[PROJECT_VARIABLE] = str(project.root)
     _export(choice.overrides, ENV_PREFIX)
@@ -163,23 +166,22 @@ def open_project(folder: Path | None = None) -> Project:
 
 
 def print_json(data: Any) -> None:
-    """Print `data` as JSON; times become ISO 8601 UTC, bytes are left out by the caller."""
-    sys.stdout.write(json.dumps(data, indent=2, default=_json_default) + "\n")
+    """Print `data` as JSON; times become ISO 8601 UTC."""
+    sys.stdout.write(json.dumps(data, indent=2, default=json_default) + "\n")
 
 
-def _json_default(value: Any) -> Any:
-    from datetime import datetime
-
+def json_default(value: Any) -> Any:
+    """Return times and paths as JSON text."""
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, (Path,)):
+    if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def print_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Print rows as a table that fits the terminal; cells are shown as text."""
+    """Print rows as a table that fits the terminal."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -189,30 +191,30 @@ def print_table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: st
     )
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    # a pipe has no width: do not cut columns there
+    # a pipe has no width
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False).print(table)
 
 
 def say(text: str) -> None:
-    """Tell the user on stderr, so that stdout stays clean for `--json` and pipes."""
+    """Print to stderr; stdout is for results."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def complain(message: str, fix: str = "") -> None:
-    """Print an error as one line, with its way out behind an arrow."""
+    """Print an error in one line, and its remedy below."""
     say(f"error: {message}" + (f"\n  → {fix}" if fix else ""))
 
 
 @contextmanager
 def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal, a line every few seconds elsewhere; called with what, how many are done, and of how many.
+    """Show progress: a bar on a terminal, else a line every few seconds; call it with text, number done and total.
 
     Parameters
     ----------
     percent
-        Whether a line says the share that is done instead of the numbers; 0 of 0 is a share that is not known.
+        Print the share done instead of the numbers; a total of 0 is unknown.
     """
     said = time.monotonic()
     if not sys.stderr.isatty():
@@ -244,14 +246,14 @@ def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int]
 
 @contextmanager
 def disk_in_words() -> Iterator[None]:
-    """Turn a full disk or a folder without access into one line that names the way out."""
+    """Turn a full or protected disk into one line with its remedy."""
     try:
         yield
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         raise
     except OSError as err:
         place = f"{err.filename}: " if err.filename else ""
         raise DataError(
-            f"{place}{err.strerror or err}; what was there before is unchanged",
+            f"{place}{err.strerror or err}; existing files are unchanged",
             "free space or grant access there, then run this again",
         ) from err

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,7 +139,7 @@ def _stream_json(repaired: list[str], findings: Iterable[Finding]) -> int:
     sys.stdout.write(f'{{"repaired": {json.dumps(repaired)}, "findings": [')
     count = 0
     for count, finding in enumerate(findings, 1):
-        sys.stdout.write(("," if count > 1 else "") + "\n  " + json.dumps(finding.as_dict()))
+        sys.stdout.write(("," if count > 1 else "") + "\n  " + json.dumps(asdict(finding)))
     sys.stdout.write("\n]}\n" if count else "]}\n")
     return count
 
@@ -215,7 +216,7 @@ def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
 
 def _show(status: ServiceStatus, as_json: bool) -> None:
     if as_json:
-        print_json(status.as_dict())
+        print_json(asdict(status))
         return
     for note in status.notes:
         say(note)

@@ -1,4 +1,4 @@
-"""`gst demo`: the whole paper in miniature, with real programs."""
+"""`gst demo`: run the whole paper in miniature, with real programs."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ if TYPE_CHECKING:
 def command(
     directory: Annotated[
         Path | None,
-        typer.Argument(help="Project folder of the demo, made where there is none; default: this project, else demo/."),
+        typer.Argument(help="Project folder, created if missing; default: this project, else demo/."),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="What labels: tblite (default; semi-empirical, minutes) or cp2k (PBE, about an hour)."),
+        typer.Option("--backend", "--labels", help="tblite (default; semi-empirical, minutes) or cp2k (PBE, an hour)."),
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="standard (default; about ten minutes on two cores) or tiny (a few minutes).")
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Local worker processes.")] = None,
-    new: Annotated[bool, typer.Option("--new", help="Begin another one, though one is there.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Start a new demo beside the existing one.")] = False,
     submit_only: Annotated[
-        bool, typer.Option("--submit-only", help="Run nothing here: gst launch --queue or qlaunch does, on nodes.")
+        bool,
+        typer.Option("--submit-only", help="Only submit the jobs; run them with gst launch --queue."),
     ] = False,
 ) -> None:
-    """Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.
+    """Run the whole paper in miniature: structures, labels, fit, melt-quench, a device cycle and its page.
 
-    Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page. The
-    programs are real, run on this machine, and put results into the project's MongoDB. After a kill or interrupt the
-    same command continues. Labels by tblite show the plumbing, not the physics of GST.
+    Random structures → labels → dataset → ACE fit → melt-quench → RESET, SET, RESET of a cross-point cell → page. Real
+    programs run on this machine and store their results in the project's MongoDB. After a kill or interrupt the same
+    command continues. Labels by tblite demonstrate the workflow, not the physics of GST.
     """
-    for what, value, known in (("--labels", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
+    for what, value, known in (("--backend", labels, ("tblite", "cp2k")), ("--size", size, ("standard", "tiny"))):
         if value is not None and value not in known:
             raise InputError(f"{what} {value}", nearest(value, known))
     if submit_only and workers is not None:
-        raise InputError("--workers and --submit-only exclude each other", "leave one out")
+        raise InputError("--workers and --submit-only exclude each other", "give one of them")
     project = _prepare(directory)
     if submit_only:
         _submit(project, labels, size, new)
@@ -67,7 +68,7 @@ def command(
 
 
 def _prepare(directory: Path | None) -> Project:
-    """Project folder and running database; made where they are not."""
+    """Open the project with its database running; create either if missing."""
     if directory is None:
         directory = chosen_project() or Path("demo")
     if not (directory / "gst.yaml").is_file():
@@ -81,7 +82,7 @@ def _prepare(directory: Path | None) -> Project:
 
 
 def _found_or_begun(project: Project, results: Results, labels: str | None, size: str | None, new: bool) -> Study:
-    """The demo that is there, or another, submitted."""
+    """Return the existing demo, or submit a new one."""
     study = None if new else _latest(results)
     if study is not None:
         _same_wishes(study, labels, size)
@@ -91,9 +92,9 @@ def _found_or_begun(project: Project, results: Results, labels: str | None, size
 
 
 def _submit(project: Project, labels: str | None, size: str | None, new: bool) -> None:
-    """Leave the rest to whoever runs fireworks."""
+    """Submit only."""
     study = _found_or_begun(project, Results.open(project), labels, size, new)
-    typer.echo(f"the page, in the end: {page_of(project.root, study)}")
+    typer.echo(f"page of the finished demo: {page_of(project.root, study)}")
     queue = " --queue" if project.settings.profile != "laptop" else ""
     typer.echo(f"next: cd {project.root}; gst launch{queue}; gst status")
 
@@ -104,25 +105,27 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
     fw_ids = _workflow_ids(results, study)
     # by the fireworks, not the study: it says finished a little before its page is written
     if set(status(results.database, fw_ids)["counts"]) != {"COMPLETED"}:
-        _check_programs(project)
+        # before minutes are spent on labels
+        lammps_engine(project.settings)
+        pacemaker_runner(project.settings)
         _go_on(project, results, fw_ids, workers)
         # jobs that ran may have added others
         fw_ids = _workflow_ids(results, study)
     report = status(results.database, fw_ids)
     if report["failures"]:
         rows = [[bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]]
-        print_table(rows, ["failed", "class", "reason", "way out"])
+        print_table(rows, ["failed", "class", "reason", "what to do"])
         raise typer.Exit(1)
     _tell_end(project, results, fw_ids, page_of(project.root, study))
 
 
 def _same_wishes(study: Study, labels: str | None, size: str | None) -> None:
-    """Refuse to go on with a demo that is another than the one asked for."""
-    for option, wanted in (("labels", labels), ("size", size)):
-        if wanted is not None and study.plan.get(option) != wanted:
+    """Refuse to continue a demo that was started with other options."""
+    for option, key, wanted in (("--backend", "labels", labels), ("--size", "size", size)):
+        if wanted is not None and study.plan.get(key) != wanted:
             raise InputError(
-                f"the demo here has {option} {study.plan.get(option)}, not {wanted}",
-                "leave the option out to go on with it, or begin another with --new",
+                f"the existing demo has {option} {study.plan.get(key)}, not {wanted}",
+                "omit the option to continue it, or start a new one with --new",
             )
 
 
@@ -131,7 +134,7 @@ def _latest(results: Results) -> Study | None:
 
 
 def _workflow_ids(results: Results, study: Study) -> list[int]:
-    """FireWorks ids of the study; also of a workflow that was submitted just before a kill."""
+    """Return the FireWorks ids of the study, even if a kill came right after the submission."""
     found = results.database["workflows"].find_one({"metadata.study_id": study.id}, {"nodes": 1})
     return sorted(found["nodes"]) if found else []
 
@@ -140,19 +143,13 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
     if study is None:
         maker = DemoMaker(demo_plan(size, labels))
         results.add(maker.study())
-    else:  # killed between the two lines around this: the plan is in the database, the workflow is not
+    else:  # killed before the submission: the database holds the plan only
         maker = DemoMaker(DemoPlan.model_validate(study.plan), study_id=study.id)
     backend = demo_backend(maker.plan.labels, project)
     ids = submit(maker.make(backend), project, {"study_id": maker.study_id})
     results.update("studies", maker.study_id, {"workflow_ids": sorted(ids.values()), "state": "running"})
     say(f"submitted {len(ids)} jobs as study {maker.study_id}")
     return _latest(results) or maker.study()
-
-
-def _check_programs(project: Project) -> None:
-    """Find LAMMPS and pacemaker before minutes are spent on labels."""
-    lammps_engine(project.settings)
-    pacemaker_runner(project.settings)
 
 
 def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:
@@ -168,5 +165,5 @@ def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path)
         [name, f"{seconds:.0f}", number] for name, seconds, number in durations(results.database, fw_ids)
     ]
     print_table(rows, ["step", "seconds", "attempts"])
-    typer.echo(f"\nthe page: {page}")
+    typer.echo(f"\npage: {page}")
     typer.echo(f"next: cd {project.root}; gst query cycles; gst query potentials; gst db down stops the database")

@@ -1,4 +1,4 @@
-"""`gst structures device`: cross-point and mushroom cells, at the paper's size unless told otherwise."""
+"""`gst structures device`: make cross-point and mushroom cells, by default of the paper's size."""
 
 from __future__ import annotations
 
@@ -55,73 +55,75 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    no_args_is_help=True, help="Device cells with a frozen amorphous barrier; by default the paper's, atom by atom."
+    no_args_is_help=True, help="Make device cells with a frozen amorphous barrier; by default the paper's."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellOptions:
-    """Options of every kind of cell: its size and barrier, and where it goes."""
+    """Options of all kinds of cells: size, barrier, output."""
 
     formula: Annotated[str | None, typer.Option(help="Composition on the GeTe–Sb2Te3 line; default: Ge1Sb2Te4.")] = None
     repeat: Annotated[
         str | None,
-        typer.Option("--repeat", help="Crystal cells along x, y, z (up), before the barrier takes its place."),
+        typer.Option("--repeat", help="Crystal cells along x, y, z (up), barrier included."),
     ] = None
     size: Annotated[
-        str | None, typer.Option(help="Instead: nm along x, y, z, e.g. 20x20x40; the nearest whole cells are taken.")
+        str | None, typer.Option(help="Size along x, y, z instead, nm, e.g. 20x20x40; rounded to whole cells.")
     ] = None
     barrier_thickness: Annotated[
-        float | None, typer.Option("--barrier-thickness", help="Å; the nearest whole layers.")
+        float | None, typer.Option("--barrier-thickness", help="Thickness of the barrier, Å; rounded to whole layers.")
     ] = None
     barrier_density: Annotated[
-        float | None, typer.Option("--barrier-density", help="g/cm3 of the barrier; default: 5.9.")
+        float | None, typer.Option("--barrier-density", help="Density of the barrier, g/cm3; default: 5.9.")
     ] = None
     min_contact: Annotated[
         float | None,
-        typer.Option("--min-contact", help="Å: smallest distance of all pairs across seams; by default by pair."),
+        typer.Option("--min-contact", help="Smallest distance of any pair across a seam, Å; default: one a pair."),
     ] = None
     barrier: Annotated[
         str | None,
         typer.Option(
-            help="Amorphous material for the barrier, tiled to size: a file, the id of a structure in the database, or "
-            "hard-sphere (random atoms, for a look only)."
+            help="Amorphous material for the barrier, tiled to size: a file, the id of a structure, or hard-sphere "
+            "(random atoms, only for a preview)."
         ),
     ] = None
     potential: Annotated[
         str | None,
         typer.Option(
-            "--potential", help="Id or name of a potential: submit the melt-quench of the barrier, and the cell."
+            "--potential", help="Id or name of a potential: submit jobs that melt-quench the barrier and make the cell."
         ),
     ] = None
     melt_quench: Annotated[
         str,
-        typer.Option("--melt-quench", help="With --potential: temperature, time in the melt, time to cool: K,ps,ps."),
+        typer.Option("--melt-quench", help="With --potential: temperature, melt time, quench time: K,ps,ps."),
     ] = "2000,10,50"
     cutoff: Annotated[
-        float, typer.Option(min=0, help="Å: refuse cells too small for it; with --potential that of the potential.")
+        float,
+        typer.Option(min=0, help="Cutoff that cells must be large enough for, Å; with --potential its own."),
     ] = 8.0
     elements: Annotated[str, typer.Option(help="Atom types of the file, in the order of pair_coeff.")] = "Ge,Sb,Te"
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="LAMMPS data file (.gz: compressed), groups and JSON beside it; no project needed."
+            "--output",
+            "-o",
+            help="LAMMPS data file (.gz: compressed), groups and JSON beside it; needs no project.",
         ),
     ] = None
     format: Annotated[
-        str, typer.Option("--format", help="data, or replicate: LAMMPS commands that repeat a column, for huge cells.")
+        str,
+        typer.Option("--format", help="data, or replicate: LAMMPS replicates a column, for huge cells."),
     ] = "data"
-    restart: Annotated[bool, typer.Option("--restart", help="Also have LAMMPS write a binary restart file.")] = False
+    restart: Annotated[bool, typer.Option("--restart", help="Also write a binary restart file of LAMMPS.")] = False
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same cell; default: 0.")] = None
-    config: Annotated[Path | None, typer.Option(help="YAML file with fields of the cell, over the paper's.")] = None
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields of the cell, and make none.")] = (
-        False
-    )
+    config: Annotated[Path | None, typer.Option(help="YAML file with fields that replace the paper's.")] = None
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields and make nothing.")] = False
     tag: TagOption = None
     as_json: JsonOption = False
 
     def spec(self, model: Any, **own: Any) -> Any:
-        """Return the specification: the paper's cell, over it the file of --config, over both the options given.
+        """Return the specification: options replace fields of --config, which replace those of the paper's cell.
 
         Raises
         ------
@@ -156,9 +158,7 @@ def cross_point(
         str | None, typer.Option(help="block (default): whole van der Waals blocks; layer: between any layers.")
     ] = None,
     disorder: Annotated[bool, typer.Option("--disorder", help="Mix the cations of the trigonal crystal.")] = False,
-    lattice_scale: Annotated[
-        float | None, typer.Option(help="Lattice parameters relative to the measured ones.")
-    ] = None,
+    lattice_scale: Annotated[float | None, typer.Option(help="Lattice parameters relative to experiment.")] = None,
 ) -> None:
     """Make a crystal with the barrier across the periodic boundary along z: 532,980 atoms, 20 x 20 x 40 nm3.
 
@@ -174,15 +174,15 @@ def mushroom(
     options: CellOptions,
     lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å; default: 6.03.")] = None,
     electrode_width: Annotated[
-        float | None, typer.Option(help="Å along x that the bottom electrode touches; by default a fifth of the cell.")
+        float | None, typer.Option(help="Width of the bottom electrode along x, Å; default: a fifth of the cell.")
     ] = None,
     electrode_height: Annotated[
-        float | None, typer.Option(help="Å up to which atoms belong to the contact; default: 10.")
+        float | None, typer.Option(help="Height up to which atoms belong to the contact, Å; default: 10.")
     ] = None,
 ) -> None:
     """Make a rock-salt slab with cations and vacancies at random, barrier on top: 794,808 atoms, 100 x 5 x 46 nm3.
 
-    x is the width, y the few nm of depth, z the height: the paper's 166 x 76 x 9 cells are --repeat 166x9x76 here.
+    x is the width, y the depth, z the height: the paper's 166 x 76 x 9 cells are --repeat 166x9x76 here.
 
     Example: gst structures device mushroom --size 30x5x14 --barrier-thickness 30 --barrier hard-sphere -o cell.data
     """
@@ -208,8 +208,8 @@ class _Request:
             return
         if self.options.barrier is None:
             raise InputError(
-                "what is the barrier made of?",
-                "--potential ID melts and quenches it, --barrier takes a file, a structure id or hard-sphere",
+                "no material for the barrier",
+                "--potential ID makes it by melt-quench; --barrier takes a file, a structure id or hard-sphere",
             )
 
         check_cutoff(self.spec, self.options.cutoff)
@@ -233,15 +233,15 @@ class _Request:
         if self.options.format not in ("data", "replicate"):
             raise InputError(f"no format '{self.options.format}'", nearest(self.options.format, ["data", "replicate"]))
         if self.options.potential is not None and self.options.barrier is not None:
-            raise InputError("--potential and --barrier say the same thing twice", "give one of them")
+            raise InputError("--potential and --barrier exclude each other", "give one of them")
         if self.options.output is None and (self.options.restart or self.options.format == "replicate"):
-            raise InputError("--restart and --format replicate write files", "say where: --output FILE")
+            raise InputError("--restart and --format replicate need a file", "name it: --output FILE")
         if self.options.output is None and chosen_project() is None:
-            raise InputError("no project here whose database could hold the cell", "write files: --output FILE")
+            raise InputError("no project here to store the cell in", "write files: --output FILE")
         if self.options.potential is not None and (self.options.restart or self.options.format == "replicate"):
             raise InputError(
-                "--restart and --format replicate need a barrier that is there already",
-                "submit the cell first, then take its barrier: --barrier ID",
+                "--restart and --format replicate need an existing barrier",
+                "submit the cell first, then use its barrier: --barrier ID",
             )
 
     def _check_room(self, output: Path) -> None:
@@ -249,7 +249,7 @@ class _Request:
         check_room(output, sum(device_counts(spec).values()))
 
     def _block(self, barrier: str) -> tuple[Atoms, str]:
-        """The amorphous material, and what it is in words."""
+        """Return the amorphous material and its description."""
         if barrier == HARD_SPHERE:
             spec = column_of(self.spec)[0] if self.options.format == "replicate" else self.spec
             return hard_sphere_barrier(spec), HARD_SPHERE
@@ -329,8 +329,8 @@ class _Request:
 def _from_database(barrier: str) -> Atoms:
     if chosen_project() is None:
         raise InputError(
-            f"--barrier {barrier}: no such file, and no project whose database could hold it",
-            "give a file, hard-sphere, or work in a project",
+            f"--barrier {barrier}: no such file, and no project here to look it up in",
+            "give a file or hard-sphere, or work in a project",
         )
     return load_atoms(Results.open(open_project()), barrier)
 
@@ -341,22 +341,22 @@ def _stages(text: str) -> Any:
         return melt_quench_stages(melt_K, melt_ps, quench_ps)
     except ValueError as err:
         raise InputError(
-            f"--melt-quench {text}", "three numbers: K, ps in the melt, ps to cool, e.g. 2000,10,50"
+            f"--melt-quench {text}", "give three numbers: K, ps in the melt, ps of the quench, e.g. 2000,10,50"
         ) from err
 
 
 def _resized(spec: Any, size: str | None, repeat: str | None) -> Any:
-    """The specification with as many cells as come nearest to a size in nm."""
+    """Return the specification with the number of cells nearest to a size in nm."""
     if size is None:
         return spec
     if repeat is not None:
-        raise InputError("--size and --repeat say the same thing twice", "give one of them")
+        raise InputError("--size and --repeat exclude each other", "give one of them")
     try:
         lengths = [float(part) for part in size.lower().replace("×", "x").split("x")]
     except ValueError:
         lengths = []
     if len(lengths) != 3 or not all(0 < length < 1e6 for length in lengths):
-        raise InputError(f"--size {size}", "three lengths in nm, e.g. 20x20x40")
+        raise InputError(f"--size {size}: not three lengths", "give nm along x, y, z, e.g. 20x20x40")
     _, edges_A = motif_of(spec)
     cells = [max(1, round(10 * length / edge)) for length, edge in zip(lengths, edges_A, strict=True)]
     return spec.model_copy(update={"repeat": tuple(cells)})

@@ -1,15 +1,16 @@
-"""`gst doctor`: what is there, what is missing, and the command that mends it."""
+"""`gst doctor`: check programs and services, and name the command that installs what is missing."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.init import Profile
 from gst_jobflow.launch.doctor import can_run, checks
 
 if TYPE_CHECKING:
@@ -17,27 +18,19 @@ if TYPE_CHECKING:
     from gst_jobflow.launch.doctor import Check
 
 
-class Profile(StrEnum):
-    """Where the work is to run."""
-
-    laptop = "laptop"
-    slurm = "slurm"
-    archer2 = "archer2"
-
-
 def command(
     profile: Annotated[
-        Profile | None, typer.Option(help="Check for this profile; else the project's, else laptop.")
+        Profile | None, typer.Option(help="Profile to check; default: the project's, else laptop.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every part by using it; exits 1 when something that the profile needs is missing."""
+    """Check every program and service by using it; exits 1 if one that the profile requires is missing."""
     project = _project()
     chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
-    found = checks(project, chosen, _tell if sys.stderr.isatty() else None)
+    found = checks(project, chosen, _print if sys.stderr.isatty() else None)
     ok = can_run(found)
     if as_json:
-        print_json({"profile": chosen, "ok": ok, "checks": [check.as_dict() for check in found]})
+        print_json({"profile": chosen, "ok": ok, "checks": [asdict(check) for check in found]})
     else:
         _show(found, chosen, ok)
     if not ok:
@@ -45,7 +38,7 @@ def command(
 
 
 def _project() -> Project | None:
-    """Return the project if we are in one; a broken one is an error, none is not."""
+    """Return the project, or None outside of one; a broken project is an error."""
     try:
         return open_project()
     except InputError as err:
@@ -54,7 +47,7 @@ def _project() -> Project | None:
         raise
 
 
-def _tell(check: Check) -> None:
+def _print(check: Check) -> None:
     say(f"  {_mark(check)} {check.name}")
 
 

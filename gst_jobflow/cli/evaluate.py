@@ -13,7 +13,7 @@ from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_t
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
-from gst_jobflow.report.pages.study import build_study_page, check_place
+from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -55,7 +55,7 @@ def command(
     check_place(output or project.root / "reports" / "evaluation.html")
     study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
     target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
-    build_study_page(results, study.id, target)
+    build_page(results, "study", study.id, target)
     if as_json:
         print_json({"study_id": study.id, "page": str(target), "rows": study.table})
         return

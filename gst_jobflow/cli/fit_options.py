@@ -1,4 +1,4 @@
-"""Which fit a user means: preset or parent, file, single fields; and how its fields are shown."""
+"""Build the configuration of a fit from preset or parent, file and options, and show it as YAML."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def fit_config(
     options: Mapping[str, Any] | None = None,
     solver: str | None = None,
 ) -> FitConfig:
-    """Return a fit's configuration: preset, else the parent's own, with `values` and then `options` put over it.
+    """Return the configuration of a fit: options replace `values`, which replace those of the preset or parent.
 
     Parameters
     ----------
     values
         Content of a file, and its name.
     options
-        What `--option` gave, nested.
+        Values of `--option`, nested.
 
     Raises
     ------
     InputError
-        An unknown preset, field or value; the nearest known name is said.
+        A preset, field or value is unknown; the message names the nearest one.
     """
     if parent is not None and parent.kind != "ace":
-        raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "go on from an ACE potential")
+        raise InputError(f"potential {parent.id} is {parent.kind}, not ACE", "start from an ACE potential")
     if preset is None and parent is not None and parent.config:
         base = checked(FitConfig, parent.config, f"settings of potential {parent.id}")
     elif (preset or _DEFAULT_PRESET) in PRESETS:
@@ -71,12 +71,12 @@ def is_grace(
     upfit: float | None,
     ensemble: int,
 ) -> bool:
-    """Whether a fit is of GRACE/FS, for which the options of an ACE fit have no meaning.
+    """Whether a fit is of GRACE/FS, which refuses options of ACE fits.
 
     Raises
     ------
     InputError
-        An unknown model, or an option that is of ACE fits only.
+        The model is unknown, or an option is for ACE fits only.
     """
     if model not in MODELS:
         raise InputError(f"no model '{model}'", nearest(model, MODELS))
@@ -90,7 +90,7 @@ def is_grace(
     }
     if model == "grace" and (ace_only := [option for option, is_given in given.items() if is_given]):
         raise InputError(
-            f"{', '.join(ace_only)}: of ACE fits only", "gst submit fit --model grace --show-config prints its fields"
+            f"{', '.join(ace_only)}: for ACE fits only", "gst submit fit --model grace --show-config prints its fields"
         )
     return model == "grace"
 
@@ -98,7 +98,7 @@ def is_grace(
 def grace_config(
     elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
 ) -> GraceConfig:
-    """As :func:`fit_config`, of a GRACE/FS fit."""
+    """Return the configuration of a GRACE/FS fit, like `fit_config`."""
     content, file = values
     found = merged(merged(GraceConfig(elements=elements).model_dump(), content), options)
     return checked(GraceConfig, found, file or ("--option" if options else ""))
@@ -127,7 +127,7 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def as_commented_yaml(config: BaseModel) -> str:
-    """A configuration as YAML that `--config` takes, each field with what it means."""
+    """Return a configuration as YAML for `--config`, with a comment for each field."""
     return "\n".join(_lines(config, "")) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""`gst import`: bundles that `gst export` wrote, and potentials. Other files are for `gst structures import`."""
+"""`gst import`: import bundles and potentials."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from gst_jobflow.store import Results
 if TYPE_CHECKING:
     from gst_jobflow.archive.import_bundle import BundleReport
 
-app = typer.Typer(no_args_is_help=True, help="Put bundles and potentials in; for structures: gst structures import.")
+app = typer.Typer(no_args_is_help=True, help="Import bundles and potentials; for structures: gst structures import.")
 
 
 @app.command()
 def bundle(
-    path: Annotated[Path, typer.Argument(help="The folder, .tar or .tar.gz that gst export wrote.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all of it; no project is needed.")] = False,
+    path: Annotated[Path, typer.Argument(help="Folder, .tar or .tar.gz written by gst export.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check; needs no project.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle, then put its files and documents in. Doing it again changes nothing.
+    """Check a bundle, then import its files and documents. Repeating it changes nothing.
 
-    Exits 1 when a label was refused because the database has one of another energy.
+    Exits 1 if a label was refused because the database holds one with another energy.
     """
     results = None if dry_run else Results.open(open_project())
     with disk_in_words(), progress_line() as line:
@@ -46,22 +46,22 @@ def bundle(
     if as_json:
         print_json({**asdict(report), "changed": 0 if report.dry_run else report.changed})
     else:
-        _tell(report)
+        _print(report)
     if report.n_problems:
         raise typer.Exit(1)
 
 
 @app.command()
 def potential(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yace", help="What LAMMPS reads.")],
-    name: Annotated[str, typer.Option(help="Name that people find it by.")],
-    yaml: Annotated[Path | None, typer.Option(help="pacemaker's .yaml, to fit on from it and for gamma.")] = None,
-    asi: Annotated[Path | None, typer.Option(help="The active set of the .yaml, for the extrapolation grade.")] = None,
-    source: Annotated[str, typer.Option(help="Where it is from: a DOI, an address.")] = "",
+    file: Annotated[Path, typer.Argument(metavar="FILE.yace", help="Potential for LAMMPS.")],
+    name: Annotated[str, typer.Option(help="Name of the potential.")],
+    yaml: Annotated[Path | None, typer.Option(help="pacemaker's .yaml, to continue the fit and for gamma.")] = None,
+    asi: Annotated[Path | None, typer.Option(help="Active set of the .yaml, for the extrapolation grade.")] = None,
+    source: Annotated[str, typer.Option(help="Source, such as a DOI or URL.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag (repeatable).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a published ACE potential in, so that it moves atoms and is evaluated as one of ours.
+    """Import a published ACE potential, to run and evaluate it like one fitted here.
 
     Example: gst import potential Sb2Te3.yace --name XPOT-Sb2Te3 --source 'github.com/dft-dutoit/XPOT'
     """
@@ -71,17 +71,17 @@ def potential(
         engine = lammps_engine(project.settings)
     except MissingProgramError as err:
         engine = None
-        say(f"not tried in LAMMPS: {err.message}")
+        say(f"not tested in LAMMPS: {err.message}")
     given = PotentialImport(file, name, yaml, asi, source, tuple(tag or ()))
     found, new = import_potential(Results.open(project), given, engine)
     if as_json:
         print_json({"potential_id": found.id, "name": found.name, "new": new})
         return
     what = f"{' '.join(found.elements)}, P = {found.n_densities}, {found.n_functions:,} functions, {found.cutoff_A:g} Å"
-    typer.echo(f"{found.id}: {found.name} ({what})" + ("" if new else "; it was there already"))
+    typer.echo(f"{found.id}: {found.name} ({what})" + ("" if new else "; already in the database"))
 
 
-def _tell(report: BundleReport, listed: int = 20) -> None:
+def _print(report: BundleReport, listed: int = 20) -> None:
     for problem in report.problems[:listed]:
         say(f"refused: {problem}")
     if report.n_problems > listed:
@@ -89,12 +89,12 @@ def _tell(report: BundleReport, listed: int = 20) -> None:
     for note in report.notes[:listed]:
         say(note)
     if report.left_out:
-        say(f"{report.left_out} files that documents name are not in the bundle: its README.md says which and why")
+        say(f"{report.left_out} files of its documents are not in the bundle; its README.md says which and why")
     if report.dry_run:
         print_table(((name, taken.new) for name, taken in report.collections.items()), ("", "documents"))
-        typer.echo("the bundle is whole; a dry run, nothing is written")
+        typer.echo("the bundle is complete; nothing was written (--dry-run)")
         return
     columns = ("", "new", "known before", "replaced", "refused")
     rows = [(name, t.new, t.known, t.replaced, t.refused) for name, t in report.collections.items()]
     print_table([*rows, ("files", report.files["new"], report.files["known"], 0, 0)], columns)
-    typer.echo("imported" if report.changed else "all of it was there already; nothing was changed")
+    typer.echo("imported" if report.changed else "nothing new: the database already holds all of it")

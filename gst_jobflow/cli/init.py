@@ -1,4 +1,4 @@
-"""`gst init`: make a project folder."""
+"""`gst init`: create a project folder."""
 
 from __future__ import annotations
 
@@ -12,66 +12,9 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import PROJECT_FILE, Project
 from gst_jobflow.cli.common import say
-from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-
-_SETTINGS = """\
-# Settings of this project. Every key is optional; unknown keys are refused.
-# The same as a variable: GST_LAMMPS__RANKS=4; the same for one command: gst --set lammps.ranks=4 …
-# No passwords here: they are in .gst/, which is private.
-
-profile: {profile}            # which fw_configs were filled: laptop, slurm or archer2
-{artifacts}   # files by content hash: potentials, trajectories, pages
-# runs_dir: runs             # where jobs run; on a cluster a fast shared file system
-
-mongo:
-  database: {database}
-#   tls_ca_file: ca.pem      # CA of an external MongoDB; tls_certificate_file: our certificate and key for X.509
-#   port: 27217              # first port that the project's own mongod tries
-#   cache_gb: 0.5
-
-# lammps:
-#   command: /path/to/lmp    # needs pair_style pace; none: found on PATH or in this environment
-#   plugin_path: /path       # folder of paceplugin.so
-#   mpi_command: srun        # or 'mpirun -np {{ranks}}'
-#   ranks: 4
-
-# pacemaker:
-#   bin_dir: /path/to/env/bin
-#   gpu: 0
-
-# cp2k:
-#   command: cp2k.psmp
-#   ranks: 2
-
-# vasp:
-#   command: srun vasp_std
-#   potcar_dir: /path/to/potcars   # as PMG_VASP_PSP_DIR: POT_PAW_PBE_54/POTCAR.Ge_d.gz …
-
-# launch:
-#   workers: 2
-
-# queue:                     # what SLURM jobs ask: all of them, and over that each category
-#   every: {{account: e00, partition: standard}}
-#   labels: {{ranks: 8, walltime: '02:00:00'}}
-#   fits: {{ranks: 1, threads: 8, gpus_per_node: 1, partition: gpu}}
-#   md: {{nodes: 4, ranks_per_node: 64}}
-"""
-
-_IGNORED = """\
-# secrets and services
-.gst/
-fw_configs/my_launchpad.yaml
-fw_configs/jobflow.yaml
-fw_configs/logs/
-# what runs make
-runs/
-launcher_*/
-block_*/
-reports/
-artifacts/
-"""
 
 
 class Profile(StrEnum):
@@ -83,27 +26,27 @@ class Profile(StrEnum):
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project; made if it is not there.")],
-    profile: Annotated[Profile | None, typer.Option(help="Where the work runs; none: laptop.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
+    profile: Annotated[Profile | None, typer.Option(help="Where the work runs; default: laptop.")] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of its database, where several projects share one MongoDB; none: the URI's, else gst."),
+        typer.Option(help="Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
     ] = None,
     mongo_uri_file: Annotated[
         Path | None,
-        typer.Option(help="File with the URI of an external MongoDB; GST_MONGO__URI works too. None: our own mongod."),
+        typer.Option(help="File with the URI of an external MongoDB; or set GST_MONGO__URI. Default: own mongod."),
     ] = None,
     artifacts_dir: Annotated[
-        Path | None, typer.Option(help="Folder of stored files, where it is shared; none: in the project.")
+        Path | None, typer.Option(help="Shared folder of stored files; default: in the project.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="In an existing project: write fw_configs/ anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rewrite fw_configs/ of an existing project.")] = False,
 ) -> None:
-    """Make a project: a folder with settings, private state, and what FireWorks reads."""
+    """Create a project: a folder with settings, private state and FireWorks' config files."""
     folder = folder.expanduser().absolute()
     exists = (folder / PROJECT_FILE).exists()
     if exists and not force:
         raise InputError(
-            f"{folder} is a project already", "edit its gst.yaml; 'gst init DIR --force' writes fw_configs/ anew"
+            f"{folder} is already a project", "edit its gst.yaml; 'gst init DIR --force' rewrites fw_configs/"
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", "choose another folder")
@@ -117,7 +60,7 @@ def command(
         if shared and not shared.is_dir():
             if shared.exists():
                 raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
-            say(f"note: {shared} is not there (yet): the folder that the owner of the database keeps files in?")
+            say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
         chosen = profile or Profile.laptop
         project, written = make_project(folder, chosen.value, name or _database_of(uri) or "gst", uri, shared)
     for file in written:
@@ -126,7 +69,7 @@ def command(
 
 
 def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:
-    """Refuse options that an existing project would not heed: its settings say something else."""
+    """Refuse options that contradict the settings of an existing project."""
     for option, wanted, key, said in (
         ("--profile", profile, "profile", project.settings.profile),
         ("--name", name, "mongo.database", project.settings.mongo.database),
@@ -140,7 +83,7 @@ def _refuse_other_settings(project: Project, profile: str | None, name: str | No
 
 
 def _database_of(uri: str | None) -> str | None:
-    """The database that a URI names."""
+    """Return the database named in a URI."""
     place = (uri or "").partition("://")[2].rpartition("@")[2].partition("?")[0]
     return place.partition("/")[2] or None
 
@@ -148,7 +91,7 @@ def _database_of(uri: str | None) -> str | None:
 def make_project(
     folder: Path, profile: str, database: str, uri: str | None = None, artifacts_dir: Path | None = None
 ) -> tuple[Project, list[Path]]:
-    """Make a project where there is none, and say which configs were written; `uri` is of an external MongoDB."""
+    """Create a project and return it with the configs written; `uri` is that of an external MongoDB."""
     _make(folder, profile, database, artifacts_dir)
     project = Project(folder)
     return project, _configure(project, uri)
@@ -165,12 +108,12 @@ def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None)
         # JSON is YAML, whatever the path holds
         shared = json.dumps(str(artifacts_dir))
         artifacts = "# artifacts_dir: artifacts" if artifacts_dir is None else f"artifacts_dir: {shared}"
-        # a settings file with quotes, since a name like 'on' or '007' is something else in YAML
-        text = _SETTINGS.format(profile=profile, database=f"'{database}'", artifacts=artifacts)
-        (folder / PROJECT_FILE).write_text(text)
+        # quoted, since 'on' or '007' would not be text in YAML
+        values = {"profile": profile, "database": f"'{database}'", "artifacts": artifacts}
+        (folder / PROJECT_FILE).write_text(fill(config_template("gst.yaml").read_text(), values))
         ignore = folder / ".gitignore"
         if not ignore.exists():
-            ignore.write_text(_IGNORED)
+            ignore.write_text(config_template("gitignore.txt").read_text())
     except OSError as err:
         raise InputError(f"{folder} cannot be written: {err.strerror}", "choose another folder") from err
 
@@ -190,7 +133,7 @@ def _configure(project: Project, uri: str | None) -> list[Path]:
 
 
 def _external_uri(file: Path | None) -> str | None:
-    """Return the URI that the user gives by file or variable; what is no MongoDB URI is refused, unseen."""
+    """Return the URI given by file or variable; an invalid one is refused without being printed."""
     if file is not None:
         try:
             uri = file.read_text().strip()
@@ -222,8 +165,8 @@ def _next_steps(project: Project, new: bool) -> None:
     say("next:")
     for step, why in (
         (f"cd {project.root}", ""),
-        ("gst doctor", "what is found, what is missing and how to get it"),
+        ("gst doctor", "check programs and services, and how to get what is missing"),
         ("gst db up", "start and prepare the database"),
-        ("gst demo", "the whole way in small, in its own folder"),
+        ("gst demo", "run the whole paper in miniature"),
     ):
         say(f"  {step:<14}{'# ' + why if why else ''}".rstrip())

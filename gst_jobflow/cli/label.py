@@ -1,4 +1,4 @@
-"""`gst label`: report on labels."""
+"""`gst label`: report the quality of labels."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_row
 from gst_jobflow.report.pages.study import check_place
 from gst_jobflow.store import Results
 
-app = typer.Typer(no_args_is_help=True, help="Labels: their quality, and differences between methods.")
+app = typer.Typer(no_args_is_help=True, help="Report the quality of labels and the differences between methods.")
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `report` a subcommand, which a group of one command would drop."""
+    """Keep `report` a subcommand: typer would drop a single one."""
 
 
 @app.command()
 def report(
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; all without."),
+        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; default: all."),
     ] = None,
     fingerprint: Annotated[
         list[str] | None,
-        typer.Option("--fingerprint", "-f", help="A method, by its fingerprint or the beginning of it (repeatable)."),
+        typer.Option("--fingerprint", "-f", help="Fingerprint of a method, or its beginning (repeatable)."),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Method to compare others with; default: VASP, then CP2K, then the one of most labels."),
+        typer.Option(help="Method to compare with; default: VASP, else CP2K, else the one with most labels."),
     ] = None,
     near_duplicates: Annotated[
         float | None,
-        typer.Option(help="Tolerance of near-duplicates, Å; default: 0.01 for up to 5,000 labels of a method."),
+        typer.Option(help="Tolerance of near-duplicates, Å; default: 0.01, for up to 5,000 labels a method."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: reports/labels.html in the project.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page on labels: convergence, energies, forces, outliers, duplicates, methods compared, cost.
+    """Report the quality of labels as an HTML page: convergence, energies, forces, outliers, duplicates, cost.
 
     Example: gst label report -w tags=iter-0 --reference vasp
     """

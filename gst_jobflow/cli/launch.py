@@ -1,4 +1,4 @@
-"""`gst launch`: run what is ready, with local workers or through SLURM's queue."""
+"""`gst launch`: run ready jobs with local workers or through SLURM's queue."""
 
 from __future__ import annotations
 
@@ -24,33 +24,31 @@ def command(
     workers: Annotated[
         int | None, typer.Option("--workers", "-n", min=1, help="Worker processes; default: one a core, at most four.")
     ] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Submit to SLURM instead of working here.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Submit jobs to SLURM instead of running them here.")] = False,
     max_queued: Annotated[
         int | None,
-        typer.Option("--max-queued", min=1, help="With --queue: jobs that wait or run there at a time; default: 50."),
+        typer.Option("--max-queued", min=1, help="With --queue: most jobs in the queue at a time; default: 50."),
     ] = None,
-    forever: Annotated[
-        bool, typer.Option("--forever", help="With --queue: wait for new work instead of ending.")
-    ] = False,
+    forever: Annotated[bool, typer.Option("--forever", help="With --queue: wait for new work forever.")] = False,
 ) -> None:
-    """Run everything on the launchpad that is ready, until nothing is left. Ctrl-C stops; run it again to go on.
+    """Run the jobs on the launchpad until none is left. Ctrl-C stops; run it again to continue.
 
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand. With
-    --queue, each job of ours becomes a SLURM job, with the resources of its category; nothing is computed here.
+    --queue, each job becomes a SLURM job with the resources of its category; nothing is computed here.
     """
     if queue and workers is not None:
-        raise InputError("--workers are local, --queue has none", "use --max-queued to bound the queue")
+        raise InputError("--workers and --queue exclude each other", "limit jobs in the queue with --max-queued")
     if not queue and (max_queued is not None or forever):
-        raise InputError("--max-queued and --forever are of the queue", "add --queue")
+        raise InputError("--max-queued and --forever need --queue", "add --queue")
     project = open_project()
     failed = _through_queue(project, max_queued, forever) if queue else _with_workers(project, workers)
     if failed:
-        say("something failed: gst status says what and why")
+        say("a job failed: gst status says which and why")
         raise typer.Exit(1)
 
 
 def _through_queue(project: Project, max_queued: int | None, forever: bool) -> bool:
-    """Launch through the queue; return whether something failed meanwhile."""
+    """Launch through the queue; return whether a job failed."""
     import signal
     from threading import Event
 
@@ -65,14 +63,14 @@ def _through_queue(project: Project, max_queued: int | None, forever: bool) -> b
 
 
 def _with_workers(project: Project, workers: int | None) -> bool:
-    """Run everything with local workers; return whether something failed."""
+    """Run all jobs with local workers; return whether one failed."""
     database = connect(project)
     for item in recover(project):
         say(str(item))
     open_states = {"state": {"$in": ["READY", "WAITING", "RUNNING", "RESERVED"]}}
     fw_ids = [firework["fw_id"] for firework in database["fireworks"].find(open_states, {"fw_id": 1})]
     if not fw_ids:
-        say("nothing to run; gst submit --help, or gst status for what failed")
+        say("nothing to run; see gst submit --help, or gst status for failures")
         return False
     progress = Progress(database, fw_ids, detail)
     with Workers(project, workers or default_workers(project)) as running:

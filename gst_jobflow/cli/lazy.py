@@ -14,13 +14,28 @@ from typer.main import get_group
 
 from gst_jobflow.base.errors import InputError, nearest
 
+MODULES = {"import": "import_", "pause": "control", "resume": "control", "cancel": "control"}
+"""Modules of commands that are not named after them."""
+FORMER = {
+    "--number": "-n",
+    "--workers": "-n",
+    "--fits": "-n",
+    "--lines": "-n",
+    "--watch": "-w",
+    "--fingerprint": "-f",
+    "--backend": "--labels",
+    "--every-steps": "--every",
+    "--processes": "--workers",
+}
+"""Former spellings by option: they still work, but help hides them, since they mean something else elsewhere."""
+
 
 class LazyGroup(TyperGroup):
     """A group whose commands are modules, imported on first use.
 
-    A subclass names its `package` and `sections`: title of a section of `--help` to command to its description. The
-    module of command `melt-quench` is `melt_quench`, of a Python keyword `import_`; it offers a function `command` or a
-    typer `app`.
+    A subclass names its `package` and `sections`: title of a section of `--help` to command to its description. Command
+    `melt-quench` is in module `melt_quench` (or as `MODULES` says), as a typer `app`, or as a function `command` or
+    `melt_quench`.
     """
 
     package: ClassVar[str]
@@ -60,29 +75,30 @@ class LazyGroup(TyperGroup):
 def load(package: str, name: str) -> Any:
     """Return the click command of a module."""
     stem = name.replace("-", "_")
-    module = importlib.import_module(f"{package}.{f'{stem}_' if stem == 'import' else stem}")
+    module = importlib.import_module(f"{package}.{MODULES.get(name, stem)}")
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if hasattr(module, "app"):
         alone.add_typer(module.app, name=name)
     else:
-        alone.command(name)(module.command)
+        alone.command(name)(getattr(module, "command" if hasattr(module, "command") else stem))
     command = get_group(alone).commands[name]
     _hide_former(command)
     return command
 
 
 def _hide_former(command: Any) -> None:
-    """Leave `-n` out of `--help`: it still works, but means workers, lines or structures, as the command goes."""
+    """Leave former spellings of options out of `--help`."""
     for each in getattr(command, "commands", {}).values():
         _hide_former(each)
     for option in command.params:
-        if "-n" in option.opts:
-            option.get_help_record = partial(_help_without_former, option, option.get_help_record)
+        former = {FORMER[name] for name in option.opts if name in FORMER}
+        if former & set(option.opts):
+            option.get_help_record = partial(_help_without, former, option, option.get_help_record)
 
 
-def _help_without_former(option: Any, record: Callable[[Any], Any], ctx: Any) -> Any:
+def _help_without(former: set[str], option: Any, record: Callable[[Any], Any], ctx: Any) -> Any:
     all_names = option.opts
-    option.opts = [name for name in all_names if name != "-n"]
+    option.opts = [name for name in all_names if name not in former]
     try:
         return record(ctx)
     finally:

@@ -1,4 +1,4 @@
-"""`gst logs`: what a job printed."""
+"""`gst logs`: show what a job printed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 def command(
     job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job, as gst status shows it.")],
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each file.")] = 20,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; default: the last.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Number of the attempt; default: the last.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how each attempt of a job ended, and the end of what the last one printed."""
+    """Show how each attempt of a job ended, and the last lines that it printed."""
     found = attempts_of(connect(open_project()), job_id)
     if attempt is not None and attempt > len(found):
-        raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "leave --attempt out for the last")
+        raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "omit --attempt for the last one")
     chosen = found[(attempt or len(found)) - 1]
     shown, gone = [], None
     try:
         shown = logs(Path(chosen["directory"]), lines)
     except DataError as err:
-        # what the database knows is shown all the same
+        # show first what the database holds
         gone = err
     at = detail(chosen["job_name"], Path(chosen["directory"])) if chosen["state"] == "running" else ""
     if as_json:
@@ -45,12 +45,12 @@ def command(
             }
         )
     else:
-        _tell(found, chosen["directory"], at, shown)
+        _print(found, chosen["directory"], at, shown)
     if gone is not None:
         raise gone
 
 
-def _tell(found: list[dict[str, Any]], directory: str, at: str, shown: list[Log]) -> None:
+def _print(found: list[dict[str, Any]], directory: str, at: str, shown: list[Log]) -> None:
     for each in found:
         where = each["host"] + (f", SLURM job {each['slurm_job_id']}" if each.get("slurm_job_id") else "")
         why = f": {each['failure_class']}: {each['reason']}" if each.get("reason") else ""

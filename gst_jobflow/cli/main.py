@@ -1,4 +1,4 @@
-"""Entry point of `gst`: joins the commands and turns known errors into one line and a non-zero exit."""
+"""Run `gst`: join its commands and turn known errors into one line and a non-zero exit code."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ import typer
 
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.cli.common import choose, complain, parse_assignments
+from gst_jobflow.cli.common import complain, parse_assignments, set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
 
 SECTIONS = {
     "Project": {
-        "init": "Make a project: a folder with settings, private state, and what FireWorks reads.",
-        "doctor": "Check every part by using it; exits 1 when something that the profile needs is missing.",
-        "demo": "Run the whole paper in small: structures, labels, fit, melt-quench, a device cycle and its page.",
-        "db": "Start, stop and look at the project's database (its own mongod, or an external one).",
-        "artifacts": "List, check and clean up the files that documents name.",
+        "init": "Create a project: a folder with settings, private state and FireWorks' config files.",
+        "doctor": "Check every program and service by using it; exits 1 if one that the profile requires is missing.",
+        "demo": "Run the whole paper in miniature: structures, labels, fit, melt-quench, a device cycle and its page.",
+        "db": "Start, stop, check, back up and restore the project's database.",
+        "artifacts": "List, check and clean up the stored files.",
     },
     "Data": {
-        "structures": "Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
-        "label": "Labels: how good they are, and how methods differ.",
-        "dataset": "Datasets: which labels a potential is fitted to, how they are split and weighted.",
-        "ingest": "Put results that jobs left on disk while the database was away into it.",
+        "structures": "Make, import and select structures: random hard-sphere structures, crystals, device cells.",
+        "label": "Report the quality of labels and the differences between methods.",
+        "dataset": "Datasets: the labels that a potential is fitted to, how they are split and weighted.",
+        "ingest": "Write results to the database that jobs left on disk while it was away.",
     },
     "Work": {
-        "submit": "Put work on the launchpad; `gst launch` (or rlaunch) runs it.",
-        "launch": "Run everything on the launchpad that is ready, until nothing is left.",
-        "status": "Show what runs, waits and failed, and what to do about failures.",
-        "logs": "Show how each attempt of a job ended, and the end of what the last one printed.",
-        "pause": "Hold back jobs that have not begun, all or those named; they leave SLURM's queue.",
-        "resume": "Let paused jobs go on, all or those named; with ids also cancelled ones.",
-        "cancel": "Stop jobs that run, and keep those that wait from running; what they wrote stays.",
-        "recover": "Put lost runs (their process is gone) back in the queue; what still runs is left alone.",
+        "submit": "Submit work to the launchpad; `gst launch` (or rlaunch) runs it.",
+        "launch": "Run the jobs on the launchpad until none is left.",
+        "status": "Show running, waiting and failed jobs, and what to do about failures.",
+        "logs": "Show how each attempt of a job ended, and the last lines that it printed.",
+        "pause": "Hold back jobs that have not started, all or those named; they leave SLURM's queue.",
+        "resume": "Release paused jobs, all or those named; with ids also cancelled ones.",
+        "cancel": "Stop running jobs and keep waiting ones from starting; their files stay.",
+        "recover": "Put lost jobs (their process died) back in the queue; running jobs are left alone.",
     },
     "Results": {
         "query": "Find documents: tables for people, JSON, CSV and extended XYZ for programs.",
-        "show": "Show where anything came from and what was made from it, with attempts, files and cost.",
+        "show": "Show what a document was made from and what was made from it, with attempts, files and cost.",
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
         "analyse": "Analyse frames: crystallinity, grains, growth, motifs, gamma, maps.",
-        "report": "Write one HTML page, with all figures in it, of what the database holds.",
-        "export": "Write datasets, potentials, and bundles that people deposit or pass on.",
-        "import": "Put bundles and potentials in; for structures: gst structures import.",
+        "report": "Write a report of a study, a cycle or a potential: one HTML file with all figures.",
+        "export": "Export datasets and potentials as files, and bundles to deposit or pass on.",
+        "import": "Import bundles and potentials; for structures: gst structures import.",
     },
 }
 """Commands by section of `--help`, with their descriptions; tests/cli/test_main.py compares these with the modules."""
 
 
 class _Commands(LazyGroup):
-    """The commands of `gst`, by what they are for."""
+    """The commands of `gst`."""
 
     package = "gst_jobflow.cli"
     sections: ClassVar = SECTIONS
@@ -90,13 +90,13 @@ def _options(
         typer.Option("--set", help="Override a setting, e.g. --set lammps.ranks=4 (repeatable)."),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    choose(project=project, overrides=parse_assignments(assignments or []))
+    set_global_options(project=project, overrides=parse_assignments(assignments or []))
 
 
-# a full, closed or broken disk is no fault of the program; any other error of the system may be
+# a full or protected disk is no fault of the program; other errors may be
 _OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -118,16 +118,16 @@ def main() -> None:
         if debug or err.errno not in _OF_THE_DISK:
             raise
         place = f"{err.filename}: " if err.filename else ""
-        complain(f"{place}{err.strerror}", "make room or grant access there, then run this again")
+        complain(f"{place}{err.strerror}", "free space or grant access there, then run this again")
         sys.exit(1)
     except OverflowError as err:
-        # an option whose number is stored or asked for; no column of ours comes near
+        # the number of an option went into a query
         if debug or "8-byte ints" not in str(err):
             raise
-        complain("a whole number is larger than MongoDB holds", f"give one up to {2**63 - 1}")
+        complain("an integer is larger than MongoDB can store", f"give at most {2**63 - 1}")
         sys.exit(1)
     except Exception as err:
-        # the driver's own text may hold the URI, and its traceback tells a user nothing
+        # the driver's message may hold the URI
         if debug or not type(err).__module__.startswith("pymongo"):
             raise
         from gst_jobflow.store.driver_errors import denied
@@ -138,5 +138,5 @@ def main() -> None:
         complain(f"the database went away or refused ({type(err).__name__})", "gst db status; then run this again")
         sys.exit(1)
     except KeyboardInterrupt:
-        complain("interrupted", "what was done is kept; run the same command again to go on")
+        complain("interrupted", "finished work is kept; run the same command again to continue")
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once as a dataclass."""
+"""Declare options shared by several commands once, as a dataclass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def with_options(group: type[Any], argument: str) -> Callable[[Callable[..., Any
     group
         A dataclass whose fields are annotated as options of typer, each with a default.
     argument
-        Name of the command's parameter that takes the instance. In `--help` its options stand where it stands.
+        Parameter of the command that receives the instance; `--help` lists the options at its place.
     """
     hints = get_type_hints(group, include_extras=True)
     names = [field.name for field in fields(group)]

@@ -1,4 +1,4 @@
-"""`gst recover`: let what was cut off run again."""
+"""`gst recover`: rerun jobs that were cut off."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gst_jobflow.launch.recover import recover
 
 
 def command(
-    failed: Annotated[bool, typer.Option("--failed", help="Rerun what failed, too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Also rerun failed jobs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put lost runs (their process is gone) back in the queue; what still runs is left alone.
+    """Put lost jobs (their process died) back in the queue; running jobs are left alone.
 
     Safe to run twice and beside running workers.
     """

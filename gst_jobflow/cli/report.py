@@ -1,4 +1,4 @@
-"""`gst report`: one HTML page of a study, a cycle or a potential."""
+"""`gst report`: write a report of a study, a cycle or a potential."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.documents import Cycle, Potential, Study
-from gst_jobflow.report.pages.study import PAGES, check_place
+from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
+from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 
-app = typer.Typer(no_args_is_help=True, help="Write one HTML page, with all figures in it, of what the database holds.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write a report of a study, a cycle or a potential: one HTML file with all figures."
+)
 
-_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential}
+_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential, "trajectory": Trajectory}
 
 Which = Annotated[
-    str, typer.Argument(metavar="ID|NAME", help="Its id, at least 6 characters that it begins with, or its name.")
+    str, typer.Argument(metavar="ID|NAME", help="Id, at least its first 6 characters, or the name of the document.")
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME.html in the project.")
@@ -28,20 +30,26 @@ Output = Annotated[
 
 @app.command("study")
 def study(which: Which, output: Output = None) -> None:
-    """A whole study: data, potential, device cycle, provenance, attempts. Also while it still runs."""
+    """Report a study, even while it runs: data, potential, device cycle, provenance, attempts."""
     _report("study", which, output)
 
 
 @app.command("cycle")
 def cycle(which: Which, output: Output = None) -> None:
-    """One device cycle: energies, temperatures, crystal-like fraction, snapshots."""
+    """Report a device cycle: energies, temperatures, crystal-like fraction, snapshots."""
     _report("cycle", which, output)
 
 
 @app.command("potential")
 def potential(which: Which, output: Output = None) -> None:
-    """One potential: its data, errors and parity plots."""
+    """Report a potential: its data, errors and parity plots."""
     _report("potential", which, output)
+
+
+@app.command("trajectory")
+def trajectory(which: Which, output: Output = None) -> None:
+    """One run: energy, temperature, and what was computed of its frames."""
+    _report("trajectory", which, output)
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:
@@ -50,4 +58,4 @@ def _report(kind: str, which: str, output: Path | None) -> None:
     found = get_located(results, _MODELS[kind], which)
     target = output or project.root / "reports" / f"{file_name(found.name, found.id)}.html"
     check_place(target)
-    typer.echo(PAGES[kind](results, found.id, target))
+    typer.echo(build_page(results, kind, found.id, target))

@@ -1,4 +1,4 @@
-"""What `gst submit hyperopt` asks for, checked and stored before it is submitted; and how far searches are."""
+"""Prepare searches for `gst submit hyperopt`, and report the progress of running ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchOverrides:
-    """What the command line says over a preset or file; None where it says nothing."""
+    """Options of the command line that replace those of a preset or file; None: not given."""
 
     fits: int | None = None
     start: int | None = None
@@ -36,7 +36,7 @@ class SearchOverrides:
     alpha: float | None = None
 
     def over(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of a plan with those of the command line."""
+        """Return the values of a plan with those of the command line."""
         named = {"n_fits": self.fits, "n_start": self.start, "at_once": self.at_once}
         found = {**values, **{key: value for key, value in named.items() if value is not None}}
         if self.alpha is not None:
@@ -53,17 +53,17 @@ def prepare(
     overrides: SearchOverrides,
     name: str,
 ) -> tuple[Flow, str]:
-    """Check a new search, store its study, and return its flow and what it is in words.
+    """Check a new search, store its study, and return its flow and description.
 
     Parameters
     ----------
     fit_of
-        The fit that all have in common, for the elements of the dataset.
+        Returns the base fit for the elements of a dataset.
 
     Raises
     ------
     InputError
-        What is asked for cannot be.
+        The options are incomplete or contradictory.
     """
     if dataset_id is None:
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")
@@ -95,12 +95,12 @@ def _plan(
 
 
 def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: Sequence[Any]) -> tuple[Flow, str]:
-    """Let a search that ended or was cancelled go on.
+    """Continue a search that ended or was cancelled.
 
     Raises
     ------
     InputError
-        More than its number of fits is to be changed, or there is nothing to do.
+        An option other than the number of fits is given, or nothing is left to do.
     """
     if any(other is not None for other in (*others, overrides.start, overrides.at_once, overrides.alpha)):
         raise InputError("a continued search keeps its settings", "with --resume give only --fits, or start a new one")
@@ -114,7 +114,7 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
 
 
 def searches(database: Database) -> list[dict[str, Any]]:
-    """How far the searches are that have not ended: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
+    """Return the progress of unfinished searches: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
     rows = []
     unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
     for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):

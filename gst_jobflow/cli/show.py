@@ -1,4 +1,4 @@
-"""`gst show`: one document, where it came from and what was made from it."""
+"""`gst show`: show one document, its origins and what was made from it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ def command(
     id: Annotated[
         str,
         typer.Argument(
-            help="An id of any collection, at least 6 characters that it begins with, or the name of a dataset, "
-            "potential or study."
+            help="Id of any document, or at least its first 6 characters, or the name of a dataset, potential or study."
         ),
     ],
-    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Look in this collection only.")] = None,
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Search only this collection.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where anything came from and what was made from it, with attempts, files and cost.
+    """Show what a document was made from and what was made from it, with attempts, files and cost.
 
     Example: gst show 3f9a01
     """

@@ -1,4 +1,4 @@
-"""`gst status`: what runs, waits and failed, and why."""
+"""`gst status`: show running, waiting and failed jobs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ _WATCH_S = 10.0
 
 def command(
     as_json: JsonOption = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again every ten seconds, until Ctrl-C.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every ten seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Show what runs, waits and failed, and what to do about failures. Exit code 1 if something failed."""
+    """Show running, waiting and failed jobs, and what to do about failures. Exits 1 if a job failed."""
     from rich.console import Console
 
     database = connect(open_project())
@@ -49,30 +47,30 @@ def command(
 def _print(report: dict[str, Any]) -> None:
     counts = report["counts"]
     if not counts:
-        typer.echo("nothing was submitted yet; start with: gst demo, or gst submit --help")
+        typer.echo("nothing submitted yet; start with gst demo or gst submit --help")
         return
     typer.echo("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())))
     if report["running"]:
         rows = [_running(run) for run in report["running"]]
-        print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "is at", "directory"])
+        print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "progress", "directory"])
     for search in report["searches"]:
         best = f"; best loss {search['best_loss']:.4g} (fit {search['best_fit']})" if search["best_fit"] else ""
         failed = f", {search['n_failed']} of them failed" if search["n_failed"] else ""
         typer.echo(f"{search['name']}: {search['n_ended']} of {search['n_fits']} fits{failed}{best}")
     if report["queued"]:
         rows = [_queued(job) for job in report["queued"]]
-        print_table(rows, ["id", "in the queue", "SLURM job", "waits for", "begins"])
+        print_table(rows, ["id", "in the queue", "SLURM job", "waits for", "starts"])
     if report["failures"]:
         rows = [
             [bad["firework_id"], bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]
         ]
-        print_table(rows, ["id", "failed", "class", "reason", "way out"])
+        print_table(rows, ["id", "failed", "class", "reason", "what to do"])
     for line in _next_step(counts):
         typer.echo(line)
 
 
 def _progress(run: dict[str, Any]) -> str:
-    """What a job is at, from its files; empty where they are not seen from here or say nothing."""
+    """Describe how far a job is, from its files; empty if unknown."""
     return detail(run["name"], Path(run["directory"])) if run["directory"] else ""
 
 
@@ -91,7 +89,7 @@ def _queued(job: dict[str, Any]) -> list[Any]:
 
 
 def _next_step(counts: dict[str, int]) -> list[str]:
-    """What to do where something is there to do and nobody does it."""
+    """Return the next step if jobs wait and none runs."""
     active = sum(counts.get(state, 0) for state in ("RUNNING", "RESERVED"))
     if counts.get("READY") and not active:
         return ["next: gst launch, or on a cluster gst launch --queue"]

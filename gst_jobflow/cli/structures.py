@@ -1,4 +1,4 @@
-"""`gst structures`: make, import, grade, choose and sample structures."""
+"""`gst structures`: make, import, grade, select and sample structures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make, import and choose structures: hard-sphere random ones, crystals, device cells.",
+    help="Make, import and select structures: random hard-sphere structures, crystals, device cells.",
 )
 app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
@@ -32,33 +32,33 @@ app.add_typer(device.app, name="device")
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write extended XYZ here instead of the database; no project needed."),
+    typer.Option("--output", "-o", help="Write extended XYZ to this file instead of the database; needs no project."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same structures.")]
 
 
 @app.command("hard-sphere")
 def hard_sphere(
-    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios count.")],
+    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios matter.")],
     atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
-    number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
-    density: Annotated[str, typer.Option(help="g/cm3: one number, or a range as 5.2-6.2.")] = "5.9",
+    number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
+    density: Annotated[str, typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2.")] = "5.9",
     min_distance: Annotated[
         list[str] | None,
         typer.Option(
-            help="Å: 2.4 for all pairs, 1.6-2.4 to draw it for each structure, or Ge-Te=2.5 for one pair (repeatable)."
+            help="Å: 2.4 for all pairs, 1.6-2.4 for a random one a structure, or Ge-Te=2.5 for a pair (repeatable)."
         ),
     ] = None,
     shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
     nearest: Annotated[
-        bool, typer.Option("--nearest", help="Take the nearest composition that the atoms allow.")
+        bool, typer.Option("--nearest", help="Take the nearest composition possible with so many atoms.")
     ] = False,
     seed: Seed = 0,
     iteration: IterationOption = 0,
     tag: TagOption = None,
     output: Output = None,
 ) -> None:
-    """Random structures of hard spheres, as AIRSS' buildcell makes them for training sets.
+    """Make random hard-sphere structures for training sets, like AIRSS' buildcell.
 
     Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
     """
@@ -72,20 +72,20 @@ def crystal(
     formula: Annotated[str, typer.Argument(help="e.g. Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.")],
     repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
     lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
-    rattle: Annotated[float, typer.Option(min=0, help="Random displacements, standard deviation, Å.")] = 0.0,
+    rattle: Annotated[float, typer.Option(min=0, help="Standard deviation of random displacements, Å.")] = 0.0,
     volume: Annotated[float, typer.Option(help="Volume relative to the reference cell.")] = 1.0,
-    number: Annotated[int, typer.Option("--number", "-N", min=1, help="How many structures.")] = 1,
+    number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
     seed: Seed = 0,
     iteration: IterationOption = 0,
     tag: TagOption = None,
     output: Output = None,
 ) -> None:
-    """Crystals of the GeTe–Sb2Te3 line, strained and rattled.
+    """Make crystals of the GeTe–Sb2Te3 line, strained and rattled.
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
-    spec = _checked(
+    spec = checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
     )
     _deliver(crystal_family(spec), "crystal", iteration, tag, output)
@@ -110,8 +110,8 @@ def _spec(
                 everywhere["min_distance_A"] = _number_or_range(value)
         density_g_cm3 = _number_or_range(density)
     except ValueError as err:
-        raise InputError(str(err), "numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
-    return _checked(
+        raise InputError(str(err), "write numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
+    return checked(
         HardSphereSpec,
         {
             "formula": formula,
@@ -124,10 +124,6 @@ def _spec(
             **everywhere,
         },
     )
-
-
-def _checked(model: Any, values: dict[str, Any]) -> Any:
-    return checked(model, values)
 
 
 def _deliver(
@@ -164,5 +160,5 @@ def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, out
     try:
         write(output, images, format="extxyz")
     except OSError as err:
-        raise InputError(f"{output} cannot be written: {err.strerror}", "choose another file") from err
+        raise InputError(f"{output} cannot be written: {err.strerror}", "name another file with -o") from err
     say(f"{len(images)} structures in {output}")

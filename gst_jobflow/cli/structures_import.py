@@ -126,7 +126,13 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that parse extended XYZ; default: one a core, three at most.")
+        int | None,
+        typer.Option(
+            "--processes",
+            "--workers",
+            min=1,
+            help="Processes that parse extended XYZ; default: one a core, at most 3.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,19 +188,16 @@ def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
 
 
 def _print_report(report: ImportReport, listed: int = 20) -> None:
-    for same in report.reasons[:listed]:
-        more = f" and {same.count - 1} more" if same.count > 1 else ""
-        say(f"bad: {same.file} record {same.index}{more}: {same.reason}")
-    if len(report.reasons) > listed:
-        say(f"… {len(report.reasons) - listed} more reasons; --json lists the first thousand")
-    for flaw in report.outliers[:listed]:
-        say(f"look at: {flaw.file} record {flaw.index}: {flaw.reason}")
-    if report.n_outliers > listed:
-        say(f"… {report.n_outliers - listed} more with energies far off")
-    for flaw in report.warnings[:listed]:
-        say(f"warning: {flaw.file}: {flaw.reason} (seen at record {flaw.index})")
-    if len(report.warnings) > listed:
-        say(f"… {len(report.warnings) - listed} more warnings; --json lists all")
+    for kind, flaws, number in (
+        ("bad", report.reasons, len(report.reasons)),
+        ("look at", report.outliers, report.n_outliers),
+        ("warning", report.warnings, len(report.warnings)),
+    ):
+        for flaw in flaws[:listed]:
+            more = f" and {flaw.count - 1} more" if flaw.count > 1 else ""
+            say(f"{kind}: {flaw.file} record {flaw.index}{more}: {flaw.reason}")
+        if number > listed:
+            say(f"… {number - listed} more ({kind}); --json lists the first thousand")
     if report.options:
         say(f"  → {_same_command(report.options)}")
     counts = f"{report.records} records, {report.n_bad} of them bad"

@@ -1,4 +1,4 @@
-"""`gst structures sample`: independent frames of trajectories as structures."""
+"""`gst structures sample`: select independent frames of trajectories as structures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gst_jobflow.selection.sample import Pick, Sampled
 
 _FEW = 10
-"""Independent values below which a correlation time is a guess."""
+"""Fewest independent values from which a correlation time is reliable."""
 
 
 def command(
@@ -30,31 +30,32 @@ def command(
     ],
     every_ps: Annotated[float | None, typer.Option("--every-ps", min=1e-3, help="Time between frames.")] = None,
     decorrelated: Annotated[
-        bool, typer.Option("--decorrelated", help="As far apart as the energy is correlated; the default.")
+        bool, typer.Option("--decorrelated", help="Space frames by the correlation time of the energy; the default.")
     ] = False,
-    number: Annotated[int | None, typer.Option("--number", "-N", "-n", min=1, help="How many, at most.")] = None,
-    after_ps: Annotated[float, typer.Option(min=0, help="Nothing before this time of each trajectory.")] = 0.0,
+    number: Annotated[int | None, typer.Option("--number", "-N", "-n", min=1, help="Largest number of frames.")] = None,
+    after_ps: Annotated[float, typer.Option(min=0, help="Skip this time at the start of each trajectory.")] = 0.0,
     temperature_range: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help="Only frames at these temperatures, K, e.g. 600:1200.")
+        str | None, typer.Option(metavar="MIN:MAX", help="Temperatures of the frames, K, e.g. 600:1200.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label and refused.")] = 300,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Refuse larger cells, which are expensive to label.")] = 300,
     config_type: Annotated[
-        str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
+        str | None,
+        typer.Option(help="Config type of new structures; default: that of the trajectory's end or start."),
     ] = None,
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Select and write nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Frames of dynamics that are independent of each other, as structures to label.
+    """Select independent frames of molecular dynamics as structures to label.
 
-    In each stage frames are as far apart as the potential energy is correlated. Frames from first principles are
-    structures with labels already, and get the tags.
+    Frames of a stage are spaced by the correlation time of the potential energy. Frames of first-principles dynamics
+    already are labelled structures; they get the tags.
 
     Example: gst structures sample --from melt_quench -N 30 --tag iter-2 --iteration 2
     """
     if every_ps is not None and decorrelated:
-        raise InputError("how far apart?", "either --every-ps X or --decorrelated")
+        raise InputError("--every-ps and --decorrelated exclude each other", "give one of them")
     request = Request(every_ps, after_ps, _limits(temperature_range), number)
     kind = known_config_type(config_type) if config_type else None
     results = Results.open(open_project())
@@ -67,11 +68,11 @@ def command(
         rows = [_row(pick, document) for pick, document in zip(picks, made, strict=True)]
         print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
         return
-    what = "a dry run, nothing is written" if dry_run else f"{new} new, {len(made) - new} known before"
-    _tell(stages, made, request.every_ps, what)
+    what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
+    _print(stages, made, request.every_ps, what)
 
 
-def _tell(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
+def _print(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
     for document in made:
         typer.echo(document.id)
     for stage in stages:
@@ -91,11 +92,11 @@ def _limits(text: str | None) -> tuple[float, float]:
 
 
 def _line(sampled: Sampled, every_ps: float | None) -> str:
-    """One line of what became of a stage."""
+    """Describe the frames of a stage in one line."""
     known, stage = sampled.estimate, sampled.stage
     name = f"{sampled.run.name} {sampled.run.id[:8]} stage {stage.number} ({stage.kind})"
     if not sampled.frames:
-        return f"{name}: no frame is within the limits"
+        return f"{name}: no frame within the limits"
     if known.spacing_ps is None:
         told = [known.reason]
     else:

@@ -1,4 +1,4 @@
-"""`gst db users`: accounts for those who share a project's database."""
+"""`gst db users`: manage accounts of a shared database."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Accounts of the project's database: readers read, workers also run jobs, owners also drop and migrate.",
+    help="Manage accounts of the database: readers read, workers also run jobs, owners also drop and migrate.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
 Show = Annotated[bool, typer.Option("--show", help="Also print the URI with its password.")]
 File = Annotated[
-    Path | None, typer.Option(help="File for its URI, mode 0600; default: .gst/users/NAME.uri of the project.")
+    Path | None, typer.Option(help="Private file for the URI; default: .gst/users/NAME.uri of the project.")
 ]
 
 
@@ -37,15 +37,15 @@ def add(
     """Create an account with a random password and write its URI to a private file."""
     project = open_project()
     written = add_user(project, name, role, file and file.absolute())
-    _tell(project, name, role, written, show, as_json)
+    _print(project, name, role, written, show, as_json)
 
 
 @app.command()
 def passwd(name: Name, file: File = None, show: Show = False, as_json: JsonOption = False) -> None:
-    """Replace the password of an account by a random one, at once."""
+    """Replace the password of an account by a random one."""
     project = open_project()
     written = set_password(project, name, file and file.absolute())
-    _tell(project, name, "", written, show, as_json)
+    _print(project, name, "", written, show, as_json)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def list_(as_json: JsonOption = False) -> None:
     print_table([(user.name, user.role, user.file) for user in users], ("name", "role", "file with its URI"))
 
 
-def _tell(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
+def _print(project: Project, name: str, role: str, file: Path, show: bool, as_json: bool) -> None:
     uri = file.read_text().strip()
     if as_json:
         print_json({"name": name, "role": role, "file": str(file), **({"uri": uri} if show else {})})

@@ -1,4 +1,4 @@
-"""One pydantic model a collection: the only definition of what is stored."""
+"""Define what is stored: one pydantic model a collection."""
 
 from gst_jobflow.documents.attempt import Attempt
 from gst_jobflow.documents.base import (

@@ -1,4 +1,4 @@
-"""What is stored of every execution of a job."""
+"""Model of an attempt, one execution of a job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gst_jobflow.documents.base import Document, Index
 
 
 class Attempt(Document):
-    """One execution of a job: a rerun adds another, none is lost."""
+    """One execution of a job; a rerun adds another."""
 
     collection: ClassVar[str] = "attempts"
     mutable: ClassVar[bool] = True
@@ -25,11 +25,11 @@ class Attempt(Document):
     job_uuid: str
     job_name: str
     fw_id: int | None = None
-    number: int = Field(ge=1, description="1 for the first execution of this job")
+    number: int = Field(ge=1, description="1 for the first execution of the job")
     state: Literal["running", "finished", "failed", "lost"]
     host: str
     pid: int
-    process_started: float = Field(description="Start time of the process, seconds since 1970: pids are reused")
+    process_started: float = Field(description="Start of the process, seconds since 1970, since pids are reused")
     slurm_job_id: str | None = None
     worker: str = ""
     directory: str

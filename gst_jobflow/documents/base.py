@@ -1,8 +1,7 @@
-"""What every stored document shares: identity, immutability, indexes and packed arrays.
+"""Base of all documents: identity, immutability, indexes and packed arrays.
 
-Arrays (positions, forces, atomic numbers) are stored as packed little-endian bytes: a million structures of a
-hundred atoms are read about ten times faster than as BSON lists and take a third of the room. `pack` and `unpack`
-are the only way in and out; both refuse what is not finite.
+Arrays (positions, forces, atomic numbers) are packed little-endian bytes, read about ten times faster than BSON lists
+and a third of their size; use `pack` and `unpack`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gst_jobflow.base.strict import StrictModel
 
 SCHEMA_VERSION = 3
-"""Version of all collections together; a database with a newer one is refused."""
+"""Version of all collections; a database with another one is refused."""
 
 ConfigType = Literal[
     "crystal",
@@ -34,7 +33,7 @@ ConfigType = Literal[
 
 
 class Index(BaseModel):
-    """One index of a collection: fields with direction (1 or -1)."""
+    """An index of a collection: fields with direction (1 or -1)."""
 
     keys: list[tuple[str, int]]
     unique: bool = False
@@ -42,7 +41,7 @@ class Index(BaseModel):
 
 
 class Part(StrictModel):
-    """A piece of a document; unknown keys are refused and values never change after they were made."""
+    """Part of a document: immutable, refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False)
 
@@ -52,11 +51,11 @@ class ArtifactRef(Part):
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=0)
-    name: str = Field(min_length=1, description="File name that people know it by")
+    name: str = Field(min_length=1, description="File name")
 
 
 class Cost(Part):
-    """What a computation took."""
+    """Cost of a computation."""
 
     wall_s: float = Field(ge=0)
     cores: int = Field(ge=1)
@@ -64,7 +63,7 @@ class Cost(Part):
 
     @classmethod
     def of(cls, wall_s: float, cores: int) -> Cost:
-        """Cost of `wall_s` seconds on `cores` cores."""
+        """Return the cost of `wall_s` seconds on `cores` cores."""
         return cls(wall_s=wall_s, cores=cores, core_hours=wall_s * cores / 3600)
 
 
@@ -76,9 +75,9 @@ class Document(Part):
     collection
         Name of the MongoDB collection.
     indexes
-        Its indexes beside `_id`.
+        Its indexes besides `_id`.
     mutable
-        Whether documents change after they were inserted (plans that fill up: studies, cycles, attempts).
+        Whether documents change after insertion (studies, cycles, attempts).
     """
 
     collection: ClassVar[str]
@@ -90,18 +89,18 @@ class Document(Part):
     created_at: datetime = Field(default_factory=lambda: now())
 
     def to_mongo(self) -> dict[str, Any]:
-        """The document as pymongo takes it."""
+        """Return the document for pymongo."""
         return self.model_dump(by_alias=True)
 
 
 def now() -> datetime:
-    """The time, UTC, in whole milliseconds as MongoDB keeps it."""
+    """Return the time, UTC, in whole milliseconds like MongoDB."""
     time = datetime.now(UTC)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def derive_id(*parts: Any) -> str:
-    """A 32-digit hexadecimal id from JSON-able parts: the same parts give the same id everywhere."""
+    """Return a 32-digit hexadecimal id, determined by its JSON-able parts."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -121,6 +120,6 @@ def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
 
 
 def unpack(data: bytes, columns: int | None = None, dtype: str = "<f8") -> np.ndarray:
-    """Unpack bytes of `pack` to shape (N,) or, with `columns`, (N, columns); the array may be written to."""
+    """Unpack bytes of `pack` to a writable array of shape (N,) or, with `columns`, (N, columns)."""
     values = np.frombuffer(data, dtype=dtype).copy()
     return values if columns is None else values.reshape(-1, columns)

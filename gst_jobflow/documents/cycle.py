@@ -1,4 +1,4 @@
-"""What is stored of a device cycle."""
+"""Model of a device cycle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gst_jobflow.documents.base import Document, Index, Part
 
 
 class Operation(Part):
-    """One step of a cycle and, once it ran, what came of it."""
+    """One operation of a cycle and, once it ran, its results."""
 
     kind: Literal["RESET", "SET", "HOLD", "READ"]
     state: Literal["waiting", "finished", "failed", "skipped"] = "waiting"
@@ -19,20 +19,20 @@ class Operation(Part):
     duration_ps: float = Field(ge=0)
     asked_energy_eV: float = 0.0
     added_energy_eV: float | None = None
-    max_temperature_K: float | None = Field(None, description="Highest instant, often right after a kick")
-    final_temperature_K: float | None = Field(None, description="Last instant; that of a cooling is set by its kick")
-    max_equilibrated_K: float | None = Field(None, description="Highest mean of the second half of a kick's interval")
-    end_equilibrated_K: float | None = Field(None, description="The same before the last kick, or of the last 2 ps")
+    max_temperature_K: float | None = Field(None, description="Highest instantaneous value, often right after a kick")
+    final_temperature_K: float | None = Field(None, description="Last instantaneous value; a cooling's kick sets it")
+    max_equilibrated_K: float | None = Field(None, description="Highest mean over the second half between two kicks")
+    end_equilibrated_K: float | None = Field(None, description="Same mean before the last kick, or over the last 2 ps")
     max_gamma: float | None = Field(None, description="Largest extrapolation grade of a mobile atom")
     crystalline_fraction: float | None = None
-    asked: dict[str, Any] = Field(default_factory=dict, description="The operation as the programme has it")
-    heated_atoms: int | None = Field(None, description="Atoms that a pulse gives energy to")
-    energy_eV_per_atom: float | None = Field(None, description="Of the heated atoms")
-    profile: str = Field("", description="How a pulse is shared out among the atoms, in words")
-    gradient_K_per_nm: float | None = Field(None, description="Along z at the end of a pulse")
-    ended_by: str = Field("", description="Why it ended before its time, or was skipped")
-    until: dict[str, Any] | None = Field(None, description="Skipped where one of `rounds_end` met this")
-    rounds_end: list[int] = Field(default_factory=list, description="Operations, from 0, that ended earlier rounds")
+    asked: dict[str, Any] = Field(default_factory=dict, description="The operation as in the programme")
+    heated_atoms: int | None = Field(None, description="Number of atoms heated by a pulse")
+    energy_eV_per_atom: float | None = Field(None, description="Energy per heated atom")
+    profile: str = Field("", description="Distribution of a pulse among the atoms, in words")
+    gradient_K_per_nm: float | None = Field(None, description="Temperature gradient along z at the end of a pulse")
+    ended_by: str = Field("", description="Why it ended early or was skipped")
+    until: dict[str, Any] | None = Field(None, description="Skip the operation if one of `rounds_end` met this")
+    rounds_end: list[int] = Field(default_factory=list, description="Indices of operations that ended earlier rounds")
 
 
 class Cycle(Document):
@@ -54,7 +54,7 @@ class Cycle(Document):
     device: Literal["cross-point", "mushroom"]
     formula: str
     n_atoms: int = Field(ge=1)
-    groups: dict[str, list[int]] = Field(description="First and last atom id of each group, counted from 1")
+    groups: dict[str, list[int]] = Field(description="First and last atom id of each group, from 1")
     potential_id: str
     structure_id: str = Field(description="The cell before the first operation")
     barrier_structure_id: str | None = None
@@ -64,5 +64,5 @@ class Cycle(Document):
     cell_report: dict[str, Any] = Field(default_factory=dict)
     cell: dict[str, Any] = Field(default_factory=dict, description="Specification of the cell")
     settings: dict[str, Any] = Field(default_factory=dict, description="Output, limits, tuning, analysis")
-    parent_trajectory_id: str | None = Field(None, description="Run whose end this cycle goes on from")
-    replica: int | None = Field(None, ge=0, description="Which of several that differ in their seeds, from 0")
+    parent_trajectory_id: str | None = Field(None, description="Run whose end is the start of this cycle")
+    replica: int | None = Field(None, ge=0, description="Number of the replica, from 0; replicas differ in their seeds")

@@ -1,4 +1,4 @@
-"""What is stored of a label: energy, forces and stress of one structure by one method."""
+"""Model of a label: energy, forces and stress of one structure by one method."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index,
 from gst_jobflow.documents.structure import Structure
 
 WRONG_METHOD = "wrong_method"
-"""Failure class of a result that another method computed than the one that was asked for."""
+"""Failure class of a result computed by another method than requested."""
 
 
 class Label(Document):
-    """Result of one method on one structure; keyed by both.
+    """Result of one method for one structure.
 
-    A failed or quarantined label says why and never enters a dataset. `forces` are eV/Å (N × 3 float64, packed);
+    A failed or quarantined label never enters a dataset. `forces` are eV/Å (N × 3 float64, packed);
     `stress_eV_A3` is Voigt xx, yy, zz, yz, xz, xy with ASE's sign (positive is tension).
     """
 
@@ -35,7 +35,7 @@ class Label(Document):
     )
 
     structure_id: str
-    fingerprint: str = Field(description="Hash of everything in the method that changes the physics")
+    fingerprint: str = Field(description="Hash of all parameters of the method that change the physics")
     method: dict[str, Any]
     state: Literal["converged", "failed", "quarantined"]
     failure_class: str = ""
@@ -55,7 +55,7 @@ class Label(Document):
 
     @staticmethod
     def id_for(structure_id: str, fingerprint: str) -> str:
-        """The id of the one label that this structure can have by this method."""
+        """Return the id of the label of a structure by a method."""
         return derive_id("label", structure_id, fingerprint)
 
     @classmethod
@@ -82,11 +82,11 @@ class Label(Document):
             The result: total energy, forces of shape (N, 3), stress as Voigt xx, yy, zz, yz, xz, xy. A failed or
             quarantined label keeps none of them.
         failure_class, reason
-            Why the result must not be used; empty for a converged label. The result of another method than the one
-            requested is quarantined; every other failure is a failed label.
+            Why the result must not be used; empty for a converged label. `WRONG_METHOD` makes a quarantined label,
+            every other class a failed one.
         """
         if not failure_class:
-            assert energy_eV is not None and forces_eV_A is not None  # the caller checks what a code computed
+            assert energy_eV is not None and forces_eV_A is not None  # checked by the caller
             fields |= {
                 "energy_eV": float(energy_eV),
                 "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,

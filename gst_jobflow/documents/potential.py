@@ -1,4 +1,4 @@
-"""What is stored of a fitted potential."""
+"""Model of a potential."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ class RmseOfType(Rmse):
 
 
 class PotentialArtifacts(Part):
-    """The files of a potential: pacemaker's, LAMMPS's, and the active set of the extrapolation grade.
+    """Files of a potential: for pacemaker, for LAMMPS, and the active set of `yaml` for the extrapolation grade.
 
-    An imported potential may have only what LAMMPS reads. The active set belongs to the `.yaml`. Of GRACE/FS there is
-    one file, `yaml`.
+    An imported potential may have only `yace`; GRACE/FS has only `yaml`.
     """
 
     yaml: ArtifactRef | None = None
@@ -40,42 +39,42 @@ class PotentialArtifacts(Part):
 
 
 class LammpsCheck(Part):
-    """How far LAMMPS is from the predictions of the fit on a few test structures, with the files that it reads."""
+    """Difference between LAMMPS and the fit's predictions on a few test structures."""
 
     state: Literal["passed", "not_checked"]
     reason: str = Field("", description="Why it was not checked")
     n_structures: int = Field(0, ge=0)
-    styles: list[str] = Field(default_factory=list, description="Pair styles that were compared")
+    styles: list[str] = Field(default_factory=list, description="Pair styles compared")
     max_energy_difference_meV_per_atom: float | None = Field(None, ge=0)
     max_force_difference_meV_per_A: float | None = Field(None, ge=0)
-    version: str = Field("", description="Of LAMMPS")
+    version: str = Field("", description="Version of LAMMPS")
 
 
 class ActiveSet(Part):
-    """Which training atoms the extrapolation grade is measured against, and how large it is on the training set."""
+    """Training atoms that define the extrapolation grade, and the grades of the training set."""
 
-    atoms: Literal["well_fitted", "all"] = Field(description="well_fitted: without outliers of the force error")
-    reason: str = Field("", description="Why it is not what the fit asked for")
+    atoms: Literal["well_fitted", "all"] = Field(description="well_fitted: without outliers in force error")
+    reason: str = Field("", description="Why it differs from the request of the fit")
     max_gamma: float = Field(ge=0, description="Largest grade of an atom of the training set")
     share_above_1: float = Field(ge=0, le=1, description="Share of atoms above 1.01, the tolerance of MaxVol")
     n_atoms: int = Field(ge=1, description="Atoms of the training set")
 
 
 class Speed(Part):
-    """What molecular dynamics with the potential costs, measured in LAMMPS or, where that cannot, by pyace in ASE."""
+    """Cost of molecular dynamics with the potential in LAMMPS or, if it cannot run there, by pyace in ASE."""
 
-    us_per_atom_step: float = Field(gt=0, description="Wall time by atoms and steps, µs")
+    us_per_atom_step: float = Field(gt=0, description="Wall time per atom and step, µs")
     ranks: int = Field(ge=1)
     n_atoms: int = Field(ge=1)
     formula: str
     n_steps: int = Field(ge=1)
     pair_style: str
     processor: str
-    version: str = Field("", description="Of LAMMPS, or of pyace")
+    version: str = Field("", description="Version of LAMMPS or pyace")
 
 
 class PotentialShape(Protocol):
-    """What a potential consists of, as a reader of its files says it."""
+    """Composition of a potential, read from its files."""
 
     elements: tuple[str, ...]
     n_densities: int
@@ -85,7 +84,7 @@ class PotentialShape(Protocol):
 
 
 class Potential(Document):
-    """An ACE or GRACE/FS potential: what it was fitted to, how, how well, and its files."""
+    """An ACE or GRACE/FS potential: dataset, settings, errors, files."""
 
     collection: ClassVar[str] = "potentials"
     indexes: ClassVar[tuple[Index, ...]] = (
@@ -101,9 +100,9 @@ class Potential(Document):
     name: str
     kind: Literal["ace", "grace/fs"] = "ace"
     dataset_id: str | None = Field(None, description="None for an imported potential")
-    parent_id: str | None = Field(None, description="The potential that an upfit started from")
+    parent_id: str | None = Field(None, description="Potential from which an upfit started")
     elements: list[str]
-    n_densities: int = Field(ge=1, description="P, the atomic properties of the embedding")
+    n_densities: int = Field(ge=1, description="P, number of atomic properties in the embedding")
     n_functions: int = Field(ge=1)
     n_parameters: int | None = Field(None, ge=1)
     cutoff_A: float = Field(gt=0)
@@ -111,17 +110,17 @@ class Potential(Document):
     rmse_by_config_type: dict[str, dict[str, RmseOfType]] = Field(default_factory=dict)
     mae: dict[str, Errors] = Field(default_factory=dict, description="Mean absolute errors, {train,test}")
     max_error: dict[str, Errors] = Field(default_factory=dict, description="Largest absolute errors, {train,test}")
-    converged: bool | None = Field(None, description="Whether the optimiser ended by itself; None where not known")
+    converged: bool | None = Field(None, description="Whether the optimiser converged; None: unknown")
     stop_reason: str = Field("", description="Why the fit ended")
     lammps_check: LammpsCheck | None = None
     speed: Speed | None = None
-    active_set: ActiveSet | None = Field(None, description="None where it is not known, as of an imported potential")
+    active_set: ActiveSet | None = Field(None, description="None: unknown, as for an imported potential")
     artifacts: PotentialArtifacts
     files: list[ArtifactRef] = Field(default_factory=list, description="input.yaml, parity data, logs")
-    config: dict[str, Any] = Field(default_factory=dict, description="The typed fit input")
+    config: dict[str, Any] = Field(default_factory=dict, description="Typed settings of the fit")
     cost: Cost | None = None
     seed: int | None = None
-    source: str = Field("", description="Where an imported potential is from, as whoever imported it says")
+    source: str = Field("", description="Source of an imported potential")
     tags: list[str] = Field(default_factory=list)
     versions: dict[str, str] = Field(default_factory=dict)
     job_uuid: str = ""
@@ -135,13 +134,13 @@ class Potential(Document):
         Parameters
         ----------
         identity
-            JSON-able parts that make the id: the same parts give the same potential.
+            JSON-able parts that determine the id.
         shape
-            What the potential consists of.
+            Composition of the potential.
         stored
             Its files by ending: yaml, yace, asi.
         fields
-            Further fields of the document; `n_parameters` is that of `shape` unless it is given.
+            Further fields of the document; `n_parameters` defaults to that of `shape`.
         """
         return cls(
             id=derive_id(*identity),

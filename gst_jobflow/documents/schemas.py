@@ -1,4 +1,4 @@
-"""From document models to what the server enforces: a JSON Schema validator and indexes for each collection.
+"""Generate a JSON Schema validator and indexes for each collection from the document models.
 
 `python -m gst_jobflow.documents.schemas DIR` writes `db_schemas/`; with `--check` it only compares.
 """
@@ -12,8 +12,7 @@ from typing import Any
 
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Document
 
-# JSON Schema knows fewer types than BSON; pymongo writes small integers as int and large ones as long, and a
-# float such as 1.0 always as double.
+# pymongo writes integers as int or long and floats as double
 _BSON_TYPES = {
     "string": ["string"],
     "integer": ["int", "long"],
@@ -37,9 +36,9 @@ _KEPT = (
 
 
 def collection_schema(model: type[Document]) -> dict[str, Any]:
-    """Validator and indexes of one collection, as kept in `db_schemas/<collection>.json`."""
+    """Return validator and indexes of a collection, the content of `db_schemas/<collection>.json`."""
     json_schema = model.model_json_schema(by_alias=True, mode="serialization")
-    # an older program that still runs must not slip its documents in: what it made stays in its manifest
+    # refuses documents of an older program that still runs; they stay in its manifest
     json_schema["properties"]["schema_version"] = {"type": "integer", "enum": [SCHEMA_VERSION]}
     json_schema["required"] = ["_id", "schema_version", "created_at", *json_schema["required"][1:]]
     return {
@@ -65,7 +64,7 @@ def _to_bson(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     if "type" in node:
         result["bsonType"] = _BSON_TYPES[node["type"]]
     for ours, servers in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        if ours in node:  # the server follows draft 4, where exclusive bounds are flags
+        if ours in node:  # exclusive bounds are flags in draft 4, which the server follows
             result[servers] = node[ours]
             result[ours] = True
     if "properties" in node:
@@ -81,7 +80,7 @@ def _to_bson(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
 
 
 def _merge_any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join "T or null" into one schema, which the server reports more readably than anyOf."""
+    """Join "T or null" into one schema, for readable messages of the server."""
     null = [option for option in options if option == {"bsonType": ["null"]}]
     others = [option for option in options if option not in null]
     if null and len(others) == 1 and "enum" not in others[0]:
@@ -90,7 +89,7 @@ def _merge_any_of(options: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def schema_text(model: type[Document]) -> str:
-    """The text of `db_schemas/<collection>.json`."""
+    """Return the text of `db_schemas/<collection>.json`."""
     return json.dumps(collection_schema(model), indent=2) + "\n"
 
 

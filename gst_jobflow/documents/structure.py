@@ -1,4 +1,4 @@
-"""What is stored of a structure."""
+"""Model of a structure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pydantic import Field, model_validator
 from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index
 
 LARGE_STRUCTURE_ATOMS = 100_000
-"""Above this the coordinates are an artifact: a MongoDB document holds 16 MB, and readers want small ones."""
+"""Largest structure with coordinates in its document, which MongoDB limits to 16 MB."""
 
 
 class Structure(Document):
-    """A periodic arrangement of atoms; `_id` is the hash of what it is, so inserting it again changes nothing.
+    """A periodic arrangement of atoms; `_id` is the hash of its content.
 
-    `numbers` are atomic numbers (N bytes), `positions` Å (N × 3 float64, packed); a structure of more than
-    `LARGE_STRUCTURE_ATOMS` atoms keeps both in `atoms_artifact` (npz) instead.
+    `numbers` are atomic numbers (N bytes), `positions` Å (N × 3 float64, packed). Structures of more than
+    `LARGE_STRUCTURE_ATOMS` atoms have both in `atoms_artifact` (npz).
     """
 
     collection: ClassVar[str] = "structures"
     indexes: ClassVar[tuple[Index, ...]] = (
-        # an equality, then the order that queries come in, then a range: the first page is read off the index
+        # equality, sort order, range: the index gives the first page directly
         Index(keys=[("formula", 1), ("created_at", -1), ("min_distance_A", 1)]),
         Index(keys=[("config_type", 1), ("created_at", -1), ("iteration", 1)]),
         Index(keys=[("iteration", 1), ("created_at", -1)]),
@@ -39,13 +39,13 @@ class Structure(Document):
     composition: dict[str, float] = Field(description="Atomic fractions")
     n_atoms: int = Field(ge=1)
     config_type: ConfigType
-    iteration: int = Field(0, ge=0, description="Iteration of the training protocol that made it")
-    parents: list[str] = Field(default_factory=list, description="Structures that it was made from")
+    iteration: int = Field(0, ge=0, description="Iteration of the training protocol")
+    parents: list[str] = Field(default_factory=list, description="Structures from which it was made")
     group: str = Field(
         min_length=1,
-        description="What a split must not part: the trajectory that it is a frame of, else its first parent or itself",
+        description="Trajectory of the frame, else first parent or itself; splits keep groups whole",
     )
-    min_distance_A: float | None = Field(None, gt=0, description="Closest contact, periodic")
+    min_distance_A: float | None = Field(None, gt=0, description="Closest contact, periodic images included")
     density_g_cm3: float = Field(gt=0)
     volume_per_atom_A3: float = Field(gt=0)
     pbc: list[bool] = Field(min_length=3, max_length=3)
@@ -53,7 +53,7 @@ class Structure(Document):
     numbers: bytes | None = None
     positions: bytes | None = None
     atoms_artifact: ArtifactRef | None = None
-    source: dict[str, Any] = Field(default_factory=dict, description="What made it: builder and its parameters")
+    source: dict[str, Any] = Field(default_factory=dict, description="Builder and its parameters")
     tags: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What is stored of a study: several runs with one question."""
+"""Model of a study: several runs with one question."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Study(Document):
     plan: dict[str, Any]
     members: list[Member] = Field(default_factory=list)
     table: list[dict[str, Any]] = Field(default_factory=list)
-    outcome: dict[str, Any] = Field(default_factory=dict, description="What it found, in a few numbers and ids")
-    workflow_ids: list[int] = Field(default_factory=list, description="FireWorks ids of its fireworks")
+    outcome: dict[str, Any] = Field(default_factory=dict, description="Result: a few numbers and ids")
+    workflow_ids: list[int] = Field(default_factory=list, description="Ids of its fireworks")
     files: list[ArtifactRef] = Field(default_factory=list, description="Data behind the table and its figures")
     report: ArtifactRef | None = None
     finished_at: datetime | None = None

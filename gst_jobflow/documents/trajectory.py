@@ -1,4 +1,4 @@
-"""What is stored of a trajectory; never the frames themselves."""
+"""Model of a trajectory, without its frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gst_jobflow.documents.structure import Structure
 
 
 class Segment(Part):
-    """A part of a trajectory that ran in one go."""
+    """A part of a trajectory run without interruption."""
 
     directory: str
     host: str
@@ -28,7 +28,7 @@ class Segment(Part):
 
 
 class Kick(Part):
-    """One addition (or removal, negative) of kinetic energy in a pulse (or cooling)."""
+    """One addition (negative: removal) of kinetic energy in a pulse (or cooling)."""
 
     time_ps: float
     asked_eV: float
@@ -36,7 +36,7 @@ class Kick(Part):
 
 
 class Trajectory(Document):
-    """One molecular-dynamics run: what moved, by which potential or method, for how long, and where its files are.
+    """One molecular-dynamics run: atoms, potential or method, duration, files.
 
     `thermo` holds thinned series of equal length (`time_ps`, `potential_eV`, `temperature_K`, …); `analysis` the
     series and profiles computed from frames, which alone grow after the run.
@@ -59,15 +59,15 @@ class Trajectory(Document):
     name: str
     protocol: str = Field(description="anneal, melt_quench, RESET, SET, …")
     stages: list[dict[str, Any]]
-    potential_id: str | None = Field(None, description="The potential that moved the atoms")
-    fingerprint: str = Field("", description="The method that moved them, where it was no potential")
+    potential_id: str | None = Field(None, description="Potential of the dynamics")
+    fingerprint: str = Field("", description="Method of first-principles dynamics")
     cycle_id: str | None = None
     operation_index: int | None = Field(None, ge=0)
     start_structure_id: str | None = None
     final_structure_id: str | None = None
     formula: str
     n_atoms: int = Field(ge=1)
-    groups: dict[str, int] = Field(default_factory=dict, description="Atoms in each group")
+    groups: dict[str, int] = Field(default_factory=dict, description="Number of atoms in each group")
     state: Literal["finished", "failed"]
     failure_class: str = ""
     reason: str = ""
@@ -80,14 +80,14 @@ class Trajectory(Document):
     added_energy_eV: float | None = None
     removed_energy_eV: float | None = None
     kicks: list[Kick] = Field(default_factory=list)
-    max_temperature_K: float | None = Field(None, description="Highest instant, often right after a kick")
-    final_temperature_K: float | None = Field(None, description="Last instant; that of a cooling is set by its kick")
-    max_equilibrated_K: float | None = Field(None, description="Highest mean of the second half of a kick's interval")
-    end_equilibrated_K: float | None = Field(None, description="The same before the last kick, or of the last 2 ps")
+    max_temperature_K: float | None = Field(None, description="Highest instantaneous value, often right after a kick")
+    final_temperature_K: float | None = Field(None, description="Last instantaneous value; a cooling's kick sets it")
+    max_equilibrated_K: float | None = Field(None, description="Highest mean over the second half between two kicks")
+    end_equilibrated_K: float | None = Field(None, description="Same mean before the last kick, or over the last 2 ps")
     crystalline_fraction: float | None = None
-    ended_by: str = Field("", description="Why it ended before its planned time")
+    ended_by: str = Field("", description="Why it ended early")
     max_drift_A_ps: float | None = Field(None, description="Largest mean velocity of the atoms after a kick, Å/ps")
-    max_gamma: float | None = Field(None, description="Largest extrapolation grade seen, of atoms that move")
+    max_gamma: float | None = Field(None, description="Largest extrapolation grade of a mobile atom")
     thermo: dict[str, list[float]] = Field(default_factory=dict)
     analysis: dict[str, Any] = Field(default_factory=dict)
     files: list[ArtifactRef] = Field(default_factory=list)
@@ -116,17 +116,17 @@ class Trajectory(Document):
         Parameters
         ----------
         start
-            Where the atoms began.
+            Structure at the start.
         what
-            Name of the protocol, and how the run ended: a run that was continued later is another document.
+            Name of the protocol, and the outcome; a run continued later is another document.
         directory, job_uuid
-            Where it ran, and in which job; the directory identifies a run outside of a job.
+            Directory and job; the directory identifies a run outside of a job.
         timestep_fs, n_steps
-            What was run.
+            Time step and number of steps.
         groups
-            Atoms in each group; None: all are mobile.
+            Number of atoms in each group; None: all are mobile.
         fields
-            Further fields of the document; `name` is that of the protocol unless it is given.
+            Further fields of the document; `name` defaults to the protocol.
         """
         protocol, outcome = what
         return cls(

@@ -9,7 +9,7 @@ from jobflow import job
 
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Study, now
-from gst_jobflow.report.pages.study import build_study_page
+from gst_jobflow.report.pages.study import build_page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
@@ -38,7 +38,7 @@ def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]
 def close_study(results: Results, study_id: str, values: dict[str, Any]) -> Path:
     """Write the final values and the page of a study; return the path of the page."""
     results.update("studies", study_id, {**values, "finished_at": now().isoformat()})
-    page = build_study_page(results, study_id, page_of(find_project().root, results.get(Study, study_id)))
+    page = build_page(results, "study", study_id, page_of(find_project().root, results.get(Study, study_id)))
     results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
     return page
 

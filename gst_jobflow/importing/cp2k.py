@@ -123,12 +123,11 @@ def read_cp2k(file: Path, options: ImportOptions) -> Iterator[Record]:
 def _trajectory(named: Path, positions: Path, output: _Output | None) -> Iterator[Record]:
     """Stream positions, forces and cells side by side; records are of the file that was named."""
     index, group = 0, ""
-    match = _POSITIONS.match(positions.name)
-    assert match is not None  # the callers see to it
-    source = _input_of(positions, match["project"], output)
+    project, part = _project_of(positions)
+    source = _input_of(positions, project, output)
     tree, problem = _tree(source)
     _check_units(tree)
-    cells = _Cells(positions, match["project"], match["part"], tree, problem, output)
+    cells = _Cells(positions, project, part, tree, problem, output)
     method: Method | None = None
     why = warning = NO_OUTPUT if output is None else ""
     forces_file = _forces_of(positions)
@@ -393,39 +392,41 @@ def _read_head(path: Path) -> _Output:
 
 def _output_of(positions: Path) -> _Output | None:
     """Return the output beside a trajectory with the same project name; None if there is none."""
-    match = _POSITIONS.match(positions.name)
-    assert match is not None  # the caller sees to it
+    project, _ = _project_of(positions)
     found = []
     for path in sorted(positions.parent.iterdir()):
         if path.is_file() and plain_name(path).endswith((".out", ".log")):
             output = _read_head(path)
-            if output.version and output.project == match["project"]:
+            if output.version and output.project == project:
                 found.append(path)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise DataError(f"outputs of project {match['project']}: {names}; name the output of this trajectory instead")
+        raise DataError(f"outputs of project {project}: {names}; name the output of this trajectory instead")
     return _scan(found[0]) if found else None
 
 
 def _positions_of(file: Path, output: _Output) -> Path:
-    found = _beside(file, f"{output.project}-pos-1.xyz")
-    if found is None:
-        raise InputError(
-            f"no {output.project}-pos-1.xyz beside {file}, which is a run of type {output.run_type or 'unknown'}",
-            "put the trajectory beside its output",
-        )
-    return found
+    run_type = output.run_type or "unknown"
+    fix = f"put the trajectory beside its output (a run of type {run_type})"
+    return _needed(file, f"{output.project}-pos-1.xyz", fix)
 
 
 def _forces_of(positions: Path) -> Path:
+    project, part = _project_of(positions)
+    fix = "put it there, for energies without forces are not labels (MOTION/PRINT/FORCES writes it)"
+    return _needed(positions, f"{project}-frc-{part}.xyz", fix)
+
+
+def _project_of(positions: Path) -> tuple[str, str]:
+    """Return the project name and the number in the name of a file of positions."""
     match = _POSITIONS.match(positions.name)
     assert match is not None  # the callers see to it
-    found = _beside(positions, f"{match['project']}-frc-{match['part']}.xyz")
-    if found is None:
-        raise InputError(
-            f"no {match['project']}-frc-{match['part']}.xyz beside {positions}",
-            "energies without forces are no labels: put the file there (MOTION/PRINT/FORCES writes it)",
-        )
+    return match["project"], match["part"]
+
+
+def _needed(file: Path, name: str, fix: str) -> Path:
+    if (found := _beside(file, name)) is None:
+        raise InputError(f"no {name} beside {file}", fix)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.method import Method
@@ -124,7 +125,7 @@ class AseBackend(BackendModel):
         places = {"parameters": self.parameters, "weights": self.weights, "options": self.options}
         for one, other in (("parameters", "options"), ("parameters", "weights"), ("weights", "options")):
             if both := sorted(set(places[one]) & set(places[other])):
-                raise ValueError(f"'{both[0]}' is both in {one} and in {other} of {self.name}")
+                raise UnfitValueError(f"'{both[0]}' is both in {one} and in {other} of {self.name}", "leave one out")
         return self
 
     def known_elements(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Record every execution of a job: who ran it, where, and how it ended. A rerun adds a record."""
+"""Record every execution of a job: where it ran and how it ended. A rerun adds a record."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")
 def recorded(
     results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str = "", number: int = 1
 ) -> Iterator[Attempt]:
-    """Record the body as an attempt: `running` first, then `finished`, or `failed` with class, reason and way out.
+    """Record the body as an attempt: `running`, then `finished`, or `failed` with class, reason and remedy.
 
     A killed process leaves `running`, which `gst recover` turns into `lost`.
 
-    Neither write waits for the disk, since FireWorks' own writes just before and after it do: a launch recorded as
-    ended implies a recorded attempt. If a killed server forgot the attempt of a running launch, `gst recover` finds it
-    in the manifest.
+    Neither write waits for the disk, since FireWorks' own writes before and after do: a launch recorded as ended
+    implies a recorded attempt. If a killed server lost the attempt of a running launch, `gst recover` finds it in the
+    manifest.
     """
     attempt = _begin(results, job_uuid, job_name, fw_id, worker, number)
     try:
@@ -85,7 +85,7 @@ def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
     try:
         results.update("attempts", attempt.id, {**values, "ended_at": ended.isoformat()}, durable=False)
     except NoDocumentError:
-        # a server killed right after the start has forgotten it
+        # a server killed right after the start lost it
         results.add(attempt.model_copy(update={**values, "ended_at": ended}), durable=False)
 
 
@@ -106,12 +106,12 @@ def failure_class(err: BaseException) -> str:
     for kind, name in classes.items():
         if isinstance(err, kind):
             return name
-    # errors of the driver that pass through jobflow's store
+    # driver errors that pass through jobflow's store
     return "database" if type(err).__module__.split(".")[0] == "pymongo" else "unexpected"
 
 
 def failure_class_here(err: BaseException) -> str:
-    """Return the class of a failure in the current directory; a full disk may be the cause."""
+    """Return the class of a failure in the current directory, where a full disk may be the cause."""
     kind = failure_class(err)
     return DISK_FULL if kind in _PERHAPS_THE_DISK and not has_room(Path.cwd()) else kind
 

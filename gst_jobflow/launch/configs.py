@@ -30,23 +30,23 @@ SECRET_FILES = ("my_launchpad.yaml", "jobflow.yaml")
 FW_CONFIG = "FW_config.yaml"
 JOB_SCRIPT = "job_script.txt"
 CLUSTERS = ("slurm", "archer2")
-"""Profiles whose work goes through a queue."""
+"""Profiles with a queue."""
 
 # FireWorks' reservation mode appends the id of the firework
 _ONE = " singleshot"
-_DERIVED = "# Made from my_qadapter.yaml and the settings under `queue` in gst.yaml: edit those, not this.\n"
+_DERIVED = "# Generated from my_qadapter.yaml and the settings under `queue` in gst.yaml: edit those instead.\n"
 _BLANK = re.compile(r"@\{([a-z_]+)\}")
 
 
-def fill(template: str, values: dict[str, str]) -> str:
-    """Replace every `@{name}` of `template`.
+def fill(text: str, values: dict[str, str]) -> str:
+    """Replace every `@{name}` of a template's text.
 
     Raises
     ------
     KeyError
         The template names a value that is missing.
     """
-    return _BLANK.sub(lambda match: values[match.group(1)], template)
+    return _BLANK.sub(lambda match: values[match.group(1)], text)
 
 
 def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
@@ -55,12 +55,12 @@ def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) ->
     Parameters
     ----------
     where
-        The database; its password goes into `SECRET_FILES` and nowhere else.
+        The database; its password goes into `SECRET_FILES` only.
     bin_dir
         Folder of `rlaunch` and the other programs of this environment.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
-    return {name: fill((_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
+    return {name: fill((config_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
 
 
 def write_configs(project: Project) -> list[Path]:
@@ -79,13 +79,13 @@ def write_configs(project: Project) -> list[Path]:
 
 
 def write_connection_configs(project: Project) -> list[Path]:
-    """Write missing files and those that hold the connection; other edited files stay."""
+    """Write missing files and those that hold the connection; keep the others."""
     missing = {name for name in CONFIG_FILES if not (project.fw_configs_dir / name).exists()}
     return _write(project, missing | set(SECRET_FILES))
 
 
 def environment(project: Project) -> dict[str, str]:
-    """Return the variables by which a program finds the project; none is secret."""
+    """Return the environment variables by which programs find the project; none is secret."""
     return {
         PROJECT_VARIABLE: str(project.root),
         "JOBFLOW_CONFIG_FILE": str(project.fw_configs_dir / "jobflow.yaml"),
@@ -95,14 +95,14 @@ def environment(project: Project) -> dict[str, str]:
 
 def _write(project: Project, names: set[str]) -> list[Path]:
     if any(character in str(project.root) for character in "\n\r"):
-        raise InputError(f"a line break in the project's path {str(project.root)!r}", "rename the folder")
+        raise InputError(f"the project's path {str(project.root)!r} holds a line break", "rename the folder")
     texts = render_config(project.settings.profile, project.root, connection(project), Path(sys.executable).parent)
     folder = project.fw_configs_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     (folder / "logs").mkdir(exist_ok=True)
     changed = [folder / name for name in CONFIG_FILES if name in names and _put(folder / name, texts[name])]
-    # FireWorks looks for this file in the working directory only
+    # FireWorks searches only the working directory
     link = project.root / FW_CONFIG
     if not link.is_symlink() and not link.exists():
         link.symlink_to(Path(folder.name) / FW_CONFIG)
@@ -112,18 +112,17 @@ def _write(project: Project, names: set[str]) -> list[Path]:
 def write_category_configs(project: Project) -> list[Path]:
     """Write a worker and a queue adapter for each category, from `my_qadapter.yaml` and the settings.
 
-    Nobody edits these, so they are written whenever they are needed. Returns the changed files; a profile without a
-    queue has none.
+    Returns the changed files; a profile without a queue has none.
 
     Raises
     ------
     InputError
-        `my_qadapter.yaml` is not what FireWorks reads.
+        FireWorks cannot read `my_qadapter.yaml`.
     """
     folder = project.fw_configs_dir
     if project.settings.profile not in CLUSTERS:
         return []
-    changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, _template(JOB_SCRIPT).read_text()) else []
+    changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, config_template(JOB_SCRIPT).read_text()) else []
     base = queue_base(project)
     for category in CATEGORIES:
         worker, adapter = category_files(project, category)
@@ -138,13 +137,13 @@ def write_category_configs(project: Project) -> list[Path]:
 
 
 def category_files(project: Project, category: str) -> tuple[Path, Path]:
-    """Return the files of worker and queue adapter of a category."""
+    """Return the config files of a category's worker and queue adapter."""
     folder = project.fw_configs_dir
     return folder / f"fworker_{category}.yaml", folder / f"qadapter_{category}.yaml"
 
 
 def queue_base(project: Project) -> dict[str, Any]:
-    """Return the content of `my_qadapter.yaml`: the part of a job script that all jobs share.
+    """Return the content of `my_qadapter.yaml`: the part common to all job scripts.
 
     Raises
     ------
@@ -152,7 +151,7 @@ def queue_base(project: Project) -> dict[str, Any]:
         The file is missing, or FireWorks cannot read it.
     """
     file = project.fw_configs_dir / "my_qadapter.yaml"
-    fix = f"mend {file}, or write it anew: gst init {shlex.quote(str(project.root))} --force"
+    fix = f"correct {file}, or rewrite it: gst init {shlex.quote(str(project.root))} --force"
     try:
         content = yaml.safe_load(file.read_text())
     except FileNotFoundError as err:
@@ -165,25 +164,26 @@ def queue_base(project: Project) -> dict[str, Any]:
 
 
 def resources(project: Project, category: str) -> Resources:
-    """Return the resources of a category: its settings win over `every`, which wins over the profile."""
-    content = yaml.safe_load((_template(project.settings.profile) / "resources.yaml").read_text())
+    """Return the resources of a category: its settings replace those of `every`, which replace the profile's."""
+    content = yaml.safe_load((config_template(project.settings.profile) / "resources.yaml").read_text())
     profile = {name: Resources.model_validate(values) for name, values in content.items()}
     queue = project.settings.queue
     general = queue.every.over(profile[category].over(profile["every"]))
     return getattr(queue, category).over(general)
 
 
-def _for_category(base: dict[str, Any], worker: Path, asked: Resources) -> dict[str, Any]:
+def _for_category(base: dict[str, Any], worker: Path, wanted: Resources) -> dict[str, Any]:
     command = base["rocket_launch"].removesuffix(_ONE)
-    return {**base, **asked.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
+    return {**base, **wanted.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
 
 
-def _template(name: str) -> Traversable:
+def config_template(name: str) -> Traversable:
+    """Return a file or folder of the templates in `fw_configs/`."""
     return files("gst_jobflow.fw_configs") / name
 
 
 def _put(file: Path, text: str) -> bool:
-    """Write `text` in one step; return whether the file changed."""
+    """Write `text` atomically; return whether the file changed."""
     mode = 0o600 if file.name in SECRET_FILES else 0o644
     old = file.read_text() if file.exists() else None
     if old == text:

@@ -27,7 +27,7 @@ WAITING = ("READY", "WAITING", "RESERVED")
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedJob:
     """A firework whose state changed."""
 
     fw_id: int
@@ -35,7 +35,7 @@ class Changed:
     what: str
 
 
-def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
+def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
     """Pause fireworks that have not started; their queued jobs leave the queue, and running ones continue.
 
     Parameters
@@ -53,14 +53,14 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         jobs = _unreserve(pad, firework["fw_id"])
-        what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just begun, and goes on"
+        what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just started and continues"
         slurm.scancel(jobs)
         return what + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
 
     return _each(project, fw_ids, WAITING, hold)
 
 
-def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
+def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
     """Resume paused fireworks; with ids, also cancelled ones.
 
     Raises
@@ -74,15 +74,15 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.resume_fw(firework["fw_id"])
         else:
             pad.reignite_fw(firework["fw_id"])
-            # else its ended launches would count again
+            # else its ended launches would count
             pad.rerun_fw(firework["fw_id"])
-        return "goes on"
+        return "resumed"
 
     return _each(project, fw_ids, ("PAUSED",) if fw_ids is None else ("PAUSED", "DEFUSED"), let_go)
 
 
-def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed]:
-    """Stop running fireworks and keep waiting ones from running; files stay, and `resume` reverts it.
+def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
+    """Stop running fireworks and keep waiting ones from starting; `resume` reverts it.
 
     Raises
     ------
@@ -101,7 +101,6 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
         slurm.scancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
-    # an ended firework stays as it is
     return _each(project, fw_ids, (*WAITING, "RUNNING", "PAUSED"), stop)
 
 
@@ -110,7 +109,7 @@ def _each(
     fw_ids: Sequence[int] | None,
     states: Sequence[str],
     change: Callable[[Results, LaunchPad, dict[str, Any]], str],
-) -> list[Changed]:
+) -> list[ChangedJob]:
     results, pad = Results.open(project), launchpad(project)
     where: dict[str, Any] = {} if fw_ids is None else {"fw_id": {"$in": list(fw_ids)}}
     fields = {"fw_id": 1, "name": 1, "state": 1}
@@ -119,17 +118,17 @@ def _each(
         raise InputError(f"there is no job {missing[0]}", "gst status shows ids; lpad get_fws lists all")
     changed = []
     for listed in found:
-        # cancelling many takes a while, and jobs start and end meanwhile
+        # jobs start and end while many are cancelled
         firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
         if firework["state"] in states:
-            changed.append(Changed(firework["fw_id"], firework["name"], change(results, pad, firework)))
+            changed.append(ChangedJob(firework["fw_id"], firework["name"], change(results, pad, firework)))
         elif fw_ids is not None:
-            changed.append(Changed(firework["fw_id"], firework["name"], f"is {firework['state']}: left as it is"))
+            changed.append(ChangedJob(firework["fw_id"], firework["name"], f"unchanged: it is {firework['state']}"))
     return changed
 
 
 def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
-    """Undo the reservations of a firework; return their SLURM jobs, which are still queued."""
+    """Undo the reservations of a firework; return their SLURM jobs, still in the queue."""
     jobs = []
     for launch in list(pad.launches.find({"fw_id": fw_id, "state": "RESERVED"})):
         pad.cancel_reservation(launch["launch_id"])
@@ -143,17 +142,17 @@ def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
     job_id = attempt.slurm_job_id
     if results.get(Attempt, attempt.id).state != "running":  # its worker may run another job by now
         return "it has just ended"
-    # a SLURM job without a reservation may be an allocation in which workers run
+    # a SLURM job without reservation may be an allocation with several workers
     reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
     if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):
         os.kill(attempt.pid, CANCEL_SIGNAL)
-        words = f"process {attempt.pid} told to stop"
+        words = f"process {attempt.pid} signalled to stop"
     elif job_id:
         slurm.scancel([job_id])
         words = f"SLURM job {job_id} cancelled"
     else:
-        return f"its process {attempt.pid} on {attempt.host} cannot be reached from here"
+        return f"its process {attempt.pid} on {attempt.host} is out of reach from here"
     end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {getpass.getuser()}"}
-    fix = f"gst resume {attempt.fw_id} lets it run after all"
+    fix = f"to run it after all: gst resume {attempt.fw_id}"
     results.update("attempts", attempt.id, {**end, "fix": fix, "ended_at": now().isoformat()})
     return words

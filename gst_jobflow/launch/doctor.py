@@ -1,4 +1,4 @@
-"""Check what a profile needs by using it: one function a check, and a table of who needs it."""
+"""Check what a profile needs by using it: one function a check, and a table of the profiles that need it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -36,7 +36,6 @@ from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +44,10 @@ ALL = ("laptop", *CLUSTERS)
 
 _FREE_DISK_GB = 2.0
 _MEMORY_GB = 4.0
-# importing TensorFlow on a loaded machine is slow
+# TensorFlow imports slowly on a loaded machine
 _IMPORT_S = 300.0
 
-# One species, four functions: enough for one step of `pace` and, in B-basis form, of `pace/extrapolation`.
+# one species, four functions: enough for one step of `pace` and `pace/extrapolation`
 _POTENTIAL = """\
 global:
   DeltaSplineBins: 0.01
@@ -99,7 +98,7 @@ print "GST-FINISHED energy $(pe) gamma {gamma}"
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `fix` is the remedy; empty if it is ok."""
+    """The outcome of one check; `fix` is the remedy, empty if it passed."""
 
     name: str
     ok: bool
@@ -108,10 +107,6 @@ class Check:
     fix: str = ""
     required: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the check as plain data for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -119,6 +114,10 @@ class CheckResult:
 
     what: str
     version: str = ""
+
+
+class NoProjectError(InputError):
+    """A check needs a project, and there is none."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +133,17 @@ class CheckContext:
 
         Raises
         ------
-        InputError
+        NoProjectError
             There is no project.
         """
         if self.project is None:
-            raise InputError("no project", "gst init DIR, then work in it")
+            raise NoProjectError("no project", "gst init DIR, then work in it")
         return self.project
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the table: the check, the profiles that show it, and those that require it."""
+class CheckEntry:
+    """A line of the table: a check, the profiles that run it, and those that require it."""
 
     name: str
     look: Callable[[CheckContext], CheckResult]
@@ -160,9 +159,9 @@ def checks(
     Parameters
     ----------
     project
-        None: checks that need a project are reported as missing and not required.
+        None: checks that need a project fail, but are not required.
     profile
-        None: that of the project, else laptop.
+        None: the project's, else laptop.
     tell
         Called with each finished check.
 
@@ -172,12 +171,12 @@ def checks(
         In the order of the table.
     """
     settings = project.settings if project else Settings()
-    asked = CheckContext(project, settings, profile or settings.profile)
-    entries = [entry for entry in TABLE if asked.profile in entry.shown]
+    context = CheckContext(project, settings, profile or settings.profile)
+    entries = [entry for entry in TABLE if context.profile in entry.shown]
     done: dict[str, Check] = {}
-    # two at a time, since most start a program and a laptop has few cores
+    # most checks start a program, and a laptop has few cores
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = [pool.submit(run_check, entry, asked) for entry in entries]
+        waiting = [pool.submit(run_check, entry, context) for entry in entries]
         for finished in as_completed(waiting):
             check = finished.result()
             done[check.name] = check
@@ -186,13 +185,13 @@ def checks(
     return [done[entry.name] for entry in entries]
 
 
-def run_check(entry: Entry, asked: CheckContext) -> Check:
+def run_check(entry: CheckEntry, context: CheckContext) -> Check:
     """Run one check; a known error becomes an outcome with its remedy."""
-    required = asked.profile in entry.required
-    if asked.project is None and entry.look in _PROJECT_CHECKS:
-        required = False
+    required = context.profile in entry.required
     try:
-        found = entry.look(asked)
+        found = entry.look(context)
+    except NoProjectError as err:
+        return Check(entry.name, False, err.message, "", err.fix)
     except GstError as err:
         return Check(entry.name, False, err.message, "", err.fix, required)
     except ImportError as err:
@@ -208,12 +207,12 @@ def can_run(found: Sequence[Check]) -> bool:
 # -- python and the project
 
 
-def python(asked: CheckContext) -> CheckResult:
+def python(context: CheckContext) -> CheckResult:
     """Check this Python and this package."""
     return CheckResult(f"{sys.executable}, gst_jobflow {__version__}", platform.python_version())
 
 
-def packages(asked: CheckContext) -> CheckResult:
+def packages(context: CheckContext) -> CheckResult:
     """Check the packages that every job needs."""
     missing = [name for name in PACKAGES if not _version(name)]
     if missing:
@@ -221,66 +220,68 @@ def packages(asked: CheckContext) -> CheckResult:
     return CheckResult(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
 
 
-def project_folder(asked: CheckContext) -> CheckResult:
+def project_folder(context: CheckContext) -> CheckResult:
     """Check that the project's folders are writable and its secrets private."""
-    project = asked.need_project()
+    project = context.need_project()
     for folder in (project.root, project.artifacts_dir, project.runs_dir):
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         try:
             with tempfile.NamedTemporaryFile(dir=existing, prefix=".gst-"):
                 pass
         except OSError as err:
-            raise InputError(f"{existing} cannot be written: {err.strerror}", "free it, or set another folder") from err
+            raise InputError(
+                f"{existing} is not writable: {err.strerror}", "grant access, or set another folder"
+            ) from err
     # the lock files of gst recover and gst launch --queue are empty
     held = [file for file in project.private_dir.glob("*") if file.is_file() and file.suffix != ".lock"]
     secret = [file for file in held if file.stat().st_mode & 0o077]
     if secret:
         raise InputError(f"others may read {secret[0]}", f"chmod 600 {secret[0]}")
     if not (project.fw_configs_dir / "my_launchpad.yaml").is_file():
-        raise InputError(f"{project.fw_configs_dir} is not filled", f"gst init {project.root} --force")
+        raise InputError(f"{project.fw_configs_dir} is incomplete", f"gst init {project.root} --force")
     return CheckResult(str(project.root))
 
 
-def disk(asked: CheckContext) -> CheckResult:
+def disk(context: CheckContext) -> CheckResult:
     """Check the free disk space for data, runs and files."""
-    folder = asked.project.root if asked.project else Path.cwd()
+    folder = context.project.root if context.project else Path.cwd()
     free_GB = shutil.disk_usage(folder).free / 1e9
     if free_GB < _FREE_DISK_GB:
-        raise InputError(f"{free_GB:.1f} GB free at {folder}, {_FREE_DISK_GB:g} GB wanted", "free some disk space")
+        raise InputError(f"{free_GB:.1f} GB free at {folder}, {_FREE_DISK_GB:g} GB needed", "free some disk space")
     return CheckResult(f"{free_GB:.0f} GB free")
 
 
-def memory(asked: CheckContext) -> CheckResult:
+def memory(context: CheckContext) -> CheckResult:
     """Check the memory of this machine."""
     total_GB = psutil.virtual_memory().total / 1e9
     if total_GB < _MEMORY_GB:
-        raise InputError(f"{total_GB:.1f} GB in all, {_MEMORY_GB:g} GB wanted", "use small cells, or another machine")
+        raise InputError(f"{total_GB:.1f} GB of memory, {_MEMORY_GB:g} GB needed", "use smaller cells")
     return CheckResult(f"{total_GB:.0f} GB, {len(os.sched_getaffinity(0))} cores")
 
 
 # -- the database
 
 
-def mongod_program(asked: CheckContext) -> CheckResult:
-    """Check the server program of a project that runs its own."""
-    if asked.project and external_uri(asked.project) is not None:
+def mongod_program(context: CheckContext) -> CheckResult:
+    """Check the program mongod of a project with its own database."""
+    if context.project and external_uri(context.project) is not None:
         return CheckResult("not needed: external MongoDB")
-    program = find_mongod(asked.settings.mongo.mongod)
+    program = find_mongod(context.settings.mongo.mongod)
     lines = _output([str(program), "--version"]).splitlines()
     return CheckResult(str(program), lines[0].rpartition("v")[2] if lines else "")
 
 
-def database(asked: CheckContext) -> CheckResult:
+def database(context: CheckContext) -> CheckResult:
     """Check that the server accepts our login."""
-    status = LocalMongod(asked.need_project()).status()
+    status = LocalMongod(context.need_project()).status()
     if not status.running:
         raise DatabaseError(status.problem, status.fix)
     return CheckResult(status.uri, status.version or "")
 
 
-def check_launchpad(asked: CheckContext) -> CheckResult:
+def check_launchpad(context: CheckContext) -> CheckResult:
     """Check that FireWorks' launchpad is prepared."""
-    base = connect(asked.need_project())
+    base = connect(context.need_project())
     try:
         if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
             raise DatabaseError("the launchpad is not initialised", "gst db migrate")
@@ -289,12 +290,12 @@ def check_launchpad(asked: CheckContext) -> CheckResult:
         base.client.close()
 
 
-def check_job_store(asked: CheckContext) -> CheckResult:
+def check_job_store(context: CheckContext) -> CheckResult:
     """Check that jobflow's outputs can be written and read."""
     from bson import ObjectId
     from pymongo.errors import PyMongoError
 
-    base = connect(asked.need_project())
+    base = connect(context.need_project())
     try:
         collection = base[JOB_STORE_COLLECTION]
         probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
@@ -309,13 +310,13 @@ def check_job_store(asked: CheckContext) -> CheckResult:
         base.client.close()
 
 
-def reachable_from_nodes(asked: CheckContext) -> CheckResult:
+def reachable_from_nodes(context: CheckContext) -> CheckResult:
     """Check whether compute nodes can reach the database."""
-    where = connection(asked.need_project())
+    where = connection(context.need_project())
     if not where.external:
         raise DatabaseError(
-            "the project's own mongod listens on this host only: jobs on other nodes cannot reach it",
-            "put the URI of a MongoDB that they reach into FILE; gst init DIR --force --mongo-uri-file FILE",
+            "the project's own mongod listens on this host only; jobs on other nodes cannot reach it",
+            "write the URI of a reachable MongoDB to FILE, then: gst init DIR --force --mongo-uri-file FILE",
         )
     return CheckResult(where.shown)
 
@@ -323,11 +324,11 @@ def reachable_from_nodes(asked: CheckContext) -> CheckResult:
 # -- programs
 
 
-def lammps(asked: CheckContext) -> CheckResult:
+def lammps(context: CheckContext) -> CheckResult:
     """Run one real step of `pace` and one of `pace/extrapolation`."""
     import numpy as np
 
-    engine = _engine(asked)
+    engine = lammps_engine(context.settings)
     version = ""
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
         folder = Path(name)
@@ -347,9 +348,9 @@ def lammps(asked: CheckContext) -> CheckResult:
     return CheckResult(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
 
 
-def pacemaker(asked: CheckContext) -> CheckResult:
+def pacemaker(context: CheckContext) -> CheckResult:
     """Check pacemaker's programs and import its tensorpot evaluator."""
-    runner = pacemaker_runner(asked.settings)
+    runner = pacemaker_runner(context.settings)
     beside = runner.pacemaker.parent / "python"
     interpreter = str(beside) if beside.exists() else sys.executable
     code = (
@@ -362,11 +363,11 @@ def pacemaker(asked: CheckContext) -> CheckResult:
     return CheckResult(f"{runner.pacemaker}: {said}", said.split()[1])
 
 
-def tblite(asked: CheckContext) -> CheckResult:
+def tblite(context: CheckContext) -> CheckResult:
     """Run a GFN1-xTB single point of two atoms."""
     from ase import Atoms
 
-    # wide enough for the Gamma point alone
+    # large enough for the Gamma point
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
         label = tblite_backend().compute(atoms, Path(name))
@@ -375,14 +376,14 @@ def tblite(asked: CheckContext) -> CheckResult:
     return CheckResult(f"GFN1-xTB, GeTe: {label.energy_eV:.2f} eV", _version("tblite"))
 
 
-def calculators(asked: CheckContext) -> CheckResult:
-    """List the ASE calculators known by name; none is required."""
+def calculators(context: CheckContext) -> CheckResult:
+    """List the installed ASE calculators; none is required."""
     return CheckResult(", ".join(found()))
 
 
-def cp2k(asked: CheckContext) -> CheckResult:
+def cp2k(context: CheckContext) -> CheckResult:
     """Check CP2K and its data files."""
-    wanted = asked.settings.cp2k
+    wanted = context.settings.cp2k
     found = Cp2kSettings.discover(**({"program": wanted.command} if wanted.command else {}))
     data = str(wanted.data_dir or found.data_dir)
     if not (Path(data) / "GTH_POTENTIALS").is_file():
@@ -390,9 +391,9 @@ def cp2k(asked: CheckContext) -> CheckResult:
     return CheckResult(f"{found.program}, data in {data}", cp2k_version(found.program))
 
 
-def vasp(asked: CheckContext) -> CheckResult:
+def vasp(context: CheckContext) -> CheckResult:
     """Check VASP's command and the POTCARs of the paper."""
-    wanted = asked.settings.vasp
+    wanted = context.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
 
@@ -408,7 +409,7 @@ def vasp(asked: CheckContext) -> CheckResult:
     return CheckResult(f"{wanted.command}, POTCARs in {root}")
 
 
-def slurm(asked: CheckContext) -> CheckResult:
+def slurm(context: CheckContext) -> CheckResult:
     """Check SLURM's commands and that its controller answers."""
     missing = [name for name in ("sbatch", "squeue", "scontrol", "sinfo") if shutil.which(name) is None]
     if missing:
@@ -418,10 +419,10 @@ def slurm(asked: CheckContext) -> CheckResult:
     return CheckResult(f"{sum(int(n) for n in nodes if n.isdigit())} nodes", version[-1] if version else "")
 
 
-def queue_settings(asked: CheckContext) -> CheckResult:
+def queue_settings(context: CheckContext) -> CheckResult:
     """Check that SLURM would accept a job of each category."""
-    slurm(asked)
-    project = _with_queue(asked)
+    slurm(context)
+    project = _with_queue(context)
     if refused := refused_categories(project):
         category, why = next(iter(refused.items()))
         raise RunError(
@@ -431,37 +432,37 @@ def queue_settings(asked: CheckContext) -> CheckResult:
     return CheckResult("SLURM takes jobs of every category")
 
 
-def queue_job(asked: CheckContext) -> CheckResult:
+def queue_job(context: CheckContext) -> CheckResult:
     """Run a job through the queue that looks for the project and its database."""
-    slurm(asked)
-    project = _with_queue(asked)
+    slurm(context)
+    project = _with_queue(context)
     return CheckResult(run_test_job(project, project.settings.queue.test_wait_s))
 
 
-def _with_queue(asked: CheckContext) -> Project:
-    """Return the project.
+def _with_queue(context: CheckContext) -> Project:
+    """Return the project, whose profile must have a queue.
 
     Raises
     ------
     InputError
         There is no project, or its profile has no queue.
     """
-    project = asked.need_project()
+    project = context.need_project()
     if project.settings.profile not in CLUSTERS:
         raise InputError(
             f"this project is of profile {project.settings.profile}",
-            f"set 'profile: {asked.profile}' in gst.yaml, then: gst init DIR --force",
+            f"set 'profile: {context.profile}' in gst.yaml, then: gst init DIR --force",
         )
     return project
 
 
-def ovito(asked: CheckContext) -> CheckResult:
+def ovito(context: CheckContext) -> CheckResult:
     """Check that OVITO imports and renders without a display."""
     code = "import ovito, ovito.io, ovito.modifiers, ovito.vis; print(ovito.version_string)"
     return CheckResult("imported", _import(sys.executable, code, "pip install 'gst_jobflow[analysis]'"))
 
 
-def matplotlib(asked: CheckContext) -> CheckResult:
+def matplotlib(context: CheckContext) -> CheckResult:
     """Check the package that draws figures."""
     missing = [name for name in ("matplotlib", "jinja2") if not _version(name)]
     if missing:
@@ -470,48 +471,34 @@ def matplotlib(asked: CheckContext) -> CheckResult:
 
 
 TABLE = (
-    Entry("python", python, ALL, ALL),
-    Entry("packages", packages, ALL, ALL),
-    Entry("project", project_folder, ALL, ALL),
-    Entry("mongod", mongod_program, ALL, ALL),
-    Entry("database", database, ALL, ALL),
-    Entry("launchpad", check_launchpad, ALL, ALL),
-    Entry("job store", check_job_store, ALL, ALL),
-    Entry("database from nodes", reachable_from_nodes, CLUSTERS),
-    Entry("slurm", slurm, CLUSTERS, CLUSTERS),
-    Entry("queue settings", queue_settings, CLUSTERS, CLUSTERS),
-    Entry("queue job", queue_job, CLUSTERS, CLUSTERS),
-    Entry("lammps", lammps, ALL, ALL),
-    Entry("pacemaker", pacemaker, ALL, ALL),
-    Entry("tblite", tblite, ALL, ("laptop",)),
-    Entry("cp2k", cp2k, ALL),
-    Entry("vasp", vasp, ALL),
-    Entry("calculators", calculators, ALL),
-    Entry("ovito", ovito, ALL, ALL),
-    Entry("figures", matplotlib, ALL, ALL),
-    Entry("disk", disk, ALL, ALL),
-    Entry("memory", memory, ALL),
+    CheckEntry("python", python, ALL, ALL),
+    CheckEntry("packages", packages, ALL, ALL),
+    CheckEntry("project", project_folder, ALL, ALL),
+    CheckEntry("mongod", mongod_program, ALL, ALL),
+    CheckEntry("database", database, ALL, ALL),
+    CheckEntry("launchpad", check_launchpad, ALL, ALL),
+    CheckEntry("job store", check_job_store, ALL, ALL),
+    CheckEntry("database from nodes", reachable_from_nodes, CLUSTERS),
+    CheckEntry("slurm", slurm, CLUSTERS, CLUSTERS),
+    CheckEntry("queue settings", queue_settings, CLUSTERS, CLUSTERS),
+    CheckEntry("queue job", queue_job, CLUSTERS, CLUSTERS),
+    CheckEntry("lammps", lammps, ALL, ALL),
+    CheckEntry("pacemaker", pacemaker, ALL, ALL),
+    CheckEntry("tblite", tblite, ALL, ("laptop",)),
+    CheckEntry("cp2k", cp2k, ALL),
+    CheckEntry("vasp", vasp, ALL),
+    CheckEntry("calculators", calculators, ALL),
+    CheckEntry("ovito", ovito, ALL, ALL),
+    CheckEntry("figures", matplotlib, ALL, ALL),
+    CheckEntry("disk", disk, ALL, ALL),
+    CheckEntry("memory", memory, ALL),
 )
-_PROJECT_CHECKS = (
-    project_folder,
-    database,
-    check_launchpad,
-    check_job_store,
-    reachable_from_nodes,
-    queue_settings,
-    queue_job,
-)
-
 
 # -- small things
 
 
-def _engine(asked: CheckContext) -> LammpsEngine:
-    return lammps_engine(asked.settings)
-
-
 def _not_zero(text: str, style: str) -> None:
-    """Refuse a step with zero energy or extrapolation grade: the pair style exists but does nothing."""
+    """Refuse zero energy or extrapolation grade: the pair style exists but computes nothing."""
     words = next((line.split() for line in text.splitlines() if line.startswith("GST-FINISHED energy")), [])
     try:
         energy, gamma = float(words[2]), float(words[4])
@@ -539,7 +526,7 @@ def _version(package: str) -> str:
 
 
 def _import(interpreter: str, code: str, fix: str, environment: dict[str, str] | None = None) -> str:
-    """Run `code` in a separate Python, since a broken package may crash it; return its last line."""
+    """Run `code` in a separate Python, which a broken package may crash; return its last line."""
     said = _output([interpreter, "-c", code], fix, environment)
     lines = said.strip().splitlines()
     return lines[-1] if lines else ""

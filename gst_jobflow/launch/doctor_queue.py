@@ -1,12 +1,10 @@
-"""Check the queue by using it: a dry submission of each category, and a job that inspects its node."""
+"""Check the queue: validate a job script of each category, and run a job that inspects its node."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,11 +28,11 @@ if TYPE_CHECKING:
 _POLL_S = 1.0
 _SHARED_S = 20.0
 _RESULT = "found.json"
-_FIX = "correct what the category asks: gst.yaml under queue, or fw_configs/my_qadapter.yaml"
+_FIX = "correct the request: queue in gst.yaml, or fw_configs/my_qadapter.yaml"
 
 
 def refused_categories(project: Project) -> dict[str, str]:
-    """Ask SLURM to validate a job script of each category; return the refused ones, and why.
+    """Let SLURM validate a job script of each category; return the reasons of refused ones.
 
     Raises
     ------
@@ -47,40 +45,40 @@ def refused_categories(project: Project) -> dict[str, str]:
         for category in CATEGORIES:
             script = Path(name) / f"{category}.script"
             script.write_text(_script(project, category, "true"))
-            done = _sbatch(["--test-only", script.name], Path(name))
-            if done.returncode != 0:
-                refused[category] = " ".join(done.stderr.split()) or f"sbatch ends with code {done.returncode}"
+            try:
+                slurm.sbatch("--test-only", script.name, folder=Path(name))
+            except RunError as err:
+                refused[category] = err.message
     return refused
 
 
 def run_test_job(project: Project, wait_s: float) -> str:
-    """Run a job of the smallest category that looks for the project and its database; return its result.
+    """Run a small job that looks for the project and its database; return its result as text.
 
     Returns
     -------
     str
-        Text for people. A full queue is no error; the text then says that the job still waits.
+        A full queue is no error: the text then says that the job still waits.
 
     Raises
     ------
     RunError
-        SLURM refuses the job, or the node lacks something that jobs need.
+        SLURM refuses the job, or the node does not see the project or its database.
     """
     write_category_configs(project)
     with _folder(project) as name:
         folder = Path(name)
         words = (sys.executable, "-m", __name__, str(folder / _RESULT))
         (folder / "test.script").write_text(_script(project, "analysis", shlex.join(words)))
-        done = _sbatch(["--parsable", "test.script"], folder)
-        if done.returncode != 0:
-            why = " ".join(done.stderr.split())
-            raise RunError(f"sbatch refuses a job (exit code {done.returncode}: {why})", _FIX, "queue")
-        job_id = done.stdout.strip().split(";")[0]
+        try:
+            job_id = slurm.sbatch("--parsable", "test.script", folder=folder).strip().split(";")[0]
+        except RunError as err:
+            raise RunError(f"SLURM refuses a test job: {err.message}", _FIX, "queue") from err
         return _outcome(folder, job_id, _wait(job_id, wait_s))
 
 
 def _wait(job_id: str, wait_s: float) -> slurm.QueueJob | None:
-    """Wait for the end of a job; return None if it ended, else cancel it and return its state."""
+    """Wait for a job; return None if it ended, else cancel it and return its state."""
     deadline = time.monotonic() + wait_s
     try:
         while (job := slurm.my_jobs().get(job_id)) is not None and job.alive:
@@ -94,14 +92,14 @@ def _wait(job_id: str, wait_s: float) -> slurm.QueueJob | None:
 
 def _outcome(folder: Path, job_id: str, unfinished: slurm.QueueJob | None) -> str:
     if unfinished is not None and unfinished.waits:
-        return f"accepted as job {job_id}, but still waiting ({unfinished.reason}): nodes were not looked at"
+        return f"accepted as job {job_id}, but still waiting ({unfinished.reason}): nodes were not checked"
     found = _read(folder / _RESULT)
     if found is None:
         errors = "".join(file.read_text(errors="replace") for file in folder.glob("*.error")).split("\n")
         last = next((line for line in reversed(errors) if line.strip()), "it printed no error")
         raise RunError(
             f"test job {job_id} left no result: {last[:200]}",
-            "see that nodes have this folder and this Python: pre_rocket in fw_configs/my_qadapter.yaml",
+            "make this folder and this Python available on nodes: pre_rocket in fw_configs/my_qadapter.yaml",
             "queue",
         )
     if found["problem"]:
@@ -113,7 +111,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     """Read the result, which a shared file system may show with a delay."""
     deadline = time.monotonic() + _SHARED_S
     while not file.is_file():
-        # SLURM itself writes the error file: if it is here, no result will come
+        # SLURM writes the error file: no result will follow
         if time.monotonic() > deadline or any(other.stat().st_size for other in file.parent.glob("*.error")):
             return None
         time.sleep(0.5)
@@ -128,28 +126,14 @@ def _script(project: Project, category: str, command: str) -> str:
     return adapter.get_script_str(str(project.runs_dir))
 
 
-def _sbatch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sbatch", *arguments],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "GST_MONGO__URI"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=120,
-    )
-
-
 def _folder(project: Project) -> tempfile.TemporaryDirectory[str]:
-    # in the folder of runs, which nodes see
+    # nodes see the folder of runs
     project.runs_dir.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=project.runs_dir, prefix="doctor-", ignore_cleanup_errors=True)
 
 
-def look_around() -> dict[str, Any]:
-    """Report what a job sees on its node: the project, its database, its cores."""
+def inspect_node() -> dict[str, Any]:
+    """Report whether a job on this node finds the project and its database, and the number of cores."""
     found: dict[str, Any] = {"host": socket.gethostname(), "cores": cores(), "problem": "", "fix": ""}
     try:
         connect(find_project()).client.close()
@@ -159,4 +143,4 @@ def look_around() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write_text(Path(sys.argv[1]), json.dumps(look_around()))
+    write_text(Path(sys.argv[1]), json.dumps(inspect_node()))

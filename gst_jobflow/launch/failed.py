@@ -1,4 +1,4 @@
-"""Decide which failed fireworks may run again, and with how much memory."""
+"""Decide which failed fireworks run again, and with how much memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gst_jobflow.launch.launches import began, failure_class_of, reservation_of,
 from gst_jobflow.store import Results
 
 WALLTIME_LOSSES = 4
-"""Factor on queue.max_losses for runs that reach their walltime: they are expected to, and continue each time."""
-# a second kill of a program under a living worker is likely the machine's memory, which another start does not change
+"""Factor on queue.max_losses for runs that reach their walltime, since they continue each time."""
+# a program killed twice under a living worker probably needs more memory than the machine has
 _KILLED_STARTS = 2
 _WHAT_PASSED = {
     "walltime": "it stopped before its walltime",
-    "database": "the database went away meanwhile",
+    "database": "the database was away",
     "killed": "its program was killed",
     "out_of_memory": "it ran out of memory",
-    DISK_FULL: "there is room on the disk again",
+    DISK_FULL: "the disk has space again",
 }
 
 
@@ -37,9 +37,9 @@ class Rerun:
     Attributes
     ----------
     memory
-        The memory to request now, if it ran out of memory.
+        Memory to request now, if it ran out of memory.
     unseen
-        The attempt to record first, if it failed before one could be recorded.
+        Attempt to record first, if the job failed before it could record one.
     """
 
     fw_id: int
@@ -51,7 +51,7 @@ class Rerun:
 
 @dataclass
 class _Failure:
-    """The last failure of a firework: what its attempts and its launch say."""
+    """The last failure of a firework, from its attempts and its launch."""
 
     state: str
     failure_class: str
@@ -66,7 +66,7 @@ def find_reruns(results: Results, project: Project, failed: bool) -> list[Rerun]
     Parameters
     ----------
     failed
-        Include all failures, not only those whose cause passes or can be removed here.
+        Include all failures, not only those whose cause passes by itself.
     """
     fizzled = list(results.database["fireworks"].find({"state": "FIZZLED"}))
     limits = _limits(project.settings.queue)
@@ -77,7 +77,7 @@ def find_reruns(results: Results, project: Project, failed: bool) -> list[Rerun]
 
 
 def _limits(queue: QueueSettings) -> dict[str, int]:
-    """Return how many failures of each class run again by themselves."""
+    """Return how often failures of each class run again by themselves."""
     return {
         "walltime": WALLTIME_LOSSES * queue.max_losses,
         "database": queue.max_losses,
@@ -93,12 +93,12 @@ def _rerun_of(
     kind, reason, memory = failure.failure_class, "", None
     if failure.state == "failed" and failure.earlier < limits.get(kind, 0):
         memory = more_memory(project, firework) if kind == "out_of_memory" else None
-        # only more memory helps; if the present request is unknown, so is a larger one
+        # only more memory helps, and an unknown request cannot be raised
         if kind != "out_of_memory" or memory:
             reason = f"{_WHAT_PASSED[kind]}; runs again with {memory}" if memory else _WHAT_PASSED[kind]
     elif failure.state == "finished" and failure.finished < project.settings.queue.max_losses:
-        # its results are stored; only FireWorks does not know
-        reason = "it finished, and the database went away before that was noted"
+        # its results are stored, and FireWorks does not know
+        reason = "it finished, but the database was away and FireWorks did not record it"
     if not reason and failed:
         reason = "failed before"
     if not reason and not failure.unseen:
@@ -107,7 +107,7 @@ def _rerun_of(
 
 
 def _last_failure(results: Results, firework: dict[str, Any]) -> _Failure:
-    """Return the newest failure; FireWorks' own record counts where the attempt could not be written."""
+    """Return the newest failure; use FireWorks' record if the attempt could not be written."""
     attempts = list(results.database["attempts"].find({"fw_id": firework["fw_id"]}).sort("started_at", 1))
     launch = _failed_launch(results, firework)
     unseen = _attempt_of_launch(results, firework, launch, attempts) if launch else None
@@ -117,7 +117,7 @@ def _last_failure(results: Results, firework: dict[str, Any]) -> _Failure:
     kind, state = newest.get("failure_class", ""), newest.get("state", "")
     earlier = sum(attempt["failure_class"] == kind for attempt in attempts)
     if launch and state == "lost":
-        # it failed, and its attempt could not say so
+        # its attempt could not be updated
         kind, state = failure_class_of(launch), "failed"
         earlier = sum(attempt["state"] != "finished" for attempt in attempts) - 1
     finished = sum(attempt["state"] == "finished" for attempt in attempts)
@@ -135,7 +135,7 @@ def _failed_launch(results: Results, firework: dict[str, Any]) -> dict[str, Any]
 def _attempt_of_launch(
     results: Results, firework: dict[str, Any], launch: dict[str, Any], attempts: list[dict[str, Any]]
 ) -> Attempt | None:
-    """Return an attempt for a launch that failed before one was recorded, such as while FireWorks wrote its files."""
+    """Return an attempt for a launch that failed before it recorded one."""
     ran = any(entry["state"] == "RUNNING" for entry in launch["state_history"])
     if not ran or any(known["started_at"] >= began(launch) for known in attempts):
         return None
@@ -155,7 +155,7 @@ def attempt_without_process(
     reason: str,
     fix: str,
 ) -> Attempt:
-    """Return an attempt for a launch whose job never recorded one, state lost."""
+    """Return a lost attempt for a launch whose job never recorded one."""
     launch = results.database["launches"].find_one({"launch_id": launch_id}) or {}
     tasks = firework.get("spec", {}).get("_tasks") or [{}]
     uuid = (tasks[0].get("job") or {}).get("uuid") or f"firework-{firework['fw_id']}"
@@ -181,10 +181,10 @@ def attempt_without_process(
 
 
 def more_memory(project: Project, firework: dict[str, Any]) -> str | None:
-    """Return twice the memory that a firework requests; None if it requests none, so that more is unknown."""
+    """Return twice the memory that a firework requests, or None if it requests none."""
     spec = firework["spec"]
-    asked = (spec.get(QUEUE_KEY) or {}).get("mem")
-    if not asked and spec.get(CATEGORY_KEY) in CATEGORIES and project.settings.profile in CLUSTERS:
-        asked = resources(project, spec[CATEGORY_KEY]).queueadapter().get("mem")
-    found = re.fullmatch(r"(\d+)([KMGT]?)", str(asked or ""))
+    wanted = (spec.get(QUEUE_KEY) or {}).get("mem")
+    if not wanted and spec.get(CATEGORY_KEY) in CATEGORIES and project.settings.profile in CLUSTERS:
+        wanted = resources(project, spec[CATEGORY_KEY]).queueadapter().get("mem")
+    found = re.fullmatch(r"(\d+)([KMGT]?)", str(wanted or ""))
     return f"{2 * int(found[1])}{found[2]}" if found else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +20,36 @@ from jobflow.managers.fireworks import JobFiretask
 from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.errors import DatabaseError, RunError
 from gst_jobflow.base.resources import QUEUE_KEY
-from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_FILE, PROJECT_VARIABLE, Project, find_project
+from gst_jobflow.base.settings import (
+    CORES_VARIABLE,
+    ENV_PREFIX,
+    PROJECT_FILE,
+    PROJECT_VARIABLE,
+    WORKERS_VARIABLE,
+    Project,
+    find_project,
+)
 from gst_jobflow.launch import ping
 from gst_jobflow.launch.attempts import recorded
 from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
-from gst_jobflow.launch.share import share_cores
 from gst_jobflow.store import ArtifactStore, Results, ingest
 from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
+    from pymongo.database import Database
 
 
 DATABASE_AWAY_S = 120.0
-"""How long a starting job waits for the database, s."""
+"""Longest wait of a starting job for the database, s."""
 
 
 @explicit_serialize
 class RecordedJobFiretask(JobFiretask):
     """Run a jobflow Job of a project.
 
-    Outputs go to the project's job store, whether `gst launch`, `rlaunch` or a SLURM script starts the firework.
-    jobflow's default is a store in memory, whose content would be lost when the process ends.
+    Outputs go to the project's job store, whether `gst launch`, `rlaunch` or a SLURM script starts the firework;
+    jobflow's default store is in memory.
     """
 
     required_params = ("job",)  # type: ignore[assignment]  # jobflow requires two
@@ -47,8 +57,8 @@ class RecordedJobFiretask(JobFiretask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # FireWorks reads its tasks before it starts to ping
-        ping.install()
+        # FireWorks reads its tasks before its first ping
+        ping.install_ping()
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Find the project, record an attempt, and let jobflow run the job."""
@@ -70,16 +80,30 @@ class RecordedJobFiretask(JobFiretask):
         return action
 
 
+def share_cores(database: Database) -> None:
+    """Set the cores of the job that starts in this process: local workers share those of the machine.
+
+    Running and ready jobs get equal shares, so a job that is alone takes all cores.
+    """
+    workers = os.environ.get(WORKERS_VARIABLE)
+    if not workers:
+        return
+    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
+    ready = database["fireworks"].count_documents({"state": "READY"})
+    busy = max(1, min(int(workers), beside + ready + 1))
+    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
+
+
 def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
-    """Copy the job's final resource request to its continuation; recovery may have raised it since the submission."""
-    asked = fw_spec.get(QUEUE_KEY)
-    for firework in workflow.fws if asked else ():
+    """Copy the job's resource request, which recovery may have raised, to its continuation."""
+    wanted = fw_spec.get(QUEUE_KEY)
+    for firework in workflow.fws if wanted else ():
         if any(task["job"].uuid == uuid for task in firework.tasks if isinstance(task, JobFiretask)):
-            firework.spec[QUEUE_KEY] = dict(asked or {})
+            firework.spec[QUEUE_KEY] = dict(wanted or {})
 
 
 def _wait_for_database(project: Project) -> CachedConnection:
-    """Return database and job store, and wait if the database is restarting: the job may have queued for hours.
+    """Return database and job store; wait if the database restarts, since the job may have queued for hours.
 
     Raises
     ------
@@ -114,7 +138,7 @@ def _can_be_cancelled() -> Iterator[None]:
 
 
 def _ingest_earlier(results: Results, job_uuid: str) -> int:
-    """Ingest the manifests of earlier attempts, so that nothing is computed twice; return their number."""
+    """Ingest the manifests of earlier attempts, so that nothing is computed twice; return the number of attempts."""
     earlier = list(results.database["attempts"].find({"job_uuid": job_uuid}, {"directory": 1}))
     folders = [Path(attempt["directory"]) for attempt in earlier]
     ingest(results, [folder for folder in folders if folder.is_dir() and folder != Path.cwd()])
@@ -123,32 +147,27 @@ def _ingest_earlier(results: Results, job_uuid: str) -> int:
 
 def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
     recorded_at = fw_spec.get(PROJECT_KEY)
-    # the firework's own project comes first, since two projects may share an external launchpad. Another user of this
-    # machine cannot read its secrets and works in a project of their own on the same database
+    # The firework's own project comes first, since projects may share a launchpad. Another user of this machine cannot
+    # read its secrets and has a project of their own on the same database.
     root = Path(recorded_at) if recorded_at else None
     if root and os.access(root / PROJECT_FILE, os.R_OK) and os.access(root / ".gst", os.X_OK):
         project = _opened(root)
-        # a restored project holds fireworks of the saved one, which may still exist
+        # a restored project holds fireworks of the original, which may still exist
         if pad is None or os.environ.get(PROJECT_VARIABLE) == str(root) or is_launchpad_of(project, pad):
             return project
     return find_project()
 
 
-_projects: dict[tuple[Any, ...], Project] = {}
-"""The project that this process opened last."""
-
-
 def _opened(root: Path) -> Project:
-    """Open a project; settings are read again only if they may have changed since the last job."""
+    """Open a project; read its settings again only if they may have changed since the last job."""
     found = (root / PROJECT_FILE).stat()
-    names = sorted(name for name in os.environ if name.startswith(ENV_PREFIX))
-    variables = [(name, os.environ[name]) for name in names]
-    key = (root, found.st_ino, found.st_size, found.st_mtime_ns, *variables)
-    if key not in _projects:
-        project = find_project(root)
-        _projects.clear()
-        _projects[key] = project
-    return _projects[key]
+    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))
+    return _read_project(root, (found.st_ino, found.st_size, found.st_mtime_ns), variables)
+
+
+@lru_cache(maxsize=1)
+def _read_project(root: Path, file_state: tuple[int, ...], variables: tuple[tuple[str, str], ...]) -> Project:
+    return find_project(root)
 
 
 def record_all(workflow: Any, root: Path) -> None:
@@ -156,7 +175,7 @@ def record_all(workflow: Any, root: Path) -> None:
     for firework in workflow.fws:
         jobs = [task["job"] for task in firework.tasks if isinstance(task, JobFiretask)]
         if jobs and (category := category_of(jobs[0])):
-            # manager_config of the user wins
+            # the user's manager_config takes precedence
             firework.spec.setdefault(CATEGORY_KEY, category)
         firework.tasks = [
             RecordedJobFiretask(job=task["job"]) if isinstance(task, JobFiretask) else task for task in firework.tasks

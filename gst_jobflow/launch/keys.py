@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 
 PROJECT_KEY = "_gst_project"
-"""Key of the project folder that a firework belongs to; a spec holds no secrets."""
+"""Key of a firework's project folder; a spec holds no secrets."""
 CATEGORY_KEY = "_category"
-"""Key under which FireWorks finds the category of work that a worker may choose by."""
+"""Key of the category by which FireWorks' workers choose fireworks."""
 CANCEL_SIGNAL = signal.SIGUSR2
-"""Signal that ends the job of a worker, but not the worker."""
+"""Signal that ends a worker's job, but not the worker."""

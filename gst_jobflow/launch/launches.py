@@ -1,36 +1,44 @@
-"""Read FireWorks' launch documents: their times, their SLURM job and their error."""
+"""Read FireWorks' launch documents, and the newest attempt of a firework."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.disk import DISK_FULL, says_full
 from gst_jobflow.documents import now
 
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+
+def newest_attempt(database: Database, fw_id: int) -> dict[str, Any]:
+    """Return the newest attempt of a firework; empty without any."""
+    return database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
+
 
 def began(launch: dict[str, Any]) -> datetime:
-    """Return when a launch began, at the latest now, in whole milliseconds as attempts hold it."""
+    """Return the start of a launch, at the latest now, in whole milliseconds like attempts."""
     times = [as_time(entry["created_on"]) for entry in launch.get("state_history", []) if entry["state"] == "RUNNING"]
     time = times[-1] if times else now()
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def reservation_of(launch: dict[str, Any]) -> str | None:
-    """Return the SLURM job that a launch was reserved for."""
+    """Return the SLURM job of a reserved launch."""
     ids = [entry["reservation_id"] for entry in launch.get("state_history", []) if entry.get("reservation_id")]
     return str(ids[-1]) if ids else None
 
 
 def silence_s(launch: dict[str, Any], since: datetime | None = None) -> float:
-    """Return the time since FireWorks last heard of a launch, or since `since` if that is later, s."""
+    """Return the time since the last sign of life of a launch, or since `since` if that is later, s."""
     entries = launch.get("state_history", [])
     times = [as_time(time) for entry in entries for time in (entry.get("created_on"), entry.get("updated_on")) if time]
     return (now() - max([*times, *([since] if since else [])], default=now())).total_seconds()
 
 
 def as_time(value: Any) -> datetime:
-    """Return a time of FireWorks, which writes ISO text or times without a zone, both UTC."""
+    """Return the time of FireWorks' ISO text or naive time, both UTC."""
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

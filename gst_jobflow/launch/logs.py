@@ -1,4 +1,4 @@
-"""Read what a job printed: the text files of its launch directories, newest first."""
+"""Read what a job printed: the text files of its launch directories."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
         raise InputError(f"there is no job {fw_id}", "gst status shows ids; lpad get_fws lists all")
     found = list(database["attempts"].find({"fw_id": fw_id}).sort("started_at", 1))
     if not found:
-        raise InputError(f"job {fw_id} has not begun: it is {firework['state']}", "gst status says what runs")
+        raise InputError(f"job {fw_id} has not started: it is {firework['state']}", "gst status shows running jobs")
     return found
 
 
 def logs(directory: Path, n_lines: int, n_files: int = 3) -> list[Log]:
-    """Return the last lines of the newest files of a launch directory, the newest last.
+    """Return the last lines of the newest files in a launch directory, newest last.
 
     Raises
     ------
     DataError
-        The directory is gone or on another machine.
+        The directory is missing or on another machine.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory} is not here", "look on the machine that ran it, or at its file system")
+        raise DataError(f"{directory} does not exist here", "look on the machine that ran the job")
     files = {file for pattern in PATTERNS for file in directory.glob(pattern) if file.is_file()}
     full = sorted((file for file in files if file.stat().st_size), key=lambda file: (file.stat().st_mtime, str(file)))
     return [Log(file, tail(file, n_lines)) for file in full[-n_files:]]
 
 
 def tail(file: Path, n_lines: int) -> list[str]:
-    """Return the last lines of a file, which may be large."""
+    """Return the last lines of a possibly large file."""
     with file.open("rb") as stream:
         end = start = stream.seek(0, 2)
         text = b""

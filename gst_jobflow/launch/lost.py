@@ -14,31 +14,31 @@ from gst_jobflow.base.errors import GstError
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
-from gst_jobflow.launch.launches import as_time, began, reservation_of, silence_s
+from gst_jobflow.launch.launches import as_time, began, newest_attempt, reservation_of, silence_s
 from gst_jobflow.launch.slurm import QueueJob
 from gst_jobflow.store import Results
 
 SILENT_HOST_S = 300.0
-"""A launch on another host is lost after this long without a ping (our FW_config pings every 10 s)."""
+"""A launch on another host counts as lost after this long without a ping (FW_config pings every 10 s)."""
 UNRECORDED_GRACE_S = 20.0
-"""A firework of this host that runs this long without attempt or ping was killed before it could record one."""
+"""A firework on this host that runs this long without attempt or ping was killed before it recorded one."""
 RESERVING_GRACE_S = 60.0
-"""A reservation that has no SLURM job after this long belongs to a killed launcher."""
+"""A reservation without SLURM job after this long belongs to a killed launcher."""
 
 
-class Cut(Enum):
-    """Where a firework was cut off; the value is its state in the launchpad."""
+class CutPoint(Enum):
+    """The point at which a firework was cut off: its state in the launchpad, and a reason."""
 
-    ATTEMPT = ("RUNNING", "its attempt says running, and the process is gone")
-    UNRECORDED = ("RUNNING", "it runs by the launchpad, and no attempt says so")
-    FINISHED = ("RUNNING", "its launch ended, and the workflow does not know")
+    ATTEMPT = ("RUNNING", "its attempt is running, but the process died")
+    UNRECORDED = ("RUNNING", "the launchpad says running, but no attempt does")
+    FINISHED = ("RUNNING", "its launch ended, but the workflow was not updated")
     HALF_BEGUN = ("FIZZLED", "FireWorks could not record its start and left a running launch")
     RESERVATION = ("RESERVED", "its SLURM job ended before the work began")
     HALF_RESERVED = ("RESERVED", "it is reserved without a launch")
 
     @property
     def firework_state(self) -> str:
-        """State of the firework in the launchpad, unless it has moved on."""
+        """Return the state of the firework in the launchpad, unless it has changed since."""
         return self.value[0]
 
 
@@ -49,15 +49,15 @@ class Lost:
     Attributes
     ----------
     attempt_id
-        The attempt that says running; only for `Cut.ATTEMPT`.
+        The attempt in state running; only for `CutPoint.ATTEMPT`.
     launch_id
-        The launch that no attempt tells of, if there is one.
+        The launch without an attempt, if any.
     job_id
         The SLURM job.
     """
 
     fw_id: int
-    cut: Cut
+    cut: CutPoint
     reason: str
     failure_class: str = "killed"
     attempt_id: str | None = None
@@ -66,9 +66,9 @@ class Lost:
 
 
 def find_lost(results: Results) -> list[Lost]:
-    """Return what looks lost. A firework may occur several times; its first entry gives the reason.
+    """Return fireworks that seem lost. One may occur several times; its first entry gives the reason.
 
-    The database is read before SLURM and the processes are asked, so a job that ends meanwhile shows as still running.
+    The database is read before SLURM and processes are asked, so a job that ends meanwhile still counts as running.
     """
     database = results.database
     running = list(results.find(Attempt, {"state": "running"}))
@@ -88,7 +88,7 @@ def has_attempt(results: Results, launch: dict[str, Any]) -> bool:
 
 
 class _Queue:
-    """Our jobs as SLURM sees them; `known` is false without SLURM, or if it does not answer."""
+    """The user's jobs in SLURM; `known` is false if SLURM is missing or does not answer."""
 
     def __init__(self, jobs: dict[str, QueueJob] | None) -> None:
         self.known = jobs is not None
@@ -96,20 +96,20 @@ class _Queue:
 
     @classmethod
     def ask(cls, ids: list[str]) -> _Queue:
-        """Ask the queue, and the accounting for those of `ids` that the queue has forgotten."""
+        """Ask the queue, and the accounting for `ids` that have left the queue."""
         if not slurm.available():
             return cls(None)
         try:
             jobs = slurm.my_jobs()
         except GstError:
-            # a silent SLURM proves nothing, so nothing may be called lost
+            # without an answer, no job counts as lost
             return cls(None)
         return cls({**slurm.ended([id for id in ids if id not in jobs]), **jobs})
 
     def end_of(self, job_id: str, began: datetime | None = None) -> tuple[str, str] | None:
-        """Return how a job ended and the failure class; None if it runs.
+        """Return how a job ended, and the failure class; None if it is alive.
 
-        `began` is the start of the run. A job that SLURM requeued since then no longer holds that run.
+        A job that SLURM requeued after `began`, the start of the run, has lost that run.
         """
         job = self.jobs.get(job_id)
         if job is None:
@@ -125,7 +125,7 @@ class _Queue:
 
 
 def _dead_attempt(results: Results, attempt: Attempt, queue: _Queue) -> Lost | None:
-    """Detect a running attempt whose process has died, by SLURM, by this host, or by the silence of another host."""
+    """Detect a running attempt whose process died: from SLURM, this host's processes, or another host's silence."""
     reason, kind = "", "killed"
     here = attempt.host == socket.gethostname()
     if attempt.slurm_job_id and queue.known and _is_mine(attempt.directory):
@@ -138,41 +138,41 @@ def _dead_attempt(results: Results, attempt: Attempt, queue: _Queue) -> Lost | N
     if not reason and here:
         if process_lives(attempt):
             return None
-        reason = f"process {attempt.pid} on {attempt.host} ended without a word (killed?)"
+        reason = f"process {attempt.pid} on {attempt.host} died without a record (killed?)"
     if not reason:
         silent_s = _attempt_silence_s(results, attempt)
         if silent_s < SILENT_HOST_S:
             return None
         reason = f"{attempt.host} has been silent for {silent_s:.0f} s"
-    return Lost(attempt.fw_id or 0, Cut.ATTEMPT, reason, kind, attempt.id, job_id=attempt.slurm_job_id)
+    return Lost(attempt.fw_id or 0, CutPoint.ATTEMPT, reason, kind, attempt.id, job_id=attempt.slurm_job_id)
 
 
 def _unrecorded(results: Results, firework: dict[str, Any], queue: _Queue) -> Lost | None:
-    """Detect a firework that runs by the launchpad although no attempt says so."""
+    """Detect a firework that is running in the launchpad, but has no running attempt."""
     database, fw_id = results.database, firework["fw_id"]
-    newest = database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
+    newest = newest_attempt(database, fw_id)
     if newest.get("state") == "running":
         return None
     launch = database["launches"].find_one({"launch_id": {"$in": firework["launches"]}}, sort=[("launch_id", -1)]) or {}
-    # an attempt that has just ended is about to be reported to FireWorks
+    # FireWorks has yet to record the end of an attempt that has just ended
     since = max(as_time(firework["updated_on"]), newest.get("ended_at") or as_time(firework["updated_on"]))
     if (now() - since).total_seconds() < UNRECORDED_GRACE_S:
         return None
     if launch.get("state") in ("COMPLETED", "FIZZLED"):
-        return Lost(fw_id, Cut.FINISHED, Cut.FINISHED.value[1])
+        return Lost(fw_id, CutPoint.FINISHED, CutPoint.FINISHED.value[1])
     job_id = reservation_of(launch)
     untold = launch["launch_id"] if launch and not has_attempt(results, launch) else None
     if job_id and queue.known:
         end = queue.end_of(job_id)
-        return Lost(fw_id, Cut.UNRECORDED, *end, launch_id=untold, job_id=job_id) if end else None
+        return Lost(fw_id, CutPoint.UNRECORDED, *end, launch_id=untold, job_id=job_id) if end else None
     here = launch.get("host") == socket.gethostname()
     if silence_s(launch, since) < (UNRECORDED_GRACE_S if here else SILENT_HOST_S):
         return None
-    return Lost(fw_id, Cut.UNRECORDED, "running by the launchpad, but nobody runs it", launch_id=untold)
+    return Lost(fw_id, CutPoint.UNRECORDED, "running in the launchpad, but no process runs it", launch_id=untold)
 
 
 def _ended_reservation(results: Results, launch: dict[str, Any], queue: _Queue) -> Lost | None:
-    """Detect a firework that waits for a SLURM job which ended or was never submitted."""
+    """Detect a firework reserved for a SLURM job that ended or was never submitted."""
     holder = {"launches": launch["launch_id"], "state": "RESERVED"}
     firework = results.database["fireworks"].find_one(holder, {"fw_id": 1})
     if firework is None or not queue.known or not _is_mine(launch["launch_dir"]):
@@ -188,41 +188,41 @@ def _ended_reservation(results: Results, launch: dict[str, Any], queue: _Queue) 
             return None
         reason = f"{end[0]} before its work began"
         kind = end[1] if end[1] in ("cancelled", "node") else "not_started"
-    return Lost(firework["fw_id"], Cut.RESERVATION, reason, kind, launch_id=launch["launch_id"], job_id=job_id)
+    return Lost(firework["fw_id"], CutPoint.RESERVATION, reason, kind, launch_id=launch["launch_id"], job_id=job_id)
 
 
 def _is_queued(launch: dict[str, Any], queue: _Queue) -> bool:
-    """Whether a live SLURM job works in the directory of a launch: its launcher died before it could note the job."""
+    """Whether a live SLURM job works in the launch directory: its launcher died before it recorded the job."""
     return any(job.alive and job.directory == launch["launch_dir"] for job in queue.jobs.values())
 
 
 def _half_begun(results: Results, queue: _Queue) -> list[Lost]:
     """Detect fireworks that failed while FireWorks recorded their start.
 
-    If the database goes away at that moment and comes back, `LaunchPad._refresh_wf` fizzles the firework, its worker
-    ends, and the launch says running for ever.
+    If the database is away at that moment, `LaunchPad._refresh_wf` fizzles the firework, its worker ends, and the
+    launch stays running.
     """
     database = results.database
     begun = database["launches"].distinct("launch_id", {"state": {"$in": ["RUNNING", "RESERVED"]}})
     fizzled = database["fireworks"].find({"state": "FIZZLED", "launches": {"$in": begun}})
     found = (_unrecorded(results, firework, queue) for firework in fizzled)
-    return [replace(lost, cut=Cut.HALF_BEGUN) for lost in found if lost and lost.cut is not Cut.FINISHED]
+    return [replace(lost, cut=CutPoint.HALF_BEGUN) for lost in found if lost and lost.cut is not CutPoint.FINISHED]
 
 
 def _half_reserved(results: Results) -> list[Lost]:
-    """Detect fireworks that are reserved without a launch: the database went away between FireWorks' two writes."""
+    """Detect fireworks reserved without a launch: the database went away between FireWorks' two writes."""
     database, found = results.database, []
     for firework in database["fireworks"].find({"state": "RESERVED"}, {"fw_id": 1, "launches": 1, "updated_on": 1}):
         old = (now() - as_time(firework["updated_on"])).total_seconds() > RESERVING_GRACE_S
         holder = {"launch_id": {"$in": firework["launches"]}, "state": {"$in": ["RESERVED", "RUNNING"]}}
         if old and database["launches"].find_one(holder, {"_id": 1}) is None:
-            reason = Cut.HALF_RESERVED.value[1]
-            found.append(Lost(firework["fw_id"], Cut.HALF_RESERVED, reason, failure_class="not_started"))
+            reason = CutPoint.HALF_RESERVED.value[1]
+            found.append(Lost(firework["fw_id"], CutPoint.HALF_RESERVED, reason, failure_class="not_started"))
     return found
 
 
 def _is_mine(directory: str) -> bool:
-    """Whether a launch directory is ours and visible here, so that our SLURM knows its job."""
+    """Whether a launch directory is visible here and ours, so that SLURM here knows its job."""
     try:
         return Path(directory).stat().st_uid == os.getuid()
     except OSError:
@@ -230,7 +230,7 @@ def _is_mine(directory: str) -> bool:
 
 
 def _attempt_silence_s(results: Results, attempt: Attempt) -> float:
-    """Return the time since FireWorks last had a ping of an attempt's launch, s."""
+    """Return the time since the last ping of an attempt's launch, s."""
     launch = results.database["launches"].find_one(
         {"fw_id": attempt.fw_id, "state": "RUNNING"}, {"state_history": 1}, sort=[("launch_id", -1)]
     )

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _original = rocket.do_ping
 
 
-def install() -> None:
-    """Replace FireWorks' ping by one that survives errors of the database; again changes nothing.
+def install_ping() -> None:
+    """Replace FireWorks' ping by one that survives database errors; repeating it changes nothing.
 
-    FireWorks' ping thread ends at its first error, so `gst recover` would take the running job for lost.
+    FireWorks' ping thread ends at its first error, and `gst recover` would then take the running job for lost.
     """
     rocket.do_ping = _ping
 

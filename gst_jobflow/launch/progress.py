@@ -1,4 +1,4 @@
-"""Report the progress of a workflow: a line when a job starts or ends, and the state of running jobs."""
+"""Report the progress of a workflow: a line when a job ends, and the state of running jobs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.launch.launches import newest_attempt
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
 Detail = Callable[[str, Path], str]
-"""Gives a few words on how far a job (its name and launch directory) is; empty where nothing is known."""
+"""Describes in a few words how far a job with this name and launch directory is; empty if unknown."""
 
 _EVERY_S = 15.0
 
@@ -26,21 +28,21 @@ class Progress:
     database
         The project's database.
     fw_ids
-        The fireworks to watch, together with those that running jobs add to their workflows.
+        The fireworks to watch; those that running jobs add are watched, too.
     detail
         Function that describes the state of a running job.
     """
 
     def __init__(self, database: Database, fw_ids: list[int], detail: Detail) -> None:
         self.database, self.fw_ids, self.detail = database, fw_ids, detail
-        # FireWorks counts up
+        # FireWorks numbers upwards
         self._newest = max(self._nodes(), default=0)
         self._states: dict[int, str] = {}
         self._last_line = 0.0
         self._on_terminal = sys.stderr.isatty()
 
     def tick(self) -> None:
-        """Look once and print what is new."""
+        """Print what has changed."""
         self.fw_ids = sorted({*self.fw_ids, *(fw_id for fw_id in self._nodes() if fw_id > self._newest)})
         where = {"fw_id": {"$in": self.fw_ids}}
         fireworks = list(self.database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
@@ -48,7 +50,7 @@ class Progress:
         for firework in fireworks:
             before = self._states.get(firework["fw_id"])
             if before != firework["state"] and firework["state"] in ("COMPLETED", "FIZZLED"):
-                self._tell(f"[{done:>2}/{len(fireworks)}] {self._ended(firework)}")
+                self._report(f"[{done:>2}/{len(fireworks)}] {self._ended(firework)}")
             self._states[firework["fw_id"]] = firework["state"]
         running = [firework for firework in fireworks if firework["state"] == "RUNNING"]
         self._show_running(running, done, len(fireworks))
@@ -59,7 +61,7 @@ class Progress:
         return [fw_id for workflow in workflows for fw_id in workflow["nodes"]]
 
     def _ended(self, firework: dict[str, Any]) -> str:
-        attempt = self._attempt(firework["fw_id"])
+        attempt = newest_attempt(self.database, firework["fw_id"])
         seconds = _seconds(attempt)
         took = f" in {seconds:.0f} s" if seconds is not None else ""
         if firework["state"] == "COMPLETED":
@@ -72,7 +74,7 @@ class Progress:
             return
         words = []
         for firework in running:
-            attempt = self._attempt(firework["fw_id"])
+            attempt = newest_attempt(self.database, firework["fw_id"])
             detail = self.detail(firework["name"], Path(attempt["directory"])) if attempt else ""
             words.append(f"{firework['name']}" + (f" ({detail})" if detail else ""))
         line = f"[{done:>2}/{total}] running: {', '.join(words)}"
@@ -80,15 +82,12 @@ class Progress:
             sys.stderr.write(f"\r\x1b[2K{line[:150]}")
             sys.stderr.flush()
         else:
-            self._tell(line)
+            self._report(line)
         self._last_line = now
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         sys.stderr.write((f"\r\x1b[2K{line}\n") if self._on_terminal else f"{line}\n")
         sys.stderr.flush()
-
-    def _attempt(self, fw_id: int) -> dict[str, Any]:
-        return self.database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
 
 
 def _seconds(attempt: dict[str, Any]) -> float | None:
@@ -104,7 +103,7 @@ def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, i
     rows: dict[int, tuple[str, float, int]] = {}
     for attempt in database["attempts"].find({"fw_id": {"$in": fw_ids}}).sort("started_at", 1):
         name, seconds, number = rows.get(attempt["fw_id"], (attempt["job_name"], 0.0, 0))
-        # the end of a lost attempt is unknown: it was detected later
+        # the end of a lost attempt is unknown
         took = 0.0 if attempt["state"] == "lost" else _seconds(attempt) or 0.0
         rows[attempt["fw_id"]] = (name, seconds + took, number + 1)
     return list(rows.values())

@@ -1,7 +1,7 @@
-"""Keep SLURM's queue filled with ready fireworks, and survive trouble that passes.
+"""Keep SLURM's queue filled with ready fireworks, and survive temporary trouble.
 
-Each SLURM job is reserved for one firework (FireWorks' reservation mode). So there are never more jobs than work, a job
-gets the resources of its own firework, and a job cancelled while it waits is noticed.
+Each SLURM job is reserved for one firework (FireWorks' reservation mode). So there are never more jobs than fireworks,
+each gets its own resources, and a job cancelled while it waits is noticed.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 from gst_jobflow.base.categories import CATEGORIES
-from gst_jobflow.base.errors import DatabaseError, InputError, MissingProgramError
+from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
-from gst_jobflow.launch.queue_adapter import ADAPTER_NAME, ReportingAdapter
+from gst_jobflow.launch.launches import newest_attempt
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 OTHER = "other"
-"""Jobs without a category of ours: they go by `my_qadapter.yaml` as it is."""
+"""Category of all other jobs, which use `my_qadapter.yaml` unchanged."""
 
 _LONGEST_BACKOFF_S = 600.0
 _SUMMARY_S = 60.0
@@ -42,6 +43,27 @@ _LOG_KEPT_BYTES = 10_000_000
 # FireWorks makes the children of an ended firework READY in a second write
 _QUIET_ROUNDS = 2
 _SLOWER, _SLOWER_AFTER = 3, 10
+
+
+class SlurmAdapter(CommonAdapter):
+    """Submit as FireWorks does, and keep the reason of a refusal, which FireWorks only logs.
+
+    FireWorks copies its adapter, so the class holds the reason.
+    """
+
+    _fw_name = "{{gst_jobflow.launch.queue.SlurmAdapter}}"
+    refusal: ClassVar[str] = ""
+
+    def submit_to_queue(self, script_file: str) -> str | None:
+        """Submit a job script; return the id of the job, or None after a refusal."""
+        type(self).refusal = ""
+        try:
+            return self._parse_jobid(slurm.sbatch(script_file))
+        except GstError as err:
+            type(self).refusal = err.message
+        except RuntimeError:
+            type(self).refusal = "sbatch printed no job id"
+        return None
 
 
 class QueueLauncher:
@@ -52,11 +74,11 @@ class QueueLauncher:
     project
         A project whose profile has a queue.
     max_queued
-        Jobs of the project that wait or run in the queue at a time; None: as set.
+        Largest number of the project's jobs in the queue; None: that of the settings.
     forever
         Wait for new work instead of ending.
     tell
-        Called with a line of text whenever something happens.
+        Called with each line of text for the user.
     """
 
     def __init__(
@@ -78,7 +100,7 @@ class QueueLauncher:
         self.max_queued = max_queued or self.settings.max_queued
         self.forever = forever
         self.log_file = project.private_dir / "queue" / "launcher.log"
-        self._tell_user = tell
+        self._print = tell
         self._pad_in_use: LaunchPad | None = None
         self._backoffs: dict[str, _Backoff] = {}
         self._active: dict[int, tuple[str, str]] = {}
@@ -98,16 +120,16 @@ class QueueLauncher:
             queue_base(self.project)
             write_category_configs(self.project)
             self.project.runs_dir.mkdir(parents=True, exist_ok=True)
-            self._tell(f"at most {self.max_queued} jobs in the queue; log: {self.log_file}")
+            self._report(f"at most {self.max_queued} jobs in the queue; log: {self.log_file}")
             trouble = _Backoff(self.project.settings.launch.poll_s, 60.0)
             while not stop.is_set():
                 wait_s = self._round_or_wait(stop, trouble)
                 if wait_s is None:
-                    self._tell("nothing is left to do")
+                    self._report("no job is left")
                     break
                 stop.wait(wait_s)
             else:
-                self._tell("stopped; jobs in the queue go on, and gst launch --queue goes on with the rest")
+                self._report("stopped; jobs in the queue continue, and gst launch --queue submits the rest")
         self._close()
 
     def _round_or_wait(self, stop: Event, trouble: _Backoff) -> float | None:
@@ -120,29 +142,29 @@ class QueueLauncher:
             self._close()
             wait_s = trouble.next_s()
             if trouble.count == 1:
-                self._tell(f"{words}; trying again until that changes")
+                self._report(f"{words}; retrying until it works")
             return wait_s
         if trouble.count:
-            self._tell("all answers again")
+            self._report("working again")
             trouble.reset()
-        # a queue moves slowly, so look less often while nothing happens
+        # look less often while nothing happens
         slower = _SLOWER if self._unchanged > _SLOWER_AFTER else 1
         return None if finished else slower * self.project.settings.launch.poll_s
 
     # -- one round
 
     def _round(self, stop: Event) -> bool:
-        """Look, recover, submit; return whether nothing is left to do."""
+        """Recover, report and submit once; return whether no job is left."""
         pad = self._pad()
         if time.monotonic() >= self._next_recovery:
             self._recover()
             self._next_recovery = time.monotonic() + self.settings.recover_every_s
         ready, before = _ready(pad), self._active
-        self._tell_news(pad)
+        self._report_news(pad)
         self._unchanged = self._unchanged + 1 if before == self._active and not ready else 0
         room = self.max_queued - _in_queue(pad)
         while room > 0 and ready and not stop.is_set():
-            # one of each category in turn, so that many labels do not delay a fit
+            # categories take turns, so that many labels do not delay a fit
             for category in list(ready):
                 if room > 0 and not stop.is_set() and self._submit_one(pad, category):
                     room -= 1
@@ -159,14 +181,14 @@ class QueueLauncher:
         self._quiet = 0 if active else self._quiet + 1
         if self.forever or self._quiet < _QUIET_ROUNDS:
             return False
-        # the last failure may be of a class that runs again
+        # the last failure may be one that runs again
         return not self._recover()
 
     def _recover(self) -> bool:
         """Recover lost fireworks; return whether any runs again."""
         found = recover(self.project)
         for item in found:
-            self._tell(str(item))
+            self._report(str(item))
         return any(item.again for item in found)
 
     def _submit_one(self, pad: LaunchPad, category: str) -> bool:
@@ -177,14 +199,13 @@ class QueueLauncher:
         if not backoff.is_over():
             return False
         worker, adapter = _worker_and_adapter(self.project, category)
-        ReportingAdapter.last_refusal = None
         with warnings.catch_warnings():
-            # FireWorks' own: working folder, and adapter keys that only FireWorks reads
+            # FireWorks warns of its working folder and its own adapter keys
             warnings.simplefilter("ignore")
             job_id = launch_rocket_to_queue(
                 pad,
                 worker,
-                ReportingAdapter.from_dict({**adapter, "_fw_name": ADAPTER_NAME}),
+                SlurmAdapter.from_dict({**adapter, "_fw_name": SlurmAdapter._fw_name}),
                 launcher_dir=str(self.project.runs_dir),
                 reserve=True,
                 strm_lvl="CRITICAL",
@@ -192,62 +213,64 @@ class QueueLauncher:
             )
         if job_id:
             backoff.reset()
-            self._tell_submitted(pad, category, job_id)
+            self._report_submitted(pad, category, job_id)
             return True
         if job_id is None:
             return False
-        # FireWorks hides the error: check the database first, else the submission failed
+        # FireWorks hides the error: either the database is away, which raises here, or the submission failed
         pad.fireworks.find_one({}, {"_id": 1})
-        why = str(ReportingAdapter.last_refusal or "see the log")
+        why = SlurmAdapter.refusal or "see the log"
         wait_s = backoff.next_s()
-        self._tell(f"sbatch refused a job of category {category} ({why}); trying again in {wait_s:.0f} s")
+        self._report(f"sbatch refused a job of category {category} ({why}); next try in {wait_s:.0f} s")
         return False
 
-    # -- what people see
+    # -- messages
 
-    def _tell_submitted(self, pad: LaunchPad, category: str, job_id: str) -> None:
+    def _report_submitted(self, pad: LaunchPad, category: str, job_id: str) -> None:
         launch = pad.launches.find_one({"state_history.reservation_id": str(job_id)}, {"fw_id": 1}) or {}
         firework = pad.fireworks.find_one({"fw_id": launch.get("fw_id")}, {"name": 1, "fw_id": 1}) or {}
-        self._tell(f"submitted {firework.get('name', 'a job')} ({category}) as SLURM job {job_id}")
+        self._report(f"submitted {firework.get('name', 'a job')} ({category}) as SLURM job {job_id}")
         if firework:
             self._active[firework["fw_id"]] = (firework["name"], "RESERVED")
 
-    def _tell_news(self, pad: LaunchPad) -> None:
-        """Report what started and ended since the last round, and the totals now and then."""
+    def _report_news(self, pad: LaunchPad) -> None:
+        """Report jobs that started or ended since the last round, and the totals once a minute."""
         fields = {"fw_id": 1, "name": 1, "state": 1}
         found = pad.fireworks.find({"state": {"$in": ["RESERVED", "RUNNING"]}}, fields)
         active = {firework["fw_id"]: (firework["name"], firework["state"]) for firework in found}
         for fw_id, (name, state) in active.items():
             before = self._active.get(fw_id)
             if state == "RUNNING" and before is not None and before[1] != "RUNNING":
-                host = _attempt(pad, fw_id).get("host")
-                self._tell(f"{name}: began" + (f" on {host}" if host else ""))
+                host = newest_attempt(pad.db, fw_id).get("host")
+                self._report(f"{name}: started" + (f" on {host}" if host else ""))
         for fw_id in self._active.keys() - active.keys():
-            self._tell_end(pad, fw_id)
+            self._report_end(pad, fw_id)
         self._active = active
         if time.monotonic() >= self._next_summary:
             self._next_summary = time.monotonic() + _SUMMARY_S
             counts = {state: pad.fireworks.count_documents({"state": state}) for state in _SHOWN}
-            self._tell("  ".join(f"{state.lower()} {number}" for state, number in counts.items() if number))
+            self._report("  ".join(f"{state.lower()} {number}" for state, number in counts.items() if number))
 
-    def _tell_end(self, pad: LaunchPad, fw_id: int) -> None:
+    def _report_end(self, pad: LaunchPad, fw_id: int) -> None:
         firework = pad.fireworks.find_one({"fw_id": fw_id}, {"name": 1, "state": 1}) or {}
         if firework.get("state") == "COMPLETED":
-            self._tell(f"{firework['name']}: done")
+            self._report(f"{firework['name']}: done")
         elif firework.get("state") == "FIZZLED":
             self.failures += 1
-            self._tell(f"{firework['name']}: FAILED: {_attempt(pad, fw_id).get('reason', 'no reason was recorded')}")
+            self._report(
+                f"{firework['name']}: FAILED: {newest_attempt(pad.db, fw_id).get('reason', 'no reason was recorded')}"
+            )
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         if line:
-            self._tell_user(line)
+            self._print(line)
             _log.info(line)
 
     # -- the launchpad
 
     def _pad(self) -> LaunchPad:
         if self._pad_in_use is None:
-            # a restarted server may have another port
+            # read again after trouble: a restarted server may have another port
             self._pad_in_use = launchpad(self.project)
         return self._pad_in_use
 
@@ -262,7 +285,7 @@ _log = logging.getLogger("gst_jobflow.queue")
 
 
 class _Backoff:
-    """Waits that double from the first to the longest."""
+    """Waits that double, up to the longest."""
 
     def __init__(self, first_s: float, longest_s: float) -> None:
         self.first_s, self.longest_s = first_s, longest_s
@@ -312,18 +335,14 @@ def _worker_and_adapter(project: Project, category: str) -> tuple[FWorker, dict[
     return FWorker.from_file(str(worker)), yaml.safe_load(adapter.read_text())
 
 
-def _attempt(pad: LaunchPad, fw_id: int) -> dict[str, Any]:
-    return pad.db["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
-
-
 def _trouble(err: Exception) -> str | None:
-    """Return a trouble that passes (database away, disk full), else None."""
+    """Describe temporary trouble (database away, disk full); None for other errors."""
     if isinstance(err, DatabaseError):
         return f"the database does not answer ({err.message})"
     if type(err).__module__.split(".")[0] in ("pymongo", "bson"):
         # the driver's message may hold the URI
         return f"the database does not answer ({type(err).__name__})"
-    return f"the file system refuses ({err.strerror}: {err.filename})" if isinstance(err, OSError) else None
+    return f"the file system fails ({err.strerror}: {err.filename})" if isinstance(err, OSError) else None
 
 
 @contextlib.contextmanager
@@ -343,7 +362,7 @@ def _only_one(project: Project) -> Iterator[None]:
             file.seek(0)
             raise InputError(
                 f"another launcher of this project runs ({file.read().strip() or 'unknown process'})",
-                "one is enough: it sees new work by itself",
+                "leave it running: it submits new work, too",
             ) from err
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -354,7 +373,7 @@ def _only_one(project: Project) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """Log our lines and FireWorks' submission errors to a private file of limited length."""
+    """Log our lines and FireWorks' submission errors to a private file of limited size."""
     from logging.handlers import RotatingFileHandler
 
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

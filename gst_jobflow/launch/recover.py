@@ -1,7 +1,7 @@
-"""Put cut-off fireworks back to READY: lost runs, jobs that left the queue before they began, failures on request.
+"""Put cut-off fireworks back to READY: lost runs, jobs that left the queue unstarted, failures on request.
 
-The database is read first, then the processes of this host and SLURM, then the database again for whatever looks lost.
-So a job that ends meanwhile is never taken for lost.
+It reads the database, asks this host's processes and SLURM, then reads the database again for whatever seems lost. So a
+job that ends meanwhile is never taken for lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.base.settings import Project, QueueSettings
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.failed import WALLTIME_LOSSES, attempt_without_process, find_reruns, more_memory
-from gst_jobflow.launch.lost import Cut, Lost, find_lost, has_attempt
+from gst_jobflow.launch.lost import CutPoint, Lost, find_lost, has_attempt
 from gst_jobflow.store import Results, ingest
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.manifest import MANIFEST_NAME
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fireworks import LaunchPad
 
 _LOCK_HELD_S = 10.0
-_GIVEN_UP = "see gst logs ID and the .error file in its directory, remove the cause, then: gst recover --failed"
-_NO_MEMORY = "set the memory it needs (queue.CATEGORY.memory_GB in gst.yaml), then: gst recover --failed"
+_GIVEN_UP = "remove the cause (see gst logs ID and the .error file in its directory), then: gst recover --failed"
+_NO_MEMORY = "set queue.CATEGORY.memory_GB in gst.yaml, then: gst recover --failed"
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Recovered:
 
 
 def recover(project: Project, *, failed: bool = False, dry_run: bool = False) -> list[Recovered]:
-    """Put cut-off fireworks back to READY and mark their attempts lost; running ones are left alone.
+    """Put cut-off fireworks back to READY and mark their attempts lost; leave running ones alone.
 
-    Safe from cron, twice, and beside running launchers: one recovery runs at a time, and each step looks again.
+    Safe in cron and beside running launchers: one recovery runs at a time, and each step checks again.
 
     Parameters
     ----------
@@ -93,20 +93,20 @@ def _one_at_a_time(project: Project) -> Iterator[None]:
 
 
 def _ingest_running_launches(results: Results) -> None:
-    """Ingest manifests of running launches without an attempt, which a killed server may have forgotten."""
+    """Ingest manifests of running launches whose attempt a killed server may have lost."""
     for launch in results.database["launches"].find({"state": "RUNNING"}):
         if not has_attempt(results, launch):
             _ingest(results, Path(launch["launch_dir"]))
 
 
 def _ingest(results: Results, folder: Path) -> None:
-    """Ingest the manifest in a job's folder, if the folder is visible from here."""
+    """Ingest the manifest in a job's folder, if it is visible here."""
     if (folder / MANIFEST_NAME).is_file():
         ingest(results, [folder])
 
 
 def _settle(results: Results, pad: LaunchPad, project: Project, lost: Lost, dry_run: bool) -> Recovered | None:
-    """Look again, then put a firework back or give it up; None if it has moved on meanwhile."""
+    """Check again, then put a firework back or give it up; None if it has changed meanwhile."""
     firework = results.database["fireworks"].find_one({"fw_id": lost.fw_id})
     if lost.attempt_id and not _still_runs(results, lost.attempt_id, dry_run):
         return None
@@ -123,7 +123,7 @@ def _settle(results: Results, pad: LaunchPad, project: Project, lost: Lost, dry_
 
 
 def _still_runs(results: Results, attempt_id: str, dry_run: bool) -> bool:
-    """Whether an attempt still says running after its manifest was ingested; the database may be behind."""
+    """Whether an attempt is still running after ingesting its manifest; the database may be behind."""
     attempt = results.get(Attempt, attempt_id)
     if attempt.state == "running" and not dry_run:
         _ingest(results, Path(attempt.directory))
@@ -134,9 +134,9 @@ def _still_runs(results: Results, attempt_id: str, dry_run: bool) -> bool:
 def _verdict(
     results: Results, project: Project, lost: Lost, firework: dict[str, Any] | None
 ) -> tuple[bool, str, str, str | None]:
-    """Return whether it runs again, why, the way out if it does not, and the memory to request."""
+    """Return whether it runs again, why, the remedy if not, and the memory to request."""
     if not _may_run_again(results, lost, project.settings.queue):
-        return False, f"{lost.reason}; given up, it was lost too often", _GIVEN_UP, None
+        return False, f"{lost.reason}; lost too often, given up", _GIVEN_UP, None
     if lost.failure_class == "out_of_memory" and firework is not None:
         memory = more_memory(project, firework)
         if memory is None:
@@ -147,7 +147,7 @@ def _verdict(
 
 def _may_run_again(results: Results, lost: Lost, limits: QueueSettings) -> bool:
     """Whether the firework was lost less often than the limits allow; each class has its own count."""
-    if lost.cut is Cut.FINISHED:
+    if lost.cut is CutPoint.FINISHED:
         return True
 
     def losses(failure_class: Any) -> int:
@@ -172,11 +172,11 @@ def _note(results: Results, lost: Lost, firework: dict[str, Any], reason: str, f
 
 
 def _put_back(pad: LaunchPad, lost: Lost) -> None:
-    """Make the firework READY, or tell the workflow that it has finished."""
-    if lost.cut is Cut.FINISHED:
+    """Make the firework READY, or update the workflow if it has finished."""
+    if lost.cut is CutPoint.FINISHED:
         _release_lock(pad, lost.fw_id)
         pad._refresh_wf(lost.fw_id)
-    elif lost.cut is Cut.RESERVATION:
+    elif lost.cut is CutPoint.RESERVATION:
         _release_lock(pad, lost.fw_id)
         pad.cancel_reservation(lost.launch_id)
     else:
@@ -192,7 +192,7 @@ def _give_up(pad: LaunchPad, fw_id: int) -> None:
 
 
 def _rerun(pad: LaunchPad, fw_id: int) -> None:
-    # an open launch would say running for ever
+    # an open launch would stay running
     _give_up(pad, fw_id)
     pad.rerun_fw(fw_id)
 
@@ -205,8 +205,7 @@ def _request_memory(pad: LaunchPad, fw_id: int, memory: str | None) -> None:
 def _release_lock(pad: LaunchPad, fw_id: int) -> None:
     """Remove FireWorks' lock of a workflow if a worker was killed while it held it.
 
-    A living worker holds the lock for a moment only, so a lock that is there whenever we look, for ten seconds, has no
-    owner.
+    A living worker holds the lock for a moment only, so one seen at every look during ten seconds has no owner.
     """
     locked = {"nodes": fw_id, "locked": {"$exists": True}}
     deadline = time.monotonic() + _LOCK_HELD_S

@@ -1,7 +1,7 @@
-"""The project's own mongod: loopback only, authentication from the first second, data inside the project.
+"""Run the project's own mongod: on loopback, always with authentication, with its data inside the project.
 
-Before the server ever listens on a TCP port it runs once on a unix socket in a private temporary folder, where the
-users get their random passwords. Only then does it start with `--auth` on 127.0.0.1.
+Its first start listens on a unix socket in a private temporary folder, where the users get random passwords. Only then
+does it start with `--auth` on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 APP_USER = "gst"
 ADMIN_USER = "gst_admin"
-# enough for flows and `gst db migrate`, without user management; validators need collMod, which dbAdmin holds
+# enough for flows and `gst db migrate` (validators need collMod of dbAdmin), without user management
 APP_ROLES = ("readWrite", "dbAdmin")
 
 _START_S = 120.0
@@ -62,17 +62,16 @@ _LET_GO_S = 5.0
 _STOP_S = 60.0
 _PORTS_TRIED = 200
 _LOG_KEPT_BYTES = 10_000_000
-# An import inserts all over its indexes. From 5 % of changed pages in the cache, WiredTiger would write single pages
-# again and again, a good part of the server's work at size. So pages stay until the checkpoint of each minute;
-# acknowledged writes are in the journal before that.
+# By default WiredTiger evicts single pages once 5 % of the cache is dirty, which takes much of an import's time. Here
+# pages stay until the checkpoint of each minute; the journal holds acknowledged writes.
 _EVICTION = "eviction_dirty_target=40,eviction_dirty_trigger=60"
 
 
 @dataclass
 class ServiceStatus:
-    """The state of the database; holds no secret.
+    """The state of the database, without secrets.
 
-    `uri` has no password. `notes` tell the user what was changed.
+    `uri` has no password. `notes` tell the user what has changed.
     """
 
     running: bool
@@ -88,18 +87,14 @@ class ServiceStatus:
     fix: str = ""
     notes: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the status as plain data for JSON."""
-        return asdict(self)
-
 
 def find_mongod(chosen: Path | None = None) -> Path:
-    """Return the mongod to run: the chosen one, else PATH, else the one of the pip wheel.
+    """Return the mongod to run: the chosen one, else that on PATH, else that of the pip wheel.
 
     Raises
     ------
     MissingProgramError
-        No mongod was found, or the chosen one does not run.
+        No mongod was found, or the chosen one is not executable.
     """
     fix = "pip install 'gst_jobflow[services]', install MongoDB, or set mongo.mongod"
     if chosen is not None:
@@ -137,7 +132,7 @@ class LocalMongod:
         self._notes: list[str] = []
 
     def up(self, take_over: bool = False) -> ServiceStatus:
-        """Start the server unless it runs; safe to repeat, also from several processes at once.
+        """Start the server unless it runs; safe to repeat, even from several processes at once.
 
         Parameters
         ----------
@@ -153,17 +148,19 @@ class LocalMongod:
         """
         if external_uri(self.project) is not None:
             open_database(connection(self.project)).client.close()
-            return self._with_notes(["external MongoDB: nothing to start, it answers"])
+            return self._with_notes(["external MongoDB answers: nothing to start"])
         self._notes = []
         with self._locked():
             self._refuse_other_host(take_over)
             if not self._usable():
                 self._start()
-            self._refresh_configs()
+            if changed := write_connection_configs(self.project):
+                names = ", ".join(file.name for file in changed)
+                self._notes.append(f"wrote {names} in {self.project.fw_configs_dir}")
         return self._with_notes(self._notes)
 
     def down(self) -> ServiceStatus:
-        """Stop our own server cleanly; others are not touched.
+        """Stop our own server cleanly; leave an external one alone.
 
         Raises
         ------
@@ -171,7 +168,7 @@ class LocalMongod:
             The server runs on another host, or does not end within a minute.
         """
         if external_uri(self.project) is not None:
-            return self._with_notes(["external MongoDB: it is not ours to stop"])
+            return self._with_notes(["external MongoDB: not stopped"])
         if not self.folder.is_dir():
             return self._with_notes(["it was never started"])
         with self._locked():
@@ -180,7 +177,7 @@ class LocalMongod:
         return self._with_notes(["stopped; the data is kept" if stopped else "it was not running"])
 
     def status(self) -> ServiceStatus:
-        """Return the state of the server and how much it holds; a stopped server is no error."""
+        """Return the state and size of the server; a stopped server is no error."""
         external = external_uri(self.project) is not None
         pid = None if external else self._pid()
         try:
@@ -209,7 +206,7 @@ class LocalMongod:
     # -- what runs
 
     def _pid(self) -> int | None:
-        """Return the pid of our live mongod: from our state file, or if that is lost from mongod's own lock."""
+        """Return the pid of our live mongod from our state file or, if that is lost, from mongod's lock."""
         state = read_state(self.project)
         candidates = [(state.get("pid"), state.get("started_at"))]
         for file in (self.pid_file, self.data / "mongod.lock"):
@@ -225,13 +222,13 @@ class LocalMongod:
         return _option(_command_line(pid), "--dbpath") == str(self.data)
 
     def _usable(self) -> bool:
-        """Whether our server runs and accepts our login; also grants rights on a renamed database."""
+        """Whether our server runs and accepts our login; grants rights on a renamed database."""
         pid = self._pid()
         if pid is None:
             return False
         words = _command_line(pid)
         if "--auth" not in words:
-            # left by a killed `up`: the server of `_set_passwords`
+            # the server of `_set_passwords`, left by a killed `up`
             return False
         self._record(pid, {**read_state(self.project), "port": int(_option(words, "--port") or 0)})
         deadline = time.monotonic() + _ANSWER_S
@@ -252,11 +249,11 @@ class LocalMongod:
     def _refuse_other_host(self, take_over: bool) -> None:
         host = read_state(self.project).get("host")
         lock = self.data / "mongod.lock"
-        # mongod empties its lock at a clean end
+        # a clean end empties the lock
         open_there = lock.is_file() and lock.stat().st_size > 0
         if host and host != socket.gethostname() and open_there and not take_over:
             raise DatabaseError(
-                f"this project's mongod was started on host '{host}', and it listens to that host only",
+                f"this project's mongod runs on host '{host}' and listens only there",
                 f"work on {host}; if it no longer runs there: gst db up --take-over",
             )
 
@@ -269,7 +266,8 @@ class LocalMongod:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         self.pid_file.unlink(missing_ok=True)
-        self._shorten_log()
+        if self.log_file.is_file() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.old"))
         state = read_state(self.project)
         credentials, made = self._credentials()
         if made or not state.get("users_ready"):
@@ -292,7 +290,7 @@ class LocalMongod:
         _write_private(state_file(self.project), {**state, **process})
 
     def _credentials(self) -> tuple[dict[str, dict[str, str]], bool]:
-        """Return the credentials and whether they are new. They are on disk before a server uses them."""
+        """Return the credentials, on disk before a server uses them, and whether they are new."""
         try:
             return read_credentials(self.project), False
         except DatabaseError:
@@ -304,7 +302,7 @@ class LocalMongod:
         """Run mongod without authentication on a private socket and set the users."""
         from pymongo import MongoClient
 
-        # socket paths hold about 100 characters, too few for a deep project folder
+        # socket paths are limited to about 100 characters
         with tempfile.TemporaryDirectory(prefix="gst-") as private:
             path = Path(private) / "own.sock"
             network = ["--bind_ip", str(path), "--unixSocketPrefix", private]
@@ -324,7 +322,7 @@ class LocalMongod:
             try:
                 self._fork(program, network)
             except DatabaseError:
-                # another program may have taken the port meanwhile
+                # another program may have taken the port
                 if _is_free(port):
                     raise
                 continue
@@ -332,12 +330,10 @@ class LocalMongod:
         raise DatabaseError(f"no free port from {wanted} to {wanted + _PORTS_TRIED}", "set mongo.port in gst.yaml")
 
     def _fork(self, program: Path, network: list[str]) -> None:
-        """Start mongod in the background; returns when it accepts connections.
-
-        A killed mongod may hold its lock briefly after exit.
-        """
+        """Start mongod in the background; return when it accepts connections."""
         deadline = time.monotonic() + _LET_GO_S
         while reason := self._fork_once(program, network):
+            # a killed mongod may hold its lock for a moment
             if "DBPathInUse" not in reason or time.monotonic() > deadline:
                 raise DatabaseError(f"mongod did not start: {reason}", f"see {self.log_file}")
             time.sleep(0.2)
@@ -353,7 +349,7 @@ class LocalMongod:
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
         try:
-            # the daemon inherits the file and would keep a pipe open
+            # the daemon would keep a pipe open
             with tempfile.TemporaryFile() as output:
                 done = subprocess.run(
                     command,
@@ -375,19 +371,10 @@ class LocalMongod:
             raise DatabaseError(f"mongod cannot be run: {program}: {err.strerror}", "set mongo.mongod") from err
         return "" if done.returncode == 0 else last_problem(self.log_file) or _last_line(said)
 
-    def _shorten_log(self) -> None:
-        if self.log_file.is_file() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".log.old"))
-
-    def _refresh_configs(self) -> None:
-        changed = write_connection_configs(self.project)
-        if changed:
-            self._notes.append(f"wrote {', '.join(file.name for file in changed)} in {self.project.fw_configs_dir}")
-
     # -- stop
 
     def _end_process(self) -> bool:
-        """End our mongod cleanly (SIGTERM is a clean shutdown); return whether there was one."""
+        """End our mongod cleanly by SIGTERM; return whether there was one."""
         pid = self._pid()
         if pid is None:
             return False
@@ -407,7 +394,7 @@ class LocalMongod:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock of the service, so that one `up` or `down` runs at a time."""
+        """Let one `up` or `down` run at a time."""
         self.project.private_dir.mkdir(mode=0o700, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
@@ -461,13 +448,13 @@ def last_problem(log_file: Path) -> str:
     return ""
 
 
-# consequences, which follow the line with the cause
+# lines that follow the one with the cause
 _NOISE = {"\n\n***aborting after fassert() failure\n\n", "Writing fatal message", "Fatal assertion"}
 
 
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("To see additional")]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _set_users(client: MongoClient, credentials: dict[str, dict[str, str]]) -> None:
@@ -504,7 +491,7 @@ def _option(words: list[str], name: str) -> str | None:
 
 
 def _measure(database: Database, status: ServiceStatus) -> None:
-    """Fill version, size and counts (fast estimates, as the server keeps them)."""
+    """Fill in version, size and counts (the server's estimates)."""
     from pymongo.errors import OperationFailure
 
     status.running = True
@@ -517,12 +504,12 @@ def _measure(database: Database, status: ServiceStatus) -> None:
             name: database[name].estimated_document_count() for name in names if not name.startswith("system.")
         }
     except OperationFailure as err:
-        status.problem = f"the user may not read statistics: error {err.code}"
+        status.problem = f"the user may not read statistics (error {err.code})"
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # as for mongod, a port in TIME_WAIT is free
+        # like mongod, take a port in TIME_WAIT as free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -532,6 +519,6 @@ def _is_free(port: int) -> bool:
 
 
 def _write_private(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON that only the owner may read, whole or not at all."""
+    """Write JSON atomically, readable by the owner only."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_text(file, json.dumps(content, indent=1), mode=0o600)

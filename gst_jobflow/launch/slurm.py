@@ -1,4 +1,4 @@
-"""Ask SLURM about jobs: which wait or run, and how others ended."""
+"""Talk to SLURM: submit and cancel jobs, ask which wait or run, and how others ended."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gst_jobflow.base.errors import MissingProgramError, RunError
+from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE
 
 ENDED = {
     "BOOT_FAIL": "node",
@@ -23,7 +25,7 @@ ENDED = {
     "REVOKED": "cancelled",
     "TIMEOUT": "walltime",
 }
-"""States of jobs that have ended, and the class of failure of a run that they ended."""
+"""States of ended jobs, and the failure class of a run that ended with them."""
 
 _WORDS = {
     "BOOT_FAIL": "its node did not start",
@@ -34,14 +36,14 @@ _WORDS = {
     "PREEMPTED": "it was preempted",
     "TIMEOUT": "it passed its time limit",
 }
-# the folder comes last, since it may hold any character
+# the folder comes last, since it may contain the separator
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%N", "%Z")
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
 class QueueJob:
-    """A job as SLURM sees it; times are UTC, and future ones are SLURM's estimates."""
+    """A job in SLURM; times are UTC, future ones estimates."""
 
     id: str
     state: str
@@ -63,12 +65,12 @@ class QueueJob:
 
     @property
     def failure_class(self) -> str:
-        """The failure class of a run that ended with the job."""
+        """Return the failure class of a run that ended with the job."""
         return ENDED.get(self.state, "killed")
 
     @property
     def end_in_words(self) -> str:
-        """The end of the job in words."""
+        """Describe the end of the job."""
         where = f" ({self.nodes})" if self.nodes and self.state in ("NODE_FAIL", "OUT_OF_MEMORY") else ""
         return f"{_WORDS.get(self.state, f'it ended ({self.state.lower()})')}{where}"
 
@@ -79,27 +81,27 @@ def available() -> bool:
 
 
 def my_jobs() -> dict[str, QueueJob]:
-    """Return jobs of this user by id: waiting, running, and recently ended ones.
+    """Return waiting, running and recently ended jobs of this user by id.
 
     Raises
     ------
     MissingProgramError
         `squeue` is missing.
     RunError
-        SLURM does not answer, so nothing is known about any job.
+        SLURM does not answer.
     """
     command = ["squeue", "-h", "-a", "-t", "all", "-u", str(os.getuid()), "-o", "|".join(_FIELDS)]
-    jobs = (_of_line(line) for line in _ask(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
+    jobs = (_of_line(line) for line in ask_slurm(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
     return {job.id: job for job in jobs}
 
 
 def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
-    """Return from the accounting how jobs ended that the queue has forgotten; empty without accounting."""
+    """Return from the accounting how jobs ended that have left the queue; empty without accounting."""
     if not ids or shutil.which("sacct") is None:
         return {}
     command = ["sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,NodeList"]
     try:
-        lines = _ask(command).splitlines()
+        lines = ask_slurm(command).splitlines()
     except RunError:  # many clusters keep no accounting
         return {}
     found = {}
@@ -111,7 +113,7 @@ def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
 
 
 def scancel(ids: Iterable[str]) -> None:
-    """Cancel jobs, in one call.
+    """Cancel jobs.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def scancel(ids: Iterable[str]) -> None:
         SLURM refuses.
     """
     if words := list(ids):
-        _ask(["scancel", *words])
+        ask_slurm(["scancel", *words])
 
 
 def _of_line(line: str) -> QueueJob:
@@ -134,13 +136,46 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def _ask(command: list[str]) -> str:
-    """Run a short SLURM command with times in UTC, and return what it printed."""
+def sbatch(*arguments: str, folder: Path | None = None) -> str:
+    """Run sbatch and return what it printed.
+
+    SLURM stores the environment of a job. So the URI of the database, which holds a password, stays out if the job can
+    read it from the project's private file.
+
+    Raises
+    ------
+    MissingProgramError
+        `sbatch` is missing.
+    RunError
+        SLURM refuses the job or does not answer.
+    """
+    environment = dict(os.environ)
+    project = environment.get(PROJECT_VARIABLE)
+    if project and (Path(project) / ".gst" / "mongo_uri").is_file():
+        environment.pop(f"{ENV_PREFIX}MONGO__URI", None)
+    return _run(["sbatch", *arguments], environment, folder)
+
+
+def ask_slurm(command: list[str]) -> str:
+    """Run a short SLURM command with times in UTC, and return what it printed.
+
+    Raises
+    ------
+    MissingProgramError
+        The command is missing.
+    RunError
+        SLURM does not answer.
+    """
     environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
     environment.pop("SLURM_TIME_FORMAT", None)
+    return _run(command, environment)
+
+
+def _run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> str:
     try:
         done = subprocess.run(
             command,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -148,7 +183,7 @@ def _ask(command: list[str]) -> str:
             errors="replace",
             timeout=_WAIT_S,
             check=False,
-            # Ctrl-C must not interrupt SLURM's command
+            # Ctrl-C must not interrupt it between SLURM's answer and our record
             start_new_session=True,
         )
     except OSError as err:
@@ -157,5 +192,7 @@ def _ask(command: list[str]) -> str:
         raise RunError(f"{command[0]} does not answer within {_WAIT_S:g} s", "try again later", "queue") from err
     if done.returncode != 0:
         words = " ".join(done.stderr.split()) or "it printed nothing"
-        raise RunError(f"{command[0]} ended with code {done.returncode}: {words[:300]}", "try again later", "queue")
+        raise RunError(
+            f"{command[0]} ended with exit code {done.returncode}: {words[:500]}", "try again later", "queue"
+        )
     return done.stdout

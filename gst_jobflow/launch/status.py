@@ -1,4 +1,4 @@
-"""Report what runs, waits and failed, and why."""
+"""Report running, waiting and failed fireworks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.launch import slurm
-from gst_jobflow.launch.launches import reservation_of
+from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.slurm import QueueJob
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-_WAY_OUT = "remove the cause, then: gst recover --failed"
+_FIX = "remove the cause, then: gst recover --failed"
 
 
 def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
     fw_ids
         The fireworks; None: all.
     ask_slurm
-        Ask SLURM for start and end times; without an answer they stay empty.
+        Ask SLURM for start and end times; they stay empty without an answer.
 
     Returns
     -------
@@ -52,35 +52,31 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
 def _jobs() -> dict[str, QueueJob]:
     try:
         return slurm.my_jobs() if slurm.available() else {}
-    except GstError:  # the rest does not need it
+    except GstError:  # optional
         return {}
 
 
-def _last_attempt(database: Database, fw_id: int) -> dict[str, Any]:
-    return database["attempts"].find_one({"fw_id": fw_id}, sort=[("started_at", -1)]) or {}
-
-
 def _failure(database: Database, firework: dict[str, Any]) -> dict[str, Any]:
-    attempt = _last_attempt(database, firework["fw_id"])
+    attempt = newest_attempt(database, firework["fw_id"])
     return {
         "firework_id": firework["fw_id"],
         "name": firework["name"],
         "class": attempt.get("failure_class") or "unexpected",
-        "reason": attempt.get("reason") or "no attempt was recorded: see the worker's log",
-        "fix": attempt.get("fix") or _WAY_OUT,
+        "reason": attempt.get("reason") or "no attempt was recorded; see the worker's log",
+        "fix": attempt.get("fix") or _FIX,
         "directory": attempt.get("directory", ""),
     }
 
 
 def _running(database: Database, firework: dict[str, Any], jobs: dict[str, QueueJob]) -> dict[str, Any]:
-    attempt = _last_attempt(database, firework["fw_id"])
+    attempt = newest_attempt(database, firework["fw_id"])
     keys = ("host", "started_at", "directory", "number", "slurm_job_id")
     job = jobs.get(attempt.get("slurm_job_id") or "")
     return {
         "firework_id": firework["fw_id"],
         "name": firework["name"],
         **{key: attempt.get(key) for key in keys},
-        # the job's time limit, so at the latest
+        # by the time limit, so at the latest
         "expected_end": job.ends if job else None,
     }
 

@@ -1,4 +1,4 @@
-"""Start, watch and end local workers, which are FireWorks' own `rlaunch rapidfire`."""
+"""Start, watch and end local workers, each an `rlaunch rapidfire` of FireWorks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gst_jobflow.launch.configs import environment as project_environment
 from gst_jobflow.launch.recover import recover
 
 MOST_RESTARTS = 3
-"""Restarts of workers after which this machine is taken to be at fault."""
+"""Largest number of restarts; beyond it, the machine is probably at fault."""
 
 
 class Workers:
-    """Run `n` `rlaunch rapidfire` processes that end when no work is left; use as a context manager.
+    """Run `n` workers that end when no work is left; use as a context manager.
 
-    They die with this process, also by SIGKILL, so a killed `gst` leaves no unwatched worker behind.
+    They die with this process, even if SIGKILL ends it.
     """
 
     def __init__(self, project: Project, n: int) -> None:
@@ -49,7 +49,7 @@ class Workers:
         return sum(process.poll() is None for process in self.processes)
 
     def tend(self) -> list[str]:
-        """Restart workers that ended with an error, and recover the jobs that they ran.
+        """Restart workers that ended with an error, and recover their jobs.
 
         Returns
         -------
@@ -59,7 +59,7 @@ class Workers:
         Raises
         ------
         RunError
-            Workers ended with an error more than `MOST_RESTARTS` times; the message holds the last printed line.
+            Workers ended with an error more than `MOST_RESTARTS` times; the message holds the last line printed.
         """
         told = []
         for index, process in enumerate(self.processes):
@@ -90,7 +90,7 @@ class Workers:
         environment = {**os.environ, **project_environment(self.project), "PYTHONUNBUFFERED": "1"}
         if CORES_VARIABLE not in environment:
             environment[WORKERS_VARIABLE] = str(self.n)
-        # -m does not depend on where console scripts were installed
+        # console scripts may be elsewhere
         program = [sys.executable, "-m", "fireworks.scripts.rlaunch_run", "-c", str(configs)]
         with self._log(index).open("ab") as log:
             return subprocess.Popen(
@@ -115,7 +115,7 @@ def wait(
 ) -> None:
     """Wait until all workers have ended; call `on_tick` every `poll_s` and once at the end.
 
-    A dead worker is restarted, since the others would wait for its job for ever.
+    Dead workers are restarted, since the others would wait for their jobs.
     """
     while True:
         for line in workers.tend():

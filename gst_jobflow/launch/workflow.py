@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 MAX_FIREWORKS = 500
-"""FireWorks' cost of a launch grows with the size of its workflow (0.04 s + 56 µs a firework): pack work instead."""
+"""Largest workflow: the cost of a launch grows with its size (0.04 s + 56 µs a firework)."""
 
 
 def jobs_of(flow: Flow | Job) -> list[Job]:
-    """Return all jobs of a flow, each after the jobs that it needs."""
+    """Return all jobs of a flow in order of their dependencies."""
     if not hasattr(flow, "iterflow"):
         return [flow]
     with warnings.catch_warnings():
@@ -30,30 +30,30 @@ def jobs_of(flow: Flow | Job) -> list[Job]:
 
 
 def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
-    """Convert a flow; specs hold no store, so no password.
+    """Convert a flow to a workflow whose specs hold no store and no password.
 
     Raises
     ------
     InputError
-        The flow has more than `MAX_FIREWORKS` jobs and must be packed.
+        The flow has more than `MAX_FIREWORKS` jobs.
     """
     from jobflow.managers.fireworks import flow_to_workflow
 
     with warnings.catch_warnings():
-        # labelling jobs are independent and need no order
+        # independent jobs need no order
         warnings.filterwarnings("ignore", message="Some jobs are not connected")
         workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
     if len(workflow.fws) > MAX_FIREWORKS:
         raise InputError(
-            f"{flow.name} has {len(workflow.fws)} jobs, more than the {MAX_FIREWORKS} that FireWorks handles well",
-            "put more into each job, for example with a larger --chunk",
+            f"{flow.name} has {len(workflow.fws)} jobs; at most {MAX_FIREWORKS} are allowed",
+            "put more work into each job, for example with a larger --chunk",
         )
     record_all(workflow, project.root)
     return workflow
 
 
 def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
-    """Put a flow on the launchpad; return the FireWorks id of each job by uuid."""
+    """Submit a flow to the launchpad; return the FireWorks id of each job by uuid."""
     workflow = to_workflow(flow, project, metadata)
     uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}
     new_ids = launchpad(project).add_wf(workflow)

@@ -1,7 +1,7 @@
-"""Everything that a report shows, read from the results database with as little as possible in memory.
+"""Read the data of a report from the database.
 
-Structures and labels are read as a handful of numbers each (projections, in chunks), never with their arrays, so a
-study of 10^5 structures takes seconds. What is not there yet stays empty and becomes a remark, never an error.
+Structures and labels are read as a few numbers each (projections, in chunks), without arrays, so a study of 10^5
+structures takes seconds. Missing data become a remark, not an error.
 """
 
 from __future__ import annotations
@@ -30,10 +30,7 @@ PARITY_NAME = "parity.npz"
 
 @dataclass
 class StructureRows:
-    """A few numbers of every structure, in columns of equal length.
-
-    `min_distance_A` is NaN where a structure has no contact.
-    """
+    """A few numbers of every structure, as columns; `min_distance_A` is NaN without contacts."""
 
     formula: list[str] = field(default_factory=list)
     config_type: list[str] = field(default_factory=list)
@@ -46,14 +43,14 @@ class StructureRows:
         return len(self.formula)
 
     def without(self, config_type: str) -> StructureRows:
-        """The rows of all other config types."""
+        """Return the rows of all other config types."""
         kept = [index for index, name in enumerate(self.config_type) if name != config_type]
         return StructureRows(*([getattr(self, column)[i] for i in kept] for column in self.__dataclass_fields__))
 
 
 @dataclass
 class LabelRows:
-    """A few numbers of every label, in columns of equal length; NaN where a failed label has none."""
+    """A few numbers of every label, as columns; NaN where a failed label has none."""
 
     state: list[str] = field(default_factory=list)
     formula: list[str] = field(default_factory=list)
@@ -86,19 +83,19 @@ class Parity:
 
 @dataclass
 class CycleData:
-    """A cycle and the trajectory of each of its operations; None where it did not run yet."""
+    """A cycle and the trajectory of each of its operations; None if it has not run yet."""
 
     cycle: Cycle
     trajectories: list[Trajectory | None]
 
     @property
     def steps(self) -> list[tuple[str, Trajectory]]:
-        """Label ("RESET 1") and trajectory of what ran."""
+        """Return name ("RESET 1") and trajectory of each operation that ran."""
         return [(name, run) for name, run in zip(self.names, self.trajectories, strict=True) if run is not None]
 
     @property
     def names(self) -> list[str]:
-        """Names of the operations, numbered where a kind comes more than once."""
+        """Return the names of the operations, numbered if a kind occurs more than once."""
         kinds = [operation.kind for operation in self.cycle.operations]
         seen: Counter[str] = Counter()
         names = []
@@ -120,7 +117,7 @@ class Attempts:
 
 @dataclass
 class StudyData:
-    """What a page shows. `kind` says which sections it has: a whole study, one cycle or one potential."""
+    """Data of a page; `kind` (study, cycle, potential) determines its sections."""
 
     kind: str
     id: str
@@ -138,42 +135,42 @@ class StudyData:
 
     @property
     def training(self) -> StructureRows:
-        """The structures that are no device cells: what the potential learns from."""
+        """Return the training data: all structures except device cells."""
         return self.structures.without("device")
 
     @property
     def potential(self) -> Potential | None:
-        """The potential that the figures show: the last one."""
+        """Return the last potential, which the figures show."""
         return self.potentials[-1] if self.potentials else None
 
 
 def study_tag(study_id: str) -> str:
-    """The tag that structures of a study carry."""
+    """Return the tag of a study's structures."""
     return f"study:{study_id}"
 
 
 def collect_study(results: Results, study_id: str) -> StudyData:
-    """Read a study and all that belongs to it.
+    """Read a study and its members.
 
     Raises
     ------
     DataError
-        There is no such study.
+        The study does not exist.
     """
     study = results.get(Study, study_id)
     data = StudyData("study", study.id, study.name, study)
     ids = _members(study)
-    tagged = set(_tagged(results, study_id))
+    tagged = {each["_id"] for each in results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})}
     if study.state != "finished":
         _discover(results, study, ids)
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
     if study.kind == "hyperopt":
-        # the potential that the page shows is the last one
+        # the last potential is shown
         best = (best_row(study.table) or {}).get("potential_id")
         data.potentials.sort(key=lambda each: each.id == best)
     dataset_ids = [*ids["datasets"]] or [each.dataset_id for each in data.potentials if each.dataset_id]
     datasets = _read(results, Dataset, dataset_ids, data)
-    # the parity figures belong to the last potential, so its dataset is the one to show
+    # show the dataset of the potential in the parity figures
     wanted = data.potential.dataset_id if data.potential else None
     data.dataset = next((each for each in datasets if each.id == wanted), datasets[-1] if datasets else None)
     _fill_structures(results, data, {*ids["structures"], *tagged}, ids["labels"])
@@ -188,14 +185,14 @@ def collect_study(results: Results, study_id: str) -> StudyData:
 
 def _attempts_of_study(results: Results, study: Study) -> Attempts:
     if study.kind == "hyperopt":
-        # its jobs are made while it runs; their uuids follow from the study
+        # its jobs are added while it runs; their uuids follow from the study
         uuids = [trial_uuid(study.id, row["trial"]) for row in study.table]
         return _attempts(results, {"job_uuid": {"$in": uuids}})
     return _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
 
 
 def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None:
-    """Add what a study that has not finished made so far: its members are noted at its end."""
+    """Add the results of an unfinished study, whose members are recorded at its end."""
     database = results.database
     ids["potentials"] += [row["potential_id"] for row in study.table if row.get("potential_id")]
     where = {"tags": study_tag(study.id), "config_type": "device"}
@@ -216,7 +213,7 @@ def collect_cycle(results: Results, cycle_id: str) -> StudyData:
     Raises
     ------
     DataError
-        There is no such cycle.
+        The cycle does not exist.
     """
     cycle = results.get(Cycle, cycle_id)
     data = StudyData("cycle", cycle.id, cycle.name)
@@ -235,7 +232,7 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
     Raises
     ------
     DataError
-        There is no such potential.
+        The potential does not exist.
     """
     potential = results.get(Potential, potential_id)
     data = StudyData("potential", potential.id, potential.name, potentials=[potential])
@@ -247,13 +244,31 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
     return data
 
 
+def collect_trajectory(results: Results, trajectory_id: str) -> StudyData:
+    """Read a run and its potential.
+
+    Raises
+    ------
+    DataError
+        There is no such trajectory.
+    """
+    run = results.get(Trajectory, trajectory_id)
+    data = StudyData("trajectory", run.id, run.name, runs=[run])
+    data.potentials = _read(results, Potential, [run.potential_id] if run.potential_id else [], data)
+    _read_dataset_of_potential(results, data)
+    _method_of_dataset(results, data)
+    if run.job_uuid:
+        data.attempts = _attempts(results, {"job_uuid": run.job_uuid})
+    return data
+
+
 def _read_dataset_of_potential(results: Results, data: StudyData) -> None:
     wanted = [data.potential.dataset_id] if data.potential and data.potential.dataset_id else []
     data.dataset = next(iter(_read(results, Dataset, wanted, data)), None)
 
 
 def _method_of_dataset(results: Results, data: StudyData) -> None:
-    """The method behind the potential, without its labels: a cycle says, too, when it is no physics."""
+    """Read the method behind a potential, for the notice on a cycle's page."""
     if data.dataset is not None:
         fingerprint = data.dataset.fingerprint
         label = results.database["labels"].find_one({"fingerprint": fingerprint}, {"method": 1})
@@ -262,7 +277,7 @@ def _method_of_dataset(results: Results, data: StudyData) -> None:
 
 
 def _members(study: Study) -> dict[str, list[str]]:
-    """Ids of the members by collection, in their order, each once."""
+    """Return unique ids of the members by collection, in order."""
     names = ("structures", "labels", "datasets", "potentials", "trajectories", "cycles")
     found: dict[str, dict[str, None]] = {name: {} for name in names}
     for member in study.members:
@@ -271,13 +286,13 @@ def _members(study: Study) -> dict[str, list[str]]:
 
 
 def _read(results: Results, model: type[Document], ids: Iterable[str], data: StudyData) -> list[Any]:
-    """Documents of `ids` that are there, in their order; the others become remarks."""
+    """Return the documents of `ids` in order; missing ones become remarks."""
     found = []
     for id in dict.fromkeys(ids):
         try:
             found.append(results.get(model, id))
         except DataError:
-            data.remarks.append(f"{model.collection} '{id}' is named here but is not in the database")
+            data.remarks.append(f"{model.collection} '{id}' is not in the database")
     return found
 
 
@@ -293,13 +308,8 @@ def _cycle_data(results: Results, cycle: Cycle, data: StudyData) -> CycleData:
     return CycleData(cycle, runs)
 
 
-def _tagged(results: Results, study_id: str) -> Iterator[str]:
-    cursor = results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})
-    return (found["_id"] for found in cursor)
-
-
 def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids: list[str]) -> None:
-    """Fill in structures and labels: those of the study and those of its dataset."""
+    """Read structures and labels of the study and of its dataset."""
     dataset_structures: set[str] = set()
     dataset_labels: set[str] = set()
     if data.dataset is not None:
@@ -314,7 +324,7 @@ def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
-    # sorted: what is read in the same order gives the same page
+    # sorted: the same order gives the same page
     iterator = iter(sorted(ids))
     while chunk := list(islice(iterator, _CHUNK)):
         yield chunk
@@ -332,7 +342,7 @@ def _structure_rows(results: Results, ids: set[str]) -> StructureRows:
 
 
 def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) -> None:
-    """Append the labels whose `_id` or `structure_id` is wanted, each once."""
+    """Append the labels with a wanted `_id` or `structure_id`, each once."""
     collection = results.database["labels"]
     columns = ("state", "formula", "config_type", "energy_per_atom_eV", "max_force_eV_A", "wall_s")
     projection = dict.fromkeys((*columns, "fingerprint", "failure_class", "reason"), 1)
@@ -354,7 +364,7 @@ def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) 
 
 
 def _attempts(results: Results, where: dict[str, Any]) -> Attempts:
-    """Executions that match, the newest `_ATTEMPTS_SHOWN` as rows and all of them in the counts."""
+    """Count matching attempts, and keep the newest `_ATTEMPTS_SHOWN` as rows."""
     attempts = Attempts()
     fields = ("job_name", "fw_id", "number", "state", "host", "slurm_job_id", "started_at", "ended_at")
     projection = dict.fromkeys((*fields, "failure_class", "reason", "fix"), 1)
@@ -385,12 +395,12 @@ def _parity(results: Results, data: StudyData) -> dict[str, Parity]:
 
 
 def read_parity(file: Path) -> dict[str, Parity]:
-    """Read what `fitting.parse.write_parity` wrote: reference and prediction by split.
+    """Read reference and prediction by split from a file of `fitting.parse.write_parity`.
 
     Raises
     ------
     DataError
-        It is not what fitting writes.
+        The file is damaged or incomplete.
     """
     import zipfile
 
@@ -400,22 +410,13 @@ def read_parity(file: Path) -> dict[str, Parity]:
     except (OSError, ValueError, zipfile.BadZipFile) as err:
         raise DataError(f"{PARITY_NAME} is damaged: {err}", "compute the potential's predictions again") from err
     try:
-        return {split: _split(content, split) for split in ("train", "test") if _has(content, split)}
+        return {split: _split(content, split) for split in ("train", "test") if (content["split"] == split).any()}
     except KeyError as err:
         raise DataError(f"{PARITY_NAME} lacks {err}", "compute the potential's predictions again") from err
 
 
-def _has(content: dict[str, np.ndarray], split: str) -> bool:
-    return bool((content["split"] == split).any())
-
-
 def _split(content: dict[str, np.ndarray], split: str) -> Parity:
-    structures, components = content["split"] == split, content["force_split"] == split
-    return Parity(
-        content["energy_ref"][structures],
-        content["energy_pred"][structures],
-        content["config_type"][structures],
-        content["force_ref"][components],
-        content["force_pred"][components],
-        content["force_config_type"][components],
-    )
+    energies, forces = content["split"] == split, content["force_split"] == split
+    names = {"energy_ref": energies, "energy_pred": energies, "config_type": energies}
+    names |= {"force_ref": forces, "force_pred": forces, "force_config_type": forces}
+    return Parity(**{name: content[name][rows] for name, rows in names.items()})

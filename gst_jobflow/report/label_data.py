@@ -1,4 +1,4 @@
-"""What a report on labels shows, as numbers: read in streams, so that 10^5 labels need their columns and no forces."""
+"""Read the data of a report on labels; forces are streamed, so 10^5 labels fit in memory."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ Progress = Callable[[str, int, int], None]
 
 _BATCH = 500
 FORCE_EDGES_eV_A = np.logspace(-4, 3, 281)
-"""Bins of force magnitudes; 40 a decade, so that a quantile is known to 3 %."""
+"""Bins of force magnitudes, 40 a decade: quantiles are accurate to 3 %."""
 OUTLIER_SCORE = 8.0
-"""How many (robust) standard deviations from the median of its like a label is an outlier."""
+"""Robust z-score above which a label counts as an outlier."""
 _FEWEST_ALIKE = 8
 _SMALLEST_SPREAD = {"energy": 2e-3, "force": 0.05}
 _OUTLIERS_KEPT = 50
 MOST_COMPARED = 5_000
-"""Labels of one method beyond which near-duplicates are looked for only when asked."""
+"""Most labels of a method for which near-duplicates are computed by default."""
 TOLERANCE_A = 0.01
-_REASONS_KEPT = 20
 _SAMPLED = 20_000
 _LABEL_FIELDS = (
     "structure_id", "fingerprint", "state", "failure_class", "reason", "formula", "config_type", "n_atoms", "energy_eV",
@@ -47,7 +46,7 @@ _LABEL_FIELDS = (
 
 @dataclass
 class Columns:
-    """Converged labels of one method, one row each, in the order of the structure ids."""
+    """Converged labels of one method as columns, in the order of the structure ids."""
 
     label_ids: np.ndarray
     structure_ids: np.ndarray
@@ -65,11 +64,11 @@ class Columns:
 
     @property
     def energy_per_atom_eV(self) -> np.ndarray:
-        """Energy per atom, eV, shape (n,)."""
+        """Return the energy per atom, eV, shape (n,)."""
         return self.energy_eV / self.n_atoms
 
     def members(self) -> Members:
-        """The rows as those of a dataset."""
+        """Return the rows as members of a dataset."""
         return Members(
             self.label_ids, self.structure_ids, self.structure_ids, self.config_types, self.formulas, self.n_atoms,
             self.energy_per_atom_eV, self.max_force_eV_A, np.zeros(len(self), bool),
@@ -78,7 +77,7 @@ class Columns:
 
 @dataclass
 class Outlier:
-    """A label far from the median of the labels of its formula and config_type."""
+    """A label far from the median of its formula and config_type."""
 
     label_id: str
     structure_id: str
@@ -97,13 +96,13 @@ class MethodData:
     Attributes
     ----------
     states, failures
-        Labels by state, and by (class, reason) of those that are not converged.
+        Number of labels by state, and of unconverged ones by (class, reason).
     references_eV
-        Energy of an atom of each element by least squares over the converged labels; empty without any.
+        Energy of an atom of each element, from least squares over the converged labels.
     force_counts
-        Atoms in each bin of `FORCE_EDGES_eV_A`, by config_type.
+        Number of atoms in each bin of `FORCE_EDGES_eV_A`, by config_type.
     near
-        Near-duplicates among the converged labels; None: they were not looked for.
+        Near-duplicates among the converged labels; None: not computed.
     """
 
     fingerprint: str
@@ -121,13 +120,13 @@ class MethodData:
 
     @property
     def relative_eV(self) -> np.ndarray:
-        """Energies per atom less those of the atoms, shape (n,)."""
+        """Return energies per atom less atomic reference energies, shape (n,)."""
         return self.columns.energy_per_atom_eV - reference_eV(self.columns.formulas, self.references_eV)
 
 
 @dataclass
 class MethodDifference:
-    """How far two methods are apart on a set of structures."""
+    """Differences between two methods on a set of structures."""
 
     n_structures: int = 0
     n_components: int = 0
@@ -141,8 +140,8 @@ class MethodDifference:
 class Comparison:
     """Two methods on the same structures.
 
-    `energy` (n, 2) eV/atom less the atoms' energies of each method, of `config_types` (n,); `force` (m, 2) eV/Å is a
-    sample of components, of `force_config_types` (m,); the errors are of all.
+    `energy` (n, 2) eV/atom, less atomic reference energies of each method, of `config_types` (n,); `force` (m, 2) eV/Å
+    is a sample of components, of `force_config_types` (m,). Errors cover all components.
     """
 
     reference: str
@@ -157,7 +156,7 @@ class Comparison:
 
 @dataclass
 class LabelData:
-    """Everything that the report shows; methods in falling order of their labels."""
+    """Data of the report; methods in descending order of their number of labels."""
 
     methods: list[MethodData]
     comparisons: list[Comparison]
@@ -180,18 +179,18 @@ def collect_labels(
     where
         Conditions on structures, and on labels, as `label_filters` takes them.
     fingerprints
-        Methods, by their fingerprints or beginnings of them; all when none is given.
+        Fingerprints of methods, or their beginnings; empty: all.
     reference
-        The method that others are compared with; none: the first-principles one with most labels.
+        Method to compare with; None: the first-principles one with most labels.
     near_duplicates_A
-        Tolerance; none: `TOLERANCE_A` for up to `MOST_COMPARED` labels of a method.
+        Tolerance; None: `TOLERANCE_A` for up to `MOST_COMPARED` labels of a method.
     progress
-        Called with what is done, how many are done and how many will be.
+        Called with a text, the number done and the total.
 
     Raises
     ------
     InputError
-        There are no such labels, or a fingerprint is of no or of several methods.
+        No label matches, or a fingerprint matches no method or several.
     """
     tell = progress or (lambda *_: None)
     known = sorted(results.database["labels"].distinct("fingerprint"))
@@ -202,7 +201,7 @@ def collect_labels(
     methods = [_method(results, fingerprint, of_labels, structures, tell) for fingerprint in chosen]
     methods = sorted((each for each in methods if each.states), key=lambda each: -sum(each.states.values()))
     if not methods:
-        raise InputError("no label matches", "gst query labels shows what there is; gst submit label makes some")
+        raise InputError("no label matches", "gst query labels lists labels; gst submit label makes some")
     for each in methods:
         _add_numbers(results, each, near_duplicates_A, tell)
     pairs = _pairs(methods, wanted)
@@ -216,13 +215,13 @@ def _full(text: str, known: list[str]) -> str:
         fingerprint for fingerprint in known if fingerprint.startswith(text)
     ]
     if len(found) != 1:
-        which = "no method" if not found else "several methods"
-        raise InputError(f"there are labels of {which} '{text}'", f"there are: {', '.join(known) or 'none'}")
+        which = "several methods match" if found else "no method matches"
+        raise InputError(f"{which} '{text}'", f"methods with labels: {', '.join(known) or 'none'}")
     return found[0]
 
 
 def _structures(results: Results, where: dict[str, Any]) -> dict[bytes, tuple[float, float]] | None:
-    """Volume per atom and closest contact by structure id of those that match; None: all match."""
+    """Return volume per atom and closest contact of matching structures by id; None: all match."""
     if not where:
         return None
     found = results.database["structures"].find(where, {"volume_per_atom_A3": 1, "min_distance_A": 1})
@@ -277,7 +276,7 @@ def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, 
     def numbers(key: str) -> np.ndarray:
         return np.array([np.nan if label[key] is None else label[key] for label in labels], dtype=float)
 
-    # a structure may be gone: its label still counts
+    # the label of a missing structure still counts
     of = [structures.get(label["structure_id"].encode(), (np.nan, np.nan)) for label in labels]
     return Columns(
         label_ids=ids_of(label["_id"] for label in labels),
@@ -310,7 +309,7 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
 
 
 def reference_eV(formulas: CategoricalColumn, references_eV: dict[str, float]) -> np.ndarray:
-    """Energy per atom of free atoms of each row's formula, eV, shape (n,)."""
+    """Return the mean atomic reference energy of each row's formula, eV, shape (n,)."""
     of = []
     for word in formulas.known:
         counts = parse_formula(word)
@@ -319,10 +318,10 @@ def reference_eV(formulas: CategoricalColumn, references_eV: dict[str, float]) -
 
 
 def outliers(columns: Columns, relative_eV: np.ndarray) -> list[Outlier]:
-    """Labels whose energy or largest force is far from those of their formula and config_type, the farthest first.
+    """Return labels with an unusual energy or largest force for their formula and config_type, farthest first.
 
-    Far is `OUTLIER_SCORE` times 1.4826 MAD, the robust standard deviation, from the median; at least eight labels have
-    to be alike. Forces are compared by their logarithm. An outlier is a reason to look, not a mistake.
+    Unusual is more than `OUTLIER_SCORE` robust standard deviations (1.4826 MAD) from the median of at least eight
+    labels; forces are compared by their logarithm. An outlier deserves a look; it need not be wrong.
     """
     found: list[Outlier] = []
     kinds = columns.formulas.codes.astype(np.int64) * len(columns.config_types.known) + columns.config_types.codes
@@ -336,29 +335,25 @@ def outliers(columns: Columns, relative_eV: np.ndarray) -> list[Outlier]:
             median = float(np.median(values[finite])) if finite.any() else np.nan
             spread = 1.4826 * float(np.median(np.abs(values[finite] - median))) if finite.any() else np.nan
             scores = np.abs(values - median) / max(spread, _SMALLEST_SPREAD[what])
+            back = np.exp if what == "force" else np.asarray
             for place in np.flatnonzero(finite & (scores > OUTLIER_SCORE)):
-                shown = (lambda x: float(np.exp(x))) if what == "force" else float
                 found.append(
-                    _outlier(columns, int(rows[place]), what, shown(values[place]), shown(median), scores[place])
+                    Outlier(
+                        label_id=columns.label_ids[rows[place]].decode(),
+                        structure_id=columns.structure_ids[rows[place]].decode(),
+                        formula=columns.formulas.known[columns.formulas.codes[rows[place]]],
+                        config_type=columns.config_types.known[columns.config_types.codes[rows[place]]],
+                        what=what,
+                        value=float(back(values[place])),
+                        median=float(back(median)),
+                        score=float(scores[place]),
+                    )
                 )
     return sorted(found, key=lambda each: (-each.score, each.label_id))
 
 
-def _outlier(columns: Columns, row: int, what: str, value: float, median: float, score: float) -> Outlier:
-    return Outlier(
-        label_id=columns.label_ids[row].decode(),
-        structure_id=columns.structure_ids[row].decode(),
-        formula=columns.formulas.known[columns.formulas.codes[row]],
-        config_type=columns.config_types.known[columns.config_types.codes[row]],
-        what=what,
-        value=value,
-        median=median,
-        score=float(score),
-    )
-
-
 def _force_counts(results: Results, columns: Columns, tell: Progress) -> dict[str, np.ndarray]:
-    """Atoms by magnitude of force and config_type; forces are read in batches and let go."""
+    """Count atoms by magnitude of force and config_type."""
     counts = {name: np.zeros(len(FORCE_EDGES_eV_A) - 1, dtype=np.int64) for name in columns.config_types.counts()}
     for done, (row, forces) in enumerate(_forces(results, columns.label_ids), 1):
         tell("forces", done, len(columns))
@@ -369,7 +364,7 @@ def _force_counts(results: Results, columns: Columns, tell: Progress) -> dict[st
 
 
 def _forces(results: Results, label_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Row and forces (N, 3) eV/Å of each label, in the order of the ids."""
+    """Yield row and forces (N, 3) eV/Å of each label, in the order of the ids."""
     rows = iter(range(len(label_ids)))
     while part := list(islice(rows, _BATCH)):
         ids = texts_of(label_ids[part])
@@ -379,12 +374,12 @@ def _forces(results: Results, label_ids: np.ndarray) -> Iterator[tuple[int, np.n
         }
         for row, id in zip(part, ids, strict=True):
             if id not in found:
-                raise DataError(f"label {id} was taken away while it was read", "run the same command again")
+                raise DataError(f"label {id} was deleted meanwhile", "run the same command again")
             yield row, unpack(found[id], 3)
 
 
 def quantile_eV_A(counts: np.ndarray, share: float) -> float | None:
-    """Return the force magnitude that this share of the atoms stays below; None without atoms."""
+    """Return the quantile `share` of force magnitudes; None without atoms."""
     total = counts.sum()
     if not total:
         return None
@@ -393,7 +388,7 @@ def quantile_eV_A(counts: np.ndarray, share: float) -> float | None:
 
 
 def _pairs(methods: list[MethodData], reference: str | None) -> list[tuple[MethodData, MethodData]]:
-    """(reference, other) of every comparison."""
+    """Return (reference, other) of every comparison."""
     if len(methods) < 2:
         return []
     ranks = list(FIRST_PRINCIPLES)
@@ -404,16 +399,16 @@ def _pairs(methods: list[MethodData], reference: str | None) -> list[tuple[Metho
 
     first = next((each for each in methods if each.fingerprint == reference), None)
     if reference is not None and first is None:
-        raise InputError(f"no chosen label is of {reference}", "choose another --reference, or other structures")
+        raise InputError(f"no selected label is of {reference}", "choose another --reference, or other structures")
     first = first or min(methods, key=order)
     return [(first, other) for other in methods if other is not first]
 
 
 def compare(results: Results, one: MethodData, other: MethodData, tell: Progress | None = None) -> Comparison | None:
-    """Compare two methods on the structures that both have converged labels of; None: there is none.
+    """Compare two methods on structures with converged labels of both; None without any.
 
-    Energies are less those of the atoms by least squares over these structures, of each method for itself: what is
-    left is what a fit would see differently. Zeros of energy, which methods choose freely, cancel.
+    Atomic reference energies, from least squares over these structures for each method, are subtracted, so arbitrary
+    zeros of energy cancel. What remains is the difference that a fit would see.
     """
     _, mine, theirs = np.intersect1d(
         one.columns.structure_ids, other.columns.structure_ids, assume_unique=True, return_indices=True

@@ -1,7 +1,7 @@
-"""One colour for each meaning, on every figure and in every table of a report.
+"""Colours and markers of a report, the same in all figures and tables.
 
-All are told apart with the common forms of colour blindness (Okabe and Ito 2008 for elements and pulses, Paul Tol's
-"muted" scheme for config types) and differ in lightness, so they survive a grey print.
+They are distinguishable with the common forms of colour blindness (Okabe and Ito 2008 for elements and pulses, Paul
+Tol's "muted" scheme for config types) and in grey print.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MARKERS = {
     "other": "X",
 }
 
-# Okabe and Ito 2008; of several methods on one figure, in the order of their labels
+# Okabe and Ito 2008; methods in descending order of their number of labels
 METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 CRYSTALLINE = "#5E4FA2"
@@ -43,27 +43,27 @@ DISORDERED = "#C9CCD1"
 
 
 def element(symbol: str) -> str:
-    """Colour of an element."""
+    """Return the colour of an element."""
     return ELEMENTS.get(symbol, OTHER_ELEMENT)
 
 
 def operation(kind: str) -> str:
-    """Colour of an operation."""
+    """Return the colour of an operation."""
     return OPERATIONS.get(kind, OTHER_OPERATION)
 
 
 def config_type(name: str) -> str:
-    """Colour of a config type."""
+    """Return the colour of a config type."""
     return CONFIG_TYPES.get(name, CONFIG_TYPES["other"])
 
 
 def marker(name: str) -> str:
-    """Matplotlib marker of a config type."""
+    """Return the matplotlib marker of a config type."""
     return MARKERS.get(name, "X")
 
 
 def rgb(colour: str, lightened: float = 0.0) -> tuple[float, float, float]:
-    """Red, green, blue between 0 and 1 of `#RRGGBB`, mixed with white by `lightened` (0 to 1)."""
+    """Return red, green, blue (0 to 1) of `#RRGGBB`, mixed with white by `lightened` (0 to 1)."""
     values = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (value + (1 - value) * lightened for value in values)
     return red, green, blue

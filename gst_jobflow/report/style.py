@@ -1,4 +1,4 @@
-"""Style that all figures share: size, fonts, colours of config types, legends, axes."""
+"""Share the style of all figures: size, fonts, colours of config types, legends, axes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _STYLE: Any = {
 
 
 def canvas(width_in: float, height_in: float) -> Figure:
-    """Return a new figure without pyplot's global state, since workers and threads make pages."""
+    """Return a new figure, without pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -58,14 +58,14 @@ def canvas(width_in: float, height_in: float) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return the bytes of a PNG; the same figure gives the same bytes (no date, no version)."""
+    """Return the bytes of a PNG, reproducible: no date, no version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def styled(draw: Any) -> Any:
-    """Decorate a function that draws: apply the style while it runs."""
+    """Decorate a drawing function: apply the style while it runs."""
 
     @wraps(draw)
     def wrapper(*args: Any, **keywords: Any) -> bytes | None:
@@ -78,12 +78,12 @@ def styled(draw: Any) -> Any:
 
 
 def readable(config_type: str) -> str:
-    """Return the name of a config type as legends show it."""
+    """Return the name of a config type for legends."""
     return config_type.replace("_", " ")
 
 
 def ordered_types(names: Sequence[str]) -> list[str]:
-    """Return config types in the order of the palette, which every figure keeps."""
+    """Return config types in the order of the palette."""
     present = set(names)
     return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
 
@@ -110,7 +110,7 @@ def whole_numbers(axes: Axes) -> None:
 
 
 def at_most_shown(indices: np.ndarray) -> np.ndarray:
-    """Return at most 20,000 of `indices`, drawn evenly and always the same ones."""
+    """Return at most 20,000 of `indices`, a reproducible random sample."""
     if len(indices) <= _POINTS_SHOWN:
         return indices
     return np.sort(np.random.default_rng(0).choice(indices, _POINTS_SHOWN, replace=False))
@@ -140,6 +140,20 @@ def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str,
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     legend_below(figure, axes)
     return to_png(figure)
+
+
+def stacked_bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[str, str, np.ndarray]]) -> None:
+    """Draw horizontal bars of counts with their totals, stacked by label, colour and widths (n,) of each series."""
+    left = np.zeros(len(names))
+    for label, colour, widths in series:
+        if widths.any():
+            axes.barh(range(len(names)), widths, left=left, height=0.7, color=colour, label=label)
+        left += widths
+    for place, total in enumerate(left):
+        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), list(names))
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.14)
 
 
 def scatter(

@@ -1,4 +1,4 @@
-"""The sentences of a report: a plain summary, key numbers and notices, from what was collected."""
+"""Write the sentences and numbers of a report: summary, key numbers, notices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from gst_jobflow.report.collect import CycleData, StudyData
 
-# codes that solve for electrons from first principles; all others are stand-ins
+# first-principles codes; all others are stand-ins
 FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
 _SEMI_EMPIRICAL = {"tblite", "xtb", "dftb+"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -21,7 +21,7 @@ _NAMES_SHOWN = 4
 
 
 def method_name(method: dict[str, Any]) -> str:
-    """A method as people call it: program, version and what it solves."""
+    """Return the common name of a method: functional, program and version."""
     code = str(method.get("code", "")).lower()
     parameters = method.get("parameters") or {}
     name = FIRST_PRINCIPLES.get(code) or code or "unknown method"
@@ -35,17 +35,17 @@ def method_name(method: dict[str, Any]) -> str:
 
 
 def formula(text: str) -> str:
-    """`Ge2Sb2Te5` as Ge₂Sb₂Te₅."""
+    """Return `Ge2Sb2Te5` as Ge₂Sb₂Te₅."""
     return text.translate(_SUBSCRIPTS)
 
 
 def notice(data: StudyData) -> tuple[str, str] | None:
-    """Title and text of a warning when labels are not from first principles."""
+    """Return title and text of a warning if labels are not from first principles."""
     return notice_of(list(data.labels.methods.values()))
 
 
 def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """Title and text of a warning when one of the methods is not from first principles."""
+    """Return title and text of a warning if a method is not from first principles."""
     stand_ins = [m for m in methods if str(m.get("code", "")).lower() not in FIRST_PRINCIPLES]
     if not stand_ins:
         return None
@@ -57,14 +57,14 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
     )
     return (
         "Plumbing, not physics",
-        f"The labels are {kind}: they come from {names}, which is quick and shows that every step works. Energies, "
-        "temperatures of melting, crystallisation and all that follows say nothing about the real material. Label with "
+        f"The labels are {kind}: they come from {names}, which is fast and shows that every step works. Energies, "
+        "melting and crystallisation temperatures and everything else say nothing about the real material. Label with "
         "VASP or CP2K for that.",
     )
 
 
-def summary(data: StudyData) -> str:
-    """Two to four sentences: what was made from what."""
+def summary_sentences(data: StudyData) -> str:
+    """Summarise in a few sentences what was made from what."""
     if data.study is not None and data.study.kind == "robustness":
         return _robustness_sentence(data.study.table)
     sentences = []
@@ -98,30 +98,23 @@ def _labels_sentence(data: StudyData) -> str:
     states = Counter(data.labels.state)
     methods = ", ".join(sorted({method_name(method) for method in data.labels.methods.values()}))
     good, bad = states["converged"], len(data.labels) - states["converged"]
-    left_out = (
-        f"; {counted(bad, 'label')} failed or {'was' if bad == 1 else 'were'} set aside and stayed out" if bad else ""
-    )
+    left_out = f"; {counted(bad, 'label')} failed or {'was' if bad == 1 else 'were'} quarantined" if bad else ""
     return f"{methods} gave energies and forces for {good:,} of them{left_out}."
-
-
-def _a_kind(potential: Any) -> str:
-    return "An ACE" if potential.kind == "ace" else f"A {potential.kind.upper()}"
 
 
 def _potential_sentence(data: StudyData) -> str:
     potential = data.potential
-    assert potential is not None  # the caller asked
+    assert potential is not None  # checked by the caller
+    kind = "An ACE" if potential.kind == "ace" else f"A {potential.kind.upper()}"
     text = (
-        f"{_a_kind(potential)} potential of {counted(potential.n_functions, 'function')} "
+        f"{kind} potential of {counted(potential.n_functions, 'function')} "
         f"(P = {potential.n_densities}, cutoff {potential.cutoff_A:g} Å) was fitted"
     )
     if data.dataset is not None:
         text += f" to {data.dataset.counts.get('train', 0):,} of them"
     test = potential.rmse.get("test")
     if test is not None:
-        text += (
-            f"; on the test set it errs by {test.energy_meV_per_atom:.3g} meV/atom and {test.force_meV_per_A:.3g} meV/Å"
-        )
+        text += f"; test RMSE {test.energy_meV_per_atom:.3g} meV/atom and {test.force_meV_per_A:.3g} meV/Å"
     return text + "."
 
 
@@ -130,9 +123,9 @@ def _cycle_sentence(data: CycleData) -> str:
     kinds = " → ".join(operation.kind for operation in cycle.operations)
     done = sum(operation.state in ("finished", "skipped") for operation in cycle.operations)
     how = (
-        "ran through"
+        "completed"
         if done == len(cycle.operations)
-        else f"is {cycle.state}: {done} of {len(cycle.operations)} steps of"
+        else f"is {cycle.state}: {done} of {len(cycle.operations)} operations of"
     )
     fractions = [each.crystalline_fraction for each in cycle.operations if each.crystalline_fraction is not None]
     listed = " → ".join(f"{each:.2f}" for each in fractions)
@@ -141,7 +134,7 @@ def _cycle_sentence(data: CycleData) -> str:
 
 
 def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:
-    """Tiles: value, unit, what it is."""
+    """Return key numbers as value, unit and description."""
     tiles: list[tuple[str, str, str]] = []
     if len(data.training):
         tiles.append((f"{len(data.training):,}", "", "structures"))
@@ -171,7 +164,7 @@ def _cycle_tiles(data: CycleData) -> list[tuple[str, str, str]]:
 
 
 def worst_pulse(data: CycleData) -> float | None:
-    """Largest difference between logged and asked energy of the pulses, %."""
+    """Return the largest difference between logged and requested energy of the pulses, %."""
     differences = [
         100 * abs(each.added_energy_eV - each.asked_energy_eV) / each.asked_energy_eV
         for each in data.cycle.operations
@@ -181,12 +174,12 @@ def worst_pulse(data: CycleData) -> float | None:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 label`, `2 labels`."""
+    """Return `1 label` or `2 labels`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float | None) -> str:
-    """A duration for people."""
+    """Format a duration."""
     if seconds is None:
         return "–"
     if seconds < 100:
@@ -197,7 +190,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A number for a table; a dash for what is not there."""
+    """Format a number for a table; a dash for None and NaN."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, bool):
@@ -209,13 +202,22 @@ def number(value: Any, digits: int = 4) -> str:
     return str(value)
 
 
+def extent(values: np.ndarray, digits: int) -> str:
+    """Return smallest and largest of the finite values (n,); a dash without any."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return "–"
+    low, high = (f"{value:,.{digits}f}".replace("-", "−") for value in (finite.min(), finite.max()))
+    return low if low == high else f"{low} to {high}"
+
+
 def moment(time: datetime | None) -> str:
-    """A time, UTC, to the second."""
+    """Format a UTC time to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S") if time else "–"
 
 
 def size(n_bytes: float) -> str:
-    """A file size."""
+    """Format a file size."""
     for unit in ("B", "kB", "MB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"
@@ -224,7 +226,7 @@ def size(n_bytes: float) -> str:
 
 
 def file_name(name: str, id: str) -> str:
-    """A file name made of the letters, digits, dots and dashes of `name`; the id where nothing is left."""
+    """Return a file name from the letters, digits, dots and dashes of `name`, else from the id."""
     import re
 
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

@@ -10,7 +10,7 @@ import json
 import socket
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -48,10 +48,6 @@ class Finding:
     id: str
     what: str
     fix: str
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the finding as JSON values."""
-        return asdict(self)
 
 
 def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +62,7 @@ def ingest(
     """
     from pymongo.errors import ConnectionFailure
 
-    files, problems = manifests_below(directories)
+    files, problems = _find_manifests(directories)
     run = _Ingest(results.database, sum(size for _, size in files), progress)
     run.found["problems"] += problems
     try:
@@ -78,7 +77,7 @@ def ingest(
     return run.found
 
 
-def manifests_below(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
+def _find_manifests(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
     """Return the manifests below `directories` with their sizes in bytes, sorted by path, and problems."""
     found: dict[Path, int] = {}
     problems: dict[str, None] = {}
@@ -88,13 +87,11 @@ def manifests_below(directories: Iterable[Path]) -> tuple[list[tuple[Path, int]]
             problems[_unreadable(err, Path(err.filename))] = None
 
     for directory in directories:
-        for folder, _, names in os.walk(directory, onerror=note):
-            if manifest.MANIFEST_NAME in names:
-                file = Path(folder, manifest.MANIFEST_NAME).resolve()
-                try:
-                    found[file] = file.stat().st_size
-                except OSError as err:
-                    problems[_unreadable(err, file)] = None
+        for file in map(Path.resolve, manifest.manifests_below(directory, note)):
+            try:
+                found[file] = file.stat().st_size
+            except OSError as err:
+                problems[_unreadable(err, file)] = None
     return sorted(found.items()), list(problems)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,14 @@ def flush_manifest(directory: Path) -> None:
     if file in _names_to_sync:
         atomic.sync(directory)
         _names_to_sync.discard(file)
+
+
+def manifests_below(folder: Path, on_error: Callable[[OSError], None], skipped: Container[Path] = ()) -> Iterator[Path]:
+    """Yield the manifests of a folder and all folders below it but the skipped ones."""
+    for parent, names, files in os.walk(folder, onerror=on_error):
+        names[:] = [name for name in names if Path(parent, name) not in skipped]
+        if MANIFEST_NAME in files:
+            yield Path(parent, MANIFEST_NAME)
 
 
 def lines(file: Path) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, machine and versions, timing, rows and how they are printed."""
+"""Share helpers of the benchmarks: options, machine, versions, timing, rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _environment  # noqa: F401
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,11 +28,11 @@ class Row:
     Attributes
     ----------
     value, unit
-        What was measured.
+        The measurement.
     baseline, baseline_value
-        What it is compared with, measured in the same run, in the same unit.
+        The comparison, measured in the same run, in the same unit.
     limit
-        The goal as a number; None where there is none.
+        The goal; None if there is none.
     better
         Whether a lower or a higher value is better; `ratio` is how many times better than the baseline.
     """
@@ -99,7 +102,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def result_on_stdout(as_json: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what prints a result; everything else that is written to stdout meanwhile goes to stderr.
+    """Yield a function that prints a result to stdout; all other output goes to stderr meanwhile.
 
     Libraries and child processes write to the file descriptor, so `sys.stdout` alone would not hold them back.
     """

@@ -1,4 +1,4 @@
-"""What a launcher uses of a core while it has nothing to do, with all processes that it started."""
+"""Measure the processor time of idle launchers, with all their processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIMIT_PERCENT = 1.0
 
 
 def idle_rows(project: Project, watched_s: float) -> Iterator[Row]:
-    """Of `gst launch` while its one job sleeps, and of `gst launch --queue` then and with nothing at all."""
+    """Measure `gst launch` while its job sleeps, and `gst launch --queue` then and without jobs."""
     yield from _rows(
         project, watched_s, "gst launch --workers 2, one job sleeps, one waits for it", "launch", "--workers", "2"
     )
@@ -67,7 +67,7 @@ def _rows(project: Project, watched_s: float, name: str, *words: str, busy: bool
 
 
 def _clear(project: Project) -> None:
-    """Take away what was submitted."""
+    """Remove the submitted jobs."""
     if "SLURM_CONF" in os.environ:
         subprocess.run(["scancel", "-u", str(os.getuid())], check=True)
     database = connect(project)
@@ -77,12 +77,12 @@ def _clear(project: Project) -> None:
 
 
 def used_s(process: psutil.Process) -> float:
-    """Processors' time that a process and all below it have used, s, with those that have ended."""
+    """Return the processor time of a process and its descendants, s, including ended ones."""
     return sum(sum(each.cpu_times()[:4]) for each in [process, *process.children(recursive=True)])
 
 
 def _sleeping(seconds: float) -> object:
-    """A job that sleeps and one that waits for it."""
+    """Return a job that sleeps and one that waits for it."""
     from jobflow import Flow, Job
 
     first = Job(time.sleep, function_args=(seconds,), name="sleep")
@@ -113,7 +113,7 @@ def _wait_until_it_runs(project: Project, launcher: psutil.Process, busy: bool) 
 
 @contextlib.contextmanager
 def _slurm() -> Iterator[bool]:
-    """A private SLURM of one node; False where it is not installed."""
+    """Start a private SLURM of one node; yield False if it is not installed."""
     folder = Path(tempfile.mkdtemp(prefix="gst-slurm-"))
     started = subprocess.run([SCRIPTS / "start_slurm", "1", "--dir", folder], capture_output=True, check=False)
     if started.returncode == NOT_INSTALLED:

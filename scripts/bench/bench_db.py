@@ -7,6 +7,7 @@ command that a user types, in a process of its own, whose memory is watched with
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import contextlib
 import json

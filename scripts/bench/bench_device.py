@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast device cells are made, moved and read.
+"""Measure the speed of making, moving and reading device cells.
 
 build
     Cell with tiled barrier, written as LAMMPS data, against ASE repeating a crystal of as many atoms and writing it.
@@ -14,6 +14,7 @@ The barrier is a hard-sphere block that is made beforehand, outside the times: i
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import gzip
 import json

@@ -1,7 +1,8 @@
-"""What it costs that an acknowledged write is on disk: `w=majority, journal=true` against `w=1, journal=false`."""
+"""Measure the cost of durable writes: `w=majority, journal=true` against `w=1, journal=false`."""
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import statistics
 import tempfile
 import time

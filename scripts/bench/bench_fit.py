@@ -7,6 +7,7 @@ structures and a fit of a minute. The part `search` minimises an analytic functi
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import os
 import shutil

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How fast extended XYZ is imported: ASE's reader, the C reader of `extxyz`, ours, and all of it into a real mongod."""
+"""Measure the import of extended XYZ: ASE's reader, the C reader of `extxyz`, ours, and a whole import."""
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import socket
 import tempfile

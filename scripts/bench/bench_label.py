@@ -8,6 +8,7 @@ vasprun.xml of 1,000 atoms.
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import json
 import os

@@ -8,6 +8,7 @@ private SLURM where it is installed.
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import argparse
 import os
 import shutil

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How fast structures are made: hard-sphere cells, crystals, device cells, ids, LAMMPS data."""
+"""Measure the speed of making structures: hard-sphere cells, crystals, device cells, ids, LAMMPS data."""
 
 from __future__ import annotations
 
+import _common  # noqa: F401  # isort: skip
 import hashlib
 import io
 import tempfile

@@ -1,14 +1,11 @@
-"""What a careful person runs instead of `gst submit label`: tblite over the frames of a file, a process a core.
-
-Usage: by_hand_labels.py FRAMES CORES RESULTS.json
-"""
+"""Label the frames of a file by tblite, a process a core, for comparison with `gst submit label`."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ KEYWORDS = {"method": "GFN1-xTB", "accuracy": 1.0, "electronic_temperature": 200
 
 
 def label(atoms: Any) -> dict[str, Any]:
-    """Energy, forces and stress of a structure, or why there are none."""
+    """Return energy, forces and stress of a structure, or the error."""
     from tblite.ase import TBLite
 
     atoms.calc = TBLite(**KEYWORDS)
@@ -30,17 +27,22 @@ def label(atoms: Any) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def main(frames: str, cores: str, results: str) -> None:
+def main(frames: str, cores: int, results: Path) -> None:
+    """Label the frames of a file and write their results as JSON."""
     from ase.io import read
 
     # the largest first, so that no core waits long for the last one
     structures = sorted(read(frames, ":"), key=len, reverse=True)
     # a session each, as our calculators have: Linux shares processors between sessions, not processes
-    with multiprocessing.get_context("spawn").Pool(int(cores), os.setsid) as pool:
+    with multiprocessing.get_context("spawn").Pool(cores, os.setsid) as pool:
         done = list(pool.imap(label, structures, chunksize=1))
-    Path(results).write_text(json.dumps(done))
+    results.write_text(json.dumps(done))
 
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    main(*sys.argv[1:4])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("frames", help="file that ASE reads")
+    parser.add_argument("cores", type=int)
+    parser.add_argument("results", type=Path, help="JSON file to write")
+    main(**vars(parser.parse_args()))

@@ -1,4 +1,4 @@
-"""Programs on the same cores in turns of a few seconds, so that other load on the machine meets all of them alike."""
+"""Run programs on the same cores in turns of a few seconds, so that other load affects all of them alike."""
 
 from __future__ import annotations
 

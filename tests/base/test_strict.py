@@ -23,7 +23,7 @@ class Outer(StrictModel):
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"file: inner: unknown key 'witdh' in Inner: did you mean 'width'"):
+    with pytest.raises(InputError, match=r"file: inner: unknown key 'witdh' in Inner \(did you mean 'width'"):
         checked(Outer, {"inner": {"witdh": 2}}, "file")
 
 

@@ -38,7 +38,7 @@ def data(project: Project, *words: str) -> Any:
     return json.loads(gst(project, *words, "--json"))
 
 
-def test_pause_resume_and_cancel_say_what_they_did(project: Project) -> None:
+def test_pause_resume_and_cancel_report_changes(project: Project) -> None:
     first, second = add(1, 1), add(2, 2)
     ids = submit(Flow([first, second]), project)
     assert data(project, "pause", str(ids[first.uuid])) == [
@@ -46,12 +46,12 @@ def test_pause_resume_and_cancel_say_what_they_did(project: Project) -> None:
     ]
     assert "next: gst launch" in gst(project, "status"), "the other is ready"
     assert len(data(project, "cancel", "--all")) == 2
-    assert "nothing that it could be done to" in gst(project, "resume")
+    assert "no matching jobs" in gst(project, "resume")
     assert len(data(project, "resume", *map(str, ids.values()))) == 2
     assert data(project, "status")["counts"] == {"READY": 2}
 
 
-def test_status_is_shown_again_until_ctrl_c(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_repeats_status_until_ctrl_c(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     first = add(1, 1)
     submit(Flow([first]), project)
     waits: list[float] = []
@@ -66,9 +66,7 @@ def test_status_is_shown_again_until_ctrl_c(project: Project, monkeypatch: pytes
     assert len(waits) == 3 and shown.count("next: gst launch") == 3
 
 
-def test_launch_tells_of_the_failure_of_a_job_that_was_added_meanwhile(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_launch_reports_failures_of_jobs_added_meanwhile(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     submit(grow_badly(), project)
     gst(project, "--set", "launch.poll_s=0.5", "launch", "-n", "1", code=1)
@@ -77,7 +75,7 @@ def test_launch_tells_of_the_failure_of_a_job_that_was_added_meanwhile(
     assert [firework["state"] for firework in states] == ["COMPLETED", "FIZZLED"]
 
 
-def test_what_is_given_up_is_not_said_to_run_again(project: Project) -> None:
+def test_job_given_up_is_not_reported_to_run_again(project: Project) -> None:
     project.file.write_text(project.file.read_text() + "queue: {max_losses: 2}\n")
     (fw_id,) = submit(add(1, 1), project).values()
     pad = launchpad(project)
@@ -93,14 +91,14 @@ def test_what_is_given_up_is_not_said_to_run_again(project: Project) -> None:
     gst(project, "status", code=1)
 
 
-def test_how_attempts_ended_is_shown_where_their_folders_are_not(project: Project) -> None:
+def test_ends_of_attempts_are_shown_without_their_folders(project: Project) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     _begin(Results.open(project), "u", "add", fw_id, "", 1)
     change = {"state": "failed", "failure_class": "crash", "reason": "it fell", "directory": "/gone"}
     connect(project)["attempts"].update_one({}, {"$set": change})
     for words in ([], ["--json"]):
         done = CliRunner().invoke(app, ["-p", str(project.root), "logs", str(fw_id), *words])
-        assert isinstance(done.exception, DataError) and "/gone is not here" in str(done.exception)
+        assert isinstance(done.exception, DataError) and "/gone does not exist here" in str(done.exception)
         assert "it fell" in done.stdout
 
 
@@ -111,12 +109,12 @@ def test_how_attempts_ended_is_shown_where_their_folders_are_not(project: Projec
         (["cancel", "1", "--all"], "which jobs"),
         (["pause", "999"], "no job 999"),
         (["logs", "999"], "no job 999"),
-        (["launch", "--queue", "-n", "2"], "--workers are local"),
+        (["launch", "--queue", "-n", "2"], "--workers and --queue"),
         (["launch", "--forever"], "add --queue"),
         (["launch", "--queue"], "has no queue"),
     ],
 )
-def test_wrong_use_names_the_way_out(project: Project, words: list[str], said: str) -> None:
+def test_wrong_use_names_the_remedy(project: Project, words: list[str], said: str) -> None:
     with pytest.raises(InputError) as error:
         gst(project, *words)
     assert said in str(error.value)

@@ -110,7 +110,7 @@ def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--random-fraction", "2"), "random_fraction"),
         ((*cp2k, "--reference-energies", "auto"), "least-squares, free-atoms"),
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
-        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB holds"),
+        ((*cp2k, "--seed", str(10**30)), "larger than MongoDB can store"),
         ((*cp2k, "--parent", "unknown"), "no dataset 'unknown'"),
         (("split", "nothing", "--kfold", "2"), "no dataset 'nothing'"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),

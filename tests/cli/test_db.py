@@ -49,7 +49,7 @@ def test_up_prepares_and_down_ends(gst, new_project, tmp_path):
     assert gst(project, "db", "status").exit_code == 1
 
 
-def test_migrate_without_a_server_is_an_error_with_a_way_out(gst, new_project, tmp_path):
+def test_migrate_without_a_server_names_the_remedy(gst, new_project, tmp_path):
     done = gst(new_project(tmp_path / "p"), "db", "migrate")
     assert isinstance(done.exception, DatabaseError) and done.exception.fix == "gst db up"
 
@@ -62,7 +62,7 @@ def results(project):
 
 
 @pytest.mark.mongo
-def test_check_says_what_and_the_way_out(gst, project, results):
+def test_check_reports_problem_and_remedy(gst, project, results):
     clean = gst(project, "db", "check", "--json")
     assert clean.exit_code == 0 and json.loads(clean.stdout) == {"repaired": [], "findings": []}
     results.add(label())

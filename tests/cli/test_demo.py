@@ -20,14 +20,14 @@ ONLY = ("demo", "--size", "tiny", "--submit-only")
 @pytest.mark.mongo
 def test_the_demo_is_submitted_once_and_not_run(project: Project) -> None:
     said = gst(project, *ONLY)
-    assert "the page, in the end: " in said and "gst launch; gst status" in said
+    assert "page of the finished demo: " in said and "gst launch; gst status" in said
     counts = status(connect(project))["counts"]
     assert set(counts) <= {"READY", "WAITING"} and counts["READY"]
     gst(project, *ONLY)
     assert status(connect(project))["counts"] == counts
 
 
-def test_what_is_only_submitted_has_no_workers() -> None:
+def test_submit_only_excludes_workers() -> None:
     from gst_jobflow.cli.demo import command
 
     with pytest.raises(InputError, match="--workers and --submit-only"):

@@ -45,7 +45,7 @@ def test_a_cell_is_written_without_a_project(tmp_path: Path) -> None:
     assert "hard-sphere" in (tmp_path / "cell.data").read_text().splitlines()[0]
 
 
-def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
+def test_barrier_from_a_file_is_tiled(tmp_path: Path) -> None:
     spec = MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12)
     write("amorphous.xyz", hard_sphere_barrier(spec), format="extxyz")
     made = gst(*MUSHROOM, "--repeat", "12x4x6", "--barrier", "amorphous.xyz", "-o", "cell.data")
@@ -54,7 +54,7 @@ def test_a_barrier_of_a_file_is_tiled(tmp_path: Path) -> None:
     assert "HARD-SPHERE" not in made.stderr
 
 
-def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
+def test_overlapping_barrier_atoms_give_one_line(tmp_path: Path) -> None:
     material = hard_sphere_barrier(MushroomSpec(repeat=(6, 4, 6), barrier_thickness_A=12))
     material.positions[0] = material.positions[1] + [0.3, 0.0, 0.0]
     write("amorphous.xyz", material, format="extxyz")
@@ -70,7 +70,7 @@ def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--barrier", "hard-sphere"], "no project here"),
-        (["-o", "x.data"], "what is the barrier made of?"),
+        (["-o", "x.data"], "no material for the barrier"),
         (["--barrier", "nothing.xyz", "-o", "x.data"], "no such file"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--repeat", "2x4x6"], "less than two cutoffs of 8 Å"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--barrier-thickness", "60"], "does not fit into a cell"),
@@ -79,11 +79,11 @@ def test_a_barrier_whose_atoms_overlap_is_one_line(tmp_path: Path) -> None:
         (["--barrier", "hard-sphere", "-o", "x.data", "--elements", "Ge,Te"], "no atom type for Sb"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--electrode-width", "900"], "larger than the crystal"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--repeat", "6x4"], "--repeat 6x4"),
-        (["--barrier", "hard-sphere", "-o", "x.data", "--size", "3x3x3"], "say the same thing twice"),
+        (["--barrier", "hard-sphere", "-o", "x.data", "--size", "3x3x3"], "exclude each other"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--format", "replica"], "no format 'replica'"),
         (["--barrier", "hard-sphere", "-o", "x.data", "--format", "replicate"], "cannot be cut into equal columns"),
-        (["--barrier", "hard-sphere", "--restart"], "write files"),
-        (["--barrier", "hard-sphere", "--potential", "p"], "say the same thing twice"),
+        (["--barrier", "hard-sphere", "--restart"], "need a file"),
+        (["--barrier", "hard-sphere", "--potential", "p"], "exclude each other"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, options: list[str], said: str) -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.cli.main import app
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import ALL, CheckResult, Entry
+from gst_jobflow.launch.doctor import ALL, CheckEntry, CheckResult
 
 
 def missing(_):
@@ -25,11 +25,11 @@ def gst(monkeypatch, tmp_path):
 
 
 def table(*entries):
-    return (Entry("good", lambda _: CheckResult("there", "1.0"), ALL, ALL), *entries)
+    return (CheckEntry("good", lambda _: CheckResult("there", "1.0"), ALL, ALL), *entries)
 
 
 def test_json_and_exit_code(gst, monkeypatch):
-    monkeypatch.setattr(doctor, "TABLE", table(Entry("optional", missing)))
+    monkeypatch.setattr(doctor, "TABLE", table(CheckEntry("optional", missing)))
     done = gst("doctor", "--json")
     content = json.loads(done.stdout)
     assert done.exit_code == 0 and content["ok"] is True and content["profile"] == "laptop"
@@ -44,7 +44,7 @@ def test_json_and_exit_code(gst, monkeypatch):
 
 
 def test_missing_part_fails_and_says_what_to_do(gst, monkeypatch):
-    monkeypatch.setattr(doctor, "TABLE", table(Entry("part", missing, ALL, ("slurm",))))
+    monkeypatch.setattr(doctor, "TABLE", table(CheckEntry("part", missing, ALL, ("slurm",))))
     assert gst("doctor").exit_code == 0
     done = gst("doctor", "--profile", "slurm")
     assert done.exit_code == 1

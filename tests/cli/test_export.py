@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.mongo
-def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
+def test_study_is_exported_and_imported(project: Project, tmp_path: Path) -> None:
     results = Results.open(project)
     synthetic.add_study(results)
     command, tar = ["-p", str(project.root)], str(tmp_path / "s.tar")
@@ -32,8 +32,8 @@ def test_a_study_goes_out_and_back(project: Project, tmp_path: Path) -> None:
     assert again.returncode == 1 and "exists already" in again.stderr and "--force" in again.stderr
     done = gst(*command, "export", "study", "synthetic", "-o", tar, "--licence", "CC0-1.0", "--force")
     assert done.returncode == 0 and "LICENCE" not in done.stderr
-    assert "nothing was changed" in gst(*command, "import", "bundle", tar).stdout
-    assert "whole" in gst("import", "bundle", tar, "--dry-run", cwd=tmp_path).stdout  # without a project
+    assert "nothing new" in gst(*command, "import", "bundle", tar).stdout
+    assert "complete" in gst("import", "bundle", tar, "--dry-run", cwd=tmp_path).stdout  # without a project
     results.database["labels"].update_one({"state": "converged"}, {"$set": {"energy_eV": 1e3}})
     refused = gst(*command, "import", "bundle", tar, "--json")
     assert refused.returncode == 1 and json.loads(refused.stdout)["n_problems"] == 1
@@ -70,7 +70,7 @@ def test_files_of_a_dataset_and_a_potential(project: Project, tmp_path: Path) ->
         (["import", "bundle", ".", "--dry-run"], "no manifest.json"),
     ],
 )
-def test_wrong_words_are_said_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
+def test_wrong_conditions_are_refused_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
     done = gst(*words, cwd=tmp_path)
     assert done.returncode == 1 and said in done.stderr and not done.stdout
     assert not list(tmp_path.iterdir())

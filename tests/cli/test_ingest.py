@@ -42,7 +42,7 @@ def test_damage_is_named_and_exits_1(gst, tmp_path: Path) -> None:
     manifest.append(tmp_path, manifest.Insert(label()))
     done = gst("ingest", str(tmp_path))
     assert done.exit_code == 1 and "2 entries, 2 of them new" in done.stdout
-    assert f"not put in: {tmp_path / manifest.MANIFEST_NAME}:2 is not a manifest entry" in done.stderr
+    assert f"refused: {tmp_path / manifest.MANIFEST_NAME}:2 is not a manifest entry" in done.stderr
 
 
 def test_wrong_folders(gst, tmp_path: Path) -> None:

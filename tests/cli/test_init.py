@@ -21,7 +21,7 @@ def mode(path):
 
 
 @pytest.mark.parametrize("profile", ["laptop", "slurm", "archer2"])
-def test_it_makes_a_project(tmp_path, profile):
+def test_init_makes_a_project(tmp_path, profile):
     folder = tmp_path / "deep" / "study"
     done = gst("init", folder, "--profile", profile, "--name", "on")
     assert done.exit_code == 0, done.output
@@ -70,7 +70,7 @@ def test_existing_project_is_not_overwritten(tmp_path):
         ("--artifacts-dir", ".", "artifacts_dir"),
     ],
 )
-def test_what_the_settings_of_a_project_say_is_not_ignored(tmp_path, option, value, key):
+def test_options_that_contradict_project_settings_are_refused(tmp_path, option, value, key):
     gst("init", tmp_path)
     done = gst("init", tmp_path, "--force", option, value)
     assert isinstance(done.exception, InputError) and key in done.exception.fix

@@ -6,8 +6,9 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.main import get_command
@@ -15,7 +16,7 @@ from typer.main import get_command
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import parse_assignments
 from gst_jobflow.cli.fit_options import varied
-from gst_jobflow.cli.lazy import load
+from gst_jobflow.cli.lazy import FORMER, load
 from gst_jobflow.cli.main import SECTIONS as GST_SECTIONS
 from gst_jobflow.cli.main import app
 from gst_jobflow.cli.submit import SECTIONS as SUBMIT_SECTIONS
@@ -47,6 +48,7 @@ def test_help_imports_nothing_heavy() -> None:
         "ovito",
         "matplotlib",
         "pandas",
+        "pydantic",
     }
     assert not heavy & loaded
 
@@ -99,10 +101,10 @@ def test_help_names_every_command_once_under_its_group() -> None:
         (["structures", "crystal", "rocksalt", "GeTe", "--repeat", "2", "-o", "x.xyz"], 1, "2x2x2"),
         (["--set", "mongo", "status"], 1, "KEY=VALUE"),
         (["--set", "lammps.ranks=[", "status"], 1, "not YAML"),
-        (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "given a value before"),
+        (["--set", "mongo=3", "--set", "mongo.port=1", "status"], 1, "already has a value"),
     ],
 )
-def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_wrong_input_is_one_line_with_a_remedy(tmp_path: Path, words: list[str], code: int, said: str) -> None:
     done = gst(*words, cwd=tmp_path)
     assert done.returncode == code
     assert said in done.stderr, done.stderr
@@ -112,7 +114,7 @@ def test_wrong_input_is_one_line_with_a_way_out(tmp_path: Path, words: list[str]
         assert first.startswith("error: ") and second.startswith("  → ")
 
 
-def test_a_full_disk_is_one_line_and_an_error_of_the_program_is_not_hidden(monkeypatch, capsys) -> None:
+def test_full_disk_is_one_line_and_bugs_are_not_hidden(monkeypatch, capsys) -> None:
     from gst_jobflow.cli import main as module
 
     def fails(err: OSError):
@@ -125,7 +127,7 @@ def test_a_full_disk_is_one_line_and_an_error_of_the_program_is_not_hidden(monke
     with pytest.raises(SystemExit) as left:
         fails(OSError(errno.ENOSPC, "No space left on device", "/data/x"))
     assert left.value.code == 1
-    assert capsys.readouterr().err.startswith("error: /data/x: No space left on device\n  → make room")
+    assert capsys.readouterr().err.startswith("error: /data/x: No space left on device\n  → free space")
     with pytest.raises(FileNotFoundError):
         fails(FileNotFoundError(errno.ENOENT, "No such file or directory", "inner"))
 
@@ -158,8 +160,8 @@ def test_assignments_nest_and_are_typed() -> None:
 def test_settings_of_the_command_line_reach_what_it_starts(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text("")
     code = (
-        "import os; from gst_jobflow.cli.common import choose, open_project, parse_assignments\n"
-        "choose(overrides=parse_assignments(['lammps.ranks=7', 'mongo.cache_gb=1.5'])); open_project()\n"
+        "import os; from gst_jobflow.cli.common import open_project, set_global_options, parse_assignments\n"
+        "set_global_options(overrides=parse_assignments(['lammps.ranks=7', 'mongo.cache_gb=1.5'])); open_project()\n"
         "print({k: v for k, v in os.environ.items() if k.startswith('GST_')})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -188,9 +190,37 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
     assert "nothing to recover" in gst(*here, "recover").stdout
 
 
-@pytest.mark.parametrize("words", [("launch",), ("logs",), ("structures", "select"), ("submit", "hyperopt")])
-def test_the_former_n_works_without_being_shown(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "former"),
+    [
+        (("launch",), "-n"),
+        (("logs",), "-n"),
+        (("structures", "select"), "-n"),
+        (("submit", "hyperopt"), "-n"),
+        (("submit", "aimd"), "--every"),
+        (("structures", "import"), "--workers"),
+    ],
+)
+def test_former_options_work_and_are_hidden(words: tuple[str, ...], former: str) -> None:
     shown = gst(*words, "--help").stdout
-    assert " -n" not in shown and "-n," not in shown
-    refused = gst(*words, "-n", "none").stderr
+    assert f" {former} " not in shown and f"{former}," not in shown
+    refused = gst(*words, former, "none").stderr
     assert "Invalid value" in refused and "No such option" not in refused
+
+
+def test_one_short_option_has_one_meaning() -> None:
+    meanings: dict[str, set[str]] = {}
+    for package, sections in (("gst_jobflow.cli", GST_SECTIONS), ("gst_jobflow.cli.submit", SUBMIT_SECTIONS)):
+        for name in [name for commands in sections.values() for name in commands if name != "submit"]:
+            for option in _options(load(package, name)):
+                for short in option.opts:
+                    if len(short) == 2 and FORMER.get(option.opts[0]) != short:
+                        meanings.setdefault(short, set()).add(option.opts[0])
+    assert {short: names for short, names in meanings.items() if len(names) > 1} == {}
+    assert meanings["-w"] == {"--where"} and meanings["-o"] == {"--output"}
+
+
+def _options(command: Any) -> Iterator[Any]:
+    yield from (option for option in command.params if option.opts[0].startswith("-"))
+    for each in getattr(command, "commands", {}).values():
+        yield from _options(each)

@@ -69,23 +69,23 @@ def test_groups_are_shown(project: Project) -> None:
     ("words", "said"),
     [
         (["structures", "--format", "cvs"], "did you mean 'csv'"),
-        (["structures", "--json", "--format", "csv"], "contradict"),
-        (["structures", "--count", "--group-by", "config_type"], "one number"),
-        (["structures", "--count", "--output", "n.csv"], "one number"),
+        (["structures", "--json", "--format", "csv"], "exclude each other"),
+        (["structures", "--count", "--group-by", "config_type"], "--count excludes"),
+        (["structures", "--count", "--output", "n.csv"], "--count excludes"),
         (["structures", "--fields", "formla"], "did you mean 'formula'"),
-        (["structures", "--stats"], "needs groups"),
+        (["structures", "--stats"], "needs --group-by"),
         (["structures", "--group-by", "formula", "-f", "extxyz"], "no atoms"),
         (["structures", "-w", "$where=1"], "cannot read"),
         (["structures", "--sort", "$where"], "not the name of a field"),
     ],
 )
-def test_wrong_options_are_said_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_the_database_is_asked(words: list[str], said: str, tmp_path: Path) -> None:
     done = gst("query", *words, cwd=tmp_path)
     assert done.returncode == 1 and said in done.stderr and not done.stdout
 
 
 @pytest.mark.mongo
-def test_a_file_is_complete_or_not_there(project: Project, tmp_path: Path) -> None:
+def test_output_file_is_complete_or_absent(project: Project, tmp_path: Path) -> None:
     query = ["-p", str(project.root), "query"]
     done = gst(*query, "structures", "-f", "csv", "-o", str(tmp_path / "no" / "x.csv"))
     assert done.returncode == 1 and "mkdir -p" in done.stderr

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.mongo
-def test_a_document_is_shown_by_the_beginning_of_its_id(project: Project) -> None:
+def test_document_is_found_by_the_beginning_of_its_id(project: Project) -> None:
     results = Results.open(project)
     results.add(structure(_id="abcdef" + "0" * 26, parents=["nowhere"], source={"builder": "rocksalt"}))
     file = results.artifacts.put_bytes(b"output", "out.log")
@@ -41,7 +41,7 @@ def test_a_document_is_shown_by_the_beginning_of_its_id(project: Project) -> Non
 
 
 @pytest.mark.mongo
-def test_all_of_a_study_can_be_shown(project: Project) -> None:
+def test_every_document_of_a_study_can_be_shown(project: Project) -> None:
     synthetic.add_study(Results.open(project))
     for id in (synthetic.STUDY_ID, synthetic.CYCLE_ID, synthetic.POTENTIAL_ID, "synthetic-dataset"):
         shown = gst("-p", str(project.root), "show", id)

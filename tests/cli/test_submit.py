@@ -50,7 +50,7 @@ def test_an_estimate_submits_nothing(project: Project, potential: None) -> None:
     assert fireworks(project) == 0
 
 
-def test_beyond_the_budget_wants_a_yes(project: Project, potential: None, monkeypatch: Any) -> None:
+def test_flow_above_the_budget_needs_yes(project: Project, potential: None, monkeypatch: Any) -> None:
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
     with pytest.raises(InputError, match="is unknown"):
         gst(project, *MELT)
@@ -65,7 +65,7 @@ def test_beyond_the_budget_wants_a_yes(project: Project, potential: None, monkey
     assert fireworks(project) == 2
 
 
-def test_structures_are_dealt_out_by_twenties(project: Project) -> None:
+def test_structures_are_distributed_in_chunks_of_twenty(project: Project) -> None:
     Results.open(project).add_many([structure(_id=number_id(number)) for number in range(45)])
     gst(project, "submit", "label", "--backend", "tblite")
     assert fireworks(project) == 3
@@ -77,7 +77,7 @@ def test_an_impossible_melt_is_not_submitted(project: Project, potential: None) 
     assert fireworks(project) == 0
 
 
-def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_path: Path) -> None:
+def test_fit_in_stages_is_a_job_a_stage(project: Project, tmp_path: Path) -> None:
     dataset = teacher_dataset(Results.open(project), number=12)
     gst(project, "submit", "fit", dataset.id[:8], "--solver", "linear", "--name", "quick")
     assert fireworks(project) == 1
@@ -110,7 +110,7 @@ def test_a_fit_in_stages_is_a_workflow_of_as_many_jobs(project: Project, tmp_pat
     assert fireworks(project) == 11
 
 
-def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project, potential: None) -> None:
+def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, potential: None) -> None:
     results = Results.open(project)
     results.add(results.get(Potential, "p").model_copy(update={"id": "all", "elements": ["Ge", "Sb", "Te"]}))
     command = ("submit", "cycle", "mushroom", "--programme", "mushroom-small", "--potential", "all", "--no-gamma")
@@ -118,14 +118,14 @@ def test_a_cycle_says_what_its_pulses_mean_and_is_as_many_jobs(project: Project,
     assert "2 RESET: 476.28 eV on 1,134 of 8,064 mobile atoms, 0.42 eV each" in said
     assert "10,080 atoms" in said and fireworks(project) == 0
     gst(project, *command, "--replicas", "2")
-    # barrier and cell once, five operations of each replica
-    assert fireworks(project) == 2 + 2 * 5
+    # barrier and cell once; five operations of each replica, each with the analysis of its frames
+    assert fireworks(project) == 2 + 2 * 5 * 2
     for words, message in (
         (("cross-pont",), "did you mean 'cross-point'"),
-        (("mushroom", "--from", "x"), "which operations"),
+        (("mushroom", "--from", "x"), "needs operations"),
         (("cross-point", "--potential", "p"), "has no Sb"),
         (("cross-point", "--programme", "mushroom", "--potential", "all"), "has a mushroom cell"),
     ):
         with pytest.raises(InputError, match=message):
             gst(project, "submit", "cycle", *words)
-    assert fireworks(project) == 12
+    assert fireworks(project) == 22

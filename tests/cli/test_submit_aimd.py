@@ -54,7 +54,7 @@ def test_help_names_schemes_and_units() -> None:
         assert words in said.output
 
 
-def test_one_job_of_the_category_of_labels_holds_all_that_was_asked(with_cp2k: Project) -> None:
+def test_label_job_requests_all_resources_of_its_category(with_cp2k: Project) -> None:
     gst(with_cp2k, *MELT, "--stage", "1200-300:0.3", "--scheme", "car-parrinello", "--scheme-option",
         "noisy_gamma_per_fs=2e-4", "--timestep", "1", "--every", "5", "--seed", "7", "--tag", "melt")  # fmt: skip
     (one,) = fireworks(with_cp2k)
@@ -75,7 +75,7 @@ def test_it_starts_from_a_stored_structure_by_the_beginning_of_its_id(with_cp2k:
     gst(with_cp2k, *AIMD, "--structure", start.id[:8])
     (one,) = fireworks(with_cp2k)
     assert one["spec"]["_tasks"][0]["job"]["function_args"] == [start.id]
-    with pytest.raises(InputError, match="no document 'ffffffff'"):
+    with pytest.raises(InputError, match="no structure 'ffffffff'"):
         gst(with_cp2k, *AIMD, "--structure", "ffffffff")
 
 
@@ -93,7 +93,7 @@ def test_an_estimate_is_by_steps_of_the_same_method_and_submits_nothing(with_cp2
     assert not fireworks(with_cp2k)
 
 
-def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flow_above_the_budget_needs_yes(with_cp2k: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "1")
     with pytest.raises(InputError, match="cost of aimd is unknown"):
         gst(with_cp2k, *MELT)
@@ -105,8 +105,8 @@ def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "from where"),
-        (("GeTe", "--structure", "0" * 32), "from where"),
+        ((), "specify one start"),
+        (("GeTe", "--structure", "0" * 32), "specify one start"),
         (("Xx2Te", "--atoms", "63"), "unknown element 'Xx'"),
         (("Ag2Te", "--atoms", "63"), "element Ag has no settings"),
         (("GeTe", "--atoms", "63"), "63 atoms cannot have exactly the composition"),
@@ -130,9 +130,7 @@ def test_beyond_the_budget_wants_a_yes(with_cp2k: Project, monkeypatch: pytest.M
         (("GeTe", "--atoms", "64", "--option", "cutof_Ry=150"), "did you mean 'cutoff_Ry'"),
     ],
 )
-def test_wrong_input_is_told_before_anything_is_submitted(
-    with_cp2k: Project, words: tuple[str, ...], said: str
-) -> None:
+def test_wrong_input_is_refused_before_submission(with_cp2k: Project, words: tuple[str, ...], said: str) -> None:
     with pytest.raises(InputError) as caught:
         gst(with_cp2k, *AIMD, *words)
     assert said in f"{caught.value.message} {caught.value.fix}" and caught.value.fix

@@ -33,7 +33,7 @@ def potential(project: Project) -> str:
     return "8" * 32
 
 
-def test_the_shown_plan_is_read_back_as_it_is(project: Project, tmp_path: Path) -> None:
+def test_shown_plan_is_read_back_unchanged(project: Project, tmp_path: Path) -> None:
     said = CliRunner().invoke(app, [*ROBUSTNESS, "--atoms", "200", "--compositions", "GeTe,Sb2Te3", "--show-config"])
     assert said.exit_code == 0
     assert RobustnessPlan(**yaml.safe_load(said.output)) == RobustnessPlan(n_atoms=200, compositions=["GeTe", "Sb2Te3"])

@@ -91,7 +91,7 @@ def test_an_incomplete_structure_is_refused(wrong: dict[str, object]) -> None:
     "wrong",
     [{"energy_eV": None}, {"forces": None}, {"forces": b"short"}, {"energy_eV": float("nan")}, {"state": "failed"}],
 )
-def test_a_converged_label_is_complete_and_a_failed_one_says_why(wrong: dict[str, object]) -> None:
+def test_converged_labels_are_complete_and_failed_ones_have_a_class(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         label(**wrong)
 

@@ -26,7 +26,7 @@ def test_the_files_agree_with_the_models(name: str) -> None:
     assert load_schema(name) == json.loads(schema_text(DOCUMENTS[name]))
 
 
-def test_no_file_is_left_of_a_collection_that_is_gone() -> None:
+def test_removed_collections_leave_no_schema_file() -> None:
     assert {file.stem for file in FOLDER.glob("*.json")} == set(DOCUMENTS)
 
 

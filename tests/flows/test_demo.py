@@ -93,7 +93,7 @@ def test_it_ends_and_says_where_the_page_is(demo: dict[str, Any]) -> None:
     study = next(demo["results"].find(Study, {}))
     assert study.state == "finished"
     assert {member.role for member in study.members} == {"dataset", "potential", "barrier", "cycle"}
-    page = Path(demo["output"].split("the page: ")[1].splitlines()[0])
+    page = Path(demo["output"].split("page: ")[1].splitlines()[0])
     text = page.read_text()
     assert text.count("data:image/png;base64,") >= 6
     assert "<script" not in text and "http://" not in text.replace("http://www.w3.org", "")
@@ -178,5 +178,5 @@ def test_trajectories_hold_series_and_profiles_and_their_files(demo: dict[str, A
 def test_the_same_command_again_computes_nothing(demo: dict[str, Any]) -> None:
     before = demo["results"].database["attempts"].count_documents({})
     again = subprocess.run([*GST, "demo", str(demo["folder"])], capture_output=True, text=True, check=False)
-    assert again.returncode == 0 and "the page: " in again.stdout
+    assert again.returncode == 0 and "page: " in again.stdout
     assert demo["results"].database["attempts"].count_documents({}) == before

@@ -101,7 +101,7 @@ def test_worker_takes_jobs_with_and_without_a_kind(profile):
         assert kinds[0]["spec._category"]["$in"] == ["labels", "fits", "md", "analysis"]
 
 
-def test_blank_without_a_value_is_a_mistake_of_ours():
+def test_template_with_an_unknown_name_raises():
     with pytest.raises(KeyError):
         fill("host: @{nothing}", {})
     assert fill("a @{b} ${c}", {"b": "@{d}"}) == "a @{d} ${c}"

@@ -16,7 +16,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt
 from gst_jobflow.launch import control, slurm
 from gst_jobflow.launch.attempts import _begin
-from gst_jobflow.launch.control import Changed, cancel, pause, resume
+from gst_jobflow.launch.control import ChangedJob, cancel, pause, resume
 from gst_jobflow.launch.logs import attempts_of, logs, tail
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
@@ -67,7 +67,7 @@ def test_paused_work_waits_until_it_is_resumed(project: Project) -> None:
     assert counts(project) == {"COMPLETED": 2}
 
 
-def test_a_cancelled_run_ends_and_its_worker_goes_on_with_other_work(project: Project, tmp_path: Path) -> None:
+def test_cancelled_run_ends_and_its_worker_continues(project: Project, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     sleeping, other = sleep_once(str(marker), 600.0), add(1, 1)
     ids = submit(Flow([sleeping]), project)
@@ -87,7 +87,7 @@ def test_a_cancelled_run_ends_and_its_worker_goes_on_with_other_work(project: Pr
     assert counts(project) == {"COMPLETED": 2}
 
 
-def test_a_cancelled_run_does_not_take_the_allocation_of_its_worker_along(
+def test_cancelling_a_run_keeps_its_workers_allocation(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker, cancelled = tmp_path / "marker", []
@@ -98,23 +98,23 @@ def test_a_cancelled_run_does_not_take_the_allocation_of_its_worker_along(
     with Workers(project, 1) as workers:
         until(lambda: marker.exists() and marker.read_text())
         (item,) = cancel(project, list(ids.values()))
-        assert "told to stop" in item.what and cancelled == []
+        assert "signalled to stop" in item.what and cancelled == []
         wait(workers, 0.2, lambda: None)
     assert Results.open(project).database["attempts"].find_one({})["failure_class"] == "cancelled"
 
 
-def test_what_waits_is_cancelled_without_a_process(project: Project) -> None:
+def test_waiting_job_is_cancelled_without_a_process(project: Project) -> None:
     ids = submit(add(1, 1), project)
     (fw_id,) = ids.values()
     assert [item.what for item in cancel(project)] == ["cancelled"]
-    assert [item.what for item in cancel(project, [fw_id])] == ["is DEFUSED: left as it is"]
+    assert [item.what for item in cancel(project, [fw_id])] == ["unchanged: it is DEFUSED"]
     with pytest.raises(InputError, match="no job 999"):
         cancel(project, [999])
 
 
 @pytest.mark.parametrize(("change", "state"), [(cancel, "COMPLETED"), (pause, "RUNNING")])
-def test_what_moves_on_meanwhile_is_left_as_it_is(
-    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[..., list[Changed]], state: str
+def test_firework_that_changed_meanwhile_is_left_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch, change: Callable[..., list[ChangedJob]], state: str
 ) -> None:
     first, second = sorted(submit(Flow([add(1, 1), add(2, 2)]), project).values())
     unreserve = control._unreserve
@@ -131,7 +131,7 @@ def test_what_moves_on_meanwhile_is_left_as_it_is(
     assert connect(project)["fireworks"].find_one({"fw_id": second})["state"] == state
 
 
-def test_a_run_that_ends_while_it_is_cancelled_does_not_take_the_next_of_its_worker_along(
+def test_cancelling_a_run_that_just_ended_spares_the_workers_next_run(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
@@ -154,7 +154,7 @@ def test_a_run_that_ends_while_it_is_cancelled_does_not_take_the_next_of_its_wor
 def test_logs_show_the_end_of_the_newest_files(project: Project, tmp_path: Path) -> None:
     ids = submit(add(1, 1), project)
     (fw_id,) = ids.values()
-    with pytest.raises(InputError, match="has not begun: it is READY"):
+    with pytest.raises(InputError, match="has not started: it is READY"):
         attempts_of(connect(project), fw_id)
     run_all(project)
     (attempt,) = attempts_of(connect(project), fw_id)

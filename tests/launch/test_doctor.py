@@ -8,7 +8,7 @@ from gst_jobflow.base.errors import GstError, MissingProgramError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.labelling.cp2k import PROGRAMS
 from gst_jobflow.launch import doctor
-from gst_jobflow.launch.doctor import Check, CheckContext, CheckResult, Entry, can_run, checks, run_check
+from gst_jobflow.launch.doctor import Check, CheckContext, CheckEntry, CheckResult, can_run, checks, run_check
 
 
 def asked(project=None, profile="laptop"):
@@ -24,15 +24,15 @@ def not_importable(_):
 
 
 def test_outcome_of_a_check():
-    assert run_check(Entry("a", lambda _: CheckResult("there", "1.0"), required=("laptop",)), asked()) == Check(
+    assert run_check(CheckEntry("a", lambda _: CheckResult("there", "1.0"), required=("laptop",)), asked()) == Check(
         "a", True, "there", "1.0", "", True
     )
-    assert run_check(Entry("a", missing), asked()) == Check("a", False, "no such program", "", "install it", False)
-    failed = run_check(Entry("a", not_importable), asked())
+    assert run_check(CheckEntry("a", missing), asked()) == Check("a", False, "no such program", "", "install it", False)
+    failed = run_check(CheckEntry("a", not_importable), asked())
     assert not failed.ok and "thing" in failed.found and failed.fix
 
 
-def test_only_required_ones_decide():
+def test_only_required_checks_decide():
     assert can_run([Check("a", True, "", required=True), Check("b", False, "")])
     assert not can_run([Check("a", False, "", required=True), Check("b", True, "")])
 
@@ -43,7 +43,7 @@ def test_every_check_of_the_table_has_a_name_of_its_own():
     assert all(set(entry.required) <= set(entry.shown) for entry in doctor.TABLE)
 
 
-def test_without_a_project_the_database_is_no_reason_to_fail(monkeypatch):
+def test_without_a_project_its_checks_are_not_required(monkeypatch):
     table = tuple(entry for entry in doctor.TABLE if entry.name in ("project", "database", "launchpad", "python"))
     monkeypatch.setattr(doctor, "TABLE", table)
     heard = []
@@ -102,7 +102,7 @@ def test_lammps_runs_a_step_of_both_styles():
     assert "pace/extrapolation" in found.what and found.version
 
 
-def test_zero_energy_or_grade_is_no_pace():
+def test_zero_energy_or_grade_is_refused():
     doctor._not_zero("GST-FINISHED energy -1.5 gamma 0.3\n", "pace")
     for text in ("GST-FINISHED energy 0 gamma 1\n", "GST-FINISHED energy -1 gamma 0\n", ""):
         with pytest.raises(GstError):

@@ -24,9 +24,9 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
+from gst_jobflow.launch.firetask import share_cores
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
-from gst_jobflow.launch.share import share_cores
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, wait
 from gst_jobflow.launch.workflow import MAX_FIREWORKS, submit, to_workflow
@@ -98,7 +98,7 @@ def test_outputs_go_to_the_projects_store_and_references_resolve(project: Projec
     assert status(connect(project))["counts"] == {"COMPLETED": 2}
 
 
-def test_jobs_of_a_restored_copy_do_not_write_into_the_first_project(
+def test_jobs_of_a_restored_copy_stay_out_of_the_original_project(
     project: Project, mongo_project: Project, tmp_path: Path
 ) -> None:
     submit(grow(4), project)
@@ -117,7 +117,7 @@ def test_jobs_of_a_restored_copy_do_not_write_into_the_first_project(
     connect(copy).client.drop_database(name)
 
 
-def test_additions_at_run_time_are_recorded_too(project: Project) -> None:
+def test_jobs_added_at_run_time_are_recorded(project: Project) -> None:
     submit(grow(4), project)
     run_all(project)
     attempts = [attempt.job_name for attempt in Results.open(project).find(Attempt, {})]
@@ -185,7 +185,7 @@ def test_a_killed_worker_is_found_and_its_job_runs_again(project: Project, tmp_p
     assert status(connect(project))["counts"] == {"COMPLETED": 1}
 
 
-def test_a_dead_worker_is_started_anew_and_its_job_with_it(project: Project, tmp_path: Path) -> None:
+def test_dead_worker_and_its_job_are_restarted(project: Project, tmp_path: Path) -> None:
     marker, told = tmp_path / "marker", []
     submit(sleep_once(str(marker), 600.0), project)
     with Workers(project, 2) as workers:
@@ -201,7 +201,7 @@ def test_a_dead_worker_is_started_anew_and_its_job_with_it(project: Project, tmp
     assert states == ["lost", "finished"]
 
 
-def test_a_silent_host_loses_its_run(project: Project) -> None:
+def test_run_on_a_silent_host_is_lost(project: Project) -> None:
     from datetime import timedelta
 
     submit(add(1, 1), project)
@@ -242,7 +242,7 @@ def test_workers_die_with_the_process_that_started_them(project: Project, tmp_pa
     assert not is_alive(worker)
 
 
-def test_an_attempt_that_a_killed_server_forgot_is_told_at_its_end(
+def test_attempt_lost_by_a_killed_server_is_recorded_at_its_end(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -259,7 +259,7 @@ def test_an_attempt_that_a_killed_server_forgot_is_told_at_its_end(
 
 
 @pytest.mark.parametrize("case", ["lives", "killed", "killed before it wrote"])
-def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
+def test_run_whose_attempt_a_killed_server_lost_is_found_in_its_manifest(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
@@ -278,12 +278,12 @@ def test_a_run_whose_attempt_a_killed_server_forgot_is_judged_by_its_manifest(
     (attempt,) = results.find(Attempt, {})
     assert (len(found), attempt.state) == ((0, "running") if case == "lives" else (1, "lost"))
     assert (attempt.pid == os.getpid()) == (case != "killed before it wrote")
-    assert ("nobody runs it" in attempt.reason) == (case == "killed before it wrote")
+    assert ("no process runs it" in attempt.reason) == (case == "killed before it wrote")
     assert status(results.database)["counts"] == {"RUNNING" if case == "lives" else "READY": 1}
 
 
 @pytest.mark.parametrize(("silent_s", "lost"), [(5, False), (60, True)])
-def test_a_run_that_takes_long_to_begin_is_left_alone_while_it_gives_signs_of_life(
+def test_slowly_starting_run_is_left_alone_while_it_pings(
     project: Project, tmp_path: Path, silent_s: float, lost: bool
 ) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
@@ -297,7 +297,7 @@ def test_a_run_that_takes_long_to_begin_is_left_alone_while_it_gives_signs_of_li
     assert bool(recover(project)) is lost
 
 
-def test_a_sign_of_life_that_the_database_does_not_take_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ping_survives_a_database_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from fireworks.core import rocket
 
     pings, stop = [], Event()
@@ -314,7 +314,7 @@ def test_a_sign_of_life_that_the_database_does_not_take_is_not_the_last(monkeypa
     assert pings == [7, 7, 7]
 
 
-def test_an_attempt_of_another_host_is_not_judged(project: Project) -> None:
+def test_attempt_of_another_host_is_left_alone(project: Project) -> None:
     results = Results.open(project)
     attempt = Attempt(
         _id="x", job_uuid="u", job_name="j", fw_id=1, number=1, state="running", host="elsewhere", pid=1,

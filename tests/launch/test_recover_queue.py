@@ -79,7 +79,7 @@ def the_attempt(project: Project) -> Attempt:
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED"])
-def test_what_slurm_runs_is_left_alone_however_silent(project: Project, queue, state: str) -> None:
+def test_silent_run_in_a_live_slurm_job_is_left_alone(project: Project, queue, state: str) -> None:
     began = now() - LONG_AGO
     running(project, began)
     queue["7"] = QueueJob("7", state, starts=began)
@@ -95,7 +95,7 @@ def test_what_slurm_runs_is_left_alone_however_silent(project: Project, queue, s
         (None, "killed", "gone from the queue"),
     ],
 )
-def test_how_slurm_ended_it_is_in_the_attempt(project: Project, queue, state, kind, words) -> None:
+def test_attempt_records_how_slurm_ended_it(project: Project, queue, state, kind, words) -> None:
     running(project)
     if state is not None:
         queue["7"] = QueueJob("7", state, nodes="n7")
@@ -108,7 +108,7 @@ def test_how_slurm_ended_it_is_in_the_attempt(project: Project, queue, state, ki
     assert recover(project) == []
 
 
-def test_what_ran_out_of_memory_gets_twice_as_much(project: Project, queue) -> None:
+def test_out_of_memory_job_gets_twice_the_memory(project: Project, queue) -> None:
     fw_id = running(project)
     database = connect(project)
     database["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"spec._queueadapter": {"mem": "32G", "nodes": 1}}})
@@ -119,7 +119,7 @@ def test_what_ran_out_of_memory_gets_twice_as_much(project: Project, queue) -> N
     assert spec["_queueadapter"] == {"mem": "64G", "nodes": 1}
 
 
-def test_what_ran_out_of_an_unknown_memory_is_not_tried_again(project: Project, queue) -> None:
+def test_out_of_memory_without_a_request_is_given_up(project: Project, queue) -> None:
     running(project)
     queue["7"] = QueueJob("7", "OUT_OF_MEMORY")
     (item,) = recover(project)
@@ -129,14 +129,14 @@ def test_what_ran_out_of_an_unknown_memory_is_not_tried_again(project: Project, 
 
 
 @pytest.mark.parametrize("job", [QueueJob("7", "PENDING"), QueueJob("7", "RUNNING", starts=now() + timedelta(days=1))])
-def test_a_job_that_slurm_put_back_no_longer_holds_the_run(project: Project, queue, job: QueueJob) -> None:
+def test_requeued_slurm_job_has_lost_its_run(project: Project, queue, job: QueueJob) -> None:
     running(project)
     queue["7"] = job
     (item,) = recover(project)
     assert "requeued" in item.reason and the_attempt(project).failure_class == "node"
 
 
-def test_when_slurm_does_not_answer_nothing_is_judged(project: Project, queue, monkeypatch) -> None:
+def test_no_job_is_lost_while_slurm_does_not_answer(project: Project, queue, monkeypatch) -> None:
     def refuse() -> None:
         raise RunError("squeue ended with code 1: Unable to contact slurm controller", failure_class="queue")
 
@@ -146,18 +146,18 @@ def test_when_slurm_does_not_answer_nothing_is_judged(project: Project, queue, m
     assert recover(project) == []
 
 
-def test_a_launch_folder_of_another_machine_is_not_judged(project: Project, queue) -> None:
+def test_launch_folder_on_another_machine_is_left_alone(project: Project, queue) -> None:
     running(project, directory="/not/here")
     assert recover(project) == []
 
 
-def test_a_reservation_that_waits_stays(project: Project, queue) -> None:
+def test_waiting_reservation_is_kept(project: Project, queue) -> None:
     reserved(project, "8")
     queue["8"] = QueueJob("8", "PENDING")
     assert recover(project) == []
 
 
-def test_a_reservation_without_a_job_is_taken_back_after_a_while(project: Project, queue) -> None:
+def test_reservation_without_slurm_job_is_undone_later(project: Project, queue) -> None:
     reserved(project, None)
     assert recover(project) == [], "its launcher may be about to submit"
     database = connect(project)
@@ -172,7 +172,7 @@ def test_a_reservation_without_a_job_is_taken_back_after_a_while(project: Projec
     assert status(database)["counts"] == {"READY": 1}
 
 
-def test_a_firework_that_is_reserved_by_no_launch_is_ready_again(project: Project, queue) -> None:
+def test_firework_reserved_without_a_launch_becomes_ready(project: Project, queue) -> None:
     submit(add(1, 1), project)
     fireworks = connect(project)["fireworks"]
     fireworks.update_one({}, {"$set": {"state": "RESERVED", "updated_on": now()}})
@@ -182,7 +182,7 @@ def test_a_firework_that_is_reserved_by_no_launch_is_ready_again(project: Projec
     assert status(connect(project))["counts"] == {"READY": 1}
 
 
-def test_what_finished_while_the_database_went_away_is_noted_by_running_again(project: Project, queue) -> None:
+def test_run_finished_without_database_is_recorded_by_a_rerun(project: Project, queue) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     connect(project)["fireworks"].update_one({}, {"$set": {"state": "FIZZLED"}})
     attempt = the_attempt_before(fw_id, 0)
@@ -190,7 +190,7 @@ def test_what_finished_while_the_database_went_away_is_noted_by_running_again(pr
     assert ["finished" in item.reason for item in recover(project)] == [True]
 
 
-def test_what_is_lost_too_often_is_given_up(project: Project, queue) -> None:
+def test_job_lost_too_often_is_given_up(project: Project, queue) -> None:
     fw_id = running(project)
     results = Results.open(project)
     for number in range(project.settings.queue.max_losses - 1):
@@ -211,7 +211,7 @@ def the_attempt_before(fw_id: int, number: int) -> Attempt:
 
 
 @pytest.mark.parametrize("passing", ["walltime", "database", "killed"])
-def test_what_failed_by_something_that_passes_goes_on_by_itself(project: Project, queue, passing: str) -> None:
+def test_failures_with_passing_causes_run_again(project: Project, queue, passing: str) -> None:
     ids = submit(Flow([add(1, 1), add(2, 2)]), project)
     stopped, bad = ids.values()
     connect(project)["fireworks"].update_many({}, {"$set": {"state": "FIZZLED"}})
@@ -229,21 +229,21 @@ def failed_by(results: Results, fw_id: int, kind: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lost_atoms", "blow_up", "gamma_halt", "bad_input", "no_progress", "missing_program"])
-def test_what_running_again_does_not_change_stays_failed(project: Project, queue, kind: str) -> None:
+def test_failure_that_would_repeat_stays_failed(project: Project, queue, kind: str) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     connect(project)["fireworks"].update_one({}, {"$set": {"state": "FIZZLED"}})
     failed_by(Results.open(project), fw_id, kind, 1)
     assert recover(project) == []
 
 
-def test_a_program_that_is_killed_again_stays_failed(project: Project, queue) -> None:
+def test_program_killed_twice_stays_failed(project: Project, queue) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     connect(project)["fireworks"].update_one({}, {"$set": {"state": "FIZZLED"}})
     failed_by(Results.open(project), fw_id, "killed", 2)
     assert recover(project) == []
 
 
-def test_a_failure_of_memory_runs_again_with_more_or_not_at_all(project: Project, queue) -> None:
+def test_memory_failure_runs_again_only_with_more_memory(project: Project, queue) -> None:
     known, unknown = submit(Flow([add(1, 1), add(2, 2)]), project).values()
     fireworks = connect(project)["fireworks"]
     fireworks.update_many({}, {"$set": {"state": "FIZZLED"}})
@@ -258,7 +258,7 @@ def test_a_failure_of_memory_runs_again_with_more_or_not_at_all(project: Project
     assert found["spec"]["_queueadapter"] == {"mem": "64G", "nodes": 1} and found["state"] == "READY"
 
 
-def test_what_met_a_full_disk_runs_again_when_there_is_room(
+def test_full_disk_failure_runs_again_when_there_is_space(
     project: Project, queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
@@ -267,13 +267,13 @@ def test_what_met_a_full_disk_runs_again_when_there_is_room(
     monkeypatch.setattr("gst_jobflow.launch.failed.has_room", lambda folder: False)
     assert recover(project) == []
     monkeypatch.undo()
-    assert [item.reason for item in recover(project)] == ["there is room on the disk again"]
+    assert [item.reason for item in recover(project)] == ["the disk has space again"]
 
 
 @pytest.mark.parametrize(
     ("error", "kind"), [(OSError(28, "No space left on device"), "disk_full"), (ValueError("a bug"), "unexpected")]
 )
-def test_a_failure_before_an_attempt_is_recorded_has_one(
+def test_failure_before_its_attempt_is_recorded_gets_one(
     project: Project, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
     from fireworks import Firework
@@ -299,9 +299,7 @@ def test_a_failure_before_an_attempt_is_recorded_has_one(
 @pytest.mark.parametrize(
     "error", ["pymongo.errors.ServerSelectionTimeoutError", "gst_jobflow.base.errors.DatabaseError"]
 )
-def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_again(
-    project: Project, queue, error: str
-) -> None:
+def test_failure_without_database_that_looked_lost_runs_again(project: Project, queue, error: str) -> None:
     (fw_id,) = submit(add(1, 1), project).values()
     database = connect(project)
     pad = launchpad(project)
@@ -312,11 +310,11 @@ def test_what_failed_while_the_database_was_away_and_was_taken_for_lost_runs_aga
     running = the_attempt_before(fw_id, 0).model_copy(update={"started_at": now(), "failure_class": "killed"})
     Results.open(project).add(running)
     assert status(database)["counts"] == {"FIZZLED": 1}
-    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert [item.reason for item in recover(project)] == ["the database was away"]
     assert status(database)["counts"] == {"READY": 1}
 
 
-def test_the_end_of_an_attempt_that_only_its_folder_tells_is_put_in(project: Project, queue, tmp_path: Path) -> None:
+def test_end_of_an_attempt_is_ingested_from_its_folder(project: Project, queue, tmp_path: Path) -> None:
     fw_id = running(project, directory=str(tmp_path))
     database = connect(project)
     pad = launchpad(project)
@@ -324,13 +322,13 @@ def test_the_end_of_an_attempt_that_only_its_folder_tells_is_put_in(project: Pro
     manifest.append(tmp_path, manifest.Update("attempts", f"a{fw_id}", end))
     pad.mark_fizzled(database["launches"].find_one({"fw_id": fw_id})["launch_id"])
     assert the_attempt(project).state == "running" and recover(project, dry_run=True) == []
-    assert [item.reason for item in recover(project)] == ["the database went away meanwhile"]
+    assert [item.reason for item in recover(project)] == ["the database was away"]
     assert (the_attempt(project).state, the_attempt(project).reason) == ("failed", "it went away")
     assert status(database)["counts"] == {"READY": 1}
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "RESERVED"])
-def test_what_fireworks_fizzled_when_the_database_went_away_at_its_begin_runs_again(
+def test_firework_fizzled_at_its_start_without_database_runs_again(
     project: Project, queue, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     submit(add(1, 1), project)

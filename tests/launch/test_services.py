@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -68,7 +69,7 @@ def test_files_are_private_and_no_password_is_shown(fresh):
     passwords = [user["password"] for user in read_credentials(fresh).values()]
     words = " ".join(psutil.Process(status.pid).cmdline())
     log = (fresh.private_dir / "mongod" / "mongod.log").read_text()
-    for text in (repr(status), json.dumps(status.as_dict()), words, log):
+    for text in (repr(status), json.dumps(asdict(status)), words, log):
         assert not any(password in text for password in passwords)
 
 
@@ -85,7 +86,7 @@ def test_it_listens_on_loopback_only_and_first_on_a_socket(fresh):
 
 
 @mongo
-def test_strangers_may_not_read_or_write(fresh):
+def test_access_without_login_is_refused(fresh):
     status = LocalMongod(fresh).up()
     with pymongo.MongoClient("127.0.0.1", status.port) as stranger:
         for attempt in (
@@ -101,7 +102,7 @@ def test_strangers_may_not_read_or_write(fresh):
 
 
 @mongo
-def test_the_application_has_no_rights_beyond_its_database(fresh):
+def test_application_user_has_rights_on_its_database_only(fresh):
     LocalMongod(fresh).up()
     database = connect(fresh, any_version=True)
     database.create_collection("things")
@@ -182,7 +183,7 @@ def test_two_ups_at_once_start_one_server(fresh):
 
 
 @mongo
-def test_up_killed_half_way_leaves_no_open_server(fresh, monkeypatch):
+def test_killed_up_leaves_no_server_without_authentication(fresh, monkeypatch):
     """What is left of a killed first start is a server without authentication on a private socket: it is replaced."""
     server = LocalMongod(fresh)
     with monkeypatch.context() as patched:
@@ -201,7 +202,7 @@ def _raise_interrupt(*_):
 
 
 @mongo
-def test_lost_credentials_and_lost_state_are_mended(fresh):
+def test_lost_credentials_and_state_are_handled(fresh):
     server = LocalMongod(fresh)
     pid = server.up().pid
     connect(fresh, any_version=True)["things"].insert_one({"_id": 1})
@@ -216,7 +217,7 @@ def test_lost_credentials_and_lost_state_are_mended(fresh):
 
 
 @mongo
-def test_wrong_password_is_one_line_and_up_mends_it(fresh):
+def test_wrong_password_is_one_line_and_up_repairs_it(fresh):
     server = LocalMongod(fresh)
     server.up()
     content = read_credentials(fresh)
@@ -246,7 +247,7 @@ def test_down_stops_only_what_we_started(fresh):
 
 
 @mongo
-def test_server_of_another_host_is_not_doubled(fresh):
+def test_server_of_another_host_is_not_started_again(fresh):
     server = LocalMongod(fresh)
     pid = server.up().pid
     os.kill(pid, signal.SIGKILL)
@@ -283,7 +284,7 @@ time.sleep(float(sys.argv[2]))
 
 @mongo
 @pytest.mark.parametrize(("seconds", "starts"), [(1.5, True), (60.0, False)])
-def test_a_server_that_was_killed_is_waited_for_until_it_lets_go_of_its_files(fresh, monkeypatch, seconds, starts):
+def test_start_waits_until_a_killed_server_releases_its_files(fresh, monkeypatch, seconds, starts):
     monkeypatch.setattr("gst_jobflow.launch.services._LET_GO_S", 20.0 if starts else 0.0)
     server = LocalMongod(fresh)
     server.up()
@@ -311,9 +312,9 @@ def test_external_server_is_only_looked_at(mongo_project, new_project, tmp_path)
     server = LocalMongod(project)
     up = server.up()
     assert up.running and up.external and "external" in up.notes[0]
-    assert app["password"] not in json.dumps(up.as_dict())
+    assert app["password"] not in json.dumps(asdict(up))
     down = server.down()
-    assert down.running and "not ours" in down.notes[0]
+    assert down.running and "not stopped" in down.notes[0]
     assert not (project.private_dir / "mongod").exists()
 
 
@@ -363,7 +364,7 @@ def test_a_process_is_known_by_its_command_from_the_first_moment():
         assert known
 
 
-def test_end_group_takes_children_too_and_never_us():
+def test_end_group_ends_children_and_never_this_process():
     process = subprocess.Popen(
         ["sh", "-c", "trap '' TERM; sleep 60 & sleep 60; wait"], start_new_session=True, preexec_fn=die_with_parent()
     )

@@ -148,7 +148,7 @@ def dome_cycle() -> CycleData:
     return SimpleNamespace(steps=[("HOLD", hold), ("RESET", reset)])
 
 
-def test_domes_are_mapped_with_what_was_heated_and_only_where_there_was_one() -> None:
+def test_domes_are_mapped_with_the_heated_region_only_if_there_was_one() -> None:
     fraction = np.ones((20, 12))
     fraction[7:13, :5] = 0.1
     fraction[:, 10:] = np.nan

@@ -141,7 +141,7 @@ def test_conditions_and_methods_choose(results: Results) -> None:
     calm = collect_labels(results, ["tags=even max_force_eV_A<1.5"], ["vasp", "cp2k"])
     assert calm.methods[0].columns.max_force_eV_A.max() < 1.5
     assert 0 < len(calm.methods[0].columns) < 30
-    with pytest.raises(InputError, match="no method 'gpaw'"):
+    with pytest.raises(InputError, match="no method matches 'gpaw'"):
         collect_labels(results, fingerprints=["gpaw"])
     with pytest.raises(InputError, match="no label matches"):
         collect_labels(results, ["tags=nothing"])

@@ -37,7 +37,7 @@ def no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def page_of(results: Results, folder: Path) -> str:
-    return page.build_study_page(results, synthetic.STUDY_ID, folder / "sub" / "page.html").read_text()
+    return page.build_page(results, "study", synthetic.STUDY_ID, folder / "sub" / "page.html").read_text()
 
 
 @pytest.mark.usefixtures("no_rendering")
@@ -87,7 +87,7 @@ def test_names_are_text_and_never_markup_or_formulas(results: Results, tmp_path:
     assert "250 cycles &lt;b&gt;" in html
 
 
-def test_page_of_a_study_that_has_just_begun_says_what_is_missing(results: Results, tmp_path: Path) -> None:
+def test_page_of_a_new_study_says_what_is_missing(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results, parts=())
     html = page_of(results, tmp_path)
     for what in ("Structures", "Labels", "Potential", "Device cycle", "Attempts"):
@@ -107,7 +107,7 @@ def test_lost_files_and_documents_become_remarks(results: Results, tmp_path: Pat
     gone = [member.model_dump() for member in (*study.members, Member(collection="potentials", id="gone"))]
     results.update("studies", study.id, {"members": gone})
     html = page_of(results, tmp_path)
-    assert "potentials &#39;gone&#39; is named here but is not in the database" in html
+    assert "potentials &#39;gone&#39; is not in the database" in html
     assert "members.jsonl.gz" in html
     assert "parity.npz is damaged" in html
     assert "Parity plots: not there yet." in html
@@ -117,7 +117,7 @@ def test_lost_files_and_documents_become_remarks(results: Results, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_rendering")
-def test_cycle_that_waits_for_its_second_step(results: Results, tmp_path: Path) -> None:
+def test_page_of_a_cycle_before_its_second_operation(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results)
     operations = [operation.model_dump() for operation in results.get(Cycle, synthetic.CYCLE_ID).operations]
     for operation in operations[1:]:
@@ -125,8 +125,8 @@ def test_cycle_that_waits_for_its_second_step(results: Results, tmp_path: Path) 
         operation |= {"final_temperature_K": None, "crystalline_fraction": None}
     results.update("cycles", synthetic.CYCLE_ID, {"operations": operations, "state": "running"})
     results.database["trajectories"].delete_many({"operation_index": {"$gte": 1}})
-    html = page.build_cycle_page(results, synthetic.CYCLE_ID, tmp_path / "cycle.html").read_text()
-    assert "is running: 1 of 3 steps of RESET → SET → RESET" in html
+    html = page.build_page(results, "cycle", synthetic.CYCLE_ID, tmp_path / "cycle.html").read_text()
+    assert "is running: 1 of 3 operations of RESET → SET → RESET" in html
     assert html.count("after RESET 1</figcaption>") >= 1
     assert "after SET" not in html
     assert 'id="data"' not in html
@@ -140,16 +140,16 @@ def test_study_that_runs_finds_its_potential_and_cycle_without_members(results: 
     results.update("studies", synthetic.STUDY_ID, {"members": [], "state": "running"})
     html = page_of(results, tmp_path)
     assert "An ACE potential of 180 functions" in html
-    assert "ran through RESET → SET → RESET" in html
+    assert "completed RESET → SET → RESET" in html
 
 
 def test_page_of_a_potential(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results)
-    html = page.build_potential_page(results, synthetic.POTENTIAL_ID, tmp_path / "p.html").read_text()
+    html = page.build_page(results, "potential", synthetic.POTENTIAL_ID, tmp_path / "p.html").read_text()
     # its dataset: 62 members, no device cells
     assert "62 structures of" in html
     assert "Parity plot of energies" in html
-    assert "180 of 210 asked for" in html and "3, exponents 1, 0.5, 0.75" in html
+    assert "180 of 210 requested" in html and "3, exponents 1, 0.5, 0.75" in html
     assert "gamma is at most 93.4 (1.2 % of its 5,000 atoms above 1)" in html
     assert 'id="cycle"' not in html
 
@@ -162,7 +162,7 @@ def test_same_documents_give_the_same_page(results: Results, tmp_path: Path) -> 
 
 def test_unknown_study_is_an_error_and_writes_nothing(results: Results, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no document 'nothing' in studies"):
-        page.build_study_page(results, "nothing", tmp_path / "page.html")
+        page.build_page(results, "study", "nothing", tmp_path / "page.html")
     assert not list(tmp_path.glob("page*"))
 
 

@@ -53,7 +53,7 @@ def test_drawing_shows_every_element() -> None:
     assert np.abs(seen - front).max(axis=1).min() < 0.1
 
 
-def test_without_ovito_a_drawing_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ovito_a_drawing_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

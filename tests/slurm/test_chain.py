@@ -51,7 +51,7 @@ def check_chain(project: Project, results: Results) -> Trajectory:
     return trajectory
 
 
-def test_usr1_lets_a_run_go_on_in_another_job(
+def test_usr1_continues_a_run_in_another_job(
     cluster: Project,
     tiny_potential: PotentialFiles,  # noqa: F811
     engine: LammpsEngine,  # noqa: F811

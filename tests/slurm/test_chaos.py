@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.lammps, pytest.m
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "chaos_launch"
 
 
-def test_a_disturbed_study_comes_to_its_end_with_each_result_once() -> None:
+def test_disturbed_study_completes_with_each_result_once() -> None:
     pytest.importorskip("pyace")
     if shutil.which("sbatch") is None:
         pytest.skip("SLURM is not installed")

@@ -54,7 +54,7 @@ def stop_again_and_again(project: Project, over: threading.Event) -> None:
             asked |= begun
 
 
-def test_a_pulse_that_is_cut_twice_adds_the_energy_that_was_asked(
+def test_pulse_cut_twice_adds_the_requested_energy(
     cluster: Project,
     tiny_potential: PotentialFiles,  # noqa: F811
     engine: LammpsEngine,  # noqa: F811

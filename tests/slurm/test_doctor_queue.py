@@ -24,7 +24,7 @@ def test_a_test_job_finds_the_project_and_its_database(cluster: Project) -> None
     assert not list(cluster.runs_dir.glob("doctor-*")), "nothing is left behind"
 
 
-def test_a_node_without_the_database_says_so(cluster: Project, free_port: int) -> None:
+def test_node_without_database_is_reported(cluster: Project, free_port: int) -> None:
     file = cluster.fw_configs_dir / "my_qadapter.yaml"
     there = f"pre_rocket: |\n  export GST_MONGO__PORT={free_port}\n"
     file.write_text(file.read_text().replace("pre_rocket: |\n", there))
@@ -43,18 +43,18 @@ def test_a_script_that_fails_shows_its_last_line(cluster: Project) -> None:
         run_test_job(cluster, 120.0)
 
 
-def test_a_full_queue_is_no_error_and_the_job_is_taken_back(cluster: Project) -> None:
+def test_full_queue_is_no_error_and_the_job_is_cancelled(cluster: Project) -> None:
     from gst_jobflow.base.resources import Resources
 
     # more than there ever is at a time: it waits
     blocked = Project(cluster.root)
     blocked.settings.queue.analysis = Resources(nodes=1, ranks=1)
-    slurm._ask(["scontrol", "update", "PartitionName=debug", "State=DOWN"])
+    slurm.ask_slurm(["scontrol", "update", "PartitionName=debug", "State=DOWN"])
     try:
         said = run_test_job(blocked, 2.0)
     finally:
-        slurm._ask(["scontrol", "update", "PartitionName=debug", "State=UP"])
-    assert "still waiting" in said and "nodes were not looked at" in said
+        slurm.ask_slurm(["scontrol", "update", "PartitionName=debug", "State=UP"])
+    assert "still waiting" in said and "nodes were not checked" in said
     assert not [job for job in slurm.my_jobs().values() if job.alive]
 
 

@@ -115,7 +115,7 @@ def test_no_more_jobs_than_asked_are_queued_at_a_time(cluster: Project, slurm: S
     assert status(database)["counts"] == {"COMPLETED": 4}
 
 
-def test_what_sbatch_refuses_is_reported_and_does_not_stop_the_rest(cluster: Project) -> None:
+def test_refused_job_is_reported_and_others_continue(cluster: Project) -> None:
     refused, other = where(), double(1)
     request_resources(refused, Resources(partition="nowhere"))
     submit(Flow([refused, other]), cluster)
@@ -144,7 +144,7 @@ def start_gst(project: Project, *words: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_sigterm_ends_the_launcher_and_a_second_goes_on_with_its_jobs(cluster: Project, tmp_path: Path) -> None:
+def test_sigterm_ends_the_launcher_and_the_next_one_continues(cluster: Project, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     submit(wait_once(str(marker)), cluster)
     first = start_gst(cluster, "launch", "--queue", "--max-queued", "1")
@@ -154,7 +154,7 @@ def test_sigterm_ends_the_launcher_and_a_second_goes_on_with_its_jobs(cluster: P
     assert second.returncode == 1 and f"process {first.pid} on" in said
     first.send_signal(signal.SIGTERM)
     said = first.communicate(timeout=LIMIT_S)[0]
-    assert first.returncode == 0 and "stopped; jobs in the queue go on" in said
+    assert first.returncode == 0 and "stopped; jobs in the queue continue" in said
     assert status(connect(cluster))["counts"] == {"RUNNING": 1}
 
 
@@ -178,12 +178,12 @@ def test_plain_qlaunch_works_on_the_same_configs(cluster: Project, mode: str) ->
     assert outputs(cluster, *(job.uuid for job in jobs)) == [40, 42]
 
 
-def test_a_profile_without_a_queue_says_so(project: Project) -> None:
+def test_profile_without_queue_is_refused(project: Project) -> None:
     with pytest.raises(InputError, match="has no queue"):
         QueueLauncher(project)
 
 
-def test_what_is_cancelled_while_it_waits_is_submitted_again(cluster: Project, slurm: Slurm) -> None:
+def test_job_cancelled_in_the_queue_is_submitted_again(cluster: Project, slurm: Slurm) -> None:
     too_wide = double(4)
     request_resources(too_wide, Resources(nodes=3, ranks=6))
     blocker = subprocess.run(
@@ -211,7 +211,7 @@ def test_what_is_cancelled_while_it_waits_is_submitted_again(cluster: Project, s
     assert lost.reason == f"SLURM job {job_id}: it was cancelled before its work began"
 
 
-def test_a_run_that_is_cancelled_runs_again_with_the_reason_in_its_attempts(
+def test_run_cancelled_in_slurm_runs_again_and_its_attempt_has_the_reason(
     cluster: Project, slurm: Slurm, tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
@@ -236,7 +236,7 @@ def test_a_run_that_is_cancelled_runs_again_with_the_reason_in_its_attempts(
 
 
 @pytest.mark.slow
-def test_what_ran_on_a_node_that_fails_runs_again_elsewhere(
+def test_run_on_a_failed_node_runs_again_elsewhere(
     cluster: Project, slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # processes of other hosts cannot be seen
@@ -261,7 +261,7 @@ def test_what_ran_on_a_node_that_fails_runs_again_elsewhere(
     assert "its node failed" in lost.reason
 
 
-def test_a_job_that_never_reaches_its_work_is_given_up(cluster: Project) -> None:
+def test_job_that_never_starts_is_given_up(cluster: Project) -> None:
     file = cluster.fw_configs_dir / "my_qadapter.yaml"
     file.write_text(file.read_text().replace("pre_rocket: |\n", "pre_rocket: |\n  exit 7\n"))
     submit(double(1), cluster)
@@ -273,7 +273,7 @@ def test_a_job_that_never_reaches_its_work_is_given_up(cluster: Project) -> None
     assert "given up" in failure["reason"] and ".error" in failure["fix"]
 
 
-def test_the_launcher_survives_a_restart_of_the_database(
+def test_launcher_survives_a_restart_of_the_database(
     slurm: Slurm, new_project: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gst_jobflow.launch.configs import write_configs
@@ -298,7 +298,7 @@ def test_the_launcher_survives_a_restart_of_the_database(
         server.down()
         until(lambda: any("does not answer" in line for line in lines))
         server.up()
-        until(lambda: "all answers again" in lines)
+        until(lambda: "working again" in lines)
         submit(double(3), project)
         until(lambda: any(line == "double: done" for line in lines))
         stop.set()

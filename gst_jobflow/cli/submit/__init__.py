@@ -1,4 +1,4 @@
-"""`gst submit`: put work on the launchpad. One module a command."""
+"""`gst submit`: submit work to the launchpad. One module a command."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Annotated, ClassVar
 import typer
 
 from gst_jobflow.base.resources import parse_asked
-from gst_jobflow.cli.common import choose
+from gst_jobflow.cli.common import set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
 
 SECTIONS = {
     "Labels": {
-        "label": "Label structures: energies, forces and stress of one method.",
+        "label": "Label structures: compute energies, forces and stress by one method.",
         "aimd": "Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.",
     },
     "Potentials": {
         "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
-        "hyperopt": "Search the settings of a fit: spread evenly first, then as a Gaussian process proposes.",
-        "ablation": "Fit every combination of a few values; a table says what each is worth.",
+        "hyperopt": "Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.",
+        "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
     },
     "Dynamics": {
-        "melt-quench": "Make amorphous material: a random start, melted and quenched by a potential.",
+        "random-search": "Search random structures: relax random cells under pressure, and choose structures for "
+        "labels.",
+        "melt-quench": "Make amorphous material: melt and quench a random start with a potential.",
         "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
     },
     "Analysis": {
@@ -42,7 +44,7 @@ class _Commands(LazyGroup):
 
 
 app = typer.Typer(
-    cls=_Commands, no_args_is_help=True, help="Put work on the launchpad; `gst launch` (or rlaunch) runs it."
+    cls=_Commands, no_args_is_help=True, help="Submit work to the launchpad; `gst launch` (or rlaunch) runs it."
 )
 
 
@@ -52,9 +54,9 @@ def _options(
         list[str] | None,
         typer.Option(
             "--ask",
-            help="Request resources for its SLURM jobs, over the settings: nodes=8 for all, md.walltime=24:00:00 for "
-            "a category.",
+            help="Resources of its SLURM jobs that replace the settings: nodes=8 for all, md.walltime=24:00:00 for a "
+            "category.",
         ),
     ] = None,
 ) -> None:
-    choose(resources=parse_asked(ask or []))
+    set_global_options(resources=parse_asked(ask or []))

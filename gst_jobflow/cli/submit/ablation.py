@@ -47,7 +47,7 @@ def command(
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Fit every combination of a few values; a table says what each is worth in errors, speed and robustness.
+    """Fit every combination of a few values; a table compares their errors, speed and robustness.
 
     All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
     more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…

@@ -27,9 +27,9 @@ SCHEMES = ("born-oppenheimer", "car-parrinello")
 
 
 def command(
-    formula: Annotated[str | None, typer.Argument(help="A random start of this composition, e.g. Ge1Sb2Te4.")] = None,
+    formula: Annotated[str | None, typer.Argument(help="Composition of a random start, e.g. Ge1Sb2Te4.")] = None,
     structure: Annotated[
-        str | None, typer.Option(help="Id of a structure to start from instead, or its beginning.")
+        str | None, typer.Option(help="Id of a structure to start from instead, or the beginning of the id.")
     ] = None,
     stage: Annotated[
         list[str] | None,
@@ -43,9 +43,9 @@ def command(
         typer.Option(help="A field of the scheme, e.g. thermostat_fs=50, noisy_gamma_per_fs=2e-4 (repeatable)."),
     ] = None,
     atoms: Annotated[int, typer.Option("--atoms", min=2, help="Atoms of a random start.")] = 63,
-    density: Annotated[float, typer.Option(help="g/cm3, of a random start.")] = 5.9,
-    timestep: Annotated[float, typer.Option(help="fs.")] = 2.0,
-    every: Annotated[int, typer.Option(min=1, help="Steps between frames that are kept.")] = 10,
+    density: Annotated[float, typer.Option(help="Density of a random start, g/cm3.")] = 5.9,
+    timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
+    every: Annotated[int, typer.Option("--every-steps", "--every", min=1, help="Steps between stored frames.")] = 10,
     seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
     option: Annotated[
         list[str] | None,
@@ -60,7 +60,7 @@ def command(
     Example: gst submit aimd Ge1Sb2Te4 --atoms 63 --stage 1200:5 --stage 1200-300:10 --tag melt
     """
     if (formula is None) == (structure is None):
-        raise InputError("from where?", "give either a formula, or --structure ID")
+        raise InputError("specify one start", "give either a formula or --structure ID")
     values = {"stages": [_stage(text) for text in stage or ["1200:2"]], "timestep_fs": timestep, "every": every}
     spec = _spec({**values, "seed": seed}, scheme, parse_assignments(scheme_option or [], "--scheme-option"))
     project = open_project()
@@ -81,7 +81,7 @@ def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
 def _start(
     maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float, int]
 ) -> tuple[str | None, str]:
-    """Check what it begins from, so that a job need not; return its id, if it has one already, and it in words."""
+    """Check the start; return its id, if it has one, and its description."""
     backend: Cp2kBackend = maker.backend
     check_dynamics(backend.settings, maker.spec.dynamics)
     if structure is not None:
@@ -99,7 +99,7 @@ def _start(
 
 
 def _stage(text: str) -> dict[str, Any]:
-    """Read 1200:5 or 1200-300:10."""
+    """Return the stage of 1200:5 or 1200-300:10."""
     temperatures, _, duration = text.partition(":")
     begin, ramp, end = temperatures.partition("-")
     try:
@@ -107,4 +107,4 @@ def _stage(text: str) -> dict[str, Any]:
             return {"kind": "quench", "start_K": float(begin), "end_K": float(end), "duration_ps": float(duration)}
         return {"kind": "anneal", "temperature_K": float(begin), "duration_ps": float(duration)}
     except ValueError as err:
-        raise InputError(f"--stage {text}", "Kelvin:ps, e.g. 1200:5, or a ramp 1200-300:10") from err
+        raise InputError(f"--stage {text}: not numbers", "write Kelvin:ps, e.g. 1200:5, or a ramp 1200-300:10") from err

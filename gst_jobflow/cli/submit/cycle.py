@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,28 +15,23 @@ from gst_jobflow.devices.submit import prepare_cycle
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import locate
 
-if TYPE_CHECKING:
-    pass
-
 
 def command(
     device: Annotated[str, typer.Argument(help="cross-point or mushroom.")],
-    potential: Annotated[str | None, typer.Option(help="Id or name; with --from the potential of the state.")] = None,
+    potential: Annotated[str | None, typer.Option(help="Id or name; default with --from: that of the state.")] = None,
     programme: Annotated[
         str | None,
-        typer.Option(help="YAML file, or a name: cross-point and mushroom are the paper's; docs/devices.md has all."),
+        typer.Option(help="YAML file or name: cross-point and mushroom are the paper's; docs/devices.md lists all."),
     ] = None,
-    scale: Annotated[
-        float, typer.Option(help="Edges of the cell relative to the programme's; energies per heated atom stay.")
-    ] = 1.0,
+    scale: Annotated[float, typer.Option(help="Scale of the cell's edges; energies per heated atom stay.")] = 1.0,
     state: Annotated[
         str | None,
-        typer.Option("--from", help="Go on from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
+        typer.Option("--from", help="Continue from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
     ] = None,
     no_gamma: Annotated[
-        bool, typer.Option("--no-gamma", help="Without extrapolation grades, as for a potential without an active set.")
+        bool, typer.Option("--no-gamma", help="Compute no extrapolation grades, for a potential without active set.")
     ] = False,
-    replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell that differ in their seeds.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell with different seeds.")] = 1,
     seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
     estimate: Estimate = False,
     yes: Yes = False,
@@ -48,7 +43,7 @@ def command(
     if device not in ("cross-point", "mushroom"):
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
     if state is not None and programme is None:
-        raise InputError("which operations?", "--from needs --programme, best of a file without a cell")
+        raise InputError("--from needs operations", "give --programme, best a file without a cell")
     plan = load_programme(programme or device)
     if scale != 1.0:
         plan = scaled(plan, scale)

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.fit_options import fit_config
 from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
-from gst_jobflow.cli.submit.options import (
-    read_config,
-)
+from gst_jobflow.cli.submit.options import read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.store import Results
 
-if TYPE_CHECKING:
-    from gst_jobflow.fitting.config import FitConfig
-
 
 def command(
-    dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset; it needs a test set.")] = None,
+    dataset_id: Annotated[str | None, typer.Argument(help="Id of a dataset with a test set.")] = None,
     preset: Annotated[str | None, typer.Option(help="xpot-gst: four fields, 32 fits of which 8 explore.")] = None,
     space: Annotated[Path | None, typer.Option(help="YAML file: fields with low, high, scale or choices.")] = None,
     fit: Annotated[str, typer.Option(help="Preset of the fits: gst-ace-24, small or linear.")] = "gst-ace-24",
-    config: Annotated[Path | None, typer.Option(help="YAML file with fields of the fits, over their preset.")] = None,
-    fits: Annotated[int | None, typer.Option("--fits", "-n", help="Fits in all.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with fields that replace the preset's.")] = None,
+    fits: Annotated[int | None, typer.Option("--fits", "-n", help="Total number of fits.")] = None,
     start: Annotated[int | None, typer.Option(help="Fits at evenly spread points before the first proposal.")] = None,
-    at_once: Annotated[int | None, typer.Option(help="Fits at once.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Number of fits at once.")] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å).")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Id of a search to continue; --fits may be larger.")] = None,
     name: Annotated[str, typer.Option(help="Name of the search; its potentials are NAME 1, NAME 2, ….")] = "search",
 ) -> None:
-    """Search the settings of a fit: spread evenly first, then as a Gaussian process proposes.
+    """Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.
 
     Each fit is a job and a potential. The file of --space may also hold n_fits, n_start, at_once, seed, objective
     (alpha, speed) and ending (target, patience).
@@ -49,10 +44,6 @@ def command(
     if resume is not None:
         flow, what = go_on(results, resume, asked, [dataset_id, preset, space, config])
     else:
-        fit_of = partial(_fit_config, fit, config)
+        fit_of = partial(fit_config, preset=fit, values=read_config(config))
         flow, what = prepare(results, dataset_id, preset, space, fit_of, asked, name)
     submit_flow(flow, project, what)
-
-
-def _fit_config(preset: str, file: Path | None, elements: tuple[str, ...]) -> FitConfig:
-    return fit_config(elements, preset, values=read_config(file))

@@ -26,22 +26,22 @@ def command(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
     potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
     atoms: Annotated[int, typer.Option("--atoms", min=6, help="Atoms in the cell.")] = 252,
-    density: Annotated[float, typer.Option(help="g/cm3.")] = 5.9,
+    density: Annotated[float, typer.Option(help="Density, g/cm3.")] = 5.9,
     melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
     melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
-    quench_ps: Annotated[float, typer.Option(help="Time to cool to 300 K, ps.")] = 20.0,
+    quench_ps: Annotated[float, typer.Option(help="Time of the quench to 300 K, ps.")] = 20.0,
     seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
-    """Make amorphous material: a random start, melted and quenched by a potential.
+    """Make amorphous material: melt and quench a random start with a potential.
 
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… --atoms 252 --melt-ps 10 --quench-ps 30
     """
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     atom_counts(formula, atoms, start.rounding)
     project = open_project()
-    potential = _that_knows(project, potential, formula)
+    potential = _potential_for(project, potential, formula)
     stages: list[Stage] = [
         Relax(),
         checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
@@ -51,7 +51,7 @@ def command(
     submit_flow(flow, project, f"melt-quench of {atoms} atoms of {formula}", only_estimate=estimate, yes=yes)
 
 
-def _that_knows(project: Project, which: str, formula: str) -> str:
+def _potential_for(project: Project, which: str, formula: str) -> str:
     """Return the id of a potential; refuse one that lacks an element of the formula."""
     results = Results.open(project)
     known = get_located(results, Potential, which)
@@ -59,6 +59,6 @@ def _that_knows(project: Project, which: str, formula: str) -> str:
     if missing := set(parse_formula(formula)) - set(known.elements):
         raise InputError(
             f"potential {known.id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
-            "choose a potential of all elements",
+            "choose a potential with all elements",
         )
     return known.id

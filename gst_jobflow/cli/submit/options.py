@@ -27,15 +27,15 @@ FitOption = Annotated[
 Backend = Annotated[
     str,
     typer.Option(
-        help="What labels: vasp, cp2k, tblite, or ase with --option calculator=package.module:Name; mace, grace, "
-        "chgnet and what other packages offer go by name."
+        help="vasp, cp2k, tblite, mace, grace, chgnet or another installed calculator by name, or ase with --option "
+        "calculator=package.module:Name."
     ),
 ]
 Functional = Annotated[
-    str | None, typer.Option(help="Of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
+    str | None, typer.Option(help="Functional of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
 ]
-Preset = Annotated[str | None, typer.Option(help="What all fits share: gst-ace-24, small or linear.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of the fit, over the preset.")]
+Preset = Annotated[str | None, typer.Option(help="Preset of all fits: gst-ace-24, small or linear.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of the fit that replace the preset's.")]
 
 
 def labeller(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:
@@ -45,5 +45,5 @@ def labeller(project: Project, name: str, functional: str | None, option: list[s
 
 
 def read_config(file: Path | None) -> tuple[dict[str, Any], str]:
-    """Return the fields in the file of `--config`, and where they came from."""
+    """Return the fields in the file of `--config` and its name."""
     return ({}, "") if file is None else (read_yaml(file), str(file))

@@ -1,4 +1,4 @@
-"""Submit a flow: its resources, its cost, the budget, and the message to the user."""
+"""Submit a flow with its resources, or estimate its cost and check the budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.base.resources import request_by_category
-from gst_jobflow.cli.common import chosen, print_table, say
+from gst_jobflow.cli.common import global_options, print_table, say
 from gst_jobflow.launch.workflow import submit
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.store.work import ExpectedCost
 
-Estimate = Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and submit nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Submit it also beyond launch.budget_core_hours.")]
+Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the cost and submit nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Submit even above launch.budget_core_hours.")]
 
 _SHOWN = 12
 
@@ -25,23 +25,23 @@ _SHOWN = 12
 def submit_flow(
     flow: Flow | Job, project: Project, what: str, *, only_estimate: bool = False, yes: bool = True
 ) -> None:
-    """Submit a flow and say so; or say what it would cost, and refuse what passes the budget.
+    """Submit a flow, or print its estimated cost; refuse a flow above the budget.
 
     Parameters
     ----------
     what
-        Its work in words, for the user.
+        Description of the work for the user.
     only_estimate
-        Print what it would cost, and submit nothing.
+        Print the estimated cost and submit nothing.
     yes
-        Submit it whatever it costs.
+        Ignore the budget.
 
     Raises
     ------
     InputError
-        It would cost more than `launch.budget_core_hours`, or its cost is unknown.
+        The cost is above `launch.budget_core_hours`, or unknown.
     """
-    request_by_category(flow, chosen().resources)
+    request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
     if only_estimate or (budget is not None and not yes):
         from gst_jobflow.flows.estimate import check_budget, estimate

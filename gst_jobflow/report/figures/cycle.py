@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gst_jobflow.documents import Trajectory
     from gst_jobflow.report.collect import CycleData
 
-# operations shorter than this share of the longest get more room than a common time axis would give them
+# if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0
 
 
 @styled
 def cycle_overview(data: CycleData) -> bytes | None:
-    """Potential energy, temperature and crystal-like fraction over the whole cycle, one column an operation."""
+    """Draw potential energy, temperature and crystal-like fraction over the whole cycle, a column an operation."""
     steps = [(name, run) for name, run in data.steps if run.thermo.get("time_ps")]
     if not steps:
         return None
@@ -53,26 +53,26 @@ def cycle_overview(data: CycleData) -> bytes | None:
 
 
 def _own_time(times_ps: Sequence[float]) -> np.ndarray:
-    """Times of a run from its own beginning, whatever its clock said then."""
+    """Return times since the start of a run."""
     times = np.asarray(times_ps, dtype=float)
     return times - times[0] if len(times) else times
 
 
 def _per_atom(run: Trajectory, zero_eV: float) -> np.ndarray | None:
     values = run.thermo.get("potential_eV")
-    # atoms of a frozen barrier take up no energy
+    # a frozen barrier takes up no energy
     return None if values is None else (np.asarray(values) - zero_eV) / run.groups.get("mobile", run.n_atoms)
 
 
 def operation_columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows: int) -> list[list[Axes]]:
-    """Axes (rows × operations) with shared y; widths follow the durations where they are comparable."""
+    """Return axes (rows × operations) with shared y; widths follow comparable durations."""
     durations = np.array([max(run.duration_ps, 1e-9) for _, run in steps])
     comparable = durations.max() / durations.min() <= _SAME_SCALE
     widths = durations / durations.max() if comparable else (durations / durations.max()) ** 0.3
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = figure.get_layout_engine()
-    assert isinstance(layout, ConstrainedLayoutEngine)  # as canvas made it
+    assert isinstance(layout, ConstrainedLayoutEngine)  # set by canvas
     layout.set(wspace=0.0, w_pad=0.02)
     widths = np.maximum(widths, 0.25)
     grid = figure.subplots(rows, len(steps), sharex="col", sharey="row", squeeze=False, width_ratios=widths)
@@ -101,7 +101,7 @@ def _fraction(axes: Axes, start: float, run: Trajectory, colour: str) -> None:
     if not times or len(times) != len(values):
         axes.text(0.5, 0.5, "not analysed", transform=axes.transAxes, ha="center", color="#5B6470")
         return
-    # the first frame may lie after the first line of thermodynamics: keep the run's own clock
+    # the first frame may come after the first line of thermodynamics
     origin = (run.thermo.get("time_ps") or times)[0]
     axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour)
 
@@ -132,24 +132,26 @@ def _target(run: Trajectory) -> str:
     return f"held at {max(temperatures):g} K" if temperatures else f"{run.duration_ps:g} ps"
 
 
-def _profile(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """z (Å), time (ps), temperature (times × bins); NaN where a bin held no atoms."""
-    series = run.analysis.get("temperature_profile") or {}
+def _profile(run: Trajectory, name: str, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return z (Å), time (ps) and the values of an analysis (times × bins); NaN where a bin held no atoms."""
+    series = run.analysis.get(name) or {}
     z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
-    rows = series.get("temperature_K") or []
     try:
-        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
+        # None becomes NaN
+        values = np.array([list(row) for row in series.get(key) or []], dtype=float)
     except (TypeError, ValueError):
         return None
-    if not len(z) or values.shape != (len(time), len(z)):
-        return None
-    return z, time, values
+    return (z, time, values) if len(z) and values.shape == (len(time), len(z)) else None
+
+
+def _temperature(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    return _profile(run, "temperature_profile", "temperature_K")
 
 
 @styled
 def temperature_lines(name: str, run: Trajectory) -> bytes | None:
-    """Temperature against z at several times of one operation."""
-    profile = _profile(run)
+    """Draw temperature against z at several times of one operation."""
+    profile = _temperature(run)
     if profile is None:
         return None
     import matplotlib
@@ -158,7 +160,7 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     colours = matplotlib.colormaps["cividis"]
-    # heating only, up to the hottest moment: lines of the way down would lie on top of those of the way up
+    # up to the hottest moment: lines of the cooling would overlap
     hottest = int(np.nanargmax(np.where(np.isfinite(values), values, 0).mean(axis=1)))
     chosen = np.unique(np.linspace(0, hottest, min(5, hottest + 1)).round().astype(int))
     for place, index in enumerate(chosen):
@@ -174,35 +176,16 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
 
 @styled
 def temperature_map(data: CycleData) -> bytes | None:
-    """Temperature as colour over time and z, for the whole cycle."""
-    return z_time_map(
-        [(name, run, _profile(run)) for name, run in data.steps],
-        "inferno",
-        "temperature (K)",
-        (0.0, None),
-    )
+    """Draw the temperature as colour over time and z, for the whole cycle."""
+    steps = [(name, run, _temperature(run)) for name, run in data.steps]
+    return z_time_map(steps, "inferno", "temperature (K)", (0.0, None))
 
 
 @styled
 def crystalline_map(data: CycleData) -> bytes | None:
-    """Crystal-like fraction as colour over time and z, for the whole cycle."""
-    return z_time_map(
-        [(name, run, _fraction_by_z(run)) for name, run in data.steps],
-        "cividis",
-        "crystal-like fraction",
-        (0.0, 1.0),
-    )
-
-
-def _fraction_by_z(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    series = run.analysis.get("crystalline") or {}
-    z, time = np.asarray(series.get("z_A") or [], float), np.asarray(series.get("time_ps") or [], float)
-    rows = series.get("fraction_by_z") or []
-    try:
-        values = np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=float)
-    except (TypeError, ValueError):
-        return None
-    return (z, time, values) if len(z) and values.shape == (len(time), len(z)) else None
+    """Draw the crystal-like fraction as colour over time and z, for the whole cycle."""
+    steps = [(name, run, _profile(run, "crystalline", "fraction_by_z")) for name, run in data.steps]
+    return z_time_map(steps, "cividis", "crystal-like fraction", (0.0, 1.0))
 
 
 def z_time_map(
@@ -211,7 +194,7 @@ def z_time_map(
     label: str,
     limits: tuple[float | None, float | None],
 ) -> bytes | None:
-    """z against time, one column an operation, one colour scale for all."""
+    """Draw z against time, a column an operation, with one colour scale."""
     found = [profile[2] for _, _, profile in steps if profile is not None]
     if not found or not any(np.isfinite(values).any() for values in found):
         return None
@@ -244,7 +227,7 @@ def z_time_map(
 
 
 def bin_edges(centres: np.ndarray) -> np.ndarray:
-    """Borders of the cells around `centres` (n,): n + 1 values."""
+    """Return the n + 1 edges of cells around `centres` (n,)."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
@@ -253,9 +236,9 @@ def bin_edges(centres: np.ndarray) -> np.ndarray:
 
 @styled
 def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes | None:
-    """Crystal-like share in squares of x and z, a panel a state; dashed: the half-disc that the last pulse heated.
+    """Draw the crystal-like fraction in squares of x and z, a panel a state; dashed: heated by the last pulse.
 
-    Only of a cell that had the pulse of a dome: any other is the same all along x.
+    None for a cell without a dome's pulse, which is uniform along x.
     """
     domes = {f"after {name}": dome for name, run in data.steps if (dome := dome_of(run)) is not None}
     if not maps or not domes:
@@ -291,7 +274,7 @@ def dome_of(run: Trajectory) -> dict[str, Any] | None:
 
 
 def _order_panel(axes: Axes, order: OrderMap) -> Any:
-    """One map in nm; grey where no atom moves."""
+    """Draw one map in nm, grey without mobile atoms."""
     axes.set_facecolor("#B9BEC6")
     axes.grid(visible=False)
     axes.set_aspect("equal")
@@ -300,7 +283,7 @@ def _order_panel(axes: Axes, order: OrderMap) -> Any:
 
 
 def dome_outline(axes: Axes, dome: dict[str, Any]) -> None:
-    """The border of what a pulse heated, as far as it lies above its centre."""
+    """Draw the upper half of the border of the heated region."""
     x, _, z = dome["centre_A"]
     angle, radius = np.linspace(0, np.pi, 91), dome["diameter_A"] / 20
     axes.plot(x / 10 + radius * np.cos(angle), z / 10 + radius * np.sin(angle), "--", color="#D6453D", lw=1.4)
@@ -308,7 +291,7 @@ def dome_outline(axes: Axes, dome: dict[str, Any]) -> None:
 
 @styled
 def dome_sizes(data: CycleData) -> bytes | None:
-    """Size of the disordered dome over the time of each pulse that made one."""
+    """Draw the size of the disordered dome during each pulse of a dome."""
     runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
     if not runs:
         return None
@@ -328,7 +311,7 @@ def dome_sizes(data: CycleData) -> bytes | None:
 
 @styled
 def pulse_energies(data: CycleData) -> bytes | None:
-    """Energy added by the kicks of each pulse, summed up, against what was asked."""
+    """Draw the cumulative energy of the kicks of each pulse, and the requested energy."""
     pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
     if not pulses:
         return None
@@ -359,7 +342,7 @@ def pulse_energies(data: CycleData) -> bytes | None:
 
 @styled
 def run_overview(run: Trajectory) -> bytes | None:
-    """Temperature and potential energy of one run that is not part of a cycle."""
+    """Draw temperature and potential energy of a run outside of a cycle."""
     if not run.thermo.get("time_ps"):
         return None
     time = _own_time(run.thermo["time_ps"])

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: residuals, errors against the closest contact, accuracy against speed."""
+"""Draw the figures of an evaluation: residuals, errors against the closest contact, accuracy against speed."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gst_jobflow.report import palette
-from gst_jobflow.report.style import (
-    PANEL_IN,
-    at_most_shown,
-    canvas,
-    legend_below,
-    ordered_types,
-    readable,
-    styled,
-    to_png,
-)
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, scatter, styled, to_png
 
 _SMALLEST = 1e-3
 
 
 @dataclass(frozen=True)
 class EvaluationArrays:
-    """What an evaluation stored of one potential; see `evaluation.evaluate`.
+    """Data of one potential stored by `evaluation.evaluate`.
 
     Attributes
     ----------
@@ -46,7 +36,7 @@ class EvaluationArrays:
     force_config_type: np.ndarray
 
     def force_rmse_meV_A(self) -> np.ndarray:
-        """Of each structure, shape (n_structures,)."""
+        """Return the force RMSE of each structure, meV/Å, shape (n_structures,)."""
         ends = np.cumsum(3 * self.n_atoms)
         parts = np.split((self.force_pred - self.force_ref) ** 2, ends[:-1])
         return 1e3 * np.sqrt([part.mean() for part in parts])
@@ -54,7 +44,7 @@ class EvaluationArrays:
 
 @styled
 def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
-    """Energy error against the reference energy."""
+    """Draw energy errors against reference energies."""
     error = 1e3 * (arrays.energy_pred - arrays.energy_ref)
     labels = ("reference energy (eV/atom)", "error (meV/atom)", "Energy residuals")
     return _residuals(arrays.energy_ref, error, arrays.config_type, labels, 4.5)
@@ -62,7 +52,7 @@ def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
 
 @styled
 def force_residuals(arrays: EvaluationArrays) -> bytes | None:
-    """Force error against the reference force, by component."""
+    """Draw errors of force components against reference forces."""
     error = 1e3 * (arrays.force_pred - arrays.force_ref)
     labels = ("reference force component (eV/Å)", "error (meV/Å)", "Force residuals")
     return _residuals(arrays.force_ref, error, arrays.force_config_type, labels, 2.2)
@@ -76,11 +66,7 @@ def _residuals(
     figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
-    for name in ordered_types(types.tolist()):
-        chosen = at_most_shown(np.flatnonzero(types == name))
-        style: dict[str, Any] = {"ms": size, "mec": "white", "mew": 0.3, "alpha": 0.8, "rasterized": True}
-        colour = palette.config_type(name)
-        axes.plot(reference[chosen], error[chosen], palette.marker(name), mfc=colour, label=readable(name), **style)
+    scatter(axes, reference, error, types, np.ones(len(types), dtype=bool), size, 0.3)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
     legend_below(figure, axes)
     return to_png(figure)
@@ -88,7 +74,7 @@ def _residuals(
 
 @styled
 def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
-    """Error of each structure against its closest contact: where atoms are close, potentials are worst."""
+    """Draw the error of each structure against its closest contact."""
     known = np.isfinite(arrays.min_distance_A)
     if not known.any():
         return None
@@ -96,12 +82,7 @@ def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
     energy = np.abs(1e3 * (arrays.energy_pred - arrays.energy_ref))
     panels = ((energy, "energy error (meV/atom)"), (arrays.force_rmse_meV_A(), "force RMSE (meV/Å)"))
     for axes, (error, label) in zip(figure.subplots(1, 2), panels, strict=True):
-        for name in ordered_types(arrays.config_type.tolist()):
-            mask = known & (arrays.config_type == name)
-            axes.plot(
-                arrays.min_distance_A[mask], np.maximum(error[mask], _SMALLEST), palette.marker(name), ms=4.5,
-                mfc=palette.config_type(name), mec="white", mew=0.3, alpha=0.85, label=readable(name),
-            )  # fmt: skip
+        scatter(axes, arrays.min_distance_A, np.maximum(error, _SMALLEST), arrays.config_type, known)
         axes.set(xlabel="closest contact in the structure (Å)", ylabel=label, yscale="log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
@@ -112,7 +93,7 @@ def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
 
 @styled
 def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
-    """Force error against the cost of a step, one point a potential; better is to the lower left."""
+    """Draw force error against cost of a step, a point a potential; better is to the lower left."""
     known = [row for row in rows if row.get("us_per_atom_step")]
     if len(known) < 2:
         return None

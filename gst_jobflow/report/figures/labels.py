@@ -1,4 +1,4 @@
-"""Figures of a report on labels: one function a figure, each returns the bytes of a PNG, or None without data."""
+"""Draw the figures of a report on labels; each function returns the bytes of a PNG, or None without data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gst_jobflow.report.style import (
     ordered_types,
     readable,
     scatter,
+    stacked_bars,
     styled,
     tick_locator,
     to_png,
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
     from gst_jobflow.report.label_data import Comparison, MethodData
 
-# bins of the force histogram that one step of the figure joins
+# bins of the force histogram in one step of the figure
 _JOINED = 8
 
 
 @styled
 def energy_against_volume(data: MethodData) -> bytes | None:
-    """Energy per atom, less those of the atoms, against volume per atom; one point a converged label."""
+    """Draw energy less atomic references against volume per atom; a point a converged label."""
     columns = data.columns
     good = np.isfinite(columns.volume_A3)
     if not good.any():
@@ -43,14 +44,14 @@ def energy_against_volume(data: MethodData) -> bytes | None:
     figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
-    axes.set(xlabel="volume (Å³/atom)", ylabel="energy above\nthat of the atoms (eV/atom)", title="Energy and volume")
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy less atomic\nreferences (eV/atom)", title="Energy and volume")
     legend_below(figure, axes)
     return to_png(figure)
 
 
 @styled
 def energy_against_force(data: MethodData) -> bytes | None:
-    """Largest force of a label against its energy per atom; outliers stand apart."""
+    """Draw the largest force of each label against its energy per atom."""
     columns = data.columns
     good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
     if not good.any():
@@ -59,14 +60,14 @@ def energy_against_force(data: MethodData) -> bytes | None:
     axes = figure.subplots()
     scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
     _logarithmic(axes.yaxis)
-    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
+    axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
     legend_below(figure, axes)
     return to_png(figure)
 
 
 @styled
 def force_distribution(data: MethodData) -> bytes | None:
-    """Share of the atoms by magnitude of their force, one line a config type."""
+    """Draw the distribution of force magnitudes, a line a config type."""
     counts = {name: each for name, each in data.force_counts.items() if each.sum()}
     if not counts:
         return None
@@ -89,7 +90,7 @@ def force_distribution(data: MethodData) -> bytes | None:
 
 @styled
 def closest_contacts(data: MethodData) -> bytes | None:
-    """Histogram of the closest contact of each labelled structure."""
+    """Draw a histogram of the closest contacts of labelled structures."""
     types = np.array(data.columns.config_types.list())
     return histogram(
         data.columns.min_distance_A, types, "closest contact in a structure (Å)", "labels", "Minimum distances"
@@ -98,7 +99,7 @@ def closest_contacts(data: MethodData) -> bytes | None:
 
 @styled
 def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
-    """Labels that are not converged by class, stacked by method."""
+    """Draw the number of unconverged labels by class, stacked by method."""
     classes: dict[str, np.ndarray] = {}
     for place, data in enumerate(methods):
         for (failure_class, _), number in data.failures.items():
@@ -108,27 +109,19 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes |
     shown = sorted(classes, key=lambda name: classes[name].sum())
     figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for place, data in enumerate(methods):
-        widths = np.array([classes[name][place] for name in shown])
-        if widths.any():
-            axes.barh(
-                range(len(shown)), widths, left=left, height=0.65, color=_colour(place), label=names[data.fingerprint]
-            )
-        left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [readable(name) for name in shown])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.14)
+    series = [
+        (names[data.fingerprint], _colour(place), np.array([classes[name][place] for name in shown]))
+        for place, data in enumerate(methods)
+    ]
+    stacked_bars(axes, [readable(name) for name in shown], series)
     axes.xaxis.set_major_locator(tick_locator(5, integer=True))
-    axes.set(xlabel="labels", title="Why labels are not converged")
+    axes.set(xlabel="labels", title="Unconverged labels")
     legend_below(figure, axes)
     return to_png(figure)
 
 
 def _logarithmic(axis: Axis) -> None:
-    """Powers of ten, or the numbers between them where the range is short, as plain numbers."""
+    """Make an axis logarithmic, with plain numbers as ticks."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]  # not in the stubs
@@ -143,7 +136,7 @@ def _colour(place: int) -> str:
 
 @styled
 def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
-    """Wall time of a label against its number of atoms, and the power law through them, for each method."""
+    """Draw wall time of labels against number of atoms, and a power law, for each method."""
     timed = [(place, data) for place, data in enumerate(methods) if (data.columns.wall_s > 0).any()]
     if not timed:
         return None
@@ -166,14 +159,14 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | Non
 
 @styled
 def method_energy_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
-    """Energies of one method against those of another, each less its own energies of the atoms."""
+    """Draw energies of two methods against each other, each less its own atomic references."""
     rmse = f"RMSE {found.errors.energy_rmse_meV:.1f} meV/atom"
     return _parity(found.energy, found.config_types, "energy (eV/atom)", "Energies", rmse, found, names, 5.5)
 
 
 @styled
 def method_force_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
-    """Force components of one method against those of another."""
+    """Draw force components of two methods against each other."""
     rmse = f"RMSE {found.errors.force_rmse_meV_A:.1f} meV/Å"
     return _parity(found.force, found.force_config_types, "force component (eV/Å)", "Forces", rmse, found, names, 2.6)
 

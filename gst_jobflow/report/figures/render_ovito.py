@@ -1,6 +1,6 @@
 """Render DIR/scene.npz into DIR/0.png, 1.png, …: `python -m gst_jobflow.report.figures.render_ovito DIR`.
 
-It runs alone because OVITO brings Qt and graphics drivers along; see `snapshots`.
+It runs in its own process because of OVITO's graphics drivers; see `snapshots`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gst_jobflow.report.figures.snapshots import SCENE_FILE, frame_A, pixels
 
 def main(folder: Path) -> None:
     """Render all cells of the scene."""
-    # OVITO chooses Qt's platform itself; with "offscreen", which people set for other programs, it finds no Vulkan
+    # with "offscreen", often set for other programs, OVITO finds no Vulkan
     os.environ.pop("QT_QPA_PLATFORM", None)
     import ovito
 
@@ -40,7 +40,7 @@ def _render(positions_A: np.ndarray, box_A: np.ndarray, colours: np.ndarray, rad
     view = Viewport(type=Viewport.Type.Ortho, camera_dir=(0, 1, 0), camera_up=(0, 0, 1))
     view.camera_pos = ((left + right) / 2, float(positions_A[:, 1].mean()), (bottom + top) / 2)
     view.fov = (top - bottom) / 2
-    # a quarter of the default samples: no difference at this size, and several times as fast
+    # a quarter of the default samples: the same at this size, and several times faster
     renderer = TachyonRenderer(
         ambient_occlusion=True, ambient_occlusion_samples=5, antialiasing_samples=5, shadows=False
     )

@@ -18,13 +18,13 @@ _START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
 
 
 def cost_name(plan: SearchPlan) -> str:
-    """What the second objective is, with its unit."""
+    """Return the name of the second objective, with unit."""
     return "basis functions" if plan.objective.speed == "functions" else "MD (µs/atom/step)"
 
 
 @styled
 def convergence(study: Study, plan: SearchPlan) -> bytes | None:
-    """Loss of each fit and the best so far."""
+    """Draw the loss of each fit and the best so far."""
     done = [row for row in study.table if row["state"] == "finished"]
     if not done:
         return None
@@ -53,7 +53,7 @@ def convergence(study: Study, plan: SearchPlan) -> bytes | None:
 
 @styled
 def dependence(study: Study, plan: SearchPlan, effect: Effect) -> bytes | None:
-    """Expected loss along one field."""
+    """Draw the expected loss along one field."""
     field = plan.space[effect.name]
     place = plan.space.names.index(effect.name)
     done = [row for row in study.table if row["state"] == "finished"]
@@ -79,7 +79,7 @@ def dependence(study: Study, plan: SearchPlan, effect: Effect) -> bytes | None:
 
 @styled
 def pareto_front(study: Study, plan: SearchPlan) -> bytes | None:
-    """Loss against cost, with the front."""
+    """Draw loss against cost, with the Pareto front."""
     done = [row for row in study.table if row["state"] == "finished" and row.get("cost") is not None]
     if not done:
         return None

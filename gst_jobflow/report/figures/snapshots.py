@@ -1,8 +1,8 @@
-"""Pictures of cells, rendered by OVITO without a display.
+"""Render pictures of cells by OVITO, without a display.
 
-OVITO runs in a process of its own: a graphics driver that crashes or hangs there costs a picture, not the page. Where
-OVITO cannot render (its newer versions need a Vulkan driver even for their software renderers), a plain drawing takes
-its place and the page says how to get the real one.
+OVITO runs in its own process, where a crashing graphics driver costs a picture, not the page. If it cannot render (new
+versions need a Vulkan driver even for software renderers), a plain drawing replaces the picture, and the page says how
+to get the real one.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ RADII_A = {"Ge": 1.2, "Sb": 1.4, "Te": 1.4}
 OTHER_RADIUS_A = 1.3
 _MAX_PIXELS = 640
 _COLOURS = 160
-# how far the colours of atoms that do not move are mixed with white
+# share of white in the colours of fixed atoms
 _FIXED_LIGHTENED = 0.6
 
 
 @dataclass
 class Cell:
-    """What one picture shows.
+    """Content of one picture.
 
     `positions_A` (n, 3) inside the box, `box_A` (3, 3) rows are lattice vectors, `colours` (n, 3) between 0 and 1,
     `radii_A` (n,).
@@ -72,9 +72,9 @@ class Picture:
 
 @dataclass
 class Snapshots:
-    """Pictures of a cycle, which program made them, and what was wrong with the better one.
+    """Pictures of a cycle, their renderer, and the reason why OVITO did not render them.
 
-    `maps` are titles and maps of order of the same states, where crystal-like atoms can be told.
+    `maps` are titles and maps of order of the same states, if crystal-like atoms are known.
     """
 
     pictures: list[Picture]
@@ -108,7 +108,7 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
             maps += _map(title, atoms, mask, fixed)
-    # one process renders all: it takes longer to start than to draw
+    # one process renders all, since its start takes longest
     snapshots = render_cells([*cells, *ordered])
     snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
     snapshots.maps = maps
@@ -119,7 +119,7 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
 
 
 def _fixed(data: CycleData) -> tuple[int, int] | None:
-    """First and last (excluded) index of the atoms that do not move: the heat barrier."""
+    """Return first and last (excluded) index of the fixed atoms, the heat barrier."""
     for name, (first, last) in data.cycle.groups.items():
         if name in ("barrier", "fixed", "frozen"):
             return first - 1, last
@@ -127,7 +127,7 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
 
 
 def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
-    """Prepare a picture: atoms wrapped into the box, a colour and a radius each."""
+    """Prepare a picture: wrap atoms into the box, set colours and radii."""
     atoms = atoms.copy()
     atoms.wrap()
     symbols = np.array(atoms.get_chemical_symbols())
@@ -142,7 +142,7 @@ def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None
 
 
 def _crystal_like(atoms: Atoms) -> np.ndarray | None:
-    """Mask (n,) of crystal-like atoms; None where that cannot be told for these atoms or on this machine."""
+    """Return the mask (n,) of crystal-like atoms; None if these atoms or this machine do not allow it."""
     try:
         return np.asarray(crystallinity(atoms).mask, dtype=bool)
     except GstError as err:
@@ -151,7 +151,7 @@ def _crystal_like(atoms: Atoms) -> np.ndarray | None:
 
 
 def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | None) -> list[tuple[str, OrderMap]]:
-    """Title and map of the order of the atoms that move; nothing for a cell that leans."""
+    """Return title and map of order of the mobile atoms; nothing for a tilted cell."""
     mobile = np.setdiff1d(np.arange(len(atoms)), np.arange(*fixed) if fixed else [])
     try:
         return [(title, order_map(atoms, mask, mobile))]
@@ -161,16 +161,13 @@ def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | No
 
 
 def by_order(cell: Cell, mask: np.ndarray) -> Cell:
-    """The same cell with crystal-like atoms (`mask`, shape (n,)) in one colour and the others in another."""
+    """Return the cell coloured by order: crystal-like atoms (`mask`, shape (n,)) and others."""
     colours = np.where(mask[:, None], palette.rgb(palette.CRYSTALLINE), palette.rgb(palette.DISORDERED))
     return replace(cell, colours=colours)
 
 
 def render_cells(cells: Sequence[Cell]) -> Snapshots:
-    """Render cells by OVITO, or draw them where it cannot.
-
-    Pictures look along y; x goes to the right and z up.
-    """
+    """Render cells, seen along y with z up, by OVITO; draw them if it cannot."""
     if not cells:
         return Snapshots([])
     pictures, version, problem = _by_ovito(cells)
@@ -181,7 +178,7 @@ def render_cells(cells: Sequence[Cell]) -> Snapshots:
 
 
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
-    """Pictures and OVITO's version, or what was wrong."""
+    """Return pictures and OVITO's version, or the reason of a failure."""
     from importlib.util import find_spec
 
     if find_spec("ovito") is None:
@@ -205,7 +202,7 @@ def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
 
 
 def write_scene(cells: Sequence[Cell], file: Path) -> None:
-    """Write what the rendering process reads."""
+    """Write the input of the rendering process."""
     arrays: dict[str, np.ndarray] = {}
     for index, cell in enumerate(cells):
         arrays |= {f"positions_{index}": cell.positions_A, f"box_{index}": cell.box_A}
@@ -214,7 +211,7 @@ def write_scene(cells: Sequence[Cell], file: Path) -> None:
 
 
 def frame_A(cell_box_A: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of the box seen along y, in Å, with room for the atoms at its faces."""
+    """Return left, right, bottom and top of the box seen along y, Å, with a margin for atoms at its faces."""
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ cell_box_A
     low, high = corners.min(axis=0), corners.max(axis=0)
     room = 2.0
@@ -222,13 +219,13 @@ def frame_A(cell_box_A: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def pixels(width_A: float, height_A: float) -> tuple[int, int]:
-    """Size of a picture: its longer side has `_MAX_PIXELS`."""
+    """Return width and height in pixels; the longer side has `_MAX_PIXELS`."""
     scale = _MAX_PIXELS / max(width_A, height_A)
     return max(40, round(width_A * scale)), max(40, round(height_A * scale))
 
 
 def small_png(png: bytes) -> bytes:
-    """The same picture with a palette of colours: about a quarter of the bytes, hardly a difference to the eye."""
+    """Return the picture with a colour palette, about a quarter of the bytes."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -238,7 +235,7 @@ def small_png(png: bytes) -> bytes:
 
 
 def drawing(cell: Cell) -> bytes:
-    """Draw discs from back to front: a stand-in where nothing can render."""
+    """Draw discs from back to front, as a substitute for rendering."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
@@ -252,7 +249,7 @@ def drawing(cell: Cell) -> bytes:
     axes.axis("off")
     order = np.argsort(-cell.positions_A[:, 1])
     depth = cell.positions_A[order, 1]
-    # what is farther away is paler
+    # fade with distance
     faded = ((depth - depth.min()) / max(np.ptp(depth), 1e-9) * 0.55)[:, None]
     colours = cell.colours[order] * (1 - faded) + faded
     size = 2 * cell.radii_A[order]

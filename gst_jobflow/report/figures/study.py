@@ -1,6 +1,6 @@
-"""Draw the figures of a study: structures, labels and the parity of a potential.
+"""Draw the figures of a study: structures, labels and parity of a potential.
 
-Panels are small (about 4 inches) and separate images: side by side on a screen, and below each other on a phone.
+Panels are small (about 4 inches) separate images: side by side on a screen, below each other on a phone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gst_jobflow.report.style import (
     ordered_types,
     readable,
     scatter,
+    stacked_bars,
     styled,
     to_png,
 )
@@ -34,27 +35,24 @@ if TYPE_CHECKING:
 
 @styled
 def compositions(rows: StructureRows) -> bytes | None:
-    """Structures by composition, stacked by config type."""
+    """Draw the number of structures by composition, stacked by config type."""
     if not len(rows):
         return None
     formulas, types = np.array(rows.formula), np.array(rows.config_type)
     names, counts = np.unique(formulas, return_counts=True)
-    # the most frequent ones; a page cannot name hundreds
+    # the most frequent ones
     shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
     figure = canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
     axes = figure.subplots()
-    left = np.zeros(len(shown))
-    for name in ordered_types(rows.config_type):
-        widths = np.array([np.sum((formulas == formula) & (types == name)) for formula in shown])
-        axes.barh(
-            range(len(shown)), widths, left=left, color=palette.config_type(name), label=readable(name), height=0.7
+    series = [
+        (
+            readable(name),
+            palette.config_type(name),
+            np.array([np.sum((formulas == formula) & (types == name)) for formula in shown]),
         )
-        left += widths
-    for place, total in enumerate(left):
-        axes.annotate(f"{int(total):,}", (total, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(shown)), [words.formula(formula) for formula in shown])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.14)
+        for name in ordered_types(rows.config_type)
+    ]
+    stacked_bars(axes, [words.formula(formula) for formula in shown], series)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
     legend_below(figure, axes)
@@ -63,7 +61,7 @@ def compositions(rows: StructureRows) -> bytes | None:
 
 @styled
 def minimum_distances(rows: StructureRows) -> bytes | None:
-    """Histogram of the closest contact of each structure, by config type."""
+    """Draw a histogram of the closest contacts of structures, by config type."""
     return histogram(
         np.array(rows.min_distance_A, dtype=float),
         np.array(rows.config_type),
@@ -75,7 +73,7 @@ def minimum_distances(rows: StructureRows) -> bytes | None:
 
 @styled
 def densities(rows: StructureRows) -> bytes | None:
-    """Histogram of the mass density of each structure, by config type."""
+    """Draw a histogram of mass densities, by config type."""
     return histogram(
         np.array(rows.density_g_cm3, dtype=float),
         np.array(rows.config_type),
@@ -87,9 +85,9 @@ def densities(rows: StructureRows) -> bytes | None:
 
 @styled
 def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes | None:
-    """Largest force against energy of each converged label: what the potential is asked to learn.
+    """Draw largest force against energy of each converged label.
 
-    Energies are less those of the atoms where `references_eV` has all elements: compositions then compare.
+    Atomic reference energies are subtracted if `references_eV` holds all elements.
     """
     energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
     force = np.array(rows.max_force_eV_A, dtype=float)
@@ -102,7 +100,7 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes
     scatter(axes, energy, force, types, good)
     if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
         axes.set_yscale("symlog", linthresh=1.0)
-    axes.set(xlabel="energy less that of the atoms (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
+    axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
     legend_below(figure, axes)
     return to_png(figure)
@@ -115,21 +113,21 @@ def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, 
         if set(counts) <= set(references_eV):
             total = sum(number * references_eV[element] for element, number in counts.items())
             found[formula] = total / sum(counts.values())
-    # some without: subtracting from the others only would tear the picture apart
+    # all or none, else compositions would not be comparable
     complete = len(found) == len(set(formulas))
     return np.array([found[formula] if complete else 0.0 for formula in formulas])
 
 
 @styled
 def energy_parity(parity: dict[str, Parity]) -> bytes | None:
-    """Predicted against reference energy per atom; test filled, train open."""
+    """Draw predicted against reference energy per atom; test filled, train open."""
     series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
     return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
 
 
 @styled
 def force_parity(parity: dict[str, Parity]) -> bytes | None:
-    """Predicted against reference force components; test on top of train."""
+    """Draw predicted against reference force components; test on top of train."""
     series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
     return _parity(series, "force component (eV/Å)", "Forces", "meV/Å", 2.6)
 

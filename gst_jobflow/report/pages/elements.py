@@ -1,4 +1,4 @@
-"""What a page is put together of: figures and tables."""
+"""Figures and tables of a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Figure:
-    """A figure of the page: PNG as a data URI, and what it shows."""
+    """A figure: PNG as a data URI, caption and alternative text."""
 
     uri: str
     caption: str
@@ -18,10 +18,10 @@ class Figure:
 
 @dataclass
 class Table:
-    """A table of the page; `numeric` columns are set to the right.
+    """A table; `numeric` columns are right-aligned.
 
-    `groups` is a line above the column names: text and the number of columns it spans. `dots` gives the text of first
-    cells a coloured dot.
+    `groups` is a line above the column names: text and number of columns. `dots` are colours by the text of the first
+    cell.
     """
 
     columns: list[str]
@@ -32,10 +32,10 @@ class Table:
 
 
 def figure_of(png: bytes | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
-    """One figure, or none where there was nothing to draw."""
+    """Return one figure, or none without an image."""
     return [] if png is None else [Figure(data_uri(png), caption, alt, wide)]
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG as text that stands in a page."""
+    """Return a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

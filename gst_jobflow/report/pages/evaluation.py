@@ -1,4 +1,4 @@
-"""The section of a page that shows an evaluation of potentials."""
+"""Build the section of a page on an evaluation of potentials."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KINDS = {
 
 
 def evaluation_section(results: Results, study: Study) -> dict[str, Any] | None:
-    """Tables and figures of an evaluation; None for other studies."""
+    """Return tables and figures of an evaluation; None for other studies."""
     if study.kind != "evaluation":
         return None
     overall = [row for row in study.table if row["group"] == "all"]
@@ -52,18 +52,13 @@ def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         each = about[row["potential_id"]]
         speed = row.get("us_per_atom_step")
-        where = (
-            f" on {words.counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{_timed_by(row)}" if speed else ""
-        )
+        timed_by = f", {row['timed_by']}" if row.get("timed_by", "LAMMPS") != "LAMMPS" else ""
+        where = f" on {words.counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{timed_by}" if speed else ""
         shape = [str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}"]
         body.append([row["potential"], *shape, *_numbers(row), (f"{speed:.3g}" if speed else "–") + where])
     columns = ["potential", "P", "functions", "cutoff (Å)", *2 * ["RMSE", "MAE", "largest"], "µs/atom/step"]
     groups = (("", 4), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3), ("speed", 1))
     return Table(columns, body, frozenset(range(1, 10)), groups)
-
-
-def _timed_by(row: dict[str, Any]) -> str:
-    return f", {row['timed_by']}" if row.get("timed_by", "LAMMPS") != "LAMMPS" else ""
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:
@@ -81,11 +76,11 @@ def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[
         body = [
             [shown(row["value"]), f"{row['n_structures']:,}", *_numbers(row)] for row in rows if row["group"] == kind
         ]
-        # one group says what the table above says
+        # one group repeats the table above
         if len(body) > 1:
             columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]
             groups = (("", 2), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3))
-            dots = dict(palette.CONFIG_TYPES) if kind == "config_type" else {}
+            dots = palette.CONFIG_TYPES if kind == "config_type" else {}
             tables.append((title, Table(columns, body, frozenset(range(1, 8)), groups, dots)))
     return {
         "name": overall["potential"],

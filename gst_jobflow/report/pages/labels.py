@@ -1,4 +1,4 @@
-"""From the numbers of a report on labels to its page, and to what the command prints."""
+"""Build the page of a report on labels, and the tables that its command prints."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from gst_jobflow import __version__
 from gst_jobflow.documents import now
-from gst_jobflow.report import words
+from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import labels as figures
 from gst_jobflow.report.label_data import OUTLIER_SCORE, quantile_eV_A
 from gst_jobflow.report.pages.elements import Table, figure_of
-from gst_jobflow.report.pages.study import dots, template, write_page
+from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ _REASONS_SHOWN = 15
 _OUTLIERS_SHOWN = 20
 _NEAR_SHOWN = 15
 _METHODS_DRAWN = 6
-# energies of near-duplicates that are further apart than this contradict each other
+# near-duplicates whose energies differ by more contradict each other
 _CONTRADICTION_EV = 2e-3
 _MISSING = "–"
 
 
 def build_label_page(data: LabelData, target: Path) -> Path:
-    """Write the page."""
+    """Write the page of a report on labels."""
     names = method_names(data)
     drawn = data.methods[:_METHODS_DRAWN]
     physical = any(str(each.method.get("code", "")).lower() in words.FIRST_PRINCIPLES for each in data.methods)
-    html = template("labels.html").render(
+    html = page_template("labels.html").render(
         title="Labels" + (f" of {' '.join(data.where)}" if data.where else ""),
         notice=None if physical else words.notice_of([each.method for each in data.methods]),
         summary=_summary(data, names),
@@ -44,10 +44,10 @@ def build_label_page(data: LabelData, target: Path) -> Path:
         states=_states(data, names),
         reasons=_reasons(data, names),
         failures=figure_of(
-            figures.failures(data.methods, names), "Labels that failed or were set aside, by class.", "Bar chart"
+            figures.failures(data.methods, names), "Failed and quarantined labels by class.", "Bar chart"
         ),
         methods=[_method(each, names[each.fingerprint]) for each in drawn],
-        errors=_all_errors(data, names),
+        errors=Table(*error_rows(data), frozenset(range(2, 2 + len(_ERROR_COLUMNS)))),
         comparisons=[_comparison(each, names) for each in data.comparisons],
         cost=_cost(data, names),
         where=f"structures: {' '.join(data.where) or 'all'}",
@@ -58,7 +58,7 @@ def build_label_page(data: LabelData, target: Path) -> Path:
 
 
 def method_names(data: LabelData) -> dict[str, str]:
-    """Name of each method by its fingerprint; methods that people call alike are told apart by it."""
+    """Return the name of each method by fingerprint; equal names get part of the fingerprint."""
     plain = {each.fingerprint: words.method_name(each.method) for each in data.methods}
     twice = Counter(plain.values())
     return {
@@ -68,7 +68,7 @@ def method_names(data: LabelData) -> dict[str, str]:
 
 
 def as_dict(data: LabelData) -> dict[str, Any]:
-    """Everything but the points of the figures, for programs."""
+    """Return all numbers of the report except points of figures, for JSON."""
     names = method_names(data)
     return {
         "n_structures": data.n_structures,
@@ -101,7 +101,7 @@ def as_dict(data: LabelData) -> dict[str, Any]:
 
 
 def state_rows(data: LabelData) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of methods on a terminal."""
+    """Return columns and rows of the table of methods."""
     names = method_names(data)
     rows = []
     for each in data.methods:
@@ -132,7 +132,7 @@ def state_rows(data: LabelData) -> tuple[list[str], list[list[str]]]:
 
 
 def error_rows(data: LabelData) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of comparisons."""
+    """Return columns and rows of the table of comparisons."""
     names = method_names(data)
     rows = [[names[each.other], names[each.reference], *_error_cells(each.errors)] for each in data.comparisons]
     return ["method", "against", *_ERROR_COLUMNS], rows
@@ -158,7 +158,7 @@ def _by_class(data: MethodData) -> dict[str, int]:
 
 
 def _numbers(data: MethodData) -> dict[str, float | None]:
-    """Ranges and quantiles of a method's converged labels; None without any."""
+    """Return ranges and quantiles of a method's converged labels; None without any."""
     columns = data.columns
     counts = sum(data.force_counts.values(), start=np.zeros(1))
     distances = columns.min_distance_A[np.isfinite(columns.min_distance_A)]
@@ -228,12 +228,12 @@ def _reasons(data: LabelData, names: dict[str, str]) -> Table | None:
 
 
 def _method(data: MethodData, name: str) -> dict[str, Any]:
-    """What a section on one method shows."""
+    """Return the content of the section on one method."""
     if not len(data.columns):
         return {"name": name, "table": None}
     drawn = figure_of(
         figures.energy_against_volume(data),
-        "One point a converged label. Energies are less those of the atoms, by least squares over all of them.",
+        "One point a converged label; atomic reference energies, from least squares over all labels, are subtracted.",
         "Scatter of energy against volume",
     )
     drawn += figure_of(
@@ -271,8 +271,8 @@ def _by_type(data: MethodData) -> Table:
             [
                 name,
                 f"{int(chosen.sum()):,}",
-                _between(columns.n_atoms[chosen], 0),
-                _between(relative[chosen], 3),
+                words.extent(columns.n_atoms[chosen], 0),
+                words.extent(relative[chosen], 3),
                 _of(quantile_eV_A(counts, 0.5), 3),
                 _of(quantile_eV_A(counts, 0.99), 3),
                 f"{np.nanmax(columns.max_force_eV_A[chosen]):.3g}",
@@ -281,12 +281,7 @@ def _by_type(data: MethodData) -> Table:
         )
     heads = ["config type", "labels", "atoms", "energy (eV/atom)", "median", "99 %", "largest", "contact (Å)"]
     groups = (("", 4), ("force (eV/Å)", 3), ("closest", 1))
-    return Table(heads, rows, frozenset(range(1, 8)), groups, dots())
-
-
-def _between(values: np.ndarray, digits: int) -> str:
-    low, high = f"{values.min():,.{digits}f}", f"{values.max():,.{digits}f}"
-    return (low if low == high else f"{low} to {high}").replace("-", "−")
+    return Table(heads, rows, frozenset(range(1, 8)), groups, palette.CONFIG_TYPES)
 
 
 def _outliers(data: MethodData) -> Table | None:
@@ -298,20 +293,20 @@ def _outliers(data: MethodData) -> Table | None:
         for each in data.outliers[:_OUTLIERS_SHOWN]
     ]  # fmt: skip
     heads = ["config type", "formula", "what", "value", "median", "deviations", "label"]
-    return Table(heads, rows, frozenset({3, 4, 5}), dots=dots()) if rows else None
+    return Table(heads, rows, frozenset({3, 4, 5}), dots=palette.CONFIG_TYPES) if rows else None
 
 
 def _near_text(data: MethodData) -> str:
     if data.near is None:
-        return "Not looked for among so many labels; gst label report --near-duplicates 0.01 does, and takes a while."
+        return "Not computed for so many labels; gst label report --near-duplicates 0.01 does, and takes a while."
     if not data.near:
-        return "None: no two structures are the same but for order, place and orientation of their atoms."
+        return "None: no two structures differ only in order, position and orientation of their atoms."
     apart = sum(pair.energy_difference_eV > _CONTRADICTION_EV for pair in data.near)
-    text = f"{words.counted(len(data.near), 'label')} could be left out: a structure like theirs is labelled, too."
+    text = f"{words.counted(len(data.near), 'label')} could be left out: nearly the same structure has another label."
     if not apart:
         return text
     limit_meV = 1e3 * _CONTRADICTION_EV
-    return f"{text} {apart:,} of them disagree with their like by more than {limit_meV:g} meV/atom: look there."
+    return f"{text} {apart:,} of them differ from it by more than {limit_meV:g} meV/atom: check these."
 
 
 def _near(data: MethodData) -> Table | None:
@@ -320,22 +315,17 @@ def _near(data: MethodData) -> Table | None:
     ids = data.columns.label_ids
     worst = sorted(data.near, key=lambda pair: -pair.energy_difference_eV)[:_NEAR_SHOWN]
     rows = [[f"{1e3 * pair.energy_difference_eV:.3f}", ids[pair.of].decode(), ids[pair.row].decode()] for pair in worst]
-    return Table(["apart (meV/atom)", "stays", "could be left out"], rows, frozenset({0}))
-
-
-def _all_errors(data: LabelData, names: dict[str, str]) -> Table:
-    columns, rows = error_rows(data)
-    return Table(columns, rows, frozenset(range(2, len(columns))))
+    return Table(["difference (meV/atom)", "keep", "could be left out"], rows, frozenset({0}))
 
 
 def _comparison(found: Comparison, names: dict[str, str]) -> dict[str, Any]:
     drawn = figure_of(
-        figures.method_energy_parity(found, names), "Energies less those of the atoms.", "Parity plot of energies"
+        figures.method_energy_parity(found, names), "Atomic reference energies subtracted.", "Parity plot of energies"
     )
     drawn += figure_of(figures.method_force_parity(found, names), "Force components.", "Parity plot of forces")
     rows = [[name, *_error_cells(found.by_config_type[name])] for name in ordered_types(list(found.by_config_type))]
     rows.append(["all", *_error_cells(found.errors)])
-    table = Table(["config type", *_ERROR_COLUMNS], rows, frozenset(range(1, 6)), dots=dots())
+    table = Table(["config type", *_ERROR_COLUMNS], rows, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES)
     return {"title": f"{names[found.other]} against {names[found.reference]}", "figures": drawn, "table": table}
 
 
@@ -352,8 +342,8 @@ def _cost(data: LabelData, names: dict[str, str]) -> dict[str, Any]:
                 f"{each.cost.exponent:.2f}" if each.cost.one_atom_s else _MISSING,
             ]
         )
-    heads = ["method", "in all", "median label", "longest", "grows with atoms to the power"]
+    heads = ["method", "total", "median label", "longest", "exponent of the number of atoms"]
     drawn = figure_of(
-        figures.cost(data.methods, names), "Wall time of converged labels, and what was fitted to it.", "Cost"
+        figures.cost(data.methods, names), "Wall time of converged labels, and a power law fitted to it.", "Cost"
     )
     return {"table": Table(heads, rows, frozenset(range(1, 5))), "figures": drawn}

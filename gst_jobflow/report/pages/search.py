@@ -1,4 +1,4 @@
-"""The section of a page that shows a hyperparameter search: how it went on, what each field does, all fits."""
+"""Build the section of a page on a hyperparameter search: convergence, effect of each field, all fits."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 def section(study: Study) -> dict[str, Any]:
-    """What the template shows of a search."""
+    """Return the content of the section."""
     plan = plan_of(study)
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
     drawn = figure_of(
         convergence(study, plan),
-        "Loss of each fit and the best so far; the first points are spread evenly, the others proposed.",
+        "Loss of each fit and the best so far: evenly spread points first, then proposals.",
         "Loss against number of the fit",
     )
     if plan.objective.speed != "none":
         drawn += figure_of(
             pareto_front(study, plan),
-            "Loss against cost; the line joins fits that no other beats in both.",
+            "Loss against cost; the line joins fits that no other fit beats in both.",
             "Pareto front",
         )
     for effect in found:
         drawn += figure_of(
             dependence(study, plan, effect),
-            f"{effect.name}: expected loss, averaged over the other fields, and the fits that were done.",
+            f"{effect.name}: expected loss, averaged over the other fields, and the finished fits.",
             f"Partial dependence on {effect.name}",
         )
     return {
@@ -54,18 +54,18 @@ def _sentence(study: Study, plan: SearchPlan) -> str:
     alpha = plan.objective.alpha
     text = (
         f"{sum(state in ENDED for state in states)} of {words.counted(len(states), 'fit')} are done, {plan.at_once} at "
-        f"once, {plan.n_start} of them at points of a {plan.start.capitalize()} sequence. Minimised is "
+        f"once; {plan.n_start} start from points of a {plan.start.capitalize()} sequence. The search minimises "
         f"{alpha:g} · energy RMSE (meV/atom) + {1 - alpha:g} · force RMSE (meV/Å) of the test set. Seed {plan.seed}."
     )
     if failed := states.count("failed"):
-        text += f" {words.counted(failed, 'fit')} failed and counted as the worst that finished."
+        text += f" {words.counted(failed, 'fit')} failed and counted as the worst finished fit."
     if ended := study.outcome.get("ended_by"):
-        text += f" It ended by: {ended}."
+        text += f" Stop criterion: {ended}."
     return text
 
 
 def _best(study: Study, plan: SearchPlan) -> Table:
-    """The best of the start and the best of all, side by side."""
+    """Tabulate the best fit of the start and the best of all."""
     rows = []
     for name, part in (("best of the start", study.table[: plan.n_start]), ("best of all", study.table)):
         best = best_row(part)
@@ -93,10 +93,10 @@ def _space(plan: SearchPlan, found: list[Effect]) -> Table:
 
 def _surrogate(found: list[Effect]) -> str:
     if not found:
-        return "The Gaussian process needs more fits before it says what each field does."
+        return "The Gaussian process needs more fits to estimate the effect of each field."
     return (
-        "Length scales of the Gaussian process are in widths of the range: the shorter, the more a field matters; "
-        "those near 10 have no effect that it could tell."
+        "Length scales of the Gaussian process are in units of the range: the shorter, the more a field matters; "
+        "near 10, no effect was found."
     )
 
 

@@ -1,4 +1,4 @@
-"""From what was collected to one HTML file that needs nothing else: no network, no other file, no script."""
+"""Build a report of a study, cycle or potential as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,19 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
+from gst_jobflow.report.collect import (
+    CycleData,
+    StudyData,
+    collect_cycle,
+    collect_potential,
+    collect_study,
+    collect_trajectory,
+)
 from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
-from gst_jobflow.report.figures.snapshots import Snapshots, cycle_snapshots
+from gst_jobflow.report.figures.snapshots import cycle_snapshots
 from gst_jobflow.report.pages import search
 from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
@@ -35,71 +44,58 @@ _RUNS_DRAWN = 6
 _REASONS_SHOWN = 12
 
 
-def build_study_page(results: Results, study_id: str, target: Path) -> Path:
-    """Write the page of a study; what is not there yet is left out with a remark.
+COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
+    "study": collect_study,
+    "cycle": collect_cycle,
+    "potential": collect_potential,
+    "trajectory": collect_trajectory,
+}
+"""Function that reads the data of a page, by kind."""
+
+
+def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
+    """Write the page of a study, cycle or potential; a remark stands for whatever is missing.
 
     Raises
     ------
     DataError
-        There is no such study.
+        The document does not exist.
     """
-    return write_page(render_page(results, collect_study(results, study_id)), target)
-
-
-def build_cycle_page(results: Results, cycle_id: str, target: Path) -> Path:
-    """Write the page of one cycle.
-
-    Raises
-    ------
-    DataError
-        There is no such cycle.
-    """
-    return write_page(render_page(results, collect_cycle(results, cycle_id)), target)
-
-
-def build_potential_page(results: Results, potential_id: str, target: Path) -> Path:
-    """Write the page of one potential and its data.
-
-    Raises
-    ------
-    DataError
-        There is no such potential.
-    """
-    return write_page(render_page(results, collect_potential(results, potential_id)), target)
+    return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
 
 
 def check_place(target: Path) -> None:
-    """Make the folder of a page, and refuse what cannot be its place before anything is computed for it.
+    """Make the folder of a page, and refuse an impossible target before anything is computed.
 
     Raises
     ------
     InputError
-        A folder has that name, a file is where its folder should be, or nothing can be written there.
+        The target is a folder, a file takes the place of its folder, or the folder is not writable.
     """
     if target.is_dir():
-        raise InputError(f"{target} is a folder, and a page is to be written", "name a file in it with -o")
+        raise InputError(f"{target} is a folder", "name a file in it with -o")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as err:
-        raise InputError(f"{target.parent} cannot be a folder: a file is in the way", "name another with -o") from err
+        raise InputError(f"{target.parent} is not a folder", "name another with -o") from err
     if not os.access(target.parent, os.W_OK):
-        raise InputError(f"the folder {target.parent} cannot be written to", "name another with -o")
+        raise InputError(f"folder {target.parent} is not writable", "name another with -o")
 
 
 def write_page(html: str, target: Path) -> Path:
-    """Write the whole page or nothing: a reader never sees half of one."""
+    """Write a page atomically."""
     check_place(target)
     write_text(target, html, mode=0o644)
     return target
 
 
 def render_page(results: Results, data: StudyData) -> str:
-    """The page as text."""
-    return template("page.html").render(
+    """Return the HTML of a page."""
+    return page_template("page.html").render(
         data=data,
         version=__version__,
         state=_state(data),
-        summary=words.summary(data),
+        summary=words.summary_sentences(data),
         notice=words.notice(data),
         tiles=words.key_numbers(data),
         sections=_sections(data),
@@ -107,7 +103,7 @@ def render_page(results: Results, data: StudyData) -> str:
         labels=_labels(data),
         fit=_fit(data),
         cycles=[_cycle(results, each) for each in data.cycles],
-        runs=_runs(data.runs),
+        runs=_runs(results, data),
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
@@ -120,8 +116,8 @@ def render_page(results: Results, data: StudyData) -> str:
     )
 
 
-def template(name: str) -> Any:
-    """A template of this room."""
+def page_template(name: str) -> Any:
+    """Return an HTML template of this folder."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def read(part: str) -> str:
@@ -133,11 +129,10 @@ def template(name: str) -> Any:
 
 
 def _sections(data: StudyData) -> list[tuple[str, str]]:
-    """Anchor and name of the sections that a page of this kind has."""
-    # the data and parity of an evaluated potential are of its own fit, not of the evaluation
-    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(
-        data.study.kind if data.study else "", data.kind
-    )
+    """Return anchor and name of the sections of a page of this kind."""
+    # data and parity of an evaluated potential belong to its fit
+    study_kind = data.study.kind if data.study else ""
+    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
@@ -145,8 +140,12 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "search", "evaluation", "robustness", "potential", "cycle")),
-        "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
+        "run": ("Run", ("trajectory",)),
+        "provenance": (
+            "Provenance",
+            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory"),
+        ),
+        "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
 
@@ -156,12 +155,9 @@ def _state(data: StudyData) -> str:
         return data.study.state
     if data.kind == "cycle":
         return data.cycles[0].cycle.state
+    if data.kind == "trajectory":
+        return data.runs[0].state
     return "finished"
-
-
-def dots() -> dict[str, str]:
-    """Colour of each config type, for the dots of a table."""
-    return dict(palette.CONFIG_TYPES)
 
 
 def _structures(data: StudyData) -> dict[str, Any] | None:
@@ -175,7 +171,7 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         chosen = types == name
         body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
-    # device cells are results, not training data: the table counts them, the figures do not
+    # device cells are results, not training data: figures leave them out
     rows = data.training
     drawn = figure_of(
         study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"
@@ -186,18 +182,13 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         "Histogram of minimum distances",
     )
     drawn += figure_of(study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
-    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=dots()), "figures": drawn}
+    return {"table": Table(columns, body, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES), "figures": drawn}
 
 
 def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
-    def between(values: np.ndarray, digits: int) -> str:
-        values = values[np.isfinite(values)]
-        if not len(values):
-            return "–"
-        low, high = f"{values.min():,.{digits}f}", f"{values.max():,.{digits}f}"
-        return low if low == high else f"{low} – {high}"
-
-    return [f"{int(count):,}", between(atoms, 0), f"{int(atoms.sum()):,}", between(distance, 2), between(density, 2)]
+    extents = (words.extent(values, digits) for values, digits in ((atoms, 0), (distance, 2), (density, 2)))
+    n_atoms, *others = extents
+    return [f"{int(count):,}", n_atoms, f"{int(atoms.sum()):,}", *others]
 
 
 def _labels(data: StudyData) -> dict[str, Any] | None:
@@ -211,11 +202,11 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
     reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
     drawn = figure_of(
         study_figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
-        "What the potential learns from: one point a converged label.",
+        "Training data: one point a converged label.",
         "Scatter of labels",
     )
     return {
-        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=dots()),
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=palette.CONFIG_TYPES),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
         "figures": drawn,
@@ -248,7 +239,7 @@ def _fit(data: StudyData) -> dict[str, Any] | None:
 
 def _facts(data: StudyData) -> list[tuple[str, str]]:
     potential, dataset = data.potential, data.dataset
-    assert potential is not None  # _fit asked
+    assert potential is not None  # checked by _fit
     facts = [
         ("Elements", ", ".join(potential.elements)),
         ("Densities P", _densities(potential)),
@@ -273,19 +264,19 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
 
 
 def _densities(potential: Potential) -> str:
-    """Return the number of densities, with their exponents where the fit says them."""
+    """Return the number of densities, with their exponents if known."""
     pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
     exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
     return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
 
 
 def _functions(potential: Potential) -> str:
-    """Return the number of functions, and what the fit asked for where that is more."""
+    """Return the number of functions, and the requested number if that is larger."""
     per_element = potential.config.get("functions", {}).get("number_of_functions_per_element", 0)
     asked = per_element * len(potential.elements)
     if asked <= potential.n_functions:
         return words.number(potential.n_functions)
-    return f"{potential.n_functions:,} of {asked:,} asked for, which groups of elements share evenly; some have fewer"
+    return f"{potential.n_functions:,} of {asked:,} requested; some groups of elements have fewer than their share"
 
 
 def _grades(active_set: ActiveSet) -> str:
@@ -297,107 +288,72 @@ def _grades(active_set: ActiveSet) -> str:
 
 
 def _rmse(data: StudyData) -> Table | None:
-    """RMSE of energy and forces on train and test, by config_type and overall (last row)."""
+    """Tabulate RMSE of energy and forces on train and test, by config_type and overall (last row)."""
     potential = data.potential
-    assert potential is not None  # _fit asked
+    assert potential is not None  # checked by _fit
     splits = [split for split in ("train", "test") if split in potential.rmse]
     if not splits:
         return None
     by_type = {split: potential.rmse_by_config_type.get(split, {}) for split in splits}
     rows = []
     for name in ordered_types([name for each in by_type.values() for name in each]):
-        row = [name]
-        for split in splits:
-            errors = by_type[split].get(name)
-            row += (
-                [f"{errors.n_structures:,}", f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
-                if errors
-                else ["–"] * 3
-            )
-        rows.append(row)
-    total = ["all"]
+        cells = [_error_cells(by_type[split].get(name)) for split in splits]
+        rows.append([name, *chain.from_iterable(cells)])
+    cells = []
     for split in splits:
         number = sum(errors.n_structures for errors in by_type[split].values())
-        mean = potential.rmse[split]
-        total += [
-            f"{number:,}" if number else "–",
-            f"{mean.energy_meV_per_atom:.2f}",
-            f"{mean.force_meV_per_A:.1f}",
-        ]
-    rows.append(total)
+        cells.append([f"{number:,}" if number else "–", *_error_cells(potential.rmse[split])[1:]])
+    rows.append(["all", *chain.from_iterable(cells)])
     columns = ["config type", *len(splits) * ["structures", "energy (meV/atom)", "forces (meV/Å)"]]
     groups = (("", 1), *((split, 3) for split in splits))
-    return Table(columns, rows, frozenset(range(1, len(columns))), groups, dots())
+    return Table(columns, rows, frozenset(range(1, len(columns))), groups, palette.CONFIG_TYPES)
+
+
+def _error_cells(errors: Rmse | None) -> list[str]:
+    if errors is None:
+        return ["–"] * 3
+    number = f"{errors.n_structures:,}" if isinstance(errors, RmseOfType) else ""
+    return [number, f"{errors.energy_meV_per_atom:.2f}", f"{errors.force_meV_per_A:.1f}"]
 
 
 def _others(data: StudyData) -> Table | None:
-    """All potentials of a study that has several."""
+    """Tabulate the potentials of a study with several."""
     if len(data.potentials) < 2:
         return None
     rows = []
     for each in data.potentials:
-        test = each.rmse.get("test")
-        errors = [f"{test.energy_meV_per_atom:.2f}", f"{test.force_meV_per_A:.1f}"] if test else ["–", "–"]
+        errors = _error_cells(each.rmse.get("test"))[1:]
         rows.append([each.name, str(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
     columns = ["potential", "P", "functions", "test energy (meV/atom)", "test forces (meV/Å)", "id"]
     return Table(columns, rows, frozenset({1, 2, 3, 4}))
 
 
 def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
-    drawn = figure_of(
-        cycle_figures.cycle_overview(data),
-        "The whole cycle. Each column is one operation with its own stretch of the time axis; pulses carry the energy "
-        "that was asked for and the one that was logged.",
-        "Potential energy, temperature and crystal-like fraction against time",
-        wide=True,
-    )
-    maps = figure_of(
-        cycle_figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature", wide=True
-    )
-    maps += figure_of(
-        cycle_figures.crystalline_map(data),
-        "Crystal-like fraction along z over the cycle.",
-        "Heat map of order",
-        wide=True,
-    )
-    lines: list[Figure] = []
-    for name, run in data.steps:
-        if run.kicks or run.protocol == "RESET":
-            lines += figure_of(
-                cycle_figures.temperature_lines(name, run),
-                f"{name}: temperature along z while it heats up; dashed: at the end.",
-                f"Profiles of {name}",
-            )
-    lines += figure_of(
-        cycle_figures.pulse_energies(data),
-        "Kinetic energy put in (and taken out while cooling), added up from the log of every kick.",
-        "Cumulative logged energy of the pulses",
-    )
-    lines += figure_of(
-        cycle_figures.dome_sizes(data),
-        "The largest disordered patch, seen along y, while a dome is heated and cools; dotted: the diameter heated.",
-        "Size of the disordered dome against time",
-    )
     snapshots = cycle_snapshots(results, data)
-    domes = figure_of(
-        cycle_figures.order_maps(snapshots.maps, data),
-        "Crystal-like fraction of the mobile atoms over the whole depth; grey: the fixed barrier; dashed: what the "
-        "last pulse heated.",
-        "Maps of order in x and z",
-        wide=True,
-    )
     methods = {str(run.analysis.get("crystalline", {}).get("method", "")) for _, run in data.steps} - {""}
     return {
         "cycle": data.cycle,
         "operations": _operations(data),
-        "overview": drawn,
-        "maps": maps,
-        "domes": domes,
-        "lines": lines,
+        "overview": figure_of(
+            cycle_figures.cycle_overview(data),
+            "The whole cycle, a column an operation, each with its own scale of time. Pulses show requested and "
+            "logged energy.",
+            "Potential energy, temperature and crystal-like fraction against time",
+            wide=True,
+        ),
+        "maps": _maps(data),
+        "domes": figure_of(
+            cycle_figures.order_maps(snapshots.maps, data),
+            "Crystal-like fraction of the mobile atoms over the whole depth; grey: fixed barrier; dashed: heated "
+            "by the last pulse.",
+            "Maps of order in x and z",
+            wide=True,
+        ),
+        "lines": _pulse_figures(data),
         "snapshots": snapshots,
         "pictures": [(picture.title, data_uri(picture.png)) for picture in snapshots.pictures],
         "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
-        "legend": _legend(snapshots),
+        "legend": [(symbol, palette.element(symbol)) for symbol in snapshots.elements],
         "methods": sorted(methods),
         "profiles": _profiles(data),
         "kinds": [operation.kind for operation in data.cycle.operations],
@@ -406,87 +362,101 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     }
 
 
-def _operations(data: CycleData) -> Table:
-    columns = [
-        "operation",
-        "state",
-        "time (ps)",
-        "asked (eV)",
-        "logged (eV)",
-        "difference (%)",
-        "T max (K)",
-        "instant",
-        "T end (K)",
-        "instant",
-        "max γ",
-        "crystal-like",
+def _maps(data: CycleData) -> list[Figure]:
+    return [
+        *figure_of(
+            cycle_figures.temperature_map(data),
+            "Temperature along z over the cycle.",
+            "Heat map of temperature",
+            wide=True,
+        ),
+        *figure_of(
+            cycle_figures.crystalline_map(data),
+            "Crystal-like fraction along z over the cycle.",
+            "Heat map of order",
+            wide=True,
+        ),
     ]
+
+
+def _pulse_figures(data: CycleData) -> list[Figure]:
+    drawn: list[Figure] = []
+    for name, run in data.steps:
+        if run.kicks or run.protocol == "RESET":
+            drawn += figure_of(
+                cycle_figures.temperature_lines(name, run),
+                f"{name}: temperature along z during heating; dashed: at the end.",
+                f"Profiles of {name}",
+            )
+    drawn += figure_of(
+        cycle_figures.pulse_energies(data),
+        "Cumulative kinetic energy added (and removed while cooling), from the log of every kick.",
+        "Cumulative logged energy of the pulses",
+    )
+    drawn += figure_of(
+        cycle_figures.dome_sizes(data),
+        "Size of the largest disordered patch, seen along y, while a dome is heated and cools; dotted: heated.",
+        "Size of the disordered dome against time",
+    )
+    return drawn
+
+
+def _operations(data: CycleData) -> Table:
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
         asked, added = operation.asked_energy_eV, operation.added_energy_eV
         difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
-        rows.append(
-            [
-                name,
-                operation.state,
-                words.number(operation.duration_ps),
-                words.number(asked or None, 6),
-                words.number(added if asked else None, 6),
-                "–" if difference is None else f"{difference:+.4f}",
-                words.number(operation.max_equilibrated_K),
-                words.number(operation.max_temperature_K),
-                words.number(operation.end_equilibrated_K),
-                words.number(operation.final_temperature_K),
-                words.number(operation.max_gamma, 3),
-                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}",
-            ]
-        )
-    return Table(columns, rows, frozenset(range(2, len(columns))))
+        values = {
+            "time (ps)": words.number(operation.duration_ps),
+            "asked (eV)": words.number(asked or None, 6),
+            "logged (eV)": words.number(added if asked else None, 6),
+            "difference (%)": "–" if difference is None else f"{difference:+.4f}",
+            "T max (K)": words.number(operation.max_equilibrated_K),
+            "instant": words.number(operation.max_temperature_K),
+            "T end (K)": words.number(operation.end_equilibrated_K),
+            "last instant": words.number(operation.final_temperature_K),
+            "max γ": words.number(operation.max_gamma, 3),
+            "crystal-like": (
+                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}"
+            ),
+        }
+        rows.append({"operation": name, "state": operation.state, **values})
+    columns = list(rows[0]) if rows else []
+    return Table(columns, [list(row.values()) for row in rows], frozenset(range(2, len(columns))))
 
 
 def _profiles(data: CycleData) -> list[str]:
-    """How each pulse is shared out, in words."""
+    """Describe how each pulse is distributed among the atoms."""
     named = zip(data.names, data.cycle.operations, strict=True)
     return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
-def _legend(snapshots: Snapshots) -> list[tuple[str, str]]:
-    return [(symbol, palette.element(symbol)) for symbol in snapshots.elements]
-
-
-def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
-    """Runs that are not part of a cycle: anneals, melts, robustness runs."""
+def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
+    """Runs that are not part of a cycle: anneals, melts, robustness runs; or the one run of a page."""
+    runs = data.runs
     if not runs:
         return None
-    rows = [
-        [
-            run.name,
-            run.protocol,
-            run.formula,
-            f"{run.n_atoms:,}",
-            words.number(run.duration_ps),
-            run.state,
-            words.number(run.max_temperature_K),
-            words.number(run.max_gamma, 3),
-        ]
-        for run in runs
-    ]
+    rows = []
+    for run in runs:
+        numbers = [words.number(run.max_temperature_K), words.number(run.max_gamma, 3)]
+        time = words.number(run.duration_ps)
+        rows.append([run.name, run.protocol, run.formula, f"{run.n_atoms:,}", time, run.state, *numbers])
     columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
     drawn: list[Figure] = []
     for run in runs[:_RUNS_DRAWN]:
         drawn += figure_of(
             cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}"
         )
-    return {"table": Table(columns, rows, frozenset({3, 4, 6, 7})), "figures": drawn}
+    steps = [(run.name, run) for run in runs]
+    groups = results.get(Cycle, runs[0].cycle_id).groups if data.kind == "trajectory" and runs[0].cycle_id else None
+    table = Table(columns, rows, frozenset({3, 4, 6, 7}))
+    return {"table": table, "figures": drawn, "analysis": analysis_section(results, steps, groups)}
 
 
 def _study_table(data: StudyData) -> Table | None:
-    """The table that a study of many runs fills: its columns are the keys of its rows."""
-    if (
-        data.study is None
-        or not data.study.table
-        or data.study.kind in ("hyperopt", "evaluation", "robustness", "ablation")
-    ):
+    """Return the table of a study without a section of its own; its columns are the keys of its rows."""
+    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
     rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
@@ -510,7 +480,7 @@ def _provenance(data: StudyData, version: str) -> dict[str, Any]:
 
 
 def _all_runs(data: StudyData) -> list[tuple[str, Trajectory]]:
-    """Every run under a name that tells it from the others: two RESETs of one cycle have one name in the database."""
+    """Return all runs with unique names: two RESETs of one cycle have the same name in the database."""
     return [*((run.name, run) for run in data.runs), *(step for each in data.cycles for step in each.steps)]
 
 
@@ -535,7 +505,7 @@ def _seeds(data: StudyData) -> Table:
 
 
 def _versions(data: StudyData, version: str) -> Table:
-    """Each program once; two versions of one program side by side."""
+    """Tabulate programs with all their versions."""
     found: dict[str, dict[str, None]] = {"gst_jobflow (this page)": {version: None}}
     made = [*(each.versions for each in data.potentials), *(run.versions for _, run in _all_runs(data))]
     for versions in made:
@@ -548,17 +518,11 @@ def _versions(data: StudyData, version: str) -> Table:
 
 
 def _costs(data: StudyData) -> Table:
-    """Wall time and core hours of each step, and how fast the dynamics ran."""
+    """Tabulate wall time and core hours of each step, and the speed of dynamics."""
     rows = []
     if len(data.labels):
-        rows.append(
-            [
-                f"{words.counted(len(data.labels), 'label')}",
-                words.duration(float(np.nansum(data.labels.wall_s))),
-                "–",
-                "",
-            ]
-        )
+        wall = words.duration(float(np.nansum(data.labels.wall_s)))
+        rows.append([words.counted(len(data.labels), "label"), wall, "–", ""])
     for each in data.potentials:
         if each.cost is not None:
             rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])
@@ -583,7 +547,7 @@ def _files(data: StudyData) -> Table:
 
 
 def _flat(plan: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """A nested plan as lines `a.b` and value."""
+    """Yield the fields of a nested plan as `a.b` and value."""
     for key, value in plan.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value:
@@ -617,11 +581,3 @@ def _attempts(data: StudyData) -> dict[str, Any] | None:
         "states": ", ".join(f"{count:,} {state}" for state, count in attempts.states.most_common()),
         "total": attempts.total,
     }
-
-
-PAGES: dict[str, Callable[[Results, str, Path], Path]] = {
-    "study": build_study_page,
-    "cycle": build_cycle_page,
-    "potential": build_potential_page,
-}
-"""What builds the page of each kind."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore, StoredFile
+    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 DEFAULT_AGE_S = 7 * 86_400.0
 DEFAULT_GRACE_S = 86_400.0
@@ -123,23 +123,15 @@ def _refuse_strangers(database: Database, artifacts: ArtifactStore, named: IdTab
 
 def _trash_garbage(artifacts: ArtifactStore, named: IdTable, limit: float, done: Collected) -> None:
     for file in artifacts.stored():
-        if not _is_garbage(file, named, limit, done):
-            continue
-        if done.dry_run or artifacts.trash(file.digest, limit):
+        done.files, done.size_bytes = done.files + 1, done.size_bytes + file.size_bytes
+        if named.kinds(file.digest):
+            done.needed += 1
+        elif file.time >= limit:
+            done.young += 1
+        elif done.dry_run or artifacts.trash(file.digest, limit):
             done.trashed, done.trashed_bytes = done.trashed + 1, done.trashed_bytes + file.size_bytes
         else:
             done.left += 1
-
-
-def _is_garbage(file: StoredFile, named: IdTable, limit: float, done: Collected) -> bool:
-    done.files, done.size_bytes = done.files + 1, done.size_bytes + file.size_bytes
-    if named.kinds(file.digest):
-        done.needed += 1
-        return False
-    if file.time >= limit:
-        done.young += 1
-        return False
-    return True
 
 
 def _empty_trash(artifacts: ArtifactStore, named: IdTable, before: float, done: Collected) -> None:

@@ -6,7 +6,6 @@ many references keep garbage; one too few loses data.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document
-from gst_jobflow.store.manifest import MANIFEST_NAME
+from gst_jobflow.store.manifest import manifests_below
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -100,7 +99,7 @@ def note_references(project: Project, database: Database, table: IdTable) -> Non
     DataError
         A folder or manifest cannot be read, so what it names is not known.
     """
-    for file in manifests(project, database):
+    for file in _manifests(project, database):
         table.add("manifests", _hashes_in(file))
     for name in database.list_collection_names():
         if not name.startswith("system."):
@@ -119,7 +118,7 @@ def _hashes_of(database: Database, name: str) -> Iterator[str]:
             yield found.decode()
 
 
-def manifests(project: Project, database: Database) -> Iterator[Path]:
+def _manifests(project: Project, database: Database) -> Iterator[Path]:
     """Yield the manifests below the project and in every existing launch directory of attempts and FireWorks."""
     folders = {project.root, project.runs_dir}
     for name, field in _LAUNCH_FOLDERS:
@@ -129,21 +128,15 @@ def manifests(project: Project, database: Database) -> Iterator[Path]:
     for folder in sorted(folder.resolve() for folder in folders if folder.is_dir()):
         if folder not in inside and any(folder.is_relative_to(parent) for parent in inside):
             continue
-        for file in _below(folder, {project.artifacts_dir.resolve(), project.private_dir.resolve()}):
+        for file in manifests_below(folder, _stop, {project.artifacts_dir.resolve(), project.private_dir.resolve()}):
             if file not in walked:
                 walked.add(file)
                 yield file
 
 
-def _below(folder: Path, skipped: set[Path]) -> Iterator[Path]:
-    def stop(err: OSError) -> None:
-        if not isinstance(err, FileNotFoundError):  # removed meanwhile
-            raise _unreadable(err) from err
-
-    for parent, names, files in os.walk(folder, onerror=stop):
-        names[:] = [name for name in names if Path(parent, name) not in skipped]
-        if MANIFEST_NAME in files:
-            yield Path(parent, MANIFEST_NAME)
+def _stop(err: OSError) -> None:
+    if not isinstance(err, FileNotFoundError):  # removed meanwhile
+        raise _unreadable(err) from err
 
 
 def _hashes_in(file: Path) -> Iterator[str]:

@@ -34,17 +34,8 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
 
     When nothing needs to change, nothing is written, and no right to write is needed.
 
-    Parameters
-    ----------
-    tell
-        Called with a line every few seconds.
-    wait_s
-        How long to wait for another process that migrates the same database.
-
-    Returns
-    -------
-    list of str
-        What was changed.
+    Returns what was changed; calls `tell` with a line every few seconds, and waits `wait_s` for another process that
+    migrates the same database.
 
     Raises
     ------
@@ -65,14 +56,6 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
         return changed
     finally:
         database.client.close()
-
-
-def apply_schemas(database: Database) -> list[str]:
-    """Migrate one database without its launchpad; return what was changed."""
-    if not _to_do(database):
-        return []
-    with locked(database, _WAIT_S) as lock:
-        return _apply(database, lock)
 
 
 def _to_do(database: Database) -> bool:

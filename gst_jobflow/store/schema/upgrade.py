@@ -48,21 +48,9 @@ def finish_upgrade(database: Database) -> None:
 
 
 def upgrade_documents(database: Database, on_batch: Callable[[], None], tell: Tell | None = None) -> list[str]:
-    """Upgrade every document that is not of this version.
+    """Upgrade every document that is not of this version; return a line for each collection with upgraded documents.
 
-    Parameters
-    ----------
-    database
-        The database, with the validators of this version, so that nobody writes older documents meanwhile.
-    on_batch
-        Called after each batch.
-    tell
-        Called with a line every few seconds.
-
-    Returns
-    -------
-    list of str
-        A line for each collection with upgraded documents.
+    The database must have the validators of this version, so that nobody writes older documents meanwhile.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from gst_jobflow.store.connect import connect, job_store, launchpad
 from gst_jobflow.store.schema import preparation as preparing
 from gst_jobflow.store.schema import upgrade as upgrading
 from gst_jobflow.store.schema.lock import LOCK, locked
-from gst_jobflow.store.schema.migrate import apply_schemas, migrate
+from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.schema.migrations import OLDEST, STEPS, upgrade_document
 
 if TYPE_CHECKING:
@@ -349,19 +349,19 @@ def test_indexes_follow_the_schemas_without_a_new_version(project: Project, sche
     labels = database["labels"]
     labels.create_index([("host", 1)])
     schemas["labels"].append({"keys": [["wall_s", 1]], "partial": {"wall_s": {"$gt": 3600.0}}})
-    assert apply_schemas(database) == ["labels: index wall_s_1"]
+    assert migrate(project) == ["labels: index wall_s_1"]
     assert labels.index_information()["wall_s_1"]["partialFilterExpression"] == {"wall_s": {"$gt": 3600.0}}
-    assert apply_schemas(database) == []
+    assert migrate(project) == []
     schemas["labels"][-1] = {"keys": [["wall_s", 1]]}
-    assert apply_schemas(database) == ["labels: index wall_s_1 dropped", "labels: index wall_s_1"]
+    assert migrate(project) == ["labels: index wall_s_1 dropped", "labels: index wall_s_1"]
     assert "partialFilterExpression" not in labels.index_information()["wall_s_1"]
     schemas["labels"][-1] = {"keys": [["wall_s", 1], ["created_at", -1]]}
-    assert apply_schemas(database) == ["labels: index wall_s_1_created_at_-1", "labels: index wall_s_1 dropped"]
+    assert migrate(project) == ["labels: index wall_s_1_created_at_-1", "labels: index wall_s_1 dropped"]
     # somebody else's index stays, also one that carries the name of ours
     assert "host_1" in labels.index_information()
     schemas["labels"].append({"keys": [["host", 1]], "unique": True})
     with pytest.raises(DatabaseError, match="index cannot be made: labels has an index host_1 with other options"):
-        apply_schemas(database)
+        migrate(project)
     database.client.close()
 
 
@@ -380,7 +380,7 @@ def test_an_index_that_version_1_made_and_nobody_wants_goes(project: Project, ol
 def test_a_validator_that_only_warns_is_made_strict(project: Project, option: dict[str, str]) -> None:
     database = connect(project)
     database.command("collMod", "labels", **option)
-    assert apply_schemas(database) == ["labels: validator"]
+    assert migrate(project) == ["labels: validator"]
     options = next(info["options"] for info in database.list_collections() if info["name"] == "labels")
     assert (options["validationLevel"], options["validationAction"]) == ("strict", "error")
     database.client.close()
@@ -397,6 +397,6 @@ def test_double_values_under_a_unique_index_are_said(project: Project, schemas: 
         results.add(Attempt(_id=id, **attempt))
     schemas["attempts"].append({"keys": [["job_uuid", 1], ["number", 1]], "unique": True})
     with pytest.raises(DatabaseError, match="index cannot be made: attempts: index job_uuid_1_number_1"):
-        apply_schemas(results.database)
+        migrate(project)
     assert results.database["gst_meta"].find_one({"_id": LOCK}) is None
     results.database.client.close()
