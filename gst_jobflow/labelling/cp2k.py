@@ -169,24 +169,24 @@ def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
         An element without basis and potential.
     """
     check_kinds(atoms, settings)
-    printed = section("FORCES ON", "NDIGITS 12", "FILENAME forces")
+    printed = input_section("FORCES ON", "NDIGITS 12", "FILENAME forces")
     if settings.stress:
-        printed += section("STRESS_TENSOR ON", "FILENAME stress")
+        printed += input_section("STRESS_TENSOR ON", "FILENAME stress")
     lines = [
-        *section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE ENERGY_FORCE", "PRINT_LEVEL LOW"),
-        *section(
+        *input_section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE ENERGY_FORCE", "PRINT_LEVEL LOW"),
+        *input_section(
             "FORCE_EVAL",
             "METHOD QUICKSTEP",
             *(["STRESS_TENSOR ANALYTICAL"] if settings.stress else []),
             *dft_lines(atoms, settings),
             *subsys_lines(atoms, settings),
-            *section("PRINT", *printed),
+            *input_section("PRINT", *printed),
         ),
     ]
     return "\n".join([*lines, ""])
 
 
-def section(title: str, *lines: str) -> list[str]:
+def input_section(title: str, *lines: str) -> list[str]:
     """Return the lines of a section of CP2K's input; the title is its name, and its argument if it has one."""
     return [f"&{title}", *(f"  {line}" for line in lines), f"&END {title.split()[0]}"]
 
@@ -204,33 +204,33 @@ def dft_lines(atoms: Atoms, settings: Cp2kSettings, scf: list[str] | None = None
     """Return the section DFT, with `scf` instead of our section SCF, and `qs` added to QS."""
     spacing = settings.k_spacing_per_A
     mesh = (1, 1, 1) if spacing is None else kpoint_mesh(atoms.cell.array, spacing, odd=True)
-    k_points = section("KPOINTS", f"SCHEME MONKHORST-PACK {' '.join(map(str, mesh))}")
+    k_points = input_section("KPOINTS", f"SCHEME MONKHORST-PACK {' '.join(map(str, mesh))}")
     multigrid = [
         f"CUTOFF {settings.cutoff_Ry!r}",
         f"REL_CUTOFF {settings.relative_cutoff_Ry!r}",
         f"NGRIDS {settings.n_grids}",
     ]
-    return section(
+    return input_section(
         "DFT",
         "BASIS_SET_FILE_NAME BASIS_MOLOPT",
         "POTENTIAL_FILE_NAME GTH_POTENTIALS",
-        *section("QS", f"EPS_DEFAULT {settings.eps_default!r}", *qs),
-        *section("MGRID", *multigrid),
+        *input_section("QS", f"EPS_DEFAULT {settings.eps_default!r}", *qs),
+        *input_section("MGRID", *multigrid),
         *([] if mesh == (1, 1, 1) else k_points),
         *(_scf(atoms, settings) if scf is None else scf),
-        *section("XC", *section(f"XC_FUNCTIONAL {settings.functional}")),
+        *input_section("XC", *input_section(f"XC_FUNCTIONAL {settings.functional}")),
     )
 
 
 def scf_lines(settings: Cp2kSettings, *lines: str) -> list[str]:
     """Return the section SCF with `lines` in it; it writes no restart file."""
-    return section(
+    return input_section(
         "SCF",
         "SCF_GUESS ATOMIC",
         f"EPS_SCF {settings.eps_scf!r}",
         f"MAX_SCF {settings.max_scf}",
         *lines,
-        *section("PRINT", *section("RESTART OFF")),
+        *input_section("PRINT", *input_section("RESTART OFF")),
     )
 
 
@@ -243,9 +243,9 @@ def _scf(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
     return scf_lines(
         settings,
         f"ADDED_MOS {added_orbitals(atoms, settings)}",
-        *section("DIAGONALIZATION ON", "ALGORITHM STANDARD"),
-        *section("SMEAR ON", "METHOD FERMI_DIRAC", f"ELECTRONIC_TEMPERATURE [K] {settings.smearing_K!r}"),
-        *section("MIXING", "METHOD BROYDEN_MIXING", *mixing),
+        *input_section("DIAGONALIZATION ON", "ALGORITHM STANDARD"),
+        *input_section("SMEAR ON", "METHOD FERMI_DIRAC", f"ELECTRONIC_TEMPERATURE [K] {settings.smearing_K!r}"),
+        *input_section("MIXING", "METHOD BROYDEN_MIXING", *mixing),
     )
 
 
@@ -254,14 +254,14 @@ def subsys_lines(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
     vectors = zip("ABC", atoms.cell.array, strict=True)
     sites = zip(atoms.get_chemical_symbols(), atoms.positions, strict=True)
     kinds = {symbol: settings.kinds[symbol] for symbol in sorted(set(atoms.get_chemical_symbols()))}
-    return section(
+    return input_section(
         "SUBSYS",
-        *section("CELL", *(f"{name} [angstrom] {_numbers(vector)}" for name, vector in vectors), "PERIODIC XYZ"),
-        *section("COORD", *(f"{symbol} {_numbers(position)}" for symbol, position in sites)),
+        *input_section("CELL", *(f"{name} [angstrom] {_numbers(vector)}" for name, vector in vectors), "PERIODIC XYZ"),
+        *input_section("COORD", *(f"{symbol} {_numbers(position)}" for symbol, position in sites)),
         *(
             line
             for symbol, kind in kinds.items()
-            for line in section(
+            for line in input_section(
                 f"KIND {symbol}", f"ELEMENT {symbol}", f"BASIS_SET {kind.basis}", f"POTENTIAL {kind.potential}"
             )
         ),

@@ -20,8 +20,8 @@ from gst_jobflow.labelling.cp2k import (
     check_kinds,
     cp2k_version,
     dft_lines,
+    input_section,
     scf_lines,
-    section,
     subsys_lines,
 )
 from gst_jobflow.labelling.method import Method
@@ -119,12 +119,12 @@ def md_input(atoms: Atoms, settings: Cp2kSettings, dynamics: BornOppenheimer | C
     if isinstance(dynamics, CarParrinello):
         scf, qs = _corrector(settings, dynamics), ["EXTRAPOLATION ASPC", f"EXTRAPOLATION_ORDER {dynamics.history}"]
     lines = [
-        *section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE MD", "PRINT_LEVEL LOW", f"SEED {part.seed}"),
-        *section(
+        *input_section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE MD", "PRINT_LEVEL LOW", f"SEED {part.seed}"),
+        *input_section(
             "FORCE_EVAL", "METHOD QUICKSTEP", *dft_lines(atoms, settings, scf, qs), *subsys_lines(atoms, settings)
         ),
         *_motion(dynamics, part),
-        *(section("EXT_RESTART", f"RESTART_FILE_NAME {part.restart}") if part.restart else []),
+        *(input_section("EXT_RESTART", f"RESTART_FILE_NAME {part.restart}") if part.restart else []),
     ]
     return "\n".join([*lines, ""])
 
@@ -159,20 +159,20 @@ def _corrector(settings: Cp2kSettings, dynamics: CarParrinello) -> list[str]:
         settings,
         f"EPS_SCF_HISTORY {settings.eps_scf!r}",
         f"MAX_SCF_HISTORY {dynamics.corrector_steps}",
-        *section("OT ON", "MINIMIZER DIIS", f"PRECONDITIONER {PRECONDITIONER}"),
+        *input_section("OT ON", "MINIMIZER DIIS", f"PRECONDITIONER {PRECONDITIONER}"),
     )
 
 
 def _motion(dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> list[str]:
     if isinstance(dynamics, BornOppenheimer):
         ensemble = "NVT"
-        csvr = section("CSVR", f"TIMECON [fs] {dynamics.thermostat_fs!r}")
-        thermostat = section("THERMOSTAT", "TYPE CSVR", *csvr)
+        csvr = input_section("CSVR", f"TIMECON [fs] {dynamics.thermostat_fs!r}")
+        thermostat = input_section("THERMOSTAT", "TYPE CSVR", *csvr)
     else:
         ensemble = "LANGEVIN"
         noise = f"NOISY_GAMMA [fs^-1] {dynamics.noisy_gamma_per_fs!r}"
-        thermostat = section("LANGEVIN", f"GAMMA [fs^-1] {dynamics.gamma_per_fs!r}", noise)
-    frames = section("EACH", f"MD {part.every}")
+        thermostat = input_section("LANGEVIN", f"GAMMA [fs^-1] {dynamics.gamma_per_fs!r}", noise)
+    frames = input_section("EACH", f"MD {part.every}")
     md = [
         f"ENSEMBLE {ensemble}",
         f"STEPS {part.steps}",
@@ -181,11 +181,11 @@ def _motion(dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> list[str
         *thermostat,
     ]
     printed = [
-        *section("TRAJECTORY", *frames),
-        *section("FORCES", *frames),
+        *input_section("TRAJECTORY", *frames),
+        *input_section("FORCES", *frames),
         # a run that is cut off loses at most one step
-        *section("RESTART", "BACKUP_COPIES 1", *section("EACH", "MD 1")),
-        *section("VELOCITIES OFF"),
-        *section("RESTART_HISTORY OFF"),
+        *input_section("RESTART", "BACKUP_COPIES 1", *input_section("EACH", "MD 1")),
+        *input_section("VELOCITIES OFF"),
+        *input_section("RESTART_HISTORY OFF"),
     ]
-    return section("MOTION", *section("MD", *md), *section("PRINT", *printed))
+    return input_section("MOTION", *input_section("MD", *md), *input_section("PRINT", *printed))
