@@ -188,7 +188,7 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
         if more := sorted(key for key in differing if not any(f"{key}.".startswith(f"{path}.") for path in varied)):
             raise DataError(
                 f"potentials {potentials[0].name} and {potential.name} differ in {', '.join(more)}, too",
-                "an ablation varies only what its table names: fit them anew with the rest alike",
+                "an ablation varies only what its table names: fit them again with equal settings",
             )
 
 

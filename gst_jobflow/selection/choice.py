@@ -81,7 +81,8 @@ def choose(
     if not inside:
         least, most = min(each.maximum for _, each in graded), max(each.maximum for _, each in graded)
         raise InputError(
-            f"none of {len(graded)} structures has gamma in {low:g}..{high:g}", f"theirs is {least:.3g} to {most:.3g}"
+            f"none of {len(graded)} structures has gamma in {low:g}..{high:g}",
+            f"widen --gamma: theirs is {least:.3g} to {most:.3g}",
         )
     with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
         files = link_potential(results, potential, Path(name))

@@ -26,7 +26,9 @@ def origin_of(results: Results, trajectory: Trajectory, config_type: ConfigType 
         The trajectory does not say where it started.
     """
     if trajectory.start_structure_id is None:
-        raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
+        raise DataError(
+            f"trajectory {trajectory.id} does not say where it started", "gst structures import its frames from a file"
+        )
     start, last = results.get(Structure, trajectory.start_structure_id), trajectory.final_structure_id
     default = results.get(Structure, last).config_type if last else start.config_type
     return start, config_type or default

@@ -116,7 +116,9 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
         file = source.path
         for record in source.records(options):
             if record.atoms is None:
-                raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
+                raise InputError(
+                    f"{file} record {record.index}: {record.problem}", "correct the record, or remove it from the file"
+                )
             found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
     if not found:
         raise InputError(f"{', '.join(map(str, files))}: no structures", "name files that hold some")
@@ -143,7 +145,7 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
     if trajectory.potential_id is None:
         raise InputError(
             f"the frames of trajectory {trajectory.id} are stored structures, with labels",
-            f"--where parents={trajectory.start_structure_id}",
+            f"take them by --where parents={trajectory.start_structure_id}",
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
@@ -256,7 +258,9 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure
     # steps without converged electrons are not stored
     known = sorted(((*by_id[each["_id"]], each["_id"]) for each in stored), key=lambda each: each[0])
     if not known:
-        raise InputError(f"trajectory {trajectory.id} has no frames that are stored", "gst structures import its files")
+        raise InputError(
+            f"trajectory {trajectory.id} has no frames that are stored", "import its files: gst structures import"
+        )
     return [FoundStructure(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
 
 
