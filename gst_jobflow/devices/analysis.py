@@ -128,7 +128,6 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
 
 def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
     """Crystal-like fraction over time and along z; of the pulse of a dome also the size of what is disordered."""
-
     times: list[float] = []
     fractions: list[float] = []
     by_z: list[list[float | None]] = []

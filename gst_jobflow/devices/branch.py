@@ -21,16 +21,7 @@ def check_state(
 ) -> tuple[Trajectory, Cycle]:
     """Check that a run can be continued; return it and its cycle.
 
-    Parameters
-    ----------
-    results
-        The database.
-    trajectory_id
-        The run.
-    cell
-        Cell of the new programme; None: not given.
-    potential_id
-        Potential to continue with; None: that of the run.
+    `cell` is that of the new programme and `potential_id` the potential to continue with; None: those of the run.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from gst_jobflow.devices.cell import (
     check_cutoff,
     device_counts,
 )
-from gst_jobflow.devices.cell.files import layer_dicts, write_device
+from gst_jobflow.devices.cell.files import description, write_device
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
@@ -148,14 +148,7 @@ def store_cell(
     structure = structure_document(
         device.atoms,
         "device",
-        source={
-            "builder": spec.kind,
-            "spec": spec.model_dump(mode="json"),
-            "groups": {name: list(ids) for name, ids in device.groups.items()},
-            "layers": layer_dicts(device.layers),
-            "report": device.report,
-            "barrier": barrier,
-        },
+        source={"builder": spec.kind, **description(spec, barrier, device.groups, device.layers, device.report)},
         parents=parents,
         tags=tags,
         artifacts=results.artifacts,

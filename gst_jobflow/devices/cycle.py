@@ -1,4 +1,4 @@
-"""The full cycle of a device cell: barrier by melt-quench, cell, then its operations, each a job."""
+"""Run the full cycle of a device cell: melt-quench of the barrier, cell, operations, each a job."""
 
 from __future__ import annotations
 
@@ -38,21 +38,26 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 _SEEDS_APART = 10_000
-"""Between the seeds of two replicas: each operation takes the next one."""
+"""Seed offset between replicas; each operation takes the next seed."""
 
 
 @dataclass
 class CycleMaker(Maker):
-    """A device cell and its operations.
+    """Make a device cell and run its operations.
 
     Attributes
     ----------
     plan
         Cell, barrier, operations, output and limits.
     seed
-        Velocities and thermostats; each operation draws its own from it.
+        Of velocities and thermostats; each operation takes the next seed.
     replicas
-        Cycles on one cell that differ in their seeds.
+        Cycles on one cell with different seeds.
+
+    Examples
+    --------
+    >>> plan = load_programme("cross-point-small")
+    >>> flow = CycleMaker(plan=plan, replicas=2).make(potential_id)
     """
 
     name: str = "device cycle"
@@ -62,7 +67,7 @@ class CycleMaker(Maker):
     tags: list[str] = field(default_factory=list)
 
     def make(self, potential_id: str) -> Flow:
-        """Flow of barrier, cell and operations; its output has `cycle_id` and the last `trajectory_id`."""
+        """Return the flow of barrier, cell and operations; its output has `cycle_id` and the last `trajectory_id`."""
         plan = self._plan()
         if plan.cell is None:
             raise InputError("a cycle needs a cell", "give CycleMaker(plan=CyclePlan(cell=…, operations=[…]))")
@@ -81,7 +86,7 @@ class CycleMaker(Maker):
         return self._flow([barrier, cell], cell, lambda _: cell_to_make(spec, potential_id))
 
     def make_from(self, trajectory_id: str) -> Flow:
-        """Flow of operations that go on from the end of a run, with the cell and the potential of that run."""
+        """Return the flow of operations that continue a stored run, with its cell and potential."""
         self._plan()
         begin = begin_from(self, [uuid.uuid4().hex for _ in range(self.replicas)], trajectory_id)
         return self._flow([begin], begin, lambda results: cell_of_state(results, trajectory_id))
@@ -121,9 +126,8 @@ class CycleMaker(Maker):
 
 @job(name="device cell")
 def build_cell(maker: CycleMaker, cycle_ids: list[str], barrier_structure_id: str, potential_id: str) -> dict[str, Any]:
-    """Join crystal and barrier, store the cell and the cycles that are planned for it."""
-
-    assert maker.plan is not None and maker.plan.cell is not None  # the maker sees to it
+    """Join crystal and barrier; store the cell and its planned cycles."""
+    assert maker.plan is not None and maker.plan.cell is not None  # the maker checks
     results, spec = job_results(), maker.plan.cell
     check_potential(spec, results.get(Potential, potential_id))
     device = build_device(spec, load_atoms(results, barrier_structure_id))
@@ -148,8 +152,7 @@ def build_cell(maker: CycleMaker, cycle_ids: list[str], barrier_structure_id: st
 
 @job(name="state to go on from")
 def begin_from(maker: CycleMaker, cycle_ids: list[str], trajectory_id: str) -> dict[str, Any]:
-    """Store the cycles that are planned to go on from the end of a run."""
-
+    """Store the planned cycles that continue a run."""
     results = job_results()
     run, before = check_state(results, trajectory_id, None if maker.plan is None else maker.plan.cell)
     kept = ("device", "formula", "n_atoms", "groups", "potential_id", "barrier_structure_id", "cell_report", "cell")
@@ -165,7 +168,7 @@ def begin_from(maker: CycleMaker, cycle_ids: list[str], trajectory_id: str) -> d
 def _plan_cycles(
     results: Results, maker: CycleMaker, cycle_ids: list[str], geometry: Geometry, shared: dict[str, Any]
 ) -> None:
-    assert maker.plan is not None  # the maker sees to it
+    assert maker.plan is not None  # the maker checks
     operations = [_planned(planned, geometry) for planned in maker.plan.planned()]
     for replica, cycle_id in enumerate(cycle_ids):
         cycle = Cycle(
@@ -200,8 +203,7 @@ def _planned(planned: Planned, geometry: Geometry) -> Operation:
 @job
 @in_category("md")
 def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int, tags: list[str]) -> dict[str, Any]:
-    """Run one operation from where the one before ended, analyse it, and note it in the cycle."""
-
+    """Run one operation from the final state of the one before, analyse it, and note it in the cycle."""
     results = job_results()
     cycle = results.get(Cycle, cycle_id)
     operation, before = cycle.operations[index], _run_before(results, cycle, index)
@@ -246,8 +248,7 @@ def _output(cycle_id: str, run: Trajectory | None) -> dict[str, Any]:
 
 
 def _unneeded(cycle: Cycle, index: int) -> str:
-    """Say why an operation of a REPEAT need not run; empty: it has to."""
-
+    """Return why an operation of a REPEAT need not run; empty: it must."""
     operation = cycle.operations[index]
     if operation.until is None:
         return ""
@@ -261,7 +262,7 @@ def _unneeded(cycle: Cycle, index: int) -> str:
 
 def _watch(results: Results, cycle: Cycle, operation: Operation, settings: CycleSettings, hours: float) -> Watch | None:
     if any(stage["kind"] not in ("anneal", "hold") for stage in operation.stages):
-        return None  # a pulse, a cooling or a minimisation is run whole
+        return None  # a pulse, a cooling or a minimisation runs to its end
     watches: list[Watch] = []
     wanted = Set(**operation.asked).until_crystalline if operation.kind == "SET" else None
     if wanted is not None:
@@ -273,8 +274,7 @@ def _watch(results: Results, cycle: Cycle, operation: Operation, settings: Cycle
 
 
 def _start(results: Results, cycle: Cycle, before: Trajectory | None) -> Atoms | Path:
-    """Atoms of the new cell, or the data file (with velocities) that the run before left."""
-
+    """Return the atoms of a new cell, or the final data file, with velocities, of the run before."""
     if before is None:
         return atoms_of(results.get(Structure, cycle.structure_id), results.artifacts)
     for ref in before.files:
@@ -282,11 +282,11 @@ def _start(results: Results, cycle: Cycle, before: Trajectory | None) -> Atoms |
             folder = Path.cwd() / "start"
             folder.mkdir(exist_ok=True)
             return results.artifacts.fetch(ref, folder)
-    raise DataError(f"trajectory {before.id} has no {FINAL_DATA} to go on from", "run the operation before again")
+    raise DataError(f"trajectory {before.id} has no {FINAL_DATA} to continue from", "run the operation before again")
 
 
 def _run_before(results: Results, cycle: Cycle, index: int) -> Trajectory | None:
-    """The run that an operation goes on from; None for the first one of a new cell."""
+    """Return the run that an operation continues; None for the first one of a new cell."""
     for number in range(index, 0, -1):
         before = cycle.operations[number - 1]
         if before.state == "skipped":
@@ -294,14 +294,14 @@ def _run_before(results: Results, cycle: Cycle, index: int) -> Trajectory | None
         if before.trajectory_id is None:
             raise DataError(
                 f"operation {number} of cycle {cycle.id} has not run",
-                "gst ingest, if its results are spooled; else gst status",
+                "gst ingest, if its results are spooled; otherwise see gst status",
             )
         return results.get(Trajectory, before.trajectory_id)
     return None if cycle.parent_trajectory_id is None else results.get(Trajectory, cycle.parent_trajectory_id)
 
 
 def _drawn_at_K(cycle: Cycle, before: Trajectory | None, index: int, protocol: Protocol) -> float | None:
-    """Temperature at which velocities are drawn: in a new cell, and in replicas of a state, which else were all one."""
+    """Return the temperature to draw velocities at, for a new cell and for replicas of a state; otherwise None."""
     if before is None:
         return next((stage.temperature_K for stage in protocol.stages if hasattr(stage, "temperature_K")), 300.0)
     first = index == 0 and cycle.replica is not None
@@ -313,7 +313,7 @@ def _came_of(trajectory: Trajectory) -> dict[str, Any]:
     return {
         "state": trajectory.state,
         "trajectory_id": trajectory.id,
-        # as it was: it may have ended before its planned time
+        # the actual one: it may have ended early
         "duration_ps": trajectory.duration_ps,
         "added_energy_eV": trajectory.added_energy_eV,
         "max_temperature_K": trajectory.max_temperature_K,
@@ -328,8 +328,8 @@ def _came_of(trajectory: Trajectory) -> dict[str, Any]:
 
 
 def _note(results: Results, cycle: Cycle, index: int, came: dict[str, Any]) -> None:
-    """Write what came of an operation into the cycle."""
+    """Write the outcome of an operation into the cycle."""
     operation, path = cycle.operations[index].model_copy(update=came), f"operations.{index}"
-    # a failed attempt that is put in late must not hide the finished one after it
+    # a failed attempt that is ingested late must not hide the finished one after it
     unless = None if operation.state == "finished" else {f"{path}.state": "finished"}
     results.update("cycles", cycle.id, {path: operation.model_dump(mode="json")}, unless)

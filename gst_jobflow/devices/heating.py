@@ -28,18 +28,8 @@ MOST_EV_PER_ATOM = 10.0
 class Geometry:
     """Extent and positions of the mobile atoms of a cell.
 
-    Attributes
-    ----------
-    edges_A
-        Of the cell, shape (3,).
-    z_range_A
-        Heights of the lowest and the highest mobile atom.
-    n_mobile
-        Their number.
-    positions
-        Yields their wrapped positions in chunks, shape (n, 3), Å.
-    depth_is_thin
-        Whether the cell is a thin slab along y, where domes are half-discs.
+    `positions` yields wrapped positions (n, 3) in Å, in chunks; `z_range_A` holds the heights of the lowest and the
+    highest atom. `depth_is_thin` marks a thin slab along y, where domes are half-discs.
     """
 
     edges_A: NDArray

@@ -22,16 +22,8 @@ def crystalline_now(
 ) -> tuple[int, float] | None:
     """Return step and crystal-like fraction of the newest frame later than step `after`; None if there is none.
 
-    Parameters
-    ----------
-    folder
-        Of a running segment.
-    after
-        Step of the last analysed frame.
-    mobile
-        First and last id of the atoms to count, from 1.
-    elements
-        In the order of LAMMPS types.
+    `folder` is that of a running segment; `mobile` are first and last id of the atoms to count, from 1; `elements` are
+    in the order of LAMMPS types.
 
     Raises
     ------
@@ -53,7 +45,6 @@ def crystalline_now(
 
 def main(asked: str) -> None:
     """Print what `crystalline_now` returns, as JSON."""
-
     given = json.loads(asked)
     found = newest_frame(Path(given["folder"]), given["after"])
     if found is None:

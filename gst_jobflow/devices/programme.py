@@ -125,14 +125,8 @@ class CycleSettings(StrictModel):
 class Planned:
     """One operation of a programme, with its repeats written out.
 
-    Attributes
-    ----------
-    operation
-        The operation.
-    until
-        Skip it if an earlier round met this.
-    rounds_end
-        Indices of the operations that ended earlier rounds of the same REPEAT.
+    Skip it if an earlier round of its REPEAT met `until`; `rounds_end` are the indices of the operations that ended
+    them.
     """
 
     operation: Operation

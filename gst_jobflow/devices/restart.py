@@ -14,14 +14,8 @@ from gst_jobflow.dynamics.log import FINISHED_WORD
 def write_restart(cell: DeviceFiles | Replicated, restart: Path, engine: LammpsEngine | None = None) -> None:
     """Let LAMMPS read or replicate a written cell, and write a restart file with its groups.
 
-    Parameters
-    ----------
-    cell
-        Files of `files.write_device` or `replicate.write_replicated`.
-    restart
-        The file. It holds no potential: give ``pair_style`` and ``pair_coeff`` after ``read_restart``.
-    engine
-        LAMMPS; by default as `LammpsEngine.discover` finds it.
+    The file holds no potential: give ``pair_style`` and ``pair_coeff`` after ``read_restart``. The default `engine` is
+    that of `LammpsEngine.discover`.
 
     Raises
     ------

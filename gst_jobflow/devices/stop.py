@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 class CrystallineWatch:
     """Says when the wanted share of the mobile atoms is crystal-like; analyses each new frame once.
 
-    Attributes
-    ----------
-    wanted
-        Crystal-like share.
-    mobile
-        First and last id, from 1.
-    elements
-        In the order of LAMMPS types.
+    `mobile` are first and last id, from 1; `elements` are in the order of LAMMPS types.
     """
 
     wanted: float

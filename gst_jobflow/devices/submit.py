@@ -59,18 +59,8 @@ def prepare_cycle(
 ) -> PreparedCycle:
     """Check a cycle and make its flow.
 
-    Parameters
-    ----------
-    project, results
-        Where it runs.
-    maker
-        Programme, seed and replicas.
-    device
-        ``cross-point`` or ``mushroom``.
-    potential_id
-        The potential; None: that of the state.
-    state
-        State to continue from, as `lookup.located_runs` reads it, whose last run is taken; None: a new cell.
+    `device` is ``cross-point`` or ``mushroom``. `state` names a state to continue from, as
+    `store.lookup.located_runs` reads it; None: a new cell. Without `potential_id`, the potential is that of the state.
 
     Raises
     ------

@@ -165,16 +165,9 @@ class RunOptions(StrictModel):
 class DeckSpec(RunOptions):
     """Everything a deck is made of.
 
-    Attributes
-    ----------
-    start_step
-        Step that the restart file holds; the stages before it are left out.
-    new_clock
-        Whether the restart file belongs to another protocol, so that steps count from zero.
-    relaxing
-        Whether the restart file was written within a relaxation, which counts its iterations as steps.
-    on_gpu
-        Whether KOKKOS runs the pair style on a GPU.
+    `start_step` is the step of the restart file; earlier stages are left out. `new_clock`: the restart file belongs to
+    another protocol, so steps count from zero. `relaxing`: it was written within a relaxation, which counts its
+    iterations as steps. `on_gpu`: KOKKOS runs the pair style on a GPU.
     """
 
     protocol: Protocol

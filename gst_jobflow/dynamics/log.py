@@ -88,18 +88,9 @@ def failed_reading(text: str) -> bool:
 
 
 def classify(text: str, returncode: int) -> tuple[FailureClass, str]:
-    """Return the class of how a run ended, and a line for people.
+    """Return the class of how a run ended, empty if it finished, and a line for people.
 
-    Parameters
-    ----------
-    text
-        Log and screen output together.
-    returncode
-        Exit status of the process; negative for a signal.
-
-    Returns
-    -------
-    The class, empty when the run finished, and one line for people.
+    `text` is log and screen output together; `returncode` is negative for a signal.
     """
     line = error_line(text)
     if says_full(text) or _NOT_WRITTEN.search(line):

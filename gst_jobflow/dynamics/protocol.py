@@ -60,32 +60,22 @@ def run_protocol(
     deadline: Deadline | None = None,
     watch: Watch | None = None,
 ) -> ProtocolResult:
-    """Run a protocol in `directory`, or continue the one that is there.
+    """Run a protocol in `directory`, or continue the one that is there; a failed or stopped run is a result too.
 
     Parameters
     ----------
-    engine
-        LAMMPS and its number of ranks.
-    potential
-        Files of the potential; its elements are the LAMMPS types.
+    engine, potential
+        LAMMPS and its number of ranks; files of the potential, whose elements are the LAMMPS types.
     start
-        Atoms (with velocities where they have them), a LAMMPS data file, or the ``final.restart`` of another protocol.
-    protocol
-        The stages.
-    directory
-        One folder for one protocol.
-    options
-        Groups, output, limits.
+        Atoms (with velocities if they have any), a LAMMPS data file, or the ``final.restart`` of another protocol.
+    protocol, directory, options
+        The stages; one folder for one protocol; groups, output, limits.
     started
         Called with the process id of LAMMPS.
     deadline
-        When this process has to end: LAMMPS stops in order before it.
+        End of this process: LAMMPS stops in order before it.
     watch
         Ends the run early, in order and for good, at constant conditions (`Anneal`, `Hold`); other stages run whole.
-
-    Returns
-    -------
-    The result; a simulation that failed or was stopped by its walltime is a result too.
 
     Raises
     ------
@@ -104,9 +94,8 @@ def run_protocol(
     if engine.gpus and options and options.pair_style == "recursive":
         options = options.model_copy(update={"pair_style": "product"})
     options = options or RunOptions(pair_style="product" if engine.gpus else "recursive")
-    potential = _checked_potential(potential)
-    folder = Path(directory).resolve()
-    result = _ProtocolRun(engine, potential, start, protocol, folder, options, started, deadline, watch).run()
+    given = (_checked_potential(potential), start, protocol, Path(directory).resolve(), options)
+    result = _ProtocolRun(engine, *given, started, deadline, watch).run()
     assert result is not None  # it executed, or was there
     _check_progress(result)
     return result

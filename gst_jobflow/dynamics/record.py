@@ -61,16 +61,7 @@ def record(
     final_id = None
     if result.status == "finished":
         source = {"protocol": protocol.name, "potential_id": potential_id}
-        final = structure_document(
-            result.final_atoms(),
-            config_type,
-            source=source,
-            parents=[start_structure_id],
-            tags=tags,
-            artifacts=results.artifacts,
-        )
-        results.add(final)
-        final_id = final.id
+        final_id = _store_final(results, result, config_type, source, start_structure_id, tags)
     start = results.get(Structure, start_structure_id)
     n_mobile = (groups or {}).get("mobile", start.n_atoms)
     trajectory = Trajectory.of(
@@ -91,6 +82,20 @@ def record(
     if final_id is not None:
         _check_energy(trajectory)
     return trajectory
+
+
+def _store_final(
+    results: Results,
+    result: ProtocolResult,
+    kind: ConfigType,
+    source: dict[str, str],
+    parent: str,
+    tags: list[str] | None,
+) -> str:
+    atoms, artifacts = result.final_atoms(), results.artifacts
+    final = structure_document(atoms, kind, source=source, parents=[parent], tags=tags, artifacts=artifacts)
+    results.add(final)
+    return final.id
 
 
 def _outcome(result: ProtocolResult) -> str:

@@ -39,16 +39,10 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class LammpsSegment(SegmentFolder):
-    """One execution of LAMMPS within a protocol.
+    """One execution of LAMMPS within a protocol; `complete`: it reached the end of the protocol.
 
-    Attributes
-    ----------
-    failure_class, error_line
-        Why it ended; empty if it finished.
-    ranks, us_per_atom_step, lammps_version
-        MPI ranks, wall time by atoms and steps in µs, and version of LAMMPS.
-    complete
-        Whether it came to the end of the protocol.
+    `failure_class` and `error_line` are empty if it finished; `us_per_atom_step` is the wall time by atoms and steps in
+    µs.
     """
 
     failure_class: FailureClass

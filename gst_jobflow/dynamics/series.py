@@ -27,14 +27,9 @@ _LAYER_HEAD = ("stage", "kick", "step", "low_A", "height_A")
 
 @dataclass(frozen=True)
 class ProfileFrame:
-    """Bins along z at one time, averaged over the steps before it.
+    """Bins along z at one time, averaged over the interval up to `step`; arrays of shape (bins,).
 
-    Attributes
-    ----------
-    step
-        Last step of the average.
-    z_A, count, temperature_K, density_A3
-        Shape (bins,): centre of the bin, mean number of atoms, temperature, number density (1/Å^3).
+    Centre of the bin in Å, mean number of atoms, temperature in K, number density in 1/Å^3.
     """
 
     step: int

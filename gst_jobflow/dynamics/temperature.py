@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 def equilibrated_K(series: Table, kicks: Table, protocol: Protocol) -> tuple[float | None, float | None]:
     """Return the highest and the last equilibrated temperature in K; None if the series is too coarse.
 
-    The last one of a cooling belongs to the interval before its last kick, which sets the end temperature.
-
-    Parameters
-    ----------
-    series, kicks
-        As `read_series` and `read_kicks` return them, joined over segments.
-    protocol
-        Stages of the run.
+    `series` and `kicks` are those of `read_series` and `read_kicks`, joined over segments. The last temperature of a
+    cooling belongs to the interval before its last kick, which sets the end temperature.
     """
     means = [mean for span in _second_halves(protocol) if (mean := _mean_K(series, kicks, *span)) is not None]
     return (max(means), means[-1]) if means else (None, None)

@@ -1,4 +1,4 @@
-"""Molecular dynamics from first principles as a source of structures with labels."""
+"""Make structures with labels by molecular dynamics from first principles."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _START = (1.06, 1.22)
 @in_category("labels")
 @dataclass
 class AimdMaker(Maker):
-    """NVT dynamics with CP2K; its frames become structures, and labels of the method that moved them.
+    """Run NVT dynamics with CP2K; its frames become structures with labels of the same method.
 
-    Frames of one run are one group, which no split parts. A step whose electrons did not converge gives a structure
-    without label. Before the walltime CP2K is stopped, and a continuation goes on from the last step.
+    The frames of a run form one group, which no split divides. A step with unconverged electrons gives no label. CP2K
+    is stopped before the walltime, and a continuation starts from the last step.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class AimdMaker(Maker):
     spec
         Stages, timestep, dynamics, sampling.
     start
-        A random start, where `make` gets no structure.
+        Random start if `make` gets no structure.
     """
 
     backend: Cp2kBackend
@@ -72,7 +72,7 @@ class AimdMaker(Maker):
 
     @job
     def make(self, structure_id: str | None = None) -> dict[str, Any]:
-        """Run it.
+        """Run the dynamics.
 
         Returns
         -------
@@ -82,9 +82,8 @@ class AimdMaker(Maker):
         Raises
         ------
         RunError
-            CP2K failed, or not one step came to its end before the walltime.
+            CP2K failed, or finished no step before the walltime.
         """
-
         results = job_results()
         start_id = structure_id or self._random_start(results)
         deadline = job_deadline(find_project().settings)
@@ -95,7 +94,7 @@ class AimdMaker(Maker):
         frames = store_frames(results, run, self, results.get(Structure, start_id))
         if run.status == "stopped" and run.reached_step == before:
             raise RunError(
-                "not one step came to its end before the walltime",
+                "CP2K finished not one step before the walltime",
                 "ask for a longer walltime (labels.walltime), or give CP2K more cores (cp2k.ranks)",
                 "no_progress",
             )
@@ -122,7 +121,7 @@ class AimdMaker(Maker):
 
 @dataclass
 class Frames:
-    """What was stored of a run's frames."""
+    """Stored frames of a run."""
 
     structure_ids: list[str] = field(default_factory=list)
     last_step: int = 0
@@ -131,11 +130,7 @@ class Frames:
 
 
 def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Structure) -> Frames:
-    """Store frames as structures and labels; those of an earlier part of the run are known and stay.
-
-    The first frame is the start itself.
-    """
-
+    """Store frames as structures and labels; those of earlier segments are already stored. The first is the start."""
     stored, method = Frames(), md_method(maker.backend, maker.spec.dynamics)
     as_read = _as_read(maker, atoms_of(start, results.artifacts))
     series = run.series()
@@ -170,12 +165,11 @@ def store_frames(results: Results, run: AimdRun, maker: AimdMaker, start: Struct
 
 
 def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
-    """Return the method as it is read from the input that the settings give; None where no input tells it.
+    """Return the method as read from the input that the settings make; None if it cannot be read.
 
-    It need not be the method itself: an input does not tell the settings of elements that are not there, nor by which
-    rules empty orbitals and k-points were counted.
+    It may differ from the method itself: an input holds no settings of absent elements, nor the rules by which empty
+    orbitals and k-points were counted.
     """
-
     spec, settings = maker.spec, maker.backend.settings
     part = MdPart(temperature_K=300, steps=1, timestep_fs=spec.timestep_fs, every=spec.every, seed=spec.seed)
     text = md_input(atoms, settings, spec.dynamics, part)
@@ -186,10 +180,10 @@ def _as_read(maker: AimdMaker, atoms: Atoms) -> Method | None:
 
 
 def _another_method(record: Record, as_read: Method | None) -> tuple[str, str] | None:
-    """What is wrong with a frame whose files tell another method than the settings give; None where nothing is."""
+    """Return failure class and reason of a frame that another method computed; None if it was this one."""
     if record.method is None or as_read is None or record.method.fingerprint() == as_read.fingerprint():
         return None
-    return "wrong_method", f"another method ran than was asked: {record.method.fingerprint()}"
+    return "wrong_method", f"CP2K ran with another method: {record.method.fingerprint()}"
 
 
 def _label(
@@ -200,8 +194,7 @@ def _label(
     wall_s: float,
     doubt: tuple[str, str] | None,
 ) -> Label:
-
-    assert record.atoms is not None  # the caller sees to it
+    assert record.atoms is not None  # the caller checks
     computed = computed_of(record.atoms)
     assert computed is not None  # CP2K writes energy and forces of every frame
     raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A)
@@ -222,7 +215,7 @@ def _label(
 
 
 def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_id: str, frames: Frames) -> Trajectory:
-    """Make the document of a run that ended: series, segments, files, what it cost."""
+    """Build the document of a run that ended: series, segments, files, cost."""
     start, series = results.get(Structure, start_id), run.series()
     uuid, temperature = job_uuid(), series["temperature_K"]
     names = ("time_ps", "potential_eV", "kinetic_eV", "temperature_K", "conserved_eV")
@@ -236,7 +229,7 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
         name=maker.name,
         stages=[stage.model_dump(mode="json") for stage in run.spec.stages],
         fingerprint=md_method(maker.backend, run.spec.dynamics).fingerprint(),
-        # a last step between two frames is no structure
+        # a last step between two frames has no structure
         final_structure_id=frames.structure_ids[-1] if frames.last_step == run.spec.total_steps else None,
         state="finished" if run.status == "finished" else "failed",
         failure_class=run.failure_class,
@@ -258,7 +251,7 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
 
 
 def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
-    """Asked and mean temperature of the second half of each part that was reached: does the thermostat do its work?"""
+    """Yield asked and mean temperature of the second half of each part, to check the thermostat."""
     series, end = run.series(), 0
     for asked_K, steps in run.spec.parts():
         begin, end = end + steps // 2, end + steps
@@ -277,7 +270,6 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
     InputError
         `n_atoms` does not match the composition.
     """
-
     pairs = pair_distances_A(_START)
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
     return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

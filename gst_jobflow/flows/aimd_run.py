@@ -1,7 +1,7 @@
-"""Running molecular dynamics with CP2K in a folder: part after part, continued after a kill or a walltime stop.
+"""Run molecular dynamics with CP2K in a folder, part after part; continue it after a kill or a walltime stop.
 
-``aimd.json`` says what the folder is for; ``segment_000/``, ``segment_001/``, … are the executions of CP2K, each from
-the newest whole restart file of those before. CP2K counts steps through all of them.
+``aimd.json`` says which run the folder holds; ``segment_000/``, ``segment_001/``, … hold the executions of CP2K, each
+from the newest whole restart file of those before. CP2K counts steps through all of them.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ logger = logging.getLogger(__name__)
 
 AimdStage = Annotated[Anneal | Quench | Hold, Field(discriminator="kind")]
 _LEAST_S = 5.0
-# a run in which this share of the steps did not converge is no dynamics of these electrons
+# a run with a larger share of unconverged steps is useless
 _MOST_BAD, _FEWEST_BAD = 0.1, 3
 _FINAL_FAILURES = ("not_converged",)
 
 
 class AimdSpec(StrictModel):
-    """What a run is.
+    """Specification of a run.
 
     Parameters
     ----------
     stages
-        Temperatures in their order. A ramp is made of parts of constant temperature, `ramp_step_K` apart.
+        Temperatures in order. A ramp consists of parts at constant temperature.
     dynamics
-        How electrons follow the atoms.
+        Scheme by which electrons follow the atoms.
     timestep_fs
-        Of the integration.
+        Integration step.
     every
-        Steps between frames that are kept.
+        Steps between stored frames.
     ramp_step_K
-        Largest difference of temperature between the parts of a ramp.
+        Largest temperature difference between the parts of a ramp.
     seed
         Of velocities and thermostat.
     """
@@ -87,19 +87,19 @@ class AimdSpec(StrictModel):
         return self
 
     def parts(self) -> list[tuple[float, int]]:
-        """Return (temperature in K, steps) of every part.
+        """Return (temperature in K, steps) of each part.
 
         Raises
         ------
         InputError
-            A stage is not a whole number of steps.
+            A stage does not last a whole number of steps.
         """
         parts: list[tuple[float, int]] = []
         for stage in self.stages:
             steps = steps_in(stage.duration_ps, self.timestep_fs, f"{stage.kind} duration_ps")
             if isinstance(stage, Quench):
                 number = max(1, min(steps, round(abs(stage.end_K - stage.start_K) / self.ramp_step_K)))
-                # in the middle of each part the temperature is that of the ramp
+                # each part has the temperature of the ramp at its middle
                 middles = (np.arange(number) + 0.5) / number
                 bounds = np.round(np.linspace(0, steps, number + 1)).astype(int)
                 temperatures = stage.start_K + middles * (stage.end_K - stage.start_K)
@@ -115,7 +115,7 @@ class AimdSpec(StrictModel):
 
 @dataclass(frozen=True)
 class AimdRun:
-    """What a folder holds: finished, stopped before its end (to be continued), or failed."""
+    """Content of a folder: a run that finished, failed, or was stopped early and can be continued."""
 
     status: Literal["finished", "stopped", "failed"]
     failure_class: str
@@ -144,7 +144,7 @@ class AimdRun:
         return self.segments[-1].last_step if self.segments else 0
 
     def records(self) -> Iterator[Record]:
-        """Yield the frames of all segments, each step once, with what CP2K says of whether it converged."""
+        """Yield the frames of all segments, each step once; unconverged ones have a problem instead of atoms."""
         for segment in self.segments:
             path = segment.directory / cp2k_md.POSITIONS
             # a segment without a frame has no file
@@ -153,7 +153,7 @@ class AimdRun:
                     yield record
 
     def series(self) -> dict[str, np.ndarray]:
-        """Return step, time, energies, temperature and wall time of every step, each once."""
+        """Return step, time, energies, temperature and wall time of each step, without repeats."""
         rows = [
             row
             for segment in self.segments
@@ -204,7 +204,7 @@ class _AimdSegments(SegmentedRun[AimdRun]):
     atoms: Atoms
     directory: Path
     deadline: Deadline | None
-    # of the newest segment of this process: where it began, and whether it was asked to stop
+    # first step of the newest segment of this process, and whether it was asked to stop
     began: int | None = None
     asked: bool = False
     identity_file: ClassVar[str] = "aimd.json"
@@ -229,7 +229,7 @@ class _AimdSegments(SegmentedRun[AimdRun]):
         )
 
     def execute(self) -> None:
-        """Execute CP2K once, from the newest state to the end of the part that it lies in."""
+        """Execute CP2K once, from the newest state to the end of its part."""
         folders = segment_folders(self.directory)
         state = next((found for folder in reversed(folders) if (found := _newest_state(folder))), None)
         restart, begin = state or (None, 0)
@@ -287,11 +287,10 @@ def last_energies(directory: Path) -> dict[str, float]:
 
 
 class _Ending:
-    """Ends CP2K when it is asked to: what it has not finished of a step is lost, every step before it is on disk.
+    """Ends CP2K on request: the unfinished step is lost, every earlier one is on disk.
 
-    Its exit file would let it finish the step, but it looks for all exit files together, every 20 s: in nearly every
-    case that is within the self-consistency, which heeds other ones than the dynamics
-    (``cp_external_control.F`` of CP2K).
+    CP2K's exit file would let it finish the step. But it checks for all exit files together, every 20 s, which mostly
+    falls into the self-consistency, and that obeys another file than the dynamics (``cp_external_control.F`` of CP2K).
     """
 
     def __init__(self) -> None:
@@ -327,10 +326,11 @@ def _too_often_bad(folder: Path, text: str) -> str:
 
 
 def _newest_state(folder: Path) -> tuple[Path, int] | None:
-    """Return the restart file that a segment is continued from and the step of its state; None where there is none.
+    """Return the restart file to continue a segment from, and its step; None if there is none.
 
-    The newest whole one whose step the output tells of: whether the electrons of a step converged stands there, and
-    a run that is killed has written its restart file before that. Where the output tells of none, the newest whole one.
+    It is the newest whole one whose step is in the output, which tells whether the electrons of that step converged; a
+    killed run may have written the restart file first. If the output has none of their steps, it is the newest whole
+    one.
     """
     states = [(path, step) for name in cp2k_md.RESTARTS if (step := _state_of(path := folder / name)) is not None]
     told = _told_step(folder)
@@ -338,7 +338,7 @@ def _newest_state(folder: Path) -> tuple[Path, int] | None:
 
 
 def _state_of(path: Path) -> int | None:
-    """Return the step of a restart file; None where it is not there or not whole."""
+    """Return the step of a restart file; None if it is absent or torn."""
     text = read_output(path)
     step = re.search(r"^\s*STEP_START_VAL\s+(\d+)\s*$", text, re.MULTILINE)
     # FORCE_EVAL is the last section that CP2K writes
@@ -347,14 +347,14 @@ def _state_of(path: Path) -> int | None:
 
 
 def _told_step(folder: Path) -> int:
-    """Return the last step that the output of a segment tells of; 0 where it tells of none."""
+    """Return the last step in the output of a segment; 0 if there is none."""
     text = read_output(folder / cp2k_md.OUTPUT)
     steps = re.findall(r"^\s*(?:MD\|\s*)?step number\s*=?\s*(\d+)\s*$", text, re.MULTILINE | re.IGNORECASE)
     return int(steps[-1]) if steps else 0
 
 
 def _energies(path: Path) -> list[list[float]]:
-    """Rows of CP2K's file of energies; a row that is cut is none."""
+    """Return the rows of CP2K's file of energies, without torn ones."""
     rows = []
     for line in read_output(path).splitlines():
         words = line.split()

@@ -25,6 +25,7 @@ Quantity = Literal["energy", "forces", "stress"]
 
 _NAME = re.compile(r"(?P<before>.*?)[_-]?(?P<what>energy|force|stress|virial)(?P<after>.*)", re.IGNORECASE)
 _REFERENCE_WORDS = frozenset({"ref", "reference", "dft", "qm", "target", "true"})
+_READ_BY_DEFAULT = frozenset({"free_energy", "energy", "forces", "force", "stress", "virial", "virials"})
 _ERROR_WORDS = frozenset({"std", "var", "error", "err", "sigma", "uncertainty"})
 _NO_KEYS: dict[Quantity, str | None] = {"energy": None, "forces": None, "stress": None}
 _PLURALS: dict[Quantity, str] = {"energy": "energies", "forces": "forces", "stress": "stresses"}
@@ -58,7 +59,10 @@ def quantity_of(name: str) -> tuple[Quantity, str] | None:
     quantity: Quantity = "energy" if what == "energy" else "forces" if what == "force" else "stress"
     after = match["after"].lower().removeprefix("s" if what in ("force", "virial") else "")
     words = [word for word in re.split("[_-]", f"{match['before'].lower()}_{after}") if word not in ("", "free")]
-    return None if _ERROR_WORDS & set(words) else (quantity, "_".join(words))
+    if _ERROR_WORDS & set(words):
+        return None
+    # other spellings of the names that are read by default (Energy) are sets of their own
+    return quantity, "_".join(words) or ("" if name in _READ_BY_DEFAULT else name)
 
 
 def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed | None:

@@ -47,7 +47,7 @@ class _IonsPerSpecies(ase_parsers.SimpleVaspHeaderParser):
         return {"ion_types": counts}
 
 
-class _Watched:
+class _WatchedLines:
     """Pass lines on to ASE, and note NELM and whether VASP finished."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -75,7 +75,7 @@ def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
     group = ""
     try:
         with open_text(file) as stream:
-            lines = _Watched(stream)
+            lines = _WatchedLines(stream)
             for chunk in _chunks(lines):
                 record = _step(file, index, chunk, group, lines.most_electronic_steps)
                 group = record.group or group
@@ -89,7 +89,7 @@ def read_outcar(file: Path, options: ImportOptions) -> Iterator[Record]:
         raise DataError("no ionic step with an energy")
 
 
-def _chunks(lines: _Watched) -> Iterator[Any]:
+def _chunks(lines: _WatchedLines) -> Iterator[Any]:
     parsers = (ase_parsers.Cell(), ase_parsers.PositionsAndForces(), ase_parsers.Stress(), _FreeEnergy())
     # without a folder ASE does not look for a POSCAR
     header_parser = ase_parsers.OutcarHeaderParser(parsers=(ase_parsers.SpeciesTypes(), _IonsPerSpecies()))

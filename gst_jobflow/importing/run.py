@@ -165,7 +165,7 @@ class _Import:
             if self.options.free_atoms_eV and outcome.label.fingerprint not in self._methods:
                 self._methods[outcome.label.fingerprint] = outcome.label.decode().method
             self._watch_energy(outcome, outcome.label.energy_eV / outcome.n_atoms)
-            suspected = self._units.odd(outcome)
+            suspected = self._units.suspicions(outcome)
         if self._warn(outcome, suspected):
             return
         self._batch.append(outcome)
@@ -182,7 +182,7 @@ class _Import:
         new, known = self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
         _count(self.report.structures, new, known)
         if known:
-            self._tell_other_groups(batch)
+            self._warn_of_other_groups(batch)
         labelled = [(outcome, outcome.label) for outcome in batch if outcome.label is not None]
         if not labelled:
             return
@@ -238,7 +238,7 @@ class _Import:
         if not known & {word for word in option.split() if word.startswith("--")}:
             self.report.options.append(option)
 
-    def _tell_other_groups(self, batch: list[Outcome]) -> None:
+    def _warn_of_other_groups(self, batch: list[Outcome]) -> None:
         """Warn of structures that are known in another group: they stay there, so a split may part this one.
 
         Not even `strict` stops: a run that continues another one begins with its last structure.
@@ -254,16 +254,16 @@ class _Import:
             assert outcome.structure is not None  # chosen so
             # one that is not found was kept on disk only
             other = groups.get(id, outcome.structure.group) != outcome.structure.group
-            if other and not self._is_told(outcome, text):
+            if other and not self._is_warned(outcome, text):
                 self.report.warnings.append(Flaw(str(outcome.file), outcome.index, text))
 
-    def _is_told(self, record: Outcome, text: str) -> bool:
+    def _is_warned(self, record: Outcome, text: str) -> bool:
         return any(flaw.reason == text and flaw.file == str(record.file) for flaw in self.report.warnings)
 
     def _warn(self, record: Outcome, texts: list[str]) -> bool:
         """Add what is odd about a whole file; True: stop, and leave out what is not written yet."""
         for text in (record.warning, *texts):
-            if text and not self._is_told(record, text):
+            if text and not self._is_warned(record, text):
                 self.report.warnings.append(Flaw(str(record.file), record.index, text))
                 if self.options.strict:
                     self.report.stopped = True
@@ -271,7 +271,7 @@ class _Import:
         return self.report.stopped
 
     def _watch_energy(self, record: Outcome, per_atom_eV: float) -> None:
-        for odd, reason in self._watch.odd(record, per_atom_eV):
+        for odd, reason in self._watch.outliers(record, per_atom_eV):
             self.report.n_outliers += 1
             if len(self.report.outliers) < _LISTED:
                 self.report.outliers.append(Flaw(str(odd[0]), odd[1], reason))

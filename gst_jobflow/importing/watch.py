@@ -34,7 +34,7 @@ class EnergyWatch:
         self._seen: dict[tuple[str, ...], int] = {}
         self._bounds: dict[tuple[str, ...], tuple[float, float]] = {}
 
-    def odd(self, record: Outcome, per_atom_eV: float) -> list[tuple[tuple[Path, int], str]]:
+    def outliers(self, record: Outcome, per_atom_eV: float) -> list[tuple[tuple[Path, int], str]]:
         """Add an energy; return (file, index) and reason of the energies that are far off."""
         if record.n_atoms == 1:
             return []
@@ -114,7 +114,7 @@ class UnitWatch:
         self._largest: dict[str, deque[float]] = {}
         self._stresses: deque[float] = deque(maxlen=self.ALL)
 
-    def odd(self, record: Outcome) -> list[str]:
+    def suspicions(self, record: Outcome) -> list[str]:
         """Add a label; return new suspicions about its file."""
         if record.file != self._file:
             self._begin(record.file)

@@ -73,7 +73,7 @@ def outcomes(
         yield (builder.outcome(record) for file in files for record in file.records(options))
         return
     with _Pool(size, replace(builder, artifacts=None)) as pool:
-        yield _dealt(files, builder, pool)
+        yield _in_order(files, builder, pool)
 
 
 def _first_id(file: SourceFile, options: ImportOptions) -> str:
@@ -94,7 +94,7 @@ def _default_workers(files: list[SourceFile]) -> int:
     return 1 if size < _WORTH_BYTES else min(cores(), _MOST_WORKERS)
 
 
-def _dealt(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Iterator[Outcome]:
+def _in_order(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Iterator[Outcome]:
     waiting: deque[Future[list[Outcome]] | Record] = deque()
 
     def first() -> Iterator[Outcome]:
@@ -105,7 +105,7 @@ def _dealt(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Ite
             yield from job.result()
 
     for file in files:
-        for job in _jobs(file, builder.options):
+        for job in _chunks_and_records(file, builder.options):
             waiting.append(pool.submit(job) if isinstance(job, Chunk) else job)
             if len(waiting) > _AHEAD * pool.size:
                 yield from first()
@@ -132,7 +132,7 @@ class Chunk:
         ]
 
 
-def _jobs(file: SourceFile, options: ImportOptions) -> Iterator[Chunk | Record]:
+def _chunks_and_records(file: SourceFile, options: ImportOptions) -> Iterator[Chunk | Record]:
     """Yield chunks of an extended XYZ file; records of all other files, and of frames too large for a worker."""
     if file.format != "extxyz":
         yield from file.records(options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.documents import Structure
+from gst_jobflow.documents import ConfigType, Structure, Trajectory
 from gst_jobflow.selection.course import (
     ROUNDING_PS,
     Estimate,
@@ -32,7 +32,6 @@ from gst_jobflow.store.lookup import located_runs
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.documents import ConfigType, Trajectory
     from gst_jobflow.store import Results
 
 _BROKEN = ("blow_up", "lost_atoms", "nan")

@@ -10,7 +10,7 @@ from gst_jobflow.dynamics.series import ProfileFrame
 from gst_jobflow.dynamics.stages import LinearZ, Protocol, Pulse
 
 
-def test_single_atoms_outside_of_the_crystal_are_no_hottest_slice() -> None:
+def test_single_atoms_outside_the_crystal_do_not_count_as_hottest_slice() -> None:
     pulse = Pulse(energy_eV=1.0, duration_ps=2.0, every_ps=1.0, profile=LinearZ(bottom_A=0, top_A=50))
     protocol = Protocol(name="RESET", stages=[pulse], seed=1)
     z_A = np.arange(2.5, 70, 5.0)

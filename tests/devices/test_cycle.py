@@ -66,7 +66,7 @@ def cycle(project: Project, results: Results, potential: str, run: Run) -> Cycle
     return found
 
 
-def test_a_cycle_runs_skips_what_is_not_needed_and_is_gone_on_from(
+def test_a_cycle_runs_skips_unneeded_operations_and_can_be_continued(
     project: Project, results: Results, cycle: Cycle, run: Run
 ) -> None:
     assert [(one.kind, one.state) for one in cycle.operations] == [
@@ -140,7 +140,7 @@ def _refusals(project: Project, results: Results, cycle: Cycle) -> None:
     assert results.database["cycles"].count_documents({}) == 3, "nothing was planned"
 
 
-def test_what_cannot_run_is_refused_before_it_is_submitted(
+def test_a_cycle_that_cannot_run_is_refused_before_submission(
     project: Project, results: Results, potential: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(message: str, programme: CyclePlan, potential_id: str | None = potential) -> None:
@@ -200,7 +200,9 @@ def _gamma_is_of_mobile_atoms(results: Results, cycle: Cycle) -> None:
     assert run_of.max_gamma == cycle.operations[1].max_gamma == pytest.approx(max(largest.values()), abs=1e-4)
 
 
-def test_a_set_ends_when_enough_is_crystal_like(project: Project, results: Results, potential: str, run: Run) -> None:
+def test_a_set_ends_once_enough_atoms_are_crystal_like(
+    project: Project, results: Results, potential: str, run: Run
+) -> None:
     # it would never end by itself
     crystallise = {"kind": "SET", "temperature_K": 300, "duration_ps": 1e5, "until_crystalline": 0.01}
     programme = plan(HOLD, crystallise, cell=CELL | {"repeat": [4, 3, 1]})

@@ -74,7 +74,7 @@ def test_cooling_at_a_rate_has_the_time_that_the_energy_needs() -> None:
     assert cool.duration_ps / cool.every_ps == pytest.approx(round(cool.duration_ps / cool.every_ps), abs=1e-6)
 
 
-def test_a_formula_a_set_a_rest_and_a_reading() -> None:
+def test_stages_of_formula_set_hold_and_read() -> None:
     pulse, _ = on_cell(reset(profile="expression", formula="exp(-z/20)"), CELL).stages
     assert pulse.profile.formula == "exp(-z/20)"
     assert on_cell(reset(profile="uniform"), CELL).stages[0].profile.kind == "uniform"
@@ -101,7 +101,7 @@ def test_a_formula_a_set_a_rest_and_a_reading() -> None:
         ({"enery_pJ": 1.0}, "did you mean 'energy_pJ'"),
     ],
 )
-def test_what_a_pulse_cannot_be_is_refused(changes: dict[str, object], message: str) -> None:
+def test_an_impossible_pulse_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises((ValidationError, InputError), match=message):
         reset(**changes)
 
@@ -120,6 +120,6 @@ def test_what_a_pulse_cannot_be_is_refused(changes: dict[str, object], message: 
         ({"profile": "expression", "formula": "0*z"}, "heats no atom"),
     ],
 )
-def test_what_does_not_fit_the_cell_is_refused(changes: dict[str, object], message: str) -> None:
+def test_a_pulse_that_does_not_fit_the_cell_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         on_cell(reset(**changes), SLAB)

@@ -20,7 +20,7 @@ def plan(**changes: Any) -> CyclePlan:
     return checked(CyclePlan, {"operations": [{"kind": "READ", "duration_ps": 1}], **changes}, "programme.yaml")
 
 
-def test_the_papers_programmes_are_shipped_as_the_paper_has_them() -> None:
+def test_shipped_programmes_match_the_paper() -> None:
     cross_point, mushroom = load_programme("cross-point"), load_programme("mushroom")
     assert cross_point.cell == CrossPointSpec.paper() and mushroom.cell == MushroomSpec.paper()
     relax, reset, crystallise, again = (one.operation for one in cross_point.planned())
@@ -59,7 +59,7 @@ def test_scaling_keeps_the_energy_of_a_heated_atom() -> None:
     assert sum(device_counts(small.cell).values()) < 20_000
 
 
-def test_repeats_are_written_out_and_know_their_rounds() -> None:
+def test_repeats_expand_to_operations_that_know_their_rounds() -> None:
     reset = {"kind": "RESET", "energy_eV_per_atom": 0.3, "pulse_ps": 10, "cool_ps": 10}
     read = {"kind": "READ", "duration_ps": 1}
     again = {"kind": "REPEAT", "times": 3, "operations": [reset, read], "energy_factor": 2,
@@ -96,7 +96,7 @@ def test_repeats_are_written_out_and_know_their_rounds() -> None:
         ({"operations": [{"kind": "SET", "temperature_K": 600, "duration_ps": 5, "until": 1}]}, "until_crystalline"),
     ],
 )  # fmt: skip
-def test_what_is_no_programme_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_programme_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as refused:
         plan(**changes)
     assert str(refused.value).startswith("programme.yaml") and "\n" not in str(refused.value)
@@ -109,21 +109,19 @@ def test_what_is_no_programme_is_refused_in_one_line(changes: dict[str, Any], me
         ([{"kind": "relax"}], "no stage has a temperature"),
     ],
 )
-def test_a_barrier_that_cannot_be_made_is_refused_before_anything_is_submitted(
-    barrier: list[dict[str, Any]], message: str
-) -> None:
+def test_an_impossible_barrier_is_refused_before_submission(barrier: list[dict[str, Any]], message: str) -> None:
     cell = CrossPointSpec(repeat=(2, 2, 2), barrier_thickness_A=10.0)
     with pytest.raises(InputError, match=message):
         CycleMaker(plan=plan(cell=cell.model_dump(), barrier=barrier)).make("potential")
 
 
-def test_a_seed_that_is_none_for_lammps_is_refused_in_one_line() -> None:
+def test_a_seed_too_large_for_lammps_is_refused_in_one_line() -> None:
     cell = CrossPointSpec(repeat=(2, 2, 2), barrier_thickness_A=10.0)
     with pytest.raises(InputError, match=r"seed: .* 2147483647"):
         CycleMaker(plan=plan(cell=cell.model_dump()), seed=2**31).make("potential")
 
 
-def test_an_unknown_programme_is_answered_by_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_programme_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'mushroom-small'"):
         load_programme("mushroom-smal")
     broken = tmp_path / "a.yaml"

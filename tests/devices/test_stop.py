@@ -19,7 +19,7 @@ def run(index: int, state: str, n_steps: int, core_hours: float) -> Trajectory:
     )  # fmt: skip
 
 
-def test_an_operation_that_failed_and_went_on_is_spent_once(results: Results) -> None:
+def test_the_cost_of_a_failed_and_continued_operation_counts_once(results: Results) -> None:
     # the later document of an operation holds the segments of the earlier one, too
     for each in (run(0, "finished", 100, 1.0), run(1, "failed", 50, 2.0), run(1, "finished", 200, 5.0)):
         results.add(each)

@@ -149,7 +149,7 @@ def _generations(segment: Path) -> dict[int, Path]:
     return {step: segment / name for name in names if (step := restart_step(segment / name)) is not None}
 
 
-def test_what_was_asked_to_stop_and_killed_goes_on(engine, tiny_potential, tmp_path):
+def test_a_run_asked_to_stop_and_then_killed_continues(engine, tiny_potential, tmp_path):
     # as by a signal of the queue that reaches LAMMPS, too
     def ask_and_kill(pid: int) -> None:
         (tmp_path / "segment_000" / STOP_REQUEST).touch()
@@ -191,7 +191,7 @@ def _tear(path: Path, how: str) -> None:
     path.write_bytes(content)
 
 
-def test_nothing_of_a_segment_that_met_a_full_disk_is_used(engine, tiny_potential, tmp_path):
+def test_a_segment_that_met_a_full_disk_is_not_used(engine, tiny_potential, tmp_path):
     whole = run_protocol(engine, tiny_potential, soft_crystal(), SHORT, tmp_path / "whole", OPTIONS).require_success()
     folder = tmp_path / "full"
     assert _stopped(engine, tiny_potential, folder).goes_on

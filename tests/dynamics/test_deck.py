@@ -35,7 +35,7 @@ def test_a_first_deck_reads_data_draws_velocities_and_names_the_potential():
     assert "thermo_modify lost error" in text
 
 
-def test_stages_stand_in_their_order_with_their_ensembles():
+def test_stages_appear_in_order_with_their_ensembles():
     stages = [
         Anneal(temperature_K=500, duration_ps=1),
         Quench(start_K=500, end_K=300, duration_ps=1),
@@ -53,7 +53,7 @@ def test_stages_stand_in_their_order_with_their_ensembles():
     assert "langevin" not in blocks[3]
 
 
-def test_a_relaxation_goes_on_from_its_own_restart_file_at_the_step_where_it_began():
+def test_a_relaxation_continues_from_its_own_restart_file_at_its_first_step():
     stages = [Pulse(energy_eV=10, duration_ps=2), Cool(end_K=300, duration_ps=2), Relax(max_iterations=500), STAGES[1]]
     given = {"protocol": Protocol(name="p", stages=stages)}
     assert "restart 50 relaxing_2000.a relaxing_2000.b" in render_deck(_spec(**given))
@@ -86,7 +86,7 @@ def test_a_continuation_gives_the_potential_again_and_never_draws_velocities():
         (2500, "loop 3 3", "run 3000 upto"),
     ],
 )
-def test_a_restart_inside_a_pulse_goes_on_with_the_kick_that_is_due(step, loop, lead):
+def test_a_restart_within_a_pulse_continues_with_the_next_kick(step, loop, lead):
     block = _restart(step).split("# stage 3: pulse")[1].split("# stage 4")[0]
     assert f"variable kick {loop}" in block
     assert (lead is None) or block.index(lead) < block.index("label kicks_3")

@@ -18,7 +18,7 @@ def protocol(duration_ps: float) -> Protocol:
     return Protocol(name="SET", stages=[Anneal(temperature_K=600, duration_ps=duration_ps)])
 
 
-def test_frames_are_most_of_a_long_run_and_are_kept_twice():
+def test_frames_dominate_the_disk_space_of_a_long_run_and_count_twice():
     sparse, dense = Output(dump_every=50_000), Output(dump_every=500)
     more = forecast_bytes(protocol(100), 1000, dense) - forecast_bytes(protocol(100), 1000, sparse)
     assert more == pytest.approx(1000 * 2 * 99 * frame_bytes(dense))

@@ -44,7 +44,7 @@ def _deck(folder: Path, potential, temperature_K: float = 300.0, duration_ps: fl
     return render_deck(spec)
 
 
-def test_a_command_that_does_not_exist_is_named_with_the_way_out():
+def test_a_missing_command_is_named_with_its_remedy():
     with pytest.raises(MissingProgramError, match=r"no_such_lmp.*install_lammps_pace"):
         LammpsEngine.discover(command="no_such_lmp")
 
@@ -57,7 +57,7 @@ def test_a_program_without_pace_is_refused(tmp_path):
         LammpsEngine.discover(command=fake)
 
 
-def test_elements_of_a_file_that_is_no_potential_are_an_input_error(tmp_path):
+def test_a_file_that_is_no_potential_is_an_input_error(tmp_path):
     (tmp_path / "x.yace").write_text("nothing here\n")
     with pytest.raises(InputError, match="names no elements"):
         yace_elements(tmp_path / "x.yace")

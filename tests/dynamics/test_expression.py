@@ -57,14 +57,14 @@ def test_a_formula_means_what_it_says(formula, values):
         ("", "not a formula"),
     ],
 )
-def test_what_is_no_formula_is_refused(formula, message):
+def test_an_invalid_formula_is_refused(formula, message):
     with pytest.raises(InputError, match=message):
         parse(formula)
     with pytest.raises(ValidationError):
         Expression(formula=formula)
 
 
-def test_lammps_gets_a_formula_of_its_own_making():
+def test_lammps_gets_a_rewritten_formula():
     text = to_lammps("exp(-((x - lx/2)^2 + z^2) / 4e2)")
     assert text == "exp(((-((((x-xlo)-(lx/2))^2)+((z-zlo)^2)))/400))+0.0*z"
     assert to_lammps("where(x<1,2,3)") == "ternary(((x-xlo)<1),2,3)+0.0*z"

@@ -39,7 +39,7 @@ LOOPS = (
         ("GST-FINISHED step 10\n", 1, "crash"),
     ],
 )
-def test_ends_are_told_apart(words, code, expected):
+def test_ends_of_a_run_are_classified(words, code, expected):
     assert classify(RAN + words, code)[0] == expected
 
 
@@ -49,12 +49,12 @@ def test_an_error_before_the_first_step_is_bad_input():
     assert (failure, line) == ("bad_input", "Exception: bad conversion")
 
 
-def test_the_line_about_memory_is_told():
+def test_the_line_about_memory_is_reported():
     text = RAN + "100 900\nslurmstepd: error: Detected 1 oom_kill event in StepId=12.0.\nsrun: error\n"
     assert classify(text, 137)[1] == "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0."
 
 
-def test_own_errors_are_told_without_their_mark():
+def test_errors_of_decks_are_reported_without_their_mark():
     assert error_line("GST-ERROR bad_input: atoms at rest\n") == "atoms at rest"
 
 

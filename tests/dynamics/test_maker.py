@@ -42,7 +42,7 @@ def stored(results: Results, files: PotentialFiles) -> str:
     return potential.id
 
 
-def test_a_run_longer_than_its_walltime_goes_on_by_plain_rlaunch(
+def test_a_run_longer_than_its_walltime_continues_with_plain_rlaunch(
     project: Project, tiny_potential: PotentialFiles, engine: LammpsEngine, tmp_path: Path
 ) -> None:
     held = held_back(tmp_path / "held", engine, "segment_00[01]")

@@ -105,7 +105,7 @@ def test_a_pulse_adds_the_asked_energy(engine, tiny_potential, tmp_path, profile
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_the_first_kick_gives_each_atom_what_its_weight_says(engine, tiny_potential, tmp_path, profile):
+def test_the_first_kick_gives_each_atom_its_share(engine, tiny_potential, tmp_path, profile):
     # all atoms have one speed, so that what an atom gains is in proportion to its weight alone
     atoms = soft_crystal((3, 3, 4))
     directions = np.random.default_rng(5).normal(size=(len(atoms), 3))
@@ -147,7 +147,7 @@ def test_the_first_kick_has_the_shape_of_its_profile(engine, tiny_potential, tmp
     assert speeds2[low].mean() / speeds2[high].mean() > 3.0
 
 
-def test_cooling_ends_at_its_temperature_and_logs_what_it_took(engine, tiny_potential, tmp_path):
+def test_cooling_ends_at_its_temperature_and_logs_the_removed_energy(engine, tiny_potential, tmp_path):
     run = run_protocol(engine, tiny_potential, soft_crystal(), _cycle(), tmp_path, _options())
     cooling = run.kicks["stage"] == 2
     assert run.kicks["temp_after_K"][cooling][-1] == pytest.approx(300.0, rel=1e-7)
@@ -217,7 +217,7 @@ def test_cooling_at_a_rate_ends_when_it_is_cold(engine, tiny_potential, tmp_path
     assert len(again.segments) == 1, "it is finished"
 
 
-def test_a_run_that_has_had_enough_ends_in_order_and_for_good(engine, tiny_potential, tmp_path):
+def test_a_watched_run_ends_early_in_order_and_for_good(engine, tiny_potential, tmp_path):
     # so long that it never ends by itself
     protocol = _cycle(Anneal(temperature_K=300, duration_ps=1e4))
     output = Output(series_every=10, profile_every=0, dump_every=50, restart_every=50)
@@ -325,7 +325,7 @@ def test_walltime_stops_are_continued_until_the_end(engine, tiny_potential, tmp_
     assert again.series["step"][-1] == 10_100
 
 
-def test_a_relaxation_that_is_killed_goes_on_from_its_last_restart_file(engine, tiny_potential, tmp_path):
+def test_a_killed_relaxation_continues_from_its_last_restart_file(engine, tiny_potential, tmp_path):
     # no minimum is near enough for 60 iterations: a restart file each six of them
     relax = Relax(energy_tolerance=0, force_tolerance_eV_A=0, max_iterations=60)
     protocol = _cycle(relax, Hold(temperature_K=300, duration_ps=0.04, ensemble="nve"))
@@ -348,7 +348,7 @@ def test_a_relaxation_that_is_killed_goes_on_from_its_last_restart_file(engine, 
     assert first[0] > second[0] > second[-1]
 
 
-def test_a_relaxation_that_the_walltime_stops_goes_on_from_where_it_was(engine, tiny_potential, tmp_path):
+def test_a_relaxation_stopped_by_the_walltime_continues_where_it_was(engine, tiny_potential, tmp_path):
     # of so many atoms no machine finds the minimum within the second
     relax = Relax(energy_tolerance=0, force_tolerance_eV_A=0, max_iterations=100_000)
     protocol, atoms, options = _cycle(relax), soft_crystal((8, 8, 8)), _options(limits=Limits(walltime_s=1))
@@ -479,7 +479,7 @@ def test_nve_with_a_published_potential(engine, tmp_path):
     assert run.profiles[0].count.sum() == pytest.approx(len(atoms))
 
 
-def test_frames_stand_at_both_ends_of_every_stage_and_the_last_is_the_final_state(engine, tiny_potential, tmp_path):
+def test_every_stage_has_frames_at_both_ends_and_the_last_is_the_final_state(engine, tiny_potential, tmp_path):
     output = OUTPUT.model_copy(update={"dump_every": 1000, "dump_images": True})
     protocol = _cycle(
         Hold(temperature_K=300, duration_ps=0.07), _pulse(), Cool(end_K=300, duration_ps=0.08, every_ps=0.04)
@@ -501,7 +501,7 @@ def test_velocities_are_drawn_at_the_temperature_of_the_atoms_that_move(engine, 
     assert run.require_success().series["temp_K"][0] == pytest.approx(300, rel=1e-6)
 
 
-def test_gamma_leaves_out_the_frozen_atoms_and_is_of_the_step_of_its_frame(engine, tiny_potential, tmp_path):
+def test_gamma_ignores_frozen_atoms_and_belongs_to_the_step_of_its_frame(engine, tiny_potential, tmp_path):
     start = soft_crystal()
     # two frozen atoms on top of each other, as far from what the potential knows as can be
     start.positions[287] = start.positions[286] + 0.5

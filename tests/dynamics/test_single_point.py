@@ -23,7 +23,7 @@ def cells() -> list[Atoms]:
 
 @pytest.mark.lammps
 @pytest.mark.parametrize("style", ["recursive", "product", "extrapolation"])
-def test_they_are_those_of_pyace(style, engine, tiny_potential, tmp_path):
+def test_energies_and_forces_match_pyace(style, engine, tiny_potential, tmp_path):
     from pyace import PyACECalculator
 
     structures = cells()
@@ -36,7 +36,7 @@ def test_they_are_those_of_pyace(style, engine, tiny_potential, tmp_path):
 
 
 @pytest.mark.lammps
-def test_speed_says_on_what_it_was_measured(engine, tiny_potential, tmp_path):
+def test_a_measured_speed_names_its_conditions(engine, tiny_potential, tmp_path):
     cost = measure_speed(engine, tiny_potential, soft_crystal((2, 2, 2)), tmp_path, seconds=0.0)
     assert (cost.n_atoms, cost.n_steps, cost.ranks) == (64, 5, engine.ranks)
     assert cost.us_per_atom_step > 0 and cost.version

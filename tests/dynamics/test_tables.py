@@ -110,7 +110,7 @@ def test_large_frames_have_exactly_the_numbers_of_the_text(tmp_path, name, form)
         assert frame.origin.tolist() == [0, 0, 0]
 
 
-def test_gaps_in_ids_and_values_that_are_no_numbers_are_kept(tmp_path):
+def test_gaps_in_ids_and_non_finite_values_are_kept(tmp_path):
     text = _frame(0, n=3).replace("\n3 1 1.0 2.0", "\n7 1 nan -inf")
     (tmp_path / "d").write_text(text)
     (frame,) = iter_frames(tmp_path / "d")
@@ -148,7 +148,7 @@ def test_a_chain_has_every_step_once(tmp_path):
     assert frames[-1].positions[0, 0] == 8.0
 
 
-def test_a_dump_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_no_dump_is_refused(tmp_path):
     (tmp_path / "x").write_text("word\n" * 12)
     with pytest.raises(DataError, match="not a LAMMPS text dump"):
         list(iter_frames(tmp_path / "x"))

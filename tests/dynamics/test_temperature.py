@@ -28,7 +28,7 @@ def _tables(every: int) -> tuple[dict, dict]:
 
 
 @pytest.mark.parametrize("every", [10, 100, 1000])
-def test_the_spike_after_a_kick_and_what_the_last_kick_sets_are_left_out(every: int) -> None:
+def test_equilibrated_temperatures_ignore_spikes_and_the_last_kick(every: int) -> None:
     series, kicks = _tables(every)
     highest_K, end_K = equilibrated_K(series, kicks, PROTOCOL)
     assert series["temp_K"].max() == 2054.0 or every == 1000
@@ -36,7 +36,7 @@ def test_the_spike_after_a_kick_and_what_the_last_kick_sets_are_left_out(every: 
     assert highest_K == pytest.approx(1375.0) and end_K == pytest.approx(800.0)
 
 
-def test_without_kicks_it_is_the_mean_of_the_second_half_of_every_2_ps() -> None:
+def test_without_kicks_temperatures_are_means_of_half_of_every_2_ps() -> None:
     protocol = Protocol(name="SET", stages=[Anneal(temperature_K=600, duration_ps=6.0)])
     step = np.arange(0, 3001, 100)
     series = {"step": step, "temp_K": np.where(step <= 1000, 600.0, 700.0) + np.where(step % 1000 == 0, 50.0, 0.0)}

@@ -113,7 +113,7 @@ def test_a_ramp_is_made_of_parts_and_no_step_is_lost():
         AimdSpec(stages=[Anneal(temperature_K=900, duration_ps=0.003)])
 
 
-def test_each_part_goes_on_from_the_last_state_at_its_own_temperature(program, backend, tmp_path):
+def test_each_part_continues_from_the_last_state_at_its_own_temperature(program, backend, tmp_path):
     run = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     assert run.status == "finished" and run.reached_step == 10
     assert [re.search(r" TEMPERATURE \[K\] (\S+)", text)[1] for text in program.inputs] == ["900.0", "875.0", "825.0"]
@@ -123,7 +123,7 @@ def test_each_part_goes_on_from_the_last_state_at_its_own_temperature(program, b
     assert run_aimd(backend, SPEC, gete(), tmp_path / "run").status == "finished" and len(program.inputs) == 3
 
 
-def test_what_was_cut_off_goes_on_where_it_was_and_no_step_comes_twice(program, backend, tmp_path):
+def test_a_run_that_was_cut_continues_without_repeating_a_step(program, backend, tmp_path):
     program.steps_let = [3]
     first = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     assert (first.status, first.failure_class, first.reached_step) == ("stopped", "walltime", 3)
@@ -138,7 +138,7 @@ def test_what_was_cut_off_goes_on_where_it_was_and_no_step_comes_twice(program, 
     assert run.series()["step"].tolist() == list(range(11))
 
 
-def test_a_step_that_the_output_does_not_tell_of_is_made_again_and_its_frame_is_not_lost(program, backend, tmp_path):
+def test_a_step_missing_from_the_output_runs_again_and_keeps_its_frame(program, backend, tmp_path):
     program.steps_let = [4]
     first = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     # a kill between restart file and output: frame 4 is there, whether its electrons converged is not
@@ -158,7 +158,7 @@ def test_nothing_begins_when_the_time_is_over(program, backend, tmp_path):
     assert run.status == "stopped" and run.reached_step == 0 and not program.inputs
 
 
-def test_a_crash_is_told_and_tried_again(program, backend, tmp_path):
+def test_a_crash_is_reported_and_retried(program, backend, tmp_path):
     program.returncode, program.steps_let = 1, [3]
     run = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     assert (run.status, run.failure_class) == ("failed", "crash")
@@ -166,7 +166,7 @@ def test_a_crash_is_told_and_tried_again(program, backend, tmp_path):
     assert run_aimd(backend, SPEC, gete(), tmp_path / "run").status == "finished"
 
 
-def test_electrons_that_do_not_converge_too_often_end_it(program, backend, tmp_path):
+def test_too_many_unconverged_steps_end_a_run(program, backend, tmp_path):
     program.unconverged = {2, 3, 4}
     run = run_aimd(backend, SPEC, gete(), tmp_path / "run")
     assert (run.status, run.failure_class) == ("failed", "not_converged") and "3 of 7" in run.reason
@@ -185,7 +185,7 @@ def test_a_random_start_of_the_default_size_is_large_enough_for_it(seed):
     Cp2kBackend().check(generate(random_start("Ge1Sb2Te4", 63, 5.9, seed)))
 
 
-def test_a_folder_is_of_one_run(program, backend, tmp_path):
+def test_a_folder_belongs_to_one_run(program, backend, tmp_path):
     run_aimd(backend, SPEC, gete(), tmp_path / "run")
     with pytest.raises(InputError, match="spec"):
         run_aimd(backend, SPEC.model_copy(update={"seed": 2}), gete(), tmp_path / "run")
@@ -247,7 +247,7 @@ def test_frames_of_car_parrinello_are_no_labels_of_the_converged_method(program,
         {"k_spacing_per_A": 0.9},
     ],
 )
-def test_what_an_input_does_not_tell_of_a_method_makes_no_label_doubtful(program, backend, project, job_of, untold):
+def test_settings_that_an_input_does_not_hold_make_no_label_doubtful(program, backend, project, job_of, untold):
     start = stored_start(project)
     values = {**backend.settings.model_dump(), **untold}
     backend = Cp2kBackend(settings=Cp2kSettings(**values))
@@ -267,14 +267,14 @@ def test_frames_of_another_method_than_was_asked_are_quarantined(program, backen
 
 
 @pytest.mark.mongo
-def test_a_part_without_a_step_is_an_error_and_one_with_some_is_continued(program, backend, project, job_of):
+def test_a_job_without_a_step_fails_and_one_with_some_is_continued(program, backend, project, job_of):
     from jobflow import Response
 
     start = stored_start(project)
     program.steps_let = [4, 0]
     maker = AimdMaker(backend, SPEC)
     assert isinstance(job_of(maker, start.id), Response)
-    with pytest.raises(RunError, match="not one step"):
+    with pytest.raises(RunError, match="finished not one step"):
         job_of(maker, start.id)
     assert job_of(maker, start.id)["labels"] == 6
 
@@ -304,7 +304,7 @@ def test_cp2k_itself(dynamics, tmp_path):
 
 @pytest.mark.cp2k
 @needs_cp2k
-def test_cp2k_that_is_asked_to_stop_stops_at_once_and_goes_on_from_its_last_step(tmp_path):
+def test_cp2k_stops_at_once_when_asked_and_continues_from_its_last_step(tmp_path):
     loose = {"cutoff_Ry": 80, "relative_cutoff_Ry": 20, "eps_default": 1e-8, "eps_scf": 1e-4, "gamma_min_A": 3}
     backend = Cp2kBackend(settings=Cp2kSettings.discover(**loose))
     spec = AimdSpec(stages=[Anneal(temperature_K=600, duration_ps=0.04)], every=1)

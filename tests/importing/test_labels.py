@@ -40,6 +40,7 @@ def labelled(energy_eV: float = -7.05, **info: object) -> Atoms:
         ("MACE_stress", ("stress", "mace")),
         ("dft_virial", ("stress", "dft")),
         ("energy_PBE", ("energy", "pbe")),
+        ("Energy", ("energy", "Energy")),
         ("positions", None),
         ("energies", None),
     ],
@@ -130,3 +131,11 @@ def test_a_stress_of_another_name_is_named_with_the_option_that_takes_it() -> No
     computed = computed_of(atoms, ImportOptions(stress_key="dft_virial"))
     assert computed.stress_eV_A3[0] == pytest.approx(-1 / atoms.get_volume())
     assert unread_labels(atoms, computed) == ("", "")
+
+
+def test_other_spellings_are_not_read_by_themselves() -> None:
+    atoms = bulk("GeTe", "rocksalt", a=6.0)
+    atoms.info["Energy"], atoms.arrays["Forces"] = -7.0, np.zeros((2, 3))
+    assert computed_of(atoms) is None
+    assert unread_labels(atoms, None)[1] == "--energy-key Energy --forces-key Forces"
+    assert computed_of(atoms, ImportOptions(energy_key="Energy", forces_key="Forces")).energy_eV == -7.0

@@ -32,17 +32,7 @@ _NARROWEST_TILE_A = 20.0
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a barrier is cut into tiles.
-
-    Attributes
-    ----------
-    tiles
-        Along x, y, z.
-    counts
-        Atoms of one tile by element.
-    box_A
-        Edges of one tile, Å.
-    """
+    """How a barrier is cut: tiles along x, y, z; atoms of one tile by element; edges of one tile in Å."""
 
     tiles: tuple[int, int, int]
     counts: dict[str, int]
@@ -51,18 +41,9 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Slab:
-    """A barrier that fits its cell.
+    """A barrier that fits its cell: atomic numbers (n,) and positions (n, 3) in Å, within `box_A` from the origin.
 
-    Attributes
-    ----------
-    numbers, positions
-        Shapes (n,) and (n, 3); Å, within `box_A` from the origin.
-    box_A
-        Edges; the third is the barrier's thickness.
-    tiles
-        Blocks along x, y, z that it was cut from.
-    strain
-        Lateral strains of the blocks along x and y.
+    `tiles` counts the blocks along x, y, z that it was cut from, `strain` is their lateral strain along x and y.
     """
 
     numbers: NDArray

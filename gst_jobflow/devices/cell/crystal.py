@@ -26,18 +26,9 @@ _LARGEST_POOL = 1_000_000_000
 
 @dataclass(frozen=True)
 class MotifLayer:
-    """Atoms of one height in the crystal's repeated cell.
+    """Atoms of one height in the crystal's repeated cell: height, positions (n, 2) in Å, atomic numbers (n,).
 
-    Attributes
-    ----------
-    z_A
-        Height in the cell, Å.
-    xy_A
-        Shape (n, 2), Å.
-    numbers
-        Shape (n,): atomic numbers.
-    pools
-        Shape (n,): pool that each site draws its species from; -1 keeps its own.
+    `pools` (n,) are the pools that the sites draw their species from; -1 keeps its own.
     """
 
     z_A: float
@@ -185,17 +176,7 @@ class LayeredCrystal:
 
 @dataclass(frozen=True)
 class Cuts:
-    """Allowed cuts of a crystal, from the bottom up.
-
-    Attributes
-    ----------
-    layers
-        Layers below each cut, from none to all.
-    heights_A
-        Heights of the cuts, Å; first and last are one period apart.
-    masses_amu
-        Mass below each cut.
-    """
+    """Allowed cuts of a crystal from the bottom up, one period: layers, height in Å and mass below each cut."""
 
     layers: NDArray
     heights_A: NDArray

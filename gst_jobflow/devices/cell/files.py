@@ -34,18 +34,10 @@ _ROOM_LEFT_BYTES = 50_000_000
 
 @dataclass(frozen=True)
 class DeviceFiles:
-    """A cell on disk.
+    """A cell on disk; `groups`, `layers` and `report` as in `spec.DeviceCell`.
 
-    Attributes
-    ----------
-    data
-        LAMMPS data file, atoms in the order of their ids.
-    groups_file
-        LAMMPS commands that define the groups; include it after ``read_data``.
-    about
-        JSON of specification, groups, layers and report.
-    groups, layers, report
-        See `spec.DeviceCell`.
+    `data` is the LAMMPS data file in the order of ids; `groups_file` holds LAMMPS commands that define the groups, to
+    include after ``read_data``; `about` is JSON with specification, groups, layers and report.
     """
 
     data: Path
@@ -128,6 +120,19 @@ def check_room(path: Path, n_atoms: int) -> None:
         )
 
 
+def description(
+    spec: DeviceSpec, barrier: str, groups: dict[str, IdRange], layers: list[Layer], report: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a cell and the origin of its barrier as plain values."""
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "barrier": barrier,
+        "groups": {name: list(ids) for name, ids in groups.items()},
+        "layers": layer_dicts(layers),
+        "report": report,
+    }
+
+
 def layer_dicts(layers: list[Layer]) -> list[dict[str, Any]]:
     """Return layers as plain values."""
     return [{"z_A": list(layer.z_A), "ids": [list(run) for run in layer.ids]} for layer in layers]
@@ -196,13 +201,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _with_companions(path: Path, spec: DeviceSpec, barrier_source: str, made: CellMaking) -> DeviceFiles:
     groups, layers, report = made.groups(), made.layers(), made.report()
     files = DeviceFiles(path, _beside(path, ".groups"), _beside(path, ".json"), groups, layers, report)
-    about = {
-        "spec": spec.model_dump(mode="json"),
-        "barrier": barrier_source,
-        "groups": {name: list(ids) for name, ids in groups.items()},
-        "layers": layer_dicts(layers),
-        "report": report,
-    }
+    about = description(spec, barrier_source, groups, layers, report)
     write_text(files.groups_file, "".join(f"{line}\n" for line in group_commands(groups)))
     write_text(files.about, json.dumps(about, indent=1))
     return files

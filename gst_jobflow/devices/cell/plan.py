@@ -15,18 +15,9 @@ AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """Crystal and barrier of a cell.
+    """The mobile crystal of a cell, its lower cut at z = 0; atoms and box (Å) of its barrier.
 
-    Attributes
-    ----------
-    crystal
-        The mobile part, its lower cut at z = 0.
-    barrier_counts
-        Atoms of the barrier by element, which the crystal gave up.
-    barrier_box_A
-        Edges of the barrier in Å.
-    removed_thickness_A
-        Thickness of the removed crystal, Å.
+    The barrier has exactly the atoms that the removed crystal, `removed_thickness_A` thick, had.
     """
 
     crystal: LayeredCrystal

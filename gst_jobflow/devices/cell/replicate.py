@@ -26,18 +26,10 @@ _NARROWEST_A = 20.0
 
 @dataclass(frozen=True)
 class Replicated:
-    """A cell that LAMMPS makes from a column.
+    """A cell that LAMMPS makes from the files of a column, repeated `tiles` times along x and y.
 
-    Attributes
-    ----------
-    deck
-        LAMMPS commands that read the column, replicate it and define the groups; run it, or include it in an input.
-    column
-        The files of the column.
-    tiles
-        Columns along x and y.
-    report
-        Of the whole cell: densities and contacts of the column, counts and box of all columns.
+    `deck` holds the LAMMPS commands that read the column, replicate it and define the groups: run it, or include it in
+    an input. `report` describes the whole cell: densities and contacts of the column, counts and box of all columns.
     """
 
     deck: Path

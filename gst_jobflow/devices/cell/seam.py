@@ -41,15 +41,7 @@ _MOVED_A = 1e-3
 
 @dataclass
 class Faces:
-    """Crystal atoms near the barrier, in its frame: above its upper face and below its lower one.
-
-    Attributes
-    ----------
-    length_A
-        Of the crystal, from its lower to its upper cut.
-    depth_A
-        How far into the crystal atoms are kept.
-    """
+    """Crystal atoms within `depth_A` of the barrier, in its frame: above its upper face and below its lower one."""
 
     length_A: float
     depth_A: float
@@ -77,20 +69,10 @@ class Faces:
 
 @dataclass(frozen=True)
 class Seam:
-    """A barrier that keeps its distance from the crystal.
+    """A barrier that keeps its distance from the crystal: positions (n, 3) in Å of its atoms, in its own frame.
 
-    Attributes
-    ----------
-    positions
-        Of the barrier's atoms, shape (n, 3), Å, in the barrier's frame.
-    before_A, after_A
-        Smallest distance between barrier and crystal.
-    share
-        Smallest ratio of such a distance to the floor of its pair.
-    inside_A
-        Smallest distance within the barrier.
-    n_moved, longest_A
-        Number of barrier atoms that moved, and the longest move.
+    `before_A`, `after_A` and `inside_A` are the smallest distances to the crystal before and after, and within the
+    barrier; `share` is the smallest ratio of a distance to the floor of its pair; `longest_A` is the longest move.
     """
 
     positions: NDArray

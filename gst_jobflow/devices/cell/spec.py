@@ -65,7 +65,30 @@ class Floors:
         return min([self.other, *self.pairs.values()])
 
 
-class CrossPointSpec(StrictModel):
+def _supercell(repeat: Repeat) -> Repeat:
+    if min(repeat) < 1:
+        raise ValueError("repeat needs three whole numbers of at least 1")
+    return repeat
+
+
+class _CellSpec(StrictModel):
+    kind: str
+    formula: str = "Ge1Sb2Te4"
+    repeat: Annotated[Repeat, AfterValidator(_supercell)]
+    barrier_thickness_A: Positive
+    barrier_density_g_cm3: Positive | None = AMORPHOUS_G_CM3
+    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
+    block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("formula")
+    @classmethod
+    def _is_on_the_line(cls, formula: str) -> str:
+        tie_line_units(formula)
+        return formula
+
+
+class CrossPointSpec(_CellSpec):
     """A cross-point cell: crystal with a frozen amorphous heat barrier across the periodic boundary along z.
 
     Attributes
@@ -100,17 +123,10 @@ class CrossPointSpec(StrictModel):
     """
 
     kind: Literal["cross-point"] = "cross-point"
-    formula: str = "Ge1Sb2Te4"
-    repeat: Repeat
-    barrier_thickness_A: Positive
-    barrier_density_g_cm3: Positive | None = AMORPHOUS_G_CM3
     phase: Literal["trigonal", "rocksalt"] = "trigonal"
     cut: Literal["block", "layer"] = "block"
     disorder: bool = False
     lattice_scale: float = Field(default=1.0, gt=0.8, lt=1.25)
-    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
-    block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
-    seed: int = Field(default=0, ge=0)
 
     @classmethod
     def paper(cls, **changes: Any) -> CrossPointSpec:
@@ -120,14 +136,8 @@ class CrossPointSpec(StrictModel):
         """
         return cls(**{"repeat": (47, 27, 10), "barrier_thickness_A": 30.0, **changes})
 
-    @field_validator("repeat")
-    @classmethod
-    def _is_a_supercell(cls, repeat: Repeat) -> Repeat:
-        return _supercell(repeat)
-
     @model_validator(mode="after")
     def _phase_has_formula(self) -> CrossPointSpec:
-        tie_line_units(self.formula)
         if self.phase == "rocksalt":
             if self.disorder:
                 raise ValueError("disorder belongs to the trigonal phase: rock-salt always has random cations")
@@ -154,7 +164,7 @@ class Electrode(StrictModel):
     height_A: Positive = 10.0
 
 
-class MushroomSpec(StrictModel):
+class MushroomSpec(_CellSpec):
     """A mushroom cell: a thin slab of rock-salt crystal, z up, a frozen amorphous heat barrier on top.
 
     Periodic along x (width), y (the few nm of depth) and z; along z the barrier keeps top and bottom apart.
@@ -176,15 +186,8 @@ class MushroomSpec(StrictModel):
     """
 
     kind: Literal["mushroom"] = "mushroom"
-    formula: str = "Ge1Sb2Te4"
-    repeat: Repeat
-    barrier_thickness_A: Positive
-    barrier_density_g_cm3: Positive | None = AMORPHOUS_G_CM3
     lattice_A: Positive = ROCKSALT_A
     electrode: Electrode = Field(default_factory=Electrode)
-    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
-    block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
-    seed: int = Field(default=0, ge=0)
 
     @classmethod
     def paper(cls, **changes: Any) -> MushroomSpec:
@@ -193,17 +196,6 @@ class MushroomSpec(StrictModel):
         166 x 9 x 76 cells: 40 nm of crystal and about 6 nm of barrier along z.
         """
         return cls(**{"repeat": (166, 9, 76), "barrier_thickness_A": 60.0, **changes})
-
-    @field_validator("formula")
-    @classmethod
-    def _is_on_the_line(cls, formula: str) -> str:
-        tie_line_units(formula)
-        return formula
-
-    @field_validator("repeat")
-    @classmethod
-    def _is_a_supercell(cls, repeat: Repeat) -> Repeat:
-        return _supercell(repeat)
 
 
 def _kind_of(value: Any) -> str:
@@ -221,15 +213,7 @@ DeviceSpec = Annotated[
 
 @dataclass(frozen=True)
 class Layer:
-    """A slab of mobile atoms.
-
-    Attributes
-    ----------
-    z_A
-        Lower and upper boundary, Å.
-    ids
-        First and last id, from 1 and inclusive, of each range of its atoms.
-    """
+    """A slab of mobile atoms: its boundaries in Å, and the ranges (first, last) of its ids, from 1 and inclusive."""
 
     z_A: tuple[float, float]
     ids: list[IdRange]
@@ -273,9 +257,3 @@ def device_counts(spec: DeviceSpec) -> dict[str, int]:
 def is_trigonal(spec: DeviceSpec) -> bool:
     """Whether the crystal is trigonal; otherwise it is rock-salt."""
     return isinstance(spec, CrossPointSpec) and spec.phase == "trigonal"
-
-
-def _supercell(repeat: Repeat) -> Repeat:
-    if min(repeat) < 1:
-        raise ValueError("repeat needs three whole numbers of at least 1")
-    return repeat

@@ -93,7 +93,7 @@ def test_no_contact_across_the_seam_is_below_that_of_its_pair(spec, device):
     assert d.min() >= 2.4 * 0.998
 
 
-def test_one_contact_for_all_pairs_is_kept_as_before(spec, barrier):
+def test_one_contact_distance_for_all_pairs_is_kept(spec, barrier):
     device = build_device(spec.model_copy(update={"min_contact_A": 2.5}), barrier)
     i, j, d = neighbor_list("ijd", device.atoms, 3.0)
     across = device.atoms.get_tags()[i] != device.atoms.get_tags()[j]

@@ -75,13 +75,13 @@ def test_a_line_of_an_atom_reads_back(position, id, kind):
     assert not re.search(rb" 0\d", line)
 
 
-def test_positions_that_no_box_holds_are_not_written():
+def test_positions_outside_the_box_are_not_written():
     for wrong in (np.nan, np.inf, -0.1):
         with pytest.raises(DataError, match="outside of the box"):
             atom_lines(1, np.array([1]), np.array([[0.0, wrong, 0.0]]))
 
 
-def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+def test_a_cell_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
     spec = CELLS[1]
     barrier = generate(barrier_spec(spec))
     with pytest.raises(InputError, match="no atom type for Sb"):
