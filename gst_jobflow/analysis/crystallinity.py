@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.analysis.neighbours import with_images
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
 from gst_jobflow.analysis.profiles import along_z
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 
@@ -49,7 +49,8 @@ SOAP vectors above 0.57, is another one and gives other fractions."""
 ANION = "Te"
 #: a cation site of these crystals is an octahedron of anions
 _OCTAHEDRON, _NEEDED = 6, 4
-_REACH_A = 8.0
+OCTAHEDRON_REACH_A = 6.0
+"""Twice the distance of neighbours: an atom with fewer than six anions within it is not crystal-like."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def crystallinity(
     ordered = _close_packed(atoms[is_anion], rmsd_cutoff)
     mask[is_anion] = ordered
     if not is_anion.all():
-        near = nearest_anions(atoms, np.flatnonzero(~is_anion), np.flatnonzero(is_anion))
+        grid = cell_grid(atoms, OCTAHEDRON_REACH_A, np.flatnonzero(is_anion))
+        near = nearest_anions(atoms, np.flatnonzero(~is_anion), grid)
         mask[~is_anion] = (near >= 0).all(axis=1) & (ordered[near].sum(axis=1) >= _NEEDED)
     chosen = mask if group is None else mask[np.asarray(group)]
     if chosen.size == 0:
@@ -116,7 +118,7 @@ def anions_of(atoms: Atoms, anion: str = ANION) -> NDArray:
     """
     if not np.all(np.isfinite(atoms.positions)):
         raise DataError("positions are not finite: the configuration comes from a failed run")
-    is_anion = np.array(atoms.get_chemical_symbols()) == anion
+    is_anion = kinds_of(atoms, [anion]) == 0
     if not is_anion.any():
         raise InputError(
             f"there is no {anion} in {atoms.get_chemical_formula()}", "name the close-packed element: anion="
@@ -154,15 +156,17 @@ def close_packed_matching(anions: Atoms, rmsd_cutoff: float, **output: Any) -> t
         OVITO cannot be imported.
     """
     try:
-        from ovito.io.ase import ase_to_ovito
+        from ovito.data import DataCollection
         from ovito.modifiers import PolyhedralTemplateMatchingModifier as Matching
         from ovito.pipeline import Pipeline, StaticSource
     except ImportError as error:
         raise MissingProgramError(
             f"OVITO cannot be imported: {error}", "pip install 'gst_jobflow[analysis]'"
         ) from error
-    bare = type(anions)(numbers=anions.numbers, positions=anions.positions, cell=anions.cell, pbc=anions.pbc)
-    pipeline = Pipeline(source=StaticSource(data=ase_to_ovito(bare)))
+    data = DataCollection()
+    data.create_cell(np.column_stack([np.asarray(anions.cell).T, np.zeros(3)]), pbc=tuple(anions.pbc.tolist()))
+    data.create_particles(count=len(anions)).create_property("Position", data=anions.positions)
+    pipeline = Pipeline(source=StaticSource(data=data))
     matching = Matching(rmsd_cutoff=rmsd_cutoff, **output)
     for structure in matching.structures:
         structure.enabled = structure.id in (int(Matching.Type.FCC), int(Matching.Type.HCP))
@@ -170,12 +174,11 @@ def close_packed_matching(anions: Atoms, rmsd_cutoff: float, **output: Any) -> t
     return pipeline, matching
 
 
-def nearest_anions(atoms: Atoms, of: NDArray, among: NDArray) -> NDArray:
-    """Return the six nearest of `among` for each atom of `of`, as indices into `among`, (m, 6); -1 where fewer."""
-    from scipy.spatial import cKDTree
+def nearest_anions(atoms: Atoms, of: NDArray, grid: CellGrid) -> NDArray:
+    """Return the six nearest anions within 6 Å of atoms `of`, as owners in a grid of anions, (m, 6); -1 where fewer."""
+    from gst_jobflow.analysis.kernels import nearest_points
 
-    points, owners = with_images(atoms, _REACH_A, among)
-    # a missing neighbour is reported as index n of the tree: the -1 at the end
+    found = np.empty((len(of), _OCTAHEDRON), dtype=np.int64)
     at_home = atoms.get_scaled_positions(wrap=True)[of] @ np.asarray(atoms.cell)
-    _, found = cKDTree(points).query(at_home, k=_OCTAHEDRON, distance_upper_bound=_REACH_A)
-    return np.append(owners, -1)[found]
+    nearest_points(grid, at_home, OCTAHEDRON_REACH_A, found)
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean
-from gst_jobflow.analysis.neighbours import cell_grid, kinds_of
+from gst_jobflow.analysis.neighbours import cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def radial_distribution(frames: Iterable[Atoms], cutoff_A: float = 10.0, bin_A: 
     elements: list[str] = []
     total, partial = BlockMean(), BlockMean()
     for atoms in frames:
-        own = sorted(set(atoms.get_chemical_symbols()))
+        own = elements_of(atoms)
         elements = elements or own
         if own != elements:
             raise DataError(

@@ -42,6 +42,8 @@ class FrameOptions:
         Above it an atom is crystal-like; no share without it, for it depends on references and hyperparameters.
     min_anions
         Smallest grain.
+    merge_threshold
+        Of grains, see there; OVITO finds one for each frame without it.
     bonds_A
         Longest bond by pair, for motifs.
     gamma_above
@@ -60,6 +62,7 @@ class FrameOptions:
     k_bar_cutoff: float | None = None
     rmsd_cutoff: float = RMSD_CUTOFF
     min_anions: int = MIN_ANIONS
+    merge_threshold: float | None = None
     bonds_A: Mapping[Pair, float] = field(default_factory=dict)
     gamma_above: tuple[float, ...] = GAMMA_ABOVE
     mobile: tuple[int, int] | None = None
@@ -164,7 +167,7 @@ def _tellurium(atoms: Atoms, options: FrameOptions) -> Answer:
 
 
 def _grains(atoms: Atoms, options: FrameOptions) -> Answer:
-    found = grains(atoms, options.min_anions, options.rmsd_cutoff)
+    found = grains(atoms, options.min_anions, options.rmsd_cutoff, merge_threshold=options.merge_threshold)
     diameter = found.diameter_A
     numbers: dict[str, Any] = {"n_grains": len(found.n_atoms)}
     numbers |= {f"n_grains_from_{size}": count for size, count in found.counts.items()}
@@ -173,6 +176,7 @@ def _grains(atoms: Atoms, options: FrameOptions) -> Answer:
         "largest_grain_atoms": int(found.n_atoms.max(initial=0)),
         "share_in_grains": float((found.label > 0)[options.counted].mean()),
         "boundary_share": found.boundary_share,
+        "grain_merge_threshold": found.merge_threshold,
         "misorientation_deg": _mean(found.boundaries[:, 2], found.boundaries[:, 3]),
     }
     sizes = {"grain.diameter_A": diameter, "grain.atoms": found.n_atoms, "grain.orientation": found.orientation}
@@ -272,7 +276,7 @@ ANALYSES: dict[str, Analysis] = {
         _grains,
         "grain segmentation of the tellurium sublattice without orphan adoption; diameter of the sphere of the same "
         "volume, which is the sum over tellurium atoms of d^3/sqrt(2) with their fitted neighbour distance d",
-        ("min_anions", "rmsd_cutoff", "mobile"),
+        ("min_anions", "merge_threshold", "rmsd_cutoff", "mobile"),
         ("ovito",),
     ),
     "motifs": Analysis(_motifs, _MOTIFS, ("bonds_A",), ("numba",)),

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, anions_of, close_packed_matching, nearest_anions
+from gst_jobflow.analysis.crystallinity import (
+    ANION,
+    OCTAHEDRON_REACH_A,
+    RMSD_CUTOFF,
+    anions_of,
+    close_packed_matching,
+    nearest_anions,
+)
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid
 from gst_jobflow.base.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
 MIN_ANIONS = 100
 """Smallest grain in anions; OVITO's default, about 2.6 nm across in rock-salt GST."""
@@ -51,7 +58,9 @@ class Grains:
     boundary_share
         Share of all anions that two or more grains share.
     counts
-        Number of grains of at least so many anions, each time with the segmentation at `min_anions`.
+        Number of grains of at least so many anions, by size.
+    merge_threshold
+        Distance, a logarithm in OVITO's units, up to which its graph clustering merged.
     """
 
     label: NDArray
@@ -63,6 +72,7 @@ class Grains:
     boundaries: NDArray
     boundary_share: float
     counts: dict[int, int]
+    merge_threshold: float
 
     @property
     def diameter_A(self) -> NDArray:
@@ -76,22 +86,21 @@ def grains(
     rmsd_cutoff: float = RMSD_CUTOFF,
     anion: str = ANION,
     counted_at: Sequence[int] = COUNTED_AT,
+    merge_threshold: float | None = None,
 ) -> Grains:
     """Return the grains of a configuration.
 
     Parameters
     ----------
-    atoms
-        Configuration; periodic along the axes that say so.
     min_anions
         Smaller groups are no grains.
-    rmsd_cutoff
-        Largest deviation from a template, as for `crystallinity`.
-    anion
-        Element of the close-packed sublattice. Atoms of other elements join the grain of most of their six nearest
-        anions if at least four of the six belong to it.
+    rmsd_cutoff, anion
+        As for `crystallinity`. Atoms of other elements join the grain of at least four of their six nearest anions.
     counted_at
-        Sizes in anions from which grains are counted; those below `min_anions` are left out.
+        Sizes in anions from which grains are counted.
+    merge_threshold
+        A fixed one for all frames; by default OVITO finds one for each. Below log2 of a grain's anions, and 1 more, a
+        fixed one cuts the grain to pieces; from 14 on it merges grains that are turned by 3°.
 
     Raises
     ------
@@ -101,34 +110,32 @@ def grains(
         A position is not finite.
     """
     is_anion = anions_of(atoms, anion)
-    if min_anions < 1 or is_anion.sum() < min_anions:
-        raise InputError(
-            f"{is_anion.sum()} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
-        )
-    anions = atoms[is_anion]
-    particles, table = _segment(anions, min_anions, rmsd_cutoff)
-    found = np.array(table["Grain Size"]).size
-    sizes = np.bincount(particles["Grain"], minlength=found + 1)[1:]
-    order = np.argsort(-sizes, kind="stable")
-    rank = np.zeros(found + 1, dtype=int)
-    rank[order + 1] = np.arange(1, found + 1)
-    own = rank[particles["Grain"]]
-    volume = np.bincount(own, particles["Interatomic Distance"] ** 3 / np.sqrt(2.0), found + 1)[1:]
-    orientation = np.array(table["Orientation"]).reshape(-1, 4)[order]
-    structure = np.where(np.array(table["Structure Type"])[order] == 1, "fcc", "hcp")
-    label = _whole(atoms, is_anion, own)
-    shared = _reached(anions, particles["Interatomic Distance"], own, found)
+    _check_size(int(is_anion.sum()), anion, min_anions)
+    every = _segment(atoms[is_anion], min([min_anions, *counted_at]), rmsd_cutoff, merge_threshold)
+    found = every.at_least(min_anions)
+    across = _ACROSS * float(np.median(found.distance_A[found.own > 0])) if len(found.sizes) else 0.0
+    grid = cell_grid(atoms, max(across, OCTAHEDRON_REACH_A), np.flatnonzero(is_anion))
+    boundaries, boundary_share = _boundaries(grid, across, found)
+    label = _whole(atoms, is_anion, found.own, grid)
     return Grains(
         label=label,
-        n_anions=sizes[order],
-        n_atoms=np.bincount(label, minlength=found + 1)[1:],
-        volume_A3=volume,
-        orientation=orientation,
-        structure=structure,
-        boundaries=_boundaries(shared, orientation, structure),
-        boundary_share=float((np.asarray(shared.sum(axis=1)) > 1).mean()),
-        counts={at: int((sizes >= at).sum()) for at in counted_at if at >= min_anions},
+        n_anions=found.sizes,
+        n_atoms=np.bincount(label, minlength=len(found.sizes) + 1)[1:],
+        volume_A3=np.bincount(found.own, found.distance_A**3 / np.sqrt(2.0), len(found.sizes) + 1)[1:],
+        orientation=found.orientation,
+        structure=found.structure,
+        boundaries=boundaries,
+        boundary_share=boundary_share,
+        counts={at: int((every.sizes >= at).sum()) for at in counted_at},
+        merge_threshold=found.merge_threshold,
     )
+
+
+def _check_size(n_anions: int, anion: str, min_anions: int) -> None:
+    if min_anions < 1 or n_anions < min_anions:
+        raise InputError(
+            f"{n_anions} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
+        )
 
 
 def misorientation_deg(one: NDArray, other: NDArray) -> NDArray:
@@ -140,25 +147,59 @@ def misorientation_deg(one: NDArray, other: NDArray) -> NDArray:
     return np.degrees(np.min(angles, axis=0))
 
 
-def _segment(anions: Atoms, min_anions: int, rmsd_cutoff: float) -> tuple[dict[str, NDArray], Any]:
+class _Segments(NamedTuple):
+    """What OVITO finds: grain of each anion from 1, largest first, and its neighbour distance; properties of grains."""
+
+    own: NDArray
+    distance_A: NDArray
+    sizes: NDArray
+    orientation: NDArray
+    structure: NDArray
+    merge_threshold: float
+
+    def at_least(self, min_anions: int) -> _Segments:
+        """Return the grains of at least so many anions, which come first."""
+        n = int((self.sizes >= min_anions).sum())
+        own = np.where(self.own <= n, self.own, 0)
+        return _Segments(
+            own, self.distance_A, self.sizes[:n], self.orientation[:n], self.structure[:n], self.merge_threshold
+        )
+
+
+def _segment(anions: Atoms, smallest: int, rmsd_cutoff: float, merge_threshold: float | None) -> _Segments:
     wrapped = anions.copy()
     wrapped.wrap()
     pipeline, _ = close_packed_matching(wrapped, rmsd_cutoff, output_orientation=True, output_interatomic_distance=True)
     from ovito.modifiers import GrainSegmentationModifier as Segmentation
 
-    pipeline.modifiers.append(Segmentation(min_grain_size=min_anions, orphan_adoption=False))
+    modifier = Segmentation(min_grain_size=smallest, orphan_adoption=False)
+    if merge_threshold is not None:
+        modifier.algorithm = Segmentation.Algorithm.GraphClusteringManual
+        modifier.merging_threshold = merge_threshold
+    pipeline.modifiers.append(modifier)
     data = pipeline.compute()
-    particles = {name: np.array(data.particles[name]) for name in ("Grain", "Interatomic Distance")}
-    return particles, data.tables["grains"]
+    table, own = data.tables["grains"], np.array(data.particles["Grain"])
+    sizes = np.bincount(own, minlength=len(table["Grain Size"]) + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.zeros(len(sizes) + 1, dtype=int)
+    rank[order + 1] = np.arange(1, len(sizes) + 1)
+    return _Segments(
+        rank[own],
+        np.array(data.particles["Interatomic Distance"]),
+        sizes[order],
+        np.array(table["Orientation"]).reshape(-1, 4)[order],
+        np.where(np.array(table["Structure Type"])[order] == 1, "fcc", "hcp"),
+        float(data.attributes.get("GrainSegmentation.auto_merge_threshold", merge_threshold)),
+    )
 
 
-def _whole(atoms: Atoms, is_anion: NDArray, own: NDArray) -> NDArray:
+def _whole(atoms: Atoms, is_anion: NDArray, own: NDArray, grid: CellGrid) -> NDArray:
     """Return the grain of every atom (n,) from that of the anions."""
     label = np.zeros(len(atoms), dtype=int)
     label[is_anion] = own
     others = np.flatnonzero(~is_anion)
     if len(others):
-        near = nearest_anions(atoms, others, np.flatnonzero(is_anion))
+        near = nearest_anions(atoms, others, grid)
         around = np.where(near >= 0, own[near], 0)
         votes = (around[:, :, None] == around[:, None, :]).sum(axis=2) * (around > 0)
         best = votes.argmax(axis=1)[:, None]
@@ -167,26 +208,15 @@ def _whole(atoms: Atoms, is_anion: NDArray, own: NDArray) -> NDArray:
     return label
 
 
-def _reached(anions: Atoms, distance: NDArray, own: NDArray, n_grains: int) -> csr_array:
-    """Return which grains each anion or its neighbours belong to, ones in a sparse matrix (anions, grains)."""
-    from matscipy.neighbours import neighbour_list
-    from scipy.sparse import csr_array
+def _boundaries(grid: CellGrid, across_A: float, found: _Segments) -> tuple[NDArray, float]:
+    """Return the rows of `Grains.boundaries`, and the share of anions that grains share."""
+    from gst_jobflow.analysis.kernels import shared_atoms
 
-    first = second = np.arange(len(own))
-    if n_grains > 1:
-        around = neighbour_list("ij", anions, _ACROSS * float(np.median(distance[own > 0])))
-        first, second = np.append(first, around[0]), np.append(second, around[1])
-    inside = own[second] > 0
-    pairs = np.unique(np.stack([first[inside], own[second[inside]] - 1], axis=1), axis=0)
-    return csr_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(own), n_grains))
-
-
-def _boundaries(shared: csr_array, orientation: NDArray, structure: NDArray) -> NDArray:
-    between = (shared.T @ shared).tocoo()
-    forward = between.row < between.col
-    if not forward.any():
-        return np.empty((0, 4))
-    a, b = between.row[forward], between.col[forward]
-    angle = misorientation_deg(orientation[a], orientation[b])
-    angle[(structure[a] != "fcc") | (structure[b] != "fcc")] = np.nan
-    return np.column_stack([a + 1, b + 1, angle, between.data[forward]])
+    if len(found.sizes) < 2:
+        return np.empty((0, 4)), 0.0
+    touching, several = shared_atoms(grid, found.own, across_A)
+    pairs, counts = np.unique(touching, axis=0, return_counts=True)
+    a, b = pairs.T - 1
+    angle = misorientation_deg(found.orientation[a], found.orientation[b]) if len(pairs) else np.empty(0)
+    angle[(found.structure[a] != "fcc") | (found.structure[b] != "fcc")] = np.nan
+    return np.column_stack([pairs, angle, counts]), several / len(found.own)

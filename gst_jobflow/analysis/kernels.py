@@ -35,13 +35,18 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
+def _cube(grid: CellGrid, x: float, y: float, z: float) -> tuple[int, int, int]:
+    nx, ny, nz = grid.shape
+    i, j, k = (x - grid.low[0]) / grid.edge_A, (y - grid.low[1]) / grid.edge_A, (z - grid.low[2]) / grid.edge_A
+    return min(max(int(i), 0), nx - 1), min(max(int(j), 0), ny - 1), min(max(int(k), 0), nz - 1)
+
+
+@_compiled
 def _find_around(grid: CellGrid, place: int, reach_A: float, near: NDArray) -> int:
     """Write the points within reach of a point, itself included, to `near`; return their number, even if more."""
     x, y, z = grid.points[place]
     nx, ny, nz = grid.shape
-    i = min(max(int((x - grid.low[0]) / grid.edge_A), 0), nx - 1)
-    j = min(max(int((y - grid.low[1]) / grid.edge_A), 0), ny - 1)
-    k = min(max(int((z - grid.low[2]) / grid.edge_A), 0), nz - 1)
+    i, j, k = _cube(grid, x, y, z)
     count = 0
     for a in range(max(i - 1, 0), min(i + 2, nx)):
         for b in range(max(j - 1, 0), min(j + 2, ny)):
@@ -523,3 +528,63 @@ def _is_new(queue: NDArray, place: int, table: NDArray, stamp: NDArray, search: 
         slot = (slot + 1) & (len(table) - 1)
     stamp[slot], table[slot] = search, place
     return True
+
+
+@_compiled
+def nearest_points(grid: CellGrid, places_A: NDArray, reach_A: float, found: NDArray) -> None:
+    """Write the owners of the nearest points of a grid to places (m, 3) to `found` (m, k), nearest first; −1 for none.
+
+    Places lie in the cell; the reach is that of the grid at most.
+    """
+    k = found.shape[1]
+    square = np.empty(k)
+    nx, ny, nz = grid.shape
+    for row in range(len(places_A)):
+        x, y, z = places_A[row]
+        i, j, h = _cube(grid, x, y, z)
+        number = 0
+        for a in range(max(i - 1, 0), min(i + 2, nx)):
+            for b in range(max(j - 1, 0), min(j + 2, ny)):
+                line = (a * ny + b) * nz
+                for point in range(grid.start[line + max(h - 1, 0)], grid.start[line + min(h + 2, nz)]):
+                    dx, dy, dz = grid.points[point, 0] - x, grid.points[point, 1] - y, grid.points[point, 2] - z
+                    away = dx * dx + dy * dy + dz * dz
+                    if away < reach_A * reach_A and (number < k or away < square[k - 1]):
+                        at = min(number, k - 1)
+                        while at > 0 and square[at - 1] > away:
+                            square[at], found[row, at] = square[at - 1], found[row, at - 1]
+                            at -= 1
+                        square[at], found[row, at] = away, grid.owners[point]
+                        number = min(number + 1, k)
+        for at in range(number, k):
+            found[row, at] = -1
+
+
+@_compiled
+def shared_atoms(grid: CellGrid, label: NDArray, reach_A: float) -> tuple[NDArray, int]:
+    """Return pairs of labels (s, 2), the smaller first, that meet at an atom, and the number of atoms with several.
+
+    Labels, from 1, meet at each atom that has both among itself and its neighbours; 0 is none.
+    """
+    near, labels = np.empty(256, dtype=np.int64), np.empty(256, dtype=np.int64)
+    pairs = np.empty((1024, 2), dtype=np.int64)
+    n_pairs, several = 0, 0
+    for atom in range(len(label)):
+        near, count = _around(grid, grid.home[atom], reach_A, near)
+        number = 0
+        for j in range(count):
+            own = label[grid.owners[near[j]]]
+            new = own > 0 and number < len(labels)
+            for other in labels[:number]:
+                new = new and other != own
+            if new:
+                labels[number] = own
+                number += 1
+        several += number > 1
+        for i in range(number):
+            for j in range(i + 1, number):
+                if n_pairs == len(pairs):
+                    pairs = np.concatenate((pairs, pairs))
+                pairs[n_pairs, 0], pairs[n_pairs, 1] = min(labels[i], labels[j]), max(labels[i], labels[j])
+                n_pairs += 1
+    return pairs[:n_pairs], several

@@ -14,7 +14,7 @@ import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
 from gst_jobflow.analysis.distributions import Pair, RadialDistribution
-from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def motifs(
     DataError
         A position is not finite.
     """
-    elements = sorted(set(atoms.get_chemical_symbols()))
+    elements = elements_of(atoms)
     longest = _longest_bonds(elements, cutoffs_A)
     kinds = kinds_of(atoms, elements)
     is_anion = np.isin(elements, anions)[kinds]
@@ -163,9 +163,7 @@ def motifs(
     return Motifs(
         coordination=_coordination(bonds, kinds, elements),
         homopolar_share=_homopolar(bonds, is_anion),
-        tetrahedral_share={
-            e: float((q4[e] > TETRAHEDRAL_Q).sum() / (kinds == i).sum()) for i, e in enumerate(elements)
-        },
+        tetrahedral_share={e: (q4[e] > TETRAHEDRAL_Q).sum() / (kinds == i).sum() for i, e in enumerate(elements)},
         q4=q4,
         angle_deg=(np.arange(_ANGLE_BINS) + 0.5) * ANGLE_BIN_DEG,
         angle_density=angle_density,

@@ -38,9 +38,12 @@ class CellGrid(NamedTuple):
     edge_A: float
 
 
-def cell_grid(atoms: Atoms, reach_A: float) -> CellGrid:
-    """Return the atoms of a cell and all images within reach, sorted into cubes."""
-    points, owners = with_images(atoms, reach_A)
+def cell_grid(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> CellGrid:
+    """Return the atoms of a cell, or those `among` some indices, and all images within reach, sorted into cubes.
+
+    Owners are indices into `among`. Errors are those of `with_images`.
+    """
+    points, owners = with_images(atoms, reach_A, among)
     low = points.min(axis=0)
     extent = points.max(axis=0) - low
     # atoms far apart in vacuum need larger cubes, not more of them
@@ -52,12 +55,24 @@ def cell_grid(atoms: Atoms, reach_A: float) -> CellGrid:
     np.cumsum(np.bincount(flat, minlength=len(start) - 1), out=start[1:])
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    return CellGrid(points[order], owners[order], place[: len(atoms)], start, shape, low, edge)
+    n = len(atoms) if among is None else len(among)
+    return CellGrid(points[order], owners[order], place[:n], start, shape, low, edge)
+
+
+def elements_of(atoms: Atoms) -> list[str]:
+    """Return the elements in alphabetical order; without a name for each atom, which takes long in large cells."""
+    from ase.data import chemical_symbols
+
+    return sorted(chemical_symbols[number] for number in np.unique(atoms.numbers))
 
 
 def kinds_of(atoms: Atoms, elements: Sequence[str]) -> NDArray:
-    """Return the place of each atom's element among `elements`, which are sorted, shape (n,)."""
-    return np.searchsorted(elements, atoms.get_chemical_symbols())
+    """Return the place of each atom's element among `elements`, shape (n,); −1 for another element."""
+    from ase.data import atomic_numbers
+
+    place = np.full(max(atomic_numbers.values()) + 1, -1)
+    place[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
+    return place[atoms.numbers]
 
 
 def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> tuple[NDArray, NDArray]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
+from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.document_fields import content_hash
 
@@ -118,7 +118,7 @@ def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None
     options = options or SoapOptions()
     if not crystals:
         raise InputError("there is no reference crystal", "give at least one")
-    kinds = {name: tuple(sorted(set(atoms.get_chemical_symbols()))) for name, atoms in crystals.items()}
+    kinds = {name: tuple(elements_of(atoms)) for name, atoms in crystals.items()}
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} of {'-'.join(each)}" for name, each in kinds.items())
         raise InputError(f"the reference crystals have different elements: {said}", "take one composition")
@@ -197,9 +197,14 @@ def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
     return _averaged(atoms, found, options.average_A) if options.average_A else found
 
 
+def mean_spectrum(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> NDArray:
+    """Return the mean of the atoms' normalised power spectra, shape (features,): one vector for a configuration."""
+    return np.asarray(_vectors(atoms, options, elements, np.arange(len(atoms))).mean(axis=0), dtype=float)
+
+
 def kernel(atoms: Atoms, other: Atoms, options: SoapOptions) -> NDArray:
     """Return the kernel of each pair of atoms of two configurations, shape (n, m)."""
-    elements = tuple(sorted({*atoms.get_chemical_symbols(), *other.get_chemical_symbols()}))
+    elements = tuple(sorted({*elements_of(atoms), *elements_of(other)}))
     one, two = (_vectors(each, options, elements, np.arange(len(each))) for each in (atoms, other))
     return (one @ two.T) ** options.zeta
 
@@ -254,7 +259,7 @@ def calibrate(crystal: Sequence[NDArray], disorder: Sequence[NDArray]) -> Calibr
 
 
 def _check(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> None:
-    foreign = sorted(set(atoms.get_chemical_symbols()) - set(elements))
+    foreign = sorted(set(elements_of(atoms)) - set(elements))
     if foreign and options.species:
         raise InputError(f"the reference crystals have no {', '.join(foreign)}", "make references of the composition")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,19 +21,16 @@ from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, parse_formula
-from gst_jobflow.structures.contacts import PairDistances, pair_table, smallest_by_type
+from gst_jobflow.structures.contacts import PairDistances, pair_table
+from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.dynamics.result import ProtocolResult
 
 Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]
 SUCCESS: Outcome = "success"
-FLOOR_SHARE = 0.65
-"""Contact floor of a pair as a share of the sum of its covalent radii: 1.68 Å for Ge-Te."""
 _ENDED_BY_LAMMPS: dict[str, Outcome] = {
     "lost_atoms": "lost atoms",
     "nan": "not a number",
@@ -139,38 +135,7 @@ class RobustnessPlan(StrictModel):
 
     def floors(self, symbols: list[str]) -> PairDistances:
         """Return the smallest sound contacts of atoms of these elements."""
-        from ase.data import atomic_numbers, covalent_radii
-
-        radius_A = {element: covalent_radii[atomic_numbers[element]] for element in set(symbols)}
-        pairs = {
-            f"{a}-{b}": FLOOR_SHARE * (radius_A[a] + radius_A[b])
-            for a, b in combinations_with_replacement(sorted(radius_A), 2)
-        }
-        given = {"-".join(pair): floor_A for pair, floor_A in pair_table(self.floors_A).items()}
-        return PairDistances(symbols, pairs | {name: value for name, value in given.items() if name in pairs}, 1.0)
-
-
-@dataclass(frozen=True)
-class Contacts:
-    """Closest contact of each pair of elements that is closer than twice its floor, Å, and the worst pair."""
-
-    by_pair_A: dict[str, float]
-    worst: str
-    worst_A: float
-    is_sound: bool
-
-
-def contacts(atoms: Atoms, floors: PairDistances) -> Contacts:
-    """Measure the closest contact of every pair; the worst one is nearest to its floor, in proportion."""
-    found_A = smallest_by_type(atoms, floors.scaled(2.0))
-    share = found_A / floors.matrix_A
-    names = {
-        (i, j): f"{floors.elements[i]}-{floors.elements[j]}"
-        for i, j in combinations_with_replacement(range(len(floors.elements)), 2)
-    }
-    by_pair = {name: float(found_A[at]) for at, name in names.items() if share[at] < 2.0}
-    at = min(names, key=lambda pair: share[pair])
-    return Contacts(by_pair, names[at], float(found_A[at]), bool(share[at] >= 1.0))
+        return contact_floors(symbols, self.floors_A)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from jobflow import Flow, Maker, job
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+# ends that say nothing about the potential: the job fails, and is run again
+_NOT_PHYSICS = ("killed", "out_of_memory", "disk_full", "bad_input")
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,13 @@ class MeltRunner:
         self.cut = False
 
     def run(self, melts: list[Melt]) -> bool:
-        """Run what is missing; False if time was short, so that some are left."""
+        """Run what is missing; False if time was short, so that some are left.
+
+        Raises
+        ------
+        RunError
+            LAMMPS was killed or could not run, which says nothing about a potential.
+        """
         known = _stored(self.results, self.study_id)
         self.outcomes.update(known[melt] for melt in melts if melt in known)
         waiting = iter([melt for melt in melts if melt not in known])
@@ -213,8 +221,13 @@ class MeltRunner:
             while running:
                 done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 ended = [(running.pop(future), future.result()) for future in done]
-                for melt, result in ended:
-                    self._end(melt, result)
+                try:
+                    for melt, result in ended:
+                        self._end(melt, result)
+                except RunError:
+                    # the others stop at their next restart file, from which the job's next attempt goes on
+                    self._ask()
+                    raise
                 self._begin(waiting, running, pool, places)
         return not self.cut and next(waiting, None) is None
 
@@ -272,6 +285,8 @@ class MeltRunner:
         if result.goes_on:
             self.cut = True
             return
+        if result.failure_class in _NOT_PHYSICS:
+            result.require_success()
         verdict = judge(result, self.plan, self.plan.n_atoms)
         self._store(melt, result, verdict)
         self.outcomes[verdict.outcome] += 1

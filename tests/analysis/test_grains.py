@@ -57,7 +57,7 @@ def test_a_crystal_with_vacancies_is_one_grain_of_the_volume_of_the_cell(stdev_A
     assert found.volume_A3[0] == pytest.approx(atoms.cell.volume, rel=0.02)
     assert found.diameter_A[0] == pytest.approx((6 * atoms.cell.volume / np.pi) ** (1 / 3), rel=0.01)
     assert found.boundary_share == 0.0
-    assert found.counts == {100: 1, 200: 1, 500: 1}
+    assert found.counts == {20: 1, 50: 1, 100: 1, 200: 1, 500: 1}
 
 
 def test_wrapped_and_turned_copies_have_the_same_grains():
@@ -93,6 +93,41 @@ def test_a_polycrystal_has_its_grains_their_volumes_and_their_misorientations():
     assert len(angles) == 3
     assert 0.03 < found.boundary_share < 0.5
     assert found.boundaries[:, 3].min() > 20
+
+
+def three_grains(noise_A: float, seed: int) -> Atoms:
+    turns = [Rotation.from_euler(axis, angle, degrees=True) for axis, angle in (("z", 0), ("z", 22), ("x", 30))]
+    atoms, _ = polycrystal(turns, np.array([[12.0, 12, 12], [42, 40, 15], [25, 45, 45]]), 60.0)
+    atoms.rattle(noise_A, seed=seed)
+    return atoms
+
+
+def test_the_smallest_size_only_says_which_grains_are_shown():
+    atoms = three_grains(0.15, 1)
+    small = grains(atoms, min_anions=20)
+    size = int(small.n_anions[1])
+    large, shown = grains(atoms, min_anions=size), small.n_anions >= size
+    assert shown.tolist() == [True, True, False]
+    assert large.n_anions.tolist() == small.n_anions[shown].tolist()
+    assert np.array_equal(large.label, np.where(small.label <= shown.sum(), small.label, 0))
+    assert large.counts == small.counts == {at: int((small.n_anions >= at).sum()) for at in (20, 50, 100, 200, 500)}
+    assert large.merge_threshold == small.merge_threshold > 5
+
+
+@pytest.mark.parametrize("threshold", [12.0, 16.0])
+def test_a_fixed_merge_threshold_finds_the_same_grains_with_any_thermal_noise(threshold):
+    for seed in range(4):
+        found = grains(three_grains(0.2, seed), merge_threshold=threshold)
+        assert len(found.n_anions) == 3
+        assert found.merge_threshold == threshold
+
+
+def test_a_threshold_below_the_size_of_a_grain_cuts_it_to_pieces():
+    # 864 anions: log2 is 9.8
+    atoms = rocksalt("GeSb2Te4", (6, 6, 6))
+    atoms.rattle(0.15, seed=1)
+    assert len(grains(atoms, 20, merge_threshold=7.0).n_anions) > 3
+    assert len(grains(atoms, 20, merge_threshold=11.0).n_anions) == 1
 
 
 def test_misorientation_knows_the_symmetry_of_the_cube():

@@ -118,8 +118,8 @@ def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, p
     assert "2 RESET: 476.28 eV on 1,134 of 8,064 mobile atoms, 0.42 eV each" in said
     assert "10,080 atoms" in said and fireworks(project) == 0
     gst(project, *command, "--replicas", "2")
-    # barrier and cell once, five operations of each replica
-    assert fireworks(project) == 2 + 2 * 5
+    # barrier and cell once; five operations of each replica, each with the analysis of its frames
+    assert fireworks(project) == 2 + 2 * 5 * 2
     for words, message in (
         (("cross-pont",), "did you mean 'cross-point'"),
         (("mushroom", "--from", "x"), "needs operations"),
@@ -128,4 +128,4 @@ def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, p
     ):
         with pytest.raises(InputError, match=message):
             gst(project, "submit", "cycle", *words)
-    assert fireworks(project) == 12
+    assert fireworks(project) == 22

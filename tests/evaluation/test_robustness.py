@@ -10,7 +10,8 @@ from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.evaluation.robustness import RobustnessPlan, contacts, interval, is_out_of_reach
+from gst_jobflow.evaluation.robustness import RobustnessPlan, interval, is_out_of_reach
+from gst_jobflow.structures.floors import contacts
 from gst_jobflow.structures.hard_sphere import generate
 
 

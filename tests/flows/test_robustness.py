@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from gst_jobflow.base.deadline import Deadline
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.documents import Potential, PotentialArtifacts, Structure, Study, Trajectory
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.engine import LammpsEngine
-from gst_jobflow.evaluation.robustness import RobustnessPlan, contacts
+from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.flows.robustness import MeltRunner, RobustnessMaker, all_melts, check_potentials
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
+from gst_jobflow.structures.floors import contacts
 from scripts._tiny_potential import make_tiny_potential
 from tests.dynamics.conftest import engine
 
@@ -142,6 +143,16 @@ def test_a_stopped_run_is_left_to_the_continuation(
     assert first.run(melts) is False and not list(results.find(Trajectory, {}))
     reached = [path.name for path in (tmp_path / melts[0].name).glob("segment_*")]
     assert reached == ["segment_000"]
+
+
+def test_a_run_that_was_killed_is_no_verdict(results: Results, soft: str, engine: LammpsEngine, tmp_path: Path) -> None:
+    program = tmp_path / "killed"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    killed = engine.model_copy(update={"command": [str(program)]})
+    with pytest.raises(RunError, match="killed"):
+        MeltRunner(results, PLAN, None, "study", killed, tmp_path, None).run(all_melts(PLAN, [soft]))
+    assert not list(results.find(Trajectory, {}))
 
 
 def test_a_potential_without_an_element_is_refused(results: Results, soft: str) -> None:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.main import app
-from gst_jobflow.datasets.references import free_atom_energies
+from gst_jobflow.datasets.references import isolated_atom_energies
 from gst_jobflow.documents import Label, Structure, unpack
 from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
@@ -543,7 +543,7 @@ def test_a_single_atom_that_is_not_periodic_is_alone_in_a_box(results, tmp_path)
     kept, boxed = results.find(Structure, {}, [("source.file", -1)])
     assert kept.config_type == boxed.config_type == "isolated_atom" and kept.pbc == [True] * 3
     assert kept.cell_A == np.diag([20.0] * 3).tolist() == boxed.cell_A
-    assert free_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -0.5, "Te": -0.41}
+    assert isolated_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -0.5, "Te": -0.41}
 
 
 def test_a_molecule_and_a_chain_are_still_refused(tmp_path):
@@ -613,7 +613,7 @@ def test_energies_of_free_atoms_are_kept_with_the_method(results, tmp_path):
     told = options(free_atoms_eV={"Ge": -3.5, "Te": -2.5})
     for new in (3, 0):
         assert import_files([file], results, told).labels == {"new": new, "known": 3 - new}
-    assert free_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -3.5, "Te": -2.5}
+    assert isolated_atom_energies(results.database, "vasp:0123456789abcdef", ["Ge", "Te"]) == {"Ge": -3.5, "Te": -2.5}
     other = import_files([file], results, options(free_atoms_eV={"Ge": -3.6}))
     assert [flaw.file for flaw in other.bad] == ["--free-atoms"] and "differs" in other.bad[0].reason
 

@@ -217,7 +217,7 @@ def test_limits_of_time_and_temperature_and_a_spacing_of_ones_own(gst: Gst, made
     code, _, err = gst("sample", "--from", "run", "--dry-run", "--every-ps", "0.02")
     assert code == 0 and "frames are closer than that" in err
     err = gst("sample", "--from", "run", "--dry-run", "--every-ps", "0.01", "--after-ps", "4.01")[2]
-    assert "stage 1 (anneal): no frame is within the limits" in err and "stored every 0.02 ps" in err
+    assert "stage 1 (anneal): no frame within the limits" in err and "stored every 0.02 ps" in err
 
 
 @pytest.mark.mongo

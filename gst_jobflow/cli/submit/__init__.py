@@ -23,6 +23,8 @@ SECTIONS = {
         "pair.",
     },
     "Dynamics": {
+        "random-search": "Search random structures: relax random cells under pressure, and choose structures for "
+        "labels.",
         "melt-quench": "Make amorphous material: melt and quench a random start with a potential.",
         "cycle": "Run operations (RESET, SET, HOLD, READ) on a device cell; each is a job with its trajectory.",
     },

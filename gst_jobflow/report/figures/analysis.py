@@ -329,7 +329,7 @@ def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
 
 
 @dataclass(frozen=True)
-class Structure:
+class LiquidStructure:
     """Mean curves of the liquid analysis of one run: title, arrays by name, whether from first principles."""
 
     title: str
@@ -338,7 +338,7 @@ class Structure:
 
 
 @styled
-def liquid_curves(structures: Sequence[Structure], kind: str) -> bytes | None:
+def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> bytes | None:
     """Draw g(r) by pair (`kind` rdf) or bond angles by element (`angles`); dashed: from first principles."""
     axis = {"rdf": "rdf.r_A", "angles": "angles.deg"}[kind]
     names = list(dict.fromkeys(n for each in structures for n in each.curves if n.startswith(f"{kind}.") and n != axis))
@@ -362,7 +362,7 @@ def liquid_curves(structures: Sequence[Structure], kind: str) -> bytes | None:
 
 
 @styled
-def straight_pairs(structures: Sequence[Structure]) -> bytes | None:
+def straight_pairs(structures: Sequence[LiquidStructure]) -> bytes | None:
     """Draw the density of the lengths of two distances that lie straight (ALTBC), a panel a run."""
     chosen = [each for each in structures if "altbc.density" in each.curves][:4]
     if not chosen:
