@@ -51,6 +51,9 @@ class AnalysisPlan(StrictModel):
     k_bar_cutoff: float | None = Field(None, ge=0, le=1, description="Above it an atom is crystal-like")
     rmsd_cutoff: float = Field(RMSD_CUTOFF, gt=0)
     min_grain: int = Field(MIN_ANIONS, ge=1, description="Smallest grain, in tellurium atoms")
+    merge_threshold: float | None = Field(
+        None, gt=0, description="Of grains; OVITO finds one for each frame without it"
+    )
     bonds_A: dict[str, float] = Field(default_factory=dict, description="Longest bonds, e.g. Ge-Te: 3.2")
     gamma_above: list[float] = Field(default_factory=lambda: list(GAMMA_ABOVE))
     bin_A: float = Field(BIN_A, gt=0, description="Width of the bins of profiles and maps")
@@ -138,6 +141,7 @@ class AnalysisPlan(StrictModel):
             known=known,
             k_bar_cutoff=self.k_bar_cutoff,
             rmsd_cutoff=self.rmsd_cutoff,
+            merge_threshold=self.merge_threshold,
             min_anions=self.min_grain,
             bonds_A=own or bonds_A or {},
             gamma_above=tuple(self.gamma_above),

@@ -247,7 +247,8 @@ def summary(series: Series) -> dict[str, dict[str, float | None]]:
         if len(values) == 0:
             continue
         try:
-            error = float(np.std(values, ddof=1) * np.sqrt(statistical_inefficiency(values) / len(values)))
+            inefficiency = statistical_inefficiency(values)
+            error = float(np.std(values, ddof=1) * np.sqrt(inefficiency / len(values)))
         except DataError:
             error = None
         found[name] = {"mean": float(values.mean()), "error": error}

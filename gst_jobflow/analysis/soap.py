@@ -126,7 +126,6 @@ def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None
     random = np.random.default_rng(seed)
     spectra: dict[str, list[NDArray]] = {}
     for atoms in crystals.values():
-        _check(atoms, options, elements)
         symbols = np.array(atoms.get_chemical_symbols())
         for element in elements if options.species else ("",):
             among = np.flatnonzero(symbols == element) if element else np.arange(len(atoms))
@@ -172,7 +171,6 @@ def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
         A position is not finite.
     """
     options = known.options
-    _check(atoms, options, known.elements)
     basis = _Basis.of(options, known.elements)
     grid = cell_grid(atoms, basis.reach_A)
     kinds = _kinds(atoms, options, known.elements)[grid.owners]
@@ -258,12 +256,6 @@ def calibrate(crystal: Sequence[NDArray], disorder: Sequence[NDArray]) -> Calibr
     return Calibration(cutoffs, found, taken, best, float(roc_auc_score(truth, values)), published)
 
 
-def _check(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> None:
-    foreign = sorted(set(elements_of(atoms)) - set(elements))
-    if foreign and options.species:
-        raise InputError(f"the reference crystals have no {', '.join(foreign)}", "make references of the composition")
-
-
 @dataclass(frozen=True)
 class _Basis:
     """Tables that the compiled kernel reads, and the number of values of a power spectrum."""
@@ -334,7 +326,12 @@ def _vectors(atoms: Atoms, options: SoapOptions, elements: Sequence[str], chosen
 
 
 def _kinds(atoms: Atoms, options: SoapOptions, elements: Sequence[str]) -> NDArray:
-    return kinds_of(atoms, elements) if options.species else np.zeros(len(atoms), dtype=np.int64)
+    if not options.species:
+        return np.zeros(len(atoms), dtype=np.int64)
+    foreign = sorted(set(elements_of(atoms)) - set(elements))
+    if foreign:
+        raise InputError(f"the reference crystals have no {', '.join(foreign)}", "make references of the composition")
+    return kinds_of(atoms, elements)
 
 
 def _room(basis: _Basis, number: int) -> NDArray:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.documents import Cycle, Potential, Study
+from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
 from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Write a report of a study, a cycle or a potential: one HTML file with all figures."
 )
 
-_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential}
+_MODELS: dict[str, Any] = {"study": Study, "cycle": Cycle, "potential": Potential, "trajectory": Trajectory}
 
 Which = Annotated[
     str, typer.Argument(metavar="ID|NAME", help="Id, at least its first 6 characters, or the name of the document.")
@@ -44,6 +44,12 @@ def cycle(which: Which, output: Output = None) -> None:
 def potential(which: Which, output: Output = None) -> None:
     """Report a potential: its data, errors and parity plots."""
     _report("potential", which, output)
+
+
+@app.command("trajectory")
+def trajectory(which: Which, output: Output = None) -> None:
+    """One run: energy, temperature, and what was computed of its frames."""
+    _report("trajectory", which, output)
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:

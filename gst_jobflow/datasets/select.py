@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,19 +116,21 @@ def _structures(database: Database, where: dict[str, Any] | None, ids: list[str]
     found: Iterator[dict[str, Any]] = iter(())
     if where is not None:
         found = collection.find(where, fields).batch_size(_ROWS)
-    parts = [_id_columns(found)]
+    parts = [_columns(found, itemgetter("_id"), group_of)]
     for start in range(0, len(ids), _IDS):
-        parts.append(_id_columns(collection.find({"_id": {"$in": ids[start : start + _IDS]}}, fields)))
+        named = collection.find({"_id": {"$in": ids[start : start + _IDS]}}, fields)
+        parts.append(_columns(named, itemgetter("_id"), group_of))
     all_ids, first = np.unique(np.concatenate([part[0] for part in parts]), return_index=True)
     return all_ids, np.concatenate([part[1] for part in parts])[first]
 
 
-def _id_columns(found: Iterator[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    ids, groups = [ids_of([])], [ids_of([])]
+def _columns(found: Iterator[dict[str, Any]], *values: Callable[[dict[str, Any]], str]) -> tuple[np.ndarray, ...]:
+    """Return a column of bytes for each value of the documents."""
+    parts = [[ids_of([])] for _ in values]
     while part := list(islice(found, _ROWS)):
-        ids.append(ids_of(item["_id"] for item in part))
-        groups.append(ids_of(group_of(item) for item in part))
-    return np.concatenate(ids), np.concatenate(groups)
+        for column, value in zip(parts, values, strict=True):
+            column.append(ids_of(map(value, part)))
+    return tuple(map(np.concatenate, parts))
 
 
 def _read(
@@ -199,8 +202,4 @@ def matching(database: Database, members: Members, where: Sequence[str]) -> np.n
 
 
 def _ids(collection: Collection, where: dict[str, Any]) -> np.ndarray:
-    found = collection.find(where, {"_id": 1}).batch_size(_ROWS)
-    parts = [ids_of([])]
-    while part := list(islice(found, _ROWS)):
-        parts.append(ids_of(item["_id"] for item in part))
-    return np.concatenate(parts)
+    return _columns(collection.find(where, {"_id": 1}).batch_size(_ROWS), itemgetter("_id"))[0]

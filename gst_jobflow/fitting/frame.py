@@ -14,13 +14,11 @@ import numpy as np
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.read import LabelledStructure
-from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
+from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV, WeightsConfig
 
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
-
-    from gst_jobflow.fitting.config import WeightsConfig
 
 
 def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping[str, float]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The space of a search: fields of a fit by dotted name, each with a range or choices."""
+"""Space of a search: fields of a fit by dotted name, each with a range or choices."""
 
 from __future__ import annotations
 

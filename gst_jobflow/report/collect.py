@@ -244,6 +244,24 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
     return data
 
 
+def collect_trajectory(results: Results, trajectory_id: str) -> StudyData:
+    """Read a run and its potential.
+
+    Raises
+    ------
+    DataError
+        There is no such trajectory.
+    """
+    run = results.get(Trajectory, trajectory_id)
+    data = StudyData("trajectory", run.id, run.name, runs=[run])
+    data.potentials = _read(results, Potential, [run.potential_id] if run.potential_id else [], data)
+    _read_dataset_of_potential(results, data)
+    _method_of_dataset(results, data)
+    if run.job_uuid:
+        data.attempts = _attempts(results, {"job_uuid": run.job_uuid})
+    return data
+
+
 def _read_dataset_of_potential(results: Results, data: StudyData) -> None:
     wanted = [data.potential.dataset_id] if data.potential and data.potential.dataset_id else []
     data.dataset = next(iter(_read(results, Dataset, wanted, data)), None)

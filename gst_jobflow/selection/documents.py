@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.documents import Structure
+from gst_jobflow.documents import ConfigType, Structure, Trajectory
 from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.documents import ConfigType, Trajectory
     from gst_jobflow.store import Results
 
 Origin = tuple[Structure, "ConfigType"]

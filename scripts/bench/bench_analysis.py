@@ -67,7 +67,8 @@ def polycrystal(edge_A: float, n_grains: int = 30) -> Atoms:
     centres, turns = random.random((n_grains, 3)) * edge_A, Rotation.random(n_grains, random_state=0)
     tree = cKDTree(centres, boxsize=edge_A)
     pieces = []
-    n = int(np.ceil(1.2 * edge_A / 6.03))
+    # grains of 30 reach less far than 0.45 of the edge
+    n = int(np.ceil(0.9 * edge_A / 6.03))
     for number, (centre, turn) in enumerate(zip(centres, turns, strict=True)):
         block = cell((n, n, n), seed=number)
         block.positions = turn.apply(block.positions - 0.5 * n * 6.03) + centre

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.build import bulk
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
+from gst_jobflow.analysis.distributions import radial_distribution
+from gst_jobflow.analysis.motifs import mean_motifs
 
 
 def mean_of(values: np.ndarray) -> Mean:
@@ -51,3 +58,21 @@ def test_values_that_are_not_finite_are_left_out():
     assert found.value == pytest.approx([19.0, 21.0])
     assert np.isfinite(found.error).tolist() == [True, True]
     assert np.isnan(mean_of(np.full(20, np.nan)).value)
+
+
+def test_averages_hold_one_frame_at_a_time():
+    alive: list[weakref.ref] = []
+
+    def frames() -> Iterator[Atoms]:
+        for seed in range(30):
+            assert sum(ref() is not None for ref in alive) <= 1
+            atoms = bulk("GeTe", "rocksalt", a=6.0, cubic=True)
+            atoms.rattle(0.1, seed=seed)
+            alive.append(weakref.ref(atoms))
+            yield atoms
+            del atoms
+
+    radial_distribution(frames(), 5.0)
+    alive.clear()
+    mean_motifs(frames(), {("Ge", "Ge"): np.nan, ("Ge", "Te"): 3.4, ("Te", "Te"): np.nan})
+    assert len(alive) == 30

@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 
 from gst_jobflow.analysis.neighbours import cell_grid, with_images
-from gst_jobflow.analysis.soap import SoapOptions, calibrate, kernel, references, similarity
+from gst_jobflow.analysis.soap import SoapOptions, calibrate, kernel, mean_spectrum, references, similarity
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.crystals import rocksalt, trigonal
 
@@ -192,6 +192,15 @@ def test_calibration_finds_the_border_of_two_distributions():
     assert same.area == pytest.approx(0.5, abs=0.02)
 
 
+def test_the_published_cut_off_takes_disorder_for_crystal_and_a_calibrated_one_does_not():
+    known = references(crystals(), SoapOptions(species=True, average_A=3.5))
+    crystal = [similarity(shaken(rocksalt("GeSb2Te4", (3, 3, 3), seed=n), 0.15, n), known) for n in (5, 6)]
+    found = calibrate(crystal, [similarity(disorder(n), known) for n in (3, 4)])
+    assert found.area > 0.99
+    assert found.published[0] == 1.0
+    assert np.mean(np.concatenate(crystal) > found.best) > 0.95
+
+
 def test_bad_input_is_refused():
     known = references(crystals(), SoapOptions(species=True))
     with pytest.raises(InputError, match="no In"):
@@ -202,6 +211,10 @@ def test_bad_input_is_refused():
     broken.positions[2, 2] = np.nan
     with pytest.raises(DataError, match="finite"):
         similarity(broken, known)
+    with pytest.raises(InputError, match="no In"):
+        mean_spectrum(foreign, SoapOptions(species=True), ["Ge", "Te"])
+    with pytest.raises(InputError, match="volume"):
+        mean_spectrum(Atoms("Te"), SoapOptions(), ["Te"])
     with pytest.raises(InputError, match="different elements"):
         references({"a": rocksalt("GeTe", (3, 3, 3)), "b": trigonal("Sb2Te3", (2, 2, 1))})
     with pytest.raises(InputError, match="zeta"):

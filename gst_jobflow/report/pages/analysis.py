@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gst_jobflow.analysis.profiles import over_xz
-from gst_jobflow.analysis.series import Series, newest, series_of
+from gst_jobflow.analysis.series import FRAMES, Series, newest, series_of
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.documents import Trajectory
+from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.figures.cycle import dome_of
@@ -106,10 +106,10 @@ def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
     there = [each for each in curves if each is not None]
     if not there:
         return []
-    where = {"potential_id": None, "formula": {"$in": [run.formula for _, run in steps]}}
-    for run in results.find(Trajectory, where, [("created_at", -1)]):
-        found = _mean_curves(results, f"{run.name} (first principles)", run)
-        if found is not None and sum(each.first_principles for each in there) < _FIRST_PRINCIPLES:
+    shown = {run.id for _, run in steps}
+    for document in _from_first_principles(results, [run.formula for _, run in steps]):
+        found = None if document.id in shown else _mean_curves(results, f"{document.name} (first principles)", document)
+        if found is not None and len(there) < len(steps) + _FIRST_PRINCIPLES:
             there.append(found)
     drawn = figure_of(
         figures.liquid_curves(there, "rdf"),
@@ -127,7 +127,19 @@ def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
     )
 
 
-def _mean_curves(results: Results, title: str, run: Trajectory) -> figures.LiquidStructure | None:
+def _from_first_principles(results: Results, formulas: list[str]) -> Iterator[Trajectory | Study]:
+    """Yield analysed runs of first principles of these compositions, and studies of stored frames of such runs."""
+    where = {"potential_id": None, "formula": {"$in": formulas}, f"analysis.{FRAMES}": {"$exists": True}}
+    yield from results.find(Trajectory, where, [("created_at", -1)])
+    for study in results.find(Study, {"kind": "analysis", "state": "finished"}, [("created_at", -1)]):
+        first = next((member.id for member in study.members if member.collection == "structures"), None)
+        if first is not None:
+            wanted = {"_id": first, "config_type": "aimd", "formula": {"$in": formulas}}
+            if results.database["structures"].find_one(wanted, {"_id": 1}) is not None:
+                yield study
+
+
+def _mean_curves(results: Results, title: str, run: Trajectory | Study) -> figures.LiquidStructure | None:
     series = newest(run, "liquid")
     if series is None or not series.steps:
         return None
@@ -135,7 +147,7 @@ def _mean_curves(results: Results, title: str, run: Trajectory) -> figures.Liqui
     frames = [series.arrays(results.artifacts, step) for step in chosen]
     names = [name for name in frames[0] if name.startswith(("rdf.", "angles.", "altbc."))]
     curves = {name: np.mean([frame[name] for frame in frames], axis=0) for name in names}
-    return figures.LiquidStructure(title, curves, run.potential_id is None)
+    return figures.LiquidStructure(title, curves, isinstance(run, Study) or run.potential_id is None)
 
 
 def _definitions(steps: Steps) -> Table:

@@ -15,9 +15,16 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.documents import Rmse, RmseOfType
+from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import CycleData, StudyData, collect_cycle, collect_potential, collect_study
+from gst_jobflow.report.collect import (
+    CycleData,
+    StudyData,
+    collect_cycle,
+    collect_potential,
+    collect_study,
+    collect_trajectory,
+)
 from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import cycle_snapshots
@@ -41,6 +48,7 @@ COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
     "study": collect_study,
     "cycle": collect_cycle,
     "potential": collect_potential,
+    "trajectory": collect_trajectory,
 }
 """Function that reads the data of a page, by kind."""
 
@@ -95,7 +103,7 @@ def render_page(results: Results, data: StudyData) -> str:
         labels=_labels(data),
         fit=_fit(data),
         cycles=[_cycle(results, each) for each in data.cycles],
-        runs=_runs(data.runs),
+        runs=_runs(results, data),
         table=_study_table(data),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
@@ -132,8 +140,12 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
-        "provenance": ("Provenance", ("study", "search", "evaluation", "robustness", "potential", "cycle")),
-        "attempts": ("Attempts", ("study", "search", "potential", "cycle")),
+        "run": ("Run", ("trajectory",)),
+        "provenance": (
+            "Provenance",
+            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory"),
+        ),
+        "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
 
@@ -143,6 +155,8 @@ def _state(data: StudyData) -> str:
         return data.study.state
     if data.kind == "cycle":
         return data.cycles[0].cycle.state
+    if data.kind == "trajectory":
+        return data.runs[0].state
     return "finished"
 
 
@@ -417,8 +431,9 @@ def _profiles(data: CycleData) -> list[str]:
     return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
-def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
-    """Show runs outside of cycles: anneals, melts, robustness runs."""
+def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
+    """Runs that are not part of a cycle: anneals, melts, robustness runs; or the one run of a page."""
+    runs = data.runs
     if not runs:
         return None
     rows = []
@@ -432,7 +447,10 @@ def _runs(runs: list[Trajectory]) -> dict[str, Any] | None:
         drawn += figure_of(
             cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}"
         )
-    return {"table": Table(columns, rows, frozenset({3, 4, 6, 7})), "figures": drawn}
+    steps = [(run.name, run) for run in runs]
+    groups = results.get(Cycle, runs[0].cycle_id).groups if data.kind == "trajectory" and runs[0].cycle_id else None
+    table = Table(columns, rows, frozenset({3, 4, 6, 7}))
+    return {"table": table, "figures": drawn, "analysis": analysis_section(results, steps, groups)}
 
 
 def _study_table(data: StudyData) -> Table | None:
