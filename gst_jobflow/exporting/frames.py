@@ -54,13 +54,7 @@ def export_frames(
     """
     write = _writer(target)
     check_target(target, force)
-    held = _held(results, run)
-    if unknown := [name for name in arrays if name not in held]:
-        raise InputError(
-            f"trajectory {run.id} has no array '{unknown[0]}'",
-            nearest(unknown[0], held) if held else f"gst analyse {run.id} --what k-bar,grains",
-        )
-    chosen = {name: held[name] for name in arrays or held}
+    chosen = _chosen(results, run, arrays)
     elements = results.get(Potential, run.potential_id).elements if run.potential_id else []
     count = 0
     with part_of(target) as scratch:
@@ -73,6 +67,16 @@ def export_frames(
             raise DataError(f"no frame of trajectory {run.id} can be read", "gst db check --deep")
         move_to_target(part, target)
     return count
+
+
+def _chosen(results: Results, run: Trajectory, arrays: Sequence[str]) -> dict[str, Series]:
+    held = _held(results, run)
+    if unknown := [name for name in arrays if name not in held]:
+        raise InputError(
+            f"trajectory {run.id} has no array '{unknown[0]}'",
+            nearest(unknown[0], held) if held else f"gst analyse {run.id} --what k-bar,grains",
+        )
+    return {name: held[name] for name in arrays or held}
 
 
 def _held(results: Results, run: Trajectory) -> dict[str, Series]:
