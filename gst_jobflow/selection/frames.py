@@ -92,7 +92,8 @@ def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tup
 
 
 def _mobile_of_cycle(results: Results, cycle_id: str | None) -> tuple[int, int] | None:
-    return None if cycle_id is None else _places(results.get(Cycle, cycle_id).groups["mobile"])
+    ids = None if cycle_id is None else results.get(Cycle, cycle_id).groups.get("mobile")
+    return _places(ids) if ids else None
 
 
 def _places(ids: Sequence[int]) -> tuple[int, int]:

@@ -50,7 +50,7 @@ FIELDS = (
     Field("k-bar", "k_bar", "k-bar", "viridis", (None, None)),
     Field("temperature", "temperature_K", "temperature (K)", "inferno", (0.0, None)),
     Field("density", "density_per_A3", "density (1/Å³)", "cividis", (None, None)),
-    Field("gamma", "gamma", "γ", "magma", (0.0, None)),
+    Field("gamma", "gamma", "γ", "magma", (None, None)),
 )
 _Panels = tuple[tuple[str, tuple[Curve, ...]], ...]
 ORDER: _Panels = (
