@@ -36,7 +36,7 @@ def export_frames(
 ) -> int:
     """Write the frames of a run, with the arrays of its analyses, to one file; return how many were written.
 
-    Frames that no analysis has seen are written with gaps: NaN. A frame that cannot be read is left out and told.
+    Arrays of frames that were not analysed are NaN. A frame that cannot be read is left out and reported to `tell`.
 
     Parameters
     ----------
@@ -46,13 +46,11 @@ def export_frames(
         Only each n-th frame, and the last state.
     arrays
         Names of arrays of atoms, such as ``k_bar`` and ``grain``; empty: all.
-    tell
-        Called with what is wrong with a frame.
 
     Raises
     ------
     InputError
-        The name says no format, an array is unknown, or the target is there.
+        The name implies no format, an array is unknown, or the target exists.
     """
     write = _writer(target)
     check_target(target, force)
