@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import Members, ids_of, places_in, texts_of
@@ -127,7 +127,7 @@ def _structures(database: Database, where: dict[str, Any] | None, ids: list[str]
 def _columns(found: Iterator[dict[str, Any]], *values: Callable[[dict[str, Any]], str]) -> tuple[np.ndarray, ...]:
     """Return a column of bytes for each value of the documents."""
     parts = [[ids_of([])] for _ in values]
-    while part := list(islice(found, _ROWS)):
+    for part in batches(found, _ROWS):
         for column, value in zip(parts, values, strict=True):
             column.append(ids_of(map(value, part)))
     return tuple(map(np.concatenate, parts))
@@ -167,7 +167,7 @@ def _labels_of(database: Database, where: dict[str, Any], structure_ids: np.ndar
 
 def _tables(found: Iterator[dict[str, Any]]) -> Iterator[Members]:
     yield _members([])
-    while part := list(islice(found, _ROWS)):
+    for part in batches(found, _ROWS):
         yield _members(part)
 
 
