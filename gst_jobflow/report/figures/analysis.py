@@ -308,7 +308,7 @@ def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
     rows = -(-len(maps) // columns)
     sides = maps[0].bins.edges_A
     aspect = float(sides["z"][-1] / sides["x"][-1])
-    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.35) + 0.7)
+    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.65) + 0.7)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(maps) :]:
         axes.set_visible(False)
