@@ -27,7 +27,7 @@ from gst_jobflow.archive.manifests import (
 )
 from gst_jobflow.archive.reading import Backup, Content
 from gst_jobflow.archive.selection import ORDER
-from gst_jobflow.archive.writing import Member, write_tar
+from gst_jobflow.archive.writing import ArchiveMember, write_tar
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, InputError
@@ -159,14 +159,16 @@ def _survey(database: Database, artifacts: ArtifactStore, named: IdTable) -> Bac
     return found
 
 
-def _members(manifest: BackupManifest, scratch: Path, artifacts: ArtifactStore, named: IdTable) -> Iterator[Member]:
+def _members(
+    manifest: BackupManifest, scratch: Path, artifacts: ArtifactStore, named: IdTable
+) -> Iterator[ArchiveMember]:
     text = manifest.model_dump_json(indent=2).encode()
-    yield Member.of_bytes(MANIFEST, text)
-    yield Member.of_bytes(MANIFEST_SUM, hashlib.sha256(text).hexdigest().encode())
+    yield ArchiveMember.of_bytes(MANIFEST, text)
+    yield ArchiveMember.of_bytes(MANIFEST_SUM, hashlib.sha256(text).hexdigest().encode())
     for number, dump in enumerate(manifest.collections):
-        yield Member.of_path(dump.member, scratch / str(number))
+        yield ArchiveMember.of_path(dump.member, scratch / str(number))
     for digest, size_bytes, _ in named.files("sound"):
-        yield Member.of_artifact("artifacts", artifacts, digest, size_bytes)
+        yield ArchiveMember.of_artifact("artifacts", artifacts, digest, size_bytes)
 
 
 def verify_backup(file: Path) -> BackupManifest:

@@ -26,7 +26,7 @@ from gst_jobflow.archive.manifests import (
 )
 from gst_jobflow.archive.readme import Facts, citation_file, readme
 from gst_jobflow.archive.selection import ORDER, Selection, select_with_origins
-from gst_jobflow.archive.writing import Member, Progress, write_folder, write_tar
+from gst_jobflow.archive.writing import ArchiveMember, Progress, write_folder, write_tar
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
 from gst_jobflow.exporting.compress import ThreadedGzip
@@ -235,16 +235,16 @@ class _Writer:
             tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
             # the order in which an import needs them
-            write_tar(tar, (Member.of_path(name, self.folder / name) for name in texts), inside)
+            write_tar(tar, (ArchiveMember.of_path(name, self.folder / name) for name in texts), inside)
             write_tar(tar, files, inside)
-            write_tar(tar, (Member.of_path(name, self.folder / name) for name in documents), inside)
+            write_tar(tar, (ArchiveMember.of_path(name, self.folder / name) for name in documents), inside)
         return target
 
-    def _files(self) -> Iterator[Member]:
+    def _files(self) -> Iterator[ArchiveMember]:
         for digest, size_bytes, _ in self.selection.held_files():
-            yield Member.of_artifact("files", self.selection.results.artifacts, digest, size_bytes)
+            yield ArchiveMember.of_artifact("files", self.selection.results.artifacts, digest, size_bytes)
 
-    def _shown(self, total: int) -> Iterator[Member]:
+    def _shown(self, total: int) -> Iterator[ArchiveMember]:
         for done, member in enumerate(self._files(), 1):
             yield member
             if self.progress:

@@ -48,8 +48,8 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
             if theirs <= ours:
                 return "differs" if theirs == ours else "known"
             # replace only the state that was compared: a job may have written meanwhile
-            changed = {key: value for key, value in known.items() if fields.get(key) != there.get(key)}
-            if collection.replace_one({"_id": document.id, **_exactly(changed)}, fields).matched_count:
+            changed = {key: {"$eq": value} for key, value in known.items() if fields.get(key) != there.get(key)}
+            if collection.replace_one({"_id": document.id, **changed}, fields).matched_count:
                 return "replaced"
     except WriteError as err:
         raise refused_by_server(document.collection, document.id, err) from err
@@ -66,10 +66,6 @@ def _missing_rows(analysis: dict[str, Any], there: dict[str, Any]) -> dict[str, 
         rows = {step: row for step, row in series["rows"].items() if "problem" in known["rows"].get(step, {"problem"})}
         missing |= {f"analysis.{FRAMES}.{key}.rows.{step}": row for step, row in rows.items() if "problem" not in row}
     return missing
-
-
-def _exactly(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: {"$eq": value} for key, value in values.items()}
 
 
 def progress_of(values: dict[str, Any]) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """A member of an archive: its name, its content, and its SHA-256 where that is checked while it is read."""
 
     name: str
@@ -27,17 +27,17 @@ class Member:
     sha256: str = ""
 
     @classmethod
-    def of_bytes(cls, name: str, content: bytes) -> Member:
+    def of_bytes(cls, name: str, content: bytes) -> ArchiveMember:
         """Return a member with this content."""
         return cls(name, len(content), lambda: BytesIO(content))
 
     @classmethod
-    def of_path(cls, name: str, path: Path) -> Member:
+    def of_path(cls, name: str, path: Path) -> ArchiveMember:
         """Return a member with the content of a file."""
         return cls(name, path.stat().st_size, lambda: path.open("rb"))
 
     @classmethod
-    def of_artifact(cls, folder: str, artifacts: ArtifactStore, digest: str, size_bytes: int) -> Member:
+    def of_artifact(cls, folder: str, artifacts: ArtifactStore, digest: str, size_bytes: int) -> ArchiveMember:
         """Return the member of a stored file, `folder/ab/cdef…`."""
         return cls(f"{folder}/{digest[:2]}/{digest[2:]}", size_bytes, lambda: artifacts.open(digest), digest)
 
@@ -45,7 +45,7 @@ class Member:
 class _Checked:
     """The content of a member, whose hash is checked when it was read."""
 
-    def __init__(self, member: Member, stream: IO[bytes]) -> None:
+    def __init__(self, member: ArchiveMember, stream: IO[bytes]) -> None:
         self._member, self._stream, self._seen = member, stream, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
@@ -61,7 +61,7 @@ class _Checked:
             )
 
 
-def write_tar(tar: tarfile.TarFile, members: Iterable[Member], folder: str = "", mode: int = 0o644) -> None:
+def write_tar(tar: tarfile.TarFile, members: Iterable[ArchiveMember], folder: str = "", mode: int = 0o644) -> None:
     """Append members without times and owners.
 
     Raises
@@ -85,7 +85,7 @@ def write_tar(tar: tarfile.TarFile, members: Iterable[Member], folder: str = "",
         tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member, and there may be a million
 
 
-def write_folder(folder: Path, members: Iterable[Member]) -> None:
+def write_folder(folder: Path, members: Iterable[ArchiveMember]) -> None:
     """Write members as files below a folder.
 
     Raises

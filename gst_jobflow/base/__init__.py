@@ -1,1 +1,1 @@
-"""What stands on nothing else of the package: errors, settings, strict models, resources, processes, programs."""
+"""Foundations that import nothing else of the package: errors, settings, strict models, resources, processes."""

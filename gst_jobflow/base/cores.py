@@ -1,4 +1,4 @@
-"""How many cores and MPI ranks a job may use on its nodes."""
+"""Count the cores and MPI ranks that a job may use on its nodes."""
 
 from __future__ import annotations
 

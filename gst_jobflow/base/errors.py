@@ -1,4 +1,4 @@
-"""Define the errors that users see: what is wrong, and the way out."""
+"""Errors that users see: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class GstError(Exception):
-    """An error with a way out.
+    """An error with a remedy.
 
     Parameters
     ----------

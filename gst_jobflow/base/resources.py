@@ -1,4 +1,4 @@
-"""Describe what a job requests from a queue: nodes, ranks, threads, GPUs, time, account."""
+"""Resources that a job requests from a queue: nodes, ranks, threads, GPUs, time, account."""
 
 from __future__ import annotations
 

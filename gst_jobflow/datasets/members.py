@@ -10,12 +10,12 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names
 from gst_jobflow.datasets.table import Members, texts_of
@@ -122,7 +122,7 @@ def load_members(results: Results, dataset: Dataset) -> Members:
     """
     rows = read_members(results.artifacts, dataset)
     parts, old = [], False
-    while part := list(islice(rows, _ROWS)):
+    for part in batches(rows, _ROWS):
         if "group" not in part[0]:
             part, old = _completed(results, part), True
         parts.append(Members.of(part))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import Members, ids_of, places_in, texts_of
@@ -115,19 +116,21 @@ def _structures(database: Database, where: dict[str, Any] | None, ids: list[str]
     found: Iterator[dict[str, Any]] = iter(())
     if where is not None:
         found = collection.find(where, fields).batch_size(_ROWS)
-    parts = [_id_columns(found)]
+    parts = [_columns(found, itemgetter("_id"), group_of)]
     for start in range(0, len(ids), _IDS):
-        parts.append(_id_columns(collection.find({"_id": {"$in": ids[start : start + _IDS]}}, fields)))
+        named = collection.find({"_id": {"$in": ids[start : start + _IDS]}}, fields)
+        parts.append(_columns(named, itemgetter("_id"), group_of))
     all_ids, first = np.unique(np.concatenate([part[0] for part in parts]), return_index=True)
     return all_ids, np.concatenate([part[1] for part in parts])[first]
 
 
-def _id_columns(found: Iterator[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    ids, groups = [ids_of([])], [ids_of([])]
-    while part := list(islice(found, _ROWS)):
-        ids.append(ids_of(item["_id"] for item in part))
-        groups.append(ids_of(group_of(item) for item in part))
-    return np.concatenate(ids), np.concatenate(groups)
+def _columns(found: Iterator[dict[str, Any]], *values: Callable[[dict[str, Any]], str]) -> tuple[np.ndarray, ...]:
+    """Return a column of bytes for each value of the documents."""
+    parts = [[ids_of([])] for _ in values]
+    for part in batches(found, _ROWS):
+        for column, value in zip(parts, values, strict=True):
+            column.append(ids_of(map(value, part)))
+    return tuple(map(np.concatenate, parts))
 
 
 def _read(
@@ -164,7 +167,7 @@ def _labels_of(database: Database, where: dict[str, Any], structure_ids: np.ndar
 
 def _tables(found: Iterator[dict[str, Any]]) -> Iterator[Members]:
     yield _members([])
-    while part := list(islice(found, _ROWS)):
+    for part in batches(found, _ROWS):
         yield _members(part)
 
 
@@ -199,8 +202,4 @@ def matching(database: Database, members: Members, where: Sequence[str]) -> np.n
 
 
 def _ids(collection: Collection, where: dict[str, Any]) -> np.ndarray:
-    found = collection.find(where, {"_id": 1}).batch_size(_ROWS)
-    parts = [ids_of([])]
-    while part := list(islice(found, _ROWS)):
-        parts.append(ids_of(item["_id"] for item in part))
-    return np.concatenate(parts)
+    return _columns(collection.find(where, {"_id": 1}).batch_size(_ROWS), itemgetter("_id"))[0]

@@ -1,4 +1,4 @@
-"""What is computed of every device operation: crystal-like fraction, domes, temperature along z, heating, drift."""
+"""Analyse a device operation: crystal-like fraction, domes, temperature along z, heating, drift."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from gst_jobflow.dynamics.series import ProfileFrame, Table
 
 BIN_A = 5.0
-# single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, are no
-# slice of it with a temperature of its own: a bin needs one atom on average, and this share of the median bin
+# single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, make no
+# slice with a temperature of its own: a bin needs one atom on average, and this share of the median bin
 _FEWEST, _LEAST_SHARE = 1.0, 0.2
-# of the largest disordered region, as `analysis.disorder.Region` has them
+# sizes of the largest disordered region, as in `analysis.disorder.Region`
 _SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
 
 
 def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
-    """Fields of the trajectory document: `analysis`, and `crystalline_fraction` of the state that a run ended in.
+    """Return fields of the trajectory document: `analysis`, and `crystalline_fraction` of the final state.
 
     Parameters
     ----------
     result
         The finished or failed run.
     protocol
-        What was run.
+        Stages of the run.
     mobile
         First and last id of the mobile atoms, counted from 1.
     hooks
-        What is computed.
+        Choice of analyses.
     """
     group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
     found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
@@ -51,19 +51,19 @@ def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], h
     if protocol.name in ("READ", "HOLD"):
         found["drift"] = drift(result.series, len(group))
     fractions = found.get("crystalline", {}).get("fraction")
-    # a run that failed ended in no state: its last frame is of some time before
+    # a failed run has no final state: its last frame is older
     ended = fractions and result.status == "finished"
     return {"analysis": found, "crystalline_fraction": fractions[-1] if ended else None}
 
 
 def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, Any]:
-    """The hottest slice of a pulse, and the temperature along z when the pulse ended.
+    """Return the hottest slice of a pulse, and the temperature along z at its end.
 
     Returns
     -------
     dict
         `peak_K`, `peak_z_A`, `peak_time_ps`; `bottom_K`, `top_K` (means of the lowest and the highest fifth of the
-        mobile crystal) and `gradient_K_per_nm` (least squares over all slices, each by its atoms); empty where no
+        mobile crystal) and `gradient_K_per_nm` (least squares over all slices, weighted by their atoms); empty if no
         profile was written during a pulse.
     """
     spans = [
@@ -91,15 +91,15 @@ def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, A
 
 
 def _filled(frame: ProfileFrame) -> np.ndarray:
-    """Mask of the bins that have a temperature, shape (bins,)."""
+    """Return the mask of the bins that have a temperature, shape (bins,)."""
     some = frame.count[frame.count >= _FEWEST]
     return frame.count >= max(_FEWEST, _LEAST_SHARE * float(np.median(some)) if len(some) else _FEWEST)
 
 
 def drift(series: Table, n_mobile: int) -> dict[str, Any]:
-    """How the potential energy relaxes: its change with each factor of ten in time, over the last factor of ten.
+    """Return the change of the potential energy per decade of time, over the last decade.
 
-    It is what structural relaxation does to the energy; a resistance is not computed, and none is implied.
+    It measures structural relaxation; it is no resistance, and implies none.
     """
     time, energy = series["time_ps"] - series["time_ps"][0], series["pe_eV"]
     late = (time > 0.1 * time[-1]) & np.isfinite(energy) & (time > 0)
@@ -114,7 +114,7 @@ def drift(series: Table, n_mobile: int) -> dict[str, Any]:
 
 
 def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
-    """What each of as many slices of the cell, `height_A` high in all, gained and lost by all kicks, lowest first."""
+    """Return the energies that all kicks added to and removed from each layer, lowest first; `height_A` of the cell."""
     table = result.layers
     pulses = [number for number, stage in enumerate(protocol.stages, 1) if isinstance(stage, Pulse)]
     heating_up = np.isin(table["stage"], pulses)
@@ -127,7 +127,7 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
 
 
 def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
-    """Crystal-like fraction over time and along z; of the pulse of a dome also the size of what is disordered."""
+    """Return the crystal-like fraction over time and along z; after a dome also the size of the disordered region."""
     times: list[float] = []
     fractions: list[float] = []
     by_z: list[list[float | None]] = []
@@ -151,8 +151,8 @@ def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: 
 
 
 def _states(result: ProtocolResult, protocol: Protocol, most: int) -> Iterator[tuple[int, Atoms]]:
-    """Yield step and atoms of about `most` frames, of every boundary of stages, and of the end of a finished run."""
-    # frames are streamed: a first pass counts them, the second looks at few
+    """Yield step and atoms of about `most` frames, of every stage boundary, and of the end of a finished run."""
+    # frames are streamed: the first pass counts them, the second analyses few
     steps = [frame.step for frame in result.frames()]
     wanted = {steps[place] for place in _evenly(len(steps), most)} | set(np.ravel(protocol.boundaries()).tolist())
     ends = result.status == "finished"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, Heated, check_energy, heated
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K
 from gst_jobflow.dynamics.stages import (
@@ -94,10 +94,12 @@ class Reset(_Operation):
     def _says_one_thing_once(self) -> Reset:
         for one, other in (("energy_eV_per_atom", "energy_pJ"), ("cool_ps", "cool_rate_K_ps")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
-                raise ValueError(f"a RESET needs either {one} or {other}")
+                raise UnfitValueError(f"a RESET needs either {one} or {other}", "give one of them")
         for key, profile in (("diameter_A", "dome"), ("formula", "expression")):
             if (getattr(self, key) is not None) != (self.profile == profile):
-                raise ValueError(f"{key} belongs to profile '{profile}', which needs it")
+                raise UnfitValueError(
+                    f"{key} belongs to profile '{profile}', which needs it", f"set both, or leave out {key}"
+                )
         if self.energy_eV_per_atom is not None:
             check_energy(self.energy_eV_per_atom, f"{self.energy_eV_per_atom:g} eV/atom")
         if self.energy_pJ is not None and self.energy_pJ <= 0:

@@ -19,7 +19,7 @@ from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, 
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 
-HOOK_FRAMES = 20
+HOOK_FRAMES = 10
 """Frames of an operation that are analysed beside the next one, unless the programme says how many."""
 MOST_OPERATIONS = 200
 """Each is a firework, and a workflow gets slower with their number."""

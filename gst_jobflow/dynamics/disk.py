@@ -34,18 +34,7 @@ def forecast_bytes(
 ) -> float:
     """Return the bytes that the rest of a run will take: frames, restart files, states, tables.
 
-    Parameters
-    ----------
-    protocol
-        The stages.
-    n_atoms
-        Atoms of the cell.
-    output
-        Output of the run.
-    done_steps
-        Steps already on disk.
-    measured
-        Bytes of an atom in a frame, if measured on similar runs.
+    `done_steps` are already on disk; `measured` are the bytes of an atom in a frame, if measured on similar runs.
     """
     steps = protocol.total_steps - done_steps
     frames = steps // output.dump_every + 1 if output.dump_every else 0

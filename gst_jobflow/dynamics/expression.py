@@ -147,16 +147,9 @@ def _lammps(node: ast.expr) -> str:
 
 
 def evaluate_formula(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
-    """Return the values of a formula at each position, shape (n,); not finite where it is undefined.
+    """Return the values of a formula at positions (n, 3) in Å from the corner of the cell, shape (n,).
 
-    Parameters
-    ----------
-    text
-        The formula.
-    positions_A
-        Shape (n, 3), from the corner of the cell.
-    edges_A
-        Lengths of the cell, shape (3,).
+    `edges_A` (3,) are the lengths of the cell. Values are not finite where the formula is undefined.
 
     Raises
     ------

@@ -51,14 +51,7 @@ def kick_energy_eV(stage: Pulse, timestep_fs: float) -> float:
 def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | None = None) -> NDArray:
     """Return the relative weight of each atom, shape (n,); an expression may exceed 1.
 
-    Parameters
-    ----------
-    profile
-        Shape in space.
-    positions_A
-        Shape (n, 3), wrapped, in Å.
-    edges_A
-        Lengths of the cell in Å, shape (3,); expressions may name them.
+    Positions (n, 3) are wrapped, in Å; `edges_A` (3,) are the lengths of the cell, which expressions may name.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.dynamics import expression
 
 # the paper integrates with 2 fs and adds the energy of a pulse every 2 ps (its Methods)
@@ -42,7 +42,7 @@ class LinearZ(StrictModel):
     @model_validator(mode="after")
     def _bottom_below_top(self) -> LinearZ:
         if not self.bottom_A < self.top_A:
-            raise ValueError(f"bottom_A ({self.bottom_A}) must lie below top_A ({self.top_A})")
+            raise UnfitValueError(f"bottom_A ({self.bottom_A}) is not below top_A ({self.top_A})", "swap them")
         return self
 
 
@@ -70,7 +70,10 @@ class Dome(StrictModel):
         if sum(value is not None for value in self.centre_A) < 2:
             raise ValueError("centre_A needs at least two coordinates")
         if self.edge_A > self.diameter_A / 2:
-            raise ValueError(f"edge_A ({self.edge_A}) is more than the radius ({self.diameter_A / 2:g})")
+            raise UnfitValueError(
+                f"edge_A ({self.edge_A}) is more than the radius ({self.diameter_A / 2:g})",
+                "lower it or raise diameter_A",
+            )
         return self
 
 

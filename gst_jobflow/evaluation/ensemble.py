@@ -135,17 +135,15 @@ class EnsembleMaker(Maker):
 
 def ensemble_study(name: str, dataset_id: str, potentials: Sequence[Potential], found: dict[str, float]) -> Study:
     """Make the study of a finished ensemble, with a row for each member and one for all."""
-    rows: list[dict[str, Any]] = []
-    for potential in potentials:
-        errors = potential.rmse["test"]
-        rows.append(
-            {
-                "potential": potential.name,
-                "seed": potential.seed,
-                "energy_meV_per_atom": errors.energy_meV_per_atom,
-                "force_meV_per_A": errors.force_meV_per_A,
-            }
-        )
+    rows = [
+        {
+            "potential": potential.name,
+            "seed": potential.seed,
+            "energy_meV_per_atom": potential.rmse["test"].energy_meV_per_atom,
+            "force_meV_per_A": potential.rmse["test"].force_meV_per_A,
+        }
+        for potential in potentials
+    ]
     rows.append({"potential": "mean of all", "seed": None, **found})
     return Study(
         id=derive_id("ensemble", dataset_id, [potential.id for potential in potentials]),

@@ -18,8 +18,6 @@ from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.fitting.frame import to_dataframe
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gst_jobflow.store import Results
 
 FORMATS = ("extxyz", "pckl.gzip")
@@ -159,24 +157,17 @@ def _quoted(text: str) -> str:
 
 
 def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
-    frame = _dataframe(rows, dataset)
+    import pandas as pd
+
+    # built in pieces, which saves memory
+    labelled = ([row.labelled(dataset) for row in batch] for batch in batches(rows, _ROWS))
+    pieces = [to_dataframe(items, dataset.reference_energies_eV) for items in labelled]
+    frame = pd.concat(pieces, ignore_index=True)
+    if not frame["name"].is_unique:
+        raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")
     with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL, numbers=True) as packed:
         frame.to_pickle(packed, compression=None, protocol=4)
     return len(frame)
-
-
-def _dataframe(rows: Iterable[MemberRow], dataset: Dataset) -> pd.DataFrame:
-    """Build the dataframe of a fit (see `fitting.frame`) in pieces, which saves memory."""
-    import pandas as pd
-
-    pieces = (
-        to_dataframe([row.labelled(dataset) for row in batch], dataset.reference_energies_eV)
-        for batch in batches(rows, _ROWS)
-    )
-    frame = pd.concat(list(pieces), ignore_index=True)
-    if not frame["name"].is_unique:
-        raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")
-    return frame
 
 
 _WRITERS: dict[str, Callable[[Iterable[MemberRow], Dataset, Path], int]] = {

@@ -36,7 +36,7 @@ def export_frames(
 ) -> int:
     """Write the frames of a run, with the arrays of its analyses, to one file; return how many were written.
 
-    Frames that no analysis has seen are written with gaps: NaN. A frame that cannot be read is left out and told.
+    Arrays of frames that were not analysed are NaN. A frame that cannot be read is left out and reported to `tell`.
 
     Parameters
     ----------
@@ -46,23 +46,15 @@ def export_frames(
         Only each n-th frame, and the last state.
     arrays
         Names of arrays of atoms, such as ``k_bar`` and ``grain``; empty: all.
-    tell
-        Called with what is wrong with a frame.
 
     Raises
     ------
     InputError
-        The name says no format, an array is unknown, or the target is there.
+        The name implies no format, an array is unknown, or the target exists.
     """
     write = _writer(target)
     check_target(target, force)
-    held = _held(results, run)
-    if unknown := [name for name in arrays if name not in held]:
-        raise InputError(
-            f"trajectory {run.id} has no array '{unknown[0]}'",
-            nearest(unknown[0], held) if held else f"gst analyse {run.id} --what k-bar,grains",
-        )
-    chosen = {name: held[name] for name in arrays or held}
+    chosen = _chosen(results, run, arrays)
     elements = results.get(Potential, run.potential_id).elements if run.potential_id else []
     count = 0
     with part_of(target) as scratch:
@@ -75,6 +67,16 @@ def export_frames(
             raise DataError(f"no frame of trajectory {run.id} can be read", "gst db check --deep")
         move_to_target(part, target)
     return count
+
+
+def _chosen(results: Results, run: Trajectory, arrays: Sequence[str]) -> dict[str, Series]:
+    held = _held(results, run)
+    if unknown := [name for name in arrays if name not in held]:
+        raise InputError(
+            f"trajectory {run.id} has no array '{unknown[0]}'",
+            nearest(unknown[0], held) if held else f"gst analyse {run.id} --what k-bar,grains",
+        )
+    return {name: held[name] for name in arrays or held}
 
 
 def _held(results: Results, run: Trajectory) -> dict[str, Series]:

@@ -94,7 +94,7 @@ class CoreRepulsion(StrictModel):
 
 
 class RadialConfig(StrictModel):
-    """The radial functions between two atoms and where they end; the same for every pair of elements.
+    """Radial functions and cutoff, the same for every pair of elements.
 
     `radparameters` shapes `ChebExpCos` and `ChebPow`; with `SBessel` it has no effect, though pacemaker requires one.
     `dcut_A` reaches the files, but the evaluator of fits does not read it.

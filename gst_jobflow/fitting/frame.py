@@ -14,13 +14,11 @@ import numpy as np
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.read import LabelledStructure
-from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV
+from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV, WeightsConfig
 
 if TYPE_CHECKING:
     import pandas as pd
     from ase import Atoms
-
-    from gst_jobflow.fitting.config import WeightsConfig
 
 
 def to_dataframe(items: Sequence[LabelledStructure], reference_energies: Mapping[str, float]) -> pd.DataFrame:
@@ -110,14 +108,14 @@ def _checked_label(item: LabelledStructure) -> tuple[float, np.ndarray]:
     where = f"label {item.label_id}"
     n_atoms = len(item.atoms)
     if n_atoms == 0:
-        raise DataError(f"{where}: the structure has no atoms")
+        raise DataError(f"{where}: the structure has no atoms", "leave the label out of the dataset")
     if item.energy_eV is None or not np.isfinite(item.energy_eV):
         raise DataError(f"{where}: the energy is missing or not finite", "leave failed labels out of the dataset")
     if item.forces_eV_A is None:
         raise DataError(f"{where}: the forces are missing", "leave failed labels out of the dataset")
     forces = np.asarray(item.forces_eV_A, dtype=float)
     if forces.shape != (n_atoms, 3):
-        raise DataError(f"{where}: forces have shape {forces.shape}, but {n_atoms} atoms need ({n_atoms}, 3)")
+        raise DataError(f"{where}: forces have shape {forces.shape}, but {n_atoms} atoms", "label it again")
     if not np.isfinite(forces).all() or not np.isfinite(item.atoms.positions).all():
         raise DataError(f"{where}: forces or positions are not finite", "leave failed labels out of the dataset")
     if not (np.isfinite(item.weight) and item.weight > 0):

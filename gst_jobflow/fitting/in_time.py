@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from gst_jobflow.base.deadline import stopped_in_time
+from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.fitting.progress import progress
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.deadline import Deadline
 
 Files = TypeVar("Files")
 

@@ -13,18 +13,15 @@ import numpy as np
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.documents import LammpsCheck
 from gst_jobflow.dynamics import log as lammps_log
-from gst_jobflow.dynamics.deck import PotentialFiles
-from gst_jobflow.dynamics.engine import LOG_FILE
-from gst_jobflow.dynamics.single_point import single_points
+from gst_jobflow.dynamics.deck import PairStyle, PotentialFiles
+from gst_jobflow.dynamics.engine import LOG_FILE, LammpsEngine
+from gst_jobflow.dynamics.single_point import LammpsSinglePoint, single_points
 from gst_jobflow.fitting.parse import Predictions, load_yaml
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from gst_jobflow.datasets.read import LabelledStructure
-    from gst_jobflow.dynamics.deck import PairStyle
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.single_point import LammpsSinglePoint
     from gst_jobflow.fitting.run import FitFiles
 
 logger = logging.getLogger(__name__)

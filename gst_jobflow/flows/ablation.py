@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Maker, job
 
@@ -26,10 +26,8 @@ from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.space import config_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 MAX_FITS = 100
 RANDOM_SHARE = "random_share"
@@ -39,14 +37,14 @@ _ROUNDS = 3
 
 @dataclass
 class AblationMaker(Maker):
-    """A fit for each combination of values and each share of random structures, and a study with their table.
+    """Make a fit for each combination of values and share of random structures, and a study with their table.
 
     Attributes
     ----------
     study_name
-        Names of the potentials begin with it.
+        Name of the study, with which names of potentials begin.
     config
-        What all fits share.
+        Settings that all fits share.
     vary
         Values by dotted name of a field, as `{"embedding.n_densities": [1, 2, 3]}`.
     robustness
@@ -65,12 +63,12 @@ class AblationMaker(Maker):
     robustness: RobustnessPlan | None = None
 
     def make(self, dataset_id: str, by_share: Sequence[tuple[float, str]] = ()) -> Flow:
-        """Flow of all fits, of their robustness where asked, and of the job that collects them.
+        """Return the flow of all fits, their robustness if requested, and the job that collects them.
 
         Parameters
         ----------
         dataset_id
-            What all potentials are fitted to, unless there are shares.
+            Dataset of all fits, unless there are shares.
         by_share
             Shares of its random structures, each with the dataset that has it; see `datasets.change.fraction_datasets`.
 
@@ -190,7 +188,7 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
         if more := sorted(key for key in differing if not any(f"{key}.".startswith(f"{path}.") for path in varied)):
             raise DataError(
                 f"potentials {potentials[0].name} and {potential.name} differ in {', '.join(more)}, too",
-                "an ablation varies only what its table names: fit them anew with the rest alike",
+                "an ablation varies only what its table names: fit them again with equal settings",
             )
 
 

@@ -56,6 +56,12 @@ class AimdMaker(Maker):
         Stages, timestep, dynamics, sampling.
     start
         Random start if `make` gets no structure.
+
+    Examples
+    --------
+    >>> backend = Cp2kBackend(settings=Cp2kSettings.discover())
+    >>> spec = AimdSpec(stages=[Anneal(temperature_K=1000, duration_ps=5)])
+    >>> job = AimdMaker(backend, spec, start=random_start("Ge2Sb2Te5", 63, 5.9, seed=1)).make()
     """
 
     backend: Cp2kBackend

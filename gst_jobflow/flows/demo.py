@@ -1,4 +1,4 @@
-"""The whole paper in miniature: structures → labels → dataset → fit → melt-quench → device cycle → page."""
+"""Flow of the whole paper in miniature: structures → labels → dataset → fit → melt-quench → device cycle → page."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class DemoMaker(Maker):
             split=plan.split,
             config_type_weights=plan.config_type_weights,
             max_force_eV_A=plan.max_force_eV_A,
-            reference_energies_eV=free_atom_energies(backend, plan.fit.elements),
+            reference_energies_eV=demo_references(backend, plan.fit.elements),
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
@@ -118,7 +118,7 @@ class DemoMaker(Maker):
         return Flow(jobs, output=page.output, name=self.name)
 
 
-def free_atom_energies(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
+def demo_references(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
     """Return the free-atom energies of the backend's method as reference energies.
 
     Least squares is no alternative, since nearly all structures have the same composition.

@@ -51,7 +51,7 @@ def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> 
     """
     if budget_core_hours is None:
         return
-    fix = "make it smaller, raise launch.budget_core_hours, or say --yes"
+    fix = "make it smaller, raise launch.budget_core_hours, or pass --yes"
     unknown = [cost for cost in costs if cost.core_hours is None]
     if unknown:
         raise InputError(f"the cost of {unknown[0].name} is unknown ({unknown[0].basis}), and there is a budget", fix)

@@ -80,7 +80,8 @@ class FitFlowMaker(Maker):
         linear = self.config.solver == "linear"
         if self.first_guess and (parent_id is not None or linear):
             raise InputError(
-                "a first guess is for a fit by pacemaker that has no parent", "leave --first-guess or the other out"
+                "a first guess is for a fit by pacemaker that has no parent",
+                "leave out --first-guess, or --parent and --solver linear",
             )
         if linear and not (self.upfit_kappa is None and parent_id is None):
             raise InputError(

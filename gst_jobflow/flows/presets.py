@@ -7,9 +7,10 @@ measured one; a melt needs a wide soft core, since a few dozen labels do not tea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.devices.cell import CrossPointSpec
 from gst_jobflow.devices.operations import Reset, Rest, Set
@@ -29,12 +30,9 @@ from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.preset_cells import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED, pair_distances_A, random_cell
 from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.labelling.backend import LabelBackend
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962

@@ -1,1 +1,1 @@
-"""Which settings fit best: the space of a search, what to try next, and the study that holds what came of it."""
+"""Search for the best settings of a fit: space, proposals, and the table of trials."""

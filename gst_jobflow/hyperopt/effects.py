@@ -19,7 +19,7 @@ _STEPS = 25
 
 @dataclass(frozen=True)
 class Effect:
-    """The expected loss along one field, averaged over the others (partial dependence, Friedman 2001).
+    """Expected loss along one field, averaged over the others (partial dependence, Friedman 2001).
 
     Attributes
     ----------

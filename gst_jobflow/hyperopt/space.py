@@ -1,4 +1,4 @@
-"""The space of a search: fields of a fit by dotted name, each with a range or choices."""
+"""Space of a search: fields of a fit by dotted name, each with a range or choices."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Space(StrictModel):
     def _sorted(cls, fields: tuple[Range, ...]) -> tuple[Range, ...]:
         names = [field.field for field in fields]
         if len(set(names)) < len(names):
-            raise ValueError("a field is named twice")
+            raise ValueError("a field is named twice: name each once")
         return tuple(sorted(fields, key=lambda field: field.field))
 
     @property

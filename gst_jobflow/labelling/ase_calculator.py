@@ -7,14 +7,14 @@ import importlib.util
 import json
 import re
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.method import Method
@@ -47,20 +47,18 @@ GFN1_FREE_ATOM_EV = {
 }
 
 
-@dataclass(frozen=True)
-class KnownCalculator:
-    """A known calculator: its import path, the package that installs it, and a description."""
+class KnownCalculator(NamedTuple):
+    """A calculator's import path, and the package that installs it."""
 
     path: str
     package: str
-    what: str
 
 
 KNOWN = {
-    "mace": KnownCalculator("mace.calculators:mace_mp", "mace-torch", "MACE foundation models, or model=FILE"),
-    "grace": KnownCalculator("tensorpotential.calculator:TPCalculator", "tensorpotential", "GRACE models, model=DIR"),
-    "grace-fm": KnownCalculator("tensorpotential.calculator:grace_fm", "tensorpotential", "GRACE foundation models"),
-    "chgnet": KnownCalculator("chgnet.model:CHGNetCalculator", "chgnet", "CHGNet"),
+    "mace": KnownCalculator("mace.calculators:mace_mp", "mace-torch"),
+    "grace": KnownCalculator("tensorpotential.calculator:TPCalculator", "tensorpotential"),
+    "grace-fm": KnownCalculator("tensorpotential.calculator:grace_fm", "tensorpotential"),
+    "chgnet": KnownCalculator("chgnet.model:CHGNetCalculator", "chgnet"),
 }
 
 _TBLITE = "tblite.ase:TBLite"
@@ -127,7 +125,7 @@ class AseBackend(BackendModel):
         places = {"parameters": self.parameters, "weights": self.weights, "options": self.options}
         for one, other in (("parameters", "options"), ("parameters", "weights"), ("weights", "options")):
             if both := sorted(set(places[one]) & set(places[other])):
-                raise ValueError(f"'{both[0]}' is both in {one} and in {other} of {self.name}")
+                raise UnfitValueError(f"'{both[0]}' is both in {one} and in {other} of {self.name}", "leave one out")
         return self
 
     def known_elements(self) -> list[str]:

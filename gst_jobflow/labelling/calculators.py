@@ -87,7 +87,7 @@ def calculator_backend(calculator: str, options: dict[str, Any], where: str = "a
 def _path_and_package(calculator: str) -> tuple[str, str]:
     """Return import path and distribution of a calculator."""
     if calculator in KNOWN:
-        return KNOWN[calculator].path, KNOWN[calculator].package
+        return KNOWN[calculator]
     path = entry_points().get(calculator, calculator)
     if not re.fullmatch(r"[\w.]+:\w+", path):
         fix = nearest(calculator, names())

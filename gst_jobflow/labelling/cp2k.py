@@ -169,29 +169,26 @@ def cp2k_input(atoms: Atoms, settings: Cp2kSettings) -> str:
         An element without basis and potential.
     """
     check_kinds(atoms, settings)
-    return "\n".join(
-        [
-            "&GLOBAL",
-            f"  PROJECT {PROJECT}",
-            "  RUN_TYPE ENERGY_FORCE",
-            "  PRINT_LEVEL LOW",
-            "&END GLOBAL",
-            "&FORCE_EVAL",
-            "  METHOD QUICKSTEP",
-            *(["  STRESS_TENSOR ANALYTICAL"] if settings.stress else []),
+    printed = input_section("FORCES ON", "NDIGITS 12", "FILENAME forces")
+    if settings.stress:
+        printed += input_section("STRESS_TENSOR ON", "FILENAME stress")
+    lines = [
+        *input_section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE ENERGY_FORCE", "PRINT_LEVEL LOW"),
+        *input_section(
+            "FORCE_EVAL",
+            "METHOD QUICKSTEP",
+            *(["STRESS_TENSOR ANALYTICAL"] if settings.stress else []),
             *dft_lines(atoms, settings),
             *subsys_lines(atoms, settings),
-            "  &PRINT",
-            "    &FORCES ON",
-            "      NDIGITS 12",
-            "      FILENAME forces",
-            "    &END FORCES",
-            *(["    &STRESS_TENSOR ON", "      FILENAME stress", "    &END STRESS_TENSOR"] if settings.stress else []),
-            "  &END PRINT",
-            "&END FORCE_EVAL",
-            "",
-        ]
-    )
+            *input_section("PRINT", *printed),
+        ),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def input_section(title: str, *lines: str) -> list[str]:
+    """Return the lines of a section of CP2K's input; the title is its name, and its argument if it has one."""
+    return [f"&{title}", *(f"  {line}" for line in lines), f"&END {title.split()[0]}"]
 
 
 def check_kinds(atoms: Atoms, settings: Cp2kSettings) -> None:
@@ -207,78 +204,72 @@ def dft_lines(atoms: Atoms, settings: Cp2kSettings, scf: list[str] | None = None
     """Return the section DFT, with `scf` instead of our section SCF, and `qs` added to QS."""
     spacing = settings.k_spacing_per_A
     mesh = (1, 1, 1) if spacing is None else kpoint_mesh(atoms.cell.array, spacing, odd=True)
-    grid = " ".join(str(points) for points in mesh)
-    k_points = [] if mesh == (1, 1, 1) else ["    &KPOINTS", f"      SCHEME MONKHORST-PACK {grid}", "    &END KPOINTS"]
-    return [
-        "  &DFT",
-        "    BASIS_SET_FILE_NAME BASIS_MOLOPT",
-        "    POTENTIAL_FILE_NAME GTH_POTENTIALS",
-        "    &QS",
-        f"      EPS_DEFAULT {settings.eps_default!r}",
-        *qs,
-        "    &END QS",
-        "    &MGRID",
-        f"      CUTOFF {settings.cutoff_Ry!r}",
-        f"      REL_CUTOFF {settings.relative_cutoff_Ry!r}",
-        f"      NGRIDS {settings.n_grids}",
-        "    &END MGRID",
-        *k_points,
-        *(_scf(atoms, settings) if scf is None else scf),
-        "    &XC",
-        f"      &XC_FUNCTIONAL {settings.functional}",
-        "      &END XC_FUNCTIONAL",
-        "    &END XC",
-        "  &END DFT",
+    k_points = input_section("KPOINTS", f"SCHEME MONKHORST-PACK {' '.join(map(str, mesh))}")
+    multigrid = [
+        f"CUTOFF {settings.cutoff_Ry!r}",
+        f"REL_CUTOFF {settings.relative_cutoff_Ry!r}",
+        f"NGRIDS {settings.n_grids}",
     ]
+    return input_section(
+        "DFT",
+        "BASIS_SET_FILE_NAME BASIS_MOLOPT",
+        "POTENTIAL_FILE_NAME GTH_POTENTIALS",
+        *input_section("QS", f"EPS_DEFAULT {settings.eps_default!r}", *qs),
+        *input_section("MGRID", *multigrid),
+        *([] if mesh == (1, 1, 1) else k_points),
+        *(_scf(atoms, settings) if scf is None else scf),
+        *input_section("XC", *input_section(f"XC_FUNCTIONAL {settings.functional}")),
+    )
+
+
+def scf_lines(settings: Cp2kSettings, *lines: str) -> list[str]:
+    """Return the section SCF with `lines` in it; it writes no restart file."""
+    return input_section(
+        "SCF",
+        "SCF_GUESS ATOMIC",
+        f"EPS_SCF {settings.eps_scf!r}",
+        f"MAX_SCF {settings.max_scf}",
+        *lines,
+        *input_section("PRINT", *input_section("RESTART OFF")),
+    )
 
 
 def _scf(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
-    return [
-        "    &SCF",
-        "      SCF_GUESS ATOMIC",
-        f"      EPS_SCF {settings.eps_scf!r}",
-        f"      MAX_SCF {settings.max_scf}",
-        f"      ADDED_MOS {added_orbitals(atoms, settings)}",
-        "      &DIAGONALIZATION ON",
-        "        ALGORITHM STANDARD",
-        "      &END DIAGONALIZATION",
-        "      &SMEAR ON",
-        "        METHOD FERMI_DIRAC",
-        f"        ELECTRONIC_TEMPERATURE [K] {settings.smearing_K!r}",
-        "      &END SMEAR",
-        "      &MIXING",
-        "        METHOD BROYDEN_MIXING",
-        f"        ALPHA {settings.mixing_alpha!r}",
-        f"        BETA {settings.mixing_beta!r}",
-        f"        NBUFFER {settings.mixing_history}",
-        "      &END MIXING",
-        "      &PRINT",
-        "        &RESTART OFF",
-        "        &END RESTART",
-        "      &END PRINT",
-        "    &END SCF",
+    mixing = [
+        f"ALPHA {settings.mixing_alpha!r}",
+        f"BETA {settings.mixing_beta!r}",
+        f"NBUFFER {settings.mixing_history}",
     ]
+    return scf_lines(
+        settings,
+        f"ADDED_MOS {added_orbitals(atoms, settings)}",
+        *input_section("DIAGONALIZATION ON", "ALGORITHM STANDARD"),
+        *input_section("SMEAR ON", "METHOD FERMI_DIRAC", f"ELECTRONIC_TEMPERATURE [K] {settings.smearing_K!r}"),
+        *input_section("MIXING", "METHOD BROYDEN_MIXING", *mixing),
+    )
 
 
 def subsys_lines(atoms: Atoms, settings: Cp2kSettings) -> list[str]:
     """Return the section SUBSYS: cell, atoms, kinds."""
-    lines = ["  &SUBSYS", "    &CELL"]
-    for name, vector in zip("ABC", atoms.cell.array, strict=True):
-        lines.append(f"      {name} [angstrom] " + " ".join(f"{value:.12f}" for value in vector))
-    lines += ["      PERIODIC XYZ", "    &END CELL", "    &COORD"]
-    for symbol, position in zip(atoms.get_chemical_symbols(), atoms.positions, strict=True):
-        lines.append(f"      {symbol} " + " ".join(f"{value:.12f}" for value in position))
-    lines.append("    &END COORD")
-    for symbol in sorted(set(atoms.get_chemical_symbols())):
-        kind = settings.kinds[symbol]
-        lines += [
-            f"    &KIND {symbol}",
-            f"      ELEMENT {symbol}",
-            f"      BASIS_SET {kind.basis}",
-            f"      POTENTIAL {kind.potential}",
-            "    &END KIND",
-        ]
-    return [*lines, "  &END SUBSYS"]
+    vectors = zip("ABC", atoms.cell.array, strict=True)
+    sites = zip(atoms.get_chemical_symbols(), atoms.positions, strict=True)
+    kinds = {symbol: settings.kinds[symbol] for symbol in sorted(set(atoms.get_chemical_symbols()))}
+    return input_section(
+        "SUBSYS",
+        *input_section("CELL", *(f"{name} [angstrom] {_numbers(vector)}" for name, vector in vectors), "PERIODIC XYZ"),
+        *input_section("COORD", *(f"{symbol} {_numbers(position)}" for symbol, position in sites)),
+        *(
+            line
+            for symbol, kind in kinds.items()
+            for line in input_section(
+                f"KIND {symbol}", f"ELEMENT {symbol}", f"BASIS_SET {kind.basis}", f"POTENTIAL {kind.potential}"
+            )
+        ),
+    )
+
+
+def _numbers(vector: np.ndarray) -> str:
+    return " ".join(f"{value:.12f}" for value in vector)
 
 
 def added_orbitals(atoms: Atoms, settings: Cp2kSettings) -> int:

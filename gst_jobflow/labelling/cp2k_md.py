@@ -14,7 +14,16 @@ from pydantic import Field
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, check_kinds, cp2k_version, dft_lines, subsys_lines
+from gst_jobflow.labelling.cp2k import (
+    Cp2kBackend,
+    Cp2kSettings,
+    check_kinds,
+    cp2k_version,
+    dft_lines,
+    input_section,
+    scf_lines,
+    subsys_lines,
+)
 from gst_jobflow.labelling.method import Method
 
 if TYPE_CHECKING:
@@ -108,27 +117,16 @@ def md_input(atoms: Atoms, settings: Cp2kSettings, dynamics: BornOppenheimer | C
     check_dynamics(settings, dynamics)
     scf, qs = None, []
     if isinstance(dynamics, CarParrinello):
-        scf = _corrector(settings, dynamics)
-        qs = ["      EXTRAPOLATION ASPC", f"      EXTRAPOLATION_ORDER {dynamics.history}"]
-    restart = ["&EXT_RESTART", f"  RESTART_FILE_NAME {part.restart}", "&END EXT_RESTART"] if part.restart else []
-    return "\n".join(
-        [
-            "&GLOBAL",
-            f"  PROJECT {PROJECT}",
-            "  RUN_TYPE MD",
-            "  PRINT_LEVEL LOW",
-            f"  SEED {part.seed}",
-            "&END GLOBAL",
-            "&FORCE_EVAL",
-            "  METHOD QUICKSTEP",
-            *dft_lines(atoms, settings, scf, qs),
-            *subsys_lines(atoms, settings),
-            "&END FORCE_EVAL",
-            *_motion(dynamics, part),
-            *restart,
-            "",
-        ]
-    )
+        scf, qs = _corrector(settings, dynamics), ["EXTRAPOLATION ASPC", f"EXTRAPOLATION_ORDER {dynamics.history}"]
+    lines = [
+        *input_section("GLOBAL", f"PROJECT {PROJECT}", "RUN_TYPE MD", "PRINT_LEVEL LOW", f"SEED {part.seed}"),
+        *input_section(
+            "FORCE_EVAL", "METHOD QUICKSTEP", *dft_lines(atoms, settings, scf, qs), *subsys_lines(atoms, settings)
+        ),
+        *_motion(dynamics, part),
+        *(input_section("EXT_RESTART", f"RESTART_FILE_NAME {part.restart}") if part.restart else []),
+    ]
+    return "\n".join([*lines, ""])
 
 
 def md_method(backend: Cp2kBackend, dynamics: BornOppenheimer | CarParrinello, version: str = "") -> Method:
@@ -157,73 +155,37 @@ def md_method(backend: Cp2kBackend, dynamics: BornOppenheimer | CarParrinello, v
 
 
 def _corrector(settings: Cp2kSettings, dynamics: CarParrinello) -> list[str]:
-    return [
-        "    &SCF",
-        "      SCF_GUESS ATOMIC",
-        f"      EPS_SCF {settings.eps_scf!r}",
-        f"      MAX_SCF {settings.max_scf}",
-        f"      EPS_SCF_HISTORY {settings.eps_scf!r}",
-        f"      MAX_SCF_HISTORY {dynamics.corrector_steps}",
-        "      &OT ON",
-        "        MINIMIZER DIIS",
-        f"        PRECONDITIONER {PRECONDITIONER}",
-        "      &END OT",
-        "      &PRINT",
-        "        &RESTART OFF",
-        "        &END RESTART",
-        "      &END PRINT",
-        "    &END SCF",
-    ]
+    return scf_lines(
+        settings,
+        f"EPS_SCF_HISTORY {settings.eps_scf!r}",
+        f"MAX_SCF_HISTORY {dynamics.corrector_steps}",
+        *input_section("OT ON", "MINIMIZER DIIS", f"PRECONDITIONER {PRECONDITIONER}"),
+    )
 
 
 def _motion(dynamics: BornOppenheimer | CarParrinello, part: MdPart) -> list[str]:
     if isinstance(dynamics, BornOppenheimer):
         ensemble = "NVT"
-        thermostat = [
-            "    &THERMOSTAT",
-            "      TYPE CSVR",
-            "      &CSVR",
-            f"        TIMECON [fs] {dynamics.thermostat_fs!r}",
-            "      &END CSVR",
-            "    &END THERMOSTAT",
-        ]
+        csvr = input_section("CSVR", f"TIMECON [fs] {dynamics.thermostat_fs!r}")
+        thermostat = input_section("THERMOSTAT", "TYPE CSVR", *csvr)
     else:
         ensemble = "LANGEVIN"
-        thermostat = [
-            "    &LANGEVIN",
-            f"      GAMMA [fs^-1] {dynamics.gamma_per_fs!r}",
-            f"      NOISY_GAMMA [fs^-1] {dynamics.noisy_gamma_per_fs!r}",
-            "    &END LANGEVIN",
-        ]
-    return [
-        "&MOTION",
-        "  &MD",
-        f"    ENSEMBLE {ensemble}",
-        f"    STEPS {part.steps}",
-        f"    TIMESTEP [fs] {part.timestep_fs!r}",
-        f"    TEMPERATURE [K] {part.temperature_K!r}",
+        noise = f"NOISY_GAMMA [fs^-1] {dynamics.noisy_gamma_per_fs!r}"
+        thermostat = input_section("LANGEVIN", f"GAMMA [fs^-1] {dynamics.gamma_per_fs!r}", noise)
+    frames = input_section("EACH", f"MD {part.every}")
+    md = [
+        f"ENSEMBLE {ensemble}",
+        f"STEPS {part.steps}",
+        f"TIMESTEP [fs] {part.timestep_fs!r}",
+        f"TEMPERATURE [K] {part.temperature_K!r}",
         *thermostat,
-        "  &END MD",
-        "  &PRINT",
-        *_printed("TRAJECTORY", part.every),
-        *_printed("FORCES", part.every),
+    ]
+    printed = [
+        *input_section("TRAJECTORY", *frames),
+        *input_section("FORCES", *frames),
         # a run that is cut off loses at most one step
-        *_printed("RESTART", 1, ["      BACKUP_COPIES 1"]),
-        *_printed("VELOCITIES", None),
-        *_printed("RESTART_HISTORY", None),
-        "  &END PRINT",
-        "&END MOTION",
+        *input_section("RESTART", "BACKUP_COPIES 1", *input_section("EACH", "MD 1")),
+        *input_section("VELOCITIES OFF"),
+        *input_section("RESTART_HISTORY OFF"),
     ]
-
-
-def _printed(name: str, every: int | None, more: list[str] | None = None) -> list[str]:
-    if every is None:
-        return [f"    &{name} OFF", f"    &END {name}"]
-    return [
-        f"    &{name}",
-        *(more or []),
-        "      &EACH",
-        f"        MD {every}",
-        "      &END EACH",
-        f"    &END {name}",
-    ]
+    return input_section("MOTION", *input_section("MD", *md), *input_section("PRINT", *printed))

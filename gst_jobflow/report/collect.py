@@ -7,14 +7,14 @@ structures takes seconds. Missing data become a remark, not an error.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
@@ -323,17 +323,10 @@ def _fill_structures(results: Results, data: StudyData, ids: set[str], label_ids
     _label_rows(results, data.labels, {"structure_id": ids - dataset_structures, "_id": {*dataset_labels, *label_ids}})
 
 
-def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
-    # sorted: the same order gives the same page
-    iterator = iter(sorted(ids))
-    while chunk := list(islice(iterator, _CHUNK)):
-        yield chunk
-
-
 def _structure_rows(results: Results, ids: set[str]) -> StructureRows:
     rows = StructureRows()
     columns = list(rows.__dataclass_fields__)
-    for chunk in _chunks(ids):
+    for chunk in batches(sorted(ids), _CHUNK):  # the same order gives the same page
         for found in results.database["structures"].find({"_id": {"$in": chunk}}, dict.fromkeys(columns, 1)):
             for column in columns:
                 value = found.get(column)
@@ -348,7 +341,7 @@ def _label_rows(results: Results, rows: LabelRows, wanted: dict[str, set[str]]) 
     projection = dict.fromkeys((*columns, "fingerprint", "failure_class", "reason"), 1)
     seen: set[str] = set()
     for key, ids in wanted.items():
-        for chunk in _chunks(ids):
+        for chunk in batches(sorted(ids), _CHUNK):  # the same order gives the same page
             for found in collection.find({key: {"$in": chunk}}, projection):
                 if found["_id"] in seen:
                     continue

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.references import least_squares
@@ -366,7 +366,7 @@ def _force_counts(results: Results, columns: Columns, tell: Progress) -> dict[st
 def _forces(results: Results, label_ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield row and forces (N, 3) eV/Å of each label, in the order of the ids."""
     rows = iter(range(len(label_ids)))
-    while part := list(islice(rows, _BATCH)):
+    for part in batches(rows, _BATCH):
         ids = texts_of(label_ids[part])
         found = {
             each["_id"]: each["forces"]

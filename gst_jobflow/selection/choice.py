@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.documents import Structure
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.selection.documents import derived, origin_of
@@ -19,11 +19,7 @@ from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade, gammas
 from gst_jobflow.selection.pick import Rows, most_informative
 from gst_jobflow.selection.projections import coordinates
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import ConfigType, Potential, Trajectory
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,8 @@ def choose(
     if not inside:
         least, most = min(each.maximum for _, each in graded), max(each.maximum for _, each in graded)
         raise InputError(
-            f"none of {len(graded)} structures has gamma in {low:g}..{high:g}", f"theirs is {least:.3g} to {most:.3g}"
+            f"none of {len(graded)} structures has gamma in {low:g}..{high:g}",
+            f"widen --gamma: theirs is {least:.3g} to {most:.3g}",
         )
     with tempfile.TemporaryDirectory(prefix="gst_select_") as name:
         files = link_potential(results, potential, Path(name))

@@ -7,29 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.documents import Structure
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.selection.clusters import Cluster, LargeFrame, centres, part_seam, seam_problem
 from gst_jobflow.selection.documents import Origin, derived, origin_of
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import gammas
-from gst_jobflow.selection.pick import most_informative
+from gst_jobflow.selection.pick import Rows, most_informative
 from gst_jobflow.selection.projections import coordinates
 from gst_jobflow.selection.seam import relax_seam
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import ConfigType, Potential, Trajectory
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.selection.frames import FoundStructure
-    from gst_jobflow.selection.pick import Rows
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 MOST_OF_A_FRAME = 200
 """Largest number of atoms of one frame that are considered."""

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import join_segments, read_series
 from gst_jobflow.selection.decorrelation import (
@@ -21,10 +22,7 @@ from gst_jobflow.selection.decorrelation import (
     smooth,
     statistical_inefficiency,
 )
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6
 """Largest difference between equal times."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.documents import Structure
+from gst_jobflow.documents import ConfigType, Structure, Trajectory
 from gst_jobflow.store.atoms import structure_document
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.documents import ConfigType, Trajectory
     from gst_jobflow.store import Results
 
 Origin = tuple[Structure, "ConfigType"]
@@ -27,7 +26,9 @@ def origin_of(results: Results, trajectory: Trajectory, config_type: ConfigType 
         The trajectory does not say where it started.
     """
     if trajectory.start_structure_id is None:
-        raise DataError(f"trajectory {trajectory.id} does not say where it started", "its frames have no parent")
+        raise DataError(
+            f"trajectory {trajectory.id} does not say where it started", "gst structures import its frames from a file"
+        )
     start, last = results.get(Structure, trajectory.start_structure_id), trajectory.final_structure_id
     default = results.get(Structure, last).config_type if last else start.config_type
     return start, config_type or default

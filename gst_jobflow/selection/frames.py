@@ -13,7 +13,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
-from gst_jobflow.dynamics.dump import Damaged, iter_chain, iter_frames
+from gst_jobflow.dynamics.dump import Damaged, DumpFrame, iter_chain, iter_frames
 from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from gst_jobflow.dynamics.dump import DumpFrame
     from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
@@ -93,7 +92,8 @@ def _mobile_of_structures(results: Results, ids: Sequence[str]) -> dict[str, tup
 
 
 def _mobile_of_cycle(results: Results, cycle_id: str | None) -> tuple[int, int] | None:
-    return None if cycle_id is None else _places(results.get(Cycle, cycle_id).groups["mobile"])
+    ids = None if cycle_id is None else results.get(Cycle, cycle_id).groups.get("mobile")
+    return _places(ids) if ids else None
 
 
 def _places(ids: Sequence[int]) -> tuple[int, int]:
@@ -116,7 +116,9 @@ def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
         file = source.path
         for record in source.records(options):
             if record.atoms is None:
-                raise InputError(f"{file} record {record.index}: {record.problem}", "mend it, or leave it out")
+                raise InputError(
+                    f"{file} record {record.index}: {record.problem}", "correct the record, or remove it from the file"
+                )
             found.append(FoundStructure(f"{file}:{record.index}", record.atoms))
     if not found:
         raise InputError(f"{', '.join(map(str, files))}: no structures", "name files that hold some")
@@ -143,7 +145,7 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
     if trajectory.potential_id is None:
         raise InputError(
             f"the frames of trajectory {trajectory.id} are stored structures, with labels",
-            f"--where parents={trajectory.start_structure_id}",
+            f"take them by --where parents={trajectory.start_structure_id}",
         )
     elements = results.get(Potential, trajectory.potential_id).elements
     dumps = [file for file in trajectory.files if file.name.endswith(_DUMP)]
@@ -158,7 +160,7 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
 def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
-    A frame that cannot be read, or is not of this run's atoms, comes with its `problem`; the others go on.
+    A frame that cannot be read, or has other atoms than this run, is yielded with its `problem`.
 
     Raises
     ------
@@ -186,7 +188,7 @@ def _all_states(results: Results, trajectory: Trajectory) -> Iterator[FoundStruc
     last = -1
 
     def told(step: int, error: DataError) -> None:
-        # all that is left of a file has no step: its gap begins after the frame before
+        # an unreadable file has no step: its gap begins after the last frame
         place = step if step >= 0 else last + 1
         damaged.append(_damaged(place, error.message.rpartition("/")[2]))
 
@@ -227,7 +229,7 @@ def _damaged(step: int, problem: str) -> FoundStructure:
 
 
 def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
-    """Frames of the dumps of all segments in order; where a later file begins, it replaces those before it."""
+    """Yield the frames of all segments in order; a later file replaces earlier ones from its first step on."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         paths = []
         for place, ref in enumerate(dumps):
@@ -244,7 +246,7 @@ def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | N
 
 
 def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:
-    """The frames of dynamics from first principles that are stored structures, each step once; without the start.
+    """Return frames of dynamics from first principles that are stored structures, each step once, without the start.
 
     Raises
     ------
@@ -253,15 +255,17 @@ def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure
     """
     by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
     stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})
-    # a step whose electrons did not converge is no structure
+    # steps without converged electrons are not stored
     known = sorted(((*by_id[each["_id"]], each["_id"]) for each in stored), key=lambda each: each[0])
     if not known:
-        raise InputError(f"trajectory {trajectory.id} has no frames that are stored", "gst structures import its files")
+        raise InputError(
+            f"trajectory {trajectory.id} has no frames that are stored", "import its files: gst structures import"
+        )
     return [FoundStructure(f"step {step}", atoms, structure_id=id, step=step) for step, atoms, id in known]
 
 
 def _steps_of_cp2k(results: Results, trajectory: Trajectory) -> Iterator[tuple[int, Atoms]]:
-    """Steps and atoms of what the segments of CP2K wrote, where a later one does not replace it."""
+    """Yield steps and atoms that the segments of CP2K wrote and no later segment replaces."""
     number = -1
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         for ref in trajectory.files:

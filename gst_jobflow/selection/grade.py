@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
-from gst_jobflow.dynamics.deck import pair_lines
+from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import iter_frames
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.structures.lammps_data import write_data
@@ -19,7 +19,6 @@ from gst_jobflow.structures.lammps_data import write_data
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.dynamics.deck import PotentialFiles
     from gst_jobflow.dynamics.engine import LammpsEngine
     from gst_jobflow.selection.frames import FoundStructure
 

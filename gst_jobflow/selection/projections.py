@@ -40,7 +40,10 @@ def coordinates(
         The program fails.
     """
     if not (potential.yaml and potential.asi):
-        raise InputError("the potential has no .yaml and .asi", "the extrapolation grade needs both")
+        raise InputError(
+            "the potential lacks .yaml or .asi, which the extrapolation grade needs",
+            "import it with both, or fit it here",
+        )
     python = pacemaker_runner(settings).python
     with tempfile.TemporaryDirectory(prefix="gst_projections_") as name:
         folder = Path(name)

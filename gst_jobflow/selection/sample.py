@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.documents import Structure
+from gst_jobflow.documents import ConfigType, Structure, Trajectory
 from gst_jobflow.selection.course import (
     ROUNDING_PS,
     Estimate,
@@ -32,7 +32,6 @@ from gst_jobflow.store.lookup import located_runs
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gst_jobflow.documents import ConfigType, Trajectory
     from gst_jobflow.store import Results
 
 _BROKEN = ("blow_up", "lost_atoms", "nan")
@@ -74,7 +73,7 @@ class Pick:
     temperature_K
         Temperature of the stage at that time, without fluctuations; None if none was measured.
     moved_A
-        Mean displacement of atoms since the previous chosen frame of the trajectory; None for the first.
+        Mean displacement of mobile atoms since the previous chosen frame of the trajectory; None for the first.
     """
 
     run: Trajectory
@@ -94,7 +93,7 @@ class Sampled:
     frames
         Stored frames within the limits of time and temperature.
     moved_A
-        Mean displacement from the first to the last of them; None if there are fewer than two.
+        Mean displacement of mobile atoms from the first to the last of them; None if there are fewer than two.
     is_solid
         Whether `moved_A` is within the vibrations of a solid.
     picks
@@ -254,10 +253,15 @@ def _is_solid(first: Pick, last: Pick) -> tuple[float | None, bool]:
     """Return the mean displacement between two frames, Å, and whether it is within the vibrations of a solid."""
     if first is last:
         return None, False
-    atoms = first.found.atoms
-    moved_A = mean_displacement_A(atoms, last.found.atoms)
+    atoms, moved_A = first.found.atoms, _moved_A(first, last)
     near = moved_A < _VIBRATION * (atoms.cell.volume / len(atoms)) ** (1 / 3)
     return moved_A, bool(near and last.time_ps - first.time_ps > _LONG_PS)
+
+
+def _moved_A(first: Pick, last: Pick) -> float:
+    """Return the mean displacement of the mobile atoms between two frames, Å."""
+    mobile = first.found.is_mobile
+    return mean_displacement_A(first.found.atoms[mobile], last.found.atoms[mobile])
 
 
 def _inside(
@@ -288,8 +292,7 @@ def _measure(stages: Sequence[Sampled]) -> None:
     for stage in stages:
         for place, pick in enumerate(stage.picks):
             if before is not None:
-                moved_A = mean_displacement_A(before.found.atoms, pick.found.atoms)
-                stage.picks[place] = replace(pick, moved_A=moved_A)
+                stage.picks[place] = replace(pick, moved_A=_moved_A(before, pick))
             before = pick
 
 

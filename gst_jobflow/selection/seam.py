@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.dynamics.deck import pair_lines
+from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import iter_frames
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.selection.clusters import SHELL_A, Cluster, with_positions
 from gst_jobflow.structures.lammps_data import write_data
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 _FILE = "relaxed.dump"
 _WALL_EV_A2 = 10.0

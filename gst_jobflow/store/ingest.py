@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
@@ -15,7 +17,6 @@ from gst_jobflow.store.write import apply_entry, insert_each, write_labels
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from gst_jobflow.documents import Document
     from gst_jobflow.store.results import Results
 
 _BATCH = 500
@@ -175,19 +176,12 @@ class _Ingest:
 
 def _batches(lines: Iterable[manifest.Line]) -> Iterator[list[manifest.Line]]:
     """Group consecutive inserts into one collection; updates and damaged lines stay alone."""
-    batch: list[manifest.Line] = []
-    kind, n_bytes = "", 0
-    for line in lines:
-        document = _inserted(line)
-        this = "" if document is None else document.collection
-        if batch and (not this or this != kind or len(batch) >= _BATCH or n_bytes + line.n_bytes > _BATCH_BYTES):
-            yield batch
-            batch, n_bytes = [], 0
-        batch.append(line)
-        kind, n_bytes = this, n_bytes + line.n_bytes
-    if batch:
-        yield batch
 
+    def kind(line: manifest.Line) -> str:
+        return line.entry.document.collection if isinstance(line.entry, manifest.Insert) else ""
 
-def _inserted(line: manifest.Line) -> Document | None:
-    return line.entry.document if isinstance(line.entry, manifest.Insert) else None
+    for collection, group in groupby(lines, key=kind):
+        if collection:
+            yield from batches_by_weight(group, _BATCH, lambda line: line.n_bytes, _BATCH_BYTES)
+        else:
+            yield from ([line] for line in group)

@@ -231,7 +231,8 @@ def _parse(model: type[Document], condition: str) -> tuple[str, str, Any]:
     if operator == "~":
         return field, "$regex", _prefix(model, field, match["value"])
     texts = [text.replace("\\,", ",") for text in re.split(r"(?<!\\),", match["value"])]
-    values = [_formula(text) if match["field"] == "composition" else _value(model, field, text) for text in texts]
+    is_formula = match["field"] == "composition"
+    values = [reduced_formula(parse_formula(text)) if is_formula else _value(model, field, text) for text in texts]
     if len(values) == 1:
         return field, _OPERATORS[operator], values[0]
     if operator not in _OF_SEVERAL:
@@ -340,10 +341,6 @@ def _number(text: str) -> int | float | None:
         if math.isfinite(number):
             return float(number)
     return None
-
-
-def _formula(text: str) -> str:
-    return reduced_formula(parse_formula(text))
 
 
 def summarise_groups(

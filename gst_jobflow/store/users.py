@@ -44,7 +44,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # options of our own URI that identify our account
 _OUR_OPTIONS = {"authsource", "authmechanism", "authmechanismproperties"}
 _OUR_OPTIONS |= {"tlscertificatekeyfile", "tlscertificatekeyfilepassword"}
-_NOT_FOUND = 11
 _EXISTS = 51003
 _UNKNOWN_COMMAND = 59
 

@@ -1,1 +1,1 @@
-"""Compositions, random and crystalline structures, device cells, LAMMPS data, and what is stored of a structure."""
+"""Compositions, random and crystalline structures, contacts, LAMMPS data, and derived numbers of structures."""

@@ -99,7 +99,7 @@ def min_distance(atoms: Atoms) -> float:
         There are no atoms, or positions are not finite.
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
-        raise DataError("no atoms, or positions that are not finite: there is no smallest distance")
+        raise DataError("there are no atoms, or positions that are not finite", "leave the structure out")
     return smallest_distance(atoms)
 
 

@@ -159,7 +159,7 @@ def rocksalt(formula: str, repeat: Repeat, a_A: float = ROCKSALT_A, seed: int = 
 
     counts = rocksalt_counts(formula, repeat)
     if not (np.isfinite(a_A) and a_A > 0):
-        raise InputError(f"lattice parameter {a_A} Å", "give a positive number, about 6 Å for GST")
+        raise InputError(f"the lattice parameter is {a_A} Å", "give a positive number, about 6 Å for GST")
     corners = np.stack(np.meshgrid(*(np.arange(n) for n in repeat), indexing="ij"), axis=-1).reshape(-1, 1, 3)
     fcc = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
     anions = (corners + fcc).reshape(-1, 3)

@@ -43,7 +43,7 @@ _FRACTIONS_TRIED = (0.62, 0.59, 0.56, 0.53, 0.50)
 
 
 class HardSphereSpec(StrictModel):
-    """What a hard-sphere random structure must be like.
+    """Specification of a hard-sphere random structure.
 
     Attributes
     ----------

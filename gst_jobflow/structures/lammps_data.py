@@ -96,7 +96,7 @@ def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:
         A position is not finite, negative, or beyond 1 cm.
     """
     if not (np.isfinite(positions).all() and positions.min(initial=0.0) >= 0 and positions.max(initial=0.0) < 1e8):
-        raise DataError("a position is not finite or outside of the box", "do not write this structure")
+        raise DataError("a position is not finite or outside of the box", "check how the structure was made")
     lines = np.full((len(types), ATOM_LINE), ord(" "), np.uint8)
     _write_whole(lines[:, :12], np.arange(first_id, first_id + len(types)))
     _write_whole(lines[:, 12:16], types.astype(np.int64))
@@ -186,4 +186,4 @@ def _check_writable(atoms: Atoms, species_order: Sequence[str]) -> None:
     if atoms.cell.rank < 3:
         raise InputError("the structure has no cell that spans a volume", "set a cell before writing LAMMPS data")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise DataError("a position or the cell is not finite", "do not write this structure")
+        raise DataError("a position or the cell is not finite", "check how the structure was made")

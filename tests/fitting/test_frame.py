@@ -44,7 +44,7 @@ def test_corrected_energy_is_energy_less_the_atoms():
         (labelled(energy=float("nan")), "missing or not finite"),
         (labelled(energy=float("inf")), "missing or not finite"),
         (labelled(forces_eV_A=None), "forces are missing"),
-        (labelled(forces_eV_A=np.zeros((3, 3))), r"need \(4, 3\)"),
+        (labelled(forces_eV_A=np.zeros((3, 3))), r"but 4 atoms"),
         (labelled(forces_eV_A=np.full((4, 3), np.nan)), "not finite"),
         (labelled(energy=-3314.0 * 4), "outside -20..250"),
         (labelled(energy=300.0 * 4), "outside -20..250"),

@@ -132,7 +132,7 @@ def test_options_for_ace_only_are_refused_before_the_fit() -> None:
         check_kind(stored)
     with pytest.raises(InputError, match="is grace/fs, not ACE"):
         fit_config(("Sb", "Te"), parent=stored)
-    with pytest.raises(InputError, match="--preset, --upfit: of ACE fits only"):
+    with pytest.raises(InputError, match="--preset, --upfit: for ACE fits only"):
         is_grace("grace", "small", None, None, False, 0.1, 1)
     with pytest.raises(InputError, match="no model 'grce'"):
         is_grace("grce", None, None, None, False, None, 1)

@@ -177,7 +177,7 @@ def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_parts_have_a_remedy(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = KnownCalculator("no_such_module.calculators:thing", "no-such-distribution", "")
+    known = KnownCalculator("no_such_module.calculators:thing", "no-such-distribution")
     monkeypatch.setitem(calculators.KNOWN, "absent", known)
     with pytest.raises(MissingProgramError, match="pip install no-such-distribution"):
         calculator_backend("absent", {})

@@ -115,6 +115,11 @@ def test_the_maker_for_atomate2_has_our_inputs_and_handlers(gst):
     assert MontyDecoder().process_decoded(json.loads(json.dumps(maker, cls=MontyEncoder))).name == "label"
 
 
+def test_the_fingerprint_of_the_default_settings_stays():
+    # it keys the labels of every database: another one would part new labels from old ones
+    assert VaspBackend(settings=VaspSettings()).method().fingerprint() == "vasp:ac580584b00ba626"
+
+
 def test_only_physics_is_in_the_fingerprint():
     def fingerprint(**fields) -> str:
         return VaspBackend(settings=VaspSettings(**fields)).method().fingerprint()

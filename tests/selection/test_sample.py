@@ -20,7 +20,7 @@ from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax
 from gst_jobflow.flows.aimd import AimdMaker
 from gst_jobflow.selection.course import timed_stages
-from gst_jobflow.selection.sample import apart, mean_displacement_A, shares
+from gst_jobflow.selection.sample import Request, apart, mean_displacement_A, sample, shares
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -273,6 +273,28 @@ def test_a_constant_energy_is_reported_and_needs_a_spacing(gst: Gst, project: Pr
     Results.open(project).add(made.document.model_copy(update={"id": "mute", "thermo": {}}))
     assert "0 values are too few" in gst("sample", "--from", "mute")[2]
     assert gst("sample", "--from", "mute", "--every-ps", "2", "--dry-run")[0] == 0
+
+
+@pytest.mark.mongo
+def test_the_frozen_barrier_of_a_device_does_not_slow_its_atoms_down(
+    project: Project, made: Made, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    frames = {step: atoms.copy() for step, atoms in made.frames.items()}
+    first = frames[min(frames)]
+    for atoms in frames.values():
+        atoms.positions[4:] = first.positions[4:]
+    groups = {"mobile": [1, 4], "barrier": [5, 8]}
+    results.add(Cycle(_id="c1", name="cell", device="cross-point", formula="SbTe", n_atoms=8, groups=groups,
+                      potential_id="tiny", structure_id=made.start.id, operations=[], seed=1))  # fmt: skip
+    file = results.artifacts.put(dump(tmp_path / "frozen" / "dump_1.lammpstrj.gz", frames))
+    changes = {"id": "frozen", "name": "frozen", "cycle_id": "c1", "files": [file]}
+    results.add(made.document.model_copy(update=changes))
+    liquid, *_ = sample(results, [results.get(Trajectory, "frozen")], Request(every_ps=1.0))
+    for before, after in pairwise(liquid.picks):
+        one, other = (frames[pick.found.step or 0][:4] for pick in (before, after))
+        assert after.moved_A == pytest.approx(mean_displacement_A(one, other))
+        assert after.moved_A > 1.5 * mean_displacement_A(before.found.atoms, after.found.atoms)
 
 
 @pytest.mark.mongo

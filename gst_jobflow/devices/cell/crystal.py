@@ -39,24 +39,16 @@ class MotifLayer:
 
 @dataclass(frozen=True)
 class LayeredCrystal:
-    """Layers of a crystal between two cuts; the lower cut is at z = 0.
+    """Layers of a crystal between two cuts, `length_A` apart; the lower cut is at z = 0.
 
     Attributes
     ----------
     motif, edges_A
-        Layers of one cell from the bottom up, and its edges along x, y, z.
-    repeat_xy
-        Cells along x and y.
+        Layers of one cell from the bottom up, and its edges along x, y, z; `repeat_xy` counts cells along x and y.
     first, last
-        Range of layers, counted over all cells along z; `last` is excluded.
-    z_shift_A
-        Shift that brings the lower cut to z = 0.
-    length_A
-        From cut to cut.
-    pools
-        Atoms of each atomic number in each pool; 0 is a vacancy.
-    seed
-        Seed of the draws from the pools.
+        Range of layers, counted over all cells along z; `last` is excluded. `z_shift_A` brings the lower cut to z = 0.
+    pools, seed
+        Atoms of each atomic number in each pool, 0 for vacancies; seed of the draws from them.
     """
 
     motif: list[MotifLayer]

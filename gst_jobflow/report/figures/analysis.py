@@ -50,7 +50,7 @@ FIELDS = (
     Field("k-bar", "k_bar", "k-bar", "viridis", (None, None)),
     Field("temperature", "temperature_K", "temperature (K)", "inferno", (0.0, None)),
     Field("density", "density_per_A3", "density (1/Å³)", "cividis", (None, None)),
-    Field("gamma", "gamma", "γ", "magma", (0.0, None)),
+    Field("gamma", "gamma", "γ", "magma", (None, None)),
 )
 _Panels = tuple[tuple[str, tuple[Curve, ...]], ...]
 ORDER: _Panels = (
@@ -304,16 +304,16 @@ def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    columns = min(3, len(maps))
+    columns = 2 if len(maps) in (2, 4) else min(3, len(maps))
     rows = -(-len(maps) // columns)
     sides = maps[0].bins.edges_A
     aspect = float(sides["z"][-1] / sides["x"][-1])
-    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.35) + 0.7)
+    figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.65) + 0.7)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[len(maps) :]:
         axes.set_visible(False)
     for axes, each in zip(grid, maps, strict=False):
-        counts = np.array([each.bins.mean(each.origin == code) for code in range(len(ORIGINS))])
+        counts = np.array([each.bins.mean(each.origin == code, 0.2) for code in range(len(ORIGINS))])
         most = np.where(np.isfinite(counts[0]), np.argmax(np.nan_to_num(counts), axis=0), np.nan)
         axes.set_aspect("equal")
         axes.grid(visible=False)
@@ -323,6 +323,7 @@ def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
             dome_outline(axes, each.dome)
         axes.set_title(each.title)
         axes.set(xlabel="x (nm)", ylabel="z (nm)")
+        axes.tick_params(labelbottom=True)
     handles = [Patch(color=colour, label=name) for colour, name in zip(ORIGIN_COLOURS, ORIGINS, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5)
     return to_png(figure)

@@ -52,7 +52,9 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
         with locked(database, wait_s, tell) as lock:
             changed = _apply(database, lock, tell)
             if _launchpad_is_bare(database):
-                changed += _prepare_launchpad(project)
+                # creates id counter and indexes; the launchpad holds no fireworks
+                launchpad(project).reset("", require_password=False)
+                changed.append("launchpad: initialised")
         return changed
     finally:
         database.client.close()
@@ -80,26 +82,24 @@ def _to_upgrade(version: Version) -> bool:
 def _apply(database: Database, lock: Lock, tell: Tell | None = None) -> list[str]:
     version = read_version(database)
     refuse_newer(database, version)
-    changed: list[str] = []
     holds_documents = version.number > 0 or any(database[name].find_one({}, {"_id": 1}) for name in DOCUMENTS)
-    if _to_upgrade(version) and holds_documents:
+    upgrade = _to_upgrade(version) and holds_documents
+    if upgrade:
         _refuse_newer_documents(database)
         begin_upgrade(database, version)
-        changed += _do(pending_collections(database), lock)
+    changed = _do(pending_collections(database), lock)
+    if upgrade:
         changed += upgrade_documents(database, lock.beat, tell)
-    else:
-        changed += _do(pending_collections(database), lock)
     pending = _possible(pending_indexes(database))
     record_indexes(database)
     changed += _do(pending, lock)
     record_indexes(database)
-    if _to_upgrade(version):
-        if holds_documents:
-            finish_upgrade(database)
-            changed.append(f"schema version {SCHEMA_VERSION}")
-        else:
-            new = {"$set": {"version": SCHEMA_VERSION}, "$unset": {"upgrading_from": ""}}
-            database[META_COLLECTION].update_one({"_id": SCHEMA}, new, upsert=True)
+    if upgrade:
+        finish_upgrade(database)
+        changed.append(f"schema version {SCHEMA_VERSION}")
+    elif _to_upgrade(version):
+        new = {"$set": {"version": SCHEMA_VERSION}, "$unset": {"upgrading_from": ""}}
+        database[META_COLLECTION].update_one({"_id": SCHEMA}, new, upsert=True)
     return changed
 
 
@@ -141,9 +141,3 @@ def _launchpad_is_bare(database: Database) -> bool:
             "restore it from a backup of the database",
         )
     return True
-
-
-def _prepare_launchpad(project: Project) -> list[str]:
-    """Create FireWorks' id counter and indexes; the launchpad must hold no fireworks."""
-    launchpad(project).reset("", require_password=False)
-    return ["launchpad: initialised"]
