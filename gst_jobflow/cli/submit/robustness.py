@@ -65,7 +65,8 @@ def command(
     ids = list(dict.fromkeys(each.id for each in found))
     total = len(ids) * len(plan.compositions) * plan.runs
     flow = RobustnessMaker(study_name=name, plan=plan, gate=gate, n_jobs=jobs).make(ids)
-    what = f"{total} runs of {plan.n_atoms} atoms over {plan.duration_ps:g} ps in {min(jobs, total)} jobs"
+    shared = f"{min(jobs, total)} jobs" if min(jobs, total) > 1 else "one job"
+    what = f"{total} runs of {plan.n_atoms} atoms over {plan.duration_ps:g} ps in {shared}"
     submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
 
 
