@@ -12,10 +12,11 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Potential
 from gst_jobflow.documents.potential import PotentialArtifacts
+from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
-from tests.datasets.conftest import number_id
+from tests.datasets.conftest import add_labels, number_id
 from tests.documents.test_documents import structure
 from tests.fitting.stored import teacher_dataset
 from tests.flows.test_estimate import add_run
@@ -69,6 +70,17 @@ def test_structures_are_distributed_in_chunks_of_twenty(project: Project) -> Non
     Results.open(project).add_many([structure(_id=number_id(number)) for number in range(45)])
     gst(project, "submit", "label", "--backend", "tblite")
     assert fireworks(project) == 3
+
+
+def test_labels_that_failed_before_are_counted_as_skipped(project: Project) -> None:
+    results = Results.open(project)
+    fingerprint = backend_of("tblite", project, {}).method().fingerprint()
+    add_labels(results, 2, fingerprint=fingerprint, state="failed", failure_class="not_converged", reason="60 cycles")
+    add_labels(results, 1, fingerprint=fingerprint, start=2)
+    command = ["-p", str(project.root), "submit", "label", "--backend", "tblite"]
+    said = CliRunner().invoke(app, command).output
+    assert "3 structures" in said and "2 failed before and are skipped (--retry-failed" in said
+    assert "skipped" not in CliRunner().invoke(app, [*command, "--retry-failed"]).output
 
 
 def test_an_impossible_melt_is_not_submitted(project: Project, potential: None) -> None:
