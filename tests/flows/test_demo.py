@@ -93,7 +93,7 @@ def test_it_ends_and_says_where_the_page_is(demo: dict[str, Any]) -> None:
     study = next(demo["results"].find(Study, {}))
     assert study.state == "finished"
     assert {member.role for member in study.members} == {"dataset", "potential", "barrier", "cycle"}
-    page = Path(demo["output"].split("page: ")[1].splitlines()[0])
+    page = Path(demo["output"].split("\npage: ")[1].splitlines()[0])
     text = page.read_text()
     assert text.count("data:image/png;base64,") >= 6
     assert "<script" not in text and "http://" not in text.replace("http://www.w3.org", "")

@@ -46,7 +46,7 @@ def test_the_demo_runs_through_the_queue_to_its_page(cluster: Project) -> None:
     results = Results.open(cluster)
     (study,) = results.find(Study, {"kind": "demo"})
     assert study.state == "finished"
-    page = Path(next(line for line in said.splitlines() if line.startswith("the page")).partition(": ")[2])
+    page = Path(next(line for line in said.splitlines() if line.startswith("page")).partition(": ")[2])
     assert page.is_file()
     attempts = list(results.find(Attempt, {"state": "finished"}))
     assert attempts and all(attempt.slurm_job_id for attempt in attempts)

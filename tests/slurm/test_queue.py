@@ -78,7 +78,7 @@ def test_a_mixed_workflow_runs_to_its_end_with_the_resources_of_its_categories(c
     assert {attempt.state for attempt in attempts(cluster)} == {"finished"}
     assert all(attempt.slurm_job_id for attempt in attempts(cluster))
     assert sum(line.startswith("submitted ") for line in lines) == 7, "a SLURM job for each, and no more"
-    assert "nothing is left to do" in lines
+    assert "no job is left" in lines
     secret = read_credentials(cluster)["app"]["password"]
     written = [*cluster.runs_dir.rglob("*"), *(cluster.private_dir / "queue").iterdir()]
     assert not [file for file in written if file.is_file() and secret in file.read_text(errors="replace")]

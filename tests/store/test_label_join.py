@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.store import Results, label_join
-from gst_jobflow.store.query import frames, label_filters, make_query, summarise
+from gst_jobflow.store.query import frames, label_filters, make_query, summarise_groups
 from tests.documents.test_documents import structure
 from tests.store.test_query import TYPES, add_structures, number_id, stages_of
 
@@ -110,7 +110,7 @@ class TestEachWayToJoin:
         assert query.count(results.database) == len(expected)
         assert query.count(results.database, at_most=4) == 4
         assert make_query("labels", ["tags=unlabelled"]).count(results.database) == 0
-        rows = list(summarise(results.database, query, "config_type", ["max_force_eV_A"]))
+        rows = list(summarise_groups(results.database, query, "config_type", ["max_force_eV_A"]))
         assert {row["group"]: row["count"] for row in rows} == {
             name: n for name in TYPES if (n := sum(TYPES[k % 4] == name for k in expected))
         }
