@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,21 @@ def check_kind(potential: Potential) -> None:
         raise InputError(
             f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
             "take an ACE potential; gst evaluate compares the two",
+        )
+
+
+def check_elements(potential: Potential, elements: Iterable[str], fix: str) -> None:
+    """Refuse a potential that lacks an element.
+
+    Raises
+    ------
+    InputError
+        It does not know all of `elements`; `fix` is the way out.
+    """
+    if missing := set(elements) - set(potential.elements):
+        raise InputError(
+            f"potential {potential.name} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
+            fix,
         )
 
 

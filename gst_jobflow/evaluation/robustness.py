@@ -209,14 +209,12 @@ def _closest(
     frames: Iterable[DumpFrame], plan: RobustnessPlan, elements: list[str], n_atoms: int
 ) -> tuple[Contacts | None, tuple[int, Contacts] | None, int | None]:
     """Return the worst contacts of all frames, the first frame below a floor, and the last sound step before that."""
-    worst, worst_share, broken, sound = None, np.inf, None, None
+    worst, broken, sound = None, None, None
     for frame in frames:
         atoms = frame.to_atoms(elements)
-        floors = plan.floors(atoms.get_chemical_symbols())
-        found = contacts(atoms, floors)
-        i, j = (floors.elements.index(element) for element in found.worst.split("-"))
-        if (share := found.worst_A / floors.matrix_A[i, j]) < worst_share:
-            worst, worst_share = found, share
+        found = contacts(atoms, plan.floors(atoms.get_chemical_symbols()))
+        if worst is None or found.share < worst.share:
+            worst = found
         if broken is None and not found.is_sound:
             broken = (frame.step, found)
         if broken is None and len(atoms) == n_atoms:

@@ -180,7 +180,8 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
     DataError
         Two differ in something else; it is named.
     """
-    first, *others = [_inputs(results, potential) for potential in potentials]
+    data = {id: _data_inputs(results, id) for id in {potential.dataset_id or "" for potential in potentials}}
+    first, *others = [dict(_flat(each.config)) | data[each.dataset_id or ""] for each in potentials]
     for potential, inputs in zip(potentials[1:], others, strict=True):
         differing = {key for key in first.keys() | inputs.keys() if first.get(key) != inputs.get(key)}
         if RANDOM_SHARE in varied:
@@ -192,12 +193,11 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
             )
 
 
-def _inputs(results: Results, potential: Potential) -> dict[str, Any]:
-    """Return everything that a fit depends on, settings by dotted name."""
-    dataset = results.get(Dataset, potential.dataset_id or "")
+def _data_inputs(results: Results, dataset_id: str) -> dict[str, Any]:
+    """Return everything of a dataset that a fit depends on."""
+    dataset = results.get(Dataset, dataset_id)
     members = load_members(results, dataset)
     return {
-        **dict(_flat(potential.config)),
         "reference energies": dataset.reference_energies_eV,
         "weights": dataset.config_type_weights,
         "method": dataset.fingerprint,

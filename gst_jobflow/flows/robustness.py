@@ -22,7 +22,7 @@ from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.maker import check_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.work import RunWork
@@ -332,10 +332,13 @@ class MeltRunner:
         return document.id
 
 
+def _runs_of(study_id: str) -> dict[str, Any]:
+    return {"protocol": "robustness", "analysis.robustness.study_id": study_id}
+
+
 def _stored(results: Results, study_id: str) -> dict[Melt, str]:
     """Return the runs of a study that have ended, and how."""
-    where = {"protocol": "robustness", "analysis.robustness.study_id": study_id}
-    found = results.database["trajectories"].find(where, {"analysis.robustness": 1})
+    found = results.database["trajectories"].find(_runs_of(study_id), {"analysis.robustness": 1})
     runs = [run["analysis"]["robustness"] for run in found]
     return {Melt(run["potential_id"], run["formula"], run["index"]): run["outcome"] for run in runs}
 
@@ -357,8 +360,7 @@ def count_robustness(
         `study_id`, `table`, `page`.
     """
     results = job_results()
-    where = {"protocol": "robustness", "analysis.robustness.study_id": study_id}
-    runs = sorted(results.find(Trajectory, where), key=lambda run: run.analysis["robustness"]["formula"])
+    runs = sorted(results.find(Trajectory, _runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
     names = {id: results.get(Potential, id).name for id in potential_ids}
     table = [
         row
@@ -417,10 +419,6 @@ def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
         One lacks an element of the compositions, or an active set that `halt_gamma` needs.
     """
     for each in potentials:
-        if missing := set(plan.elements) - set(each.elements):
-            raise InputError(
-                f"potential {each.name} has no {', '.join(sorted(missing))}; it knows {', '.join(each.elements)}",
-                "choose --compositions of its elements",
-            )
+        check_elements(each, plan.elements, "choose --compositions of its elements")
         if plan.halt_gamma and each.artifacts.asi is None:
             raise InputError(f"potential {each.name} has no active set", "leave --halt-gamma out, or fit one with it")

@@ -39,12 +39,20 @@ def contact_floors(symbols: Sequence[str], given_A: Mapping[str, float], share: 
 
 @dataclass(frozen=True)
 class Contacts:
-    """Closest contact of each pair of elements that is closer than twice its floor, Å, and the worst pair."""
+    """Closest contact of each pair of elements that is closer than twice its floor, Å, and the worst pair.
+
+    `share` is the worst contact over its floor.
+    """
 
     by_pair_A: dict[str, float]
     worst: str
     worst_A: float
-    is_sound: bool
+    share: float
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no contact is below its floor."""
+        return self.share >= 1.0
 
 
 def contacts(atoms: Atoms, floors: PairDistances) -> Contacts:
@@ -57,4 +65,4 @@ def contacts(atoms: Atoms, floors: PairDistances) -> Contacts:
     }
     by_pair = {name: float(found_A[at]) for at, name in names.items() if share[at] < 2.0}
     at = min(names, key=lambda pair: share[pair])
-    return Contacts(by_pair, names[at], float(found_A[at]), bool(share[at] >= 1.0))
+    return Contacts(by_pair, names[at], float(found_A[at]), float(share[at]))

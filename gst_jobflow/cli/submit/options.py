@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from gst_jobflow.base.settings import Project
+from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.cli.common import parse_assignments, read_yaml
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
 
+PlanT = TypeVar("PlanT", bound=StrictModel)
 Where = Annotated[
     list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query: 'config_type=crystal'.")
 ]
@@ -42,6 +44,20 @@ def labeller(project: Project, name: str, functional: str | None, option: list[s
     """Return the backend that `--backend`, `--functional` and `--option` name."""
     options = parse_assignments(option or [], "--option")
     return backend_of(name, project, {**options, "functional": functional} if functional else options)
+
+
+def read_plan(model: type[PlanT], file: Path | None, compositions: str | None, **given: Any) -> PlanT:
+    """Return the plan in the file of `--config`, with options that are not None over its fields.
+
+    Raises
+    ------
+    InputError
+        A key is unknown or a value does not fit.
+    """
+    values, where = read_config(file)
+    if compositions:
+        given["compositions"] = [each.strip() for each in compositions.split(",")]
+    return checked(model, values | {key: value for key, value in given.items() if value is not None}, where)
 
 
 def read_config(file: Path | None) -> tuple[dict[str, Any], str]:

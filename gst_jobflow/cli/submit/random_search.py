@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.submit.options import ConfigFile, read_config
+from gst_jobflow.cli.submit.options import ConfigFile, read_plan
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import check_kind
+from gst_jobflow.dynamics.maker import check_elements, check_kind
 from gst_jobflow.flows.random_search import RandomSearchMaker
 from gst_jobflow.selection.random_search import RandomSearchPlan
 from gst_jobflow.store import Results
@@ -39,14 +38,7 @@ def command(
 
     Example: gst submit random-search GST-ACE --cells 400 --number 100 --tag iter-4
     """
-    values, where = read_config(config)
-    given = {
-        "compositions": [each.strip() for each in compositions.split(",")] if compositions else None,
-        "cells": cells,
-        "number": number,
-        "seed": seed,
-    }
-    plan = checked(RandomSearchPlan, values | {key: value for key, value in given.items() if value is not None}, where)
+    plan = read_plan(RandomSearchPlan, config, compositions, cells=cells, number=number, seed=seed)
     if show_config:
         typer.echo(as_commented_yaml(plan), nl=False)
         return
@@ -55,10 +47,6 @@ def command(
     project = open_project()
     found = get_located(Results.open(project), Potential, potential)
     check_kind(found)
-    if missing := set(plan.elements) - set(found.elements):
-        raise InputError(
-            f"potential {found.name} has no {', '.join(sorted(missing))}; it knows {', '.join(found.elements)}",
-            "choose --compositions of its elements",
-        )
+    check_elements(found, plan.elements, "choose --compositions of its elements")
     maker = RandomSearchMaker(plan=plan, iteration=iteration, tags=tag or [])
     submit_flow(maker.make(found.id), project, f"random search of {plan.cells} cells, {plan.number} to choose")

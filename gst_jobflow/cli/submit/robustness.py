@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.submit.options import ConfigFile, read_config
+from gst_jobflow.cli.submit.options import ConfigFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import check_kind
@@ -50,7 +49,10 @@ def command(
     Example: gst submit robustness 81b2… 6c0e… --compositions Sb2Te3 --atoms 200 --duration-ps 20
     """
     check_name(name)
-    plan = _plan(config, compositions, runs, atoms, temperature, duration_ps, seed)
+    plan = read_plan(
+        RobustnessPlan, config, compositions, runs=runs, n_atoms=atoms, temperature_K=temperature,
+        duration_ps=duration_ps, seed=seed,
+    )  # fmt: skip
     if show_config:
         typer.echo(as_commented_yaml(plan), nl=False)
         return
@@ -68,17 +70,3 @@ def command(
     shared = f"{min(jobs, total)} jobs" if min(jobs, total) > 1 else "one job"
     what = f"{total} runs of {plan.n_atoms} atoms over {plan.duration_ps:g} ps in {shared}"
     submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
-
-
-def _plan(config: ConfigFile, compositions: str | None, runs: int | None, atoms: int | None, temperature: float | None,
-          duration_ps: float | None, seed: int | None) -> RobustnessPlan:  # fmt: skip
-    values, where = read_config(config)
-    given = {
-        "compositions": [each.strip() for each in compositions.split(",")] if compositions else None,
-        "runs": runs,
-        "n_atoms": atoms,
-        "temperature_K": temperature,
-        "duration_ps": duration_ps,
-        "seed": seed,
-    }
-    return checked(RobustnessPlan, values | {key: value for key, value in given.items() if value is not None}, where)
