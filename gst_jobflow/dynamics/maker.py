@@ -154,7 +154,7 @@ def check_kind(potential: Potential) -> None:
         )
 
 
-def check_elements(potential: Potential, elements: Iterable[str], fix: str) -> None:
+def check_knows_elements(potential: Potential, elements: Iterable[str], fix: str) -> None:
     """Refuse a potential that lacks an element.
 
     Raises

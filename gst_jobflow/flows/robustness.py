@@ -22,7 +22,7 @@ from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import check_elements, link_potential
+from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.work import RunWork
@@ -419,6 +419,6 @@ def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
         One lacks an element of the compositions, or an active set that `halt_gamma` needs.
     """
     for each in potentials:
-        check_elements(each, plan.elements, "choose --compositions of its elements")
+        check_knows_elements(each, plan.elements, "choose --compositions of its elements")
         if plan.halt_gamma and each.artifacts.asi is None:
             raise InputError(f"potential {each.name} has no active set", "leave --halt-gamma out, or fit one with it")

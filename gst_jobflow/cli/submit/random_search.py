@@ -12,7 +12,7 @@ from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import ConfigFile, read_plan
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import check_elements, check_kind
+from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.random_search import RandomSearchMaker
 from gst_jobflow.selection.random_search import RandomSearchPlan
 from gst_jobflow.store import Results
@@ -47,6 +47,6 @@ def command(
     project = open_project()
     found = get_located(Results.open(project), Potential, potential)
     check_kind(found)
-    check_elements(found, plan.elements, "choose --compositions of its elements")
+    check_knows_elements(found, plan.elements, "choose --compositions of its elements")
     maker = RandomSearchMaker(plan=plan, iteration=iteration, tags=tag or [])
     submit_flow(maker.make(found.id), project, f"random search of {plan.cells} cells, {plan.number} to choose")

@@ -49,10 +49,8 @@ def command(
     Example: gst submit robustness 81b2… 6c0e… --compositions Sb2Te3 --atoms 200 --duration-ps 20
     """
     check_name(name)
-    plan = read_plan(
-        RobustnessPlan, config, compositions, runs=runs, n_atoms=atoms, temperature_K=temperature,
-        duration_ps=duration_ps, seed=seed,
-    )  # fmt: skip
+    over = {"runs": runs, "n_atoms": atoms, "temperature_K": temperature, "duration_ps": duration_ps, "seed": seed}
+    plan = read_plan(RobustnessPlan, config, compositions, **over)
     if show_config:
         typer.echo(as_commented_yaml(plan), nl=False)
         return
