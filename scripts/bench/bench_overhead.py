@@ -60,7 +60,9 @@ class Arm:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GST_", "VIRTUAL_ENV"))}
+        # compiled modules are kept, as for any user
+        left_out = ("GST_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
         return {
             **kept,
             "GST_PROJECT": str(self.root),
@@ -220,7 +222,9 @@ def _median(arm: Arm, what: str) -> Spent:
 def prepare(arm: Arm, files: dict[str, Path]) -> None:
     """Make a project with its server and what the parts need."""
     arm.root.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([arm.program("gst"), "init", arm.root], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [arm.program("gst"), "init", arm.root], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -239,7 +243,12 @@ def measure(folder: Path, size: str, parts: Sequence[str], other: Path | None, n
     arms = [Arm("this", HERE, folder / "this")]
     if other is not None:
         arms.append(Arm(f"checkout {other.name}", other.resolve(), folder / "other"))
-    start, few, bulk, many = folder / "start.extxyz", folder / "few.extxyz", folder / "bulk.extxyz", folder / "packed.extxyz"
+    start, few, bulk, many = (
+        folder / "start.extxyz",
+        folder / "few.extxyz",
+        folder / "bulk.extxyz",
+        folder / "packed.extxyz",
+    )
     start.write_text(TE.format(3.1))
     write_synthetic(few, 200, seed=1)
     write_synthetic(bulk, structures)
@@ -271,7 +280,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, with its .venv")
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--part", choices=PARTS, action="append", help="only this one (repeatable); export needs import")
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="only this one (repeatable); export needs import"
+    )
     parser.add_argument("--structures", type=int, help="of the import, instead of --size")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
