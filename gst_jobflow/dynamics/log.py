@@ -15,6 +15,8 @@ FailureClass = Literal[
 ]  # fmt: skip
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
+_PART = re.compile(r"^(Pair|Neigh|Comm|Output|Modify|Other)\s*\|([^|]*)\|\s*(\S+)\s*\|([^|]*)\|", re.M)
+_CPU_USE = re.compile(r"^(\S+)% CPU use with", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
 # exceptions of the ACE library, such as an unreadable potential file, end LAMMPS by MPI_Abort
 _ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
@@ -44,6 +46,25 @@ class LoopTime:
         return 1e6 * self.seconds / work if work else float("nan")
 
 
+@dataclass(frozen=True)
+class LoopParts:
+    """LAMMPS' own breakdown of the time of its last loop.
+
+    Attributes
+    ----------
+    seconds
+        Mean over the ranks in s, by part: pair, neigh, comm, output, modify, other.
+    pair_imbalance
+        Longest by mean time of a rank in the pair style; 1 is even.
+    cpu_use
+        Share of the loop in which the ranks had a core; below 1 where others used it, too.
+    """
+
+    seconds: dict[str, float]
+    pair_imbalance: float
+    cpu_use: float
+
+
 def version(text: str) -> str:
     """Return the version in the first line of a log, e.g. ``22 Jul 2025 - Update 4``; empty if there is none."""
     found = re.search(r"^LAMMPS \(([^)]*)\)", text, re.M)
@@ -57,6 +78,18 @@ def loop_time(text: str) -> LoopTime:
     if not rows:
         return LoopTime(0.0, 0, 0, 0)
     return LoopTime(sum(r[0] for r in rows), sum(r[2] for r in rows), rows[-1][3], rows[-1][1])
+
+
+def loop_parts(text: str) -> LoopParts | None:
+    """Return the breakdown of the last loop of a log, or None if there is none."""
+    _, heading, table = text.rpartition("MPI task timing breakdown")
+    used = _CPU_USE.findall(text)
+    if not heading or not used:
+        return None
+    rows = {name.lower(): (float(mean), longest.strip()) for name, _, mean, longest in _PART.findall(table)}
+    pair_s, longest_s = rows["pair"][0], float(rows["pair"][1])
+    imbalance = longest_s / pair_s if pair_s else 1.0
+    return LoopParts({name: mean for name, (mean, _) in rows.items()}, imbalance, float(used[-1]) / 100)
 
 
 def ranks_used(text: str) -> int | None:
