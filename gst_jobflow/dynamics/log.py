@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,8 @@ _LOST = re.compile(
 # messages of LAMMPS, of C++, and of the kernel through slurmstepd or mpirun
 _MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
 _NOT_WRITTEN = re.compile(r"I/O error while writing", re.I)
+# signals of a fault of the program itself
+_CRASHES = (signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
 
 
@@ -163,5 +166,7 @@ def _class_of_error(text: str, line: str) -> FailureClass:
 
 
 def _killed(text: str, returncode: int) -> bool:
+    if -returncode in _CRASHES:
+        return False
     by_signal = returncode < 0 or returncode in (128 + 15, 128 + 9, 15, 9)
     return by_signal and not re.search(r"Segmentation fault|Floating point exception|Bus error", text)

@@ -13,8 +13,16 @@ import psutil
 
 from gst_jobflow.base.processes import end_group
 
+WAIT_SCRIPT = "wait_until_read.sh"
+"""Script that a program starts before its end: it waits until its memory was read once more, at most 10 s."""
 _EVERY_S = 0.1
-_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.M)
+_ENDING, _READ = "memory.ending", "memory.read"
+_WAIT = f"""\
+: > {_ENDING}
+n=0
+while [ ! -e {_READ} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
+"""
+_STATUS = re.compile(r"^PPid:\s+(\d+)$.*^VmHWM:\s+(\d+) kB$", re.M | re.S)
 
 
 @dataclass
@@ -54,7 +62,10 @@ class PeakMemory:
 
     @contextmanager
     def watched(self) -> Iterator[PeakMemory]:
-        """Read until the body ends."""
+        """Read until the body ends; a program that starts `WAIT_SCRIPT` last is read then, too."""
+        for name in (_ENDING, _READ):
+            (self.directory / name).unlink(missing_ok=True)
+        (self.directory / WAIT_SCRIPT).write_text(_WAIT)
         ended = threading.Event()
 
         def look() -> None:
@@ -75,24 +86,26 @@ class PeakMemory:
 
     def read(self) -> None:
         """Read the processes once, and end them if they hold too much."""
-        for pid in psutil.pids():
-            peak_B = self._peak_B(pid)
-            if peak_B is not None:
-                self.peaks_B[pid] = peak_B
+        is_last = (self.directory / _ENDING).exists()
+        found = {pid: values for pid in psutil.pids() if (values := self._parent_and_peak(pid))}
+        # a rank that is about to start a shell is two processes for a moment
+        self.peaks_B |= {pid: peak_B for pid, (parent, peak_B) in found.items() if parent not in found}
         if self.limit_B is not None and self.total_B > self.limit_B and self.group is not None and not self.over:
             self.over = True
             end_group(self.group, grace_s=0.5)
+        if is_last:
+            (self.directory / _READ).touch()
 
-    def _peak_B(self, pid: int) -> int | None:
-        """Return the peak of a process; None if it is another program, works elsewhere, or has ended."""
+    def _parent_and_peak(self, pid: int) -> tuple[int, int] | None:
+        """Return parent and peak of a process; None if it is another program, works elsewhere, or has ended."""
         root = Path("/proc") / str(pid)
         try:
             if (root / "cwd").readlink() != self.directory or not self._is_program(root):
                 return None
-            found = _PEAK.search((root / "status").read_text())
+            found = _STATUS.search((root / "status").read_text())
         except OSError:
             return None
-        return int(found[1]) * 1024 if found else None
+        return (int(found[1]), int(found[2]) * 1024) if found else None
 
     def _is_program(self, root: Path) -> bool:
         return self.program in ((root / "exe").readlink().name, Path(_first_word(root)).name)

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.dynamics.log import loop_parts, loop_time
-from gst_jobflow.dynamics.memory import PeakMemory, kills_for_memory
+from gst_jobflow.dynamics.memory import WAIT_SCRIPT, PeakMemory, kills_for_memory
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.evaluation.speed import REPEAT, SPACING_A, processor
 from gst_jobflow.structures.composition import parse_formula
@@ -39,8 +39,6 @@ BASE_STEPS = 20
 """Steps of the run of the smallest cell."""
 # a rank needs a few dozen atoms for its cell to be divided
 _BASE_RANKS = 8
-# all ranks stay until the watch has read them once more
-_STAY_S = 0.3
 PARTS = ("pair", "neigh", "comm", "output", "modify", "other")
 """Parts of LAMMPS' own breakdown."""
 NUMBERS = (
@@ -81,7 +79,8 @@ class Layout(StrictModel):
     nodes: int | None = Field(None, ge=1)
 
     def __str__(self) -> str:
-        return f"{self.nodes} nodes" if self.nodes else f"{self.ranks} ranks"
+        number, what = (self.nodes, "node") if self.nodes else (self.ranks, "rank")
+        return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class ScalingPlan(StrictModel):
@@ -188,7 +187,7 @@ def scaling_deck(
             "log timed.log",
             f"run {n_steps}",
             end_line(),
-            f"shell sleep {_STAY_S:g}",
+            f"shell sh {WAIT_SCRIPT}",
             "",
         ]
     )
@@ -237,6 +236,7 @@ def timed_run(
     limit_B = 1e9 * limit_GB if limit_GB else 0.9 * psutil.virtual_memory().available
     watch = PeakMemory(directory, Path(engine.command[0]).name, limit_B)
     load, killed = os.getloadavg()[0], kills_for_memory()
+    directory.mkdir(parents=True, exist_ok=True)
     with watch.watched():
         ended = engine.run(deck, directory, timeout_s=timeout_s, started=watch.started)
     failure, reason = str(ended.failure_class), ended.error_line

@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Measure speed, memory and communication of potentials against ranks, nodes and atoms.
 
-    The table has LAMMPS' own breakdown. A cell that does not fit into memory is a point of the curve. weak and strong vary ranks or nodes, size and memory
-    the number of atoms.
+    The table has LAMMPS' own breakdown. A cell that does not fit into memory is a point of the curve. weak and strong
+    vary ranks or nodes, size and memory the number of atoms.
 
     Example: gst submit scaling size 81b2… 6c0e… --atoms 1000,10000,100000 --ranks 1,2
     """
