@@ -230,7 +230,8 @@ class LammpsEngine(StrictModel):
         used = lammps_log.ranks_used(text)
         if used is not None and used != self.ranks:
             raise RunError(
-                f"LAMMPS ran on {counted(used, 'rank')} instead of {self.ranks}: '{self.mpi_command}' is from another MPI",
+                f"LAMMPS ran on {counted(used, 'rank')} instead of {self.ranks}: '{self.mpi_command}' is from another "
+                "MPI",
                 "set lammps.mpi_command in gst.yaml to the mpirun that belongs to this lmp",
                 "bad_input",
             )
