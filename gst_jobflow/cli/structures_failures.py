@@ -9,6 +9,7 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
 from gst_jobflow.documents import Potential, Study
 from gst_jobflow.selection.failures import FailureFrames, check_is_robustness, failed_runs, failure_documents
@@ -58,7 +59,7 @@ def command(
         typer.echo(document.id)
         say(_line(document))
     what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
-    say(f"{len(made)} frames of {len(runs)} failed runs; {what}")
+    say(f"{counted(len(made), 'frame')} of {counted(len(runs), 'failed run')}; {what}")
 
 
 def _line(document: Structure) -> str:
