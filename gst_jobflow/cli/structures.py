@@ -11,7 +11,7 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli import device, structures_gamma, structures_import, structures_sample
+from gst_jobflow.cli import device, structures_failures, structures_gamma, structures_import, structures_sample
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
 from gst_jobflow.flows.structures import CrystalSpec, crystal_family, hard_sphere_family
 from gst_jobflow.store import Results
@@ -29,6 +29,7 @@ app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
 app.command("select")(structures_gamma.select)
 app.command("sample")(structures_sample.command)
+app.command("failures")(structures_failures.command)
 app.add_typer(device.app, name="device")
 
 Output = Annotated[
