@@ -18,7 +18,7 @@ from gst_jobflow.base.strict import StrictModel
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of all collections; a database with another one is refused."""
 
 ConfigType = Literal[
@@ -29,6 +29,7 @@ ConfigType = Literal[
     "hard_sphere",
     "rss",
     "device",
+    "failure",
     "isolated_atom",
     "other",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,16 @@ from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.deadline import Deadline, stopped_in_time
-from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.deadline import Deadline
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
-from gst_jobflow.dynamics.deck import STOP_REQUEST, PotentialFiles
+from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.evaluation.robustness import (
     SUCCESS,
@@ -34,6 +34,7 @@ from gst_jobflow.evaluation.robustness import (
     interval,
     is_out_of_reach,
     judge,
+    runs_of,
 )
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.store.atoms import structure_document
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
-
-_POLL_S = 0.2
-# ends that say nothing about the potential: the job fails, and is run again
-_NOT_PHYSICS = ("killed", "out_of_memory", "disk_full", "bad_input")
 
 
 @dataclass(frozen=True)
@@ -199,9 +196,7 @@ class MeltRunner:
         self.results, self.plan, self.gate, self.study_id = results, plan, gate, study_id
         self.engine, self.directory, self.deadline = engine, directory, deadline
         self.outcomes: Counter[str] = Counter()
-        self.stop = threading.Event()
         self.files: dict[str, PotentialFiles] = {}
-        self.cut = False
 
     def run(self, melts: list[Melt]) -> bool:
         """Run what is missing; False if time was short, so that some are left.
@@ -213,42 +208,14 @@ class MeltRunner:
         """
         known = _stored(self.results, self.study_id)
         self.outcomes.update(known[melt] for melt in melts if melt in known)
-        waiting = iter([melt for melt in melts if melt not in known])
-        places = cores()
-        running: dict[Future[ProtocolResult], Melt] = {}
-        with ThreadPoolExecutor(places) as pool, stopped_in_time(self.deadline, self._ask):
-            self._begin(waiting, running, pool, places)
-            while running:
-                done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                ended = [(running.pop(future), future.result()) for future in done]
-                try:
-                    for melt, result in ended:
-                        self._end(melt, result)
-                except RunError:
-                    # the others stop at their next restart file, from which the job's next attempt goes on
-                    self._ask()
-                    raise
-                self._begin(waiting, running, pool, places)
-        return not self.cut and next(waiting, None) is None
+        waiting = [melt for melt in melts if melt not in known]
+        return run_side_by_side(waiting, self._prepare, self._end, self.directory, cores(), self.deadline)
 
-    def _ask(self) -> None:
-        """Ask every run to stop at its next restart file."""
-        self.stop.set()
-        for segment in self.directory.glob("*/segment_*"):
-            (segment / STOP_REQUEST).touch()
-
-    def _begin(
-        self,
-        waiting: Iterator[Melt],
-        running: dict[Future[ProtocolResult], Melt],
-        pool: ThreadPoolExecutor,
-        places: int,
-    ) -> None:
-        while len(running) < places and not self.stop.is_set() and (melt := next(waiting, None)):
-            if self._is_hopeless(melt.potential_id):
-                self.outcomes["not run"] += 1
-                continue
-            running[pool.submit(self._melt, melt, self._potential(melt.potential_id))] = melt
+    def _prepare(self, melt: Melt) -> Callable[[], ProtocolResult] | None:
+        if self._is_hopeless(melt.potential_id):
+            self.outcomes["not run"] += 1
+            return None
+        return partial(self._melt, melt, self._potential(melt.potential_id))
 
     def _is_hopeless(self, potential_id: str) -> bool:
         """Whether its gate is out of reach, by the runs of this job and of those beside it."""
@@ -282,11 +249,6 @@ class MeltRunner:
         )
 
     def _end(self, melt: Melt, result: ProtocolResult) -> None:
-        if result.goes_on:
-            self.cut = True
-            return
-        if result.failure_class in _NOT_PHYSICS:
-            result.require_success()
         verdict = judge(result, self.plan, self.plan.n_atoms)
         self._store(melt, result, verdict)
         self.outcomes[verdict.outcome] += 1
@@ -301,44 +263,17 @@ class MeltRunner:
         }
         start = structure_document(generate(spec, melt.index), "hard_sphere", source=source, tags=["robustness start"])
         self.results.add(start)
-        found = {
-            "study_id": self.study_id,
-            **asdict(melt),
-            **asdict(verdict),
-            "sound_structure_id": self._sound(melt, result, verdict, start.id),
-        }
+        found = {"study_id": self.study_id, **asdict(melt), **asdict(verdict)}
         protocol = self.plan.protocol(melt.formula, melt.index)
         record(
             self.results, result, protocol, melt.potential_id, "melt_quench", start.id,
             run=melt.name, name=f"robustness {melt.formula} {melt.index + 1}", analysis={"robustness": found},
         )  # fmt: skip
 
-    def _sound(self, melt: Melt, result: ProtocolResult, verdict: Verdict, start_id: str) -> str | None:
-        """Store the last sound frame of a failed run, which shows what the potential has to learn; return its id."""
-        if verdict.outcome == SUCCESS or verdict.sound_step is None:
-            return None
-        frame = next(frame for frame in result.frames() if frame.step == verdict.sound_step)
-        source = {
-            "potential_id": melt.potential_id,
-            "protocol": "robustness",
-            "step": frame.step,
-            "before": verdict.outcome,
-        }
-        document = structure_document(
-            frame.to_atoms(result.elements), "melt_quench", source=source, parents=[start_id],
-            tags=["before failure", f"robustness {self.study_id[:8]}"],
-        )  # fmt: skip
-        self.results.add(document)
-        return document.id
-
-
-def _runs_of(study_id: str) -> dict[str, Any]:
-    return {"protocol": "robustness", "analysis.robustness.study_id": study_id}
-
 
 def _stored(results: Results, study_id: str) -> dict[Melt, str]:
     """Return the runs of a study that have ended, and how."""
-    found = results.database["trajectories"].find(_runs_of(study_id), {"analysis.robustness": 1})
+    found = results.database["trajectories"].find(runs_of(study_id), {"analysis.robustness": 1})
     runs = [run["analysis"]["robustness"] for run in found]
     return {Melt(run["potential_id"], run["formula"], run["index"]): run["outcome"] for run in runs}
 
@@ -360,7 +295,7 @@ def count_robustness(
         `study_id`, `table`, `page`.
     """
     results = job_results()
-    runs = sorted(results.find(Trajectory, _runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
+    runs = sorted(results.find(Trajectory, runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
     names = {id: results.get(Potential, id).name for id in potential_ids}
     table = [
         row
