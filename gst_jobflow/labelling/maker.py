@@ -48,6 +48,8 @@ MOST_IN_A_JOB = 5_000
 _LEAD = 1.2
 _LAST = 8
 _POLL_S = 0.2
+_ASKED = 20
+"""Structures that one query asks for labels."""
 _TOGETHER_S = 0.1
 """Labels that end within this time of the last write share the next one: a disk takes longer than a tiny label."""
 # failures that a full disk may cause
@@ -187,14 +189,31 @@ class _Chunk:
         return max((wall_s * min(1.0, n_atoms / atoms) for atoms, wall_s in self.last), default=0.0)
 
     def _missing(self, structure_ids: list[str]) -> Iterator[Structure]:
-        tried = set(self.failed)
-        for structure in self.results.get_many(Structure, self._largest_first(structure_ids)):
-            # asked just before it begins, since another job may have labelled it meanwhile
-            retry = self.retry_failed and structure.id not in tried
-            if _is_known(self.results, structure.id, self.fingerprint, retry):
+        ids = self._largest_first(structure_ids)
+        known: set[str] = set()
+        asked_at, asked_to = -math.inf, 0
+        for place, structure in enumerate(self.results.get_many(Structure, ids)):
+            # asked just before they begin, since another job may have labelled them meanwhile
+            if place >= asked_to or time.monotonic() - asked_at >= _TOGETHER_S:
+                asked_at, asked_to = time.monotonic(), place + _ASKED
+                known = self._known(ids[place:asked_to])
+            if structure.id in known:
                 self.counts["known"] += 1
             else:
                 yield structure
+
+    def _known(self, structure_ids: list[str]) -> set[str]:
+        """Return those that are labelled: converged, or failed where failed ones are not tried again."""
+        try:
+            labels = self.results.database["labels"]
+        except DatabaseError:  # gone; results are spooled
+            return set()
+        wanted = {"_id": {"$in": [Label.id_for(id, self.fingerprint) for id in structure_ids]}}
+        found = labels.find(wanted, {"structure_id": 1, "state": 1})
+        tried = set(self.failed) if self.retry_failed else {*structure_ids}
+        return {
+            label["structure_id"] for label in found if label["state"] == "converged" or label["structure_id"] in tried
+        }
 
     def _largest_first(self, structure_ids: list[str]) -> list[str]:
         found = self.results.database["structures"].find({"_id": {"$in": structure_ids}}, {"n_atoms": 1})
@@ -330,12 +349,3 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
         job_uuid=job_uuid(),
         files=files,
     )
-
-
-def _is_known(results: Results, structure_id: str, fingerprint: str, retry_failed: bool) -> bool:
-    try:
-        database = results.database
-    except DatabaseError:  # gone; results are spooled
-        return False
-    found = database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
-    return found is not None and (found["state"] == "converged" or not retry_failed)
