@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 HOOKS = ["tellurium", "k-bar", "grains", "growth"]
-STEPS = {"small": 200, "full": 20_000}
-REPEAT = {"small": [5, 3, 2], "full": [14, 8, 2]}
+STEPS = {"small": 200, "full": 60_000}
+REPEAT = [5, 3, 2]
 N_OPERATIONS = 2
 MOST_PERCENT = 2.0
 TIMESTEP_PS = 0.002
@@ -49,7 +49,7 @@ def programme(size: str, hooks: list[str]) -> str:
     operation = f"  - {{kind: SET, temperature_K: 300, duration_ps: {steps * TIMESTEP_PS:g}}}"
     operations = "\n".join([operation] * N_OPERATIONS)
     return PROGRAMME.format(
-        repeat=REPEAT[size],
+        repeat=REPEAT,
         operations=operations,
         every=steps // 10,
         hooks=f"[{', '.join(hooks)}]" if hooks else "null",
