@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,16 +60,16 @@ def grades(structures: list[Atoms], potential: str, active_set: str) -> np.ndarr
 
 def project(potential: str, active_set: str, source: str, target: str) -> None:
     """Read `numbers`, `positions`, `cells`, `n_atoms`; write `rows_EL` and `structure_EL`, as of `coordinates`."""
-    with np.load(source, allow_pickle=False) as arrays:
-        given = {name: arrays[name] for name in arrays.files}
+    with np.load(source, allow_pickle=False) as stored:
+        given = {name: stored[name] for name in stored.files}
     ends = np.cumsum(given["n_atoms"])
     structures = [
         Atoms(given["numbers"][end - count : end], positions=given["positions"][end - count : end], cell=cell, pbc=True)
         for end, count, cell in zip(ends, given["n_atoms"], given["cells"], strict=True)
     ]
     found = coordinates(structures, potential, active_set)
-    rows = {f"rows_{name}": each for name, (each, _) in found.items()}
-    np.savez(target, **rows, **{f"structure_{name}": owners for name, (_, owners) in found.items()})
+    arrays: dict[str, Any] = {f"rows_{name}": rows for name, (rows, _) in found.items()}
+    np.savez(target, **arrays | {f"structure_{name}": owners for name, (_, owners) in found.items()})
 
 
 def grade(potential: str, active_set: str, training_set: str, target: str, threads: str) -> None:
@@ -83,4 +84,5 @@ def grade(potential: str, active_set: str, training_set: str, target: str, threa
 
 
 if __name__ == "__main__":
-    {"project": project, "grade": grade}[sys.argv[1]](*sys.argv[2:])
+    programs: dict[str, Any] = {"project": project, "grade": grade}
+    programs[sys.argv[1]](*sys.argv[2:])
