@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gst_jobflow.base.strict import StrictModel
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of all collections; a database with another one is refused."""
 
 ConfigType = Literal[
@@ -27,6 +27,7 @@ ConfigType = Literal[
     "hard_sphere",
     "rss",
     "device",
+    "failure",
     "isolated_atom",
     "other",
 ]

@@ -32,7 +32,16 @@ class Study(Document):
 
     name: str
     kind: Literal[
-        "demo", "ablation", "hyperopt", "robustness", "scaling", "validation", "ensemble", "evaluation", "analysis"
+        "demo",
+        "ablation",
+        "hyperopt",
+        "robustness",
+        "scaling",
+        "validation",
+        "iteration",
+        "ensemble",
+        "evaluation",
+        "analysis",
     ]
     state: Literal["waiting", "running", "finished", "failed"] = "waiting"
     plan: dict[str, Any]

@@ -20,6 +20,7 @@ CONFIG_TYPES = {
     "hard_sphere": "#CC6677",
     "rss": "#AA4499",
     "device": "#999933",
+    "failure": "#882255",
     "isolated_atom": "#DDCC77",
     "other": "#888888",
 }
@@ -31,6 +32,7 @@ MARKERS = {
     "hard_sphere": "o",
     "rss": "v",
     "device": "P",
+    "failure": "p",
     "isolated_atom": "*",
     "other": "X",
 }
