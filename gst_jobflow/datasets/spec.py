@@ -39,7 +39,8 @@ class DatasetSpec(StrictModel):
     iteration: int = Field(0, ge=0, description="Iteration of the training protocol")
     parent_id: str | None = Field(None, description="Dataset that this one continues; groups keep their side")
     test_dataset_id: str | None = Field(
-        None, description="Dataset whose test set is that of this one, instead of a drawn one; its train set is not used"
+        None,
+        description="Dataset whose test set this one takes instead of drawing one; its train set is not used",
     )
 
     @field_validator("config_type_weights")

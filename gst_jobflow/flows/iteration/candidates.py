@@ -14,7 +14,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.devices.cycle import CycleMaker
-from gst_jobflow.documents import Potential, Structure, Trajectory
+from gst_jobflow.documents import ConfigType, Potential, Trajectory
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import first_temperature, link_potential
@@ -40,7 +40,7 @@ from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
-from gst_jobflow.store.query import structure_ids
+from gst_jobflow.store.query import structures_where
 from gst_jobflow.store.work import Allotment, ExpectedCost
 from gst_jobflow.structures.floors import contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import generate
@@ -63,16 +63,15 @@ class Place:
     tags: list[str]
 
 
-def candidates_from(source: Source, place: Place, potential_id: Any, before: Any) -> list[Job | Flow]:
+def candidates_from(source: Source, place: Place, before: Any) -> list[Job | Flow]:
     """Return the jobs of a source; the last one's output has `structure_ids`.
 
     Parameters
     ----------
-    potential_id
-        Current potential; None in a first iteration without one.
     before
-        Output of the job that begins the iteration, which all wait for.
+        Output of the job that begins the iteration: `potential_id`, `robustness_id`. All wait for it.
     """
+    potential_id = before["potential_id"]
     if isinstance(source, DomainSource):
         return [DomainMaker(source=source, iteration=place.number, tags=place.tags).make(potential_id, place.seed)]
     if isinstance(source, SearchSource):
@@ -99,18 +98,18 @@ def make_structures(
     """
     results = job_results()
     if isinstance(source, StoredSource):
-        return {"structure_ids": structure_ids(results.database, source.where)}
+        return {"structure_ids": structures_where(results.database, source.where)}
     if isinstance(source, HardSphereSource):
-        plan = source.cells(seed)
-        family = (
-            (cell.atoms, "hard_sphere", {"builder": "hard_sphere", "seed": seed, "cell": place, "formula": cell.formula})
-            for place, cell in enumerate(draw_cells(plan))
-        )
+        kind: ConfigType = "hard_sphere"
+        shared = {"builder": "hard_sphere", "seed": seed}
+        cells = enumerate(draw_cells(source.cells(seed)))
+        family = [(cell.atoms, {**shared, "cell": place, "formula": cell.formula}) for place, cell in cells]
     else:
-        family = ((atoms, "crystal", origin) for spec in source.crystals for atoms, origin in crystal_family(spec))
+        kind = "crystal"
+        family = [each for spec in source.crystals for each in crystal_family(spec)]
     documents = [
         structure_document(atoms, kind, source=origin, iteration=number, tags=tags, artifacts=results.artifacts)
-        for atoms, kind, origin in family
+        for atoms, origin in family
     ]
     results.add_many(documents)
     return {"structure_ids": list(dict.fromkeys(document.id for document in documents))}
@@ -237,9 +236,7 @@ class DomainMaker(Maker):
 
 @in_category("md")
 @job(name="cut cells")
-def cut_cells(
-    source: CycleSource, cycle_id: str, potential_id: str, number: int, tags: list[str]
-) -> dict[str, Any]:
+def cut_cells(source: CycleSource, cycle_id: str, potential_id: str, number: int, tags: list[str]) -> dict[str, Any]:
     """Cut cells out of the frames of a device cycle around atoms on which the potential extrapolates.
 
     Returns
@@ -261,8 +258,3 @@ def cut_cells(
         results.add_many(documents)
         ids += [document.id for document in documents]
     return {"structure_ids": list(dict.fromkeys(ids))}
-
-
-def structures_of(results: Results, ids: list[str]) -> list[Structure]:
-    """Read structures."""
-    return list(results.get_many(Structure, ids))

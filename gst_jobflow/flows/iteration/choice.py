@@ -179,9 +179,7 @@ def _low_enough(
     for each, energy in zip(left, energies, strict=True):
         lowest[composition[each.id]] = min(energy, lowest.get(composition[each.id], np.inf))
     return [
-        each
-        for each, energy in zip(left, energies, strict=True)
-        if energy <= lowest[composition[each.id]] + window_eV
+        each for each, energy in zip(left, energies, strict=True) if energy <= lowest[composition[each.id]] + window_eV
     ]
 
 

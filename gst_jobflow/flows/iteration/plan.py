@@ -19,6 +19,7 @@ from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate
 from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_of
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
+from gst_jobflow.store.work import AssumedCosts
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
 
 PLANS = "gst_jobflow.flows.iteration"
@@ -134,6 +135,7 @@ class IterationPlan(StrictModel):
     robustness: RobustnessPlan | None = Field(None, description="Hot melts that every potential runs; null: none")
     robustness_jobs: int = Field(1, ge=1, description="Jobs that share them")
     gate: Gate = Field(default_factory=Gate)
+    assumed: AssumedCosts = Field(default_factory=AssumedCosts, description="For --estimate, until it is measured")
     iterations: list[IterationStep] = Field(min_length=1)
 
     @model_validator(mode="before")

@@ -10,8 +10,8 @@ from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.devices.programme import CyclePlan, load_programme
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage
-from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.flows.iteration.choice import Choice
+from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
