@@ -87,7 +87,7 @@ class Allotment:
     queued: bool
     results: Results
     known: dict[Any, Any] = field(default_factory=dict)
-    assumed: AssumedCosts = AssumedCosts()
+    assumed: AssumedCosts = field(default_factory=AssumedCosts)
 
     def once(self, key: Any, read: Callable[[], T]) -> T:
         """Return what `read` returned for the first job that asked for `key`."""

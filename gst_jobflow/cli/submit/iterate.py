@@ -98,16 +98,9 @@ def _show(costs: list[StepForecast]) -> None:
         for cost in costs
     ]
     known = [cost.core_hours for cost in costs if cost.core_hours is not None]
-    labels = sum(int(cost.work.split()[2].replace(",", "")) for cost in costs if cost.step == "label")
     unknown = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
-    total = [
-        "total",
-        "",
-        f"up to {labels:,} labels",
-        _number(sum(known)),
-        _number(sum(c.disk_GB for c in costs)),
-        unknown,
-    ]
+    labels, disk_GB = sum(cost.labels for cost in costs), sum(cost.disk_GB for cost in costs)
+    total = ["total", "", f"up to {labels:,} labels", _number(sum(known)), _number(disk_GB), unknown]
     print_table([*rows, total], ["iteration", "step", "work", "core hours", "disk GB", "from"])
 
 

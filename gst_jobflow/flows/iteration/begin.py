@@ -128,11 +128,15 @@ def _check_test_set(results: Results, plan: IterationPlan, first: int, begin: di
 
 @dataclass(frozen=True)
 class StepForecast:
-    """Expected cost of one step of an iteration; None where it is unknown."""
+    """Expected cost of one step of an iteration; None where it is unknown.
+
+    `labels` counts the most that it may compute.
+    """
 
     iteration: int
     step: str
     work: str
+    labels: int
     core_hours: float | None
     disk_GB: float
     basis: str
@@ -141,26 +145,19 @@ class StepForecast:
 def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[StepForecast]:
     """Yield the expected cost of each step of all iterations that a plan may need."""
     plan = plan_of(study)
-    for row in study.table:
-        made = iteration_flow(study, row["iteration"], backend)
+    for number in (row["iteration"] for row in study.table):
+        made = iteration_flow(study, number, backend)
         jobs = {job.uuid: job for job in jobs_of(made.flow)}
+        labels = sum(source.most or 0 for source in plan.steps[number])
         for step in STEPS:
-            costs = [
-                cost
-                for uuid in made.uuids.get(step, [])
-                if uuid in jobs
-                for cost in estimate(jobs[uuid], project, plan.assumed)
-            ]
-            if costs:
-                yield _of_step(row["iteration"], step, costs)
+            steps = [jobs[uuid] for uuid in made.uuids.get(step, []) if uuid in jobs]
+            if costs := [cost for job in steps for cost in estimate(job, project, plan.assumed) if cost.work]:
+                yield _of_step(number, step, costs, labels if step == "label" else 0)
 
 
-def _of_step(iteration: int, step: str, costs: list[ExpectedCost]) -> StepForecast:
+def _of_step(iteration: int, step: str, costs: list[ExpectedCost], labels: int) -> StepForecast:
     hours = [cost.core_hours for cost in costs if cost.core_hours is not None]
-    known = [cost for cost in costs if cost.work]
-    work = "; ".join(dict.fromkeys(cost.work for cost in known))
-    if step == "label":
-        work = f"up to {sum(int(cost.work.split()[0].replace(',', '')) for cost in known):,} labels"
-    basis = next((cost.basis for cost in known if cost.core_hours is not None), costs[0].basis)
-    disk = sum(cost.disk_GB or 0.0 for cost in costs)
-    return StepForecast(iteration, step, work, sum(hours) if hours else None, disk, basis)
+    work = f"up to {labels:,} labels" if labels else "; ".join(dict.fromkeys(cost.work for cost in costs))
+    known = next((cost.basis for cost in costs if cost.core_hours is not None), costs[0].basis)
+    disk_GB = sum(cost.disk_GB or 0.0 for cost in costs)
+    return StepForecast(iteration, step, work, labels, sum(hours) if hours else None, disk_GB, known)

@@ -310,7 +310,9 @@ def grow_dataset(
     results = job_results()
     study = results.get(Study, study_id)
     plan, fingerprint, parent_id = plan_of(study), study.plan["fingerprint"], before["dataset_id"]
-    spec = plan.dataset_spec(number, parent_id, study.plan["begin"].get("test_dataset_id"))
+    spec = plan.dataset_spec(
+        number, parent_id, study.plan["begin"].get("test_dataset_id"), backend_for(plan, find_project())
+    )
     ids = [id for part in labels for id in part["structure_ids"]]
     if parent_id is not None:
         ids += texts_of(load_members(results, results.get(Dataset, parent_id)).structure_ids)

@@ -19,6 +19,7 @@ from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate
 from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_of
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
+from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
 
@@ -47,7 +48,10 @@ class DataSettings(StrictModel):
     """Which labels enter the datasets, and with what weights and reference energies; see `gst dataset create`."""
 
     config_type_weights: dict[str, float] = Field(default_factory=dict)
-    reference_energies: dict[str, float] | Literal["least-squares", "free-atoms"] = "least-squares"
+    reference_energies: dict[str, float] | Literal["least-squares", "free-atoms", "backend"] = Field(
+        "least-squares",
+        description="As in gst dataset create; backend: free atoms as the label backend knows them",
+    )
     reference_energies_source: str = "given"
     max_force_eV_A: float | None = Field(None, gt=0, description="Leave out labels with a larger force on an atom")
     near_duplicates_A: float | None = Field(None, gt=0, le=1, description="Keep one of nearly equal structures, Å")
@@ -205,10 +209,15 @@ class IterationPlan(StrictModel):
         formulas = [formula for step in self.iterations for each in step.sources for formula in each.formulas]
         return tuple(sorted(set(self.elements) or elements_of(formulas) or elements_of(self.compositions)))
 
-    def dataset_spec(self, number: int, parent_id: str | None, test_id: str | None) -> DatasetSpec:
+    def dataset_spec(
+        self, number: int, parent_id: str | None, test_id: str | None, backend: LabelBackend
+    ) -> DatasetSpec:
         """Return the settings of the dataset of an iteration."""
         split = SplitSpec(test_fraction=self.test.fraction, seed=self.test.seed)
         data = self.data.model_dump()
+        if data["reference_energies"] == "backend":
+            data["reference_energies"] = free_atom_energies(backend, self.all_elements)
+            data["reference_energies_source"] = "free atoms by the method of the labels"
         return DatasetSpec(**data, split=split, iteration=number, parent_id=parent_id, test_dataset_id=test_id)
 
 

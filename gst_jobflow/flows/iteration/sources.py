@@ -37,7 +37,7 @@ class _Source(StrictModel):
 
     @property
     def most(self) -> int | None:
-        """Largest number of structures that it has labelled; None: unknown before it runs."""
+        """Largest number of structures that get labels; None: unknown before it runs."""
         return self.choose.number
 
 
@@ -54,7 +54,7 @@ class CrystalSource(_Source):
 
     @property
     def most(self) -> int:
-        """Largest number of structures that it has labelled."""
+        """Largest number of structures that get labels."""
         number = sum(len(each.volume_scales) * len(each.rattles_A) * each.n_each for each in self.crystals)
         return min(number, self.choose.number or number)
 
@@ -76,7 +76,7 @@ class HardSphereSource(_Source):
 
     @property
     def most(self) -> int:
-        """Largest number of structures that it has labelled."""
+        """Largest number of structures that get labels."""
         return min(self.number, self.choose.number or self.number)
 
     def cells(self, seed: int) -> RandomSearchPlan:
@@ -123,6 +123,12 @@ class DomainSource(_Source):
         """Whether it needs a potential: always."""
         return True
 
+    @property
+    def most(self) -> int:
+        """Largest number of structures that get labels."""
+        frames = self.runs * len(self.compositions) * int(self.protocol(1).duration_ps / self.every_ps)
+        return min(frames, self.choose.number or frames)
+
     @model_validator(mode="after")
     def _can_run(self) -> DomainSource:
         for formula in self.compositions:
@@ -154,7 +160,7 @@ class SearchSource(_Source, RandomSearchPlan):
 
     @property
     def most(self) -> int:
-        """Largest number of structures that it has labelled."""
+        """Largest number of structures that get labels."""
         return min(self.number, self.choose.number or self.number)
 
 
@@ -202,7 +208,7 @@ class CycleSource(_Source):
 
     @property
     def most(self) -> int:
-        """Largest number of structures that it has labelled."""
+        """Largest number of structures that get labels."""
         return min(self.number, self.choose.number or self.number)
 
 
