@@ -45,6 +45,7 @@ SECTIONS = {
         "show": "Show what a document was made from and what was made from it, with attempts, files and cost.",
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",
         "analyse": "Analyse frames: crystallinity, grains, growth, motifs, gamma, maps.",
+        "figure": "Draw a figure or table of the paper from documents of the database, as PNG, SVG and PDF.",
         "report": "Write a report of a study, a cycle or a potential: one HTML file with all figures.",
         "export": "Export datasets and potentials as files, and bundles to deposit or pass on.",
         "import": "Import bundles and potentials; for structures: gst structures import.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import read_yaml
 from gst_jobflow.documents import Dataset, Study
 from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
@@ -74,7 +75,7 @@ def prepare(
     check_dataset(dataset, fit)
     maker = HyperoptMaker(plan=plan, fit=fit, name=name)
     results.add(maker.study(dataset.id))
-    what = f"search {maker.study_id}: {plan.n_fits} fits to dataset {dataset.name}, {plan.at_once} at once"
+    what = f"search {maker.study_id}: {counted(plan.n_fits, 'fit')} to dataset {dataset.name}, {plan.at_once} at once"
     return maker.make(), what
 
 
@@ -110,7 +111,7 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     plan = reopen(results, study, overrides.fits or len(study.table))
     maker = HyperoptMaker(plan=plan, fit=base_fit(study), name=study.name, study_id=study.id)
     done = [row["trial"] for row in study.table if row["state"] in ENDED]
-    return maker.make(done), f"search {study.id}: {plan.n_fits - len(done)} more fits"
+    return maker.make(done), f"search {study.id}: {counted(plan.n_fits - len(done), 'more fit')}"
 
 
 def searches(database: Database) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +59,17 @@ def canvas(width_in: float, height_in: float) -> Figure:
 
 def to_png(figure: Figure) -> bytes:
     """Return the bytes of a PNG, reproducible: no date, no version."""
+    return saved(figure, "png", {"Software": None})
+
+
+def saved(figure: Figure, kind: str, metadata: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a file of `kind` (png, svg, pdf); ticks and layout, which are made now, get the style."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    # a salt makes the ids of an SVG reproducible
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "gst"}):
+        figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=dict(metadata))
     return buffer.getvalue()
 
 
@@ -68,7 +77,7 @@ def styled(draw: Any) -> Any:
     """Decorate a drawing function: apply the style while it runs."""
 
     @wraps(draw)
-    def wrapper(*args: Any, **keywords: Any) -> bytes | None:
+    def wrapper(*args: Any, **keywords: Any) -> Figure | None:
         import matplotlib
 
         with matplotlib.rc_context(_STYLE):
@@ -116,7 +125,7 @@ def at_most_shown(indices: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(indices, _POINTS_SHOWN, replace=False))
 
 
-def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> bytes | None:
+def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str, title: str) -> Figure | None:
     """Draw a histogram of `values` (n,), stacked by config type; NaN is left out."""
     finite = np.isfinite(values)
     if not finite.any():
@@ -139,7 +148,7 @@ def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str,
     whole_numbers(axes)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 def stacked_bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[str, str, np.ndarray]]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.words import counted
+
 if TYPE_CHECKING:
     from gst_jobflow.report.collect import CycleData, StudyData
 
@@ -171,11 +173,6 @@ def worst_pulse(data: CycleData) -> float | None:
         if each.asked_energy_eV > 0 and each.added_energy_eV is not None
     ]
     return max(differences, default=None)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 label` or `2 labels`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float | None) -> str:

@@ -30,6 +30,7 @@ from gst_jobflow.documents import (
     now,
     pack,
 )
+from gst_jobflow.evaluation.robustness import interval
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 
@@ -369,5 +370,65 @@ def add_study(results: Results, name: str = "Demo: Ge-Sb-Te in miniature", parts
         members=members,
         workflow_ids=[1, 2, 3],
     )
+    results.add(study)
+    return study
+
+
+def add_ablation(results: Results, shares: tuple[float, ...] = (1.0, 0.5, 0.0), **changes: Any) -> Study:
+    """An ablation of the share of random structures, whose fits survive 12, 8 and 1 of 12 hot melts."""
+    table, members = [], []
+    for place, share in enumerate(shares):
+        potential = Potential(
+            _id=f"ablation-fit-{place}",
+            name=f"shares-{share:g}",
+            elements=["Ge", "Sb", "Te"],
+            n_densities=3,
+            n_functions=3000,
+            cutoff_A=8.0,
+            artifacts=PotentialArtifacts(yace=results.artifacts.put_bytes(b"synthetic yace", "output_potential.yace")),
+        )
+        results.add(potential)
+        members.append(Member(collection="potentials", id=potential.id, role="fit"))
+        low, high = interval((12, 8, 1)[place], 12)
+        table.append({
+            "random_share": share, "functions": 3000, "test_energy_meV_per_atom": 18.5 - place,
+            "test_force_meV_per_A": 135.25 - place, "relative_speed": 1.0 + 0.125 * place,
+            "success": (12, 8, 1)[place] / 12, "success_low": low, "success_high": high,
+        })  # fmt: skip
+    plan = {"dataset_id": "synthetic-dataset", "vary": {}, "random_shares": {f"{share:g}": "d" for share in shares}}
+    given = {
+        "name": "shares",
+        "kind": "ablation",
+        "state": "finished",
+        "plan": plan,
+        "members": members,
+        "table": table,
+    }
+    study = Study(**{"_id": "synthetic-ablation", **given, **changes})
+    results.add(study)
+    return study
+
+
+def add_melts(results: Results, id: str, potential_id: str, successes: int, **plan: Any) -> Study:
+    """A robustness study of one potential: ten runs of two compositions, of which the first `successes` succeed."""
+    runs, compositions = 10, ("GeTe", "Sb2Te3")
+    written = {"compositions": list(compositions), "runs": 5, "n_atoms": 60, "temperature_K": 3000.0} | plan
+    table = []
+    members = [Member(collection="potentials", id=potential_id, role="tested")]
+    for index in range(runs):
+        outcome = "success" if index < successes else "lost atoms"
+        found = {"study_id": id, "potential_id": potential_id, "formula": compositions[index % 2], "outcome": outcome}
+        run = Trajectory(
+            _id=f"{id}-{index}", name=f"robustness {index}", protocol="robustness", stages=[], state="finished",
+            potential_id=potential_id, formula=compositions[index % 2], n_atoms=60, timestep_fs=2.0, n_steps=100,
+            duration_ps=0.2, n_frames=1, seed=index, analysis={"robustness": found},
+        )  # fmt: skip
+        results.add(run)
+        members.append(Member(collection="trajectories", id=run.id, role="run"))
+    name = results.get(Potential, potential_id).name
+    low, high = interval(successes, runs)
+    table = [{"potential_id": potential_id, "potential": name, "composition": "all", "planned": runs, "runs": runs,
+              "successes": successes, "fraction": successes / runs, "low": low, "high": high}]  # fmt: skip
+    study = Study(_id=id, name=id, kind="robustness", state="finished", plan=written, members=members, table=table)
     results.add(study)
     return study

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gst_jobflow.analysis.soap import calibrate
 from gst_jobflow.report.figures.calibration import k_bar_roc
+from gst_jobflow.report.style import to_png
 
 
 def test_a_calibration_is_drawn_with_the_values_that_it_is_of() -> None:
@@ -18,10 +19,9 @@ def test_a_calibration_is_drawn_with_the_values_that_it_is_of() -> None:
         for name, high in (("blind", 0.6), ("species", 0.9))
     }
     found = {name: calibrate([of["crystal"]], [of["liquid"]]) for name, of in values.items()}
-    png = k_bar_roc(found, values)
-    assert png is not None
+    png = to_png(k_bar_roc(found, values))
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG" and image.width > 1000
     # a setting less changes what is drawn
-    assert k_bar_roc({"species": found["species"]}, values) != png
+    assert to_png(k_bar_roc({"species": found["species"]}, values)) != png
     assert k_bar_roc({}, {}) is None

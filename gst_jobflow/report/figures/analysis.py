@@ -12,7 +12,7 @@ from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
-from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, styled, to_png
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +102,7 @@ ORIGIN_COLOURS = ("#C9CCD1", "#5E4FA2", "#009E73", "#E69F00", "#56B4E9")
 
 
 @styled
-def through_time(steps: Steps, panels: _Panels) -> bytes | None:
+def through_time(steps: Steps, panels: _Panels) -> Figure | None:
     """Draw columns of series against time, an operation a column; crosses mark frames that could not be analysed."""
     panels = tuple((label, found) for label, curves in panels if (found := _there(steps, curves)))
     if not panels:
@@ -124,7 +124,7 @@ def through_time(steps: Steps, panels: _Panels) -> bytes | None:
             row[-1].legend(handles, names, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.align_ylabels([row[0] for row in grid])
     figure.supxlabel("time (ps)", fontsize=10.5)
-    return to_png(figure)
+    return figure
 
 
 def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
@@ -185,7 +185,7 @@ def _legend_of(row: Sequence[Axes]) -> tuple[list[Any], list[str]]:
 
 
 @styled
-def field_along_z(steps: Steps, artifacts: ArtifactStore, field: Field) -> bytes | None:
+def field_along_z(steps: Steps, artifacts: ArtifactStore, field: Field) -> Figure | None:
     """Draw a field as colour over time and z, for all runs."""
     return z_time_map(
         [(name, run, _along_z(run, artifacts, field)) for name, run in steps], field.colours, field.label, field.limits
@@ -206,7 +206,7 @@ def _along_z(
 
 
 @styled
-def fields_over_xz(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
+def fields_over_xz(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
     """Draw the fields over x and z at the end of each run, a row a field; dashed: what the last pulse heated."""
     ends = {(field, name): found for field in FIELDS for name, run in steps
             if (found := _at_end(run, artifacts, field, "xz.")) is not None}  # fmt: skip
@@ -225,7 +225,7 @@ def fields_over_xz(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
     for axes in grid[:, 0]:
         axes.set_ylabel("z (nm)")
     figure.supxlabel("x (nm)", fontsize=10.5)
-    return to_png(figure)
+    return figure
 
 
 def _field_row(
@@ -262,7 +262,7 @@ def _at_end(run: Trajectory, artifacts: ArtifactStore, field: Field, prefix: str
 
 
 @styled
-def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
+def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
     """Draw the fields against the distance from the electrode at the end of each run."""
     ends: list[tuple[Field, list[tuple[str, dict[str, np.ndarray]]]]] = []
     for field in FIELDS:
@@ -283,7 +283,7 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> bytes | None:
         axes.set(xlabel="distance from the electrode (nm)", ylabel=field.label)
     handles, names = _legend_of(list(grid))
     figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=8.5)
-    return to_png(figure)
+    return figure
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ class OriginMap:
 
 
 @styled
-def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
+def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
     """Draw in squares of x and z what most atoms are: crystal from before, grown, nucleated or disordered."""
     if not maps:
         return None
@@ -326,7 +326,7 @@ def origin_maps(maps: Sequence[OriginMap]) -> bytes | None:
         axes.tick_params(labelbottom=True)
     handles = [Patch(color=colour, label=name) for colour, name in zip(ORIGIN_COLOURS, ORIGINS, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8.5)
-    return to_png(figure)
+    return figure
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ class LiquidStructure:
 
 
 @styled
-def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> bytes | None:
+def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | None:
     """Draw g(r) by pair (`kind` rdf) or bond angles by element (`angles`); dashed: from first principles."""
     axis = {"rdf": "rdf.r_A", "angles": "angles.deg"}[kind]
     names = list(dict.fromkeys(n for each in structures for n in each.curves if n.startswith(f"{kind}.") and n != axis))
@@ -359,11 +359,11 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> bytes | N
         axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
     handles, labels = _legend_of(list(grid))
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8.5)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def straight_pairs(structures: Sequence[LiquidStructure]) -> bytes | None:
+def straight_pairs(structures: Sequence[LiquidStructure]) -> Figure | None:
     """Draw the density of the lengths of two distances that lie straight (ALTBC), a panel a run."""
     chosen = [each for each in structures if "altbc.density" in each.curves][:4]
     if not chosen:
@@ -377,4 +377,4 @@ def straight_pairs(structures: Sequence[LiquidStructure]) -> bytes | None:
         axes.set_aspect("equal")
         axes.set(xlabel="first (Å)", title=each.title)
     row[0].set_ylabel("second (Å)")
-    return to_png(figure)
+    return figure

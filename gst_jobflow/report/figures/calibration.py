@@ -9,10 +9,11 @@ import numpy as np
 
 from gst_jobflow.analysis.soap import PUBLISHED_CUTOFF
 from gst_jobflow.report.palette import METHODS
-from gst_jobflow.report.style import GREY, WIDE_IN, canvas, styled, to_png
+from gst_jobflow.report.style import GREY, WIDE_IN, canvas, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from gst_jobflow.analysis.soap import Calibration
@@ -21,7 +22,7 @@ _BINS = 120
 
 
 @styled
-def k_bar_roc(calibrations: Mapping[str, Calibration], values: Mapping[str, Mapping[str, NDArray]]) -> bytes | None:
+def k_bar_roc(calibrations: Mapping[str, Calibration], values: Mapping[str, Mapping[str, NDArray]]) -> Figure | None:
     """Return the ROC of each setting as a PNG, with the published cut-off of 0.57 marked on each curve.
 
     Parameters
@@ -50,7 +51,7 @@ def k_bar_roc(calibrations: Mapping[str, Calibration], values: Mapping[str, Mapp
     histogram.axvline(PUBLISHED_CUTOFF, color=GREY, lw=1, ls="--", label=f"published, {PUBLISHED_CUTOFF:g}")
     histogram.set(xlabel="k-bar", yticks=[], title=name)
     histogram.legend(loc="upper left", fontsize=8)
-    return to_png(figure)
+    return figure
 
 
 def _histograms(axes: Axes, of_frames: Mapping[str, NDArray]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator, to_png
+from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _SAME_SCALE = 5.0
 
 
 @styled
-def cycle_overview(data: CycleData) -> bytes | None:
+def cycle_overview(data: CycleData) -> Figure | None:
     """Draw potential energy, temperature and crystal-like fraction over the whole cycle, a column an operation."""
     steps = [(name, run) for name, run in data.steps if run.thermo.get("time_ps")]
     if not steps:
@@ -49,7 +49,7 @@ def cycle_overview(data: CycleData) -> bytes | None:
         axes.set_ylim(bottom=0)
     figure.align_ylabels([row[0] for row in grid])
     figure.supxlabel("time (ps)", fontsize=10.5)
-    return to_png(figure)
+    return figure
 
 
 def _own_time(times_ps: Sequence[float]) -> np.ndarray:
@@ -149,7 +149,7 @@ def _temperature(run: Trajectory) -> tuple[np.ndarray, np.ndarray, np.ndarray] |
 
 
 @styled
-def temperature_lines(name: str, run: Trajectory) -> bytes | None:
+def temperature_lines(name: str, run: Trajectory) -> Figure | None:
     """Draw temperature against z at several times of one operation."""
     profile = _temperature(run)
     if profile is None:
@@ -171,18 +171,18 @@ def temperature_lines(name: str, run: Trajectory) -> bytes | None:
     axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: heating")
     axes.set_ylim(bottom=0)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def temperature_map(data: CycleData) -> bytes | None:
+def temperature_map(data: CycleData) -> Figure | None:
     """Draw the temperature as colour over time and z, for the whole cycle."""
     steps = [(name, run, _temperature(run)) for name, run in data.steps]
     return z_time_map(steps, "inferno", "temperature (K)", (0.0, None))
 
 
 @styled
-def crystalline_map(data: CycleData) -> bytes | None:
+def crystalline_map(data: CycleData) -> Figure | None:
     """Draw the crystal-like fraction as colour over time and z, for the whole cycle."""
     steps = [(name, run, _profile(run, "crystalline", "fraction_by_z")) for name, run in data.steps]
     return z_time_map(steps, "cividis", "crystal-like fraction", (0.0, 1.0))
@@ -193,7 +193,7 @@ def z_time_map(
     colours: str,
     label: str,
     limits: tuple[float | None, float | None],
-) -> bytes | None:
+) -> Figure | None:
     """Draw z against time, a column an operation, with one colour scale."""
     found = [profile[2] for _, _, profile in steps if profile is not None]
     if not found or not any(np.isfinite(values).any() for values in found):
@@ -223,7 +223,7 @@ def z_time_map(
     figure.supxlabel("time (ps)", fontsize=10.5)
     if image is not None:
         figure.colorbar(image, ax=row, label=label, pad=0.01, aspect=30)
-    return to_png(figure)
+    return figure
 
 
 def bin_edges(centres: np.ndarray) -> np.ndarray:
@@ -235,7 +235,7 @@ def bin_edges(centres: np.ndarray) -> np.ndarray:
 
 
 @styled
-def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes | None:
+def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> Figure | None:
     """Draw the crystal-like fraction in squares of x and z, a panel a state; dashed: heated by the last pulse.
 
     None for a cell without a dome's pulse, which is uniform along x.
@@ -265,7 +265,7 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> bytes |
         axes.set_ylabel("z (nm)")
     figure.supxlabel("x (nm)", fontsize=10.5)
     figure.colorbar(image, ax=grid, label="crystal-like fraction", pad=0.01, aspect=30)
-    return to_png(figure)
+    return figure
 
 
 def dome_of(run: Trajectory) -> dict[str, Any] | None:
@@ -290,7 +290,7 @@ def dome_outline(axes: Axes, dome: dict[str, Any]) -> None:
 
 
 @styled
-def dome_sizes(data: CycleData) -> bytes | None:
+def dome_sizes(data: CycleData) -> Figure | None:
     """Draw the size of the disordered dome during each pulse of a dome."""
     runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
     if not runs:
@@ -306,11 +306,11 @@ def dome_sizes(data: CycleData) -> bytes | None:
     axes.set(title="Disordered dome")
     axes.set_ylim(bottom=0)
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def pulse_energies(data: CycleData) -> bytes | None:
+def pulse_energies(data: CycleData) -> Figure | None:
     """Draw the cumulative energy of the kicks of each pulse, and the requested energy."""
     pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
     if not pulses:
@@ -337,11 +337,11 @@ def pulse_energies(data: CycleData) -> bytes | None:
     axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
     axes.margins(y=0.1)
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def run_overview(run: Trajectory) -> bytes | None:
+def run_overview(run: Trajectory) -> Figure | None:
     """Draw temperature and potential energy of a run outside of a cycle."""
     if not run.thermo.get("time_ps"):
         return None
@@ -355,4 +355,4 @@ def run_overview(run: Trajectory) -> bytes | None:
     lower.set(ylabel="ΔE pot.\n(eV/atom)", xlabel="time (ps)")
     upper.set_ylim(bottom=0)
     figure.align_ylabels()
-    return to_png(figure)
+    return figure

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, scatter, styled, to_png
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, scatter, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 _SMALLEST = 1e-3
 
@@ -43,7 +47,7 @@ class EvaluationArrays:
 
 
 @styled
-def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
+def energy_residuals(arrays: EvaluationArrays) -> Figure | None:
     """Draw energy errors against reference energies."""
     error = 1e3 * (arrays.energy_pred - arrays.energy_ref)
     labels = ("reference energy (eV/atom)", "error (meV/atom)", "Energy residuals")
@@ -51,7 +55,7 @@ def energy_residuals(arrays: EvaluationArrays) -> bytes | None:
 
 
 @styled
-def force_residuals(arrays: EvaluationArrays) -> bytes | None:
+def force_residuals(arrays: EvaluationArrays) -> Figure | None:
     """Draw errors of force components against reference forces."""
     error = 1e3 * (arrays.force_pred - arrays.force_ref)
     labels = ("reference force component (eV/Å)", "error (meV/Å)", "Force residuals")
@@ -60,7 +64,7 @@ def force_residuals(arrays: EvaluationArrays) -> bytes | None:
 
 def _residuals(
     reference: np.ndarray, error: np.ndarray, types: np.ndarray, labels: tuple[str, str, str], size: float
-) -> bytes | None:
+) -> Figure | None:
     if not len(reference):
         return None
     figure = canvas(*PANEL_IN)
@@ -69,11 +73,11 @@ def _residuals(
     scatter(axes, reference, error, types, np.ones(len(types), dtype=bool), size, 0.3)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
+def errors_by_distance(arrays: EvaluationArrays) -> Figure | None:
     """Draw the error of each structure against its closest contact."""
     known = np.isfinite(arrays.min_distance_A)
     if not known.any():
@@ -88,11 +92,11 @@ def errors_by_distance(arrays: EvaluationArrays) -> bytes | None:
         axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
     figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     legend_below(figure, figure.axes[0])
-    return to_png(figure)
+    return figure
 
 
 @styled
-def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
+def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """Draw force error against cost of a step, a point a potential; better is to the lower left."""
     known = [row for row in rows if row.get("us_per_atom_step")]
     if len(known) < 2:
@@ -105,4 +109,4 @@ def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> bytes | None:
         axes.annotate(row["potential"], (x, y), (6, 3), textcoords="offset points", fontsize=9)
     axes.margins(x=0.25, y=0.15)
     axes.set(xlabel="time a step (µs/atom, one rank)", ylabel="force RMSE (meV/Å)", title="Accuracy and speed")
-    return to_png(figure)
+    return figure

@@ -22,11 +22,11 @@ from gst_jobflow.report.style import (
     stacked_bars,
     styled,
     tick_locator,
-    to_png,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
     from gst_jobflow.report.label_data import Comparison, MethodData
 
@@ -35,7 +35,7 @@ _JOINED = 8
 
 
 @styled
-def energy_against_volume(data: MethodData) -> bytes | None:
+def energy_against_volume(data: MethodData) -> Figure | None:
     """Draw energy less atomic references against volume per atom; a point a converged label."""
     columns = data.columns
     good = np.isfinite(columns.volume_A3)
@@ -46,11 +46,11 @@ def energy_against_volume(data: MethodData) -> bytes | None:
     scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy less atomic\nreferences (eV/atom)", title="Energy and volume")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def energy_against_force(data: MethodData) -> bytes | None:
+def energy_against_force(data: MethodData) -> Figure | None:
     """Draw the largest force of each label against its energy per atom."""
     columns = data.columns
     good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
@@ -62,11 +62,11 @@ def energy_against_force(data: MethodData) -> bytes | None:
     _logarithmic(axes.yaxis)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def force_distribution(data: MethodData) -> bytes | None:
+def force_distribution(data: MethodData) -> Figure | None:
     """Draw the distribution of force magnitudes, a line a config type."""
     counts = {name: each for name, each in data.force_counts.items() if each.sum()}
     if not counts:
@@ -85,11 +85,11 @@ def force_distribution(data: MethodData) -> bytes | None:
     axes.set_ylim(bottom=0)
     axes.set(xlabel="force on an atom (eV/Å)", ylabel="share of the atoms", title="Forces")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def closest_contacts(data: MethodData) -> bytes | None:
+def closest_contacts(data: MethodData) -> Figure | None:
     """Draw a histogram of the closest contacts of labelled structures."""
     types = np.array(data.columns.config_types.list())
     return histogram(
@@ -98,7 +98,7 @@ def closest_contacts(data: MethodData) -> bytes | None:
 
 
 @styled
-def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
+def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | None:
     """Draw the number of unconverged labels by class, stacked by method."""
     classes: dict[str, np.ndarray] = {}
     for place, data in enumerate(methods):
@@ -117,7 +117,7 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes |
     axes.xaxis.set_major_locator(tick_locator(5, integer=True))
     axes.set(xlabel="labels", title="Unconverged labels")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 def _logarithmic(axis: Axis) -> None:
@@ -135,7 +135,7 @@ def _colour(place: int) -> str:
 
 
 @styled
-def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | None:
+def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | None:
     """Draw wall time of labels against number of atoms, and a power law, for each method."""
     timed = [(place, data) for place, data in enumerate(methods) if (data.columns.wall_s > 0).any()]
     if not timed:
@@ -154,18 +154,18 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> bytes | Non
     _logarithmic(axes.yaxis)
     axes.set(xlabel="atoms", ylabel="wall time of a label (s)", title="Cost")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def method_energy_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+def method_energy_parity(found: Comparison, names: Mapping[str, str]) -> Figure | None:
     """Draw energies of two methods against each other, each less its own atomic references."""
     rmse = f"RMSE {found.errors.energy_rmse_meV:.1f} meV/atom"
     return _parity(found.energy, found.config_types, "energy (eV/atom)", "Energies", rmse, found, names, 5.5)
 
 
 @styled
-def method_force_parity(found: Comparison, names: Mapping[str, str]) -> bytes | None:
+def method_force_parity(found: Comparison, names: Mapping[str, str]) -> Figure | None:
     """Draw force components of two methods against each other."""
     rmse = f"RMSE {found.errors.force_rmse_meV_A:.1f} meV/Å"
     return _parity(found.force, found.force_config_types, "force component (eV/Å)", "Forces", rmse, found, names, 2.6)
@@ -180,7 +180,7 @@ def _parity(
     found: Comparison,
     names: Mapping[str, str],
     size: float,
-) -> bytes | None:
+) -> Figure | None:
     if not len(values):
         return None
     figure = canvas(4.4, 4.7)
@@ -193,4 +193,4 @@ def _parity(
     axes.set_xlabel(f"{names[found.reference]}\n{quantity}")
     axes.set_ylabel(f"{names[found.other]}\n{quantity}")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gst_jobflow.report import words
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, to_png
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @styled
-def success_fractions(table: Sequence[dict[str, Any]]) -> bytes | None:
+def success_fractions(table: Sequence[dict[str, Any]]) -> Figure | None:
     """Success fraction of each potential by composition, with 95 % Wilson intervals."""
     names = list(dict.fromkeys(row["composition"] for row in table))
     potentials = list(dict.fromkeys(row["potential"] for row in table))
@@ -31,11 +36,11 @@ def success_fractions(table: Sequence[dict[str, Any]]) -> bytes | None:
     axes.set_xticks(range(len(names)), [words.formula(name) for name in names], rotation=30, ha="right")
     axes.set(ylim=(-0.04, 1.04), ylabel="runs that succeed", title="Robustness")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps: float) -> bytes | None:
+def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps: float) -> Figure | None:
     """Share of runs that are still sound, against time; `names` by id of the potential."""
     figure = canvas(*PANEL_IN)
     axes = figure.subplots()
@@ -47,7 +52,48 @@ def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps:
         axes.step(times, shares, where="post", color=_colour(number), label=name)
     axes.set(ylim=(-0.04, 1.04), xlabel="time (ps)", ylabel="runs without a fault", title="Survival")
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
+
+
+@dataclass(frozen=True)
+class SuccessPoint:
+    """A share of runs that succeed, with its 95 % interval, at a place named by `name` or, on an axis, by `x`."""
+
+    name: str
+    x: float
+    fraction: float
+    low: float
+    high: float
+    from_paper: bool = False
+
+
+@styled
+def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool) -> Figure | None:
+    """Draw success fractions against iteration (`by_name`) or a share in per cent, which falls to the right."""
+    if not points:
+        return None
+    names = list(dict.fromkeys(point.name for point in points))
+    figure = canvas(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1])
+    axes = figure.subplots()
+    sources = ((False, "this study", "o-", _COLOURS[0], -1), (True, "reference paper", "D", _COLOURS[1], 1))
+    both = len({point.from_paper for point in points}) == 2
+    for from_paper, label, style, colour, side in sources:
+        some = [point for point in points if point.from_paper == from_paper]
+        if some:
+            shift = (0.05 if by_name else 1.0) * side * both
+            x = [(names.index(point.name) if by_name else point.x) + shift for point in some]
+            around = [[p.fraction - p.low for p in some], [p.high - p.fraction for p in some]]
+            y = [point.fraction for point in some]
+            axes.errorbar(x, y, around, fmt=style, ms=5.5, capsize=3, lw=1.2, color=colour, label=label)
+    if by_name:
+        turned = max(map(len, names)) > 8
+        axes.set_xticks(range(len(names)), names, rotation=30 * turned, ha="right" if turned else "center")
+    else:
+        axes.set_xticks(sorted({point.x for point in points}))
+        axes.invert_xaxis()
+    axes.set(ylim=(-0.04, 1.04), xlabel=x_label, ylabel="hot melts that succeed")
+    legend_below(figure, axes)
+    return figure
 
 
 def _colour(number: int) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.hyperopt.rows import front
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, tick_locator, to_png
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, tick_locator
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from gst_jobflow.documents import Study
     from gst_jobflow.hyperopt.effects import Effect
     from gst_jobflow.hyperopt.plan import SearchPlan
@@ -23,7 +25,7 @@ def cost_name(plan: SearchPlan) -> str:
 
 
 @styled
-def convergence(study: Study, plan: SearchPlan) -> bytes | None:
+def convergence(study: Study, plan: SearchPlan) -> Figure | None:
     """Draw the loss of each fit and the best so far."""
     done = [row for row in study.table if row["state"] == "finished"]
     if not done:
@@ -48,11 +50,11 @@ def convergence(study: Study, plan: SearchPlan) -> bytes | None:
     axes.set(xlabel="fit", ylabel="loss", title="Convergence")
     axes.xaxis.set_major_locator(tick_locator(9, integer=True))
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def dependence(study: Study, plan: SearchPlan, effect: Effect) -> bytes | None:
+def dependence(study: Study, plan: SearchPlan, effect: Effect) -> Figure | None:
     """Draw the expected loss along one field."""
     field = plan.space[effect.name]
     place = plan.space.names.index(effect.name)
@@ -74,11 +76,11 @@ def dependence(study: Study, plan: SearchPlan, effect: Effect) -> bytes | None:
     if max(losses) > 10 * min(losses):
         axes.set_yscale("log")
     axes.set(xlabel=effect.name, ylabel="loss", title="Partial dependence")
-    return to_png(figure)
+    return figure
 
 
 @styled
-def pareto_front(study: Study, plan: SearchPlan) -> bytes | None:
+def pareto_front(study: Study, plan: SearchPlan) -> Figure | None:
     """Draw loss against cost, with the Pareto front."""
     done = [row for row in study.table if row["state"] == "finished" and row.get("cost") is not None]
     if not done:
@@ -89,4 +91,4 @@ def pareto_front(study: Study, plan: SearchPlan) -> bytes | None:
     axes.plot([row["cost"] for row in done], [row["loss"] for row in done], "o", ms=5, color=_START)
     axes.plot([row["cost"] for row in best], [row["loss"] for row in best], "o-", ms=5, color=_BEST)
     axes.set(xlabel=cost_name(plan), ylabel="loss", title="Accuracy and speed")
-    return to_png(figure)
+    return figure

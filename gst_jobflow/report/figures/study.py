@@ -23,7 +23,6 @@ from gst_jobflow.report.style import (
     scatter,
     stacked_bars,
     styled,
-    to_png,
 )
 from gst_jobflow.structures.composition import parse_formula
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @styled
-def compositions(rows: StructureRows) -> bytes | None:
+def compositions(rows: StructureRows) -> Figure | None:
     """Draw the number of structures by composition, stacked by config type."""
     if not len(rows):
         return None
@@ -56,11 +55,11 @@ def compositions(rows: StructureRows) -> bytes | None:
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 @styled
-def minimum_distances(rows: StructureRows) -> bytes | None:
+def minimum_distances(rows: StructureRows) -> Figure | None:
     """Draw a histogram of the closest contacts of structures, by config type."""
     return histogram(
         np.array(rows.min_distance_A, dtype=float),
@@ -72,7 +71,7 @@ def minimum_distances(rows: StructureRows) -> bytes | None:
 
 
 @styled
-def densities(rows: StructureRows) -> bytes | None:
+def densities(rows: StructureRows) -> Figure | None:
     """Draw a histogram of mass densities, by config type."""
     return histogram(
         np.array(rows.density_g_cm3, dtype=float),
@@ -84,7 +83,7 @@ def densities(rows: StructureRows) -> bytes | None:
 
 
 @styled
-def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes | None:
+def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figure | None:
     """Draw largest force against energy of each converged label.
 
     Atomic reference energies are subtracted if `references_eV` holds all elements.
@@ -103,7 +102,7 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> bytes
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
     legend_below(figure, axes)
-    return to_png(figure)
+    return figure
 
 
 def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
@@ -119,14 +118,14 @@ def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, 
 
 
 @styled
-def energy_parity(parity: dict[str, Parity]) -> bytes | None:
+def energy_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference energy per atom; test filled, train open."""
     series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
     return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
 
 
 @styled
-def force_parity(parity: dict[str, Parity]) -> bytes | None:
+def force_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference force components; test on top of train."""
     series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
     return _parity(series, "force component (eV/Å)", "Forces", "meV/Å", 2.6)
@@ -134,7 +133,7 @@ def force_parity(parity: dict[str, Parity]) -> bytes | None:
 
 def _parity(
     series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], quantity: str, title: str, unit: str, size: float
-) -> bytes | None:
+) -> Figure | None:
     everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
     if not everything or not sum(len(values) for values in everything):
         return None
@@ -165,7 +164,7 @@ def _parity(
     axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
     axes.set(title=title, xlabel=f"reference {quantity}", ylabel=f"predicted {quantity}")
     _parity_legend(figure, series)
-    return to_png(figure)
+    return figure
 
 
 def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gst_jobflow.report.style import to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 
 @dataclass
@@ -31,9 +37,9 @@ class Table:
     dots: dict[str, str] = field(default_factory=dict)
 
 
-def figure_of(png: bytes | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
-    """Return one figure, or none without an image."""
-    return [] if png is None else [Figure(data_uri(png), caption, alt, wide)]
+def figure_of(drawn: Drawing | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
+    """Return one figure, or none without a drawing."""
+    return [] if drawn is None else [Figure(data_uri(to_png(drawn)), caption, alt, wide)]
 
 
 def data_uri(png: bytes) -> str:

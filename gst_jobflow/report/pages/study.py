@@ -15,6 +15,7 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
@@ -258,7 +259,7 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
         facts.append(("Extrapolation grade", _grades(potential.active_set)))
     if potential.cost is not None:
         facts.append(
-            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
+            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {counted(potential.cost.cores, 'core')}")
         )
     return facts
 
@@ -522,7 +523,7 @@ def _costs(data: StudyData) -> Table:
     rows = []
     if len(data.labels):
         wall = words.duration(float(np.nansum(data.labels.wall_s)))
-        rows.append([words.counted(len(data.labels), "label"), wall, "–", ""])
+        rows.append([counted(len(data.labels), "label"), wall, "–", ""])
     for each in data.potentials:
         if each.cost is not None:
             rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])

@@ -1,0 +1,72 @@
+"""`gst figure`: draw a figure or table of the paper from documents of the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.cli.common import open_project, print_table, say
+from gst_jobflow.report.catalogue.draw import draw_one
+from gst_jobflow.report.catalogue.registry import FIGURES, find_kind
+from gst_jobflow.report.catalogue.sources import chosen
+from gst_jobflow.report.catalogue.write import FORMATS
+from gst_jobflow.report.pages.study import check_place
+from gst_jobflow.store import Results
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="Figure, or its number in the paper, such as 2b; without it all are listed.")
+    ] = None,
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID|NAME…]", help="Documents to draw; default: the newest that fits."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File (its ending sets the format), or files without their endings."),
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="Formats, separated by commas.")] = ",".join(FORMATS),
+    paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Allow several potentials or protocols in one curve.")] = False,
+) -> None:
+    """Draw a figure or table of the paper from documents of the database, as PNG, SVG and PDF.
+
+    The plotted numbers lie beside it as CSV, and the ids of the documents are in the files' metadata.
+
+    Examples: gst figure; gst figure table-1 ablation --paper; gst figure 3b CYCLE -o cycle.pdf
+    """
+    if name is None:
+        print_table(
+            [[each.name, ", ".join(each.paper), each.shows, each.needs] for each in FIGURES],
+            ["figure", "in the paper", "what it shows", "drawn from"],
+        )
+        return
+    kind = find_kind(name)
+    wanted, stem = _target(output, formats)
+    project = open_project()
+    results = Results.open(project)
+    found = chosen(results, kind, documents or [])
+    if not documents:
+        say(f"drawn from the newest {kind.needs}: {found[0].name} ({found[0].id})")
+    written = draw_one(
+        results, kind, found, stem or project.root / "reports" / "figures", wanted, paper=paper, mixed=mixed
+    )
+    for line in (*written.files, *([written.remark] if written.remark else [])):
+        typer.echo(line)
+
+
+def _target(output: Path | None, formats: str) -> tuple[list[str], Path | None]:
+    """Return the formats and the files' path without ending; the ending of `output` sets the format."""
+    wanted = [each.strip().lower() for each in formats.split(",") if each.strip()]
+    for each in wanted:
+        if each not in FORMATS:
+            raise InputError(f"--format {each}: no such format", nearest(each, FORMATS))
+    if output is None:
+        return wanted, None
+    check_place(output)
+    ending = output.suffix.removeprefix(".").lower()
+    return ([ending], output.with_suffix("")) if ending in FORMATS else (wanted, output)

@@ -1,0 +1,60 @@
+"""Draw figures of the catalogue into files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.write import FORMATS, write_figure
+from gst_jobflow.report.paper import paper_numbers
+
+if TYPE_CHECKING:
+    from gst_jobflow.report.catalogue.kinds import FigureKind
+    from gst_jobflow.store import Results
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files of a drawn figure, what they were made of, the command that makes them, and a remark for the reader."""
+
+    files: list[Path]
+    made_of: Sequence[str]
+    command: str
+    remark: str = ""
+
+
+def draw_one(
+    results: Results,
+    kind: FigureKind,
+    documents: Sequence[Any],
+    place: Path,
+    formats: Sequence[str] = FORMATS,
+    *,
+    paper: bool = False,
+    mixed: bool = False,
+) -> Written:
+    """Draw one figure and write its files.
+
+    Parameters
+    ----------
+    place
+        A folder, where names follow from figure and documents, or a path without ending.
+
+    Raises
+    ------
+    DataError
+        The documents lack what the figure shows.
+    InputError
+        The documents do not belong into one figure.
+    """
+    drawn = kind.draw(Request(results, documents, paper, mixed))
+    ids = "-".join(each.id[:8] for each in documents[:3]) + ("-more" if len(documents) > 3 else "")
+    stem = place / f"{kind.name}-{ids}" if place.is_dir() or place.name == "figures" else place
+    words = ["gst figure", kind.name, *(each.id for each in documents)]
+    command = " ".join([*words, *(["--paper"] if paper else []), *(["--mixed"] if mixed else [])])
+    files = write_figure(drawn, kind.shows, command, stem, formats)
+    source = f" Paper: {paper_numbers()['source']}." if paper else ""
+    return Written(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())

@@ -1,0 +1,102 @@
+"""What a figure of the catalogue is: the documents it needs, and what drawing it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.report.plotted import COLUMNS, plotted_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gst_jobflow.documents import Document
+    from gst_jobflow.store import Results
+
+
+@dataclass(frozen=True)
+class Request:
+    """Documents to draw, and how.
+
+    Attributes
+    ----------
+    documents
+        Of the kind's model, in the order of the command line.
+    paper
+        Overlay the reference paper's numbers.
+    mixed
+        Allow several potentials or protocols in one curve.
+    """
+
+    results: Results
+    documents: Sequence[Any]
+    paper: bool = False
+    mixed: bool = False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Plotted numbers as columns and rows of a CSV file."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, the documents it was made of as `collection/id`, and a remark for the reader.
+
+    `numbers` are read back from the figure where a builder gives none.
+    """
+
+    figure: Figure
+    made_of: Sequence[str]
+    remark: str = ""
+    numbers: Numbers | None = None
+
+    def plotted(self) -> Numbers:
+        """Return the plotted numbers."""
+        return self.numbers or Numbers(COLUMNS, plotted_rows(self.figure))
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure that `gst figure` knows.
+
+    Attributes
+    ----------
+    name
+        On the command line.
+    paper
+        Figures or tables of the reference paper that it corresponds to, such as ``2b``; also names on the command line.
+    shows
+        One line for lists.
+    model
+        Document that it is drawn from.
+    where
+        Condition on these documents in the database.
+    needs
+        The documents in words.
+    made_by
+        Command that makes such a document.
+    draw
+        Raises DataError where the documents lack something, with the command that adds it.
+    joins
+        Whether several documents share one figure.
+    """
+
+    name: str
+    paper: tuple[str, ...]
+    shows: str
+    model: type[Document]
+    needs: str
+    made_by: str
+    draw: Callable[[Request], Drawn]
+    where: dict[str, Any] = field(default_factory=dict)
+    joins: bool = False
+
+
+def named(*documents: Document) -> list[str]:
+    """Return documents as `collection/id`."""
+    return [f"{each.collection}/{each.id}" for each in documents]

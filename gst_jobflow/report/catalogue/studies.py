@@ -1,0 +1,207 @@
+"""Figures of studies: ablation (Table 1), success by iteration and by random share (Fig. 2), searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.documents import Dataset, Potential, Study
+from gst_jobflow.evaluation.robustness import interval
+from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request, named
+from gst_jobflow.report.figures.ablation import AblationRow, ablation_chart
+from gst_jobflow.report.figures.robustness import SuccessPoint, success_curve
+from gst_jobflow.report.paper import paper_numbers
+
+if TYPE_CHECKING:
+    from gst_jobflow.store import Results
+
+ABLATION_COLUMNS = {
+    "test_energy_meV_per_atom": "energy RMSE (meV/atom)",
+    "test_force_meV_per_A": "force RMSE (meV/Å)",
+    "relative_speed": "relative speed",
+    "success": "melts that succeed",
+}
+_IN_PAPER = {
+    "test_energy_meV_per_atom": "energy_meV_per_atom",
+    "test_force_meV_per_A": "force_meV_per_A",
+    "relative_speed": "relative_speed",
+}
+_PLAN_OF_MELTS = ("compositions", "n_atoms", "density_g_cm3", "temperature_K", "duration_ps", "floors_A", "halt_gamma")
+
+
+def draw_ablation(request: Request) -> Drawn:
+    """Draw Table 1: errors, relative speed and robustness of each fit of an ablation."""
+    (study,) = request.documents
+    columns = {
+        key: name for key, name in ABLATION_COLUMNS.items() if any(row.get(key) is not None for row in study.table)
+    }
+    if not columns:
+        raise DataError(f"no fit of study {study.name} has errors or a speed", "fit to a dataset with a test set")
+    potentials = potentials_of(request.results, study)
+    rows = [
+        _ablation_row(study, row, potential, request.paper)
+        for row, potential in zip(study.table, potentials, strict=True)
+    ]
+    if request.paper:
+        others = [_paper_row(each) for each in paper_numbers()["ablation"]["rows"]]
+        rows += [each for each in others if not any(row.paper == each.paper for row in rows)]
+    figure = ablation_chart(rows, columns)
+    assert figure is not None  # the study has rows
+    return Drawn(
+        figure, named(study, *potentials), "Errors are those of the test set.", _ablation_numbers(rows, columns)
+    )
+
+
+def potentials_of(results: Results, study: Study) -> list[Potential]:
+    """Return the fits of an ablation in the order of its table."""
+    ids = [member.id for member in study.members if member.role == "fit"]
+    found = {each.id: each for each in results.get_many(Potential, ids)}
+    return [found[id] for id in ids]
+
+
+def varied(study: Study) -> list[str]:
+    """Return the columns of an ablation that hold what was varied."""
+    return [*(["random_share"] if "random_shares" in study.plan else []), *study.plan["vary"]]
+
+
+def _ablation_row(study: Study, row: dict[str, Any], potential: Potential, paper: bool) -> AblationRow:
+    what = ", ".join(f"{_short(key)} {row[key]}" for key in varied(study))
+    values = {key: row[key] for key in ABLATION_COLUMNS if row.get(key) is not None}
+    intervals = {"success": (row["success_low"], row["success_high"])} if "success" in values else {}
+    same = (float(row.get("random_share", 1.0)), potential.n_densities, potential.n_functions)
+    theirs = (
+        next((each for each in paper_numbers()["ablation"]["rows"] if _inputs(each) == same), None) if paper else None
+    )
+    return AblationRow(what, values, intervals, {} if theirs is None else _paper_row(theirs).paper)
+
+
+def _inputs(row: dict[str, Any]) -> tuple[float, int, int]:
+    return row["random_share"], row["n_densities"], row["functions"]
+
+
+def _paper_row(row: dict[str, Any]) -> AblationRow:
+    return AblationRow(f"paper: {row['what']}", paper={key: row[name] for key, name in _IN_PAPER.items()})
+
+
+def _short(key: str) -> str:
+    name = key.rpartition(".")[2]
+    return {"n_densities": "P", "number_of_functions_per_element": "functions an element"}.get(
+        name, name.replace("_", " ")
+    )
+
+
+def _ablation_numbers(rows: Sequence[AblationRow], columns: dict[str, str]) -> Numbers:
+    names = ["what", *columns, "success_low", "success_high", *(f"paper_{key}" for key in columns)]
+    body = [
+        [row.what, *(row.values.get(key) for key in columns), *row.intervals.get("success", (None, None)),
+         *(row.paper.get(key) for key in columns)]
+        for row in rows
+    ]  # fmt: skip
+    return Numbers(names, body)
+
+
+def draw_success_by_share(request: Request) -> Drawn:
+    """Draw Fig. 2b: success fraction against the share of random structures in the training set."""
+    (study,) = request.documents
+    if "random_shares" not in study.plan:
+        raise DataError(
+            f"ablation {study.name} does not vary the share of random structures", "--share random=1,0.5,0.25,0"
+        )
+    others = [key for key in study.plan["vary"] if len({str(row[key]) for row in study.table}) > 1]
+    if others and not request.mixed:
+        raise InputError(f"ablation {study.name} varies {', '.join(others)}, too: one curve would join them", "--mixed")
+    rows = [row for row in study.table if row.get("success") is not None]
+    if len(rows) < 2:
+        raise DataError(
+            f"{len(rows)} fits of ablation {study.name} were tested by hot melts", "submit it with --robustness"
+        )
+    points = [
+        SuccessPoint(f"{share:g}", 100 * share, row["success"], row["success_low"], row["success_high"])
+        for share, row in sorted(((row["random_share"], row) for row in rows), key=lambda pair: -pair[0])
+    ]
+    if request.paper:
+        points += [
+            _paper_point(f"{share:g}", 100 * share, each)
+            for share, each in paper_numbers()["robustness"]["by_share"].items()
+        ]
+    figure = success_curve(points, "random structures kept (%)", by_name=False)
+    assert figure is not None  # there are points
+    made_of = [
+        *named(study),
+        *(f"{member.collection}/{member.id}" for member in study.members if member.role in ("fit", "robustness")),
+    ]
+    return Drawn(figure, made_of, _INTERVALS, _success_numbers(points, "random_share"))
+
+
+_INTERVALS = "Bars are 95 % Wilson intervals."
+
+
+def _paper_point(name: str, x: float, fraction: float) -> SuccessPoint:
+    runs = paper_numbers()["robustness"]["runs"]
+    low, high = interval(round(fraction * runs), runs)
+    return SuccessPoint(name, x, fraction, low, high, from_paper=True)
+
+
+def _success_numbers(points: Sequence[SuccessPoint], name: str) -> Numbers:
+    rows = [
+        ["reference paper" if each.from_paper else "this study", each.name, each.fraction, each.low, each.high]
+        for each in points
+    ]
+    return Numbers(["of", name, "success_fraction", "low", "high"], rows)
+
+
+def draw_success_by_iteration(request: Request) -> Drawn:
+    """Draw Fig. 2a: success fraction of the potential of each iteration."""
+    studies: Sequence[Study] = request.documents
+    if not request.mixed:
+        _check_one_protocol(studies)
+    rows = [row for study in studies for row in study.table if row["composition"] == "all"]
+    ids = [row["potential_id"] for row in rows]
+    if len(set(ids)) < len(ids) and not request.mixed:
+        twice = next(row["potential"] for row in rows if ids.count(row["potential_id"]) > 1)
+        raise InputError(
+            f"potential {twice} was tested by several of these studies", "name one of them, or add --mixed"
+        )
+    known = {each.id: each for each in request.results.get_many(Potential, list(dict.fromkeys(ids)))}
+    points = []
+    for row in rows:
+        iteration = _iteration(request.results, known[row["potential_id"]])
+        points.append(SuccessPoint(row["potential"], iteration, row["fraction"], row["low"], row["high"]))
+    points = _by_iteration(points, request.paper)
+    figure = success_curve(
+        points, "iteration" if all(point.name.startswith("iter-") for point in points) else "potential", by_name=True
+    )
+    assert figure is not None  # studies have rows
+    return Drawn(figure, named(*studies, *known.values()), _INTERVALS, _success_numbers(points, "potential"))
+
+
+def _by_iteration(points: list[SuccessPoint], paper: bool) -> list[SuccessPoint]:
+    """Order points by iteration, name them so where each has its own, and add those of the paper."""
+    numbers = [point.x for point in points]
+    if len(set(numbers)) == len(numbers):
+        points = [
+            SuccessPoint(f"iter-{p.x:g}", p.x, p.fraction, p.low, p.high) for p in sorted(points, key=lambda p: p.x)
+        ]
+    if paper:
+        points = points + [
+            _paper_point(f"iter-{n}", n, each) for n, each in paper_numbers()["robustness"]["by_iteration"].items()
+        ]
+        if all(point.name.startswith("iter-") for point in points):
+            points.sort(key=lambda point: (point.x, point.from_paper))
+    return points
+
+
+def _iteration(results: Results, potential: Potential) -> int:
+    return 0 if potential.dataset_id is None else results.get(Dataset, potential.dataset_id).iteration
+
+
+def _check_one_protocol(studies: Sequence[Study]) -> None:
+    first = studies[0]
+    for study in studies[1:]:
+        differing = [key for key in _PLAN_OF_MELTS if study.plan.get(key) != first.plan.get(key)]
+        if differing:
+            raise InputError(
+                f"studies {first.name} and {study.name} differ in {', '.join(differing)}",
+                "name studies of one protocol, or add --mixed",
+            )

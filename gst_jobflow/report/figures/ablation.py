@@ -1,0 +1,62 @@
+"""Draw an ablation: errors, speed and robustness of each fit in rows, beside those of the reference paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gst_jobflow.report import palette
+from gst_jobflow.report.style import WIDE_IN, canvas, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_OURS, _PAPER = palette.METHODS[0], palette.METHODS[1]
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """A row: what was varied, values by column, and 95 % intervals (low, high) by column.
+
+    `paper` holds the reference paper's values; a row of theirs alone has no `values`.
+    """
+
+    what: str
+    values: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    paper: dict[str, float] = field(default_factory=dict)
+
+
+@styled
+def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figure | None:
+    """Draw a panel a column of `columns` (key to label) and a line a row; diamonds: the reference paper."""
+    if not rows:
+        return None
+    figure = canvas(WIDE_IN, 1.5 + 0.36 * len(rows))
+    (panels,) = figure.subplots(1, len(columns), sharey=True, squeeze=False)
+    for axes, (key, label) in zip(panels, columns.items(), strict=True):
+        _panel(axes, rows, key)
+        axes.set_xlabel(label)
+        axes.margins(x=0.22)
+    panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    if any(row.paper for row in rows):
+        handles, labels = panels[0].get_legend_handles_labels()
+        by_label = dict(zip(labels, handles, strict=True))
+        figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panel(axes: Axes, rows: Sequence[AblationRow], key: str) -> None:
+    for place, row in enumerate(rows):
+        if key in row.paper:
+            axes.plot(row.paper[key], place, "D", ms=6, mfc="none", mew=1.4, color=_PAPER, label="reference paper")
+        if key not in row.values:
+            continue
+        value = row.values[key]
+        low, high = row.intervals.get(key, (value, value))
+        around = [[value - low], [high - value]] if key in row.intervals else None
+        axes.errorbar(value, place, xerr=around, fmt="o", ms=6, capsize=2.5, color=_OURS, label="this study")
+        axes.annotate(f"{value:.3g}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
