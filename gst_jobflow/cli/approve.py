@@ -9,8 +9,8 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.documents import Study
-from gst_jobflow.flows.iteration.maker import STUDY_KEY
 from gst_jobflow.launch import control
+from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 

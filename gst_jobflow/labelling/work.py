@@ -30,15 +30,11 @@ class LabelWork:
         number, database = len(self.structure_ids) or self.planned, allotment.results.database
         fingerprint = self.backend.method().fingerprint()
         model = allotment.once(("labels", fingerprint), lambda: cost_model(database, self.backend))
-<<<<<<< HEAD
-        work = f"{number:,} labels"
+        work = counted(number, "label")
         assumed = allotment.assumed.core_hours_per_label
         if model.one_atom_s is None and number and assumed:
             hours = number * assumed
             return allotment.expected(work, allotment.assumed.basis, hours, hours / allotment.cores)
-=======
-        work = counted(number, "label")
->>>>>>> main
         if model.one_atom_s is None or not number:
             return allotment.expected(work, "no label of this method has been computed here: label a few first")
         cells = database["structures"].find({"_id": {"$in": self.structure_ids}}, {"n_atoms": 1})

@@ -33,6 +33,7 @@ from gst_jobflow.hyperopt.plan import preset
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.work import LabelWork
+from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
-STUDY_KEY = "gst_study"
-"""Key of a workflow's metadata: id of its study."""
 
 
 @dataclass

@@ -34,6 +34,7 @@ from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.style import ordered_types
 
@@ -109,6 +110,7 @@ def render_page(results: Results, data: StudyData) -> str:
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
+        iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
@@ -133,18 +135,20 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(study_kind, data.kind)
+    own = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness", "iteration": "iteration"}
+    kind = own.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
-        "data": ("Data", ("study", "search", "potential")),
-        "fit": ("Potential", ("study", "search", "potential", "cycle")),
+        "iterations": ("Iterations", ("iteration",)),
+        "data": ("Data", ("study", "search", "potential", "iteration")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory"),
+            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory", "iteration"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -456,7 +460,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    with_section = ("hyperopt", "evaluation", "robustness", "ablation", "iteration")
     if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
