@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.disorder import OrderMap, order_map
 from gst_jobflow.analysis.profiles import over_xz
 from gst_jobflow.analysis.series import FRAMES, Series, newest, series_of
 from gst_jobflow.base.errors import GstError
@@ -16,6 +18,7 @@ from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.figures.cycle import dome_of
 from gst_jobflow.report.pages.elements import Figure, Table, figure_of
 from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -91,14 +94,27 @@ def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
         first, last = groups["mobile"]
         mobile = np.arange(first - 1, last)
         bins = over_xz(load_atoms(results, run.final_structure_id), 6.0, mobile)
-        maps.append(figures.OriginMap(f"end of {name}", bins, origin[mobile], dome))
+        maps.append(
+            figures.OriginMap(f"end of {name}", bins, origin[mobile], dome, _first_state(results, run, series, mobile))
+        )
     return figure_of(
         figures.origin_maps(maps),
-        "What most atoms of a square are, since the first frame of the operation; dashed: the dome that the last pulse "
-        "heated.",
+        "What most atoms of a square are, since the first state; black: border of what was disordered in that state; "
+        "dashed: the dome that the last pulse heated.",
         "Maps of growth and nucleation",
         wide=True,
     )
+
+
+def _first_state(results: Results, run: Trajectory, series: Series, mobile: np.ndarray) -> OrderMap | None:
+    """Return the order of the state since which growth counts; None where it is not stored."""
+    since = series.described["parameters"]["since"]
+    id = run.start_structure_id if since is None else get_located(results, Trajectory, since).final_structure_id
+    if id is None:
+        return None
+    atoms, tellurium = load_atoms(results, id), newest(run, "tellurium")
+    cutoff = RMSD_CUTOFF if tellurium is None else tellurium.described["parameters"]["rmsd_cutoff"]
+    return order_map(atoms, crystallinity(atoms, None, cutoff).mask, mobile)
 
 
 def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
