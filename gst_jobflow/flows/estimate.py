@@ -54,10 +54,10 @@ def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> 
     InputError
         It does, or the cost is unknown.
     """
-    over_budget([(f"{cost.name} is unknown ({cost.basis})", cost.core_hours) for cost in costs], budget_core_hours)
+    check_total([(f"{cost.name} is unknown ({cost.basis})", cost.core_hours) for cost in costs], budget_core_hours)
 
 
-def over_budget(costs: Sequence[tuple[str, float | None]], budget_core_hours: float | None) -> None:
+def check_total(costs: Sequence[tuple[str, float | None]], budget_core_hours: float | None) -> None:
     """Refuse named core hours that are unknown or add up to more than the budget; see `check_budget`."""
     if budget_core_hours is None:
         return

@@ -11,7 +11,7 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, global_options, open_project, print_table, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes
-from gst_jobflow.flows.estimate import over_budget
+from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, forecast, starting_point
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
@@ -62,7 +62,7 @@ def command(
         if estimate:
             _show(costs)
         if not yes:
-            over_budget(
+            check_total(
                 [(f"{cost.step} of iteration {cost.iteration} is unknown", cost.core_hours) for cost in costs], budget
             )
     if not estimate:

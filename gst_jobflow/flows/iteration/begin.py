@@ -14,8 +14,8 @@ from gst_jobflow.datasets.table import ids_of, texts_of
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
-from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, plan_of
-from gst_jobflow.flows.iteration.sources import StoredSource, elements_of
+from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
+from gst_jobflow.flows.iteration.sources import StoredSource, elements_in
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.store.query import structures_where
@@ -56,7 +56,7 @@ def starting_point(
         potential = results.get(Potential, begin["potential_id"])
         check_kind(potential)
         sources = plan.steps[first]
-        used = elements_of([formula for each in sources if each.needs_potential for formula in each.formulas])
+        used = elements_in([formula for each in sources if each.needs_potential for formula in each.formulas])
         check_knows_elements(potential, used, "choose compositions of its elements, or another potential")
         if potential.artifacts.asi is None and any(each.choose.gamma or each.choose.by == "gamma" for each in sources):
             raise InputError(
@@ -144,7 +144,7 @@ class StepForecast:
 
 def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[StepForecast]:
     """Yield the expected cost of each step of all iterations that a plan may need."""
-    plan = plan_of(study)
+    plan = iteration_plan(study)
     for number in (row["iteration"] for row in study.table):
         made = iteration_flow(study, number, backend)
         jobs = {job.uuid: job for job in jobs_of(made.flow)}

@@ -27,13 +27,14 @@ from gst_jobflow.flows.iteration.sources import (
     CrystalSource,
     CycleSource,
     DomainSource,
+    FailureSource,
     HardSphereSource,
     SearchSource,
     StoredSource,
     seed_of,
 )
 from gst_jobflow.flows.random_search import RandomSearchMaker
-from gst_jobflow.flows.structures import crystal_family
+from gst_jobflow.flows.structures import FailureFramesMaker, crystal_family
 from gst_jobflow.selection.cluster_choice import CutSettings, choose_clusters, cluster_candidates
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import iter_trajectory
@@ -78,6 +79,9 @@ def candidates_from(source: Source, place: Place, before: Any) -> list[Job | Flo
         plan = RandomSearchPlan(**{name: getattr(source, name) for name in RandomSearchPlan.model_fields})
         plan = plan.model_copy(update={"seed": place.seed})
         return [RandomSearchMaker(plan=plan, iteration=place.number, tags=place.tags).make(potential_id)]
+    if isinstance(source, FailureSource):
+        frames = FailureFramesMaker(frames=source.frames, iteration=place.number, tags=place.tags)
+        return [frames.make(before["robustness_id"], [potential_id])]
     if isinstance(source, CycleSource):
         cycle = CycleMaker(plan=source.programme, seed=place.seed, tags=place.tags).make(potential_id)
         cut = cut_cells(source, cycle.output["cycle_id"], potential_id, place.number, place.tags)
@@ -213,7 +217,15 @@ class DomainMaker(Maker):
         protocol = self.source.protocol(seed_of(seed, formula, index))
         name = f"domain {formula} {index + 1}"
         return record(
-            results, result, protocol, potential_id, "melt_quench", start.id, run=name, name=name, tags=self.tags
+            results,
+            result,
+            protocol,
+            potential_id,
+            "melt_quench",
+            start.id,
+            run=name,
+            name=name,
+            tags=[f"domain iter-{self.iteration}"],
         ).id
 
     def _frames(self, results: Results, run: Trajectory) -> list[str]:

@@ -76,7 +76,7 @@ def new_study(plan: IterationPlan, fingerprint: str, first: int, begin: dict[str
     return Study(id=uuid.uuid4().hex, name=plan.name, kind="iteration", plan=written, table=table)
 
 
-def plan_of(study: Study) -> IterationPlan:
+def iteration_plan(study: Study) -> IterationPlan:
     """Return the plan of a study."""
     return IterationPlan.model_validate(study.plan["plan"])
 
@@ -94,7 +94,7 @@ def submit_iteration(project: Project, study: Study, number: int) -> str:
     DataError
         The labels would be of another method than those before.
     """
-    made = iteration_flow(study, number, backend_for(plan_of(study), project))
+    made = iteration_flow(study, number, backend_for(iteration_plan(study), project))
     if launchpad(project).fireworks.find_one({"spec._tasks.job.uuid": made.begin_uuid}, {"fw_id": 1}) is None:
         asked = {name or None: Resources(**values) for name, values in study.plan.get("ask", {}).items()}
         request_by_category(made.flow, asked)
@@ -111,7 +111,7 @@ def iteration_flow(study: Study, number: int, backend: LabelBackend) -> Iteratio
     DataError
         The method of the backend is not that of the study.
     """
-    plan, fingerprint = plan_of(study), backend.method().fingerprint()
+    plan, fingerprint = iteration_plan(study), backend.method().fingerprint()
     if fingerprint != study.plan["fingerprint"]:
         raise DataError(
             f"labels would now be of {fingerprint}, those of study {study.id} are of {study.plan['fingerprint']}",
@@ -262,7 +262,7 @@ def choose_labels(
     """
     results = job_results()
     study = results.get(Study, study_id)
-    plan = plan_of(study)
+    plan = iteration_plan(study)
     potential = results.get(Potential, before["potential_id"]) if before["potential_id"] else None
     chosen: dict[str, Structure] = {}
     rows: list[dict[str, Any]] = []
@@ -308,7 +308,7 @@ def grow_dataset(
     """
     results = job_results()
     study = results.get(Study, study_id)
-    plan, fingerprint, parent_id = plan_of(study), study.plan["fingerprint"], before["dataset_id"]
+    plan, fingerprint, parent_id = iteration_plan(study), study.plan["fingerprint"], before["dataset_id"]
     spec = plan.dataset_spec(
         number, parent_id, study.plan["begin"].get("test_dataset_id"), backend_for(plan, find_project())
     )
@@ -326,7 +326,7 @@ def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
 
     results = job_results()
     study = results.get(Study, study_id)
-    plan = plan_of(study)
+    plan = iteration_plan(study)
     assert plan.fit.search is not None  # else this job is not there
     space, fit = preset(plan.fit.search.preset, plan.fit.config(plan.all_elements))
     if plan.fit.search.fits is not None:
@@ -386,7 +386,7 @@ def end_iteration(study_id: str, number: int, parts: dict[str, Any]) -> dict[str
     """
     results, project = job_results(), find_project()
     study = results.get(Study, study_id)
-    plan, place = plan_of(study), number - study.plan["first"]
+    plan, place = iteration_plan(study), number - study.plan["first"]
     row = {**study.table[place], **measured_row(results, parts), "iteration": number, "state": "finished"}
     unmet = plan.gate.unmet(row)
     row["unmet"] = unmet

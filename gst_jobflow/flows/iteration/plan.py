@@ -17,7 +17,7 @@ from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate
-from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_of
+from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_in
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
@@ -174,7 +174,7 @@ class IterationPlan(StrictModel):
         return self
 
     def _check_elements(self) -> None:
-        used = elements_of([formula for step in self.iterations for each in step.sources for formula in each.formulas])
+        used = elements_in([formula for step in self.iterations for each in step.sources for formula in each.formulas])
         used |= set(self.robustness.elements if self.robustness else ())
         if self.elements and (more := sorted(used - set(self.elements))):
             raise UnfitValueError(
@@ -185,6 +185,8 @@ class IterationPlan(StrictModel):
         first = self.iterations[0].sources
         if not first and self.start.dataset is None:
             raise UnfitValueError("the first iteration has no sources", "add one, such as kind: hard-spheres")
+        if any(each.kind == "failures" for each in first):
+            raise UnfitValueError("the first iteration has no failures yet", "name source failures in a later one")
         if self.start.potential is None and (early := [each.kind for each in first if each.needs_potential]):
             raise UnfitValueError(
                 f"source {early[0]} of the first iteration needs a potential",
@@ -207,7 +209,7 @@ class IterationPlan(StrictModel):
     def all_elements(self) -> tuple[str, ...]:
         """Elements of the fits, sorted."""
         formulas = [formula for step in self.iterations for each in step.sources for formula in each.formulas]
-        return tuple(sorted(set(self.elements) or elements_of(formulas) or elements_of(self.compositions)))
+        return tuple(sorted(set(self.elements) or elements_in(formulas) or elements_in(self.compositions)))
 
     def dataset_spec(
         self, number: int, parent_id: str | None, test_id: str | None, backend: LabelBackend

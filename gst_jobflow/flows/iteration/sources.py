@@ -12,6 +12,7 @@ from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage
 from gst_jobflow.flows.iteration.choice import Choice
 from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -168,6 +169,7 @@ class FailureSource(_Source):
     """Last sound frames before the failures of the robustness runs of the iteration before."""
 
     kind: Literal["failures"] = "failures"
+    frames: FailureFrames = Field(default_factory=FailureFrames)
 
     @property
     def needs_potential(self) -> bool:
@@ -220,6 +222,6 @@ OF_COMPOSITIONS = ("hard-spheres", "domain", "search")
 """Kinds of sources that take the compositions of the plan unless they name their own."""
 
 
-def elements_of(formulas: list[str]) -> set[str]:
+def elements_in(formulas: list[str]) -> set[str]:
     """Return all elements of formulas."""
     return {element for formula in formulas for element in parse_formula(formula)}

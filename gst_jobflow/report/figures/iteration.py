@@ -54,14 +54,17 @@ def errors(rows: Sequence[Row]) -> Figure | None:
         return None
     figure, axes = _panel(rows, "Errors on the test set", "energy RMSE (meV/atom)")
     names = [row["iteration"] for row in known]
-    axes.plot(names, [row["energy_meV_per_atom"] for row in known], "o-", color="#0072B2", label="energy")
     other = axes.twinx()
-    other.plot(names, [row["force_meV_per_A"] for row in known], "s--", color="#D55E00", label="forces")
+    for side, key, style, colour in (
+        (axes, "energy_meV_per_atom", "o-", "#0072B2"),
+        (other, "force_meV_per_A", "s--", "#D55E00"),
+    ):
+        values = [row[key] for row in known]
+        side.plot(names, values, style, color=colour)
+        side.set_ylim(0, 1.1 * max(values))
     other.set_ylabel("force RMSE (meV/Å)")
     other.grid(visible=False)
     other.spines["right"].set_visible(True)
-    for each in (axes, other):
-        each.set_ylim(bottom=0)
     handles = [line for each in (axes, other) for line in each.get_lines()]
     figure.legend(handles, ["energy", "forces"], loc="outside lower center", ncols=2)
     return figure
@@ -82,7 +85,7 @@ def success(rows: Sequence[Row]) -> Figure | None:
 
 
 @styled
-def closest_contacts(rows: Sequence[Row]) -> Figure | None:
+def hot_contacts(rows: Sequence[Row]) -> Figure | None:
     """Closest contact in the hot melts of each iteration, with its pair."""
     known = [row for row in rows if row.get("closest_A") is not None]
     if not known:
@@ -99,7 +102,7 @@ def closest_contacts(rows: Sequence[Row]) -> Figure | None:
 PANELS: tuple[tuple[Callable[[Sequence[dict[str, Any]]], Any], str], ...] = (
     (success, "Hot melts that the potential of each iteration survives, with 95 % Wilson intervals."),
     (errors, "Errors on the test set; a test set that grows is not the same in all iterations."),
-    (closest_contacts, "Closest contact of two atoms in all hot melts, with its pair."),
+    (hot_contacts, "Closest contact of two atoms in all hot melts, with its pair."),
     (labels_by_source, "Structures that were chosen for labels, by source."),
 )
 """Figures of a page, with their captions."""

@@ -43,10 +43,12 @@ def _summary(study: Study, done: list[dict[str, Any]]) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     columns = ["iteration", "state", "chosen", "labels (failed)", "train", "test", "energy (meV/atom)"]
-    columns += ["forces (meV/Å)", "melts that succeed", "95 % interval", "closest contact (Å)", "gamma", "potential"]
+    columns += ["forces (meV/Å)", "melts that succeed", "closest contact (Å)", "gamma"]
     body = []
     for row in rows:
-        interval = "–" if row.get("success") is None else f"{row['success_low']:.2f} – {row['success_high']:.2f}"
+        success = "–"
+        if row.get("success") is not None:
+            success = f"{row['success']:.2f} ({row['success_low']:.2f} – {row['success_high']:.2f})"
         contact = "–" if row.get("closest_A") is None else f"{row['closest_A']:.2f} {row['closest_pair']}"
         labels = "–"
         if "labels_converged" in row:
@@ -55,10 +57,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             str(row["iteration"]), row["state"], words.number(row.get("chosen")), labels,
             words.number(row.get("train")), words.number(row.get("test")),
             _fixed(row.get("energy_meV_per_atom"), 1), _fixed(row.get("force_meV_per_A"), 0),
-            _fixed(row.get("success"), 2), interval, contact, _fixed(row.get("gamma"), 2),
-            (row.get("potential_id") or "–")[:12],
+            success, contact, _fixed(row.get("gamma"), 2),
         ])  # fmt: skip
-    return Table(columns, body, frozenset({0, *range(2, 9), 11}))
+    return Table(columns, body, frozenset({0, *range(2, 8), 10}))
 
 
 def _fixed(value: float | None, digits: int) -> str:
