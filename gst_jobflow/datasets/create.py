@@ -71,10 +71,6 @@ def create_dataset(
     selection |= {} if where is None else {"where": list(where)}
     members, thinned = _split(members, spec, before, given)
     energies, source = _reference_energies(results, members, fingerprint, spec)
-    kept_sides = {} if before is None else {"sides_of": spec.parent_id}
-    split = {"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides}
-    if spec.test_dataset_id is not None:
-        split = {"rule": "given", "test_dataset": spec.test_dataset_id}
     return store_dataset(
         results,
         members,
@@ -84,7 +80,7 @@ def create_dataset(
         reference_energies_eV=energies,
         reference_energies_source=source,
         selection=selection | thinned,
-        split=split,
+        split=_split_in_words(spec),
         parent_id=spec.parent_id,
         iteration=spec.iteration,
     )
@@ -123,6 +119,13 @@ def _filtered(
         selection |= {"near_duplicates_A": spec.near_duplicates_A, "near_duplicates": len(pairs)}
         members = members.take(kept)
     return members, selection
+
+
+def _split_in_words(spec: DatasetSpec) -> dict[str, Any]:
+    if spec.test_dataset_id is not None:
+        return {"rule": "given", "test_dataset": spec.test_dataset_id}
+    kept_sides = {} if spec.parent_id is None else {"sides_of": spec.parent_id}
+    return {"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides}
 
 
 def _split(

@@ -46,16 +46,14 @@ def command(
         typer.echo(text, nl=False)
         return
     wanted = _read(text, str(plan or preset), name)
-    for step in pause_before or []:
-        if step not in STEPS:
-            raise InputError(f"--pause-before {step}: no such step", nearest(step, STEPS))
+    steps = _steps(pause_before)
     project = open_project()
     results = Results.open(project)
     backend = backend_for(wanted, project)
     fingerprint = backend.method().fingerprint()
     first, begin = starting_point(results, wanted, fingerprint, branch)
     asked = {key or "": value.model_dump(exclude_none=True) for key, value in global_options().resources.items()}
-    study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=pause_before or [])
+    study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=steps)
     budget = project.settings.launch.budget_core_hours
     if estimate or (budget is not None and not yes):
         costs = list(forecast(study, backend, project))
@@ -69,6 +67,13 @@ def command(
         results.add(study)
         submit_iteration(project, study, first)
         say(f"submitted iteration {first} of {wanted.name}, study {study.id}; next: gst launch")
+
+
+def _steps(names: list[str] | None) -> list[str]:
+    for name in names or []:
+        if name not in STEPS:
+            raise InputError(f"--pause-before {name}: no such step", nearest(name, STEPS))
+    return names or []
 
 
 def _which(plan: str | None, preset: str | None) -> str:

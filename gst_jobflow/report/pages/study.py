@@ -36,6 +36,7 @@ from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
+from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def render_page(results: Results, data: StudyData) -> str:
         ablation=ablation_section(data.study) if data.study is not None else None,
         iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
+        scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -135,12 +137,13 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    own = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness", "iteration": "iteration"}
-    kind = own.get(study_kind, data.kind)
+    own = ("evaluation", "robustness", "scaling", "iteration")
+    kind = "search" if study_kind == "hyperopt" else study_kind if study_kind in own else data.kind
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
+        "scaling": ("Scaling", ("scaling",)),
         "iterations": ("Iterations", ("iteration",)),
         "data": ("Data", ("study", "search", "potential", "iteration")),
         "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
@@ -148,7 +151,7 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory", "iteration"),
+            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory", "iteration"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }

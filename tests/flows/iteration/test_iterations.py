@@ -11,7 +11,7 @@ import yaml
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Potential, Structure, Study
-from gst_jobflow.flows.iteration.maker import STEPS, backend_for, new_study, iteration_plan, submit_iteration
+from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.report.pages.study import build_page
