@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.documents import Study
-from gst_jobflow.report.catalogue import studies
+from gst_jobflow.documents import Cycle, Study, Trajectory
+from gst_jobflow.report.catalogue import cycles, runs, studies
 from gst_jobflow.report.catalogue.kinds import FigureKind
 
+_CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
+_RAN = {"operations.trajectory_id": {"$type": "string"}}
+_MELT = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
+_WITH_LIQUID: dict[str, Any] = {"analysis.frames": {"$exists": True}}
 FIGURES = (
     FigureKind(
         "ablation",
@@ -38,6 +44,99 @@ FIGURES = (
         "gst submit ablation DATASET --share random=1,0.5,0.25,0 --robustness",
         studies.draw_success_by_share,
         {"kind": "ablation", "state": "finished", "plan.random_shares": {"$exists": True}},
+    ),
+    FigureKind(
+        "cycle",
+        ("3c", "3d"),
+        "Potential energy, temperature and crystal-like fraction through a cycle, with nucleation and growth marked",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_cycle,
+        _RAN,
+    ),
+    FigureKind(
+        "snapshots",
+        ("3b", "4c", "4d", "4e"),
+        "Slices of the cell before and after each operation, coloured by k-bar; domes are drawn",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_snapshots,
+        _RAN,
+    ),
+    FigureKind(
+        "grains",
+        ("4f",),
+        "Slices of the cell coloured by the orientation of grains, and their sizes",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_grains,
+        _RAN,
+    ),
+    FigureKind(
+        "growth-region",
+        ("4g",),
+        "What of the new crystal grew and what nucleated, in squares of x and z",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_growth,
+        _RAN,
+    ),
+    FigureKind(
+        "temperature-profiles",
+        (),
+        "Temperature along z during the pulses of a cycle",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_temperature,
+        _RAN,
+    ),
+    FigureKind(
+        "gamma",
+        (),
+        "Extrapolation grades through a cycle",
+        Cycle,
+        "device cycle",
+        _CYCLE,
+        cycles.draw_gamma,
+        _RAN,
+    ),
+    FigureKind(
+        "rdf",
+        (),
+        "Partial radial distribution functions beside first principles",
+        Trajectory,
+        "run",
+        _MELT,
+        runs.draw_rdf,
+        _WITH_LIQUID,
+        joins=True,
+    ),
+    FigureKind(
+        "angles",
+        (),
+        "Distributions of bond angles beside first principles",
+        Trajectory,
+        "run",
+        _MELT,
+        runs.draw_angles,
+        _WITH_LIQUID,
+        joins=True,
+    ),
+    FigureKind(
+        "motifs",
+        (),
+        "Homopolar bonds, tetrahedra, bond lengths and neighbours beside first principles",
+        Trajectory,
+        "run",
+        _MELT,
+        runs.draw_motifs,
+        _WITH_LIQUID,
+        joins=True,
     ),
 )
 
