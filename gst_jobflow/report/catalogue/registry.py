@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.documents import Cycle, Study, Trajectory
+from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
 from gst_jobflow.report.catalogue import cycles, runs, studies
 from gst_jobflow.report.catalogue.kinds import FigureKind
 
 _CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
 _RAN = {"operations.trajectory_id": {"$type": "string"}}
+_SEARCH = "gst submit hyperopt DATASET --preset xpot-gst"
 _MELT = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
-_WITH_LIQUID: dict[str, Any] = {"analysis.frames": {"$exists": True}}
+# keys of series end in a hash, so the names within are looked at
+_WITH_LIQUID: dict[str, Any] = {
+    "analysis.frames": {"$exists": True},
+    "$expr": {"$in": ["liquid", {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}]},
+}
 FIGURES = (
     FigureKind(
         "ablation",
@@ -23,6 +28,7 @@ FIGURES = (
         "gst submit ablation DATASET --vary embedding.n_densities=1,2,3",
         studies.draw_ablation,
         {"kind": "ablation", "state": "finished"},
+        overlays=True,
     ),
     FigureKind(
         "success-by-iteration",
@@ -34,6 +40,7 @@ FIGURES = (
         studies.draw_success_by_iteration,
         {"kind": "robustness", "state": "finished"},
         joins=True,
+        overlays=True,
     ),
     FigureKind(
         "success-by-share",
@@ -44,6 +51,7 @@ FIGURES = (
         "gst submit ablation DATASET --share random=1,0.5,0.25,0 --robustness",
         studies.draw_success_by_share,
         {"kind": "ablation", "state": "finished", "plan.random_shares": {"$exists": True}},
+        overlays=True,
     ),
     FigureKind(
         "cycle",
@@ -74,6 +82,7 @@ FIGURES = (
         _CYCLE,
         cycles.draw_grains,
         _RAN,
+        overlays=True,
     ),
     FigureKind(
         "growth-region",
@@ -84,6 +93,7 @@ FIGURES = (
         _CYCLE,
         cycles.draw_growth,
         _RAN,
+        overlays=True,
     ),
     FigureKind(
         "temperature-profiles",
@@ -94,6 +104,7 @@ FIGURES = (
         _CYCLE,
         cycles.draw_temperature,
         _RAN,
+        overlays=True,
     ),
     FigureKind(
         "gamma",
@@ -137,6 +148,36 @@ FIGURES = (
         runs.draw_motifs,
         _WITH_LIQUID,
         joins=True,
+    ),
+    FigureKind(
+        "hyperparameters",
+        (),
+        "Table of the best fits of a search, with their fields and errors",
+        Study,
+        "search of hyperparameters",
+        _SEARCH,
+        studies.draw_hyperparameters,
+        {"kind": "hyperopt"},
+    ),
+    FigureKind(
+        "search",
+        (),
+        "Loss of each fit of a search, and the best so far",
+        Study,
+        "search of hyperparameters",
+        _SEARCH,
+        studies.draw_search,
+        {"kind": "hyperopt"},
+    ),
+    FigureKind(
+        "data",
+        (),
+        "Structures of a dataset by config type and split",
+        Dataset,
+        "dataset",
+        "gst dataset create",
+        studies.draw_data,
+        overlays=True,
     ),
 )
 

@@ -134,7 +134,7 @@ def orientation_colours(label: NDArray, quaternions: NDArray) -> NDArray:
 
 
 def _panels(slices: Sequence[Slice], beside_in: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel a slice, tall cells side by side; `beside_in` inches go to labels and a colour bar."""
+    """Return a figure with a panel a slice; `beside_in` inches of its width go to labels and a colour bar."""
     aspect = slices[0].size_nm[1] / slices[0].size_nm[0]
     columns = min(len(slices), 5 if aspect > 1.2 else 3 if aspect > 0.8 else 2)
     rows = -(-len(slices) // columns)
