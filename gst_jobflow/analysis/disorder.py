@@ -108,6 +108,17 @@ def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
     )
 
 
+def smooth_order(order: OrderMap) -> NDArray:
+    """Return the crystal-like share (nx, nz) averaged over neighbouring squares, for contours.
+
+    As for `largest_region`, the lowest and highest squares count as those next to them, and empty ones as crystal.
+    """
+    from scipy.ndimage import uniform_filter
+
+    filled = np.nan_to_num(_without_faces(order.fraction), nan=1.0)
+    return np.asarray(uniform_filter(filled, 3, mode=("wrap", "nearest")))
+
+
 def _without_faces(fraction: NDArray) -> NDArray:
     rows = np.flatnonzero(np.isfinite(fraction).any(axis=0))
     if len(rows) < 3:

@@ -13,7 +13,7 @@ from gst_jobflow.analysis.frame import ANALYSES, BIN_A, GAMMA_ABOVE, FrameOption
 from gst_jobflow.analysis.grains import MIN_ANIONS
 from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.store.atoms import load_atoms
@@ -76,7 +76,7 @@ class AnalysisPlan(StrictModel):
             raise ValueError(f"name at least one of {', '.join(KNOWN)}")
         for name in names:
             if name not in KNOWN:
-                raise ValueError(f"no analysis '{name}': {nearest(name, KNOWN)}")
+                raise UnfitValueError(f"no analysis '{name}'", nearest(name, KNOWN))
         more = ["tellurium", "grains"] if GROWTH in names else []
         return list(dict.fromkeys([*names, *more]))
 
@@ -102,7 +102,7 @@ class AnalysisPlan(StrictModel):
         """Return the hyperparameters of k-bar."""
         unknown = [key for key in self.soap if key not in SoapOptions.__dataclass_fields__]
         if unknown:
-            raise ValueError(f"soap has no '{unknown[0]}': {nearest(unknown[0], SoapOptions.__dataclass_fields__)}")
+            raise UnfitValueError(f"soap has no '{unknown[0]}'", nearest(unknown[0], SoapOptions.__dataclass_fields__))
         try:
             return SoapOptions(**self.soap)
         except (InputError, TypeError) as error:

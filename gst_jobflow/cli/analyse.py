@@ -15,6 +15,7 @@ from gst_jobflow.analysis.run import analyse_frames, analyse_trajectory, bonds_o
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, print_json, print_table, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
@@ -195,7 +196,7 @@ def _of_stored(
 
 
 def _show(name: str, id: str, rows: list[dict[str, Any]]) -> None:
-    say(f"{name}: {len(rows)} frames" + (f", stored in {id}" if id else ""))
+    say(f"{name}: {counted(len(rows), 'frame')}" + (f", stored in {id}" if id else ""))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     print_table([[_short(row.get(key)) for key in columns] for row in rows], columns)
 

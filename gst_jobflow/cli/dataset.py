@@ -13,6 +13,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
     JsonOption,
     check_name,
@@ -428,8 +429,10 @@ def _left_out(dataset: Dataset) -> Iterator[str]:
 def _description(results: Results, dataset: Dataset, numbers: dict[str, Any]) -> Iterator[str]:
     yield f"{dataset.name} {dataset.id}"
     yield f"  made {dataset.created_at:%Y-%m-%d %H:%M}, iteration {dataset.iteration}, method {dataset.fingerprint}"
-    sides = ", ".join(f"{n} {split} in {numbers['groups'][split]} groups" for split, n in dataset.counts.items())
-    yield f"  {dataset.n_members} labels, {dataset.n_atoms} atoms: {sides}"
+    sides = ", ".join(
+        f"{n} {split} in {counted(numbers['groups'][split], 'group')}" for split, n in dataset.counts.items()
+    )
+    yield f"  {counted(dataset.n_members, 'label')}, {counted(dataset.n_atoms, 'atom')}: {sides}"
     yield f"  split: {_words(dataset.split)}"
     if dataset.selection:
         yield f"  selection: {_words(dataset.selection)}"

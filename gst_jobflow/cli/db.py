@@ -14,6 +14,7 @@ import typer
 
 from gst_jobflow.archive import backup as backups
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.launch.recover import recover
@@ -173,7 +174,7 @@ def backup(
         manifest = backups.backup(project, file.absolute(), files=not no_files, while_running=while_running)
     _show_backup(manifest, f"written: {file}", as_json)
     if manifest.files.missing:
-        say(f"{len(manifest.files.missing)} files that documents name are missing or corrupt, and left out")
+        say(f"left out: {counted(len(manifest.files.missing), 'file')} that documents name, missing or corrupt")
         say("  → gst db check --deep names them")
         raise typer.Exit(1)
 
@@ -190,7 +191,7 @@ def restore(
 
     def confirm(held: int) -> None:
         name = project.root.name
-        text = f"{held} documents of project '{name}' will be dropped. Type its name to continue"
+        text = f"{counted(held, 'document')} of project '{name}' will be dropped. Type its name to continue"
         if typer.prompt(text, err=True, default="", show_default=False) != name:
             raise InputError("that is not the name of the project; nothing was changed", "run it again, or add --yes")
 

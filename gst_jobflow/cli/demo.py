@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import chosen_project, open_project, print_table, say
 from gst_jobflow.cli.init import make_project
 from gst_jobflow.documents import Study
@@ -148,7 +149,7 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
     backend = demo_backend(maker.plan.labels, project)
     ids = submit(maker.make(backend), project, {"study_id": maker.study_id})
     results.update("studies", maker.study_id, {"workflow_ids": sorted(ids.values()), "state": "running"})
-    say(f"submitted {len(ids)} jobs as study {maker.study_id}")
+    say(f"submitted {counted(len(ids), 'job')} as study {maker.study_id}")
     return _latest(results) or maker.study()
 
 

@@ -12,6 +12,7 @@ from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
 from gst_jobflow.archive.manifests import Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.option_group import with_options
@@ -95,7 +96,11 @@ def dataset(
     if dry_run:
         _check_split(split)
         count = document.n_members if split is None else document.counts.get(split, 0)
-        _tell({"structures": count, "format": chosen, "written": False}, f"{count} structures; a dry run", as_json)
+        _tell(
+            {"structures": count, "format": chosen, "written": False},
+            f"{counted(count, 'structure')}; a dry run",
+            as_json,
+        )
         return
     with disk_in_words(), progress_line() as line:
 
@@ -106,7 +111,7 @@ def dataset(
             results, document, output.absolute(), form=chosen, split=split, force=options.force, progress=shown
         )
     both = " (train and test together; --split takes one)" if split is None and chosen == "pckl.gzip" else ""
-    text = f"{output}: {written} structures of dataset {document.id}{both}"
+    text = f"{output}: {counted(written, 'structure')} of dataset {document.id}{both}"
     _tell({"structures": written, "format": chosen, "written": True}, text, as_json)
 
 
@@ -173,7 +178,7 @@ def frames(
         count = export_frames(
             results, runs[0], output.absolute(), every=every, arrays=array or [], force=force, tell=say
         )
-    typer.echo(f"{output}: {count} frames of trajectory {runs[0].id}")
+    typer.echo(f"{output}: {counted(count, 'frame')} of trajectory {runs[0].id}")
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 
 from gst_jobflow.archive.import_bundle import import_bundle
 from gst_jobflow.base.errors import MissingProgramError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
     JsonOption,
     check_name,
@@ -89,7 +90,7 @@ def _print(report: BundleReport, listed: int = 20) -> None:
     for note in report.notes[:listed]:
         say(note)
     if report.left_out:
-        say(f"{report.left_out} files of its documents are not in the bundle; its README.md says which and why")
+        say(f"not in the bundle: {counted(report.left_out, 'file')} of its documents; its README.md says which and why")
     if report.dry_run:
         print_table(((name, taken.new) for name, taken in report.collections.items()), ("", "documents"))
         typer.echo("the bundle is complete; nothing was written (--dry-run)")

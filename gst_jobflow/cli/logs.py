@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.logs import attempts_of, logs
@@ -26,7 +27,9 @@ def command(
     """Show how each attempt of a job ended, and the last lines that it printed."""
     found = attempts_of(connect(open_project()), job_id)
     if attempt is not None and attempt > len(found):
-        raise InputError(f"job {job_id} has {len(found)} attempt(s), not {attempt}", "omit --attempt for the last one")
+        raise InputError(
+            f"job {job_id} has {counted(len(found), 'attempt')}, not {attempt}", "omit --attempt for the last one"
+        )
     chosen = found[(attempt or len(found)) - 1]
     shown, gone = [], None
     try:

@@ -15,6 +15,7 @@ import typer
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, disk_in_words, json_default, open_project, print_json, print_table, say
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.exporting.targets import check_target
@@ -195,7 +196,10 @@ def _write_frames(results: Results, query: Query, output: Path | None) -> None:
             written += 1
     cut = query.limit and written == query.limit
     missing = 0 if cut else query.count(results.database) - written
-    say(f"{written} frames" + (f"; {missing} labels did not converge and are left out" if missing else ""))
+    say(
+        counted(written, "frame")
+        + (f"; left out: {counted(missing, 'label')} that did not converge" if missing else "")
+    )
 
 
 def _csv_cell(value: Any) -> Any:

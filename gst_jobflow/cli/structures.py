@@ -10,7 +10,8 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli import device, structures_gamma, structures_import, structures_sample
+from gst_jobflow.base.words import counted
+from gst_jobflow.cli import device, structures_failures, structures_gamma, structures_import, structures_sample
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
 from gst_jobflow.flows.structures import CrystalSpec, crystal_family, hard_sphere_family
 from gst_jobflow.store import Results
@@ -28,6 +29,7 @@ app.command("import")(structures_import.command)
 app.command("gamma")(structures_gamma.gamma)
 app.command("select")(structures_gamma.select)
 app.command("sample")(structures_sample.command)
+app.command("failures")(structures_failures.command)
 app.add_typer(device.app, name="device")
 
 Output = Annotated[
@@ -147,7 +149,7 @@ def _deliver(
     new, known = results.add_many(documents)
     for document in documents:
         typer.echo(document.id)
-    say(f"{new} new structures" + (f", {known} known before" if known else ""))
+    say(counted(new, "new structure") + (f", {known} known before" if known else ""))
 
 
 def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
@@ -161,4 +163,4 @@ def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, out
         write(output, images, format="extxyz")
     except OSError as err:
         raise InputError(f"{output} cannot be written: {err.strerror}", "name another file with -o") from err
-    say(f"{len(images)} structures in {output}")
+    say(f"{counted(len(images), 'structure')} in {output}")

@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
 from gst_jobflow.documents import Potential, Trajectory
 from gst_jobflow.importing.options import known_config_type
@@ -251,11 +252,11 @@ def _say_clusters(
         typer.echo(row["structure_id"])
         say(
             f"{row['from']}: {row['formula']}, gamma {row['gamma']:.4g}, {row['max_gamma']:.4g} in all of the cell, "
-            f"closest contact {row['min_distance_A']:.3g} Å, {row['n_deleted']} atoms taken out"
+            f"closest contact {row['min_distance_A']:.3g} Å, {counted(row['n_deleted'], 'atom')} taken out"
         )
     for name, why in dropped.items():
         say(f"dropped: {name}: {why}")
-    say(f"{len(rows)} cells chosen, {len(dropped)} dropped; {_said_of(new, len(rows))}")
+    say(f"{counted(len(rows), 'cell')} chosen, {len(dropped)} dropped; {_said_of(new, len(rows))}")
 
 
 def _window(text: str) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
     IterationOption,
     JsonOption,
@@ -181,7 +182,7 @@ def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
             if outcome.file not in sizes:
                 sizes[outcome.file] = 0 if is_packed(outcome.file) else outcome.file.stat().st_size
             rate = report.records / max(time.monotonic() - start, 1e-3)
-            what = f"{outcome.file.name}: {report.records} records, {report.n_bad} bad, {rate:.0f}/s"
+            what = f"{outcome.file.name}: {counted(report.records, 'record')}, {report.n_bad} bad, {rate:.0f}/s"
             line(what, outcome.end if sizes[outcome.file] else 0, sizes[outcome.file])
 
         yield show
@@ -200,7 +201,7 @@ def _print_report(report: ImportReport, listed: int = 20) -> None:
             say(f"… {number - listed} more ({kind}); --json lists the first thousand")
     if report.options:
         say(f"  → {_same_command(report.options)}")
-    counts = f"{report.records} records, {report.n_bad} of them bad"
+    counts = f"{counted(report.records, 'record')}, {report.n_bad} of them bad"
     if report.stopped:
         say("stopped at the first flaw" + ("" if report.dry_run else "; what is written stays, see the counts"))
     if report.dry_run:

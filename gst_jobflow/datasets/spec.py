@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from gst_jobflow.base.errors import nearest
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.datasets.split import SplitSpec
 
 RANDOM_TYPES = ("hard_sphere", "rss")
@@ -55,7 +55,7 @@ class DatasetSpec(StrictModel):
 
         known = chemical_symbols[1:]  # without the dummy X
         if unknown := [symbol for symbol in energies if symbol not in known]:
-            raise ValueError(f"unknown element '{unknown[0]}': {nearest(unknown[0], known)}")
+            raise UnfitValueError(f"unknown element '{unknown[0]}'", nearest(unknown[0], known))
         return energies
 
 

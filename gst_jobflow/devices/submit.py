@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.cell_maker import check_potential
@@ -83,7 +84,7 @@ def prepare_cycle(
     _check_disk(project, plan, operations, start.n_atoms, maker.replicas)
     number = len(operations) * maker.replicas
     analysed = " with their analyses" if plan.analyse is not None else ""
-    what = f"{len(jobs_of(start.flow))} jobs: {start.jobs} and {number} operations{analysed}"
+    what = f"{counted(len(jobs_of(start.flow)), 'job')}: {start.jobs} and {counted(number, 'operation')}{analysed}"
     return PreparedCycle(start.flow, what, _pulse_lines(operations, start.geometry.n_mobile))
 
 

@@ -22,6 +22,7 @@ from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
 from gst_jobflow.base.processes import Finished, run_program
 from gst_jobflow.base.segments import read_output
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.words import counted
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.log import FailureClass, LoopTime
 
@@ -229,7 +230,8 @@ class LammpsEngine(StrictModel):
         used = lammps_log.ranks_used(text)
         if used is not None and used != self.ranks:
             raise RunError(
-                f"LAMMPS ran on {used} rank(s) instead of {self.ranks}: '{self.mpi_command}' is from another MPI",
+                f"LAMMPS ran on {counted(used, 'rank')} instead of {self.ranks}: '{self.mpi_command}' is from another "
+                "MPI",
                 "set lammps.mpi_command in gst.yaml to the mpirun that belongs to this lmp",
                 "bad_input",
             )

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import forecast_bytes
@@ -73,7 +74,7 @@ def measured_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | N
         here = [run for run in runs if _was_queued(results, run) == allotment.queued]
         for chosen, place in ((here, f"profile {allotment.profile}"), (runs, "another profile")):
             if chosen:
-                return _speed(chosen, f"{len(chosen)} {'run' if len(chosen) == 1 else 'runs'} of {words} on {place}")
+                return _speed(chosen, f"{counted(len(chosen), 'run')} of {words} on {place}")
     return None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
@@ -67,7 +68,7 @@ def evaluate(
     evaluators: dict[str, str] = {}
     in_lammps = all(potential.kind == "ace" for potential in potentials)
     for potential in potentials:
-        tell(f"{potential.name}: {len(chosen.atoms)} structures, {int(chosen.n_atoms.sum()):,} atoms")
+        tell(f"{potential.name}: {counted(len(chosen.atoms), 'structure')}, {int(chosen.n_atoms.sum()):,} atoms")
         found, data, evaluators[potential.id] = _evaluate_one(results, settings, potential, chosen, cores)
         speed = _speed(results, settings, potential, tell, in_lammps) if with_speed else potential.speed
         head = {"potential": potential.name, "potential_id": potential.id}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -229,6 +229,11 @@ def _escaped_step(result: ProtocolResult, plan: RobustnessPlan, n_atoms: int) ->
         return None
     outside = np.flatnonzero(~(np.abs(energy - energy[0]) <= plan.energy_window_eV))
     return int(result.series["step"][outside[0]]) if len(outside) else None
+
+
+def runs_of(study_id: str) -> dict[str, Any]:
+    """Return the query for the runs of a robustness study among the trajectories."""
+    return {"protocol": "robustness", "analysis.robustness.study_id": study_id}
 
 
 def interval(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:

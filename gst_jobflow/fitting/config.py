@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import StrictModel, checked
+from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 from gst_jobflow.documents.base import ConfigType
 
 FS_PARAMETERS: dict[int, tuple[float, ...]] = {
@@ -197,7 +197,7 @@ class WeightsConfig(StrictModel):
         known = get_args(ConfigType)
         for name, weight in value.items():
             if name not in known:
-                raise ValueError(f"no config_type '{name}': {nearest(name, known)}")
+                raise UnfitValueError(f"no config_type '{name}'", nearest(name, known))
             if not (isfinite(weight) and weight >= 0):
                 raise ValueError(f"the weight of {name} is {weight}: give a number of 0 or more")
         return value
@@ -285,7 +285,7 @@ class FitConfig(StrictModel):
         known = [symbol for symbol, number in atomic_numbers.items() if number > 0]
         for symbol in value:
             if symbol not in known:
-                raise ValueError(f"unknown element '{symbol}': {nearest(symbol, known)}")
+                raise UnfitValueError(f"unknown element '{symbol}'", nearest(symbol, known))
         if not value or len(set(value)) != len(value):
             raise ValueError(f"elements must be named once each, got {list(value)}")
         # pacemaker sorts them too; one order makes equal configurations equal

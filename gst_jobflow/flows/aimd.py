@@ -14,6 +14,7 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Cost, Label, Segment, Structure, Trajectory
 from gst_jobflow.dynamics.maker import store_random_start
 from gst_jobflow.dynamics.record import thinned
@@ -226,7 +227,7 @@ def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_
     uuid, temperature = job_uuid(), series["temperature_K"]
     names = ("time_ps", "potential_eV", "kinetic_eV", "temperature_K", "conserved_eV")
     wall_s = sum(segment.wall_s for segment in run.segments)
-    notes = [f"{frames.unconverged} frames did not converge"] if frames.unconverged else []
+    notes = [f"{counted(frames.unconverged, 'frame')} did not converge"] if frames.unconverged else []
     return Trajectory.of(
         start,
         ("aimd", run.status),

@@ -34,6 +34,7 @@ from gst_jobflow.evaluation.robustness import (
     interval,
     is_out_of_reach,
     judge,
+    runs_of,
 )
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.store.atoms import structure_document
@@ -262,44 +263,17 @@ class MeltRunner:
         }
         start = structure_document(generate(spec, melt.index), "hard_sphere", source=source, tags=["robustness start"])
         self.results.add(start)
-        found = {
-            "study_id": self.study_id,
-            **asdict(melt),
-            **asdict(verdict),
-            "sound_structure_id": self._sound(melt, result, verdict, start.id),
-        }
+        found = {"study_id": self.study_id, **asdict(melt), **asdict(verdict)}
         protocol = self.plan.protocol(melt.formula, melt.index)
         record(
             self.results, result, protocol, melt.potential_id, "melt_quench", start.id,
             run=melt.name, name=f"robustness {melt.formula} {melt.index + 1}", analysis={"robustness": found},
         )  # fmt: skip
 
-    def _sound(self, melt: Melt, result: ProtocolResult, verdict: Verdict, start_id: str) -> str | None:
-        """Store the last sound frame of a failed run, which shows what the potential has to learn; return its id."""
-        if verdict.outcome == SUCCESS or verdict.sound_step is None:
-            return None
-        frame = next(frame for frame in result.frames() if frame.step == verdict.sound_step)
-        source = {
-            "potential_id": melt.potential_id,
-            "protocol": "robustness",
-            "step": frame.step,
-            "before": verdict.outcome,
-        }
-        document = structure_document(
-            frame.to_atoms(result.elements), "melt_quench", source=source, parents=[start_id],
-            tags=["before failure", f"robustness {self.study_id[:8]}"],
-        )  # fmt: skip
-        self.results.add(document)
-        return document.id
-
-
-def _runs_of(study_id: str) -> dict[str, Any]:
-    return {"protocol": "robustness", "analysis.robustness.study_id": study_id}
-
 
 def _stored(results: Results, study_id: str) -> dict[Melt, str]:
     """Return the runs of a study that have ended, and how."""
-    found = results.database["trajectories"].find(_runs_of(study_id), {"analysis.robustness": 1})
+    found = results.database["trajectories"].find(runs_of(study_id), {"analysis.robustness": 1})
     runs = [run["analysis"]["robustness"] for run in found]
     return {Melt(run["potential_id"], run["formula"], run["index"]): run["outcome"] for run in runs}
 
@@ -321,7 +295,7 @@ def count_robustness(
         `study_id`, `table`, `page`.
     """
     results = job_results()
-    runs = sorted(results.find(Trajectory, _runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
+    runs = sorted(results.find(Trajectory, runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
     names = {id: results.get(Potential, id).name for id in potential_ids}
     table = [
         row

@@ -12,6 +12,7 @@ from jobflow import Flow, Job, Maker, job
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker, check_elements_of, fit_potential
@@ -207,7 +208,9 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     kept = [row for row in study.table if row["state"] in ENDED]
     most = max((row["trial"] + 1 for row in kept), default=0)
     if n_fits < most or n_fits == len(kept):
-        raise InputError(f"search {study.id} has done {len(kept)} fits", f"give a larger number: --fits {most + 8}")
+        raise InputError(
+            f"search {study.id} has done {counted(len(kept), 'fit')}", f"give a larger number: --fits {most + 8}"
+        )
     rows = table.waiting_rows(n_fits)
     for row in kept:
         rows[row["trial"]] = row

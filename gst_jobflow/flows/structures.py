@@ -10,7 +10,11 @@ import numpy as np
 from jobflow import Maker, job
 from pydantic import Field, model_validator
 
+from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.selection.failures import FailureFrames, failed_runs, failure_documents
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
@@ -19,6 +23,9 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generat
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from gst_jobflow.documents import Structure
+    from gst_jobflow.store import Results
 
 
 _ALWAYS_A = 1.0
@@ -103,6 +110,43 @@ class CrystalMaker(Maker):
         return _store(family, "crystal", self.iteration, self.tags, self.n_chunks)
 
 
+@in_category("md")
+@dataclass
+class FailureFramesMaker(Maker):
+    """Make structures of the last sound frames before the failures of a robustness study, with their gamma.
+
+    Attributes
+    ----------
+    frames
+        Which frames of each failed run are taken.
+
+    Examples
+    --------
+    >>> structures = FailureFramesMaker(frames=FailureFrames(number=3), iteration=2).make(study_id)  # doctest: +SKIP
+    """
+
+    name: str = "frames before failures"
+    frames: FailureFrames = field(default_factory=FailureFrames)
+    iteration: int = 0
+    n_chunks: int = 1
+    tags: list[str] = field(default_factory=list)
+
+    @job
+    def make(self, study_id: str, potential_ids: list[str] | None = None) -> dict[str, Any]:
+        """Return `structure_ids` (none where all runs survived), and the same in `chunks` for labelling jobs.
+
+        Parameters
+        ----------
+        potential_ids
+            Take the failures of these potentials only; None: of all in the study.
+        """
+        results = job_results()
+        runs = failed_runs(results, study_id, potential_ids or [])
+        settings = find_project().settings
+        documents = failure_documents(results, settings, runs, self.frames, self.tags, self.iteration, cores())
+        return _dealt_out(results, documents, self.n_chunks)
+
+
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
     """Yield (atoms, source) of `n_each` structures of every specification."""
     for spec in specs:
@@ -163,8 +207,14 @@ def _store(
         )
         for atoms, source in family
     ]
+    return _dealt_out(results, documents, n_chunks)
+
+
+def _dealt_out(results: Results, documents: list[Structure], n_chunks: int) -> dict[str, Any]:
+    """Store structures and deal them out to labelling jobs."""
     new, known = results.add_many(documents)
     # sorted by size and taken in turn, so that chunks cost about the same
-    ids = [document.id for document in sorted(documents, key=lambda document: (-document.n_atoms, document.id))]
+    by_size = sorted(documents, key=lambda document: (-document.n_atoms, document.id))
+    ids = list(dict.fromkeys(document.id for document in by_size))
     chunks = [ids[start::n_chunks] for start in range(n_chunks)]
     return {"structure_ids": ids, "chunks": chunks, "new": new, "known": known}

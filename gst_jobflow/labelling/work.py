@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Structure
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.cp2k_md import md_method
@@ -28,7 +29,7 @@ class LabelWork:
         number, database = len(self.structure_ids), allotment.results.database
         fingerprint = self.backend.method().fingerprint()
         model = allotment.once(("labels", fingerprint), lambda: cost_model(database, self.backend))
-        work = f"{number:,} labels"
+        work = counted(number, "label")
         if model.one_atom_s is None or not number:
             return allotment.expected(work, "no label of this method has been computed here: label a few first")
         cells = database["structures"].find({"_id": {"$in": self.structure_ids}}, {"n_atoms": 1})

@@ -23,6 +23,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, Missing
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import die_with_parent, end_group
 from gst_jobflow.base.settings import Settings
+from gst_jobflow.base.words import counted
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.calculators import found
@@ -345,7 +346,9 @@ def lammps(context: CheckContext) -> CheckResult:
             deck = _DECK.format(style=style, files=files, extra=extra, gamma=gamma)
             version = engine.run(deck, folder, timeout_s=_IMPORT_S).require_success().version
             _not_zero((folder / "log.lammps").read_text(), style)
-    return CheckResult(f"{engine.command[0]} on {engine.ranks} rank(s): a step of pace and pace/extrapolation", version)
+    return CheckResult(
+        f"{engine.command[0]} on {counted(engine.ranks, 'rank')}: a step of pace and pace/extrapolation", version
+    )
 
 
 def pacemaker(context: CheckContext) -> CheckResult:

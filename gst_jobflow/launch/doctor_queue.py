@@ -18,6 +18,7 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import GstError, RunError
 from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.words import counted
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, write_category_configs
 from gst_jobflow.store.connect import connect
@@ -104,7 +105,7 @@ def _outcome(folder: Path, job_id: str, unfinished: slurm.QueueJob | None) -> st
         )
     if found["problem"]:
         raise RunError(f"on {found['host']}: {found['problem']}", found["fix"], "queue")
-    return f"job {job_id} ran on {found['host']}: project and database are there, {found['cores']} core(s)"
+    return f"job {job_id} ran on {found['host']}: project and database are there, {counted(found['cores'], 'core')}"
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean
+from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.disorder import OrderMap, order_map
 from gst_jobflow.analysis.profiles import over_xz
 from gst_jobflow.analysis.series import FRAMES, Series, newest
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report.figures.analysis import LiquidStructure, OriginMap
 from gst_jobflow.report.figures.cycle import dome_of
 from gst_jobflow.store.atoms import load_atoms
+from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -49,8 +52,25 @@ def origins(
         first, last = groups["mobile"]
         mobile = np.arange(first - 1, last)
         bins = over_xz(load_atoms(results, run.final_structure_id), _BIN_A, mobile)
-        maps.append(OriginMap(f"end of {name}", bins, origin[mobile], dome))
+        first_state = _first_state(results, run, series, mobile)
+        maps.append(OriginMap(f"end of {name}", bins, origin[mobile], dome, first_state))
     return maps
+
+
+def _first_state(results: Results, run: Trajectory, series: Series, mobile: np.ndarray) -> OrderMap | None:
+    """Return the order of the state since which growth counts; None where it is not stored."""
+    since = series.described["parameters"].get("since")
+    id = run.start_structure_id if since is None else get_located(results, Trajectory, since).final_structure_id
+    if id is None:
+        return None
+    atoms, tellurium = load_atoms(results, id), newest(run, "tellurium")
+    if since is None and tellurium is not None and 0 in tellurium.steps:
+        # stored: matching templates again takes long in a large cell
+        mask = tellurium.arrays(results.artifacts, 0, "crystalline")["crystalline"] > 0.5
+    else:
+        cutoff = RMSD_CUTOFF if tellurium is None else tellurium.described["parameters"]["rmsd_cutoff"]
+        mask = crystallinity(atoms, None, cutoff).mask
+    return order_map(atoms, mask, mobile)
 
 
 def liquid_structures(results: Results, steps: Sequence[tuple[str, Trajectory]]) -> list[LiquidStructure]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.words import counted
+
 if TYPE_CHECKING:
     from gst_jobflow.report.collect import CycleData, StudyData
 
@@ -67,6 +69,8 @@ def summary_sentences(data: StudyData) -> str:
     """Summarise in a few sentences what was made from what."""
     if data.study is not None and data.study.kind == "robustness":
         return _robustness_sentence(data.study.table)
+    if data.study is not None and data.study.kind == "scaling":
+        return _scaling_sentence(data.study.table)
     sentences = []
     if len(data.training):
         sentences.append(_structures_sentence(data))
@@ -82,6 +86,16 @@ def _robustness_sentence(table: list[dict[str, Any]]) -> str:
     totals = [row for row in table if row["composition"] == "all"]
     survived = ", ".join(f"{row['potential']} {row['successes']} of {row['runs']}" for row in totals)
     return f"Hot melts that each potential survived: {survived}."
+
+
+def _scaling_sentence(table: list[dict[str, Any]]) -> str:
+    fastest: dict[str, dict[str, Any]] = {}
+    for row in table:
+        if row["state"] == "measured":
+            best = min(fastest.get(row["potential"], row), row, key=lambda each: each["core_us_per_atom_step"])
+            fastest[row["potential"]] = best
+    told = ", ".join(f"{name} {row['core_us_per_atom_step']:.3g} µs" for name, row in fastest.items())
+    return f"Lowest core time of an atom and step: {told or 'nothing was measured'}."
 
 
 def _structures_sentence(data: StudyData) -> str:
@@ -171,11 +185,6 @@ def worst_pulse(data: CycleData) -> float | None:
         if each.asked_energy_eV > 0 and each.added_energy_eV is not None
     ]
     return max(differences, default=None)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 label` or `2 labels`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float | None) -> str:

@@ -222,7 +222,7 @@ def test_frames_are_structures_with_labels_in_the_group_of_their_start(program, 
     assert {label.fingerprint for label in labels} == {backend.method_of("2023.1").fingerprint()}
     trajectory = results.get(Trajectory, output["trajectory_id"])
     assert trajectory.potential_id is None and trajectory.fingerprint == output["fingerprint"]
-    assert trajectory.n_steps == 10 and trajectory.reason == "1 frames did not converge"
+    assert trajectory.n_steps == 10 and trajectory.reason == "1 frame did not converge"
     assert trajectory.analysis["mean_temperature_K"][0] == {"asked_K": 900.0, "mean_K": pytest.approx(905.0)}
 
 

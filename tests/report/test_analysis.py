@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
+from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.maker import analyse_stored
 from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.analysis.run import analyse_trajectory
@@ -16,9 +19,12 @@ from gst_jobflow.report.pages import analysis as pages
 from gst_jobflow.report.pages.study import build_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.structures.crystals import rocksalt
 from tests.analysis.runs import frame, stored
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from gst_jobflow.base.settings import Project
 
 pytestmark = pytest.mark.mongo
@@ -66,3 +72,40 @@ def test_a_file_that_is_gone_is_a_remark_and_the_numbers_are_drawn(project: Proj
     section = pages.analysis_section(results, [("quench", results.get(Trajectory, run.id))])
     assert section is not None
     assert len(section["remarks"]) == 1 and "not all analyses can be drawn" in section["remarks"][0]
+
+
+def _with_disordered_dome(radius_A: float) -> Atoms:
+    """Rock-salt whose atoms around the middle of the lower face are displaced by some 0.8 Å."""
+    atoms = rocksalt("GeSb2Te4", (18, 3, 10))
+    atoms.rattle(0.1, seed=1)
+    away = np.hypot(atoms.positions[:, 0] - 0.5 * atoms.cell[0, 0], atoms.positions[:, 2]) < radius_A
+    atoms.positions[away] += np.random.default_rng(2).normal(0, 0.8, (int(away.sum()), 3))
+    atoms.wrap()
+    return atoms
+
+
+def test_growth_is_mapped_with_the_dome_of_the_first_state(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results.open(project)
+    frames = {0: _with_disordered_dome(35.0), 300: _with_disordered_dome(20.0)}
+    ends = [structure_document(atoms, "melt_quench") for atoms in frames.values()]
+    for each in ends:
+        results.add(each)
+    links = {"start_structure_id": ends[0].id, "final_structure_id": ends[1].id}
+    run = stored(results, tmp_path, frames, **links)
+    analyse_trajectory(results, run, AnalysisPlan(what=["growth"], min_grain=50))
+    drawn: list[figures.OriginMap] = []
+    keep = figures.origin_maps
+    monkeypatch.setattr(figures, "origin_maps", lambda maps: drawn.extend(maps) or keep(maps))
+    section = pages.analysis_section(results, [("SET", results.get(Trajectory, run.id))], {"mobile": [1, run.n_atoms]})
+    assert section is not None and not section["remarks"]
+    assert "Maps of growth and nucleation" in str(section["figures"])
+    (only,) = drawn
+    assert only.first is not None
+    outside = smooth_order(only.first) > LEAST_ORDER
+    area = float((~outside).sum() * np.diff(only.first.x_A)[0] * np.diff(only.first.z_A)[0])
+    # the half-disc of the first state, not the smaller one that is left
+    assert area == pytest.approx(0.5 * np.pi * 35.0**2, rel=0.2)
+    grown = only.bins.mean(only.origin == ORIGINS.index("grown"))[~outside]
+    assert 0.3 < np.nanmean(grown) < 0.8 and np.nanmean(only.bins.mean(only.origin == 2)[outside]) < 0.1

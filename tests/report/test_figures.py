@@ -129,7 +129,6 @@ def test_numbers_for_tables(value, text) -> None:
 
 def test_words() -> None:
     assert words.formula("Ge2Sb2Te5") == "Ge₂Sb₂Te₅"
-    assert words.counted(1, "core") == "1 core"
     assert words.duration(7200.0) == "2 h"
     assert (
         words.method_name({"code": "vasp", "version": "5.4.4", "parameters": {"incar": {"GGA": "PE"}}})

@@ -20,7 +20,7 @@ def with_settings(project: Project, text: str) -> Project:
 
 def test_a_test_job_finds_the_project_and_its_database(cluster: Project) -> None:
     said = run_test_job(cluster, 120.0)
-    assert "project and database are there, 1 core(s)" in said
+    assert "project and database are there, 1 core" in said
     assert not list(cluster.runs_dir.glob("doctor-*")), "nothing is left behind"
 
 

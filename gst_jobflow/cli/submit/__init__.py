@@ -21,6 +21,7 @@ SECTIONS = {
         "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
+        "scaling": "Measure speed, memory and communication of potentials against ranks, nodes and atoms.",
     },
     "Dynamics": {
         "random-search": "Search random structures: relax random cells under pressure, and choose structures for "

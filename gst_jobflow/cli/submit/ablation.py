@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
@@ -71,7 +72,7 @@ def command(
     made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
     flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)
-    submit_flow(flow, project, f"{fits} fits to dataset {found.name}", only_estimate=estimate, yes=yes)
+    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}", only_estimate=estimate, yes=yes)
 
 
 def _shares(text: str | None) -> list[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from gst_jobflow.analysis.maker import MOST_STRUCTURES, AnalyseMaker
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import AnalyseOptions, Source, Where, runs_of
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.option_group import with_options
@@ -35,10 +36,10 @@ def command(
         for run in runs:
             plan.crystals(results, formula_of(results, run))
         flow = maker.make_runs([run.id for run in runs])
-        submit_flow(flow, project, f"analysis of {len(runs)} runs", only_estimate=estimate, yes=yes)
+        submit_flow(flow, project, f"analysis of {counted(len(runs), 'run')}", only_estimate=estimate, yes=yes)
         return
     ids = [str(each.structure_id) for each in stored_structures(results, where or [])]
     if len(ids) > MOST_STRUCTURES:
         raise InputError(f"{len(ids)} structures, more than {MOST_STRUCTURES}", "name fewer with --where")
     job = maker.make_structures(ids, f"analysis of {' '.join(where or [])}")
-    submit_flow(job, project, f"analysis of {len(ids)} structures", only_estimate=estimate, yes=yes)
+    submit_flow(job, project, f"analysis of {counted(len(ids), 'structure')}", only_estimate=estimate, yes=yes)

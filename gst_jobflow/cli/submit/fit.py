@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
 from gst_jobflow.cli.submit.options import (
@@ -86,5 +87,5 @@ def command(
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
     fits = f"{ensemble} fits" if ensemble > 1 else "GRACE/FS fit" if grace else "fit"
-    what = f"{fits} {name} to dataset {dataset.name} ({dataset.counts['train']} labels)"
+    what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
     submit_flow(maker.make(dataset.id, start.id if start else None), project, what)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.submit.options import (
     Backend,
@@ -53,7 +54,7 @@ def command(
     jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
-    what = f"{len(found)} structures in {len(jobs)} jobs"
+    what = f"{counted(len(found), 'structure')} in {counted(len(jobs), 'job')}"
     if not retry_failed:
         failed = {"fingerprint": chosen.method().fingerprint(), "state": {"$ne": "converged"}}
         asked = {each["_id"] for each in found}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import ConfigFile, read_plan
@@ -65,6 +66,6 @@ def command(
     ids = list(dict.fromkeys(each.id for each in found))
     total = len(ids) * len(plan.compositions) * plan.runs
     flow = RobustnessMaker(study_name=name, plan=plan, gate=gate, n_jobs=jobs).make(ids)
-    shared = f"{min(jobs, total)} jobs" if min(jobs, total) > 1 else "one job"
-    what = f"{total} runs of {plan.n_atoms} atoms over {plan.duration_ps:g} ps in {shared}"
+    shared = counted(min(jobs, total), "job")
+    what = f"{counted(total, 'run')} of {plan.n_atoms} atoms over {plan.duration_ps:g} ps in {shared}"
     submit_flow(flow, project, what, only_estimate=estimate, yes=yes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
 from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.analysis.profiles import Bins
     from gst_jobflow.documents import Trajectory
     from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -289,12 +291,16 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
 
 @dataclass(frozen=True)
 class OriginMap:
-    """Atoms by where they came from, at the end of a run: title, their bins in x and z, `Growth.origin` of each."""
+    """Atoms by where they came from, at the end of a run: title, their bins in x and z, `Growth.origin` of each.
+
+    `dome` is the profile that the last pulse heated, `first` the order of the first state.
+    """
 
     title: str
     bins: Bins
     origin: np.ndarray
-    dome: dict[str, Any] | None
+    dome: dict[str, Any] | None = None
+    first: OrderMap | None = None
 
 
 @styled
@@ -322,6 +328,9 @@ def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
                         cmap=ListedColormap(ORIGIN_COLOURS), vmin=-0.5, vmax=4.5, rasterized=True)  # fmt: skip
         if each.dome is not None:
             dome_outline(axes, each.dome)
+        if each.first is not None:
+            x, z = (0.05 * (edges[1:] + edges[:-1]) for edges in (each.first.x_A, each.first.z_A))
+            axes.contour(x, z, smooth_order(each.first).T, levels=[LEAST_ORDER], colors="black", linewidths=1.4)
         axes.set_title(each.title)
         axes.set(xlabel="x (nm)", ylabel="z (nm)")
         axes.tick_params(labelbottom=True)

@@ -76,8 +76,8 @@ def _maps(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -
 def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
     return figure_of(
         figures.origin_maps(origins(results, steps, groups)),
-        "What most atoms of a square are, since the first frame of the operation; dashed: the dome that the last pulse "
-        "heated.",
+        "What most atoms of a square are, since the first state; black: border of what was disordered in that state; "
+        "dashed: the dome that the last pulse heated.",
         "Maps of growth and nucleation",
         wide=True,
     )

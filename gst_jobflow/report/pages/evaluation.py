@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.base.words import counted
 from gst_jobflow.evaluation.evaluate import DATA_PREFIX
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import Parity
@@ -53,7 +54,7 @@ def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
         each = about[row["potential_id"]]
         speed = row.get("us_per_atom_step")
         timed_by = f", {row['timed_by']}" if row.get("timed_by", "LAMMPS") != "LAMMPS" else ""
-        where = f" on {words.counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{timed_by}" if speed else ""
+        where = f" on {counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{timed_by}" if speed else ""
         shape = [str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}"]
         body.append([row["potential"], *shape, *_numbers(row), (f"{speed:.3g}" if speed else "–") + where])
     columns = ["potential", "P", "functions", "cutoff (Å)", *2 * ["RMSE", "MAE", "largest"], "µs/atom/step"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow import __version__
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import now
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import labels as figures
@@ -180,11 +181,11 @@ def _summary(data: LabelData, names: dict[str, str]) -> str:
     total = sum(sum(each.states.values()) for each in data.methods)
     good = sum(each.states["converged"] for each in data.methods)
     listed = ", ".join(names[each.fingerprint] for each in data.methods[:_METHODS_DRAWN])
-    text = f"{words.counted(total, 'label')} by {listed}; {good:,} are converged, on {data.n_structures:,} structures."
+    text = f"{counted(total, 'label')} by {listed}; {good:,} are converged, on {data.n_structures:,} structures."
     for each in data.comparisons:
         text += (
             f" {names[each.other]} and {names[each.reference]} differ by {each.errors.energy_rmse_meV:.1f} meV/atom "
-            f"and {each.errors.force_rmse_meV_A:.1f} meV/Å on {words.counted(each.errors.n_structures, 'structure')}."
+            f"and {each.errors.force_rmse_meV_A:.1f} meV/Å on {counted(each.errors.n_structures, 'structure')}."
         )
     return text
 
@@ -252,7 +253,7 @@ def _method(data: MethodData, name: str) -> dict[str, Any]:
         "table": _by_type(data),
         "figures": drawn,
         "outliers": _outliers(data),
-        "n_outliers": words.counted(data.n_outliers, "outlier"),
+        "n_outliers": counted(data.n_outliers, "outlier"),
         "outlier_rule": f"energy or largest force more than {OUTLIER_SCORE:g} robust standard deviations from the "
         "median of eight or more labels of the same formula and config type.",
         "near_text": _near_text(data),
@@ -302,7 +303,7 @@ def _near_text(data: MethodData) -> str:
     if not data.near:
         return "None: no two structures differ only in order, position and orientation of their atoms."
     apart = sum(pair.energy_difference_eV > _CONTRADICTION_EV for pair in data.near)
-    text = f"{words.counted(len(data.near), 'label')} could be left out: nearly the same structure has another label."
+    text = f"{counted(len(data.near), 'label')} could be left out: nearly the same structure has another label."
     if not apart:
         return text
     limit_meV = 1e3 * _CONTRADICTION_EV

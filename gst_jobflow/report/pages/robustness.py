@@ -32,7 +32,7 @@ def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
         "protocol": _protocol(study),
         "table": _fractions(study),
         "figures": drawn,
-        "failures": _failures(runs, names),
+        "failures": _failures(runs, names, study.plan["timestep_fs"]),
     }
 
 
@@ -78,13 +78,18 @@ def _fractions(study: Study) -> Table:
     return Table(columns, body, frozenset(range(2, 6)))
 
 
-def _failures(runs: list[dict[str, Any]], names: dict[str, str]) -> Table | None:
+def _failures(runs: list[dict[str, Any]], names: dict[str, str], timestep_fs: float) -> Table | None:
     failed = sorted((run for run in runs if run["outcome"] != "success"), key=lambda run: run["time_ps"])
     if not failed:
         return None
     body = [
         [names[run["potential_id"]], f"{words.formula(run['formula'])} {run['index'] + 1}", run["outcome"],
-         f"{run['time_ps']:.2f}", run["reason"], (run["sound_structure_id"] or "–")[:12], run["trajectory_id"][:12]]
+         f"{run['time_ps']:.2f}", run["reason"], _in_ps(run["sound_step"], timestep_fs),
+         run["trajectory_id"][:12]]
         for run in failed
     ]  # fmt: skip
-    return Table(["potential", "run", "failure", "time (ps)", "reason", "last sound frame", "trajectory"], body)
+    return Table(["potential", "run", "failure", "time (ps)", "reason", "last sound frame (ps)", "trajectory"], body)
+
+
+def _in_ps(step: int | None, timestep_fs: float) -> str:
+    return "–" if step is None else f"{step * timestep_fs * 1e-3:.2f}"

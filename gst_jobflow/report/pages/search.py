@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.words import counted
 from gst_jobflow.hyperopt.effects import effects
 from gst_jobflow.hyperopt.plan import plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
@@ -53,12 +54,12 @@ def _sentence(study: Study, plan: SearchPlan) -> str:
     states = [row["state"] for row in study.table]
     alpha = plan.objective.alpha
     text = (
-        f"{sum(state in ENDED for state in states)} of {words.counted(len(states), 'fit')} are done, {plan.at_once} at "
+        f"{sum(state in ENDED for state in states)} of {counted(len(states), 'fit')} are done, {plan.at_once} at "
         f"once; {plan.n_start} start from points of a {plan.start.capitalize()} sequence. The search minimises "
         f"{alpha:g} · energy RMSE (meV/atom) + {1 - alpha:g} · force RMSE (meV/Å) of the test set. Seed {plan.seed}."
     )
     if failed := states.count("failed"):
-        text += f" {words.counted(failed, 'fit')} failed and counted as the worst finished fit."
+        text += f" {counted(failed, 'fit')} failed and counted as the worst finished fit."
     if ended := study.outcome.get("ended_by"):
         text += f" Stop criterion: {ended}."
     return text

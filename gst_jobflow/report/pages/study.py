@@ -16,6 +16,7 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
@@ -35,6 +36,7 @@ from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.robustness import robustness_section
+from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ def render_page(results: Results, data: StudyData) -> str:
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
+        scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -176,18 +179,20 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(study_kind, data.kind)
+    own = ("evaluation", "robustness", "scaling")
+    kind = "search" if study_kind == "hyperopt" else study_kind if study_kind in own else data.kind
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
+        "scaling": ("Scaling", ("scaling",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory"),
+            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -302,7 +307,7 @@ def _facts(data: StudyData) -> list[tuple[str, str]]:
         facts.append(("Extrapolation grade", _grades(potential.active_set)))
     if potential.cost is not None:
         facts.append(
-            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {words.counted(potential.cost.cores, 'core')}")
+            ("Fit took", f"{words.duration(potential.cost.wall_s)} on {counted(potential.cost.cores, 'core')}")
         )
     return facts
 
@@ -566,7 +571,7 @@ def _costs(data: StudyData) -> Table:
     rows = []
     if len(data.labels):
         wall = words.duration(float(np.nansum(data.labels.wall_s)))
-        rows.append([words.counted(len(data.labels), "label"), wall, "–", ""])
+        rows.append([counted(len(data.labels), "label"), wall, "–", ""])
     for each in data.potentials:
         if each.cost is not None:
             rows.append([f"fit of {each.name}", words.duration(each.cost.wall_s), f"{each.cost.core_hours:.3g}", ""])

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.words import counted
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.schema.migrations import OLDEST, has_changes, upgrade_document
 from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version
@@ -61,7 +62,7 @@ def upgrade_documents(database: Database, on_batch: Callable[[], None], tell: Te
     for name in DOCUMENTS:
         count = sum(_batches(database, name, on_batch, tell))
         if count:
-            done.append(f"{name}: {count} documents upgraded to version {SCHEMA_VERSION}")
+            done.append(f"{name}: {counted(count, 'document')} upgraded to version {SCHEMA_VERSION}")
     return done
 
 
