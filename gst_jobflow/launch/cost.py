@@ -34,6 +34,9 @@ _OUTPUTS = {
 """Keys of a job's output that name the document it worked on, and its collection."""
 
 
+_HOSTS = "spec._tasks.job.hosts"
+
+
 @dataclass
 class CostNode:
     """A document, or a group of one collection, with what its own jobs cost and the parts that it rests on.
@@ -126,6 +129,8 @@ class _Tracer:
                     node.parts.append(part)
         # what its workflows did before, and no part needed: making structures, selecting, preparing
         node.jobs += self._claim(self._before(node.jobs))
+        if collection in ("cycles", "studies"):
+            node.jobs += self._claim(self._of_workflow(collection, ids[0], node.jobs))
         return node
 
     def _words(self, collection: str, ids: Sequence[str]) -> str:
@@ -171,8 +176,6 @@ class _Tracer:
 
     def _origins(self, collection: str, ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Yield collection and ids of what documents rest on."""
-        if collection == "cycles":
-            yield "trajectories", self._ids("trajectories", "cycle_id", ids)
         if collection == "structures":
             yield "trajectories", self._ids("trajectories", "final_structure_id", ids)
             yield "trajectories", self._values(collection, "source.trajectory_id", ids)
@@ -185,6 +188,9 @@ class _Tracer:
         for relation in relations_of(collection):
             if (collection, relation.field) not in _NO_ORIGINS:
                 yield relation.target, self._values(collection, relation.field, ids)
+        if collection == "cycles":
+            # last, so that the potential is a part of the cycle and not of its runs
+            yield "trajectories", self._ids("trajectories", "cycle_id", ids)
 
     def _ids(self, collection: str, field: str, values: Sequence[str]) -> list[str]:
         found = self.database[collection]
@@ -207,6 +213,21 @@ class _Tracer:
             for name in dict.fromkeys(member["collection"] for member in members):
                 yield name, [member["id"] for member in members if member["collection"] == name]
 
+    def _of_workflow(self, collection: str, id: str, jobs: Sequence[str]) -> set[str]:
+        """Return further jobs: those that a study lists, or operations of a cycle that failed without a run."""
+        attempts, fireworks = self.database["attempts"], self.database["fireworks"]
+        document = self.database[collection].find_one({"_id": id}, {"workflow_ids": 1, "replica": 1}) or {}
+        if collection == "studies":
+            return set(attempts.distinct("job_uuid", {"fw_id": {"$in": document.get("workflow_ids") or []}}))
+        mine = {"fw_id": {"$in": attempts.distinct("fw_id", {"job_uuid": {"$in": list(jobs)}})}}
+        # the first host of a job is the flow that it stands in
+        flows = {hosts[0] for each in fireworks.find(mine, {_HOSTS: 1}) if (hosts := _hosts(each))}
+        replica = document.get("replica")
+        named = {} if replica is None else {"name": {"$regex": f" of replica {replica + 1}$"}}
+        where = {_HOSTS: {"$in": sorted(flows)}, "state": {"$ne": "COMPLETED"}, **named}
+        failed = [each["fw_id"] for each in fireworks.find(where, {"fw_id": 1})]
+        return set(attempts.distinct("job_uuid", {"fw_id": {"$in": failed}}))
+
     def _before(self, jobs: Iterable[str]) -> set[str]:
         """Return the jobs that came before these in their workflows."""
         attempts = self.database["attempts"]
@@ -226,6 +247,11 @@ class _Tracer:
             for parent, children in workflow["links"].items():
                 for child in children:
                     self.parents.setdefault(child, set()).add(int(parent))
+
+
+def _hosts(firework: dict[str, Any]) -> list[str]:
+    """Return the uuids of the flows that a firework's job stands in, innermost first."""
+    return next((task["job"].get("hosts") or [] for task in firework["spec"]["_tasks"] if "job" in task), [])
 
 
 def _jobs_by_output(database: Database) -> dict[tuple[str, str], set[str]]:
