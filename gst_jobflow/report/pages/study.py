@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -35,14 +36,18 @@ from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Study, Trajectory
     from gst_jobflow.store import Results
 
+MOST_BYTES = 15_000_000
+"""Of a page: larger ones open slowly, and mail refuses them."""
+_LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
 _REASONS_SHOWN = 12
 
@@ -67,6 +72,11 @@ def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
 
 
+def page_of(root: Path, study: Study) -> Path:
+    """Return the path of the page of a finished study."""
+    return root / "reports" / f"{words.file_name(study.name, study.id)}-{study.id[:8]}.html"
+
+
 def check_place(target: Path) -> None:
     """Make the folder of a page, and refuse an impossible target before anything is computed.
 
@@ -86,10 +96,45 @@ def check_place(target: Path) -> None:
 
 
 def write_page(html: str, target: Path) -> Path:
-    """Write a page atomically."""
+    """Write a page atomically; one above 15 MB loses its largest pictures, and says so.
+
+    Raises
+    ------
+    InputError
+        The place is impossible, or the page is larger without any picture.
+    """
     check_place(target)
-    write_text(target, html, mode=0o644)
+    write_text(target, thinned(html), mode=0o644)
     return target
+
+
+def thinned(html: str, most_bytes: int = MOST_BYTES) -> str:
+    """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
+
+    Raises
+    ------
+    InputError
+        The page is larger without any picture.
+    """
+    excess = len(html.encode()) - most_bytes
+    if excess <= 0:
+        return html
+    dropped: set[str] = set()
+    pictures = re.findall(r'<img src="data:image/png;base64,[^"]*"[^>]*>', html)
+    for picture in sorted(pictures, key=len, reverse=True):
+        if excess <= 0:
+            break
+        dropped.add(picture)
+        excess -= html.count(picture) * (len(picture.encode()) - len(_LEFT_OUT))
+    if excess > 0:
+        raise InputError(
+            f"the page is larger than {words.size(most_bytes)} without its pictures", "report its documents one by one"
+        )
+    return re.sub(
+        r'<img src="data:image/png;base64,[^"]*"[^>]*>',
+        lambda found: _LEFT_OUT if found[0] in dropped else found[0],
+        html,
+    )
 
 
 def render_page(results: Results, data: StudyData) -> str:
@@ -111,6 +156,7 @@ def render_page(results: Results, data: StudyData) -> str:
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
+        iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
         scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
@@ -136,20 +182,21 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    own = ("evaluation", "robustness", "scaling")
+    own = ("evaluation", "robustness", "scaling", "iteration")
     kind = "search" if study_kind == "hyperopt" else study_kind if study_kind in own else data.kind
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
         "scaling": ("Scaling", ("scaling",)),
-        "data": ("Data", ("study", "search", "potential")),
-        "fit": ("Potential", ("study", "search", "potential", "cycle")),
+        "iterations": ("Iterations", ("iteration",)),
+        "data": ("Data", ("study", "search", "potential", "iteration")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory"),
+            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory", "iteration"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -461,7 +508,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    with_section = ("hyperopt", "evaluation", "robustness", "ablation", "iteration")
     if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
