@@ -35,6 +35,7 @@ from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.robustness import robustness_section
+from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 _RUNS_DRAWN = 6
+_OWN_PAGES = {
+    "hyperopt": "search",
+    "evaluation": "evaluation",
+    "robustness": "robustness",
+    "validation": "validation",
+}
+"""Studies with sections of their own, and the kind of page that names those."""
 _REASONS_SHOWN = 12
 
 
@@ -110,6 +118,7 @@ def render_page(results: Results, data: StudyData) -> str:
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
+        validation=validation_section(results, data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -133,18 +142,19 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    kind = {"hyperopt": "search", "evaluation": "evaluation", "robustness": "robustness"}.get(study_kind, data.kind)
+    kind = _OWN_PAGES.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
+        "validation": ("Validation", ("validation",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "potential", "cycle", "trajectory"),
+            ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -456,7 +466,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    with_section = (*_OWN_PAGES, "ablation")
     if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
