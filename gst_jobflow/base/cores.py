@@ -35,6 +35,13 @@ def mpi_ranks(environment: Mapping[str, str] = os.environ) -> int:
     return sum(_tasks_per_node(environment)) or cores(environment)
 
 
+def cores_of_all_nodes(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many cores a job holds: SLURM's tasks on all nodes times the cores of each, else this node's."""
+    if _given(environment) or not (tasks := _tasks_per_node(environment)):
+        return cores(environment)
+    return sum(tasks) * int(environment.get("SLURM_CPUS_PER_TASK") or 1)
+
+
 def _given(environment: Mapping[str, str]) -> int | None:
     text = environment.get(CORES_VARIABLE, "")
     if text and not (text.isdigit() and int(text) > 0):

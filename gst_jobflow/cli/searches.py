@@ -1,4 +1,4 @@
-"""Prepare searches for `gst submit hyperopt`, and report the progress of running ones."""
+"""Prepare searches for `gst submit hyperopt`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from gst_jobflow.documents import Dataset, Study
 from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
 from gst_jobflow.hyperopt import plan as plans
 from gst_jobflow.hyperopt.plan import base_fit
-from gst_jobflow.hyperopt.rows import ENDED, best_row
+from gst_jobflow.hyperopt.rows import ENDED
 from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
     from jobflow import Flow
-    from pymongo.database import Database
 
     from gst_jobflow.fitting.config import FitConfig
     from gst_jobflow.hyperopt.plan import SearchPlan
@@ -112,25 +111,3 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     maker = HyperoptMaker(plan=plan, fit=base_fit(study), name=study.name, study_id=study.id)
     done = [row["trial"] for row in study.table if row["state"] in ENDED]
     return maker.make(done), f"search {study.id}: {counted(plan.n_fits - len(done), 'more fit')}"
-
-
-def searches(database: Database) -> list[dict[str, Any]]:
-    """Return the progress of unfinished searches: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
-    rows = []
-    unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
-    for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):
-        states = [row["state"] for row in study["table"]]
-        best = best_row(study["table"])
-        rows.append(
-            {
-                "id": study["_id"],
-                "name": study["name"],
-                "n_fits": len(states),
-                "n_ended": sum(state in ENDED for state in states),
-                "n_running": states.count("running"),
-                "n_failed": states.count("failed"),
-                "best_loss": best["loss"] if best else None,
-                "best_fit": best["trial"] + 1 if best else None,
-            }
-        )
-    return rows

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
-from gst_jobflow.cli.searches import searches
-from gst_jobflow.flows.details import detail
+from gst_jobflow.hyperopt.rows import searches
 from gst_jobflow.launch.status import status
 from gst_jobflow.store.connect import connect
 
@@ -71,7 +70,12 @@ def _print(report: dict[str, Any]) -> None:
 
 def _progress(run: dict[str, Any]) -> str:
     """Describe how far a job is, from its files; empty if unknown."""
-    return detail(run["name"], Path(run["directory"])) if run["directory"] else ""
+    if not run["directory"]:
+        return ""
+    # jobflow would slow a look at an idle project
+    from gst_jobflow.flows.details import detail
+
+    return detail(run["name"], Path(run["directory"]))
 
 
 def _running(run: dict[str, Any]) -> list[Any]:

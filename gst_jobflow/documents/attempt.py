@@ -33,6 +33,7 @@ class Attempt(Document):
     slurm_job_id: str | None = None
     worker: str = ""
     directory: str
+    cores: int | None = Field(None, ge=1, description="Cores of all its nodes; None: recorded before version 4")
     started_at: datetime
     ended_at: datetime | None = None
     failure_class: str = ""

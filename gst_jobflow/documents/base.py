@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gst_jobflow.base.strict import StrictModel
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA_VERSION = 4
 """Version of all collections; a database with another one is refused."""
@@ -114,6 +116,8 @@ def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
     ValueError
         A value is not finite.
     """
+    import numpy as np
+
     values = np.ascontiguousarray(array, dtype=dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("array holds a value that is not finite")
@@ -122,5 +126,7 @@ def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
 
 def unpack(data: bytes, columns: int | None = None, dtype: str = "<f8") -> np.ndarray:
     """Unpack bytes of `pack` to a writable array of shape (N,) or, with `columns`, (N, columns)."""
+    import numpy as np
+
     values = np.frombuffer(data, dtype=dtype).copy()
     return values if columns is None else values.reshape(-1, columns)

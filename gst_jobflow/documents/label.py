@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index, derive_id, pack
 from gst_jobflow.documents.structure import Structure
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WRONG_METHOD = "wrong_method"
 """Failure class of a result computed by another method than requested."""
@@ -91,7 +93,7 @@ class Label(Document):
                 "energy_eV": float(energy_eV),
                 "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,
                 "forces": pack(forces_eV_A),
-                "max_force_eV_A": math.sqrt(np.einsum("ij,ij->i", forces_eV_A, forces_eV_A).max()),
+                "max_force_eV_A": math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max()),
                 "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
             }
         return cls(

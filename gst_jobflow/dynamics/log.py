@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ FailureClass = Literal[
 ]  # fmt: skip
 
 _LOOP = re.compile(r"^Loop time of (\S+) on (\d+) procs? for (\d+) steps? with (\d+) atoms", re.M)
+_PART = re.compile(r"^(Pair|Neigh|Comm|Output|Modify|Other)\s*\|([^|]*)\|\s*(\S+)\s*\|([^|]*)\|", re.M)
+_CPU_USE = re.compile(r"^(\S+)% CPU use with", re.M)
 _GRID = re.compile(r"(\d+) by (\d+) by (\d+) MPI processor grid")
 # exceptions of the ACE library, such as an unreadable potential file, end LAMMPS by MPI_Abort
 _ERROR = re.compile(r"^(ERROR.*|Exception: .*|terminate called.*)$", re.M)
@@ -25,6 +28,8 @@ _LOST = re.compile(
 # messages of LAMMPS, of C++, and of the kernel through slurmstepd or mpirun
 _MEMORY = re.compile(r"Failed to (re)?allocate|std::bad_alloc|Cannot allocate memory|oom[_-]kill|Out of memory", re.I)
 _NOT_WRITTEN = re.compile(r"I/O error while writing", re.I)
+# signals of a fault of the program itself
+_CRASHES = (signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT)
 _NAN = re.compile(r"Non-numeric|NaN|not a number|-nan", re.I)
 
 
@@ -44,6 +49,25 @@ class LoopTime:
         return 1e6 * self.seconds / work if work else float("nan")
 
 
+@dataclass(frozen=True)
+class LoopParts:
+    """LAMMPS' own breakdown of the time of its last loop.
+
+    Attributes
+    ----------
+    seconds
+        Mean over the ranks in s, by part: pair, neigh, comm, output, modify, other.
+    pair_imbalance
+        Longest by mean time of a rank in the pair style; 1 is even.
+    cpu_use
+        Share of the loop in which the ranks had a core; below 1 where others used it, too.
+    """
+
+    seconds: dict[str, float]
+    pair_imbalance: float
+    cpu_use: float
+
+
 def version(text: str) -> str:
     """Return the version in the first line of a log, e.g. ``22 Jul 2025 - Update 4``; empty if there is none."""
     found = re.search(r"^LAMMPS \(([^)]*)\)", text, re.M)
@@ -57,6 +81,18 @@ def loop_time(text: str) -> LoopTime:
     if not rows:
         return LoopTime(0.0, 0, 0, 0)
     return LoopTime(sum(r[0] for r in rows), sum(r[2] for r in rows), rows[-1][3], rows[-1][1])
+
+
+def loop_parts(text: str) -> LoopParts | None:
+    """Return the breakdown of the last loop of a log, or None if there is none."""
+    _, heading, table = text.rpartition("MPI task timing breakdown")
+    used = _CPU_USE.findall(text)
+    if not heading or not used:
+        return None
+    rows = {name.lower(): (float(mean), longest.strip()) for name, _, mean, longest in _PART.findall(table)}
+    pair_s, longest_s = rows["pair"][0], float(rows["pair"][1])
+    imbalance = longest_s / pair_s if pair_s else 1.0
+    return LoopParts({name: mean for name, (mean, _) in rows.items()}, imbalance, float(used[-1]) / 100)
 
 
 def ranks_used(text: str) -> int | None:
@@ -130,5 +166,7 @@ def _class_of_error(text: str, line: str) -> FailureClass:
 
 
 def _killed(text: str, returncode: int) -> bool:
+    if -returncode in _CRASHES:
+        return False
     by_signal = returncode < 0 or returncode in (128 + 15, 128 + 9, 15, 9)
     return by_signal and not re.search(r"Segmentation fault|Floating point exception|Bus error", text)

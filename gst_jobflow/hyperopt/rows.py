@@ -1,13 +1,16 @@
-"""Read the rows of a search's table: the best one and the front. Imports little."""
+"""Read the rows of a search's table: the best one, the front and the progress. Imports little."""
 
 from __future__ import annotations
 
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.documents import derive_id
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
 
 Row = Mapping[str, Any]
 """A trial: `trial`, `state`, `from`, `values` in the order of the space's names, and its results."""
@@ -36,3 +39,25 @@ def front(rows: Sequence[Row]) -> list[int]:
             lowest = row["loss"]
             found.append(row["trial"])
     return found
+
+
+def searches(database: Database) -> list[dict[str, Any]]:
+    """Return the progress of unfinished searches: `id, name, n_fits, n_ended, n_running, n_failed, best_loss`."""
+    rows = []
+    unfinished = {"kind": "hyperopt", "state": {"$in": ["waiting", "running"]}}
+    for study in database["studies"].find(unfinished, {"name": 1, "table": 1}).sort("created_at", 1):
+        states = [row["state"] for row in study["table"]]
+        best = best_row(study["table"])
+        rows.append(
+            {
+                "id": study["_id"],
+                "name": study["name"],
+                "n_fits": len(states),
+                "n_ended": sum(state in ENDED for state in states),
+                "n_running": states.count("running"),
+                "n_failed": states.count("failed"),
+                "best_loss": best["loss"] if best else None,
+                "best_fit": best["trial"] + 1 if best else None,
+            }
+        )
+    return rows

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from gst_jobflow.base.cores import cores_of_all_nodes
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import (
     DatabaseError,
@@ -74,6 +75,7 @@ def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, wo
         slurm_job_id=os.environ.get("SLURM_JOB_ID"),
         worker=worker,
         directory=str(Path.cwd()),
+        cores=cores_of_all_nodes(),
         started_at=started,
     )
     results.add(attempt, durable=False)

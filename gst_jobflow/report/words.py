@@ -67,10 +67,9 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
 
 def summary_sentences(data: StudyData) -> str:
     """Summarise in a few sentences what was made from what."""
-    if data.study is not None and data.study.kind == "robustness":
-        return _robustness_sentence(data.study.table)
-    if data.study is not None and data.study.kind == "validation":
-        return _validation_sentence(data.study.table)
+    own = {"robustness": _robustness_sentence, "validation": _validation_sentence, "scaling": _scaling_sentence}
+    if data.study is not None and data.study.kind in own:
+        return own[data.study.kind](data.study.table)
     sentences = []
     if len(data.training):
         sentences.append(_structures_sentence(data))
@@ -95,6 +94,16 @@ def _validation_sentence(table: list[dict[str, Any]]) -> str:
         agree[row["potential"]] += abs(row["difference"]) <= 2 * row["error"]
     shares = ", ".join(f"{potential} {agree[potential]} of {number[potential]}" for potential in number)
     return f"Numbers within two standard errors of first-principles dynamics: {shares or 'errors are unknown'}."
+
+
+def _scaling_sentence(table: list[dict[str, Any]]) -> str:
+    fastest: dict[str, dict[str, Any]] = {}
+    for row in table:
+        if row["state"] == "measured":
+            best = min(fastest.get(row["potential"], row), row, key=lambda each: each["core_us_per_atom_step"])
+            fastest[row["potential"]] = best
+    told = ", ".join(f"{name} {row['core_us_per_atom_step']:.3g} µs" for name, row in fastest.items())
+    return f"Lowest core time of an atom and step: {told or 'nothing was measured'}."
 
 
 def _structures_sentence(data: StudyData) -> str:

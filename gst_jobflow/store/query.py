@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import Document, Label, Structure, unpack
-from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.label_join import label_ids, label_pipeline
 from gst_jobflow.store.prefixes import by_values
@@ -448,6 +447,9 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
     InputError
         Documents of this collection hold no atoms; raised at once.
     """
+    # most queries need no numpy
+    from gst_jobflow.store.atoms import atoms_of
+
     if query.model is Structure:
         return (atoms_of(structure, results.artifacts) for structure in _models(results.database, query))
     if query.model is Label:
@@ -457,6 +459,8 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
     from ase.calculators.singlepoint import SinglePointCalculator
+
+    from gst_jobflow.store.atoms import atoms_of
 
     converged = {"$and": [query.where, {"state": "converged"}]}
     labels = _models(results.database, replace(query, where=converged))

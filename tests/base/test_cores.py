@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from gst_jobflow.base.cores import cores, mpi_ranks
+from gst_jobflow.base.cores import cores, cores_of_all_nodes, mpi_ranks
 from gst_jobflow.base.errors import InputError
 
 ALL = len(os.sched_getaffinity(0))
@@ -31,6 +31,19 @@ ALL = len(os.sched_getaffinity(0))
 )
 def test_a_job_uses_what_it_was_given(variables: dict[str, str], expected_cores: int, expected_ranks: int) -> None:
     assert (cores(variables), mpi_ranks(variables)) == (expected_cores, expected_ranks)
+
+
+@pytest.mark.parametrize(
+    ("variables", "held"),
+    [
+        ({}, ALL),
+        ({"GST_CORES": "3"}, 3),
+        ({"SLURM_JOB_ID": "1", "SLURM_TASKS_PER_NODE": "128(x4)", "SLURM_CPUS_ON_NODE": "256"}, 512),
+        ({"SLURM_JOB_ID": "1", "SLURM_TASKS_PER_NODE": "4(x2),1", "SLURM_CPUS_PER_TASK": "2"}, 18),
+    ],
+)
+def test_a_job_holds_the_cores_of_all_its_nodes(variables: dict[str, str], held: int) -> None:
+    assert cores_of_all_nodes(variables) == held
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gst_jobflow.dynamics.log import classify, error_line, loop_time, ranks_used, version
+from gst_jobflow.dynamics.log import classify, error_line, loop_parts, loop_time, ranks_used, version
 
 RAN = "LAMMPS (22 Jul 2025 - Update 4)\n  1 by 1 by 2 MPI processor grid\n   Step Temp\n 0 300\n"
 LOOPS = (
@@ -34,6 +34,8 @@ LOOPS = (
         ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.0.\n", 137, "out_of_memory"),
         ("terminate called after throwing an instance of 'std::bad_alloc'\n", 134, "out_of_memory"),
         ("", -9, "killed"),
+        ("", -11, "crash"),
+        ("", -6, "crash"),
         ("", 143, "killed"),
         ("", 0, "crash"),
         ("GST-FINISHED step 10\n", 1, "crash"),
@@ -68,3 +70,34 @@ def test_version_and_ranks():
     assert version(RAN) == "22 Jul 2025 - Update 4"
     assert ranks_used(RAN) == 2
     assert ranks_used("") is None
+
+
+BREAKDOWN = """\
+Loop time of 0.219764 on 2 procs for 50 steps with 854 atoms
+
+Performance: 9.829 ns/day, 2.442 hours/ns, 227.517 timesteps/s, 194.300 katom-step/s
+18.3% CPU use with 2 MPI tasks x 1 OpenMP threads
+
+MPI task timing breakdown:
+Section |  min time  |  avg time  |  max time  |%varavg| %total
+---------------------------------------------------------------
+Pair    | 0.028812   | 0.02941    | 0.035292   |   0.3 | 13.38
+Neigh   | 0          | 0          | 0          |   0.0 |  0.00
+Comm    | 0.13255    | 0.1579     | 0.18324    |   6.4 | 71.85
+Output  | 2.8422e-05 | 3.3635e-05 | 3.8848e-05 |   0.0 |  0.02
+Modify  | 0.00017245 | 0.00017356 | 0.00017468 |   0.0 |  0.08
+Other   |            | 0.03225    |            |       | 14.68
+
+Nlocal:            427 ave         428 max         426 min
+"""
+
+
+def test_the_breakdown_is_that_of_the_last_loop():
+    earlier = BREAKDOWN.replace("0.1579 ", "0.9999 ").replace("18.3%", "99.9%")
+    parts = loop_parts(earlier + BREAKDOWN)
+    assert parts is not None
+    assert parts.seconds == {
+        "pair": 0.02941, "neigh": 0.0, "comm": 0.1579, "output": 3.3635e-05, "modify": 0.00017356, "other": 0.03225
+    }  # fmt: skip
+    assert (parts.pair_imbalance, parts.cpu_use) == pytest.approx((1.2, 0.183))
+    assert loop_parts("Loop time of 1 on 1 procs for 1 steps with 1 atoms\n") is None

@@ -22,6 +22,7 @@ SECTIONS = {
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
         "validate": "Compare melt-quenched amorphous cells with frames of first-principles dynamics, number by number.",
+        "scaling": "Measure speed, memory and communication of potentials against ranks, nodes and atoms.",
     },
     "Dynamics": {
         "random-search": "Search random structures: relax random cells under pressure, and choose structures for "

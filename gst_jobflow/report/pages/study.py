@@ -35,6 +35,7 @@ from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.robustness import robustness_section
+from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
 
@@ -48,6 +49,7 @@ _OWN_PAGES = {
     "evaluation": "evaluation",
     "robustness": "robustness",
     "validation": "validation",
+    "scaling": "scaling",
 }
 """Studies with sections of their own, and the kind of page that names those."""
 _REASONS_SHOWN = 12
@@ -119,6 +121,7 @@ def render_page(results: Results, data: StudyData) -> str:
         ablation=ablation_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
         validation=validation_section(results, data.study) if data.study is not None else None,
+        scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -148,6 +151,7 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
         "validation": ("Validation", ("validation",)),
+        "scaling": ("Scaling", ("scaling",)),
         "data": ("Data", ("study", "search", "potential")),
         "fit": ("Potential", ("study", "search", "potential", "cycle")),
         "cycle": ("Device cycle", ("study", "cycle")),

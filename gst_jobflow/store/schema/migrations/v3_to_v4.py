@@ -1,4 +1,4 @@
-"""Version 3 to 4: studies of iterations, structures of frames before a failure; no document that is there changes."""
+"""Version 3 to 4: studies of iterations, structures before a failure, cores of attempts; no document changes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,113 @@
+"""`gst submit scaling`: measure speed and memory of potentials against ranks, nodes and atoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.common import check_name, open_project
+from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.submit.options import read_config
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.documents import Potential
+from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.evaluation.scaling import Mode, ScalingPlan
+from gst_jobflow.flows.scaling import ScalingMaker, check_contestants, check_styles
+from gst_jobflow.launch.configs import CLUSTERS
+from gst_jobflow.store import Results
+from gst_jobflow.store.lineage import locate
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+
+
+def command(
+    mode: Annotated[str, typer.Argument(help="weak, strong, size or memory.")],
+    potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
+    atoms: Annotated[
+        str | None, typer.Option("--atoms", help="Atoms of the cells, e.g. 1000,10000; weak: of each node or rank.")
+    ] = None,
+    ranks: Annotated[str | None, typer.Option(help="MPI ranks on this machine, e.g. 1,2; default: all cores.")] = None,
+    nodes: Annotated[str | None, typer.Option(help="Nodes in a queue, e.g. 1,2,4,8.")] = None,
+    ranks_per_node: Annotated[int | None, typer.Option(min=1, help="MPI ranks of each node.")] = None,
+    composition: Annotated[str | None, typer.Option(help="Formula of the cell (Ge1Sb2Te4).")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Timed runs of each point (3); the median counts.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Time of a run to aim at, s (5).")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Steps of each run, instead of --seconds.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with fields of the plan; its pair_styles are measured, too.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the study.")] = "scaling",
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    estimate: Estimate = False,
+    yes: Yes = False,
+) -> None:
+    """Measure speed, memory and communication of potentials against ranks, nodes and atoms.
+
+    The table has LAMMPS' own breakdown. A cell that does not fit into memory is a point of the curve. weak and strong
+    vary ranks or nodes, size and memory the number of atoms.
+
+    Example: gst submit scaling size 81b2… 6c0e… --atoms 1000,10000,100000 --ranks 1,2
+    """
+    check_name(name)
+    if mode not in get_args(Mode):
+        raise InputError(f"there is no scaling study '{mode}'", nearest(mode, get_args(Mode)))
+    lists = {"n_atoms": ("--atoms", atoms), "ranks": ("--ranks", ranks), "nodes": ("--nodes", nodes)}
+    given = {field: _numbers(option, text) for field, (option, text) in lists.items() if text is not None}
+    others = {"ranks_per_node": ranks_per_node, "composition": composition, "repeats": repeats, "seconds": seconds,
+              "n_steps": steps}  # fmt: skip
+    plan = _plan(mode, config, given | {key: value for key, value in others.items() if value is not None})
+    if show_config:
+        typer.echo(as_commented_yaml(plan), nl=False)
+        return
+    project = open_project()
+    results = Results.open(project)
+    found = [results.get(Potential, locate(results.database, each, "potentials")[1]) for each in potentials or []]
+    found = list({each.id: each for each in found}.values())
+    check_contestants(plan, found)
+    _check_machine(plan, project, found)
+    points = len(plan.layouts) * len(plan.n_atoms)
+    what = f"{points} points of {len(found) + len(plan.pair_styles)} potentials in {len(plan.layouts)} jobs"
+    flow = ScalingMaker(study_name=name, plan=plan).make([each.id for each in found])
+    submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
+
+
+def _plan(mode: str, config: Path | None, given: dict[str, Any]) -> ScalingPlan:
+    values, where = read_config(config)
+    values = values | {"mode": mode} | given
+    if not values.get("ranks") and not values.get("nodes"):
+        here = cores()
+        powers = [2**power for power in range(here.bit_length()) if 2**power <= here]
+        values["ranks"] = powers if mode in ("weak", "strong") else [here]
+    if "n_atoms" not in values:
+        raise InputError("how many atoms?", "give --atoms, for example 1000,10000,100000")
+    return checked(ScalingPlan, values, where)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip().replace("_", "") for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"{option} {text}: not positive whole numbers", f"for example {option} 1,2,4")
+    return [int(part) for part in parts]
+
+
+def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potential]) -> None:
+    """Refuse ranks that this machine lacks, nodes outside a queue, and potentials that its LAMMPS cannot run."""
+    if project.settings.profile in CLUSTERS:
+        return
+    if plan.nodes:
+        raise InputError(f"profile {project.settings.profile} has no queue and so no nodes", "give --ranks")
+    if (most := max(plan.ranks)) > (here := cores()):
+        raise InputError(
+            f"{most} ranks are more than the {here} cores of this machine, so they would wait for each other",
+            f"give --ranks of at most {here}, or use a project with a SLURM profile",
+        )
+    if any(each.kind != "ace" for each in potentials):
+        engine = lammps_engine(project.settings, n_ranks=1)
+        for each in potentials:
+            check_styles(each, engine)

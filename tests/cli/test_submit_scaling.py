@@ -1,0 +1,81 @@
+"""`gst submit scaling`: what it submits, its plan as YAML, and wrong input in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gst_jobflow.base.cores import cores
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
+from gst_jobflow.cli.main import app
+from gst_jobflow.evaluation.scaling import ScalingPlan
+from gst_jobflow.store.connect import connect
+from tests.cli.test_control import gst
+from tests.cli.test_submit_robustness import potential
+
+__all__ = ["potential"]
+pytestmark = pytest.mark.mongo
+SCALING = ("submit", "scaling")
+
+
+def test_shown_plan_is_read_back_unchanged(project: Project) -> None:
+    said = CliRunner().invoke(app, [*SCALING, "strong", "--atoms", "2000", "--ranks", "1,2", "--show-config"])
+    assert said.exit_code == 0
+    assert ScalingPlan(**yaml.safe_load(said.output)) == ScalingPlan(mode="strong", n_atoms=[2000], ranks=[1, 2])
+
+
+def test_jobs_of_one_machine_run_one_after_the_other(
+    project: Project, potential: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GST_CORES", "4")
+    gst(project, *SCALING, "strong", "st", "--atoms", "2000", "--composition", "Sb2Te3", "--ranks", "1,2,4")
+    database = connect(project)
+    names = {each["fw_id"]: each["name"] for each in database["fireworks"].find({})}
+    links = database["workflows"].find_one({})["links"]
+    after = {names[int(one)]: {names[other] for other in others} for one, others in links.items()}
+    assert after["scaling 1 rank"] == {"scaling 2 ranks", "collect"}
+    assert after["scaling 2 ranks"] == {"scaling 4 ranks", "collect"}
+
+
+def test_pair_styles_of_a_file_need_no_potential(project: Project, tmp_path: Path) -> None:
+    lines = ["pair_style lj/cut 5.0", "pair_coeff * * 0.01 2.6"]
+    plan = {"n_atoms": [500, 1000], "ranks": [1], "composition": "Te",
+            "pair_styles": [{"name": "lj", "elements": ["Te"], "lines": lines}]}  # fmt: skip
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    gst(project, *SCALING, "size", "--config", str(tmp_path / "plan.yaml"))
+    assert connect(project)["fireworks"].count_documents({}) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("strnog", "st", "--atoms", "9"), "did you mean 'strong'"),
+        (("size", "st"), "how many atoms"),
+        (("size", "st", "--atoms", "1000,many"), "not positive whole numbers"),
+        (("size", "st", "--atoms", "1000"), "one point is no curve"),
+        (("strong", "st", "--atoms", "1000", "--ranks", "1"), "one point is no curve"),
+        (("size", "st", "--atoms", "1000,2000"), "has no Ge"),
+        (("size", "--atoms", "1000,2000"), "which potentials"),
+        (("size", "none", "--atoms", "1000,2000"), "none"),
+        (("size", "st", "--atoms", "1000,2000", "--composition", "Xx"), "Xx"),
+        (
+            ("strong", "st", "--atoms", "1000", "--composition", "Sb2Te3", "--ranks", f"1,{cores() + 1}"),
+            "more than the",
+        ),
+        (
+            ("weak", "st", "--atoms", "1000", "--composition", "Sb2Te3", "--nodes", "1,2", "--ranks-per-node", "4"),
+            "no queue and so no nodes",
+        ),
+    ],
+)
+def test_wrong_input_is_refused_and_nothing_is_submitted(
+    project: Project, potential: str, arguments: tuple[str, ...], said: str
+) -> None:
+    refused = CliRunner().invoke(app, ["--project", str(project.root), *SCALING, *arguments])
+    error = refused.exception
+    assert isinstance(error, InputError) and said in f"{error.message} {error.fix}", error
+    assert connect(project)["fireworks"].count_documents({}) == 0
