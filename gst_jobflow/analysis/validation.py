@@ -208,7 +208,7 @@ def _between_runs(runs: Sequence[Sequence[NDArray]]) -> Mean:
     return Mean(value, np.sqrt(error))
 
 
-def compare(reference: LocalStructure, own: LocalStructure) -> list[dict[str, Any]]:
+def structure_differences(reference: LocalStructure, own: LocalStructure) -> list[dict[str, Any]]:
     """Return a row for each number and curve: value of the reference, own value, difference, and its standard error.
 
     The difference of two curves is the root of the mean square over their range, g(r) from 2 Å on; its `error` is what

@@ -11,7 +11,13 @@ import numpy as np
 from jobflow import Flow, Maker, job
 
 from gst_jobflow.analysis.reference_frames import ReferenceFrames
-from gst_jobflow.analysis.validation import LocalStructure, ValidationPlan, bonds_of_reference, compare, local_structure
+from gst_jobflow.analysis.validation import (
+    LocalStructure,
+    ValidationPlan,
+    bonds_of_reference,
+    local_structure,
+    structure_differences,
+)
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, steps_in
@@ -118,7 +124,7 @@ def compare_amorphous(
             curves |= _named(own, reference.formula, id)
             counts = {"runs": len(quenched), "frames": own.n_frames, "errors_between_runs": own.between_runs}
             head = {"potential_id": id, "potential": potential, "composition": reference.formula, **counts}
-            table += [{**head, **row} for row in compare(there, own)]
+            table += [{**head, **row} for row in structure_differences(there, own)]
     study = Study(
         id=study_id, name=name, kind="validation", plan=plan.model_dump(mode="json"), table=table,
         members=_members(list(names), references, rows), outcome={"references": described},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.analysis.reference_frames import ReferenceFrames, find_reference_frames
+from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource, find_reference_frames
 from gst_jobflow.analysis.validation import ValidationPlan
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project, say
 from gst_jobflow.cli.fit_options import as_commented_yaml
@@ -20,6 +21,9 @@ from gst_jobflow.flows.validation import ValidationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.structures.composition import atom_counts, parse_formula
+
+if TYPE_CHECKING:
+    from jobflow import Flow
 
 
 def command(
@@ -43,10 +47,8 @@ def command(
     after_ps: Annotated[float | None, typer.Option(help="Skip this time at the start of reference runs.")] = None,
     runs: Annotated[int | None, typer.Option(help="Melt-quenches of each potential at each composition (3).")] = None,
     atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell; default: as the reference.")] = None,
-    density: Annotated[float | None, typer.Option(help="Density, g/cm3; default: as the reference.")] = None,
     quench_ps: Annotated[float | None, typer.Option(help="Duration of the quench, ps (20).")] = None,
     temperature: Annotated[float | None, typer.Option(help="Temperature of the compared frames, K (300).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of starts, velocities and thermostats (1).")] = None,
     config: ConfigFile = None,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "validation",
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
@@ -61,20 +63,30 @@ def command(
     Example: gst submit validate GST-ACE --compositions Ge2Sb2Te5 --trajectory aimd --after-ps 20 --runs 5
     """
     check_name(name)
-    over: dict[str, Any] = {"runs": runs, "n_atoms": atoms, "density_g_cm3": density, "quench_ps": quench_ps}
-    plan = read_plan(ValidationPlan, config, compositions, **over, temperature_K=temperature, seed=seed)
-    sources: dict[str, Any] = {"trajectories": trajectory, "datasets": dataset, "where": where}
-    sources |= {"fingerprint": fingerprint, "after_ps": after_ps}
-    given = {key: value for key, value in sources.items() if value is not None}
-    plan = plan.model_copy(update={"references": plan.references.model_copy(update=given)})
+    over: dict[str, Any] = {"runs": runs, "n_atoms": atoms, "quench_ps": quench_ps}
+    plan = read_plan(ValidationPlan, config, compositions, **over, temperature_K=temperature)
+    plan = _with_sources(plan, trajectories=trajectory, datasets=dataset, where=where, fingerprint=fingerprint,
+                         after_ps=after_ps)  # fmt: skip
     if show_config:
         typer.echo(as_commented_yaml(plan), nl=False)
         return
     if not potentials:
         raise InputError("which potentials?", "give ids or names; gst query potentials lists them")
     project = open_project()
-    results = Results.open(project)
-    found = list({each.id: each for each in (get_located(results, Potential, text) for text in potentials)}.values())
+    flow, number = _flow(Results.open(project), potentials, plan, name)
+    what = f"{counted(number, 'melt-quench', 'melt-quenches')} to compare"
+    submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
+
+
+def _with_sources(plan: ValidationPlan, **given: Any) -> ValidationPlan:
+    """Return the plan with those sources of reference frames that options name."""
+    named = {key: value for key, value in given.items() if value is not None}
+    return plan.model_copy(update={"references": checked(ReferenceSource, {**dict(plan.references), **named})})
+
+
+def _flow(results: Results, which: list[str], plan: ValidationPlan, name: str) -> tuple[Flow, int]:
+    """Find potentials and references, check that they fit, and return the flow and the number of its melt-quenches."""
+    found = list({each.id: each for each in (get_located(results, Potential, text) for text in which)}.values())
     _check_elements(found, plan.compositions)
     references = find_reference_frames(results, plan.references, plan.compositions)
     _check_elements(found, list(references))
@@ -83,8 +95,7 @@ def command(
         atom_counts(each.formula, plan.start(each, 0).n_atoms, "exact")
     _tell(results, found, references)
     flow = ValidationMaker(study_name=name, plan=plan).make([each.id for each in found], references)
-    what = f"{counted(len(found) * len(references) * plan.runs, 'melt-quench', 'melt-quenches')} to compare"
-    submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
+    return flow, len(found) * len(references) * plan.runs
 
 
 def _check_elements(potentials: list[Potential], compositions: list[str]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLUMNS = 3
+_SHORTEST_A = 2.0
 _REFERENCE = ("reference", "first principles", "#000000")
 
 
@@ -38,14 +39,18 @@ def curves(arrays: Mapping[str, NDArray], formula: str, family: str, names: Mapp
     if not shown:
         return None
     rows = -(-len(shown) // _COLUMNS)
-    figure = canvas(0.75 * PANEL_IN[0] * min(_COLUMNS, len(shown)), 0.7 * PANEL_IN[1] * rows + 0.4)
-    panels = figure.subplots(rows, min(_COLUMNS, len(shown)), squeeze=False).ravel()
+    figure = canvas(0.75 * PANEL_IN[0] * _COLUMNS, 0.7 * PANEL_IN[1] * rows + 0.4)
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     colours = cycle(palette.METHODS)
     series = [_REFERENCE, *((id, name, next(colours)) for id, name in names.items())]
     x_label, y_label = ("r (Å)", "g(r)") if family == "rdf" else ("angle (°)", "density (1/°)")
     for axes, name in zip(panels, shown, strict=False):
         for who, label, colour in series:
             _banded(axes, x, arrays, f"{formula}/{who}/{family}.{name}", label, colour)
+        if family == "rdf":
+            # a collapsed pair has a peak near 0 that leaves the panel, and must not flatten all others
+            highest = max(np.nanmax(arrays[f"{formula}/{who}/{family}.{name}"][x > _SHORTEST_A]) for who, *_ in series)
+            axes.set_ylim(0, 1.15 * max(highest, 1.0))
         axes.set(title=name, xlabel=x_label, ylabel=y_label)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
