@@ -77,6 +77,10 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
         return model.model_validate(values)
     except ValidationError as err:
         raise input_error(err, where) from err
+    except InputError as err:  # of a validator that asked other code
+        if where and not err.message.startswith(f"{where}: "):
+            raise InputError(f"{where}: {err.message}", err.fix) from err
+        raise
 
 
 def first_complaint(err: ValidationError) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from gst_jobflow.analysis.series import SeriesWriter
 from gst_jobflow.documents import (
     ActiveSet,
     Attempt,
@@ -432,3 +433,26 @@ def add_melts(results: Results, id: str, potential_id: str, successes: int, **pl
     study = Study(_id=id, name=id, kind="robustness", state="finished", plan=written, members=members, table=table)
     results.add(study)
     return study
+
+
+def add_analyses(results: Results, cycle: Cycle) -> None:
+    """Analyses of first and last frames of a synthetic cycle: k-bar, two grains, growth, gamma."""
+    rng = np.random.default_rng(3)
+    n_atoms = cycle.n_atoms
+    label = np.where(np.arange(n_atoms) < 200, 1.0, np.where(np.arange(n_atoms) < 300, 2.0, 0.0))
+    grains = {
+        "grain": label, "grain.atoms": np.array([200.0, 100.0]), "grain.diameter_A": np.array([18.0, 14.0]),
+        "grain.orientation": np.array([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, np.sin(np.pi / 8), np.cos(np.pi / 8)]]),
+    }  # fmt: skip
+    for run in (results.get(Trajectory, each.trajectory_id) for each in cycle.operations):
+        for name, numbers, arrays in (
+            ("k-bar", [{"k_bar_mean": 0.8}] * 3, {"k_bar": rng.random(n_atoms)}),
+            ("grains", [{"n_grains": number} for number in (1, 3, 2)], grains),
+            ("growth", [{"new_atoms": 90, "grown_atoms": 60, "nucleated_atoms": 30, "growth_share": 2 / 3}] * 3,
+             {"origin": rng.integers(0, 5, n_atoms).astype(float)}),
+            ("gamma", [{"gamma_max": 2.5, "gamma_above_1": 0.125}] * 3, {}),
+        ):  # fmt: skip
+            writer = SeriesWriter(results, run, name, {"definition": "invented", "parameters": {}, "versions": {}})
+            for share, row in zip((0.0, 0.5, 1.0), numbers, strict=True):
+                step = round(share * run.n_steps)
+                writer.put(step, {"step": step, "time_ps": share * run.duration_ps, **row}, arrays)

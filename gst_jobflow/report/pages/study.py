@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -34,15 +35,19 @@ from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Study, Trajectory
     from gst_jobflow.store import Results
 
+MOST_BYTES = 15_000_000
+"""Of a page: larger ones open slowly, and mail refuses them."""
+_LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
 _OWN_PAGES = {
     "hyperopt": "search",
@@ -50,6 +55,7 @@ _OWN_PAGES = {
     "robustness": "robustness",
     "validation": "validation",
     "scaling": "scaling",
+    "iteration": "iteration",
 }
 """Studies with sections of their own, and the kind of page that names those."""
 _REASONS_SHOWN = 12
@@ -75,6 +81,11 @@ def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
 
 
+def page_of(root: Path, study: Study) -> Path:
+    """Return the path of the page of a finished study."""
+    return root / "reports" / f"{words.file_name(study.name, study.id)}-{study.id[:8]}.html"
+
+
 def check_place(target: Path) -> None:
     """Make the folder of a page, and refuse an impossible target before anything is computed.
 
@@ -94,10 +105,45 @@ def check_place(target: Path) -> None:
 
 
 def write_page(html: str, target: Path) -> Path:
-    """Write a page atomically."""
+    """Write a page atomically; one above 15 MB loses its largest pictures, and says so.
+
+    Raises
+    ------
+    InputError
+        The place is impossible, or the page is larger without any picture.
+    """
     check_place(target)
-    write_text(target, html, mode=0o644)
+    write_text(target, thinned(html), mode=0o644)
     return target
+
+
+def thinned(html: str, most_bytes: int = MOST_BYTES) -> str:
+    """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
+
+    Raises
+    ------
+    InputError
+        The page is larger without any picture.
+    """
+    excess = len(html.encode()) - most_bytes
+    if excess <= 0:
+        return html
+    dropped: set[str] = set()
+    pictures = re.findall(r'<img src="data:image/png;base64,[^"]*"[^>]*>', html)
+    for picture in sorted(pictures, key=len, reverse=True):
+        if excess <= 0:
+            break
+        dropped.add(picture)
+        excess -= html.count(picture) * (len(picture.encode()) - len(_LEFT_OUT))
+    if excess > 0:
+        raise InputError(
+            f"the page is larger than {words.size(most_bytes)} without its pictures", "report its documents one by one"
+        )
+    return re.sub(
+        r'<img src="data:image/png;base64,[^"]*"[^>]*>',
+        lambda found: _LEFT_OUT if found[0] in dropped else found[0],
+        html,
+    )
 
 
 def render_page(results: Results, data: StudyData) -> str:
@@ -119,6 +165,7 @@ def render_page(results: Results, data: StudyData) -> str:
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
+        iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
         validation=validation_section(results, data.study) if data.study is not None else None,
         scaling=scaling_section(data.study) if data.study is not None else None,
@@ -152,8 +199,9 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "robustness": ("Robustness", ("robustness",)),
         "validation": ("Validation", ("validation",)),
         "scaling": ("Scaling", ("scaling",)),
-        "data": ("Data", ("study", "search", "potential")),
-        "fit": ("Potential", ("study", "search", "potential", "cycle")),
+        "iterations": ("Iterations", ("iteration",)),
+        "data": ("Data", ("study", "search", "potential", "iteration")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
