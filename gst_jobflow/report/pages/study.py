@@ -16,6 +16,7 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import flattened
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
@@ -538,7 +539,7 @@ def _provenance(data: StudyData, version: str) -> dict[str, Any]:
         "versions": _versions(data, version),
         "cost": _costs(data),
         "files": _files(data),
-        "plan": list(_flat(data.study.plan)) if data.study is not None else [],
+        "plan": [(path, words.number(each, 6)) for path, each in flattened(data.study.plan)] if data.study else [],
     }
 
 
@@ -607,18 +608,6 @@ def _files(data: StudyData) -> Table:
     for name, run in _all_runs(data):
         found += rows(name, run.files)
     return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
-
-
-def _flat(plan: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Yield the fields of a nested plan as `a.b` and value."""
-    for key, value in plan.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}.")
-        elif isinstance(value, list):
-            yield path, ", ".join(str(item) for item in value) or "–"
-        else:
-            yield path, words.number(value, 6)
 
 
 def _attempts(data: StudyData) -> dict[str, Any] | None:
