@@ -199,7 +199,7 @@ def duration(seconds: float | None) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Format a number for a table; a dash for None and NaN."""
+    """Format a number, a list or a word for a table; a dash for None, NaN and an empty list."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, bool):
@@ -208,6 +208,8 @@ def number(value: Any, digits: int = 4) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
     return str(value)
 
 
