@@ -32,6 +32,7 @@ from gst_jobflow.documents import (
     pack,
 )
 from gst_jobflow.evaluation.robustness import interval
+from gst_jobflow.evaluation.scaling import NUMBERS
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 
@@ -456,3 +457,27 @@ def add_analyses(results: Results, cycle: Cycle) -> None:
             for share, row in zip((0.0, 0.5, 1.0), numbers, strict=True):
                 step = round(share * run.n_steps)
                 writer.put(step, {"step": step, "time_ps": share * run.duration_ps, **row}, arrays)
+
+
+def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "size", **changes: Any) -> Study:
+    """A scaling study of two potentials on one rank with three sizes; the largest cell is too large for the second."""
+    table = []
+    for name, speed_us in (("fast", 10.0), ("slow", 200.0)):
+        for n_atoms in (1000, 8000, 64000):
+            lost = name == "slow" and n_atoms == 64000
+            row = dict.fromkeys(NUMBERS) | {
+                "mode": mode, "potential": name, "potential_id": None, "pair_style": "pace", "nodes": 0, "ranks": 1,
+                "asked_atoms": n_atoms, "n_atoms": n_atoms, "state": "out_of_memory" if lost else "measured",
+                "efficiency": None, "reason": "",
+            }  # fmt: skip
+            if not lost:
+                row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,
+                        "us_per_atom_step_high": 1.25 * speed_us, "steps_per_day": 86400e6 / (speed_us * n_atoms),
+                        "comm_share": 0.03, "pair_imbalance": 1.02, "memory_B_per_atom": 900.0, "processor": "X",
+                        "load": 0.5, "host": "node-1"}  # fmt: skip
+            table.append(row)
+    plan = {"mode": mode, "composition": "Ge1Sb2Te4", "repeats": 3}
+    given = {"name": id, "kind": "scaling", "state": "finished", "plan": plan, "table": table}
+    study = Study(**{"_id": id, **given, **changes})
+    results.add(study)
+    return study

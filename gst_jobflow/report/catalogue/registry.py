@@ -6,7 +6,7 @@ from typing import Any
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
-from gst_jobflow.report.catalogue import cycles, runs, studies
+from gst_jobflow.report.catalogue import cycles, runs, scaling, studies
 from gst_jobflow.report.catalogue.kinds import FigureKind
 
 _CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
@@ -19,6 +19,53 @@ _WITH_LIQUID: dict[str, Any] = {
     "$expr": {"$in": ["liquid", {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}]},
 }
 FIGURES = (
+    FigureKind(
+        "weak-scaling",
+        ("1c",),
+        "Efficiency and communication at the same atoms a rank",
+        Study,
+        "finished weak scaling study",
+        "gst submit scaling weak POTENTIAL…",
+        scaling.draw_scaling,
+        {"kind": "scaling", "state": "finished", "plan.mode": "weak"},
+        joins=True,
+    ),
+    FigureKind(
+        "strong-scaling",
+        ("1d",),
+        "Speed, efficiency and communication of one cell against ranks",
+        Study,
+        "finished strong scaling study",
+        "gst submit scaling strong POTENTIAL…",
+        scaling.draw_scaling,
+        {"kind": "scaling", "state": "finished", "plan.mode": "strong"},
+        joins=True,
+        overlays=True,
+    ),
+    FigureKind(
+        "steps-per-day",
+        ("1e",),
+        "Steps a day against the number of atoms",
+        Study,
+        "finished scaling study of size",
+        "gst submit scaling size POTENTIAL…",
+        scaling.draw_scaling,
+        {"kind": "scaling", "state": "finished", "plan.mode": "size"},
+        joins=True,
+        overlays=True,
+    ),
+    FigureKind(
+        "memory",
+        (),
+        "Memory an atom against the number of atoms",
+        Study,
+        "finished scaling study of memory",
+        "gst submit scaling memory POTENTIAL…",
+        scaling.draw_scaling,
+        {"kind": "scaling", "state": "finished", "plan.mode": "memory"},
+        joins=True,
+        overlays=True,
+    ),
     FigureKind(
         "ablation",
         ("table-1",),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.analysis.series import Series, series_of
 from gst_jobflow.base.errors import GstError
+from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
@@ -119,13 +120,7 @@ def _definitions(steps: Steps) -> Table:
 
 
 def _flat(values: dict[str, Any]) -> str:
-    parts = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            parts.append(f"{name}: {_flat(value)}")
-        elif value is not None:
-            parts.append(f"{name} {words.number(value) if not isinstance(value, list) else value}")
-    return ", ".join(parts)
+    return ", ".join(f"{path} {words.number(each)}" for path, each in flattened(values) if each is not None)
 
 
 def _gaps(steps: Steps) -> Table | None:
