@@ -468,12 +468,14 @@ def _pulse_figures(data: CycleData) -> list[Figure]:
 def _operations(data: CycleData) -> Table:
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
-        asked, added = operation.asked_energy_eV, operation.added_energy_eV
+        asked, added, logged = operation.asked_energy_eV, operation.added_energy_eV, operation.added_energy
         difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
         values = {
             "time (ps)": words.number(operation.duration_ps),
             "asked (eV)": words.number(asked or None, 6),
             "logged (eV)": words.number(added if asked else None, 6),
+            "eV/atom": words.number(logged.eV_per_atom if logged else None, 4),
+            "pJ": "–" if logged is None else f"{logged.pJ:.4g}",
             "difference (%)": "–" if difference is None else f"{difference:+.4f}",
             "T max (K)": words.number(operation.max_equilibrated_K),
             "instant": words.number(operation.max_temperature_K),
