@@ -132,6 +132,16 @@ class LaunchSettings(StrictModel):
     )
 
 
+class CostSettings(StrictModel):
+    """Settings that turn core hours into energy, money and CO2 (gst show ID --cost)."""
+
+    node_power_W: float | None = Field(None, gt=0, description="Power of a busy node; used where SLURM measured none")
+    node_cores: int | None = Field(None, ge=1, description="Cores of such a node")
+    price_per_core_hour: float | None = Field(None, gt=0, description="Price of a core hour")
+    currency: str = Field("", description="Currency of the price, e.g. GBP")
+    co2_g_per_kWh: float | None = Field(None, gt=0, description="CO2 of the electricity, g/kWh")
+
+
 class Settings(BaseSettings):
     """All settings of a project."""
 
@@ -148,6 +158,7 @@ class Settings(BaseSettings):
     cp2k: Cp2kProgram = Field(default_factory=Cp2kProgram)
     launch: LaunchSettings = Field(default_factory=LaunchSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
+    cost: CostSettings = Field(default_factory=CostSettings)
 
     @classmethod
     def settings_customise_sources(

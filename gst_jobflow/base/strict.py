@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Self, TypeVar
 
@@ -77,6 +77,10 @@ def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> Mod
         return model.model_validate(values)
     except ValidationError as err:
         raise input_error(err, where) from err
+    except InputError as err:  # of a validator that asked other code
+        if where and not err.message.startswith(f"{where}: "):
+            raise InputError(f"{where}: {err.message}", err.fix) from err
+        raise
 
 
 def first_complaint(err: ValidationError) -> str:
@@ -115,6 +119,15 @@ def _remedy(key: str, complaint: Any, where: str) -> str:
             return f"set {key} to {words} {context[bound]}"
     # a message on a whole model names the keys and the rule
     return f"correct {key}{place}" if key else ""
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings by path, as `a.b`; an empty mapping is a value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

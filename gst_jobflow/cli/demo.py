@@ -17,13 +17,13 @@ from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.flows.demo import DemoMaker, DemoPlan
 from gst_jobflow.flows.details import detail
 from gst_jobflow.flows.presets import demo_backend, demo_plan
-from gst_jobflow.flows.study import page_of
 from gst_jobflow.launch.progress import Progress, durations
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, default_workers, wait
 from gst_jobflow.launch.workflow import submit
+from gst_jobflow.report.pages.study import page_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.schema.migrate import migrate
 

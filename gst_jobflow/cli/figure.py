@@ -16,6 +16,8 @@ from gst_jobflow.report.catalogue.write import FORMATS
 from gst_jobflow.report.pages.study import check_place
 from gst_jobflow.store import Results
 
+FormatOption = Annotated[str, typer.Option("--format", help="Formats, separated by commas.")]
+
 
 def command(
     name: Annotated[
@@ -29,7 +31,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", help="File (its ending sets the format), or files without their endings."),
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="Formats, separated by commas.")] = ",".join(FORMATS),
+    formats: FormatOption = ",".join(FORMATS),
     paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Allow several potentials or protocols in one curve.")] = False,
 ) -> None:
@@ -61,12 +63,18 @@ def command(
 
 def _target(output: Path | None, formats: str) -> tuple[list[str], Path | None]:
     """Return the formats and the files' path without ending; the ending of `output` sets the format."""
-    wanted = [each.strip().lower() for each in formats.split(",") if each.strip()]
-    for each in wanted:
-        if each not in FORMATS:
-            raise InputError(f"--format {each}: no such format", nearest(each, FORMATS))
+    wanted = parse_formats(formats)
     if output is None:
         return wanted, None
     check_place(output)
     ending = output.suffix.removeprefix(".").lower()
     return ([ending], output.with_suffix("")) if ending in FORMATS else (wanted, output)
+
+
+def parse_formats(text: str) -> list[str]:
+    """Return the formats of `png,svg`; refuse unknown ones."""
+    wanted = [each.strip().lower() for each in text.split(",") if each.strip()]
+    for each in wanted or [text]:
+        if each not in FORMATS:
+            raise InputError(f"--format {each}: no such format", nearest(each, FORMATS))
+    return wanted

@@ -36,6 +36,7 @@ SECTIONS = {
         "logs": "Show how each attempt of a job ended, and the last lines that it printed.",
         "pause": "Hold back jobs that have not started, all or those named; they leave SLURM's queue.",
         "resume": "Release paused jobs, all or those named; with ids also cancelled ones.",
+        "approve": "Let a study go on with the step that gst submit iterate --pause-before made wait.",
         "cancel": "Stop running jobs and keep waiting ones from starting; their files stay.",
         "recover": "Put lost jobs (their process died) back in the queue; running jobs are left alone.",
     },

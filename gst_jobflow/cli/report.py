@@ -7,8 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.common import open_project, progress_line
+from gst_jobflow.cli.figure import FormatOption, parse_formats
 from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
+from gst_jobflow.report.catalogue.everything import draw_everything
+from gst_jobflow.report.catalogue.write import FORMATS
+from gst_jobflow.report.pages.index import INDEX, build_index
 from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
@@ -50,6 +54,26 @@ def potential(which: Which, output: Output = None) -> None:
 def trajectory(which: Which, output: Output = None) -> None:
     """One run: energy, temperature, and what was computed of its frames."""
     _report("trajectory", which, output)
+
+
+@app.command("all")
+def everything(
+    paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
+    formats: FormatOption = ",".join(FORMATS),
+    newest: Annotated[int, typer.Option(min=1, help="Documents drawn of each figure, the newest first.")] = 10,
+) -> None:
+    """Draw all figures of the paper that the database can show, and an index of figures, pages and what is missing."""
+    project = open_project()
+    results = Results.open(project)
+    target = project.root / "reports" / INDEX
+    check_place(target)
+    with progress_line() as tell:
+        found = draw_everything(
+            results, target.parent / "figures", parse_formats(formats), newest=newest, paper=paper, tell=tell
+        )
+    page = build_index(results, project.root, found, paper=paper)
+    typer.echo(f"{len(found.drawn)} figures, {len(found.missing)} missing; the index says what adds them")
+    typer.echo(page)
 
 
 def _report(kind: str, which: str, output: Path | None) -> None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gst_jobflow.cli.common import JsonOption, open_project, print_json
+from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.launch.cost import cost_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gst_jobflow.base.settings import CostSettings
+    from gst_jobflow.launch.cost import CostNode
     from gst_jobflow.store.lineage import Lineage, Link
 
 
@@ -25,6 +28,9 @@ def command(
         ),
     ],
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="Search only this collection.")] = None,
+    with_cost: Annotated[
+        bool, typer.Option("--cost", help="Show core hours and energy, with everything that it rests on.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a document was made from and what was made from it, with attempts, files and cost.
@@ -33,12 +39,74 @@ def command(
     """
     from dataclasses import asdict
 
-    found = lineage(Results.open(open_project()), id, collection)
+    project = open_project()
+    results = Results.open(project)
+    if with_cost:
+        _show_cost(cost_of(results, id, collection), project.settings.cost, as_json)
+        return
+    found = lineage(results, id, collection)
     if as_json:
         print_json(asdict(found))
         return
     for line in _lines(found):
         typer.echo(line)
+
+
+def _show_cost(tree: CostNode, prices: CostSettings, as_json: bool) -> None:
+    if as_json:
+        print_json({**_cost_json(tree), "in_all": _in_all(tree, prices)})
+        return
+    rows = [
+        ("  " * depth + node.what, len(node.jobs), node.spent.attempts, f"{node.spent.core_hours:.4g}",
+         f"{node.spent.failed_core_hours:.4g}", f"{node.total.core_hours:.4g}")
+        for depth, node in tree.walk()
+    ]  # fmt: skip
+    print_table(rows, ["", "jobs", "attempts", "core hours", "of these failed", "with all it rests on"])
+    for line in _cost_lines(tree, prices):
+        typer.echo(line)
+
+
+def _cost_lines(tree: CostNode, prices: CostSettings) -> Iterator[str]:
+    total, found = tree.total, _in_all(tree, prices)
+    yield f"in all {total.core_hours:.6g} core hours in {total.attempts:,} attempts of {tree.n_jobs:,} jobs"
+    if total.failed_attempts:
+        yield f"  {total.failed_core_hours:.4g} of them in {total.failed_attempts:,} attempts that failed or were lost"
+    if total.running_core_hours:
+        yield f"  {total.running_core_hours:.4g} of them in attempts that still run"
+    if total.hours_of_unknown_cores:
+        yield f"  not in it: {total.hours_of_unknown_cores:.4g} h of attempts whose cores were not recorded"
+    for _, node in tree.walk():
+        if node.without_attempt:
+            yield f"  not in it: {node.what}: {node.without_attempt:,} without an attempt in this database (imported)"
+    energy = found["kWh"]
+    yield f"energy {'' if energy is None else f'{energy:.4g} kWh, '}{found['kWh_source']}".rstrip(", ")
+    if found["price"] is not None:
+        yield f"price {found['price']:.4g} {prices.currency}".rstrip()
+    if found["co2_kg"] is not None:
+        yield f"CO2 {found['co2_kg']:.4g} kg at {prices.co2_g_per_kWh:g} g/kWh"
+
+
+def _in_all(tree: CostNode, prices: CostSettings) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    total = tree.total
+    energy, price, co2 = total.kWh(prices), prices.price_per_core_hour, prices.co2_g_per_kWh
+    return {
+        **asdict(total),
+        "jobs": tree.n_jobs,
+        "kWh": energy,
+        "kWh_source": total.kWh_source(prices),
+        "price": None if price is None else price * total.core_hours,
+        "co2_kg": None if co2 is None or energy is None else co2 * energy / 1000,
+    }
+
+
+def _cost_json(node: CostNode) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    own = {"what": node.what, "collection": node.collection, "ids": node.ids, "jobs": node.jobs}
+    numbers = {"spent": asdict(node.spent), "total": asdict(node.total), "without_attempt": node.without_attempt}
+    return {**own, **numbers, "parts": [_cost_json(part) for part in node.parts]}
 
 
 def _lines(found: Lineage) -> Iterator[str]:

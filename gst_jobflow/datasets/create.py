@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, nearest
+from gst_jobflow.base.words import counted
 from gst_jobflow.datasets import references
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.fractions import thin
@@ -16,12 +17,13 @@ from gst_jobflow.datasets.members import load_members, write_members
 from gst_jobflow.datasets.select import SelectedLabels, select_labels
 from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
-from gst_jobflow.datasets.table import Members
+from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import Dataset, derive_id
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
+_NAMED = 3
 SPLIT_RULE = "groups of trajectory or parent, by config_type"
 
 
@@ -63,13 +65,13 @@ def create_dataset(
         A condition cannot be read.
     """
     spec = spec or DatasetSpec()
-    before = _members_of_parent(results, spec.parent_id, fingerprint)
+    before = _members_of(results, spec.parent_id, fingerprint, "parent")
+    given = _members_of(results, spec.test_dataset_id, fingerprint, "test set")
     chosen = select_labels(results.database, fingerprint, where, spec.labels_where, structure_ids)
     members, selection = _filtered(results, chosen, spec, progress)
     selection |= {} if where is None else {"where": list(where)}
-    members, thinned = _split(members, spec, before)
+    members, thinned = _split(members, spec, before, given)
     energies, source = _reference_energies(results, members, fingerprint, spec)
-    kept_sides = {} if before is None else {"sides_of": spec.parent_id}
     return store_dataset(
         results,
         members,
@@ -79,22 +81,22 @@ def create_dataset(
         reference_energies_eV=energies,
         reference_energies_source=source,
         selection=selection | thinned,
-        split={"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides},
+        split=_split_in_words(spec),
         parent_id=spec.parent_id,
         iteration=spec.iteration,
     )
 
 
-def _members_of_parent(results: Results, parent_id: str | None, fingerprint: str) -> Members | None:
-    if parent_id is None:
+def _members_of(results: Results, dataset_id: str | None, fingerprint: str, what: str) -> Members | None:
+    if dataset_id is None:
         return None
-    parent = results.get(Dataset, parent_id)
-    if parent.fingerprint != fingerprint:
+    dataset = results.get(Dataset, dataset_id)
+    if dataset.fingerprint != fingerprint:
         raise DataError(
-            f"dataset {parent.id} is of method {parent.fingerprint}, not of {fingerprint}",
-            "energies of different methods do not compare: choose another parent or none, or the parent's method",
+            f"dataset {dataset.id} is of method {dataset.fingerprint}, not of {fingerprint}",
+            f"energies of different methods do not compare: choose another {what} or none, or its method",
         )
-    return load_members(results, parent)
+    return load_members(results, dataset)
 
 
 def _filtered(
@@ -120,13 +122,45 @@ def _filtered(
     return members, selection
 
 
-def _split(members: Members, spec: DatasetSpec, before: Members | None) -> tuple[Members, dict[str, Any]]:
-    """Draw the test set and thin random structures in train; return the members and what was left out."""
-    members = members.with_test(draw_split(members, spec.split, before))
+def _split_in_words(spec: DatasetSpec) -> dict[str, Any]:
+    if spec.test_dataset_id is not None:
+        return {"rule": "given", "test_dataset": spec.test_dataset_id}
+    kept_sides = {} if spec.parent_id is None else {"sides_of": spec.parent_id}
+    return {"rule": SPLIT_RULE, **spec.split.model_dump(), **kept_sides}
+
+
+def _split(
+    members: Members, spec: DatasetSpec, before: Members | None, given: Members | None
+) -> tuple[Members, dict[str, Any]]:
+    """Draw the test set, or take the given one, and thin random structures in train; return what was left out, too."""
+    if given is not None:
+        members = _with_given_test(members, given.take(given.test))
+    else:
+        members = members.with_test(draw_split(members, spec.split, before))
     if spec.random_fraction == 1:
         return members, {}
     members, gone = thin(members, RANDOM_TYPES, spec.random_fraction, spec.split.seed)
     return members, {"random_fraction": spec.random_fraction, "random_left_out": gone}
+
+
+def _with_given_test(members: Members, test: Members) -> Members:
+    """Return the members in train, and `test` as test set.
+
+    Raises
+    ------
+    DataError
+        A member is of a group that is tested.
+    """
+    train = members.take(~np.isin(members.label_ids, test.label_ids))
+    if np.any(shared := np.isin(train.groups, test.groups)):
+        names = sorted(set(texts_of(train.groups[shared])))
+        named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        raise DataError(
+            f"{counted(int(shared.sum()), 'structure')} to train on share a group with the test set: {named}",
+            "they would train on what is tested: leave them out, or choose another test set",
+        )
+    joined = Members.joined([train, test])
+    return joined.take(np.argsort(joined.label_ids, kind="stable"))
 
 
 def _reference_energies(

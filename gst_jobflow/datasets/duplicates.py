@@ -7,7 +7,7 @@ another choice of cell, or fewer decimals give another id.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,18 @@ def near_duplicates(
             difference = abs(float(members.energies_eV[first] - members.energies_eV[second]))
             found.append(NearDuplicate(second, first, difference))
     return sorted(found, key=lambda pair: pair.row)
+
+
+def without_near_duplicates(results: Results, structures: Sequence[Structure], tolerance_A: float) -> list[Structure]:
+    """Leave out stored structures that are near another one; see `near_duplicates`."""
+    rows = [
+        {"label_id": each.id, "structure_id": each.id, "group": each.group or each.id, "config_type": each.config_type,
+         "formula": each.formula, "n_atoms": each.n_atoms, "energy_per_atom_eV": np.nan, "max_force_eV_A": None,
+         "split": "train"}
+        for each in structures
+    ]  # fmt: skip
+    near = {pair.row for pair in near_duplicates(results, Members.of(rows), tolerance_A)}
+    return [each for place, each in enumerate(structures) if place not in near]
 
 
 def _same_composition(members: Members) -> list[np.ndarray]:

@@ -42,6 +42,7 @@ class DatasetMaker(Maker):
     random_fraction: float = 1.0
     iteration: int = 0
     parent_id: str | None = None
+    test_dataset_id: str | None = None
 
     @property
     def spec(self) -> DatasetSpec:

@@ -57,7 +57,7 @@ class MeltQuenchMaker(Maker):
         """Refuse stages that the job could not run."""
         if self.stages:
             self._protocol()
-            _first_temperature(self.stages)
+            first_temperature(self.stages)
 
     def _protocol(self) -> Protocol:
         return checked(Protocol, {"name": "melt_quench", "stages": self.stages, "seed": self.seed}, self.name)
@@ -82,7 +82,7 @@ class MeltQuenchMaker(Maker):
         results = job_results()
         first, atoms = store_random_start(results, self.start, [*self.tags, "melt-quench start"])
         protocol = self._protocol()
-        options = RunOptions(create_velocities_K=_first_temperature(self.stages), output=self.output)
+        options = RunOptions(create_velocities_K=first_temperature(self.stages), output=self.output)
         result = run_recorded(results, potential_id, atoms, protocol, options)
         if result.goes_on:
             return continuation(self.make(potential_id))
@@ -100,7 +100,7 @@ def store_random_start(results: Results, spec: HardSphereSpec, tags: list[str]) 
     return document, atoms
 
 
-def _first_temperature(stages: list[Stage]) -> float:
+def first_temperature(stages: list[Stage]) -> float:
     """Return the temperature of the first stage that has one, at which velocities are drawn."""
     for stage in stages:
         found = getattr(stage, "temperature_K", None) or getattr(stage, "start_K", None)

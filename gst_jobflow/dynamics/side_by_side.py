@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.errors import RunError
@@ -50,35 +51,53 @@ def run_side_by_side(
     RunError
         LAMMPS was killed or could not run, which says nothing about a potential.
     """
-    waiting, running, cut = iter(items), dict[Future["ProtocolResult"], T](), False
-    stop = threading.Event()
+    return _SideBySide(iter(items), prepare, store, directory, places).run(deadline)
 
-    def ask() -> None:
-        stop.set()
-        for segment in directory.glob("*/segment_*"):
+
+@dataclass
+class _SideBySide(Generic[T]):
+    waiting: Iterator[T]
+    prepare: Callable[[T], Callable[[], ProtocolResult] | None]
+    store: Callable[[T, ProtocolResult], None]
+    directory: Path
+    places: int
+    running: dict[Future[ProtocolResult], T] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+    cut: bool = False
+
+    def run(self, deadline: Deadline | None) -> bool:
+        with ThreadPoolExecutor(self.places) as pool, stopped_in_time(deadline, self._ask):
+            self._begin(pool)
+            while self.running:
+                done, _ = wait(self.running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                ended = [(self.running.pop(future), future.result()) for future in done]
+                try:
+                    for item, result in ended:
+                        self._end(item, result)
+                except RunError:
+                    # the others stop at their next restart file, from which the job's next attempt goes on
+                    self._ask()
+                    raise
+                self._begin(pool)
+        return not self.cut and next(self.waiting, None) is None
+
+    def _ask(self) -> None:
+        """Ask every run to stop at its next restart file."""
+        self.stop.set()
+        for segment in self.directory.glob("*/segment_*"):
             (segment / STOP_REQUEST).touch()
 
-    def begin() -> None:
-        while len(running) < places and not stop.is_set() and (item := next(waiting, None)) is not None:
-            if (run := prepare(item)) is not None:
-                running[pool.submit(run)] = item
+    def _begin(self, pool: ThreadPoolExecutor) -> None:
+        while len(self.running) < self.places and not self.stop.is_set():
+            if (item := next(self.waiting, None)) is None:
+                return
+            if (run := self.prepare(item)) is not None:
+                self.running[pool.submit(run)] = item
 
-    with ThreadPoolExecutor(places) as pool, stopped_in_time(deadline, ask):
-        begin()
-        while running:
-            done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            ended = [(running.pop(future), future.result()) for future in done]
-            try:
-                for item, result in ended:
-                    if result.goes_on:
-                        cut = True
-                        continue
-                    if result.failure_class in _NOT_PHYSICS:
-                        result.require_success()
-                    store(item, result)
-            except RunError:
-                # the others stop at their next restart file, from which the job's next attempt goes on
-                ask()
-                raise
-            begin()
-    return not cut and next(waiting, None) is None
+    def _end(self, item: T, result: ProtocolResult) -> None:
+        if result.goes_on:
+            self.cut = True
+            return
+        if result.failure_class in _NOT_PHYSICS:
+            result.require_success()
+        self.store(item, result)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
     from gst_jobflow.store.work import Allotment, ExpectedCost
 
+NOT_MEASURED = "no run of molecular dynamics has been measured here: run a short one first"
+"""Why a run has no expected cost."""
 _NEWEST = 40
 """Runs that a speed is taken from."""
 
@@ -49,16 +51,23 @@ class RunWork:
 
     def cost(self, allotment: Allotment) -> ExpectedCost:
         """Return the expected cost; disk is forecast even where no speed was measured."""
-        key = "speed", self.potential_id
-        speed = allotment.once(key, lambda: measured_speed(self.potential_id, allotment))
+        speed = expected_speed(self.potential_id, allotment)
         measured = speed.frame_bytes if speed else None
         disk_GB = forecast_bytes(self.protocol, self.n_atoms, self.output, measured=measured) / 1e9
         work = f"{self.n_atoms:,} atoms × {self.n_steps:,} steps"
         if speed is None:
-            basis = "no run of molecular dynamics has been measured here: run a short one first"
-            return allotment.expected(work, basis, disk_GB=disk_GB)
+            return allotment.expected(work, NOT_MEASURED, disk_GB=disk_GB)
         core_hours = self.core_hours(speed.core_us)
         return allotment.expected(work, speed.basis, core_hours, core_hours / allotment.cores, disk_GB)
+
+
+def expected_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | None:
+    """Return the measured speed, else the assumed one; None: unknown."""
+    key, assumed = ("speed", str(potential_id)), allotment.assumed
+    measured = allotment.once(key, lambda: measured_speed(potential_id, allotment))
+    if measured is None and assumed.core_us_per_atom_step is not None:
+        return MeasuredSpeed(assumed.core_us_per_atom_step, None, assumed.basis)
+    return measured
 
 
 def measured_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | None:
@@ -67,7 +76,9 @@ def measured_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | N
     The attempts of runs tell whether they waited in a queue. None: nothing was measured.
     """
     results = allotment.results
-    for where, words in (({"potential_id": potential_id}, "this potential"), ({}, "other potentials")):
+    # a potential that the flow is to fit has no runs yet
+    of_this = [({"potential_id": potential_id}, "this potential")] if isinstance(potential_id, str) else []
+    for where, words in (*of_this, ({}, "other potentials")):
         wanted = {**where, "us_per_atom_step": {"$gt": 0}, "cost.cores": {"$gt": 0}}
         found = list(results.database["trajectories"].find(wanted).sort("created_at", -1).limit(_NEWEST))
         runs = [Trajectory.model_validate(run) for run in found]

@@ -19,7 +19,7 @@ from gst_jobflow.fitting.programs import run_pacemaker
 logger = logging.getLogger(__name__)
 
 _CHOICE_FILE, _GRADES_FILE = "active_set.json", "training_grades.json"
-_PROGRAM = Path(__file__).with_name("gamma_program.py")
+PYACE_PROGRAM = Path(__file__).with_name("pyace_program.py")
 
 
 def make_active_set(runner: PacemakerRunner, directory: Path, atoms: ActiveSetAtoms) -> None:
@@ -51,7 +51,9 @@ def grade_training_set(runner: PacemakerRunner, directory: Path) -> ActiveSet:
     """
     potential = directory / POTENTIAL_FILE
     files = [potential.name, potential.with_suffix(".asi").name, TRAIN_FILE, _GRADES_FILE]
-    run_pacemaker(runner, [runner.python, _PROGRAM, *files, str(runner.threads)], directory, "gamma.out", None)
+    run_pacemaker(
+        runner, [runner.python, PYACE_PROGRAM, "grade", *files, str(runner.threads)], directory, "gamma.out", None
+    )
     choice, grades = (json.loads((directory / name).read_text()) for name in (_CHOICE_FILE, _GRADES_FILE))
     return ActiveSet(**choice, **{**grades, "n_atoms": int(grades["n_atoms"])})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
@@ -15,6 +15,7 @@ from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.strict import flattened
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Member, Potential, Study
 from gst_jobflow.dynamics.find_lammps import lammps_engine
@@ -181,7 +182,7 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
         Two differ in something else; it is named.
     """
     data = {id: _data_inputs(results, id) for id in {potential.dataset_id or "" for potential in potentials}}
-    first, *others = [dict(_flat(each.config)) | data[each.dataset_id or ""] for each in potentials]
+    first, *others = [dict(flattened(each.config)) | data[each.dataset_id or ""] for each in potentials]
     for potential, inputs in zip(potentials[1:], others, strict=True):
         differing = {key for key in first.keys() | inputs.keys() if first.get(key) != inputs.get(key)}
         if RANDOM_SHARE in varied:
@@ -204,14 +205,6 @@ def _data_inputs(results: Results, dataset_id: str) -> dict[str, Any]:
         "test set": sorted(members.label_ids[members.test].tolist()),
         "training set": sorted(members.label_ids[~members.test].tolist()),
     }
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _numbers(potential: Potential) -> dict[str, Any]:

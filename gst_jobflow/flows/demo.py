@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jobflow import Flow, Job, Maker
 from pydantic import Field
 
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.datasets.maker import DatasetMaker
 from gst_jobflow.datasets.split import SplitSpec
@@ -25,7 +23,7 @@ from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
 from gst_jobflow.flows.study import finish_study
-from gst_jobflow.labelling.backend import LabelBackend
+from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -98,7 +96,7 @@ class DemoMaker(Maker):
             split=plan.split,
             config_type_weights=plan.config_type_weights,
             max_force_eV_A=plan.max_force_eV_A,
-            reference_energies_eV=demo_references(backend, plan.fit.elements),
+            reference_energies_eV=free_atom_energies(backend, plan.fit.elements),
             reference_energies_source="free atoms by the method of the labels",
         ).make([label.output["structure_ids"] for label in labels], labels[0].output["fingerprint"])
         fit = FitMaker(potential_name=plan.name, config=plan.fit).make(dataset.output["dataset_id"])
@@ -116,19 +114,3 @@ class DemoMaker(Maker):
         )
         jobs: list[Job | Flow] = [*sources, *labels, dataset, fit, cycle, page]
         return Flow(jobs, output=page.output, name=self.name)
-
-
-def demo_references(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
-    """Return the free-atom energies of the backend's method as reference energies.
-
-    Least squares is no alternative, since nearly all structures have the same composition.
-
-    Raises
-    ------
-    InputError
-        The backend lacks one.
-    """
-    known = backend.bounds.free_atom_eV
-    if missing := [element for element in elements if element not in known]:
-        raise InputError(f"no free-atom energy of {', '.join(missing)} for these labels", "choose tblite or cp2k")
-    return {element: known[element] for element in elements}

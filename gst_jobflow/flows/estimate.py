@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.categories import category_of
@@ -13,7 +13,7 @@ from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.launch.configs import CLUSTERS, resources
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
-from gst_jobflow.store.work import Allotment, ExpectedCost, declared_work
+from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -21,24 +21,29 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 
-def estimate(flow: Flow | Job, project: Project) -> list[ExpectedCost]:
+def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = None) -> list[ExpectedCost]:
     """Return the expected cost of each job of `flow` that computes; structures, datasets and pages count as nothing.
 
     Runs scale with atoms and steps, labels with a power of their atoms; relaxations are left out, and a fit has no
-    estimate. Where nothing comparable was measured, numbers are None.
+    estimate. Where nothing comparable was measured, they are as `assumed`, else None.
     """
-    return list(_costs(flow, project))
+    return list(_costs(flow, project, assumed or AssumedCosts()))
 
 
-def _costs(flow: Flow | Job, project: Project) -> Iterator[ExpectedCost]:
+def _costs(flow: Flow | Job, project: Project, assumed: AssumedCosts) -> Iterator[ExpectedCost]:
     results = Results.open(project)
     known: dict[Any, Any] = {}
     for job in jobs_of(flow):
         work = declared_work(job)
         if work is None and category_of(job) not in ("fits", "md", "labels"):
             continue
-        allotment = _allotment(job, project, results, known)
-        yield work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate")
+        allotment = _allotment(job, project, results, known, assumed)
+        if work is not None:
+            yield work.cost(allotment)
+        elif category_of(job) == "fits" and (hours := assumed.core_hours_per_fit):
+            yield allotment.expected("1 fit", assumed.basis, hours, hours / allotment.cores)
+        else:
+            yield allotment.expected("", "this kind of job has no estimate")
 
 
 def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> None:
@@ -49,18 +54,22 @@ def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> 
     InputError
         It does, or the cost is unknown.
     """
+    check_total([(f"{cost.name} is unknown ({cost.basis})", cost.core_hours) for cost in costs], budget_core_hours)
+
+
+def check_total(costs: Sequence[tuple[str, float | None]], budget_core_hours: float | None) -> None:
+    """Refuse named core hours that are unknown or add up to more than the budget; see `check_budget`."""
     if budget_core_hours is None:
         return
     fix = "make it smaller, raise launch.budget_core_hours, or pass --yes"
-    unknown = [cost for cost in costs if cost.core_hours is None]
-    if unknown:
-        raise InputError(f"the cost of {unknown[0].name} is unknown ({unknown[0].basis}), and there is a budget", fix)
-    total = sum(cost.core_hours or 0.0 for cost in costs)
+    if unknown := [name for name, hours in costs if hours is None]:
+        raise InputError(f"the cost of {unknown[0]}, and there is a budget", fix)
+    total = sum(hours or 0.0 for _, hours in costs)
     if total > budget_core_hours:
         raise InputError(f"it would cost about {total:,.3g} core hours; the budget is {budget_core_hours:,.3g}", fix)
 
 
-def _allotment(job: Job, project: Project, results: Results, known: dict[Any, Any]) -> Allotment:
+def _allotment(job: Job, project: Project, results: Results, known: dict[Any, Any], assumed: AssumedCosts) -> Allotment:
     """Return the cores and the walltime of a job: what it requests from a queue, or this machine's."""
     profile, number = project.settings.profile, cores()
     walltime: Any = project.settings.launch.walltime
@@ -70,4 +79,4 @@ def _allotment(job: Job, project: Project, results: Results, known: dict[Any, An
         ranks = asked.get("ntasks") or (asked.get("ntasks_per_node") or 1) * (asked.get("nodes") or 1)
         number, walltime = int(ranks) * int(asked.get("cpus_per_task") or 1), asked.get("walltime") or walltime
     limit_s = walltime_s(str(walltime)) if walltime else None
-    return Allotment(job.name, number, limit_s, profile, queued, results, known)
+    return Allotment(job.name, number, limit_s, profile, queued, results, known, assumed)

@@ -18,13 +18,34 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.dynamics.relax import relax
+from gst_jobflow.dynamics.work import NOT_MEASURED, expected_speed
 from gst_jobflow.selection.random_search import RandomSearchPlan, candidates_of, choose_candidates, draw_cells
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
+from gst_jobflow.store.work import Allotment, ExpectedCost
 
 if TYPE_CHECKING:
     from gst_jobflow.selection.random_search import RandomCell, SearchCandidate
     from gst_jobflow.store import Results
+
+
+@dataclass(frozen=True)
+class RelaxationsWork:
+    """All relaxations of a search, each on one core, with as many steps as they may take."""
+
+    plan: RandomSearchPlan
+    potential_id: str
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the most that they cost, at the speed of molecular dynamics."""
+        plan = self.plan
+        atom_steps = plan.cells * sum(plan.n_atoms) / 2 * plan.relax.steps
+        work = f"{plan.cells:,} cells of {plan.n_atoms[0]}-{plan.n_atoms[1]} atoms × up to {plan.relax.steps:,} steps"
+        speed = expected_speed(self.potential_id, allotment)
+        if speed is None:
+            return allotment.expected(work, NOT_MEASURED)
+        hours = atom_steps * speed.core_us * 1e-6 / 3600
+        return allotment.expected(work, speed.basis, hours, hours / allotment.cores, 0.0)
 
 
 @in_category("md")
@@ -52,6 +73,10 @@ class RandomSearchMaker(Maker):
     iteration: int = 0
     tags: list[str] = field(default_factory=list)
     n_chunks: int = 1
+
+    def work(self, potential_id: str) -> RelaxationsWork:
+        """Return the relaxations of :meth:`make`."""
+        return RelaxationsWork(self.plan, potential_id)
 
     @job
     def make(self, potential_id: str) -> dict[str, Any]:

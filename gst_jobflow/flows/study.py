@@ -9,8 +9,7 @@ from jobflow import job
 
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Study, now
-from gst_jobflow.report.pages.study import build_page
-from gst_jobflow.report.words import file_name
+from gst_jobflow.report.pages.study import build_page, page_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
 
@@ -41,8 +40,3 @@ def close_study(results: Results, study_id: str, values: dict[str, Any]) -> Path
     page = build_page(results, "study", study_id, page_of(find_project().root, results.get(Study, study_id)))
     results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
     return page
-
-
-def page_of(root: Path, study: Study) -> Path:
-    """Return the path of the page of a finished study."""
-    return root / "reports" / f"{file_name(study.name, study.id)}-{study.id[:8]}.html"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -120,6 +120,25 @@ class LabelBackend(Protocol):
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
         """Label `atoms` inside `directory`; return a failed calculation, and raise only MissingProgramError."""
+
+
+def free_atom_energies(backend: LabelBackend, elements: Sequence[str]) -> dict[str, float]:
+    """Return the free-atom energies of the backend's method as reference energies.
+
+    They are needed where least squares is ambiguous, since all structures have about the same composition.
+
+    Raises
+    ------
+    InputError
+        The backend lacks one.
+    """
+    known = backend.bounds.free_atom_eV
+    if missing := [element for element in elements if element not in known]:
+        raise InputError(
+            f"no free-atom energy of {', '.join(missing)} for these labels",
+            "choose tblite or cp2k, or give bounds.free_atom_eV",
+        )
+    return {element: known[element] for element in elements}
 
 
 class BackendModel(StrictModel):

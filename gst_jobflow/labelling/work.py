@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelWork:
-    """Labels of structures by one backend; `structure_ids` is empty as long as they are unknown."""
+    """Labels of structures by one backend; `planned` is their number as long as `structure_ids` are unknown."""
 
     backend: LabelBackend
     structure_ids: list[str]
+    planned: int = 0
 
     def cost(self, allotment: Allotment) -> ExpectedCost:
         """Return the expected cost, as many labels at a time as fit on the cores."""
-        number, database = len(self.structure_ids), allotment.results.database
+        number, database = len(self.structure_ids) or self.planned, allotment.results.database
         fingerprint = self.backend.method().fingerprint()
         model = allotment.once(("labels", fingerprint), lambda: cost_model(database, self.backend))
         work = counted(number, "label")
+        assumed = allotment.assumed.core_hours_per_label
+        if model.one_atom_s is None and number and assumed:
+            hours = number * assumed
+            return allotment.expected(work, allotment.assumed.basis, hours, hours / allotment.cores)
         if model.one_atom_s is None or not number:
             return allotment.expected(work, "no label of this method has been computed here: label a few first")
         cells = database["structures"].find({"_id": {"$in": self.structure_ids}}, {"n_atoms": 1})

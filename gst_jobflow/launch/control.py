@@ -81,6 +81,21 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
     return _each(project, fw_ids, ("PAUSED",) if fw_ids is None else ("PAUSED", "DEFUSED"), let_go)
 
 
+def waiting_for_approval(project: Project, metadata: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Return paused fireworks of the workflows with this metadata: those whose parents are done, and the others."""
+    pad = launchpad(project)
+    ready: list[int] = []
+    later: list[int] = []
+    for workflow in pad.workflows.find({f"metadata.{key}": value for key, value in metadata.items()}):
+        found = pad.fireworks.find({"fw_id": {"$in": workflow["nodes"]}}, {"fw_id": 1, "state": 1})
+        states = {firework["fw_id"]: firework["state"] for firework in found}
+        waits = {int(child) for parent, children in workflow["links"].items()
+                 if states[int(parent)] != "COMPLETED" for child in children}  # fmt: skip
+        for fw_id in sorted(id for id, state in states.items() if state == "PAUSED"):
+            (later if fw_id in waits else ready).append(fw_id)
+    return ready, later
+
+
 def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
     """Stop running fireworks and keep waiting ones from starting; `resume` reverts it.
 

@@ -10,3 +10,5 @@ CATEGORY_KEY = "_category"
 """Key of the category by which FireWorks' workers choose fireworks."""
 CANCEL_SIGNAL = signal.SIGUSR2
 """Signal that ends a worker's job, but not the worker."""
+STUDY_KEY = "gst_study"
+"""Key of a workflow's metadata: id of the study whose next step it is."""

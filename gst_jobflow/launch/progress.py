@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.launches import newest_attempt
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ class Progress:
         self._show_running(running, done, len(fireworks))
 
     def _nodes(self) -> list[int]:
-        """Return all fireworks of the watched workflows."""
-        workflows = self.database["workflows"].find({"nodes": {"$in": self.fw_ids}}, {"nodes": 1})
+        """Return all fireworks of the watched workflows, and of later ones that belong to the same study."""
+        collection, watched = self.database["workflows"], {"nodes": {"$in": self.fw_ids}}
+        of_study = f"metadata.{STUDY_KEY}"
+        studies = [study for study in collection.distinct(of_study, watched) if study]
+        workflows = collection.find({"$or": [watched, {of_study: {"$in": studies}}]}, {"nodes": 1})
         return [fw_id for workflow in workflows for fw_id in workflow["nodes"]]
 
     def _ended(self, firework: dict[str, Any]) -> str:

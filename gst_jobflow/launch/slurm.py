@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE
 
@@ -36,6 +38,7 @@ _WORDS = {
     "PREEMPTED": "it was preempted",
     "TIMEOUT": "it passed its time limit",
 }
+_IDS_AT_ONCE = 200
 # the folder comes last, since it may contain the separator
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%N", "%Z")
 _WAIT_S = 120.0
@@ -110,6 +113,36 @@ def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
         # 'CANCELLED by 1000'
         found[job_id] = QueueJob(job_id, (state.split() or [""])[0], nodes=nodes)
     return found
+
+
+def energy_J(ids: Sequence[str]) -> dict[str, float]:
+    """Return the energy of jobs that the accounting has measured, J; a job without is left out.
+
+    SLURM counts the nodes of a job, so jobs that shared a node count twice what they shared.
+    """
+    if not ids or shutil.which("sacct") is None:
+        return {}
+    found: dict[str, float] = {}
+    for batch in batches(ids, _IDS_AT_ONCE):
+        command = ["sacct", "-n", "-P", "-j", ",".join(batch), "-o", "JobID,ConsumedEnergyRaw"]
+        try:
+            lines = ask_slurm(command).splitlines()
+        except RunError:  # many clusters keep no accounting
+            continue
+        by_line = {name: _number(value) for name, _, value in (line.partition("|") for line in lines)}
+        for job_id in batch:
+            # where the line of the job is 0, the programs that srun started are its numbered steps
+            steps = sum(by_line[name] for name in by_line if re.fullmatch(rf"{re.escape(job_id)}\.\d+", name))
+            if (joules := by_line.get(job_id) or steps) > 0:
+                found[job_id] = joules
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # empty where energy is not measured
+        return 0.0
 
 
 def scancel(ids: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
@@ -52,9 +53,18 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
     return workflow
 
 
-def submit(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> dict[str, int]:
-    """Submit a flow to the launchpad; return the FireWorks id of each job by uuid."""
+def submit(
+    flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None, paused: Collection[str] = ()
+) -> dict[str, int]:
+    """Submit a flow to the launchpad; return the FireWorks id of each job by uuid.
+
+    `paused` are uuids of jobs that wait for an approval; FireWorks starts jobs without parents all the same.
+    """
     workflow = to_workflow(flow, project, metadata)
     uuids = {firework.fw_id: firework.tasks[0]["job"].uuid for firework in workflow.fws}
+    for firework in workflow.fws:
+        if uuids[firework.fw_id] in paused:
+            firework.state = "PAUSED"
+            workflow.fw_states[firework.fw_id] = "PAUSED"
     new_ids = launchpad(project).add_wf(workflow)
     return {uuid: new_ids.get(old, old) for old, uuid in uuids.items()}

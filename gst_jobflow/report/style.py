@@ -73,6 +73,15 @@ def saved(figure: Figure, kind: str, metadata: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out once for several files: this takes longer than drawing."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def styled(draw: Any) -> Any:
     """Decorate a drawing function: apply the style while it runs."""
 

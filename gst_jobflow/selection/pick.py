@@ -1,13 +1,20 @@
-"""Greedy D-optimality: choose structures whose atoms extend the span of an active set most."""
+"""Choose structures that differ most: by greedy D-optimality, or as the farthest from one another."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 Rows = Mapping[str, np.ndarray]
+Describe = Callable[["Atoms"], np.ndarray]
+"""Returns one vector for a configuration, such as the mean of its atoms' SOAP spectra."""
+_MOST_DIRECTIONS = 200
 
 
 def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int, float]]:
@@ -43,6 +50,37 @@ def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int,
             continue
         chosen.append((place, gain))
         _take(inverse, structures[place])
+    return chosen
+
+
+def most_diverse(structures: Sequence[Atoms], number: int, describe: Describe) -> list[int]:
+    """Return the places of up to `number` structures whose descriptions differ most, by greedy D-optimality.
+
+    Each of the directions in which descriptions differ counts alike, whatever its width.
+    """
+    if number >= len(structures):
+        return list(range(len(structures)))
+    vectors = np.array([describe(atoms) for atoms in structures])
+    apart = vectors - vectors.mean(axis=0)
+    _, width, directions = np.linalg.svd(apart, full_matrices=False)
+    kept = width[:_MOST_DIRECTIONS] > 1e-3 * width[0]
+    along = apart @ directions[:_MOST_DIRECTIONS][kept].T / (width[:_MOST_DIRECTIONS][kept] / np.sqrt(len(structures)))
+    return [place for place, _ in most_informative([{"all": row[None, :]} for row in along], number)]
+
+
+def farthest_points(structures: Sequence[Atoms], number: int, describe: Describe) -> list[int]:
+    """Return the places of up to `number` structures, each the farthest in its description from those before it.
+
+    The first is the farthest from the mean of all (Gonzalez 1985).
+    """
+    if number >= len(structures):
+        return list(range(len(structures)))
+    vectors = np.array([describe(atoms) for atoms in structures])
+    chosen = [int(np.argmax(np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)))]
+    nearest = np.linalg.norm(vectors - vectors[chosen[0]], axis=1)
+    while len(chosen) < number:
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
     return chosen
 
 

@@ -12,14 +12,13 @@ import numpy as np
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import run_program
+from gst_jobflow.fitting.active_set import PYACE_PROGRAM
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from gst_jobflow.base.settings import Settings
     from gst_jobflow.dynamics.deck import PotentialFiles
-
-PROGRAM = Path(__file__).with_name("projections_program.py")
 
 
 def coordinates(
@@ -55,7 +54,9 @@ def coordinates(
             n_atoms=np.array([len(atoms) for atoms in structures]),
         )
         files = [str(Path(file).resolve()) for file in (potential.yaml, potential.asi)]
-        ended = run_program([str(python), str(PROGRAM), *files, "in.npz", "out.npz"], folder, output="out.txt")
+        ended = run_program(
+            [str(python), str(PYACE_PROGRAM), "project", *files, "in.npz", "out.npz"], folder, output="out.txt"
+        )
         if ended.returncode != 0:
             lines = (folder / "out.txt").read_text(errors="replace").strip().splitlines()
             raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")

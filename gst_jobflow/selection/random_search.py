@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
-from gst_jobflow.selection.pick import most_informative
+from gst_jobflow.selection.pick import most_diverse
 from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 
@@ -30,7 +30,6 @@ Range = tuple[Positive, Positive]
 _BINS = 10
 _DRAWN = 3
 """Candidates that are drawn by their enthalpy for each one that is chosen of them by its surroundings."""
-_MOST_DIRECTIONS = 200
 
 
 class RandomSearchPlan(StrictModel):
@@ -184,7 +183,11 @@ def choose_candidates(
     n_sound = min(len(sound), plan.number - n_collapsed)
     n_collapsed = min(len(collapsed), plan.number - n_sound)
     drawn = [sound[place] for place in _drawn(np.array([each.enthalpy_eV for each in sound]), _DRAWN * n_sound, plan)]
-    return _diverse(drawn, n_sound, describe) + _diverse(collapsed, n_collapsed, describe)
+    return [
+        part[place]
+        for part, n_part in ((drawn, n_sound), (collapsed, n_collapsed))
+        for place in most_diverse([each.atoms for each in part], n_part, describe)
+    ]
 
 
 def _drawn(enthalpy_eV: NDArray, number: int, plan: RandomSearchPlan) -> list[int]:
@@ -196,18 +199,3 @@ def _drawn(enthalpy_eV: NDArray, number: int, plan: RandomSearchPlan) -> list[in
     # Gumbel noise on logarithms draws without replacement, also where weights are too small for numbers
     noise = np.random.default_rng([plan.seed, len(enthalpy_eV)]).gumbel(size=len(enthalpy_eV))
     return sorted(np.argsort(-(log_weight + noise), kind="stable")[:number].tolist())
-
-
-def _diverse(
-    candidates: Sequence[SearchCandidate], number: int, describe: Callable[[Atoms], NDArray]
-) -> list[SearchCandidate]:
-    if number >= len(candidates):
-        return list(candidates)
-    vectors = np.array([describe(each.atoms) for each in candidates])
-    # in the directions in which they differ, each of unit width
-    _, width, directions = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
-    kept = width[:_MOST_DIRECTIONS] > 1e-3 * width[0]
-    along = (vectors - vectors.mean(axis=0)) @ directions[:_MOST_DIRECTIONS][kept].T
-    along /= width[:_MOST_DIRECTIONS][kept] / np.sqrt(len(candidates))
-    chosen = most_informative([{"all": row[None, :]} for row in along], number)
-    return [candidates[place] for place, _ in chosen]

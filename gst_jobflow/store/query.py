@@ -187,6 +187,12 @@ def label_filters(
     return _filter(Label, parts[Label]), _filter(Structure, parts[Structure])
 
 
+def structures_where(database: Database, conditions: Iterable[str]) -> list[str]:
+    """Return the sorted ids of the structures that meet conditions, as `make_query` takes them."""
+    found = database["structures"].find(make_query("structures", conditions).where, {"_id": 1})
+    return sorted(structure["_id"] for structure in found)
+
+
 def _owners(name: str) -> list[type[Document]]:
     """Return which of labels and structures have a field."""
     owners: list[type[Document]] = [each for each in (Label, Structure) if _root(name) in each.model_fields]

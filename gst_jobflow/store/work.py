@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pydantic import ConfigDict, Field
+
+from gst_jobflow.base.strict import StrictModel
+
 if TYPE_CHECKING:
     from jobflow import Job
 
@@ -44,6 +48,22 @@ class ExpectedCost:
     basis: str = ""
 
 
+class AssumedCosts(StrictModel):
+    """Costs to assume where nothing comparable was measured; None: unknown."""
+
+    model_config = ConfigDict(frozen=True)
+
+    core_us_per_atom_step: float | None = Field(None, gt=0, description="Molecular dynamics, core µs/atom/step")
+    core_hours_per_label: float | None = Field(None, gt=0)
+    core_hours_per_fit: float | None = Field(None, gt=0)
+    source: str = Field("the plan", description="Where the numbers are from")
+
+    @property
+    def basis(self) -> str:
+        """Basis of a cost, in words."""
+        return "assumed"
+
+
 @dataclass(frozen=True)
 class Allotment:
     """Cores and walltime of one job on a profile, and the database that holds measured costs.
@@ -56,6 +76,8 @@ class Allotment:
         Whether jobs of this profile wait in a queue.
     known
         What was read from the database for earlier jobs of the same flow.
+    assumed
+        Costs to assume where nothing comparable was measured.
     """
 
     name: str
@@ -65,6 +87,7 @@ class Allotment:
     queued: bool
     results: Results
     known: dict[Any, Any] = field(default_factory=dict)
+    assumed: AssumedCosts = field(default_factory=AssumedCosts)
 
     def once(self, key: Any, read: Callable[[], T]) -> T:
         """Return what `read` returned for the first job that asked for `key`."""

@@ -8,6 +8,8 @@ grains
 structure
     g(r), bond angles and straight triples, against ASE's g(r) and angles of its neighbour list by numpy; beside OVITO's
     g(r), which is fast.
+hooks
+    A cycle with analyses beside its operations, against the same without.
 
 Times are of the processor, of one core, the best of turns in which each arm runs once: other load on the machine meets
 all of them alike. Each arm runs in a process of its own, whose largest memory is given, too. Cells are rock-salt
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _analysis_hooks import hook_rows
 from _common import Row, machine, result_on_stdout, versions
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.analysis.soap import References
 
-PARTS = ("k-bar", "grains", "structure")
+PARTS = ("k-bar", "grains", "structure", "hooks")
 SIZES = ("small", "full")
 TURNS = {"small": 2, "full": 3}
 SMALLEST = (10, 10, 10)
@@ -301,7 +304,7 @@ def main() -> None:
         with result_on_stdout(True) as show:
             show(one(*options.one))
         return
-    makers = {"k-bar": k_bar_rows, "grains": grain_rows, "structure": structure_rows}
+    makers = {"k-bar": k_bar_rows, "grains": grain_rows, "structure": structure_rows, "hooks": hook_rows}
     about = {"machine": machine(), "versions": versions(("gst_jobflow", "numba", "numpy", "dscribe", "ovito", "ase"))}
     with result_on_stdout(options.json) as show:
         rows = [row.as_dict() for part in options.part or PARTS for row in makers[part](options.size)]

@@ -9,7 +9,7 @@ from monty.json import MontyDecoder, MontyEncoder
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
+from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, flattened
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
@@ -80,3 +80,8 @@ def test_types_survive_in_the_fields_of_a_bound_maker() -> None:
     again = MontyDecoder().process_decoded(json.loads(json.dumps(job.as_dict(), cls=MontyEncoder)))
     assert isinstance(again, Job)
     assert again.maker.specs == [spec]
+
+
+def test_nested_values_are_flattened_by_path() -> None:
+    values = {"a": 1, "b": {"c": [2], "d": {"e": None}}, "f": {}}
+    assert dict(flattened(values)) == {"a": 1, "b.c": [2], "b.d.e": None, "f": {}}

@@ -47,3 +47,19 @@ def test_every_document_of_a_study_can_be_shown(project: Project) -> None:
         shown = gst("-p", str(project.root), "show", id)
         assert shown.returncode == 0, shown.stderr
         assert "where it came from" in shown.stdout and "what was made from it" in shown.stdout
+
+
+@pytest.mark.mongo
+def test_cost_is_a_tree_with_sums_and_what_they_rest_on(project: Project) -> None:
+    synthetic.add_study(Results.open(project))
+    here = ["-p", str(project.root)]
+    shown = gst(*here, "show", synthetic.CYCLE_ID, "--cost")
+    assert shown.returncode == 0, shown.stderr
+    assert "in all" in shown.stdout and "energy unknown" in shown.stdout and "cost.node_power_W" in shown.stdout
+    assert "without an attempt in this database" in shown.stdout
+    priced = ["--set", "cost.price_per_core_hour=2", "--set", "cost.node_power_W=1000", "--set", "cost.node_cores=10"]
+    found = json.loads(gst(*here, *priced, "show", synthetic.CYCLE_ID, "--cost", "--json").stdout)
+    hours = found["in_all"]["core_hours"]
+    assert found["collection"] == "cycles" and found["parts"] and found["in_all"]["co2_kg"] is None
+    assert found["in_all"]["price"] == pytest.approx(2 * hours) and found["in_all"]["kWh"] == pytest.approx(hours / 10)
+    assert found["total"]["core_hours"] == hours

@@ -143,6 +143,35 @@ def test_potentials_are_what_programs_expect(demo: dict[str, Any]) -> None:
     assert all(results.artifacts.path(ref).stat().st_size > 0 for ref in (stored.artifacts.yace, stored.artifacts.asi))
 
 
+def test_the_cost_of_the_cycle_is_that_of_its_attempts_down_to_its_labels(demo: dict[str, Any]) -> None:
+    results = demo["results"]
+    cycle, study = next(results.find(Cycle, {})), next(results.find(Study, {}))
+    tree = json.loads(gst(demo["folder"], "show", cycle.id, "--cost", "--json"))
+    every = list(results.database["attempts"].find({}))
+    hours = {each["_id"]: (each["ended_at"] - each["started_at"]).total_seconds() / 3600 for each in every}
+
+    def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield node
+        for part in node["parts"]:
+            yield from walk(part)
+
+    nodes = list(walk(tree))
+    counted = [uuid for node in nodes for uuid in node["jobs"]]
+    assert len(counted) == len(set(counted))
+    labels = next(node for node in nodes if node["collection"] == "labels")
+    assert set(results.database["labels"].distinct("job_uuid")) <= {*labels["jobs"], *counted}
+    # a lost attempt ends before recovery found it; all others count as they are
+    found = {"finished": 0.0, "lost": 0.0}
+    for each in every:
+        if each["job_uuid"] in counted:
+            found[each["state"]] += hours[each["_id"]] * each["cores"]
+    spent = tree["in_all"]
+    assert spent["core_hours"] - spent["failed_core_hours"] == pytest.approx(found["finished"])
+    assert 0 < spent["failed_core_hours"] <= found["lost"] and spent["failed_attempts"] == 2
+    whole = json.loads(gst(demo["folder"], "show", study.id, "--cost", "--json"))
+    assert whole["in_all"]["attempts"] == len(every) and whole["in_all"]["jobs"] == len({e["job_uuid"] for e in every})
+
+
 def test_the_cycle_is_finished_and_its_energy_adds_up(demo: dict[str, Any]) -> None:
     (cycle,) = json.loads(gst(demo["folder"], "query", "cycles", "--json"))
     assert (cycle["device"], cycle["state"], cycle["formula"]) == ("cross-point", "finished", "Ge1Sb2Te4")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from gst_jobflow.analysis.series import SeriesWriter
 from gst_jobflow.documents import (
     ActiveSet,
     Attempt,
@@ -31,6 +32,7 @@ from gst_jobflow.documents import (
     pack,
 )
 from gst_jobflow.evaluation.robustness import interval
+from gst_jobflow.evaluation.scaling import NUMBERS
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 
@@ -430,5 +432,52 @@ def add_melts(results: Results, id: str, potential_id: str, successes: int, **pl
     table = [{"potential_id": potential_id, "potential": name, "composition": "all", "planned": runs, "runs": runs,
               "successes": successes, "fraction": successes / runs, "low": low, "high": high}]  # fmt: skip
     study = Study(_id=id, name=id, kind="robustness", state="finished", plan=written, members=members, table=table)
+    results.add(study)
+    return study
+
+
+def add_analyses(results: Results, cycle: Cycle) -> None:
+    """Analyses of first and last frames of a synthetic cycle: k-bar, two grains, growth, gamma."""
+    rng = np.random.default_rng(3)
+    n_atoms = cycle.n_atoms
+    label = np.where(np.arange(n_atoms) < 200, 1.0, np.where(np.arange(n_atoms) < 300, 2.0, 0.0))
+    grains = {
+        "grain": label, "grain.atoms": np.array([200.0, 100.0]), "grain.diameter_A": np.array([18.0, 14.0]),
+        "grain.orientation": np.array([[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, np.sin(np.pi / 8), np.cos(np.pi / 8)]]),
+    }  # fmt: skip
+    for run in (results.get(Trajectory, each.trajectory_id) for each in cycle.operations):
+        for name, numbers, arrays in (
+            ("k-bar", [{"k_bar_mean": 0.8}] * 3, {"k_bar": rng.random(n_atoms)}),
+            ("grains", [{"n_grains": number} for number in (1, 3, 2)], grains),
+            ("growth", [{"new_atoms": 90, "grown_atoms": 60, "nucleated_atoms": 30, "growth_share": 2 / 3}] * 3,
+             {"origin": rng.integers(0, 5, n_atoms).astype(float)}),
+            ("gamma", [{"gamma_max": 2.5, "gamma_above_1": 0.125}] * 3, {}),
+        ):  # fmt: skip
+            writer = SeriesWriter(results, run, name, {"definition": "invented", "parameters": {}, "versions": {}})
+            for share, row in zip((0.0, 0.5, 1.0), numbers, strict=True):
+                step = round(share * run.n_steps)
+                writer.put(step, {"step": step, "time_ps": share * run.duration_ps, **row}, arrays)
+
+
+def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "size", **changes: Any) -> Study:
+    """A scaling study of two potentials on one rank with three sizes; the largest cell is too large for the second."""
+    table = []
+    for name, speed_us in (("fast", 10.0), ("slow", 200.0)):
+        for n_atoms in (1000, 8000, 64000):
+            lost = name == "slow" and n_atoms == 64000
+            row = dict.fromkeys(NUMBERS) | {
+                "mode": mode, "potential": name, "potential_id": None, "pair_style": "pace", "nodes": 0, "ranks": 1,
+                "asked_atoms": n_atoms, "n_atoms": n_atoms, "state": "out_of_memory" if lost else "measured",
+                "efficiency": None, "reason": "",
+            }  # fmt: skip
+            if not lost:
+                row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,
+                        "us_per_atom_step_high": 1.25 * speed_us, "steps_per_day": 86400e6 / (speed_us * n_atoms),
+                        "comm_share": 0.03, "pair_imbalance": 1.02, "memory_B_per_atom": 900.0, "processor": "X",
+                        "load": 0.5, "host": "node-1"}  # fmt: skip
+            table.append(row)
+    plan = {"mode": mode, "composition": "Ge1Sb2Te4", "repeats": 3}
+    given = {"name": id, "kind": "scaling", "state": "finished", "plan": plan, "table": table}
+    study = Study(**{"_id": id, **given, **changes})
     results.add(study)
     return study

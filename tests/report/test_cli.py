@@ -64,6 +64,32 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch: py
 
 
 @pytest.mark.mongo
+def test_all_draws_what_it_can_and_writes_an_index(with_study) -> None:
+    results = Results.open(with_study)
+    synthetic.add_ablation(results)
+    result = invoke("all", "--paper", "--format", "png")
+    assert result.exit_code == 0, result.output
+    index = with_study.root / "reports" / "index.html"
+    assert result.output.strip().endswith(str(index))
+    assert sorted(file.name for file in (with_study.root / "reports" / "figures").iterdir()) == [
+        "ablation-syntheti.csv", "ablation-syntheti.png", "success-by-share-syntheti.csv",
+        "success-by-share-syntheti.png",
+    ]  # fmt: skip
+    assert "Zhou, Thomas du Toit" in index.read_text()
+    results.database.client.close()
+
+
+def test_a_page_above_its_limit_loses_its_largest_pictures_and_says_so() -> None:
+    small, large = (f'<img src="data:image/png;base64,{"A" * size}" alt="x">' for size in (400, 3000))
+    html = f"<p>text</p>{small}<p>more</p>{large}"
+    assert page.thinned(html, 10_000) == html
+    kept = page.thinned(html, 1000)
+    assert small in kept and large not in kept and len(kept) <= 1000 and "gst figure draws it alone" in kept
+    with pytest.raises(InputError, match="larger than 1 kB without its pictures"):
+        page.thinned("a" * 2000, 1000)
+
+
+@pytest.mark.mongo
 def test_unknown_id_lists_known_ones(with_study) -> None:
     result = invoke("study", "nothing")
     assert isinstance(result.exception, InputError)
@@ -82,5 +108,5 @@ def test_file_names_stay_in_their_folder(name: str, expected: str) -> None:
 
 def test_every_command_has_a_page() -> None:
     names = {command.name for command in report.app.registered_commands}
-    assert names == set(page.COLLECTORS) == set(report._MODELS)
+    assert names - {"all"} == set(page.COLLECTORS) == set(report._MODELS)
     assert isinstance(report.app, typer.Typer)

@@ -16,11 +16,14 @@ SECTIONS = {
         "aimd": "Run molecular dynamics with CP2K (NVT); frames become structures and labels of its method.",
     },
     "Potentials": {
+        "iterate": "Grow a dataset and a potential in iterations: candidates, choice, labels, dataset, fit, "
+        "robustness, gate.",
         "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
         "hyperopt": "Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.",
         "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
+        "validate": "Compare melt-quenched amorphous cells with frames of first-principles dynamics, number by number.",
         "scaling": "Measure speed, memory and communication of potentials against ranks, nodes and atoms.",
     },
     "Dynamics": {

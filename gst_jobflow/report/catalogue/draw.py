@@ -56,5 +56,6 @@ def draw_one(
     words = ["gst figure", kind.name, *(each.id for each in documents)]
     command = " ".join([*words, *(["--paper"] if paper else []), *(["--mixed"] if mixed else [])])
     files = write_figure(drawn, kind.shows, command, stem, formats)
-    source = f" Paper: {paper_numbers()['source']}." if paper else ""
+    source = f" Paper: {paper_numbers()['source']}." if kind.overlays else " The paper prints no numbers of it."
+    source *= paper
     return Written(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())

@@ -84,6 +84,8 @@ class FigureKind:
         Raises DataError where the documents lack something, with the command that adds it.
     joins
         Whether several documents share one figure.
+    overlays
+        Whether the reference paper gives numbers to overlay.
     """
 
     name: str
@@ -95,6 +97,7 @@ class FigureKind:
     draw: Callable[[Request], Drawn]
     where: dict[str, Any] = field(default_factory=dict)
     joins: bool = False
+    overlays: bool = False
 
 
 def named(*documents: Document) -> list[str]:

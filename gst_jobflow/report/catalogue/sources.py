@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import Potential, Study
+from gst_jobflow.documents import Cycle, Potential, Study
 from gst_jobflow.store.lookup import get_located
 
 if TYPE_CHECKING:
@@ -60,18 +60,22 @@ def newest_document(results: Results, kind: FigureKind) -> Any:
 
 
 def check_members(results: Results, document: Any) -> None:
-    """Refuse a study that lacks members.
+    """Refuse a study that lacks members, or a cycle that lacks runs.
 
     Raises
     ------
     DataError
         Members are not in the database; the message names them.
     """
-    if not isinstance(document, Study):
+    if isinstance(document, Study):
+        members = [(member.collection, member.id) for member in document.members]
+    elif isinstance(document, Cycle):
+        members = [("trajectories", each.trajectory_id) for each in document.operations if each.trajectory_id]
+    else:
         return
     ids = defaultdict(set)
-    for member in document.members:
-        ids[member.collection].add(member.id)
+    for collection, id in members:
+        ids[collection].add(id)
     missing = []
     for collection, wanted in sorted(ids.items()):
         there = {each["_id"] for each in results.database[collection].find({"_id": {"$in": [*wanted]}}, {"_id": 1})}
@@ -79,7 +83,7 @@ def check_members(results: Results, document: Any) -> None:
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise DataError(
-            f"study {document.name} lacks {len(missing)} of its {len(document.members)} members: "
+            f"{type(document).__name__.lower()} {document.name} lacks {len(missing)} of its {len(members)} members: "
             f"{', '.join(missing[:_NAMED])}{more}",
             "import a bundle or restore a backup that holds them: gst import, gst db restore",
         )

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.evaluation.robustness import interval
+from gst_jobflow.hyperopt.plan import plan_of
+from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request, named
 from gst_jobflow.report.figures.ablation import AblationRow, ablation_chart
 from gst_jobflow.report.figures.robustness import SuccessPoint, success_curve
+from gst_jobflow.report.figures.search import convergence
+from gst_jobflow.report.figures.tables import members_by_type, table_figure
 from gst_jobflow.report.paper import paper_numbers
+from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -205,3 +210,49 @@ def _check_one_protocol(studies: Sequence[Study]) -> None:
                 f"studies {first.name} and {study.name} differ in {', '.join(differing)}",
                 "name studies of one protocol, or add --mixed",
             )
+
+
+def draw_hyperparameters(request: Request) -> Drawn:
+    """Draw the table of a search: its best fits, first the best one."""
+    (study,) = request.documents
+    plan = plan_of(study)
+    finished = sorted((row for row in study.table if row["state"] == "finished"), key=lambda row: row["loss"])
+    if not finished:
+        raise DataError(f"no fit of search {study.name} has finished", "gst status")
+    columns = ["fit", "from", *plan.space.names, "energy (meV/atom)", "forces (meV/Å)", "loss"]
+    rows = [
+        [row["trial"] + 1, row.get("from", ""), *row["values"], row["energy_meV_per_atom"], row["force_meV_per_A"],
+         row["loss"]]
+        for row in finished
+    ]  # fmt: skip
+    figure = table_figure(columns, [[words.number(cell) for cell in row] for row in rows[:_FITS_SHOWN]])
+    assert figure is not None  # there are rows
+    potentials = [f"potentials/{row['potential_id']}" for row in finished if row.get("potential_id")]
+    remark = f"The {min(_FITS_SHOWN, len(rows))} best of {len(rows)} finished fits, by loss; the CSV holds all."
+    return Drawn(figure, [*named(study), *potentials], remark, Numbers(columns, rows))
+
+
+_FITS_SHOWN = 12
+
+
+def draw_search(request: Request) -> Drawn:
+    """Draw the loss of each fit of a search and the best so far."""
+    (study,) = request.documents
+    figure = convergence(study, plan_of(study))
+    if figure is None:
+        raise DataError(f"no fit of search {study.name} has finished", "gst status")
+    return Drawn(figure, named(study))
+
+
+def draw_data(request: Request) -> Drawn:
+    """Draw the members of a dataset by config type and split."""
+    (dataset,) = request.documents
+    counts = dataset.counts_by_config_type
+    paper = paper_numbers()["dataset"]["by_config_type"] if request.paper else {}
+    types = ordered_types([*(name for each in counts.values() for name in each), *paper])
+    figure = members_by_type(counts, types, paper)
+    assert figure is not None  # a dataset has members
+    rows = [
+        [name, *(counts.get(split, {}).get(name, 0) for split in ("train", "test")), paper.get(name)] for name in types
+    ]
+    return Drawn(figure, named(dataset), "", Numbers(["config_type", "train", "test", "reference_paper"], rows))

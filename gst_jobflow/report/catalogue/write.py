@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import replacing, write_text
-from gst_jobflow.report.style import saved
+from gst_jobflow.report.style import saved, settle
 
 if TYPE_CHECKING:
     from gst_jobflow.report.catalogue.kinds import Drawn, Numbers
@@ -24,6 +24,7 @@ def write_figure(drawn: Drawn, title: str, command: str, stem: Path, formats: Se
     Each picture holds in its metadata the ids of the documents that it was made of, and the command that made it.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
+    settle(drawn.figure)
     written = []
     for kind in formats:
         target = stem.with_name(f"{stem.name}.{kind}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -340,11 +341,17 @@ def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
 
 @dataclass(frozen=True)
 class LiquidStructure:
-    """Mean curves of the liquid analysis of one run: title, arrays by name, whether from first principles."""
+    """Means of the liquid analysis of one run.
+
+    Title, mean curves by name, whether from first principles, the document as `collection/id`, and means with standard
+    errors by name.
+    """
 
     title: str
     curves: dict[str, np.ndarray]
     first_principles: bool = False
+    source: str = ""
+    means: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
 @styled
@@ -387,3 +394,35 @@ def straight_pairs(structures: Sequence[LiquidStructure]) -> Figure | None:
         axes.set(xlabel="first (Å)", title=each.title)
     row[0].set_ylabel("second (Å)")
     return figure
+
+
+@styled
+def motif_means(structures: Sequence[LiquidStructure]) -> Figure | None:
+    """Draw means of motifs with standard errors, a panel a motif; open: from first principles."""
+    panels = [(label, names) for label, curves in MOTIFS if (names := _motifs_of(structures, curves))]
+    if not panels:
+        return None
+    figure = canvas(WIDE_IN, 3.9)
+    widths = [len(names) + 1 for _, names in panels]
+    (row,) = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)
+    for axes, (label, names) in zip(row, panels, strict=True):
+        for place, each in enumerate(structures):
+            x = np.arange(len(names)) + 0.12 * (place - (len(structures) - 1) / 2)
+            value, error = np.array([each.means.get(name, (np.nan, np.nan)) for name in names]).T
+            colour = palette.METHODS[place % len(palette.METHODS)]
+            face = "white" if each.first_principles else colour
+            axes.errorbar(x, value, np.nan_to_num(error), fmt="o", ms=5, mfc=face, capsize=2, color=colour,
+                          label=each.title)  # fmt: skip
+        axes.set_xticks(range(len(names)), [_readable(name) for name in names], rotation=40, ha="right")
+        axes.set_ylabel(label)
+        axes.margins(x=0.5 / len(names) if len(names) > 1 else 1.0)
+    handles, labels = _legend_of(list(row))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8.5)
+    return figure
+
+
+def _motifs_of(structures: Sequence[LiquidStructure], curves: Sequence[Curve]) -> list[str]:
+    """Return the names of the means that belong to `curves`; a star stands for any ending."""
+    known = dict.fromkeys(name for each in structures for name, (value, _) in each.means.items() if np.isfinite(value))
+    stems = [(curve.column.removesuffix("*"), curve.column.endswith("*")) for curve in curves]
+    return [name for name in known if any(name == stem or (open_ and name.startswith(stem)) for stem, open_ in stems)]

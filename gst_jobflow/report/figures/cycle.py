@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
 from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0
+# an operation longer than the shortest by this factor has a logarithmic axis, where its beginning stays legible
+_LOGARITHMIC = 1000.0
 
 
 @styled
@@ -35,9 +38,10 @@ def cycle_overview(data: CycleData) -> Figure | None:
     for column, (name, run) in enumerate(steps):
         colour = palette.operation(run.protocol)
         time = _own_time(run.thermo["time_ps"])
-        _line(grid[0][column], start + time, _per_atom(run, zero), colour)
-        _line(grid[1][column], start + time, run.thermo.get("temperature_K"), colour)
-        _fraction(grid[2][column], start, run, colour)
+        _line(grid[0][column], start + time, _per_atom(run, zero), colour, name)
+        _line(grid[1][column], start + time, run.thermo.get("temperature_K"), colour, name)
+        _fraction(grid[2][column], start, run, colour, name)
+        _mark_stages(grid[2][column], start, run)
         _title(grid[0][column], name, run, column, steps)
         start += max(run.duration_ps, float(time[-1]))
     labels = ("potential energy above\nstart (eV/mobile atom)", "temperature\n(K)", "crystal-like\nfraction")
@@ -84,18 +88,51 @@ def operation_columns(figure: Figure, steps: list[tuple[str, Trajectory]], rows:
             axes.grid(color="white", linewidth=1.0)
             axes.tick_params(labelleft=column == 0, left=column == 0)
             axes.spines["left"].set_visible(column == 0)
-            axes.xaxis.set_major_locator(tick_locator(int(ticks[column]), prune="upper"))
+            if durations[column] >= _LOGARITHMIC * durations.min():
+                axes.set_xscale("log", nonpositive="clip")
+            else:
+                axes.xaxis.set_major_locator(tick_locator(int(ticks[column]), prune="upper"))
     return [list(row) for row in grid]
 
 
-def _line(axes: Axes, time: np.ndarray, values: Any, colour: str) -> None:
+def _line(axes: Axes, time: np.ndarray, values: Any, colour: str, name: str = "") -> None:
     if values is None or len(values) != len(time):
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="#5B6470")
         return
-    axes.plot(time, values, color=colour)
+    axes.plot(time, values, color=colour, label=name)
 
 
-def _fraction(axes: Axes, start: float, run: Trajectory, colour: str) -> None:
+def grain_stages(run: Trajectory) -> tuple[float, float, float] | None:
+    """Return when nucleation begins, growth begins and the series ends, ps; None without new grains.
+
+    Nucleation lasts from the first frame with more grains than the first one to that with most grains.
+    """
+    series = newest(run, "grains")
+    if series is None or len(series.steps) < 2:
+        return None
+    time, number = (each[np.isfinite(series.column("n_grains")[1])] for each in series.column("n_grains"))
+    more = np.flatnonzero(number > number[0])
+    if not len(more):
+        return None
+    return float(time[more[0]]), float(time[int(np.argmax(number))]), float(time[-1])
+
+
+def _mark_stages(axes: Axes, start: float, run: Trajectory) -> None:
+    """Shade nucleation and growth of a SET below its curve."""
+    stages = grain_stages(run) if run.protocol == "SET" else None
+    if stages is None:
+        return
+    start -= (run.thermo.get("time_ps") or [0.0])[0]
+    first, middle, last = (start + moment for moment in stages)
+    for low, high, name, shade in ((first, middle, "nucleation", 0.62), (middle, last, "growth", 0.35)):
+        if high > low:
+            colour = palette.rgb(palette.operation("SET"), shade)
+            axes.axvspan(low, high, 0.0, 0.07, color=colour, lw=0)
+            centre = (low * high) ** 0.5 if axes.get_xscale() == "log" and low > 0 else (low + high) / 2
+            axes.annotate(name, (centre, 0.1), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+
+
+def _fraction(axes: Axes, start: float, run: Trajectory, colour: str, name: str) -> None:
     series = run.analysis.get("crystalline") or {}
     times, values = series.get("time_ps") or [], series.get("fraction") or []
     if not times or len(times) != len(values):
@@ -103,7 +140,7 @@ def _fraction(axes: Axes, start: float, run: Trajectory, colour: str) -> None:
         return
     # the first frame may come after the first line of thermodynamics
     origin = (run.thermo.get("time_ps") or times)[0]
-    axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour)
+    axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour, label=name)
 
 
 def _title(axes: Axes, name: str, run: Trajectory, column: int, steps: list[tuple[str, Trajectory]]) -> None:
@@ -154,11 +191,47 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
     profile = _temperature(run)
     if profile is None:
         return None
+    figure = canvas(*PANEL_IN)
+    axes = figure.subplots()
+    _heating(axes, profile)
+    axes.set_title(f"{name}: heating")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
+    return figure
+
+
+@styled
+def pulse_profiles(
+    pulses: Sequence[tuple[str, Trajectory]], ends_K: tuple[float, float] | None = None
+) -> Figure | None:
+    """Draw temperature against z during each pulse, a panel a pulse.
+
+    Parameters
+    ----------
+    ends_K
+        Temperatures of bottom and top to draw dotted beside the first pulse.
+    """
+    profiles = [(name, profile) for name, run in pulses if (profile := _temperature(run)) is not None]
+    if not profiles:
+        return None
+    figure = canvas(max(4.4, min(WIDE_IN, 3.4 * len(profiles))), 3.9)
+    (row,) = figure.subplots(1, len(profiles), sharey=True, squeeze=False)
+    for axes, (name, profile) in zip(row, profiles, strict=True):
+        _heating(axes, profile)
+        axes.set_title(name)
+        axes.set_ylabel("temperature (K)" if axes is row[0] else "")
+        axes.legend(fontsize=7.5, handlelength=1.2)
+    for end_K in ends_K or ():
+        row[0].axhline(end_K, color=palette.METHODS[1], ls=":", lw=1.4)
+    row[0].set_ylim(bottom=0)
+    return figure
+
+
+def _heating(axes: Axes, profile: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Draw profiles at up to five times until the hottest moment, and the last one dashed."""
     import matplotlib
 
     z, time, values = profile
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
     colours = matplotlib.colormaps["cividis"]
     # up to the hottest moment: lines of the cooling would overlap
     hottest = int(np.nanargmax(np.where(np.isfinite(values), values, 0).mean(axis=1)))
@@ -168,10 +241,7 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
         axes.plot(z, values[index], "-", marker=".", ms=5, color=colour, label=f"{time[index]:.3g} ps")
     if hottest < len(time) - 1:
         axes.plot(z, values[-1], "--", color="#5B6470", label=f"{time[-1]:.3g} ps (end)")
-    axes.set(xlabel="z (Å)", ylabel="temperature (K)", title=f"{name}: heating")
-    axes.set_ylim(bottom=0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
-    return figure
+    axes.set(xlabel="z (Å)", ylabel="temperature (K)")
 
 
 @styled

@@ -43,6 +43,8 @@ RADII_A = {"Ge": 1.2, "Sb": 1.4, "Te": 1.4}
 OTHER_RADIUS_A = 1.3
 _MAX_PIXELS = 640
 _COLOURS = 160
+MOST_SPHERES = 60_000
+"""In a picture; of larger cells a slice is shown."""
 # share of white in the colours of fixed atoms
 _FIXED_LIGHTENED = 0.6
 
@@ -52,7 +54,7 @@ class Cell:
     """Content of one picture.
 
     `positions_A` (n, 3) inside the box, `box_A` (3, 3) rows are lattice vectors, `colours` (n, 3) between 0 and 1,
-    `radii_A` (n,).
+    `radii_A` (n,), `shown` (n,) the indices of these atoms among all of the cell.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Cell:
     box_A: np.ndarray
     colours: np.ndarray
     radii_A: np.ndarray
+    shown: np.ndarray
 
 
 @dataclass
@@ -108,6 +111,8 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
             maps += _map(title, atoms, mask, fixed)
+        if len(cells[-1].shown) < len(atoms):
+            remarks.append(f"{title}: a slice of {len(cells[-1].shown):,} of {len(atoms):,} atoms")
     # one process renders all, since its start takes longest
     snapshots = render_cells([*cells, *ordered])
     snapshots.pictures, snapshots.ordered = snapshots.pictures[: len(cells)], snapshots.pictures[len(cells) :]
@@ -138,7 +143,17 @@ def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None
     if fixed is not None:
         part = colours[slice(*fixed)]
         colours[slice(*fixed)] = part + (1 - part) * _FIXED_LIGHTENED
-    return Cell(title, atoms.positions, np.asarray(atoms.cell.array), colours, radii)
+    shown = _slice(atoms)
+    return Cell(title, atoms.positions[shown], np.asarray(atoms.cell.array), colours[shown], radii[shown], shown)
+
+
+def _slice(atoms: Atoms) -> np.ndarray:
+    """Return the indices of all atoms or, of a large cell, of the `MOST_SPHERES` nearest to its middle along y."""
+    if len(atoms) <= MOST_SPHERES:
+        return np.arange(len(atoms))
+    height = atoms.positions[:, 1]
+    middle = (height.min() + height.max()) / 2
+    return np.sort(np.argpartition(np.abs(height - middle), MOST_SPHERES)[:MOST_SPHERES])
 
 
 def _crystal_like(atoms: Atoms) -> np.ndarray | None:
@@ -162,7 +177,7 @@ def _map(title: str, atoms: Atoms, mask: np.ndarray, fixed: tuple[int, int] | No
 
 def by_order(cell: Cell, mask: np.ndarray) -> Cell:
     """Return the cell coloured by order: crystal-like atoms (`mask`, shape (n,)) and others."""
-    colours = np.where(mask[:, None], palette.rgb(palette.CRYSTALLINE), palette.rgb(palette.DISORDERED))
+    colours = np.where(mask[cell.shown, None], palette.rgb(palette.CRYSTALLINE), palette.rgb(palette.DISORDERED))
     return replace(cell, colours=colours)
 
 

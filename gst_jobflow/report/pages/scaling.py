@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.report import words
-from gst_jobflow.report.pages.elements import Table
+from gst_jobflow.report.catalogue.scaling import curves_of
+from gst_jobflow.report.figures.scaling import scaling_chart
+from gst_jobflow.report.pages.elements import Table, figure_of
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Study
@@ -18,7 +20,18 @@ def scaling_section(study: Study) -> dict[str, Any] | None:
     columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication (%)",
                "pair imbalance", "memory (B/atom)", "core use (%)"]  # fmt: skip
     body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
-    return {"protocol": _protocol(study), "table": Table(columns, body, frozenset(range(1, len(columns))))}
+    mode = study.plan["mode"]
+    drawn = figure_of(
+        scaling_chart(curves_of([row for row in study.table if row["state"] != "not_run"], mode), mode),
+        "Bars: fastest and slowest repeat; crosses: out of memory.",
+        "Scaling",
+        wide=True,
+    )
+    return {
+        "protocol": _protocol(study),
+        "table": Table(columns, body, frozenset(range(1, len(columns)))),
+        "figures": drawn,
+    }
 
 
 def _layout(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -15,6 +16,7 @@ import numpy as np
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import flattened
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Cycle, Rmse, RmseOfType
 from gst_jobflow.report import palette, words
@@ -34,15 +36,29 @@ from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
+from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
+from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
-    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Trajectory
+    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Study, Trajectory
     from gst_jobflow.store import Results
 
+MOST_BYTES = 15_000_000
+"""Of a page: larger ones open slowly, and mail refuses them."""
+_LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
+_OWN_PAGES = {
+    "hyperopt": "search",
+    "evaluation": "evaluation",
+    "robustness": "robustness",
+    "validation": "validation",
+    "scaling": "scaling",
+    "iteration": "iteration",
+}
+"""Studies with sections of their own, and the kind of page that names those."""
 _REASONS_SHOWN = 12
 
 
@@ -66,6 +82,11 @@ def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
 
 
+def page_of(root: Path, study: Study) -> Path:
+    """Return the path of the page of a finished study."""
+    return root / "reports" / f"{words.file_name(study.name, study.id)}-{study.id[:8]}.html"
+
+
 def check_place(target: Path) -> None:
     """Make the folder of a page, and refuse an impossible target before anything is computed.
 
@@ -85,10 +106,45 @@ def check_place(target: Path) -> None:
 
 
 def write_page(html: str, target: Path) -> Path:
-    """Write a page atomically."""
+    """Write a page atomically; one above 15 MB loses its largest pictures, and says so.
+
+    Raises
+    ------
+    InputError
+        The place is impossible, or the page is larger without any picture.
+    """
     check_place(target)
-    write_text(target, html, mode=0o644)
+    write_text(target, thinned(html), mode=0o644)
     return target
+
+
+def thinned(html: str, most_bytes: int = MOST_BYTES) -> str:
+    """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
+
+    Raises
+    ------
+    InputError
+        The page is larger without any picture.
+    """
+    excess = len(html.encode()) - most_bytes
+    if excess <= 0:
+        return html
+    dropped: set[str] = set()
+    pictures = re.findall(r'<img src="data:image/png;base64,[^"]*"[^>]*>', html)
+    for picture in sorted(pictures, key=len, reverse=True):
+        if excess <= 0:
+            break
+        dropped.add(picture)
+        excess -= html.count(picture) * (len(picture.encode()) - len(_LEFT_OUT))
+    if excess > 0:
+        raise InputError(
+            f"the page is larger than {words.size(most_bytes)} without its pictures", "report its documents one by one"
+        )
+    return re.sub(
+        r'<img src="data:image/png;base64,[^"]*"[^>]*>',
+        lambda found: _LEFT_OUT if found[0] in dropped else found[0],
+        html,
+    )
 
 
 def render_page(results: Results, data: StudyData) -> str:
@@ -110,7 +166,9 @@ def render_page(results: Results, data: StudyData) -> str:
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
+        iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
+        validation=validation_section(results, data.study) if data.study is not None else None,
         scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
@@ -135,20 +193,21 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    own = ("evaluation", "robustness", "scaling")
-    kind = "search" if study_kind == "hyperopt" else study_kind if study_kind in own else data.kind
+    kind = _OWN_PAGES.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
+        "validation": ("Validation", ("validation",)),
         "scaling": ("Scaling", ("scaling",)),
-        "data": ("Data", ("study", "search", "potential")),
-        "fit": ("Potential", ("study", "search", "potential", "cycle")),
+        "iterations": ("Iterations", ("iteration",)),
+        "data": ("Data", ("study", "search", "potential", "iteration")),
+        "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory"),
+            ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -409,12 +468,14 @@ def _pulse_figures(data: CycleData) -> list[Figure]:
 def _operations(data: CycleData) -> Table:
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
-        asked, added = operation.asked_energy_eV, operation.added_energy_eV
+        asked, added, logged = operation.asked_energy_eV, operation.added_energy_eV, operation.added_energy
         difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
         values = {
             "time (ps)": words.number(operation.duration_ps),
             "asked (eV)": words.number(asked or None, 6),
             "logged (eV)": words.number(added if asked else None, 6),
+            "eV/atom": words.number(logged.eV_per_atom if logged else None, 4),
+            "pJ": "–" if logged is None else f"{logged.pJ:.4g}",
             "difference (%)": "–" if difference is None else f"{difference:+.4f}",
             "T max (K)": words.number(operation.max_equilibrated_K),
             "instant": words.number(operation.max_temperature_K),
@@ -460,7 +521,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = ("hyperopt", "evaluation", "robustness", "ablation")
+    with_section = (*_OWN_PAGES, "ablation")
     if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))
@@ -480,7 +541,7 @@ def _provenance(data: StudyData, version: str) -> dict[str, Any]:
         "versions": _versions(data, version),
         "cost": _costs(data),
         "files": _files(data),
-        "plan": list(_flat(data.study.plan)) if data.study is not None else [],
+        "plan": [(path, words.number(each, 6)) for path, each in flattened(data.study.plan)] if data.study else [],
     }
 
 
@@ -549,18 +610,6 @@ def _files(data: StudyData) -> Table:
     for name, run in _all_runs(data):
         found += rows(name, run.files)
     return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
-
-
-def _flat(plan: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Yield the fields of a nested plan as `a.b` and value."""
-    for key, value in plan.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{path}.")
-        elif isinstance(value, list):
-            yield path, ", ".join(str(item) for item in value) or "–"
-        else:
-            yield path, words.number(value, 6)
 
 
 def _attempts(data: StudyData) -> dict[str, Any] | None:

@@ -1,0 +1,116 @@
+"""`gst submit iterate`: grow a dataset and a potential in iterations, until a gate is met."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.common import check_name, global_options, open_project, print_table, say
+from gst_jobflow.cli.submit.submission import Estimate, Yes
+from gst_jobflow.flows.estimate import check_total
+from gst_jobflow.flows.iteration.begin import StepForecast, forecast, starting_point
+from gst_jobflow.flows.iteration.maker import STEPS, backend_for, new_study, submit_iteration
+from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
+from gst_jobflow.store import Results
+from gst_jobflow.store.work import AssumedCosts
+
+
+def command(
+    plan: Annotated[str | None, typer.Argument(help="YAML file of a plan, or the name of a shipped one.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A shipped plan: gst-ace-24 or iterate-small.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study and its potentials; else the plan's.")] = None,
+    pause_before: Annotated[
+        list[str] | None,
+        typer.Option("--pause-before", help=f"Wait for gst approve before this step (repeatable): {', '.join(STEPS)}."),
+    ] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STUDY:N", help="Branch off: go on after iteration N of another study."),
+    ] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print the plan, and submit nothing.")] = False,
+    estimate: Estimate = False,
+    yes: Yes = False,
+) -> None:
+    """Grow a dataset and a potential in iterations: candidates, choice, labels, dataset, fit, robustness, gate.
+
+    Each iteration is a workflow; its last job submits the next one, until the gate is met or the plan ends. gst report
+    shows all iterations in a table and figures.
+
+    Examples: gst submit iterate iterate-small; gst submit iterate my-plan.yaml --pause-before label
+    """
+    text = read_plan_text(_which(plan, preset))
+    if show_config:
+        typer.echo(text, nl=False)
+        return
+    wanted = _read(text, str(plan or preset), name)
+    steps = _steps(pause_before)
+    project = open_project()
+    results = Results.open(project)
+    backend = backend_for(wanted, project)
+    fingerprint = backend.method().fingerprint()
+    first, begin = starting_point(results, wanted, fingerprint, branch)
+    asked = {key or "": value.model_dump(exclude_none=True) for key, value in global_options().resources.items()}
+    study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=steps)
+    budget = project.settings.launch.budget_core_hours
+    if estimate or (budget is not None and not yes):
+        costs = list(forecast(study, backend, project))
+        if estimate:
+            _show(costs, wanted.assumed)
+        if not yes:
+            check_total(
+                [(f"{cost.step} of iteration {cost.iteration} is unknown", cost.core_hours) for cost in costs], budget
+            )
+    if not estimate:
+        results.add(study)
+        submit_iteration(project, study, first)
+        say(f"submitted iteration {first} of {wanted.name}, study {study.id}; next: gst launch")
+
+
+def _steps(names: list[str] | None) -> list[str]:
+    for name in names or []:
+        if name not in STEPS:
+            raise InputError(f"--pause-before {name}: no such step", nearest(name, STEPS))
+    return names or []
+
+
+def _which(plan: str | None, preset: str | None) -> str:
+    if (plan is None) == (preset is None):
+        raise InputError("which plan?", "give a YAML file, or --preset iterate-small; --show-config prints one")
+    return str(plan or preset)
+
+
+def _read(text: str, where: str, name: str | None) -> IterationPlan:
+    try:
+        content: Any = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise InputError(f"{where} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is not a mapping", "write 'key: value' lines; --show-config prints an example")
+    if name is not None:
+        content["name"] = name
+    plan = checked(IterationPlan, content, where)
+    check_name(plan.name)
+    return plan
+
+
+def _show(costs: list[StepForecast], assumed: AssumedCosts) -> None:
+    """Print the expected cost by iteration and step, and the sums."""
+    rows = [
+        [cost.iteration, cost.step, cost.work, _number(cost.core_hours), _number(cost.disk_GB), cost.basis]
+        for cost in costs
+    ]
+    known = [cost.core_hours for cost in costs if cost.core_hours is not None]
+    unknown = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
+    labels, disk_GB = sum(cost.labels for cost in costs), sum(cost.disk_GB for cost in costs)
+    total = ["total", "", f"up to {labels:,} labels", _number(sum(known)), _number(disk_GB), unknown]
+    print_table([*rows, total], ["iteration", "step", "work", "core hours", "disk GB", "from"])
+    if any(cost.basis == assumed.basis for cost in costs):
+        say(f"assumed, as it was not measured here: {assumed.source}")
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.3g}"

@@ -1,0 +1,1 @@
+"""Grow a dataset and a potential in iterations: candidates, choice, labels, dataset, fit, robustness, gate."""

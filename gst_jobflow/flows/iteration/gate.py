@@ -1,0 +1,82 @@
+"""When a training protocol is done: what the potential of an iteration has to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from gst_jobflow.base.strict import StrictModel, UnfitValueError
+
+ALL = "all"
+
+
+class RmseLimit(StrictModel):
+    """Largest errors on the test set."""
+
+    energy_meV_per_atom: float | None = Field(None, gt=0)
+    force_meV_per_A: float | None = Field(None, gt=0)
+
+
+class GammaLimit(StrictModel):
+    """Largest grade by the new potential of a share of this iteration's candidates, chosen or not."""
+
+    quantile: float = Field(0.99, gt=0, le=1, description="Share of the candidates that must be below")
+    at_most: float = Field(gt=0, description="Largest extrapolation grade of their atoms")
+
+
+class Gate(StrictModel):
+    """Conditions that end the iterations once all are met; none: all iterations run."""
+
+    rmse: dict[str, RmseLimit] = Field(default_factory=dict, description="By config type, or 'all'")
+    success: float | None = Field(None, ge=0, le=1, description="Share of the robustness runs that succeed")
+    success_low: float | None = Field(None, gt=0, lt=1, description="Lower end of its 95 % interval")
+    gamma: GammaLimit | None = None
+    spread_meV_per_A: float | None = Field(None, gt=0, description="Spread of forces of an ensemble on the test set")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no conditions."""
+        return self == Gate()
+
+    def check(self, has_robustness: bool, ensemble: int) -> None:
+        """Refuse conditions on what the plan does not measure."""
+        if not has_robustness and (self.success is not None or self.success_low is not None):
+            raise UnfitValueError("gate.success is not measured: the plan has no robustness runs", "add robustness: {}")
+        if self.spread_meV_per_A is not None and ensemble < 2:
+            raise UnfitValueError("gate.spread_meV_per_A is not measured: fit.ensemble is 1", "set fit.ensemble to 4")
+
+    def unmet(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the conditions that the measurements of an iteration do not meet, in words."""
+        found = [*self._of_rmse(row)]
+        least = {"success": self.success, "success_low": self.success_low}
+        found += [
+            _words(name, row.get(name), limit, "below")
+            for name, limit in least.items()
+            if limit is not None and not (row.get(name) is not None and row[name] >= limit)
+        ]
+        most = {
+            "gamma": self.gamma.at_most if self.gamma else None,
+            "spread_meV_per_A": self.spread_meV_per_A,
+        }
+        found += [
+            _words(name, row.get(name), limit, "above")
+            for name, limit in most.items()
+            if limit is not None and not (row.get(name) is not None and row[name] <= limit)
+        ]
+        return found
+
+    def _of_rmse(self, row: Mapping[str, Any]) -> list[str]:
+        found = []
+        for kind, limits in self.rmse.items():
+            errors = (row.get("rmse_by_config_type") or {}).get(kind, {}) if kind != ALL else row
+            for name, limit in limits.model_dump(exclude_none=True).items():
+                value = errors.get(name)
+                if value is None or value > limit:
+                    found.append(_words(f"{name} of {kind}", value, limit, "above"))
+        return found
+
+
+def _words(name: str, value: float | None, limit: float, side: str) -> str:
+    return f"{name} is {'not measured' if value is None else f'{value:.4g}, {side} {limit:g}'}"

@@ -1,0 +1,79 @@
+"""Plans of training protocols: what they fill in, and wrong input in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.flows.iteration.plan import IterationPlan, shipped_plans, shipped_text
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "compositions": ["GeTe", "Sb2Te3"],
+    "labels": {"backend": "tblite"},
+    "fit": {"preset": "small"},
+    "iterations": [
+        {"sources": [{"kind": "hard-spheres", "number": 10}]},
+        {"repeat": 2, "sources": [{"kind": "domain", "n_atoms": 60}, {"kind": "search", "cells": 8, "number": 4}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", shipped_plans())
+def test_shipped_plans_can_be_read_and_written_again(name: str) -> None:
+    plan = checked(IterationPlan, yaml.safe_load(shipped_text(name)), name)
+    assert plan.name == name
+    assert IterationPlan.model_validate(plan.model_dump(mode="json")) == plan
+
+
+def test_the_preset_has_the_numbers_of_the_paper() -> None:
+    plan = checked(IterationPlan, yaml.safe_load(shipped_text("gst-ace-24")), "")
+    kinds = [[source.kind for source in sources] for sources in plan.steps]
+    assert kinds[1:] == [["domain", "hard-spheres"]] * 3 + [["search"]] * 2
+    random = [source for sources in plan.steps[1:] for source in sources if source.kind in ("hard-spheres", "search")]
+    assert sum(source.most or 0 for source in random) == pytest.approx(319 + 587, abs=5)
+    assert plan.robustness is not None and len(plan.robustness.compositions) * plan.robustness.runs == 70
+    assert (plan.robustness.n_atoms, plan.robustness.temperature_K, plan.robustness.duration_ps) == (1000, 3000, 500)
+    assert plan.fit.search is not None and (plan.fit.search.fits, plan.fit.search.iterations) == (32, [0])
+
+
+def test_sources_and_robustness_runs_take_the_compositions_of_the_plan() -> None:
+    plan = IterationPlan.model_validate(SMALL | {"robustness": {"runs": 2, "n_atoms": 50}})
+    assert [source.formulas for sources in plan.steps for source in sources] == [["GeTe", "Sb2Te3"]] * 5
+    assert plan.robustness is not None and plan.robustness.compositions == ["GeTe", "Sb2Te3"]
+    assert plan.all_elements == ("Ge", "Sb", "Te") and plan.number_of_iterations == 3
+
+
+def _with_source(**source: Any) -> dict[str, Any]:
+    return {"iterations": [{"sources": [source]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"iteratons": []}, "iterations"),
+        (_with_source(kind="hardspheres", number=3), "hard-spheres"),
+        (_with_source(kind="hard-spheres", number=3, sigma=1), "unknown key 'sigma'"),
+        (_with_source(kind="hard-spheres", number=3, compositions=["Xx2"]), "Xx"),
+        (_with_source(kind="search", number=3), "needs a potential"),
+        (_with_source(kind="hard-spheres", number=3, choose={"gamma": [2, 25]}), "needs a potential"),
+        (_with_source(kind="failures"), "no failures yet"),
+        ({"iterations": [{"sources": []}]}, "no sources"),
+        ({"gate": {"success": 1.0}}, "not measured"),
+        ({"gate": {"spread_meV_per_A": 50}}, "fit.ensemble is 1"),
+        ({"gate": {"sucess": 1.0}}, "success"),
+        ({"elements": ["Sb", "Te"]}, "Ge, which is not among elements"),
+        ({"fit": {"preset": "smal"}}, "small"),
+        ({"fit": {"preset": "small", "options": {"loss": {"kapa": 0.3}}}}, "kappa"),
+        ({"test": {"fraction": 1.5}}, "less than 1"),
+        ({"robustness": {"runs": 0}}, "at least 1"),
+    ],
+)
+def test_wrong_plans_are_refused_with_the_way_out(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        checked(IterationPlan, merged(SMALL, changes), "plan.yaml")
+    assert said in f"{error.value.message} {error.value.fix}" and "plan.yaml" in str(error.value.message)

@@ -1,0 +1,78 @@
+"""Figures of scaling studies: curves, failures as points, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.report.catalogue.draw import draw_one
+from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.registry import find_kind
+from gst_jobflow.report.catalogue.scaling import curves_of
+from gst_jobflow.report.pages.scaling import scaling_section
+from gst_jobflow.report.plotted import plotted_rows
+from gst_jobflow.store import Results
+
+from .. import synthetic
+from .test_studies import rows_of
+
+
+@pytest.fixture
+def results(project):
+    opened = Results.open(project)
+    yield opened
+    opened.database.client.close()
+
+
+@pytest.mark.mongo
+def test_speed_against_size_has_its_repeats_and_the_papers_points(results: Results, tmp_path: Path) -> None:
+    study = synthetic.add_scaling(results)
+    (table,) = draw_one(results, find_kind("1e"), [study], tmp_path / "t", [], paper=True).files
+    rows = rows_of(table)
+    assert [row["steps_per_day"] for row in rows[:3]] == [8640000.0, 1080000.0, 135000.0]
+    assert rows[5]["state"] == "out_of_memory" and rows[5]["steps_per_day"] is None
+    theirs = [(row["n_atoms"], row["steps_per_day"]) for row in rows if str(row["potential"]).startswith("reference")]
+    assert theirs == [(10000, 2000000), (10000, 335000)]
+    shown = [row for row in plotted_rows(find_kind("1e").draw(Request(results, [study])).figure) if row[1] == "fast"]
+    first = next(row for row in shown if row[4] == "steps a day")
+    assert first[6] == pytest.approx(8640000 / 1.25) and first[7] == pytest.approx(8640000 / 0.8)
+
+
+@pytest.mark.mongo
+def test_scaling_of_one_point_is_refused(results: Results) -> None:
+    study = synthetic.add_scaling(results)
+    single = study.model_copy(update={"table": study.table[:1]})
+    with pytest.raises(DataError, match="one point a curve") as refused:
+        find_kind("1e").draw(Request(results, [single]))
+    assert refused.value.fix == "gst submit scaling size with several sizes"
+
+
+@pytest.mark.mongo
+def test_curves_of_other_machines_compositions_and_namesakes_are_refused_unless_mixed(results: Results) -> None:
+    study = synthetic.add_scaling(results)
+    other_machine = [{**row, "processor": row["processor"] and "Y"} for row in study.table]
+    elsewhere = synthetic.add_scaling(results, "elsewhere", table=other_machine)
+    with pytest.raises(InputError, match="several processors: X, Y"):
+        find_kind("1e").draw(Request(results, [study, elsewhere]))
+    plan = {**study.plan, "composition": "Sb2Te3"}
+    with pytest.raises(InputError, match="several compositions: Ge1Sb2Te4, Sb2Te3"):
+        find_kind("1e").draw(Request(results, [study, synthetic.add_scaling(results, "sb2te3", plan=plan)]))
+    namesake = [{**row, "potential_id": "another"} for row in study.table]
+    with pytest.raises(InputError, match="several potentials named fast"):
+        find_kind("1e").draw(Request(results, [study, synthetic.add_scaling(results, "namesake", table=namesake)]))
+    assert find_kind("1e").draw(Request(results, [study, elsewhere], mixed=True)).figure is not None
+
+
+@pytest.mark.mongo
+def test_the_page_shows_the_curves(results: Results) -> None:
+    section = scaling_section(synthetic.add_scaling(results))
+    assert len(section["figures"]) == 1 and section["figures"][0].uri.startswith("data:image/png")
+
+
+def test_weak_and_strong_scaling_run_along_ranks() -> None:
+    rows = [{"potential": "a", "ranks": ranks, "asked_atoms": 100, "n_atoms": 100 * ranks} for ranks in (4, 1, 2)]
+    assert [row["ranks"] for row in curves_of(rows, "weak")["a"]] == [1, 2, 4]
+    both = [*rows, {"potential": "a", "ranks": 1, "asked_atoms": 200, "n_atoms": 200}]
+    assert list(curves_of(both, "strong")) == ["a, 100 atoms", "a, 200 atoms"]
