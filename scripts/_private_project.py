@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from _chaos import kill_with_all
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_configs
@@ -45,6 +49,20 @@ def private_project(root: Path, settings: str, stack: contextlib.ExitStack) -> P
 def gst(project: Project, *words: str) -> list[str]:
     """Return a command line of the `gst` of this Python."""
     return [str(Path(sys.executable).with_name("gst")), "--project", str(project.root), *words]
+
+
+@contextlib.contextmanager
+def launched(project: Project, workers: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a launcher with its workers; kill the rest in the end."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            gst(project, "launch", "--workers", str(workers)), stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                kill_with_all(process)
 
 
 def free_port() -> int:

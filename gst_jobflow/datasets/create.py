@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, nearest
+from gst_jobflow.base.words import counted
 from gst_jobflow.datasets import references
 from gst_jobflow.datasets.duplicates import near_duplicates
 from gst_jobflow.datasets.fractions import thin
@@ -153,9 +154,9 @@ def _with_given_test(members: Members, test: Members) -> Members:
     train = members.take(~np.isin(members.label_ids, test.label_ids))
     if np.any(shared := np.isin(train.groups, test.groups)):
         names = sorted(set(texts_of(train.groups[shared])))
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         raise DataError(
-            f"{int(shared.sum())} structures are of groups that the test set holds: {', '.join(names[:_NAMED])}{more}",
+            f"{counted(int(shared.sum()), 'structure')} to train on share a group with the test set: {named}",
             "they would train on what is tested: leave them out, or choose another test set",
         )
     joined = Members.joined([train, test])

@@ -12,6 +12,7 @@ from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.maker import AnalyseMaker
 from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.devices.analysis import analyse
 from gst_jobflow.devices.branch import check_state, geometry_of_state
@@ -191,6 +192,7 @@ def _planned(planned: Planned, geometry: Geometry) -> Operation:
         stages=[stage.model_dump(mode="json") for stage in own.stages],
         duration_ps=own.duration_ps,
         asked_energy_eV=own.energy_eV,
+        asked_energy_pJ=PulseEnergy(own.energy_eV).pJ if n_heated else None,
         asked=operation.model_dump(mode="json", exclude_none=True),
         heated_atoms=n_heated,
         profile=profile_words(operation) if isinstance(operation, Reset) else "",
@@ -234,7 +236,7 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
         operation_index=index,
         **analyse(result, protocol, cycle.groups["mobile"], settings.analysis),
     )
-    _note(results, cycle, index, _came_of(trajectory))
+    _note(results, cycle, index, _came_of(trajectory, operation.heated_atoms))
     result.require_success()
     return _output(cycle_id, trajectory)
 
@@ -308,14 +310,18 @@ def _drawn_at_K(cycle: Cycle, before: Trajectory | None, index: int, protocol: P
     return before.final_temperature_K if first else None
 
 
-def _came_of(trajectory: Trajectory) -> dict[str, Any]:
+def _came_of(trajectory: Trajectory, heated_atoms: int | None) -> dict[str, Any]:
     heating = trajectory.analysis.get("heating") or {}
+    is_pulse = heated_atoms and trajectory.added_energy_eV is not None
+    added = PulseEnergy(trajectory.added_energy_eV or 0.0, heated_atoms) if is_pulse else None
     return {
         "state": trajectory.state,
         "trajectory_id": trajectory.id,
         # the actual one: it may have ended early
         "duration_ps": trajectory.duration_ps,
         "added_energy_eV": trajectory.added_energy_eV,
+        "added_energy_pJ": added.pJ if added else None,
+        "added_energy_eV_per_atom": added.eV_per_atom if added else None,
         "max_temperature_K": trajectory.max_temperature_K,
         "final_temperature_K": trajectory.final_temperature_K,
         "max_equilibrated_K": trajectory.max_equilibrated_K,

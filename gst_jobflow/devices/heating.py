@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-EV_PER_PJ = 1e-12 / 1.602176634e-19
-"""1 pJ in eV, by the definition of the SI: 6.2415e6."""
 MOST_EV_PER_ATOM = 10.0
 """Largest accepted energy: it means nearly 40,000 K, and is several times the cohesive energy of a crystal."""
 

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from gst_jobflow.base.energy import EV_PER_PJ
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
-from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, Heated, check_energy, heated
+from gst_jobflow.devices.heating import Geometry, Heated, check_energy, heated
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K
 from gst_jobflow.dynamics.stages import (
     DAMPING_PS,

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.plan import AnalysisPlan
+from gst_jobflow.base.energy import EV_PER_PJ
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec
-from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, heated
+from gst_jobflow.devices.heating import Geometry, geometry_of_spec, heated
 from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gst_jobflow.analysis.plan import formula_of
+from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.devices.branch import check_state, geometry_of_state
@@ -121,8 +122,8 @@ def _pulse_lines(operations: Sequence[OperationOnCell], n_mobile: int) -> list[s
         mean = one.energy_eV / one.heated.n_atoms
         most = mean * one.heated.peak
         lines.append(
-            f"{number} RESET: {one.energy_eV:,.5g} eV on {one.heated.n_atoms:,} of {n_mobile:,} mobile atoms, "
-            f"{mean:.3g} eV each (at most {most:.3g}); without melting and loss that is "
+            f"{number} RESET: {PulseEnergy(one.energy_eV, one.heated.n_atoms)} on {one.heated.n_atoms:,} of "
+            f"{n_mobile:,} mobile atoms (at most {most:.3g} eV/atom); without melting and loss that is "
             f"{temperature_K(mean):,.0f} K (at most {temperature_K(most):,.0f} K); energy per atom: "
             f"{profile_words(one.operation)}"
         )

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.documents.base import Document, Index, Part
 
 
@@ -19,6 +20,9 @@ class Operation(Part):
     duration_ps: float = Field(ge=0)
     asked_energy_eV: float = 0.0
     added_energy_eV: float | None = None
+    asked_energy_pJ: float | None = None
+    added_energy_pJ: float | None = None
+    added_energy_eV_per_atom: float | None = Field(None, description="Energy that each heated atom got")
     max_temperature_K: float | None = Field(None, description="Highest instantaneous value, often right after a kick")
     final_temperature_K: float | None = Field(None, description="Last instantaneous value; a cooling's kick sets it")
     max_equilibrated_K: float | None = Field(None, description="Highest mean over the second half between two kicks")
@@ -33,6 +37,13 @@ class Operation(Part):
     ended_by: str = Field("", description="Why it ended early or was skipped")
     until: dict[str, Any] | None = Field(None, description="Skip the operation if one of `rounds_end` met this")
     rounds_end: list[int] = Field(default_factory=list, description="Indices of operations that ended earlier rounds")
+
+    @property
+    def added_energy(self) -> PulseEnergy | None:
+        """Energy that a pulse added, by its log; None before it ran and for other operations."""
+        if not self.asked_energy_eV or self.added_energy_eV is None:
+            return None
+        return PulseEnergy(self.added_energy_eV, self.heated_atoms)
 
 
 class Cycle(Document):

@@ -67,10 +67,9 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
 
 def summary_sentences(data: StudyData) -> str:
     """Summarise in a few sentences what was made from what."""
-    if data.study is not None and data.study.kind == "robustness":
-        return _robustness_sentence(data.study.table)
-    if data.study is not None and data.study.kind == "scaling":
-        return _scaling_sentence(data.study.table)
+    own = {"robustness": _robustness_sentence, "validation": _validation_sentence, "scaling": _scaling_sentence}
+    if data.study is not None and data.study.kind in own:
+        return own[data.study.kind](data.study.table)
     sentences = []
     if len(data.training):
         sentences.append(_structures_sentence(data))
@@ -86,6 +85,15 @@ def _robustness_sentence(table: list[dict[str, Any]]) -> str:
     totals = [row for row in table if row["composition"] == "all"]
     survived = ", ".join(f"{row['potential']} {row['successes']} of {row['runs']}" for row in totals)
     return f"Hot melts that each potential survived: {survived}."
+
+
+def _validation_sentence(table: list[dict[str, Any]]) -> str:
+    told = [row for row in table if not row["curve"] and row["error"]]
+    number, agree = Counter(row["potential"] for row in told), Counter[str]()
+    for row in told:
+        agree[row["potential"]] += abs(row["difference"]) <= 2 * row["error"]
+    shares = ", ".join(f"{potential} {agree[potential]} of {number[potential]}" for potential in number)
+    return f"Numbers within two standard errors of first-principles dynamics: {shares or 'errors are unknown'}."
 
 
 def _scaling_sentence(table: list[dict[str, Any]]) -> str:

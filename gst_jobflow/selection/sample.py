@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.store import Results
 
+ItemT = TypeVar("ItemT")
 _BROKEN = ("blow_up", "lost_atoms", "nan")
 _VIBRATION = 0.2
 """Largest mean displacement between two independent frames of a solid, in units of (V / N)^(1/3): √2 times the 15 % by
@@ -192,10 +193,10 @@ def shares(counts: Sequence[int], number: int) -> list[int]:
     return dealt
 
 
-def evenly(picks: Sequence[Pick], number: int) -> list[Pick]:
+def evenly(items: Sequence[ItemT], number: int) -> list[ItemT]:
     """Return the middles of `number` equal parts of a sequence."""
-    places = ((np.arange(number) + 0.5) * len(picks) / max(1, number)).astype(int)
-    return [picks[place] for place in places]
+    places = ((np.arange(number) + 0.5) * len(items) / max(1, number)).astype(int)
+    return [items[place] for place in places]
 
 
 def apart(times_ps: Sequence[float], spacing_ps: float, last_ps: float = -math.inf) -> list[int]:

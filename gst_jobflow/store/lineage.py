@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.store.files.references import references_to_files
 from gst_jobflow.store.lookup import locate
@@ -68,6 +69,8 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
     for extra in ("source", "iteration", "tags", "created_at", "failure_class", "selection", "split", "active_set"):
         if document.get(extra):
             summary[extra] = document[extra]
+    if name == "cycles" and (pulses := _pulses(document)):
+        summary["pulses"] = pulses
     return Lineage(
         collection=name,
         id=id,
@@ -78,6 +81,17 @@ def lineage(results: Results, text: str, collection: str | None = None) -> Linea
         files=[_file_state(results.artifacts, ref) for ref in references_to_files(document)],
         cost=_cost(database, name, document),
     )
+
+
+def _pulses(cycle: dict[str, Any]) -> dict[str, str]:
+    """Return the energies of the pulses of a cycle, as logged or, before they ran, as asked."""
+    found = {}
+    for number, operation in enumerate(cycle["operations"], 1):
+        if asked := operation.get("asked_energy_eV"):
+            added = operation.get("added_energy_eV")
+            energy = PulseEnergy(asked if added is None else added, operation.get("heated_atoms"))
+            found[f"{number} {operation['kind']}"] = f"{energy} {'asked' if added is None else 'logged'}"
+    return found
 
 
 def _without_series(name: str) -> dict[str, int] | None:

@@ -61,7 +61,7 @@ class AssumedCosts(StrictModel):
     @property
     def basis(self) -> str:
         """Basis of a cost, in words."""
-        return f"assumed: {self.source}"
+        return "assumed"
 
 
 @dataclass(frozen=True)

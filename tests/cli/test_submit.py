@@ -127,7 +127,7 @@ def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, p
     results.add(results.get(Potential, "p").model_copy(update={"id": "all", "elements": ["Ge", "Sb", "Te"]}))
     command = ("submit", "cycle", "mushroom", "--programme", "mushroom-small", "--potential", "all", "--no-gamma")
     said = CliRunner().invoke(app, ["-p", str(project.root), *command, "--estimate"]).output
-    assert "2 RESET: 476.28 eV on 1,134 of 8,064 mobile atoms, 0.42 eV each" in said
+    assert "2 RESET: 476.28 eV, 0.42 eV/atom, 7.631e-05 pJ on 1,134 of 8,064 mobile atoms" in said
     assert "10,080 atoms" in said and fireworks(project) == 0
     gst(project, *command, "--replicas", "2")
     # barrier and cell once; five operations of each replica, each with the analysis of its frames

@@ -223,3 +223,27 @@ def test_descendants_of_trained_structures_are_not_tested(results: Results, midd
         second = create_dataset(results, "on", "tblite:1", spec, structure_ids=ids).dataset
         rows = {row["structure_id"]: row for row in read_members(results.artifacts, second)}
         assert (rows[number_id(5)]["split"], rows[number_id(5)]["group"]) == ("train", "run")
+
+
+def test_a_given_test_set_is_that_of_every_dataset(results: Results) -> None:
+    add_labels(results, 10, config_type="aimd")
+    given = make(results, "given", split=SplitSpec(test_fraction=0.3, seed=1))
+    tested = [row["structure_id"] for row in read_members(results.artifacts, given) if row["split"] == "test"]
+    add_labels(results, 12, start=20, config_type="rss")
+    made = make(results, where=["config_type=rss"], test_dataset_id=given.id)
+    assert made.counts == {"train": 12, "test": 3} and made.split == {"rule": "given", "test_dataset": given.id}
+    again = make(results, where=["config_type=rss,aimd", f"id!={tested[0]}"], test_dataset_id=given.id)
+    assert again.counts == {"train": 19, "test": 3}, "its own members stay in the test set"
+    assert made.counts_by_config_type["test"] == {"aimd": 3}
+
+
+def test_training_on_groups_of_a_given_test_set_is_refused_by_name(results: Results) -> None:
+    add_labels(results, 10, config_type="aimd", groups=[f"run-{index}" for index in range(10)])
+    given = make(results, "given", split=SplitSpec(test_fraction=0.1, seed=1))
+    (group,) = {row["group"] for row in read_members(results.artifacts, given) if row["split"] == "test"}
+    add_labels(results, 2, start=20, config_type="rss", groups=[group, "other"])
+    with pytest.raises(DataError, match=f"1 structure to train on share a group with the test set: {group}"):
+        make(results, where=["config_type=rss"], test_dataset_id=given.id)
+    add_labels(results, 4, start=30, fingerprint="cp2k:1")
+    with pytest.raises(DataError, match="choose another test set or none"):
+        make(results, fingerprint="cp2k:1", test_dataset_id=given.id)

@@ -12,6 +12,7 @@ import pytest
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.series import series_of
+from gst_jobflow.base.energy import EV_PER_PJ
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.devices.cycle import CycleMaker
@@ -79,6 +80,10 @@ def test_a_cycle_runs_skips_unneeded_operations_and_can_be_continued(
     assert reset.energy_eV_per_atom == pytest.approx(0.05)
     assert reset.heated_atoms == cycle.groups["mobile"][1]
     assert reset.added_energy_eV == pytest.approx(reset.asked_energy_eV, rel=1e-6)
+    assert reset.added_energy_pJ == pytest.approx(reset.added_energy_eV / EV_PER_PJ)
+    assert reset.asked_energy_pJ == pytest.approx(reset.asked_energy_eV / EV_PER_PJ)
+    assert reset.added_energy_eV_per_atom == pytest.approx(reset.energy_eV_per_atom, rel=1e-6)
+    assert reset.added_energy is not None and reset.added_energy.pJ == reset.added_energy_pJ
     assert cycle.operations[3].energy_eV_per_atom == pytest.approx(0.075)
     run_of = results.get(Trajectory, str(reset.trajectory_id))
     # 0.2 ps of pulse and 0.2 ps of cooling, a frame every 25 steps: the last one is of the end

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from gst_jobflow.base.energy import EV_PER_PJ
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec
-from gst_jobflow.devices.heating import EV_PER_PJ, Geometry, geometry_of_spec, temperature_K
+from gst_jobflow.devices.heating import Geometry, geometry_of_spec, temperature_K
 from gst_jobflow.devices.operations import Read, Reset, Rest, Set, on_cell, profile_of
 
 GRID = np.stack(np.meshgrid(*[np.arange(2.0, size, 4.0) for size in (200, 40, 100)], indexing="ij"), -1).reshape(-1, 3)

@@ -23,6 +23,7 @@ SECTIONS = {
         "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
         "pair.",
+        "validate": "Compare melt-quenched amorphous cells with frames of first-principles dynamics, number by number.",
         "scaling": "Measure speed, memory and communication of potentials against ranks, nodes and atoms.",
     },
     "Dynamics": {

@@ -16,6 +16,7 @@ from gst_jobflow.flows.iteration.begin import StepForecast, forecast, starting_p
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
 from gst_jobflow.store import Results
+from gst_jobflow.store.work import AssumedCosts
 
 
 def command(
@@ -58,7 +59,7 @@ def command(
     if estimate or (budget is not None and not yes):
         costs = list(forecast(study, backend, project))
         if estimate:
-            _show(costs)
+            _show(costs, wanted.assumed)
         if not yes:
             check_total(
                 [(f"{cost.step} of iteration {cost.iteration} is unknown", cost.core_hours) for cost in costs], budget
@@ -96,7 +97,7 @@ def _read(text: str, where: str, name: str | None) -> IterationPlan:
     return plan
 
 
-def _show(costs: list[StepForecast]) -> None:
+def _show(costs: list[StepForecast], assumed: AssumedCosts) -> None:
     """Print the expected cost by iteration and step, and the sums."""
     rows = [
         [cost.iteration, cost.step, cost.work, _number(cost.core_hours), _number(cost.disk_GB), cost.basis]
@@ -107,6 +108,8 @@ def _show(costs: list[StepForecast]) -> None:
     labels, disk_GB = sum(cost.labels for cost in costs), sum(cost.disk_GB for cost in costs)
     total = ["total", "", f"up to {labels:,} labels", _number(sum(known)), _number(disk_GB), unknown]
     print_table([*rows, total], ["iteration", "step", "work", "core hours", "disk GB", "from"])
+    if any(cost.basis == assumed.basis for cost in costs):
+        say(f"assumed, as it was not measured here: {assumed.source}")
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,9 @@ def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[
 
 def _of_step(iteration: int, step: str, costs: list[ExpectedCost], labels: int) -> StepForecast:
     hours = [cost.core_hours for cost in costs if cost.core_hours is not None]
-    work = f"up to {labels:,} labels" if labels else "; ".join(dict.fromkeys(cost.work for cost in costs))
+    alike = Counter(cost.work for cost in costs)
+    words = "; ".join(f"{number} jobs of {work}" if number > 1 else work for work, number in alike.items())
+    work = f"up to {labels:,} labels" if labels else words
     known = next((cost.basis for cost in costs if cost.core_hours is not None), costs[0].basis)
     disk_GB = sum(cost.disk_GB or 0.0 for cost in costs)
     return StepForecast(iteration, step, work, labels, sum(hours) if hours else None, disk_GB, known)

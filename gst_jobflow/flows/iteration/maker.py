@@ -15,6 +15,7 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.resources import Resources, request_by_category
 from gst_jobflow.base.settings import Project, find_project
+from gst_jobflow.base.words import counted
 from gst_jobflow.datasets.create import create_dataset
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import texts_of
@@ -29,7 +30,7 @@ from gst_jobflow.flows.iteration.sources import Source, seed_of
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.search import HyperoptMaker
 from gst_jobflow.flows.study import close_study
-from gst_jobflow.hyperopt.plan import preset
+from gst_jobflow.hyperopt.plan import SearchPlan, preset
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.work import LabelWork
@@ -37,7 +38,7 @@ from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
-from gst_jobflow.store.work import declare_work
+from gst_jobflow.store.work import Allotment, ExpectedCost, declare_work
 
 if TYPE_CHECKING:
     from gst_jobflow.labelling.backend import LabelBackend
@@ -120,6 +121,28 @@ def iteration_flow(study: Study, number: int, backend: LabelBackend) -> Iteratio
     return _Builder(study, plan, number, backend).build()
 
 
+@dataclass(frozen=True)
+class FitsWork:
+    """Fits that another job submits."""
+
+    number: int
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the cost of one fit times their number."""
+        hours, work = allotment.assumed.core_hours_per_fit, counted(self.number, "fit")
+        if hours is None:
+            return allotment.expected(work, "this kind of job has no estimate")
+        return allotment.expected(work, allotment.assumed.basis, self.number * hours)
+
+
+def settings_search(plan: IterationPlan) -> tuple[SearchPlan, FitConfig]:
+    """Return the search of the settings of a plan's fit, and the fit that it varies."""
+    assert plan.fit.search is not None  # else there is none
+    space, fit = preset(plan.fit.search.preset, plan.fit.config(plan.all_elements))
+    fits = plan.fit.search.fits or space.n_fits
+    return space.model_copy(update={"n_fits": fits, "n_start": min(space.n_start, fits)}), fit
+
+
 class _Builder:
     """Builds the jobs of one iteration, step by step."""
 
@@ -186,10 +209,12 @@ class _Builder:
         search = settings.search
         if search is not None and self.number in search.iterations:
             found = search_settings(self.study.id, self.number, dataset_id)
+            declare_work(found, FitsWork(settings_search(self.plan)[0].n_fits))
             self._add("fit", found)
             if settings.upfit_kappa is None:
                 return found.output["potential_id"], None
             upfit = upfit_of(self.name, found.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
+            declare_work(upfit, FitsWork(1))
             self._add("fit", upfit)
             return upfit.output["potential_id"], None
         config = FitConfig.model_validate(self.study.plan.get("fit_config") or self._config())
@@ -327,12 +352,7 @@ def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
     results = job_results()
     study = results.get(Study, study_id)
     plan = iteration_plan(study)
-    assert plan.fit.search is not None  # else this job is not there
-    space, fit = preset(plan.fit.search.preset, plan.fit.config(plan.all_elements))
-    if plan.fit.search.fits is not None:
-        space = space.model_copy(
-            update={"n_fits": plan.fit.search.fits, "n_start": min(space.n_start, plan.fit.search.fits)}
-        )
+    space, fit = settings_search(plan)
     # the same id in every attempt of this job
     search_id = derive_id("iteration search", study_id, number)
     maker = HyperoptMaker(plan=space, name=f"{plan.name} iter-{number} search", fit=fit, study_id=search_id)

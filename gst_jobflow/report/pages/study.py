@@ -39,6 +39,7 @@ from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
+from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ MOST_BYTES = 15_000_000
 """Of a page: larger ones open slowly, and mail refuses them."""
 _LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
+_OWN_PAGES = {
+    "hyperopt": "search",
+    "evaluation": "evaluation",
+    "robustness": "robustness",
+    "validation": "validation",
+    "scaling": "scaling",
+    "iteration": "iteration",
+}
+"""Studies with sections of their own, and the kind of page that names those."""
 _REASONS_SHOWN = 12
 
 
@@ -158,6 +168,7 @@ def render_page(results: Results, data: StudyData) -> str:
         ablation=ablation_section(data.study) if data.study is not None else None,
         iteration=iteration_section(data.study) if data.study is not None else None,
         robustness=robustness_section(results, data.study) if data.study is not None else None,
+        validation=validation_section(results, data.study) if data.study is not None else None,
         scaling=scaling_section(data.study) if data.study is not None else None,
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
@@ -182,12 +193,12 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
     study_kind = data.study.kind if data.study else ""
-    own = ("evaluation", "robustness", "scaling", "iteration")
-    kind = "search" if study_kind == "hyperopt" else study_kind if study_kind in own else data.kind
+    kind = _OWN_PAGES.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
+        "validation": ("Validation", ("validation",)),
         "scaling": ("Scaling", ("scaling",)),
         "iterations": ("Iterations", ("iteration",)),
         "data": ("Data", ("study", "search", "potential", "iteration")),
@@ -196,7 +207,7 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
         "run": ("Run", ("trajectory",)),
         "provenance": (
             "Provenance",
-            ("study", "search", "evaluation", "robustness", "scaling", "potential", "cycle", "trajectory", "iteration"),
+            ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
         ),
         "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
     }
@@ -457,12 +468,14 @@ def _pulse_figures(data: CycleData) -> list[Figure]:
 def _operations(data: CycleData) -> Table:
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
-        asked, added = operation.asked_energy_eV, operation.added_energy_eV
+        asked, added, logged = operation.asked_energy_eV, operation.added_energy_eV, operation.added_energy
         difference = 100 * (added - asked) / asked if asked > 0 and added is not None else None
         values = {
             "time (ps)": words.number(operation.duration_ps),
             "asked (eV)": words.number(asked or None, 6),
             "logged (eV)": words.number(added if asked else None, 6),
+            "eV/atom": words.number(logged.eV_per_atom if logged else None, 4),
+            "pJ": "–" if logged is None else f"{logged.pJ:.4g}",
             "difference (%)": "–" if difference is None else f"{difference:+.4f}",
             "T max (K)": words.number(operation.max_equilibrated_K),
             "instant": words.number(operation.max_temperature_K),
@@ -508,7 +521,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
 
 def _study_table(data: StudyData) -> Table | None:
     """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = ("hyperopt", "evaluation", "robustness", "ablation", "iteration")
+    with_section = (*_OWN_PAGES, "ablation")
     if data.study is None or not data.study.table or data.study.kind in with_section:
         return None
     columns = list(dict.fromkeys(key for row in data.study.table for key in row))

@@ -1,4 +1,4 @@
-"""Version 3 to 4: studies of iterations, structures before a failure, cores of attempts; no document changes."""
+"""Version 3 to 4: new kinds of studies and structures, cores of attempts, pulse energies in pJ; no document changes."""
 
 from __future__ import annotations
 

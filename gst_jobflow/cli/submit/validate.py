@@ -1,0 +1,116 @@
+"""`gst submit validate`: compare amorphous cells of potentials with dynamics from first principles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource, find_reference_frames
+from gst_jobflow.analysis.validation import ValidationPlan
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
+from gst_jobflow.cli.common import check_name, open_project, say
+from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.submit.options import ConfigFile, read_plan
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
+from gst_jobflow.flows.validation import ValidationMaker
+from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import get_located
+from gst_jobflow.structures.composition import atom_counts, parse_formula
+
+if TYPE_CHECKING:
+    from jobflow import Flow
+
+
+def command(
+    potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
+    compositions: Annotated[
+        str | None, typer.Option(help="Formulas, e.g. GeTe,Sb2Te3; default: those of all reference frames.")
+    ] = None,
+    trajectory: Annotated[
+        list[str] | None, typer.Option("--trajectory", help="Reference: a first-principles run (repeatable).")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="Reference: a dataset's frames of config type aimd (repeatable)."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Reference: structures as in gst query structures.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option("--fingerprint", "-f", help="Method of the reference labels, or its beginning.")
+    ] = None,
+    after_ps: Annotated[float | None, typer.Option(help="Skip this time at the start of reference runs.")] = None,
+    runs: Annotated[int | None, typer.Option(help="Melt-quenches of each potential at each composition (3).")] = None,
+    atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell; default: as the reference.")] = None,
+    quench_ps: Annotated[float | None, typer.Option(help="Duration of the quench, ps (20).")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the compared frames, K (300).")] = None,
+    config: ConfigFile = None,
+    name: Annotated[str, typer.Option(help="Name of the study.")] = "validation",
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    estimate: Estimate = False,
+    yes: Yes = False,
+) -> None:
+    """Compare melt-quenched amorphous cells with frames of first-principles dynamics, number by number.
+
+    Partial g(r), bond angles, coordination, homopolar bonds, tetrahedra and bond-length ratio, with statistical errors.
+    Without a reference, labelled structures of config type aimd are taken.
+
+    Example: gst submit validate GST-ACE --compositions Ge2Sb2Te5 --trajectory aimd --after-ps 20 --runs 5
+    """
+    check_name(name)
+    over: dict[str, Any] = {"runs": runs, "n_atoms": atoms, "quench_ps": quench_ps}
+    plan = read_plan(ValidationPlan, config, compositions, **over, temperature_K=temperature)
+    plan = _with_sources(plan, trajectories=trajectory, datasets=dataset, where=where, fingerprint=fingerprint,
+                         after_ps=after_ps)  # fmt: skip
+    if show_config:
+        typer.echo(as_commented_yaml(plan), nl=False)
+        return
+    if not potentials:
+        raise InputError("which potentials?", "give ids or names; gst query potentials lists them")
+    project = open_project()
+    flow, number = _flow(Results.open(project), potentials, plan, name)
+    what = f"{counted(number, 'melt-quench', 'melt-quenches')} to compare"
+    submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
+
+
+def _with_sources(plan: ValidationPlan, **given: Any) -> ValidationPlan:
+    """Return the plan with those sources of reference frames that options name."""
+    named = {key: value for key, value in given.items() if value is not None}
+    return plan.model_copy(update={"references": checked(ReferenceSource, {**dict(plan.references), **named})})
+
+
+def _flow(results: Results, which: list[str], plan: ValidationPlan, name: str) -> tuple[Flow, int]:
+    """Find potentials and references, check that they fit, and return the flow and the number of its melt-quenches."""
+    found = list({each.id: each for each in (get_located(results, Potential, text) for text in which)}.values())
+    _check_elements(found, plan.compositions)
+    references = find_reference_frames(results, plan.references, plan.compositions)
+    _check_elements(found, list(references))
+    for each in references.values():
+        plan.check_temperature(each)
+        atom_counts(each.formula, plan.start(each, 0).n_atoms, "exact")
+    _tell(results, found, references)
+    flow = ValidationMaker(study_name=name, plan=plan).make([each.id for each in found], references)
+    return flow, len(found) * len(references) * plan.runs
+
+
+def _check_elements(potentials: list[Potential], compositions: list[str]) -> None:
+    elements = {element for formula in compositions for element in parse_formula(formula)}
+    for each in potentials:
+        check_kind(each)
+        check_knows_elements(each, elements, "choose --compositions of its elements")
+
+
+def _tell(results: Results, potentials: list[Potential], references: dict[str, ReferenceFrames]) -> None:
+    """Say what the reference is, and which potentials were fitted to another method."""
+    for each in references.values():
+        frames, runs = counted(each.n_frames, "reference frame"), counted(len(each.runs), "run")
+        say(f"{each.formula}: {frames} of {runs}, method {each.fingerprint}")
+    methods = {each.fingerprint for each in references.values()}
+    for potential in potentials:
+        if potential.dataset_id and (own := results.get(Dataset, potential.dataset_id).fingerprint) not in methods:
+            say(f"potential {potential.name} was fitted to labels of another method: {own}")
