@@ -26,6 +26,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunErro
 from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Label, Structure
+from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
@@ -313,4 +314,4 @@ def _is_known(results: Results, structure_id: str, fingerprint: str, retry_faile
     except DatabaseError:  # gone; results are spooled
         return False
     found = database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
-    return found is not None and (found["state"] == "converged" or not retry_failed)
+    return found is not None and (found["state"] in COMPLETE or not retry_failed)
