@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.analysis.profiles import over_xz
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -67,24 +67,11 @@ def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A)
     Raises
     ------
     InputError
-        If the squares are not positive, or the cell is not orthogonal.
+        As of `over_xz`.
     """
-    if bin_A <= 0:
-        raise InputError(f"squares of {bin_A} Å cannot be", "give a positive width")
-    edges = np.diag(np.asarray(atoms.cell))
-    if not np.allclose(np.asarray(atoms.cell), np.diag(edges), atol=1e-6 * edges.max()):
-        raise InputError("a map of order needs an orthogonal cell")
-    number = [max(1, round(float(edges[axis]) / bin_A)) for axis in (0, 2)]
-    places = np.mod(atoms.positions[group][:, [0, 2]] / edges[[0, 2]], 1.0) * number
-    index = np.minimum(places.astype(int), np.array(number) - 1)
-    flat = np.ravel_multi_index((index[:, 0], index[:, 1]), number)
-    size = number[0] * number[1]
-    counts = np.bincount(flat, minlength=size).reshape(number)
-    ordered = np.bincount(flat, weights=np.asarray(mask, dtype=float)[group], minlength=size).reshape(number)
-    enough = counts >= max(1.0, _FEWEST * float(np.median(counts[counts > 0])))
-    fraction = np.divide(ordered, counts, out=np.full(counts.shape, np.nan), where=enough)
-    borders = [np.linspace(0.0, edges[axis], n + 1) for axis, n in zip((0, 2), number, strict=True)]
-    return OrderMap(borders[0], borders[1], fraction, counts)
+    bins = over_xz(atoms, bin_A, group)
+    fraction = bins.mean(np.asarray(mask)[group], _FEWEST)
+    return OrderMap(bins.edges_A["x"], bins.edges_A["z"], fraction, bins.counts)
 
 
 def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:

@@ -566,27 +566,37 @@ def shared_atoms(grid: CellGrid, label: NDArray, reach_A: float) -> tuple[NDArra
 
     Labels, from 1, meet at each atom that has both among itself and its neighbours; 0 is none.
     """
-    near, labels = np.empty(256, dtype=np.int64), np.empty(256, dtype=np.int64)
+    labels, of_point = np.empty(256, dtype=np.int64), label[grid.owners]
     pairs = np.empty((1024, 2), dtype=np.int64)
     n_pairs, several = 0, 0
+    nx, ny, nz = grid.shape
     for atom in range(len(label)):
-        near, count = _around(grid, grid.home[atom], reach_A, near)
-        number = 0
-        for j in range(count):
-            own = label[grid.owners[near[j]]]
-            if own == 0 or (number and own == labels[0]):
-                continue
-            new = number < len(labels)
-            for other in labels[:number]:
-                new = new and other != own
-            if new:
-                labels[number] = own
-                number += 1
+        x, y, z = grid.points[grid.home[atom]]
+        i, j, h = _cube(grid, x, y, z)
+        labels[0] = label[atom]
+        number = 1 if labels[0] else 0
+        for a in range(max(i - 1, 0), min(i + 2, nx)):
+            for b in range(max(j - 1, 0), min(j + 2, ny)):
+                line = (a * ny + b) * nz
+                for point in range(grid.start[line + max(h - 1, 0)], grid.start[line + min(h + 2, nz)]):
+                    own = of_point[point]
+                    # within a grain no distance is needed
+                    if own == 0 or (number and own == labels[0]):
+                        continue
+                    new = number < len(labels)
+                    for other in labels[:number]:
+                        new = new and other != own
+                    if new:
+                        dx, dy, dz = grid.points[point, 0] - x, grid.points[point, 1] - y, grid.points[point, 2] - z
+                        if dx * dx + dy * dy + dz * dz < reach_A * reach_A:
+                            labels[number] = own
+                            number += 1
         several += number > 1
-        for i in range(number):
-            for j in range(i + 1, number):
+        for first in range(number):
+            for other in range(first + 1, number):
                 if n_pairs == len(pairs):
                     pairs = np.concatenate((pairs, pairs))
-                pairs[n_pairs, 0], pairs[n_pairs, 1] = min(labels[i], labels[j]), max(labels[i], labels[j])
+                one, two = labels[first], labels[other]
+                pairs[n_pairs, 0], pairs[n_pairs, 1] = min(one, two), max(one, two)
                 n_pairs += 1
     return pairs[:n_pairs], several

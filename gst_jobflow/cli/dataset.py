@@ -154,7 +154,7 @@ def create(
     with progress_line() as line:
         progress = partial(line, "compared")
         made = create_dataset(results, name, method, spec, where=where or [], progress=progress)
-    for text in _left_out(made.dataset):
+    for text in _remarks(made.dataset):
         say(text)
     _print_created([made], as_json)
 
@@ -412,18 +412,24 @@ def _print_created(made: Iterable[CreatedDataset], as_json: bool, origin: Datase
             say("nothing changes: this is the dataset itself" if same else f"known before as '{item.dataset.name}'")
 
 
-def _left_out(dataset: Dataset) -> Iterator[str]:
-    reasons = {
-        "structures_without_label": "structures have no such label",
-        "structures_not_there": "structures are not in the database",
-        "labels_without_structure": "labels name a missing structure (gst db check)",
-        "large_forces": "labels have larger forces",
-        "near_duplicates": "structures are near-duplicates",
-        "random_left_out": "random structures are left out of the training set",
+def _remarks(dataset: Dataset) -> Iterator[str]:
+    """Yield what was left out, and a warning where free atoms were not."""
+    left_out = {
+        "structures_without_label": ("structure", "without such a label"),
+        "structures_not_there": ("structure", "that the database does not have"),
+        "labels_without_structure": ("label", "of a missing structure (gst db check)"),
+        "large_forces": ("label", "with larger forces"),
+        "near_duplicates": ("structure", "nearly the same as another"),
+        "random_left_out": ("random structure", "of the training set"),
     }
-    for reason, text in reasons.items():
+    for reason, (noun, text) in left_out.items():
         if number := dataset.selection.get(reason):
-            yield f"{number} {text}"
+            yield f"left out: {counted(number, noun)} {text}"
+    if number := sum(side.get("isolated_atom", 0) for side in dataset.counts_by_config_type.values()):
+        yield (
+            f"warning: {counted(number, 'free atom')} among the members: a fit trains on their energies; to leave them "
+            'out, add -w "n_atoms>1"'
+        )
 
 
 def _description(results: Results, dataset: Dataset, numbers: dict[str, Any]) -> Iterator[str]:

@@ -39,11 +39,6 @@ class Operation(Part):
     rounds_end: list[int] = Field(default_factory=list, description="Indices of operations that ended earlier rounds")
 
     @property
-    def asked_energy(self) -> PulseEnergy | None:
-        """Energy that a pulse was asked for; None for other operations."""
-        return PulseEnergy(self.asked_energy_eV, self.heated_atoms) if self.asked_energy_eV else None
-
-    @property
     def added_energy(self) -> PulseEnergy | None:
         """Energy that a pulse added, by its log; None before it ran and for other operations."""
         if not self.asked_energy_eV or self.added_energy_eV is None:

@@ -72,7 +72,7 @@ def test_squares_outside_of_the_group_are_empty() -> None:
 
 def test_what_cannot_be_mapped_is_refused() -> None:
     atoms = crystal()
-    with pytest.raises(InputError, match="squares of 0"):
+    with pytest.raises(InputError, match="bins of 0"):
         order_map(atoms, np.ones(len(atoms)), np.arange(len(atoms)), bin_A=0)
     atoms.set_cell([[120, 0, 0], [5, 12, 0], [0, 0, 60]])
     with pytest.raises(InputError, match="orthogonal"):

@@ -83,13 +83,22 @@ def test_settings_come_from_a_file_and_options_replace_them(project: Project, gs
     code, _, err = gst_dataset("create", "d", "--config", str(file))
     assert code == 1 and "weights name config_type ['crystal']" in err
     code, out, err = gst_dataset("create", "d", "--config", str(file), "--weights", "rss=2", "--test-fraction", "0.2")
-    assert code == 0 and "10 labels have larger forces" in err
+    assert code == 0 and "left out: 10 labels with larger forces" in err
     made = results.get(Dataset, out.split()[0])
     assert made.config_type_weights == {"rss": 2.0} and made.counts == {"train": 16, "test": 4}
     assert made.split["seed"] == 4 and made.selection["max_force_eV_A"] == 20.0
     file.write_text("split: {sed: 3}\n")
     assert "did you mean 'seed'" in gst_dataset("create", "d", "--config", str(file))[2]
     assert "gst dataset create NAME" in gst_dataset("create")[2]
+
+
+def test_free_atoms_among_the_members_are_a_warning(project: Project, gst_dataset: Gst) -> None:
+    add_labels(Results.open(project), 20, config_type="rss")
+    add_labels(Results.open(project), 2, start=20, config_type="isolated_atom")
+    code, out, err = gst_dataset("create", "all")
+    assert code == 0 and out and "warning: 2 free atoms among the members" in err and '-w "n_atoms>1"' in err
+    code, _, err = gst_dataset("create", "without", "-w", "config_type!=isolated_atom")
+    assert code == 0 and "warning" not in err
 
 
 def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
