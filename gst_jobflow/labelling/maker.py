@@ -27,6 +27,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunErro
 from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Label, Structure
+from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
@@ -203,7 +204,7 @@ class _Chunk:
                 yield structure
 
     def _known(self, structure_ids: list[str]) -> set[str]:
-        """Return those that are labelled: converged, or failed where failed ones are not tried again."""
+        """Return those that are labelled: complete, or failed where failed ones are not tried again."""
         try:
             labels = self.results.database["labels"]
         except DatabaseError:  # gone; results are spooled
@@ -212,7 +213,7 @@ class _Chunk:
         found = labels.find(wanted, {"structure_id": 1, "state": 1})
         tried = set(self.failed) if self.retry_failed else {*structure_ids}
         return {
-            label["structure_id"] for label in found if label["state"] == "converged" or label["structure_id"] in tried
+            label["structure_id"] for label in found if label["state"] in COMPLETE or label["structure_id"] in tried
         }
 
     def _largest_first(self, structure_ids: list[str]) -> list[str]:
