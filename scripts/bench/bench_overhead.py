@@ -239,7 +239,7 @@ def prepare(arm: Arm, files: dict[str, Path]) -> None:
 def measure(folder: Path, size: str, parts: Sequence[str], other: Path | None, n: int | None) -> Iterator[Row]:
     """The rows of `parts`."""
     structures, tasks, repeats = SIZES[size]
-    structures = n or structures
+    structures, tasks = n or structures, n or tasks
     arms = [Arm("this", HERE, folder / "this")]
     if other is not None:
         arms.append(Arm(f"checkout {other.name}", other.resolve(), folder / "other"))
@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=PARTS, action="append", help="only this one (repeatable); export needs import"
     )
-    parser.add_argument("--structures", type=int, help="of the import, instead of --size")
+    parser.add_argument("--structures", type=int, help="of the import, and tasks of the packing, instead of --size")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
     options = parser.parse_args()
