@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as of_hypothesis
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import set_global_options
 
 if TYPE_CHECKING:
     from pymongo.database import Database
+
+
+# tests assert nothing on time, also on a busy machine
+of_hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+of_hypothesis.load_profile("any machine")
 
 
 def _free_port() -> int:

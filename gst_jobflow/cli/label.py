@@ -1,24 +1,28 @@
-"""`gst label`: report the quality of labels."""
+"""`gst label`: report the quality of labels, and leave some out of datasets."""
 
 from __future__ import annotations
 
+import getpass
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.datasets.exclude import exclude_labels, include_labels
 from gst_jobflow.report.label_data import collect_labels
 from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_rows, state_rows
 from gst_jobflow.report.pages.study import check_place
 from gst_jobflow.store import Results
+from gst_jobflow.store.lookup import locate
+from gst_jobflow.store.query import make_query
 
-app = typer.Typer(no_args_is_help=True, help="Report the quality of labels and the differences between methods.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `report` a subcommand: typer would drop a single one."""
+app = typer.Typer(
+    no_args_is_help=True, help="Report the quality of labels and the differences between methods, and leave labels out."
+)
 
 
 @app.command()
@@ -65,3 +69,66 @@ def report(
     if rows:
         print_table(rows, columns, title="\nMethods on the same structures")
     say(f"page: {page}")
+
+
+LabelIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID…", help="Ids of labels or of their structures, or how they begin.")
+]
+LabelWhere = Annotated[
+    list[str] | None, typer.Option("--where", "-w", help="Or conditions, as in gst query labels: 'max_force_eV_A>80'.")
+]
+
+
+@app.command()
+def exclude(
+    ids: LabelIds = None,
+    where: LabelWhere = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with your name and the time.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Leave labels out of future datasets; existing datasets stay, and gst label include reverts it.
+
+    Example: gst label exclude 4f0c21… 81b2aa… --reason "magnetic solution"
+    """
+    results = Results.open(open_project())
+    _say(exclude_labels(results, _labels(results, ids, where), reason, getpass.getuser()), as_json)
+
+
+@app.command()
+def include(ids: LabelIds = None, where: LabelWhere = None, as_json: JsonOption = False) -> None:
+    """Take excluded labels back in, so that future datasets may hold them.
+
+    Example: gst label include -w state=excluded
+    """
+    results = Results.open(open_project())
+    _say(include_labels(results, _labels(results, ids, where)), as_json)
+
+
+def _labels(results: Results, ids: list[str] | None, where: list[str] | None) -> list[str]:
+    """Return the ids of the labels that a user means."""
+    if bool(ids) == bool(where):
+        raise InputError("which labels?", "give ids, or conditions with --where")
+    labels = results.database["labels"]
+    if where:
+        found = [label["_id"] for label in labels.find(make_query("labels", where).where, {"_id": 1})]
+        if not found:
+            raise InputError(f"no label meets {' '.join(where)}", "gst query labels shows what there is")
+        return found
+    named = []
+    for text in ids or []:
+        collection, id = locate(results.database, text, "labels", "structures")
+        of_structure = [label["_id"] for label in labels.find({"structure_id": id}, {"_id": 1})]
+        if collection == "structures" and len(of_structure) != 1:
+            raise InputError(
+                f"structure {id} has {counted(len(of_structure), 'label')}",
+                f"give the id of one: gst query labels -w structure_id={id}",
+            )
+        named.append(of_structure[0] if collection == "structures" else id)
+    return list(dict.fromkeys(named))
+
+
+def _say(counts: Counter[str], as_json: bool) -> None:
+    if as_json:
+        print_json(dict(counts))
+    else:
+        say("; ".join(f"{counted(number, 'label')}: {what}" for what, number in sorted(counts.items())))

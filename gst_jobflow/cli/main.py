@@ -25,7 +25,7 @@ SECTIONS = {
     },
     "Data": {
         "structures": "Make, import and select structures: random hard-sphere structures, crystals, device cells.",
-        "label": "Report the quality of labels and the differences between methods.",
+        "label": "Report the quality of labels and the differences between methods, and leave labels out.",
         "dataset": "Datasets: the labels that a potential is fitted to, how they are split and weighted.",
         "ingest": "Write results to the database that jobs left on disk while it was away.",
     },

@@ -149,10 +149,12 @@ def command(
     """
     values = {"iteration": iteration, "tags": tag or [], "dry_run": dry_run, "strict": strict}
     options = checked(ImportOptions, values | about.values())
-    results = None if dry_run else Results.open(open_project())
+    project = None if dry_run else open_project()
+    results = None if project is None else Results.open(project)
+    receipts = None if project is None else project.private_dir / "imports"
     try:
         with _progress() as progress:
-            report = import_files(files, results, options, progress, workers)
+            report = import_files(files, results, options, progress, workers, receipts)
     except UnansweredError as err:
         raise InputError(f"{err.message}; nothing more was imported", _same_command(err.options)) from err
     if as_json:

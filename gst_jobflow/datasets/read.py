@@ -12,6 +12,7 @@ from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import ArtifactRef, Dataset, unpack
+from gst_jobflow.documents.label import COMPLETE
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -134,7 +135,8 @@ def _row(results: Results, dataset: Dataset, member: dict[str, Any], labels: dic
             f"dataset {dataset.id} is of method {dataset.fingerprint}, label {label['_id']} of {label['fingerprint']}",
             "energies of different methods do not compare: gst db check",
         )
-    if label["state"] != "converged" or label["energy_eV"] is None or label["forces"] is None:
+    # a dataset that was made before the label was excluded stays as it is
+    if label["state"] not in COMPLETE or label["energy_eV"] is None or label["forces"] is None:
         problem = f"label {label['_id']} is {label['state']} and has no energy"
         raise DataError(problem, "make the dataset again without it")
     structure = structures.get(label["structure_id"])

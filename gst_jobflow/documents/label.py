@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index, derive_id, pack
+from gst_jobflow.documents.base import ArtifactRef, ConfigType, Document, Index, Part, derive_id, pack
 from gst_jobflow.documents.structure import Structure
 
 if TYPE_CHECKING:
     import numpy as np
 
+COMPLETE = ("converged", "excluded")
+"""States of a label that holds its numbers."""
 WRONG_METHOD = "wrong_method"
 """Failure class of a result computed by another method than requested."""
+
+
+class Exclusion(Part):
+    """Why a person left a label out, who and when."""
+
+    reason: str = Field(min_length=1)
+    by: str
+    at: datetime
 
 
 class Label(Document):
     """Result of one method for one structure.
 
-    A failed or quarantined label never enters a dataset. `forces` are eV/Å (N × 3 float64, packed);
-    `stress_eV_A3` is Voigt xx, yy, zz, yz, xz, xy with ASE's sign (positive is tension).
+    A failed, quarantined or excluded label never enters a dataset; an excluded one keeps its numbers. `forces` are eV/Å
+    (N × 3 float64, packed); `stress_eV_A3` is Voigt xx, yy, zz, yz, xz, xy with ASE's sign (positive is tension).
     """
 
     collection: ClassVar[str] = "labels"
@@ -39,7 +50,8 @@ class Label(Document):
     structure_id: str
     fingerprint: str = Field(description="Hash of all parameters of the method that change the physics")
     method: dict[str, Any]
-    state: Literal["converged", "failed", "quarantined"]
+    state: Literal["converged", "failed", "quarantined", "excluded"]
+    exclusion: Exclusion | None = Field(None, description="Of an excluded label, which was converged before")
     failure_class: str = ""
     reason: str = ""
     formula: str
@@ -112,12 +124,14 @@ class Label(Document):
 
     @model_validator(mode="after")
     def _converged_means_complete(self) -> Label:
-        if self.state != "converged":
+        if (self.state == "excluded") != (self.exclusion is not None):
+            raise ValueError("an excluded label needs its exclusion, and no other one has it")
+        if self.state not in COMPLETE:
             if not self.failure_class:
                 raise ValueError(f"a {self.state} label needs a failure_class")
             return self
         if self.energy_eV is None or self.forces is None:
-            raise ValueError("a converged label needs its energy and forces")
+            raise ValueError(f"a {self.state} label needs its energy and forces")
         if len(self.forces) != 24 * self.n_atoms:
             raise ValueError(f"forces do not hold {self.n_atoms} atoms")
         return self

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 Mode = Literal["weak", "strong", "size", "memory"]
 OUT_OF_MEMORY = "out_of_memory"
 MAX_POINTS = 500
-_WARM_UP_STEPS, _FEWEST_STEPS, _MOST_STEPS = 2, 5, 20_000
+WARM_UP_STEPS, FEWEST_STEPS = 2, 5
+"""Steps before a timed run, and its fewest steps."""
+_MOST_STEPS = 20_000
 BASE_STEPS = 20
 """Steps of the run of the smallest cell."""
 # a rank needs a few dozen atoms for its cell to be divided
@@ -183,7 +185,7 @@ def scaling_deck(
             f"velocity all create {plan.temperature_K:.12g} 1 mom yes rot no dist gaussian loop geom",
             f"timestep {plan.timestep_fs * 1e-3:.12g}",
             "fix move all nve",
-            f"run {_WARM_UP_STEPS} post no",
+            f"run {WARM_UP_STEPS} post no",
             "log timed.log",
             f"run {n_steps}",
             end_line(),
@@ -277,7 +279,7 @@ def steps_for(plan: ScalingPlan, base: TimedRun, n_atoms: int) -> int:
     if plan.n_steps is not None:
         return plan.n_steps
     step_s = base.loop_s / base.n_steps * n_atoms / base.n_atoms
-    return int(min(max(plan.seconds / step_s, _FEWEST_STEPS), _MOST_STEPS))
+    return int(min(max(plan.seconds / step_s, FEWEST_STEPS), _MOST_STEPS))
 
 
 def scaling_row(runs: list[TimedRun], base: TimedRun, layout: Layout) -> dict[str, Any]:

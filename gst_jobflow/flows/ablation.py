@@ -22,7 +22,7 @@ from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.evaluation.speed import measure
-from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.study import close_study
@@ -182,7 +182,9 @@ def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequ
         Two differ in something else; it is named.
     """
     data = {id: _data_inputs(results, id) for id in {potential.dataset_id or "" for potential in potentials}}
-    first, *others = [dict(flattened(each.config)) | data[each.dataset_id or ""] for each in potentials]
+    # default exponents follow the number of densities
+    settings = [dict(flattened(without_default_exponents(each.config))) for each in potentials]
+    first, *others = [own | data[each.dataset_id or ""] for own, each in zip(settings, potentials, strict=True)]
     for potential, inputs in zip(potentials[1:], others, strict=True):
         differing = {key for key in first.keys() | inputs.keys() if first.get(key) != inputs.get(key)}
         if RANDOM_SHARE in varied:

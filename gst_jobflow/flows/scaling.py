@@ -9,6 +9,7 @@ import shlex
 import tarfile
 import uuid
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.work import measured_speed
 from gst_jobflow.evaluation.scaling import (
     BASE_STEPS,
+    FEWEST_STEPS,
     OUT_OF_MEMORY,
+    WARM_UP_STEPS,
     Layout,
     ScalingPlan,
     TimedRun,
@@ -108,21 +111,29 @@ class ScalingWork:
     layout: Layout
 
     def cost(self, allotment: Allotment) -> ExpectedCost:
-        """Return the time that runs aim at, or that of their steps where the plan gives them."""
+        """Return the time of runs: of their steps at the speed of earlier runs, and not below what the plan aims at."""
         plan, sizes = self.plan, self.plan.sizes(self.layout)
-        runs = len(sizes) * plan.repeats * (len(self.potential_ids) + len(plan.pair_styles))
+        names = [*self.potential_ids, *(pair.name for pair in plan.pair_styles)]
+        runs = len(sizes) * plan.repeats * len(names)
         work = f"{runs} runs of {min(sizes):,} to {max(sizes):,} atoms on {self.layout}"
-        if plan.n_steps is None:
-            wall_h, basis = runs * plan.seconds / 3600, f"{plan.seconds:g} s a run; the largest cells may take longer"
-            return allotment.expected(work, basis, wall_h * self.layout.ranks, wall_h)
-        core_us = 0.0
-        for id in self.potential_ids:
-            speed = allotment.once(("speed", id), lambda id=id: measured_speed(id, allotment))  # type: ignore[misc]
-            if speed is None or plan.pair_styles:
-                return allotment.expected(work, "no run of these potentials has been measured here")
-            core_us += speed.core_us
-        core_hours = core_us * 1e-6 * sum(sizes) * plan.n_steps * plan.repeats / 3600
-        return allotment.expected(work, "earlier runs", core_hours, core_hours / self.layout.ranks)
+        speeds = [allotment.once(("speed", id), partial(measured_speed, id, allotment)) for id in self.potential_ids]
+        known = [speed.core_us for speed in speeds if speed is not None]
+        if not known and plan.n_steps is not None:
+            return allotment.expected(
+                work, "no run of molecular dynamics has been measured here: run a short one first"
+            )
+        # a potential or pair style that was never measured counts as the slowest known one
+        slowest = max(known, default=0.0)
+        each_us = [*known, *[slowest] * (len(names) - len(known))]
+        seconds = sum(self._seconds(size, core_us) for size in sizes for core_us in each_us) * plan.repeats
+        basis = "speed of earlier runs" if known else f"{plan.seconds:g} s a run; large cells take longer"
+        return allotment.expected(work, basis, seconds * self.layout.ranks / 3600, seconds / 3600)
+
+    def _seconds(self, n_atoms: int, core_us: float) -> float:
+        """Return the time of one run, s."""
+        step_s = n_atoms * core_us * 1e-6 / self.layout.ranks
+        steps = self.plan.n_steps or FEWEST_STEPS
+        return max((WARM_UP_STEPS + steps) * step_s, 0.0 if self.plan.n_steps else self.plan.seconds)
 
 
 @in_category("md")

@@ -14,12 +14,18 @@ from gst_jobflow.importing.extxyz import read_extxyz
 from gst_jobflow.importing.files import first_bytes, plain_name
 from gst_jobflow.importing.lammps import check_dump, check_lammps_data, read_dump, read_lammps_data
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.importing.outcar import read_outcar
 from gst_jobflow.importing.pacemaker import read_pacemaker
 from gst_jobflow.importing.records import Record
 from gst_jobflow.importing.vasp import read_vasprun
 
 Reader = Callable[[Path, ImportOptions], Iterator[Record]]
+
+
+def _read_outcar(path: Path, options: ImportOptions) -> Iterator[Record]:
+    # the parsers of ASE load scipy, which would double the start of an import and of its workers
+    from gst_jobflow.importing.outcar import read_outcar
+
+    return read_outcar(path, options)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "vasprun": Format(r"\A\s*<\?xml[^>]*>\s*<modeling>", r"(?i).*vasprun.*|.*\.xml", read_vasprun),
-    "outcar": Format(r"\A\s*vasp\.\d|\A.{0,400}executed on .*date \d", r"OUTCAR.*|.*[._-]OUTCAR", read_outcar),
+    "outcar": Format(r"\A\s*vasp\.\d|\A.{0,400}executed on .*date \d", r"OUTCAR.*|.*[._-]OUTCAR", _read_outcar),
     "cp2k": Format(
         r"\A\s*\d+\s*\n\s*i =\s*\d+,.*E =|^ CP2K\| version string",
         r".*-pos-\d+\.xyz|.*-frc-\d+\.xyz",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
+from gst_jobflow.importing.receipts import Receipt, ReceiptWriter
 from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
 from gst_jobflow.store.files.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
+    from gst_jobflow.importing.formats import SourceFile
     from gst_jobflow.store.results import Results
 
 _BATCH_RECORDS = 500
@@ -68,6 +70,12 @@ class ImportReport:
     stopped: bool = False
     dry_run: bool = False
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> ImportReport:
+        """Return the report that `asdict` described."""
+        flaws = {name: [Flaw(**flaw) for flaw in values[name]] for name in ("bad", "reasons", "outliers", "warnings")}
+        return cls(**{**values, **flaws})
+
 
 class UnansweredError(InputError):
     """Nothing was imported, because the user must answer first; `options` are answers that can be copied."""
@@ -83,6 +91,7 @@ def import_files(
     options: ImportOptions,
     progress: Callable[[ImportReport, Outcome], None] | None = None,
     workers: int | None = None,
+    receipts: Path | None = None,
 ) -> ImportReport:
     """Import files as a stream; doing it again changes nothing.
 
@@ -94,6 +103,8 @@ def import_files(
         Called after each record with the report so far and its outcome.
     workers
         Processes that parse extended XYZ, see `importing.workers.outcomes`; the result does not depend on it.
+    receipts
+        Folder that remembers finished imports, see `importing.receipts`; the result does not depend on it.
 
     Raises
     ------
@@ -108,7 +119,28 @@ def import_files(
         A worker ended before its time.
     """
     sources = source_files(files, options)
-    run = _Import(results, options)
+    receipt = Receipt.of(receipts, sources, options) if receipts is not None and results is not None else None
+    if receipt is None or results is None:
+        return _import(sources, results, options, progress, workers, None)
+    if (known := receipt.report(results.database)) is not None:
+        return ImportReport.of(known)
+    with receipt.writing() as writer:
+        report = _import(sources, results, options, progress, workers, writer)
+        if not report.n_bad and not report.stopped:
+            writer.finish(asdict(report))
+    return report
+
+
+def _import(
+    sources: list[SourceFile],
+    results: Results | None,
+    options: ImportOptions,
+    progress: Callable[[ImportReport, Outcome], None] | None,
+    workers: int | None,
+    receipt: ReceiptWriter | None,
+) -> ImportReport:
+    """Import files that were checked; `receipt` takes what is stored."""
+    run = _Import(results, options, receipt)
     with outcomes(sources, options, run.artifacts, workers) as stream:
         try:
             for outcome in stream:
@@ -130,11 +162,12 @@ def import_files(
 class _Import:
     """An import as it goes: the batch that is not written yet, and the report."""
 
-    def __init__(self, results: Results | None, options: ImportOptions) -> None:
+    def __init__(self, results: Results | None, options: ImportOptions, receipt: ReceiptWriter | None = None) -> None:
         if results is None and not options.dry_run:
             raise ValueError("only a dry run needs no results")
         self.results = results
         self.options = options
+        self._receipt = receipt
         self.report = ImportReport(dry_run=options.dry_run)
         if results is None:
             # takes the coordinates of large structures, and goes away with this object
@@ -183,6 +216,8 @@ class _Import:
         _count(self.report.structures, new, known)
         if known:
             self._warn_of_other_groups(batch)
+        if self._receipt is not None:
+            self._receipt.add(batch)
         labelled = [(outcome, outcome.label) for outcome in batch if outcome.label is not None]
         if not labelled:
             return

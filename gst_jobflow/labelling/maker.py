@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -26,6 +27,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunErro
 from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Label, Structure
+from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
@@ -47,6 +49,10 @@ MOST_IN_A_JOB = 5_000
 _LEAD = 1.2
 _LAST = 8
 _POLL_S = 0.2
+_ASKED = 20
+"""Structures that one query asks for labels."""
+_TOGETHER_S = 0.1
+"""Labels that end within this time of the last write share the next one: a disk takes longer than a tiny label."""
 # failures that a full disk may cause
 _PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 
@@ -54,7 +60,7 @@ _PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 @in_category("labels")
 @dataclass
 class LabelMaker(Maker):
-    """Label structures, as many at a time as fit on the cores of the job, and store each label at once.
+    """Label structures, as many at a time as fit on the cores of the job, and store each label as soon as it ends.
 
     The largest begin first, so that small ones fill cores and walltime at the end. A rerun after a kill, or a second
     job with the same structures, computes only what is missing. A failing structure is stored as a failed label; only a
@@ -129,6 +135,8 @@ class _Chunk:
         self.counts = {"converged": 0, "failed": 0, "known": 0}
         self.failed: list[str] = []
         self.last: deque[tuple[int, float]] = deque(maxlen=_LAST)
+        self.ended: list[tuple[Structure, Path, RawLabel]] = []
+        self.stored_at = -math.inf
         self.left: list[str] = []
         self.stop = threading.Event()
 
@@ -144,17 +152,19 @@ class _Chunk:
             try:
                 self._begin(waiting, running, pool, len(places))
                 while running:
-                    done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                    ended = [(*running.pop(future), future.result()) for future in done]
-                    for structure, _, raw in ended:
+                    poll_s = _TOGETHER_S if self.ended else _POLL_S
+                    done, _ = wait(running, timeout=poll_s, return_when=FIRST_COMPLETED)
+                    for structure, directory, raw in [(*running.pop(future), future.result()) for future in done]:
                         self.last.append((structure.n_atoms, raw.wall_s))
+                        self.ended.append((structure, directory, raw))
                     # begin the next ones before these are stored
                     self._begin(waiting, running, pool, len(places))
-                    for structure, directory, raw in ended:
-                        self._store(structure, directory, raw)
+                    if time.monotonic() - self.stored_at >= _TOGETHER_S:
+                        self._store()
                     if not done and self.stop.is_set() and self._is_over():
                         break
             finally:
+                self._store()
                 if running:
                     # a label that was cut off has not failed: ignore its result
                     end_programs_in([directory for _, directory in running.values()])
@@ -180,14 +190,31 @@ class _Chunk:
         return max((wall_s * min(1.0, n_atoms / atoms) for atoms, wall_s in self.last), default=0.0)
 
     def _missing(self, structure_ids: list[str]) -> Iterator[Structure]:
-        tried = set(self.failed)
-        for structure in self.results.get_many(Structure, self._largest_first(structure_ids)):
-            # asked just before it begins, since another job may have labelled it meanwhile
-            retry = self.retry_failed and structure.id not in tried
-            if _is_known(self.results, structure.id, self.fingerprint, retry):
+        ids = self._largest_first(structure_ids)
+        known: set[str] = set()
+        asked_at, asked_to = -math.inf, 0
+        for place, structure in enumerate(self.results.get_many(Structure, ids)):
+            # asked just before they begin, since another job may have labelled them meanwhile
+            if place >= asked_to or time.monotonic() - asked_at >= _TOGETHER_S:
+                asked_at, asked_to = time.monotonic(), place + _ASKED
+                known = self._known(ids[place:asked_to])
+            if structure.id in known:
                 self.counts["known"] += 1
             else:
                 yield structure
+
+    def _known(self, structure_ids: list[str]) -> set[str]:
+        """Return those that are labelled: complete, or failed where failed ones are not tried again."""
+        try:
+            labels = self.results.database["labels"]
+        except DatabaseError:  # gone; results are spooled
+            return set()
+        wanted = {"_id": {"$in": [Label.id_for(id, self.fingerprint) for id in structure_ids]}}
+        found = labels.find(wanted, {"structure_id": 1, "state": 1})
+        tried = set(self.failed) if self.retry_failed else {*structure_ids}
+        return {
+            label["structure_id"] for label in found if label["state"] in COMPLETE or label["structure_id"] in tried
+        }
 
     def _largest_first(self, structure_ids: list[str]) -> list[str]:
         found = self.results.database["structures"].find({"_id": {"$in": structure_ids}}, {"n_atoms": 1})
@@ -207,18 +234,36 @@ class _Chunk:
             logger.exception("label of structure %s", structure.id)
             return failed("crash", f"{type(err).__name__}: {err}")
 
-    def _store(self, structure: Structure, directory: Path, raw: RawLabel) -> None:
+    def _store(self) -> None:
+        """Store the labels that ended: one write to disk and one to the database for all of them."""
+        ended, self.ended = self.ended, []
+        labels: list[Label] = []
+        try:
+            for structure, directory, raw in ended:
+                labels.append(self._label(structure, raw))
+                logger.info("label of %s in %s: %s %s", structure.id, directory.name, labels[-1].state, raw.reason)
+        finally:
+            self._put(labels)
+
+    def _label(self, structure: Structure, raw: RawLabel) -> Label:
         if raw.failure_class in _PERHAPS_THE_DISK and (says_full(raw.reason) or not has_room(Path.cwd())):
             # not the fault of the structure: store no failed label
             raise RunError(f"the disk is full where labels are computed: {raw.reason}", FIX, DISK_FULL)
-        label = _document(self.backend, structure, raw, _kept(self.results, raw))
-        self.results.add(label)
-        if label.state == "converged":
-            self.counts["converged"] += 1
-        else:
-            self.counts["failed"] += 1
-            self.failed.append(structure.id)
-        logger.info("label of %s in %s: %s %s", structure.id, directory.name, label.state, label.reason)
+        return _document(self.backend, structure, raw, _kept(self.results, raw))
+
+    def _put(self, labels: list[Label]) -> None:
+        if not labels:
+            return
+        _, contradictions = self.results.put_labels(labels)
+        for error in contradictions.values():
+            raise error
+        for label in labels:
+            if label.state == "converged":
+                self.counts["converged"] += 1
+            else:
+                self.counts["failed"] += 1
+                self.failed.append(label.structure_id)
+        self.stored_at = time.monotonic()
 
     def _is_over(self) -> bool:
         return self.deadline is not None and self.deadline.left_s() <= 0
@@ -305,12 +350,3 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
         job_uuid=job_uuid(),
         files=files,
     )
-
-
-def _is_known(results: Results, structure_id: str, fingerprint: str, retry_failed: bool) -> bool:
-    try:
-        database = results.database
-    except DatabaseError:  # gone; results are spooled
-        return False
-    found = database["labels"].find_one({"_id": Label.id_for(structure_id, fingerprint)}, {"state": 1})
-    return found is not None and (found["state"] == "converged" or not retry_failed)

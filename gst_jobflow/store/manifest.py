@@ -70,11 +70,11 @@ _names_to_sync: set[Path] = set()
 """Manifests that this process created and whose names may not be on disk yet."""
 
 
-def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> None:
-    """Write an entry to the manifest of `directory`; it is on disk when this returns.
+def append(directory: Path, *entries: Insert | Update, durable: bool = True) -> None:
+    """Write entries to the manifest of `directory`; all are on disk when this returns, after one flush.
 
-    Unless `durable`, it is only visible to other processes and survives the death of this one; it is on disk after the
-    next durable entry or `flush_manifest`.
+    Unless `durable`, they are only visible to other processes and survive the death of this one; they are on disk after
+    the next durable entry or `flush_manifest`.
     """
     file = directory / MANIFEST_NAME
     if not file.exists():
@@ -86,7 +86,7 @@ def append(directory: Path, entry: Insert | Update, *, durable: bool = True) -> 
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             out.write(TORN)
-        out.write(entry.to_json().encode() + b"\n")
+        out.writelines(entry.to_json().encode() + b"\n" for entry in entries)
     if durable:
         flush_manifest(directory)
 

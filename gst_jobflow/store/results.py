@@ -97,7 +97,7 @@ class Results:
     def _write(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
         from pymongo.errors import ConnectionFailure
 
-        spooled = self._spool(entry, durable or self._database is None)
+        spooled = self._spool([entry], durable or self._database is None)
         if self._database is None:
             return False
         try:
@@ -107,12 +107,12 @@ class Results:
             self._spool_only(err, spooled)
             return False
 
-    def _spool(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        """Spool an entry if results are spooled; return False if only the database can have it (the disk is full)."""
+    def _spool(self, entries: Iterable[manifest.Insert | manifest.Update], durable: bool = True) -> bool:
+        """Spool entries if results are spooled; return False if only the database can have them (the disk is full)."""
         if self.spool_dir is None:
             return False
         try:
-            manifest.append(self.spool_dir, entry, durable=durable)
+            manifest.append(self.spool_dir, *entries, durable=durable)
         except OSError as err:
             if self._database is None or not is_full(err):
                 raise
@@ -144,8 +144,7 @@ class Results:
         for _, group in groupby(documents, key=lambda document: document.collection):
             for batch in batches(group, _BATCH):
                 if self.spool_dir is not None:
-                    for document in batch:
-                        manifest.append(self.spool_dir, manifest.Insert(_spoolable(document)))
+                    manifest.append(self.spool_dir, *(manifest.Insert(_spoolable(document)) for document in batch))
                     if self._database is None:
                         continue
                 try:
@@ -158,20 +157,23 @@ class Results:
     def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
         """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
 
+        Labels that only reached the disk are not counted.
+
         Raises
         ------
         DatabaseError
-            The server refused a label or went away.
+            The server refused a label, or went away and nothing is spooled.
         """
         from pymongo.errors import ConnectionFailure
 
-        if self.spool_dir is not None:
-            for label in labels:
-                manifest.append(self.spool_dir, manifest.Insert(_spoolable(label)))
+        spooled = self._spool(manifest.Insert(_spoolable(label)) for label in labels)
+        if spooled and self._database is None:
+            return 0, {}
         try:
             return write_labels(self.database, labels)
         except ConnectionFailure as err:
-            raise DatabaseError("the results database went away", "gst db up; then run this again") from err
+            self._spool_only(err, spooled)
+            return 0, {}
 
     def get(self, model: type[DocumentT], id: str) -> DocumentT:
         """Read one document.

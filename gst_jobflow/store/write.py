@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Document, Label, Structure
+from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.store import manifest
 from gst_jobflow.store.driver_errors import denials
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
@@ -210,13 +211,13 @@ def _outcome(label: Label | EncodedLabel, existing: dict[str, Any] | None) -> In
     """Return how to write a label beside the existing one: its write, the error of a contradiction, or None."""
     from pymongo import InsertOne, ReplaceOne
 
-    if existing is not None and existing["state"] == "converged":
+    if existing is not None and existing["state"] in COMPLETE:
         return _contradiction(label, existing["energy_eV"])
     document: Any = label.to_mongo()
     if existing is None:
         return InsertOne(document)
-    # replaces a failed label, or inserts; a converged or newer one of this id is a duplicate key
-    replaceable: dict[str, Any] = {"_id": label.id, "state": {"$ne": "converged"}}
+    # replaces a failed label, or inserts; a complete or newer one of this id is a duplicate key
+    replaceable: dict[str, Any] = {"_id": label.id, "state": {"$nin": list(COMPLETE)}}
     if label.state != "converged":
         replaceable["created_at"] = {"$lt": document["created_at"]}
     return ReplaceOne(replaceable, document, upsert=True)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import psutil
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -17,7 +18,7 @@ class Trivial(Calculator):
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
-        self.results = {"energy": -3.0 * len(atoms), "forces": 0.01 * atoms.positions, "stress": 6 * [0.0]}
+        self.results = {"energy": -3.0 * len(atoms), "forces": 0.01 * atoms.positions, "stress": np.zeros(6)}
 
 
 class Probe(Trivial):

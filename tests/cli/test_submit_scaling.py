@@ -12,7 +12,11 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.main import app
+from gst_jobflow.documents import Cost, Trajectory
 from gst_jobflow.evaluation.scaling import ScalingPlan
+from gst_jobflow.flows.estimate import estimate
+from gst_jobflow.flows.scaling import ScalingMaker
+from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
 from tests.cli.test_submit_robustness import potential
@@ -79,3 +83,23 @@ def test_wrong_input_is_refused_and_nothing_is_submitted(
     error = refused.exception
     assert isinstance(error, InputError) and said in f"{error.message} {error.fix}", error
     assert connect(project)["fireworks"].count_documents({}) == 0
+
+
+def test_the_estimate_follows_the_speed_of_earlier_runs(
+    project: Project, potential: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GST_CORES", "2")
+    plan = ScalingPlan(mode="size", n_atoms=[1000, 100_000], ranks=[2], repeats=3, seconds=4.0, composition="Sb2Te3")
+    flow = ScalingMaker(plan=plan).make([potential])
+    (unknown,) = [cost for cost in estimate(flow, project) if cost.name.startswith("scaling")]
+    assert unknown.wall_h is not None and unknown.wall_h == pytest.approx(2 * 3 * 4.0 / 3600)
+    assert unknown.core_hours == pytest.approx(2 * unknown.wall_h)
+    run = Trajectory(
+        _id="t" * 32, name="anneal", protocol="anneal", potential_id=potential, start_structure_id="s", formula="Te",
+        n_atoms=100, groups={"mobile": 100}, timestep_fs=2, n_steps=10, duration_ps=0.02, state="finished", seed=1,
+        stages=[], n_frames=0, us_per_atom_step=50.0, cost=Cost.of(1.0, 4),
+    )  # fmt: skip
+    Results.open(project).add(run)
+    (known,) = [cost for cost in estimate(flow, project) if cost.name.startswith("scaling")]
+    # seven steps of the large cell at 200 core µs take longer than the plan aims at
+    assert known.wall_h == pytest.approx(3 * (4.0 + 7 * 100_000 * 200e-6 / 2) / 3600)

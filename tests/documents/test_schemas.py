@@ -42,7 +42,7 @@ def test_packed_arrays_are_binary_and_times_are_dates() -> None:
     properties = collection_schema(DOCUMENTS["labels"])["validator"]["$jsonSchema"]["properties"]
     assert properties["forces"]["bsonType"] == ["binData", "null"]
     assert properties["created_at"]["bsonType"] == ["date"]
-    assert properties["state"]["enum"] == ["converged", "failed", "quarantined"]
+    assert properties["state"]["enum"] == ["converged", "failed", "quarantined", "excluded"]
 
 
 @pytest.mark.mongo

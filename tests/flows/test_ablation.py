@@ -103,6 +103,12 @@ def test_fits_that_differ_in_more_than_what_was_varied_are_no_ablation(results: 
     check_inputs(results, alike, ["seed"])
     with pytest.raises(DataError, match="a and b differ in seed, too"):
         check_inputs(results, alike, ["loss.kappa"])
+    # default exponents follow the number of densities that was varied; others do not
+    two = tiny_config(n_densities=2, maxiter=1).model_dump(mode="json")
+    check_inputs(results, [alike[0], potential("p2", dataset.id, **two)], ["embedding.n_densities"])
+    own = {**two, "embedding": {**two["embedding"], "fs_parameters": [1, 1, 1, 0.25]}}
+    with pytest.raises(DataError, match=r"differ in embedding\.fs_parameters, too"):
+        check_inputs(results, [alike[0], potential("own", dataset.id, **own)], ["embedding.n_densities"])
     with pytest.raises(DataError, match="differ in weights"):
         check_inputs(results, [potential("a", dataset.id), potential("b", other.id)], ["seed"])
     half = fraction_datasets(results, dataset.id, [0.5], ["rss"])[0].dataset

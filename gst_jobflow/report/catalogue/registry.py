@@ -18,6 +18,9 @@ _WITH_LIQUID: dict[str, Any] = {
     "analysis.frames": {"$exists": True},
     "$expr": {"$in": ["liquid", {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}]},
 }
+_WITH_MELTS: dict[str, Any] = {
+    "$or": [{"kind": "iteration", "table.success": {"$type": "number"}}, {"kind": "robustness", "state": "finished"}]
+}
 FIGURES = (
     FigureKind(
         "weak-scaling",
@@ -82,10 +85,10 @@ FIGURES = (
         ("2a",),
         "Share of hot melts that the potential of each iteration survives",
         Study,
-        "finished robustness study",
-        "gst submit robustness POTENTIAL…",
+        "training protocol with hot melts, or finished robustness study",
+        "gst submit iterate, or gst submit robustness POTENTIAL…",
         studies.draw_success_by_iteration,
-        {"kind": "robustness", "state": "finished"},
+        _WITH_MELTS,
         joins=True,
         overlays=True,
     ),

@@ -8,6 +8,7 @@ from typing import Any
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Study
 from gst_jobflow.evaluation.scaling import OUT_OF_MEMORY
+from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request
 from gst_jobflow.report.figures.scaling import scaling_chart
 from gst_jobflow.report.paper import paper_numbers
@@ -55,10 +56,11 @@ def curves_of(rows: Sequence[Mapping[str, Any]], mode: str) -> dict[str, list[Ma
     """Return rows by curve: of a potential along ranks or, of size and memory, along atoms."""
     other = "asked_atoms" if mode in ("weak", "strong") else "ranks"
     several = len({row[other] for row in rows}) > 1
-    unit = ("atoms a rank" if mode == "weak" else "atoms") if other == "asked_atoms" else "ranks"
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        name = f"{row['potential']}, {row[other]:,} {unit}" if several else str(row["potential"])
+        of = words.counted(row[other], "atom" if other == "asked_atoms" else "rank")
+        share = " a rank" if mode == "weak" else ""
+        name = f"{row['potential']}, {of}{share}" if several else str(row["potential"])
         curves.setdefault(name, []).append(row)
     along = "ranks" if mode in ("weak", "strong") else "n_atoms"
     return {name: sorted(each, key=lambda row: row[along]) for name, each in curves.items()}

@@ -161,24 +161,45 @@ def draw_success_by_iteration(request: Request) -> Drawn:
     studies: Sequence[Study] = request.documents
     if not request.mixed:
         _check_one_protocol(studies)
-    rows = [row for study in studies for row in study.table if row["composition"] == "all"]
-    ids = [row["potential_id"] for row in rows]
+    tested = [each for study in studies for each in _tested(request.results, study)]
+    if not tested:
+        raise DataError(f"study {studies[0].name} has no iteration with hot melts", "add robustness: {} to its plan")
+    ids = [potential_id for potential_id, _ in tested]
     if len(set(ids)) < len(ids) and not request.mixed:
-        twice = next(row["potential"] for row in rows if ids.count(row["potential_id"]) > 1)
+        twice = next(point.name for id, point in tested if ids.count(id) > 1)
         raise InputError(
             f"potential {twice} was tested by several of these studies", "name one of them, or add --mixed"
         )
-    known = {each.id: each for each in request.results.get_many(Potential, list(dict.fromkeys(ids)))}
-    points = []
-    for row in rows:
-        iteration = _iteration(request.results, known[row["potential_id"]])
-        points.append(SuccessPoint(row["potential"], iteration, row["fraction"], row["low"], row["high"]))
+    points = [point for _, point in tested]
     points = _by_iteration(points, request.paper)
     figure = success_curve(
         points, "iteration" if all(point.name.startswith("iter-") for point in points) else "potential", by_name=True
     )
     assert figure is not None  # studies have rows
-    return Drawn(figure, named(*studies, *known.values()), _INTERVALS, _success_numbers(points, "potential"))
+    made_of = [*named(*studies), *dict.fromkeys(f"potentials/{id}" for id in ids)]
+    return Drawn(figure, made_of, _INTERVALS, _success_numbers(points, "potential"))
+
+
+def _tested(results: Results, study: Study) -> list[tuple[str, SuccessPoint]]:
+    """Return id and point of each potential that a robustness study or the iterations of a protocol tested."""
+    if study.kind == "iteration":
+        rows = [row for row in study.table if row.get("success") is not None]
+        return [
+            (row["potential_id"],
+             SuccessPoint(row["potential"], row["iteration"], row["success"], row["success_low"], row["success_high"]))
+            for row in rows
+        ]  # fmt: skip
+    rows = [row for row in study.table if row["composition"] == "all"]
+    known = {each.id: each for each in results.get_many(Potential, [row["potential_id"] for row in rows])}
+    return [
+        (id, SuccessPoint(row["potential"], _iteration(results, known[id]), row["fraction"], row["low"], row["high"]))
+        for id, row in ((row["potential_id"], row) for row in rows)
+    ]
+
+
+def _plan_of_melts(study: Study) -> dict[str, Any]:
+    plan: dict[str, Any] = study.plan["plan"]["robustness"] or {} if study.kind == "iteration" else study.plan
+    return plan
 
 
 def _by_iteration(points: list[SuccessPoint], paper: bool) -> list[SuccessPoint]:
@@ -204,7 +225,8 @@ def _iteration(results: Results, potential: Potential) -> int:
 def _check_one_protocol(studies: Sequence[Study]) -> None:
     first = studies[0]
     for study in studies[1:]:
-        differing = [key for key in _PLAN_OF_MELTS if study.plan.get(key) != first.plan.get(key)]
+        one, other = _plan_of_melts(first), _plan_of_melts(study)
+        differing = [key for key in _PLAN_OF_MELTS if one.get(key) != other.get(key)]
         if differing:
             raise InputError(
                 f"studies {first.name} and {study.name} differ in {', '.join(differing)}",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 THICKNESS_A = 12.0
 """Of a slice: about two cells of rock-salt."""
 _RADIUS_NM = 0.14
+_TALLEST_IN = 6.0
 _HIDDEN = "#E4E6EA"
 # corners of the standard triangle of a cubic crystal, told apart with all forms of colour blindness
 CORNERS = {"001": "#D55E00", "011": "#0072B2", "111": "#F0E442"}
@@ -139,6 +140,7 @@ def _panels(slices: Sequence[Slice], beside_in: float) -> tuple[Figure, list[Axe
     columns = min(len(slices), 5 if aspect > 1.2 else 3 if aspect > 0.8 else 2)
     rows = -(-len(slices) // columns)
     width = (WIDE_IN - beside_in) / max(columns, 3 if aspect > 1.2 else 2)
+    width = min(width, _TALLEST_IN / aspect)
     figure = canvas(max(width * columns + beside_in, 4.2), rows * (width * aspect + 0.38) + 0.8)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.ravel()[len(slices) :]:

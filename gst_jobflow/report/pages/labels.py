@@ -22,7 +22,7 @@ from gst_jobflow.report.style import ordered_types
 if TYPE_CHECKING:
     from gst_jobflow.report.label_data import Comparison, LabelData, MethodData, MethodDifference
 
-_STATES = ("converged", "failed", "quarantined")
+_STATES = ("converged", "failed", "quarantined", "excluded")
 _REASONS_SHOWN = 15
 _OUTLIERS_SHOWN = 20
 _NEAR_SHOWN = 15
@@ -210,7 +210,7 @@ def _states(data: LabelData, names: dict[str, str]) -> Table:
         [names[each.fingerprint], *(f"{each.states[state]:,}" for state in _STATES), each.fingerprint]
         for each in data.methods
     ]
-    return Table(["method", *_STATES, "fingerprint"], rows, frozenset({1, 2, 3}))
+    return Table(["method", *_STATES, "fingerprint"], rows, frozenset({1, 2, 3, 4}))
 
 
 def _reasons(data: LabelData, names: dict[str, str]) -> Table | None:

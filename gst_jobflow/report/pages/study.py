@@ -259,7 +259,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
     rows = data.labels
     if not len(rows):
         return None
-    states = ("converged", "failed", "quarantined")
+    states = ("converged", "failed", "quarantined", "excluded")
     counts = Counter(zip(rows.config_type, rows.state, strict=True))
     body = [[name, *(f"{counts[name, state]:,}" for state in states)] for name in ordered_types(rows.config_type)]
     methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
@@ -270,7 +270,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
         "Scatter of labels",
     )
     return {
-        "table": Table(["config type", *states], body, frozenset({1, 2, 3}), dots=palette.CONFIG_TYPES),
+        "table": Table(["config type", *states], body, frozenset({1, 2, 3, 4}), dots=palette.CONFIG_TYPES),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
         "figures": drawn,

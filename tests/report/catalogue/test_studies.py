@@ -109,6 +109,31 @@ def test_success_by_iteration_agrees_with_the_runs_themselves(results: Results, 
 
 
 @pytest.mark.mongo
+def test_a_training_protocol_stands_beside_the_papers_iterations(results: Results, tmp_path: Path) -> None:
+    synthetic.add_ablation(results)
+    table: list[dict[str, Any]] = [{"iteration": 3, "state": "waiting"}]
+    for number in (2, 1):
+        low, high = interval(4 * number, 10)
+        table.append({"iteration": number, "state": "finished", "potential_id": f"ablation-fit-{number}",
+                      "potential": f"p{number}", "success": 0.4 * number, "success_low": low,
+                      "success_high": high})  # fmt: skip
+    plan = {"plan": {"robustness": {"n_atoms": 60}}}
+    study = synthetic.Study(_id="protocol", name="protocol", kind="iteration", plan=plan, table=table)
+    results.add(study)
+    assert chosen(results, find_kind("2a"), [])[0].id == "protocol"
+    (file,) = draw_one(results, find_kind("2a"), [study], tmp_path / "t", [], paper=True).files
+    rows = [(row["of"], row["potential"], row["success_fraction"]) for row in rows_of(file)]
+    assert rows[:4] == [
+        ("this study", "iter-1", 0.4), ("reference paper", "iter-1", 0.0),
+        ("this study", "iter-2", 0.8), ("reference paper", "iter-2", 0.0),
+    ]  # fmt: skip
+    assert [name for of, name, _ in rows[4:]] == ["iter-3", "iter-5"], "iter-4 has no number in the paper"
+    bare = study.model_copy(update={"table": table[:1]})
+    with pytest.raises(DataError, match="no iteration with hot melts"):
+        find_kind("2a").draw(Request(results, [bare]))
+
+
+@pytest.mark.mongo
 def test_studies_of_other_protocols_and_potentials_tested_twice_are_refused_unless_mixed(results: Results) -> None:
     synthetic.add_ablation(results)
     first = synthetic.add_melts(results, "one", "ablation-fit-0", 4)
