@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 ABLATION_COLUMNS = {
-    "test_energy_meV_per_atom": "energy RMSE (meV/atom)",
-    "test_force_meV_per_A": "force RMSE (meV/Å)",
-    "relative_speed": "relative speed",
-    "success": "melts that succeed",
+    "test_energy_meV_per_atom": "energy RMSE\n(meV/atom)",
+    "test_force_meV_per_A": "force RMSE\n(meV/Å)",
+    "relative_speed": "relative\nspeed",
+    "success": "melts that\nsucceed",
 }
 _IN_PAPER = {
     "test_energy_meV_per_atom": "energy_meV_per_atom",
@@ -86,7 +86,9 @@ def _inputs(row: dict[str, Any]) -> tuple[float, int, int]:
 
 
 def _paper_row(row: dict[str, Any]) -> AblationRow:
-    return AblationRow(f"paper: {row['what']}", paper={key: row[name] for key, name in _IN_PAPER.items()})
+    return AblationRow(
+        f"paper: {row['what'].partition(':')[0]}", paper={key: row[name] for key, name in _IN_PAPER.items()}
+    )
 
 
 def _short(key: str) -> str:
