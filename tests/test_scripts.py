@@ -38,6 +38,17 @@ def test_help_needs_no_pytest(script: Path, tmp_path: Path) -> None:
     assert "usage:" in done.stdout and len(done.stdout.splitlines()) > 3
 
 
+@pytest.mark.mongo
+@pytest.mark.lammps
+def test_benchmark_of_robustness_runs_the_same_steps_in_both_arms(tmp_path: Path) -> None:
+    pytest.importorskip("pyace")
+    command = [sys.executable, str(SCRIPTS / "bench" / "bench_robustness.py"), "--size", "small", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, cwd=tmp_path)
+    busy, cost = json.loads(done.stdout)["rows"]
+    assert 0 < busy["value"] <= 100 and busy["unit"] == "%"
+    assert "2 runs of 60 atoms, 400 steps" in cost["name"] and cost["value"] > 0 < cost["baseline_value"]
+
+
 def test_script_without_gst_jobflow_names_the_remedy_in_one_line() -> None:
     code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import _environment"
     # -I -S: no site-packages

@@ -29,11 +29,12 @@ IterationOption = Annotated[int, typer.Option("--iteration", min=0, help="Iterat
 
 @dataclass(frozen=True)
 class GlobalOptions:
-    """Options before a command: `gst --project --set`, and `gst submit --ask`."""
+    """Options before a command: `gst --project --set`, and `gst submit --ask --to`."""
 
     project: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     resources: dict[str | None, Resources] = field(default_factory=dict)
+    workflow_file: Path | None = None
 
 
 _choice: ContextVar[GlobalOptions] = ContextVar("choice", default=GlobalOptions())  # noqa: B039  # frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -166,7 +167,10 @@ def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
     if not frame["name"].is_unique:
         raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")
     with file.open("wb") as raw, ThreadedGzip(raw, _GZIP_LEVEL, numbers=True) as packed:
-        frame.to_pickle(packed, compression=None, protocol=4)
+        pickler = pickle.Pickler(packed, protocol=4)
+        # it would keep a copy of every array, in case that one comes twice
+        pickler.fast = True
+        pickler.dump(frame)
     return len(frame)
 
 

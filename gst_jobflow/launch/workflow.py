@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.launch.firetask import record_all
 from gst_jobflow.store.connect import launchpad
@@ -68,3 +70,19 @@ def submit(
             workflow.fw_states[firework.fw_id] = "PAUSED"
     new_ids = launchpad(project).add_wf(workflow)
     return {uuid: new_ids.get(old, old) for old, uuid in uuids.items()}
+
+
+def write_workflow(flow: Flow | Job, project: Project, target: Path) -> None:
+    """Write the workflow of a flow into a file that `lpad add` submits.
+
+    Raises
+    ------
+    InputError
+        The file exists, or its ending is not that of YAML or JSON.
+    """
+    if target.suffix not in (".yaml", ".json"):
+        raise InputError(f"{target} is neither YAML nor JSON", "name a file that ends with .yaml or .json")
+    if target.exists():
+        raise InputError(f"{target} exists", "remove it, or name another file")
+    workflow = to_workflow(flow, project)
+    write_text(target, workflow.to_format(f_format=target.suffix[1:]))

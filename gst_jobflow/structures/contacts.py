@@ -23,6 +23,8 @@ _STALL_SHARE = 0.98
 # 0.9 in crystals; a second search costs less than the pairs of a long cutoff.
 _FIRST_CUTOFF = 0.75
 _LONGER = 1.2
+# matscipy divides the cell into boxes of the cutoff: 0.001 Å would make more of them than memory holds
+_SHORTEST_SEARCH_A = 0.5
 
 
 class PairDistances:
@@ -164,7 +166,7 @@ def scaled_min_distance(atoms: Atoms, allowed: PairDistances) -> float:
 
 def smallest_by_type(atoms: Atoms, allowed: PairDistances) -> np.ndarray:
     """Return the smallest distance of each pair of types, at most `allowed`, in Å, shape (n_types, n_types)."""
-    i, j, d = _neighbours("ijd", atoms, allowed.matrix_A, allowed.types)
+    i, j, d = _neighbours("ijd", atoms, np.maximum(allowed.matrix_A, _SHORTEST_SEARCH_A), allowed.types)
     found = allowed.matrix_A.copy()
     np.minimum.at(found, (allowed.types[i], allowed.types[j]), d)
     return found

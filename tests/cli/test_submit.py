@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
@@ -14,6 +18,7 @@ from gst_jobflow.documents import ArtifactRef, Potential
 from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
 from tests.datasets.conftest import add_labels, number_id
@@ -141,3 +146,31 @@ def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, p
         with pytest.raises(InputError, match=message):
             gst(project, "submit", "cycle", *words)
     assert fireworks(project) == 22
+
+
+def test_a_workflow_is_written_for_lpad_instead_of_submitted(project: Project, tmp_path: Path) -> None:
+    """`lpad add` of the file gives the same fireworks as submitting."""
+    target = tmp_path / "label.yaml"
+    results = Results.open(project)
+    atoms = bulk("Ge")
+    results.add(structure_document(atoms, "crystal"))
+    words = ("label", "--backend", "tblite", "--option", "electronic_temperature_K=1000")
+    said = CliRunner().invoke(app, ["-p", str(project.root), "submit", "--to", str(target), *words])
+    assert said.exit_code == 0 and f"next: lpad add {target}" in said.stderr
+    fireworks = connect(project)["fireworks"]
+    assert fireworks.count_documents({}) == 0
+    lpad = Path(sys.executable).with_name("lpad")
+    command = [lpad, "-c", str(project.fw_configs_dir), "add", str(target)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **project.environment()})
+    added = fireworks.find_one({})
+    gst(project, "submit", *words)
+    submitted = fireworks.find_one({"fw_id": {"$ne": added["fw_id"]}})
+    assert {key: added["spec"][key] for key in ("_gst_project", "_category")} == {
+        key: submitted["spec"][key] for key in ("_gst_project", "_category")
+    }
+    inputs = [each["spec"]["_tasks"][0]["job"]["function_args"] for each in (added, submitted)]
+    assert inputs[0] == inputs[1] != []
+    with pytest.raises(InputError, match="exists"):
+        gst(project, "submit", "--to", str(target), *words)
+    with pytest.raises(InputError, match="neither YAML nor JSON"):
+        gst(project, "submit", "--to", str(tmp_path / "x.txt"), *words)

@@ -6,6 +6,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import InputError, RunError
-from gst_jobflow.documents import Potential, Study
+from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.documents import Attempt, Potential, Study, now
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.log import loop_parts, loop_time
 from gst_jobflow.evaluation.scaling import Layout, PairLines, ScalingPlan
 from gst_jobflow.flows.scaling import LayoutRunner, ScalingMaker, check_contestants, check_styles
+from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from tests.dynamics.conftest import engine
 from tests.flows.test_robustness import hard, soft, stored
@@ -151,3 +154,32 @@ def test_potentials_that_cannot_run_the_cell_are_refused(results: Results, hard:
     if "grace/fs" not in engine.styles():
         with pytest.raises(InputError, match="no pair style grace/fs"):
             check_styles(potential.model_copy(update={"kind": "grace/fs"}), engine)
+
+
+def test_each_layout_asks_the_queue_for_its_nodes_and_ranks() -> None:
+    nodes = ScalingPlan(mode="weak", n_atoms=[1000], nodes=[1, 4], ranks_per_node=128, composition="Sb2Te3")
+    jobs = jobs_of(ScalingMaker(plan=nodes).make(["p"]))
+    asked = {each.name: each.config.manager_config.get(QUEUE_KEY) for each in jobs}
+    assert asked["scaling 4 nodes"] == {"nodes": 4, "ntasks_per_node": 128, "ntasks": None}
+    assert asked["scaling 1 node"]["nodes"] == 1 and asked["collect"] is None
+    ranks = jobs_of(ScalingMaker(plan=PLAN.model_copy(update={"ranks": [1, 2]})).make(["p"]))
+    assert ranks[1].config.manager_config[QUEUE_KEY]["ntasks"] == 2
+
+
+def test_a_job_that_the_queue_ended_for_memory_leaves_a_point(
+    results: Results, hard: str, engine: LammpsEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runner(results, PLAN, engine, tmp_path).run([hard])
+    (last,) = (tmp_path / "work").glob("*/3416-2/run.json")
+    start = now()
+    last.write_text(json.dumps({"begun": (start + timedelta(seconds=5)).isoformat()}))
+    monkeypatch.setattr("gst_jobflow.flows.scaling.job_uuid", lambda: "this-job")
+    lost = Attempt(
+        _id="lost", job_uuid="this-job", job_name="scaling", number=1, state="lost", host="a", pid=1, directory="x",
+        process_started=0.0, started_at=start, failure_class="out_of_memory", reason="SLURM job 7: memory",
+    )  # fmt: skip
+    results.add(lost)
+    rows = runner(results, PLAN, engine, tmp_path).run([hard])
+    assert rows is not None
+    assert [row["state"] for row in rows] == ["measured", "out_of_memory"]
+    assert rows[1]["reason"] == lost.reason

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
+from gst_jobflow.structures.contacts import (
+    PairDistances,
+    min_distance,
+    pair_table,
+    push_apart,
+    scaled_min_distance,
+    smallest_by_type,
+)
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -83,3 +90,12 @@ def test_only_movable_atoms_are_pushed():
     assert (atoms.positions[:2] == before[:2]).all()
     assert scaled_min_distance(atoms, allowed) >= 1
     assert atoms.get_distance(0, 2, mic=True) >= 2.6
+
+
+def test_tiny_limits_of_contacts_are_searched_in_no_time():
+    atoms = Atoms("SbTe", positions=[[0, 0, 0], [5e-4, 0, 0]], cell=[30, 30, 30], pbc=True)
+    allowed = PairDistances(["Sb", "Te"], {"Sb-Sb": 1e-3, "Sb-Te": 1e-3, "Te-Te": 1e-3}, 1.0)
+    found = smallest_by_type(atoms, allowed)
+    assert found[0, 1] == pytest.approx(5e-4) and found[0, 0] == found[1, 1] == 1e-3
+    atoms.positions[1, 0] = 0.3
+    assert smallest_by_type(atoms, allowed)[0, 1] == 1e-3, "a contact beyond the limit counts as the limit"

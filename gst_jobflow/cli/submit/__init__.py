@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
@@ -62,5 +63,9 @@ def _options(
             "category.",
         ),
     ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--to", help="Write the FireWorks workflow into this file (.yaml, .json) for lpad add instead."),
+    ] = None,
 ) -> None:
-    set_global_options(resources=parse_asked(ask or []))
+    set_global_options(resources=parse_asked(ask or []), workflow_file=target)

@@ -42,6 +42,8 @@ def command(
 
     Examples: gst submit iterate iterate-small; gst submit iterate my-plan.yaml --pause-before label
     """
+    if global_options().workflow_file is not None:
+        raise InputError("--to: iterations submit one another", "leave --to out; --pause-before holds steps back")
     text = read_plan_text(_which(plan, preset))
     if show_config:
         typer.echo(text, nl=False)

@@ -8,7 +8,7 @@ import typer
 
 from gst_jobflow.base.resources import request_by_category
 from gst_jobflow.cli.common import global_options, print_table, say
-from gst_jobflow.launch.workflow import submit
+from gst_jobflow.launch.workflow import submit, write_workflow
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -51,7 +51,11 @@ def submit_flow(
             _show(costs)
         if not yes:
             check_budget(costs, budget)
-    if not only_estimate:
+    target = global_options().workflow_file
+    if not only_estimate and target is not None:
+        write_workflow(flow, project, target)
+        say(f"wrote {what}; next: lpad add {target}")
+    elif not only_estimate:
         submit(flow, project)
         say(f"submitted {what}; next: gst launch")
 

@@ -17,8 +17,8 @@ def scaling_section(study: Study) -> dict[str, Any] | None:
     """Table of a scaling study, with how it was measured; None for other studies."""
     if study.kind != "scaling":
         return None
-    columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication (%)",
-               "pair imbalance", "memory (B/atom)", "core use (%)"]  # fmt: skip
+    columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
+               "imbalance", "B/atom", "core use"]  # fmt: skip
     body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
     mode = study.plan["mode"]
     drawn = figure_of(
@@ -42,15 +42,17 @@ def _layout(row: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     if row["state"] != "measured":
         return [row["state"].replace("_", " "), *["–"] * 6]
-    spread = f"{row['us_per_atom_step']:.3g} ({row['us_per_atom_step_low']:.3g} – {row['us_per_atom_step_high']:.3g})"
+    spread = f"{row['us_per_atom_step']:.3g}"
+    if row["repeats"] > 1:
+        spread += f" ({row['us_per_atom_step_low']:.3g} – {row['us_per_atom_step_high']:.3g})"
     return [
         spread,
         f"{row['steps_per_day']:,.0f}",
         "–" if row["efficiency"] is None else f"{row['efficiency']:.2f}",
-        f"{100 * row['comm_share']:.1f}",
+        f"{100 * row['comm_share']:.1f} %",
         f"{row['pair_imbalance']:.2f}",
         "–" if row["memory_B_per_atom"] is None else f"{row['memory_B_per_atom']:,.0f}",
-        f"{100 * row['cpu_use']:.0f}",
+        f"{100 * row['cpu_use']:.0f} %",
     ]
 
 
@@ -58,11 +60,16 @@ def _protocol(study: Study) -> str:
     plan = study.plan
     measured = [row for row in study.table if row["state"] == "measured"]
     machines = ", ".join(sorted({f"{row['host']} ({row['processor']})" for row in measured}))
+    repeats = "one run of each point, the potentials in turns"
+    if plan["repeats"] > 1:
+        repeats = (
+            f"the median of {plan['repeats']} runs of each point, the potentials in turns; in brackets the fastest and "
+            "the slowest"
+        )
     load = max((row["load"] for row in measured), default=0.0)
     return (
-        f"{plan['mode'].capitalize()} scaling of {words.formula(plan['composition'])} with LAMMPS: the median of "
-        f"{words.counted(plan['repeats'], 'run')} of each point, the potentials in turns; in brackets the fastest and "
-        f"the slowest. Machine: {machines or 'none'}; highest load average before a run: {load:.1f}. Core use below "
-        "100 % means that other programs used the cores, too. Memory is the peak resident memory of all ranks less "
+        f"{plan['mode'].capitalize()} scaling of {words.formula(plan['composition'])} with LAMMPS: {repeats}. Machine: "
+        f"{machines or 'none'}; highest load average before a run: {load:.1f}. Core use below 100 % means that other "
+        "programs used the cores, too. Memory (B/atom) is the peak resident memory of all ranks less "
         "that of the smallest cell, by the atoms between them."
     )
