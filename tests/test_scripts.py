@@ -46,7 +46,7 @@ def test_benchmark_of_robustness_runs_the_same_steps_in_both_arms(tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, cwd=tmp_path)
     busy, cost = json.loads(done.stdout)["rows"]
     assert 0 < busy["value"] <= 100 and busy["unit"] == "%"
-    assert "2 runs of 60 atoms, 400 steps" in cost["name"] and cost["value"] > 0 < cost["baseline_value"]
+    assert "2 runs of 60 atoms, 2,000 steps" in cost["name"] and cost["value"] > 0 < cost["baseline_value"]
 
 
 def test_script_without_gst_jobflow_names_the_remedy_in_one_line() -> None:

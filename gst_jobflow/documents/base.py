@@ -102,10 +102,13 @@ def now() -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
+# json.dumps would make an encoder for every id
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def derive_id(*parts: Any) -> str:
     """Return a 32-digit hexadecimal id, determined by its JSON-able parts."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_encode(parts).encode()).hexdigest()[:32]
 
 
 def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:

@@ -60,7 +60,7 @@ _PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 @in_category("labels")
 @dataclass
 class LabelMaker(Maker):
-    """Label structures, as many at a time as fit on the cores of the job, and store each label at once.
+    """Label structures, as many at a time as fit on the cores of the job, and store each label as soon as it ends.
 
     The largest begin first, so that small ones fill cores and walltime at the end. A rerun after a kill, or a second
     job with the same structures, computes only what is missing. A failing structure is stored as a failed label; only a

@@ -5,7 +5,7 @@ The classes have no slots: with them, pickling takes twice as long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gst_jobflow.documents import Document, Label, Structure
@@ -28,7 +28,7 @@ class _Encoded:
         """Encode a document."""
         from bson import encode
 
-        values = {field.name: getattr(document, field.name) for field in fields(cls) if field.name != "data"}
+        values = {name: getattr(document, name) for name in cls.__match_args__ if name != "data"}
         return cls(data=encode(document.to_mongo()), **values)
 
     def to_mongo(self) -> RawBSONDocument:

@@ -1,4 +1,4 @@
-"""A chunk of structures in one job: several at a time, each stored at once, stopped in time, gone on with."""
+"""A chunk of structures in one job: several at a time, stored as they end, stopped in time, gone on with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Label, Structure
+from gst_jobflow.labelling import maker
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.cost import CostModel, cost_model, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
@@ -107,6 +108,25 @@ def test_a_calculator_that_raises_fails_its_structure_only(run: Any, results: Re
     assert states(results) == {"converged": 2, "failed": 1}
     (label,) = results.find(Label, {"state": "failed"})
     assert label.failure_class == "crash" and "a calculator's own mistake" in label.reason
+
+
+def test_labels_that_end_together_share_one_write_and_none_is_counted_before_it(
+    run: Any, results: Results, monkeypatch: Any  # noqa: F811
+) -> None:  # fmt: skip
+    monkeypatch.setattr(maker, "_TOGETHER_S", 1000.0)
+    written: list[int] = []
+    put = Results.put_labels
+
+    def counted(self: Results, labels: Any) -> Any:
+        written.append(len(labels))
+        stored = put(self, labels)
+        assert states(results)["converged"] == sum(written), "on disk and in the database when it returns"
+        return stored
+
+    monkeypatch.setattr(Results, "put_labels", counted)
+    output = run(LabelMaker(Stand()).make(add_structures(results, list(range(2, 12)))))["label"]
+    assert written == [1, 9], "the first at once, the others together"
+    assert output["converged"] == 10 and states(results) == {"converged": 10}
 
 
 def test_a_stopped_chunk_continues_with_the_next_structure(run: Any, results: Results) -> None:  # noqa: F811

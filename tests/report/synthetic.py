@@ -297,6 +297,7 @@ def add_cycle(results: Results, rng: np.random.Generator, name: str = "demo cell
                 duration_ps=duration_ps,
                 asked_energy_eV=energy_eV,
                 added_energy_eV=run.added_energy_eV,
+                heated_atoms=128 if energy_eV else None,
                 max_temperature_K=run.max_temperature_K,
                 final_temperature_K=run.final_temperature_K,
                 crystalline_fraction=run.crystalline_fraction,

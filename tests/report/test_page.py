@@ -49,7 +49,7 @@ def test_page_of_a_whole_study_holds_its_numbers(results: Results, tmp_path: Pat
     assert "62 of 66 labels converged" in text
     assert "18.25 135.5" in text
     assert "GFN1-xTB (tblite 0.8.0)" in text
-    assert "RESET 1 finished 20 320 320.032 +0.0100" in text
+    assert "RESET 1 finished 20 320 320.032 2.5 5.127e-05 +0.0100" in text
     assert "SET finished 60 – – –" in text
     assert "Plumbing, not physics" in text
     assert "Ge₁Sb₂Te₄" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -13,10 +13,15 @@ from gst_jobflow.cli.common import check_name, global_options, open_project, pri
 from gst_jobflow.cli.submit.submission import Estimate, Yes
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, forecast, starting_point
-from gst_jobflow.flows.iteration.maker import STEPS, backend_for, new_study, submit_iteration
+from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import AssumedCosts
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+    from gst_jobflow.documents import Study
+    from gst_jobflow.labelling.backend import LabelBackend
 
 
 def command(
@@ -57,15 +62,7 @@ def command(
     first, begin = starting_point(results, wanted, fingerprint, branch)
     asked = {key or "": value.model_dump(exclude_none=True) for key, value in global_options().resources.items()}
     study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=steps)
-    budget = project.settings.launch.budget_core_hours
-    if estimate or (budget is not None and not yes):
-        costs = list(forecast(study, backend, project))
-        if estimate:
-            _show(costs, wanted.assumed)
-        if not yes:
-            check_total(
-                [(f"{cost.step} of iteration {cost.iteration} is unknown", cost.core_hours) for cost in costs], budget
-            )
+    _weigh(study, backend, project, only_estimate=estimate, yes=yes)
     if not estimate:
         results.add(study)
         submit_iteration(project, study, first)
@@ -77,6 +74,19 @@ def _steps(names: list[str] | None) -> list[str]:
         if name not in STEPS:
             raise InputError(f"--pause-before {name}: no such step", nearest(name, STEPS))
     return names or []
+
+
+def _weigh(study: Study, backend: LabelBackend, project: Project, *, only_estimate: bool, yes: bool) -> None:
+    """Print the expected cost if it is asked for, and refuse one above the budget unless `yes`."""
+    budget = project.settings.launch.budget_core_hours
+    if not only_estimate and (budget is None or yes):
+        return
+    costs = list(forecast(study, backend, project))
+    if only_estimate:
+        _show(costs, iteration_plan(study).assumed)
+    if not yes:
+        named = [(f"{cost.step} of iteration {cost.iteration} is unknown", cost.core_hours) for cost in costs]
+        check_total(named, budget)
 
 
 def _which(plan: str | None, preset: str | None) -> str:
