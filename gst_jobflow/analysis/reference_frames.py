@@ -110,9 +110,13 @@ def _of_formula(
 
 
 def _order(document: Mapping[str, Any]) -> tuple[str, str, float, str]:
-    """Return a key that sorts frames by run and time."""
+    """Return a key that sorts frames by time: those of a file as they stand in it, others by run and step.
+
+    Imported frames may each be a group of their own; in any other order blocks of them would look independent.
+    """
     source = document.get("source", {})
-    return document["group"], str(source.get("file", "")), source.get("step", source.get("index", 0)), document["_id"]
+    file = str(source.get("file", ""))
+    return file, "" if file else document["group"], source.get("step", source.get("index", 0)), document["_id"]
 
 
 def _frames_of_runs(results: Results, source: ReferenceSource, wanted: Mapping[str, str]) -> dict[str, float | None]:

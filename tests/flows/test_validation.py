@@ -17,7 +17,7 @@ from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.flows.validation import ValidationMaker, quenched_frames
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 from tests.cli.test_control import gst
 from tests.dynamics.conftest import engine
 from tests.flows.conftest import run
@@ -118,7 +118,6 @@ def sb_te_neighbours(frames: Sequence[Atoms]) -> float:
 def test_reference_frames_that_do_not_fit_are_refused(
     project: Project, results: Results, hard: str, tmp_path: Path
 ) -> None:
-    from gst_jobflow.structures.hard_sphere import generate
 
     def frames(number: int, formula: str = "SbTe", first: int = 0) -> list[Atoms]:
         spec = HardSphereSpec(**{**SIZE, "formula": formula})
@@ -151,3 +150,16 @@ def test_dynamics_with_a_potential_is_no_reference(
     run(MeltQuenchMaker(start=start, stages=PLAN.stages(), output=PLAN.output()).make(hard))
     with pytest.raises(InputError, match="not from first principles"):
         find_reference_frames(results, ReferenceSource(trajectories=["melt_quench"]), [])
+
+
+def test_frames_of_a_file_keep_their_order_even_if_each_is_its_own_group(results: Results) -> None:
+    atoms = [generate(HardSphereSpec(**SIZE), seed) for seed in range(8)]  # type: ignore[arg-type]
+    ids = []
+    for index, each in enumerate(atoms):
+        structure = structure_document(each, "aimd", source={"builder": "import", "file": "run.xyz", "index": index})
+        results.add(structure)
+        forces = np.zeros((len(each), 3))
+        results.put_labels([Label.of(structure, "pbe", {}, energy_eV=-1.0, forces_eV_A=forces, wall_s=0)])
+        ids.append(structure.id)
+    found = find_reference_frames(results, ReferenceSource(), ["SbTe"])["SbTe"]
+    assert [id for run in found.runs for id in run] == ids != sorted(ids)
