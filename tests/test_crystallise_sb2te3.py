@@ -70,14 +70,14 @@ def test_velocities_are_positive_where_crystal_grows_and_their_errors_hold(scrip
             script.Front(t, -12 - 0.01 * t - n, 12 + 0.02 * t + n, 3, 0.9, 0.5, 0.7, share, 0.8 * share, 48)
             for t, n, share in zip(time, noise, shares, strict=True)
         ]
-        found = script.velocities(fronts, 10.0)
+        found = script.velocities(fronts, 10.0, 42.6)
         assert found["left front"][0] - 0.01 == pytest.approx(found["right front"][0] - 0.02, abs=1e-9)
         assert found["half of the thickness by tellurium"][0] == pytest.approx(0, abs=1e-3)
         rate, error = found["right front"]
         within.append(abs(rate - 0.02) < 2 * error)
     assert np.mean(within) > 0.8
     with pytest.raises(script.InputError, match="9 frames after 191 ps"):
-        script.velocities(fronts, 191.0)
+        script.velocities(fronts, 191.0, 42.6)
 
 
 @pytest.mark.lammps

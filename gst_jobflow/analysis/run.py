@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
 _SMALL_ATOMS = 100_000
 """Together in the frames that are analysed at once; of larger ones there are two in memory."""
+_FIRST_ATOMS = 60_000
+"""In the frames that one process analyses before others start: their analysis takes about as long as such a start."""
 
 
 def analyse_frames(
@@ -41,8 +43,8 @@ def analyse_frames(
 ) -> Iterator[tuple[FoundStructure, Answers]]:
     """Yield each frame with its answers by analysis, in order; a text says why there is none.
 
-    Small frames are shared among the processes. A large one has all their cores as threads, and no more than two are in
-    memory. Each process has a main thread of its own, as OVITO needs.
+    Small frames are shared among the processes, if there are many. A large one has all their cores as threads, and no
+    more than two are in memory. Each process has a main thread of its own, as OVITO needs.
 
     Parameters
     ----------
@@ -57,9 +59,12 @@ def analyse_frames(
     waiting: deque[tuple[FoundStructure, Sequence[str], Future[Answers] | None]] = deque()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=die_with_parent()) as pool:
+        seen = 0
         for frame, names in frames:
-            at_once = max(1, min(processes, _SMALL_ATOMS // max(1, len(frame.atoms))))
-            threads = 1 if at_once > 1 else processes
+            sharing = max(1, min(processes, _SMALL_ATOMS // max(1, len(frame.atoms))))
+            threads = 1 if sharing > 1 else processes
+            at_once = sharing if seen >= _FIRST_ATOMS else 1
+            seen += len(frame.atoms)
             future = None if frame.problem else pool.submit(analyse_frame, frame.atoms, options, names, threads)
             waiting.append((frame, names, future))
             while len(waiting) >= at_once:

@@ -35,7 +35,9 @@ def load(potential: str, active_set: str) -> tuple[ACEBBasisSet, dict[str, np.nd
     return basis, inverse, any(len(inverse[name]) != n_linear[k] for name, k in basis.elements_to_index_map.items())
 
 
-def coordinates(structures: list[Atoms], potential: str, active_set: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def active_set_rows(
+    structures: list[Atoms], potential: str, active_set: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return by element the coordinates of its atoms in the active set, and the place of each atom's structure.
 
     Coordinates (n_atoms_of_element, n_functions) are projections times the inverse of the active set: the largest
@@ -54,12 +56,12 @@ def coordinates(structures: list[Atoms], potential: str, active_set: str) -> dic
 
 def grades(structures: list[Atoms], potential: str, active_set: str) -> np.ndarray:
     """Return the extrapolation grade of every atom, in no particular order."""
-    rows = coordinates(structures, potential, active_set).values()
+    rows = active_set_rows(structures, potential, active_set).values()
     return np.concatenate([np.abs(each).max(axis=1, initial=0.0) for each, _ in rows])
 
 
 def project(potential: str, active_set: str, source: str, target: str) -> None:
-    """Read `numbers`, `positions`, `cells`, `n_atoms`; write `rows_EL` and `structure_EL`, as of `coordinates`."""
+    """Read `numbers`, `positions`, `cells`, `n_atoms`; write `rows_EL` and `structure_EL`, as of `active_set_rows`."""
     with np.load(source, allow_pickle=False) as stored:
         given = {name: stored[name] for name in stored.files}
     ends = np.cumsum(given["n_atoms"])
@@ -67,12 +69,12 @@ def project(potential: str, active_set: str, source: str, target: str) -> None:
         Atoms(given["numbers"][end - count : end], positions=given["positions"][end - count : end], cell=cell, pbc=True)
         for end, count, cell in zip(ends, given["n_atoms"], given["cells"], strict=True)
     ]
-    found = coordinates(structures, potential, active_set)
+    found = active_set_rows(structures, potential, active_set)
     arrays: dict[str, Any] = {f"rows_{name}": rows for name, (rows, _) in found.items()}
     np.savez(target, **arrays | {f"structure_{name}": owners for name, (_, owners) in found.items()})
 
 
-def grade(potential: str, active_set: str, training_set: str, target: str, threads: str) -> None:
+def grade_training_file(potential: str, active_set: str, training_set: str, target: str, threads: str) -> None:
     """Write the largest grade, the share of atoms above 1, and the number of atoms."""
     structures = pd.read_pickle(training_set, compression="gzip")["ase_atoms"].to_list()
     parts = [structures[k : k + STRUCTURES_AT_A_TIME] for k in range(0, len(structures), STRUCTURES_AT_A_TIME)]
@@ -84,5 +86,5 @@ def grade(potential: str, active_set: str, training_set: str, target: str, threa
 
 
 if __name__ == "__main__":
-    programs: dict[str, Any] = {"project": project, "grade": grade}
+    programs: dict[str, Any] = {"project": project, "grade": grade_training_file}
     programs[sys.argv[1]](*sys.argv[2:])

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.batches import batches
-from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset
 from gst_jobflow.launch.spent import Spent, spent_by_job
 from gst_jobflow.store.lookup import locate
@@ -180,6 +179,9 @@ class _Tracer:
             yield "trajectories", self._ids("trajectories", "final_structure_id", ids)
             yield "trajectories", self._values(collection, "source.trajectory_id", ids)
         if collection == "datasets":
+            # numpy would slow the cost of all else
+            from gst_jobflow.datasets.members import read_members
+
             for id in ids:
                 dataset = self.results.get(Dataset, id)
                 yield "labels", [member["label_id"] for member in read_members(self.results.artifacts, dataset)]
