@@ -469,7 +469,7 @@ def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "si
             row = dict.fromkeys(NUMBERS) | {
                 "mode": mode, "potential": name, "potential_id": None, "pair_style": "pace", "nodes": 0, "ranks": 1,
                 "asked_atoms": n_atoms, "n_atoms": n_atoms, "state": "out_of_memory" if lost else "measured",
-                "efficiency": None, "reason": "",
+                "efficiency": None, "reason": "", "repeats": 0 if lost else 3,
             }  # fmt: skip
             if not lost:
                 row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,

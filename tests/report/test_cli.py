@@ -82,11 +82,11 @@ def test_all_draws_what_it_can_and_writes_an_index(with_study) -> None:
 def test_a_page_above_its_limit_loses_its_largest_pictures_and_says_so() -> None:
     small, large = (f'<img src="data:image/png;base64,{"A" * size}" alt="x">' for size in (400, 3000))
     html = f"<p>text</p>{small}<p>more</p>{large}"
-    assert page.thinned(html, 10_000) == html
-    kept = page.thinned(html, 1000)
+    assert page.thin_page(html, 10_000) == html
+    kept = page.thin_page(html, 1000)
     assert small in kept and large not in kept and len(kept) <= 1000 and "gst figure draws it alone" in kept
     with pytest.raises(InputError, match="larger than 1 kB without its pictures"):
-        page.thinned("a" * 2000, 1000)
+        page.thin_page("a" * 2000, 1000)
 
 
 @pytest.mark.mongo

@@ -10,7 +10,7 @@ import numpy as np
 from gst_jobflow.analysis.series import Series, newest
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Trajectory
-from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request, named
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, Numbers, named
 from gst_jobflow.report.collect import CycleData
 from gst_jobflow.report.figures import cycle as figures
 from gst_jobflow.report.figures.analysis import GAMMA, origin_maps, through_time
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 
-def cycle_data(request: Request) -> CycleData:
+def cycle_data(request: FigureRequest) -> CycleData:
     """Return the cycle of a request with its trajectories; None for an operation that has not run.
 
     Raises
@@ -44,7 +44,7 @@ def _made_of(data: CycleData) -> list[str]:
     return named(data.cycle, *(run for _, run in data.steps))
 
 
-def draw_cycle(request: Request) -> Drawn:
+def draw_cycle(request: FigureRequest) -> Drawn:
     """Draw Fig. 3c, d: potential energy, temperature and crystal-like fraction, with nucleation and growth marked."""
     data = cycle_data(request)
     figure = figures.cycle_overview(data)
@@ -57,7 +57,7 @@ def draw_cycle(request: Request) -> Drawn:
     return Drawn(figure, _made_of(data), " ".join([*(f"Crystal-like: {each}." for each in methods), marks]).strip())
 
 
-def draw_snapshots(request: Request) -> Drawn:
+def draw_snapshots(request: FigureRequest) -> Drawn:
     """Draw Fig. 3b, 4c-e: slices of the cell before and after each operation, coloured by k-bar."""
     data = cycle_data(request)
     slices = [
@@ -77,7 +77,7 @@ def draw_snapshots(request: Request) -> Drawn:
     return Drawn(figure, _made_of(data), remark, Numbers(["state", "atom", "x_nm", "z_nm", "k_bar"], rows))
 
 
-def draw_grains(request: Request) -> Drawn:
+def draw_grains(request: FigureRequest) -> Drawn:
     """Draw Fig. 4f: slices coloured by the orientation of grains."""
     data = cycle_data(request)
     slices: list[Slice] = []
@@ -125,7 +125,7 @@ def _states(
         yield f"after {name}", load_atoms(results, run.final_structure_id), series, run.n_steps, dome
 
 
-def draw_growth(request: Request) -> Drawn:
+def draw_growth(request: FigureRequest) -> Drawn:
     """Draw Fig. 4g: where the crystal at the end of each operation grew from, and where it nucleated."""
     data = cycle_data(request)
     maps = origins(request.results, data.steps, data.cycle.groups)
@@ -153,7 +153,7 @@ def draw_growth(request: Request) -> Drawn:
 _GROWTH = ("new_atoms", "grown_atoms", "nucleated_atoms", "loose_atoms", "growth_share")
 
 
-def draw_temperature(request: Request) -> Drawn:
+def draw_temperature(request: FigureRequest) -> Drawn:
     """Draw profiles of temperature along z during the pulses of a cycle."""
     data = cycle_data(request)
     ends = paper_numbers()["cross_point"] if request.paper and data.cycle.device == "cross-point" else None
@@ -170,7 +170,7 @@ def draw_temperature(request: Request) -> Drawn:
     return Drawn(figure, _made_of(data), remark)
 
 
-def draw_gamma(request: Request) -> Drawn:
+def draw_gamma(request: FigureRequest) -> Drawn:
     """Draw extrapolation grades through a cycle."""
     data = cycle_data(request)
     figure = through_time(data.steps, GAMMA)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.write import FORMATS, write_figure
 from gst_jobflow.report.paper import paper_numbers
 
@@ -50,7 +50,7 @@ def draw_one(
     InputError
         The documents do not belong into one figure.
     """
-    drawn = kind.draw(Request(results, documents, paper, mixed))
+    drawn = kind.draw(FigureRequest(results, documents, paper, mixed))
     ids = "-".join(each.id[:8] for each in documents[:3]) + ("-more" if len(documents) > 3 else "")
     stem = place / f"{kind.name}-{ids}" if place.is_dir() or place.name == "figures" else place
     words = ["gst figure", kind.name, *(each.id for each in documents)]

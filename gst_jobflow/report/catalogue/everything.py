@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.report.catalogue.draw import Written, draw_one
 from gst_jobflow.report.catalogue.registry import FIGURES
-from gst_jobflow.report.catalogue.sources import check_members
+from gst_jobflow.report.catalogue.sources import check_complete
 
 if TYPE_CHECKING:
     from gst_jobflow.report.catalogue.kinds import FigureKind
@@ -81,7 +81,7 @@ def _draw(
     found: Everything,
 ) -> None:
     try:
-        check_members(results, document)
+        check_complete(results, document)
         written = draw_one(results, kind, [document], folder / f"{kind.name}-{document.id[:8]}", formats, paper=paper)
     except GstError as err:
         found.missing.append(Missing(kind, f"{document.name} ({document.id[:8]})", err.message, err.fix))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class FigureRequest:
     """Documents to draw, and how.
 
     Attributes
@@ -94,7 +94,7 @@ class FigureKind:
     model: type[Document]
     needs: str
     made_by: str
-    draw: Callable[[Request], Drawn]
+    draw: Callable[[FigureRequest], Drawn]
     where: dict[str, Any] = field(default_factory=dict)
     joins: bool = False
     overlays: bool = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Trajectory
-from gst_jobflow.report.catalogue.kinds import Drawn, Request, named
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, named
 from gst_jobflow.report.catalogue.sources import one_potential
 from gst_jobflow.report.figures.analysis import LiquidStructure, liquid_curves, motif_means
 from gst_jobflow.report.frames import liquid_structures
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MEANS = "Means over frames"
 
 
-def _structures(request: Request, what: str) -> list[LiquidStructure]:
+def _structures(request: FigureRequest, what: str) -> list[LiquidStructure]:
     runs: list[Trajectory] = list(request.documents)
     one_potential(request.results, what, [run.potential_id for run in runs], request.mixed)
     names = [run.name for run in runs]
@@ -30,7 +30,7 @@ def _structures(request: Request, what: str) -> list[LiquidStructure]:
     return found
 
 
-def _drawn(request: Request, structures: list[LiquidStructure], figure: Figure | None, what: str) -> Drawn:
+def _drawn(request: FigureRequest, structures: list[LiquidStructure], figure: Figure | None, what: str) -> Drawn:
     if figure is None:
         raise DataError(f"the analyses have no {what}", f"gst analyse {request.documents[0].id} --what liquid")
     beside = [each for each in structures if each.first_principles]
@@ -43,19 +43,19 @@ def _drawn(request: Request, structures: list[LiquidStructure], figure: Figure |
     return Drawn(figure, made_of, remark)
 
 
-def draw_rdf(request: Request) -> Drawn:
+def draw_rdf(request: FigureRequest) -> Drawn:
     """Draw partial radial distribution functions of runs beside first principles."""
     found = _structures(request, "g(r)")
     return _drawn(request, found, liquid_curves(found, "rdf"), "g(r)")
 
 
-def draw_angles(request: Request) -> Drawn:
+def draw_angles(request: FigureRequest) -> Drawn:
     """Draw distributions of bond angles of runs beside first principles."""
     found = _structures(request, "bond angles")
     return _drawn(request, found, liquid_curves(found, "angles"), "bond angles")
 
 
-def draw_motifs(request: Request) -> Drawn:
+def draw_motifs(request: FigureRequest) -> Drawn:
     """Draw shares of motifs of runs beside first principles, with standard errors."""
     found = _structures(request, "motifs")
     drawn = _drawn(request, found, motif_means(found), "motifs")

@@ -9,7 +9,7 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Study
 from gst_jobflow.evaluation.scaling import OUT_OF_MEMORY
 from gst_jobflow.report import words
-from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, Numbers
 from gst_jobflow.report.figures.scaling import scaling_chart
 from gst_jobflow.report.paper import paper_numbers
 
@@ -19,7 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def draw_scaling(request: Request) -> Drawn:
+def draw_scaling(request: FigureRequest) -> Drawn:
     """Draw speed, efficiency, communication and memory of each potential, a curve each.
 
     Raises

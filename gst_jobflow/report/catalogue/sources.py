@@ -40,7 +40,7 @@ def chosen(results: Results, kind: FigureKind, words: Sequence[str]) -> list[Any
                 f"gst query {kind.model.collection} {f'-w {listed} ' if listed else ''}lists them",
             )
     for document in found:
-        check_members(results, document)
+        check_complete(results, document)
     return found
 
 
@@ -55,11 +55,11 @@ def newest_document(results: Results, kind: FigureKind) -> Any:
     found = next(iter(results.find(kind.model, kind.where, [("created_at", -1)])), None)
     if found is None:
         raise DataError(f"{kind.name} needs a {kind.needs}, and the database has none", f"make one: {kind.made_by}")
-    check_members(results, found)
+    check_complete(results, found)
     return found
 
 
-def check_members(results: Results, document: Any) -> None:
+def check_complete(results: Results, document: Any) -> None:
     """Refuse a study that lacks members, or a cycle that lacks runs.
 
     Raises

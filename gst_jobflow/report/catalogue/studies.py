@@ -10,7 +10,7 @@ from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.evaluation.robustness import interval
 from gst_jobflow.hyperopt.plan import plan_of
 from gst_jobflow.report import words
-from gst_jobflow.report.catalogue.kinds import Drawn, Numbers, Request, named
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, Numbers, named
 from gst_jobflow.report.figures.ablation import AblationRow, ablation_chart
 from gst_jobflow.report.figures.robustness import SuccessPoint, success_curve
 from gst_jobflow.report.figures.search import convergence
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 ABLATION_COLUMNS = {
-    "test_energy_meV_per_atom": "energy RMSE (meV/atom)",
-    "test_force_meV_per_A": "force RMSE (meV/Å)",
-    "relative_speed": "relative speed",
-    "success": "melts that succeed",
+    "test_energy_meV_per_atom": "energy RMSE\n(meV/atom)",
+    "test_force_meV_per_A": "force RMSE\n(meV/Å)",
+    "relative_speed": "relative\nspeed",
+    "success": "melts that\nsucceed",
 }
 _IN_PAPER = {
     "test_energy_meV_per_atom": "energy_meV_per_atom",
@@ -35,7 +35,7 @@ _IN_PAPER = {
 _PLAN_OF_MELTS = ("compositions", "n_atoms", "density_g_cm3", "temperature_K", "duration_ps", "floors_A", "halt_gamma")
 
 
-def draw_ablation(request: Request) -> Drawn:
+def draw_ablation(request: FigureRequest) -> Drawn:
     """Draw Table 1: errors, relative speed and robustness of each fit of an ablation."""
     (study,) = request.documents
     columns = {
@@ -86,7 +86,9 @@ def _inputs(row: dict[str, Any]) -> tuple[float, int, int]:
 
 
 def _paper_row(row: dict[str, Any]) -> AblationRow:
-    return AblationRow(f"paper: {row['what']}", paper={key: row[name] for key, name in _IN_PAPER.items()})
+    return AblationRow(
+        f"paper: {row['what'].partition(':')[0]}", paper={key: row[name] for key, name in _IN_PAPER.items()}
+    )
 
 
 def _short(key: str) -> str:
@@ -106,7 +108,7 @@ def _ablation_numbers(rows: Sequence[AblationRow], columns: dict[str, str]) -> N
     return Numbers(names, body)
 
 
-def draw_success_by_share(request: Request) -> Drawn:
+def draw_success_by_share(request: FigureRequest) -> Drawn:
     """Draw Fig. 2b: success fraction against the share of random structures in the training set."""
     (study,) = request.documents
     if "random_shares" not in study.plan:
@@ -156,7 +158,7 @@ def _success_numbers(points: Sequence[SuccessPoint], name: str) -> Numbers:
     return Numbers(["of", name, "success_fraction", "low", "high"], rows)
 
 
-def draw_success_by_iteration(request: Request) -> Drawn:
+def draw_success_by_iteration(request: FigureRequest) -> Drawn:
     """Draw Fig. 2a: success fraction of the potential of each iteration."""
     studies: Sequence[Study] = request.documents
     if not request.mixed:
@@ -234,7 +236,7 @@ def _check_one_protocol(studies: Sequence[Study]) -> None:
             )
 
 
-def draw_hyperparameters(request: Request) -> Drawn:
+def draw_hyperparameters(request: FigureRequest) -> Drawn:
     """Draw the table of a search: its best fits, first the best one."""
     (study,) = request.documents
     plan = plan_of(study)
@@ -257,7 +259,7 @@ def draw_hyperparameters(request: Request) -> Drawn:
 _FITS_SHOWN = 12
 
 
-def draw_search(request: Request) -> Drawn:
+def draw_search(request: FigureRequest) -> Drawn:
     """Draw the loss of each fit of a search and the best so far."""
     (study,) = request.documents
     figure = convergence(study, plan_of(study))
@@ -266,7 +268,7 @@ def draw_search(request: Request) -> Drawn:
     return Drawn(figure, named(study))
 
 
-def draw_data(request: Request) -> Drawn:
+def draw_data(request: FigureRequest) -> Drawn:
     """Draw the members of a dataset by config type and split."""
     (dataset,) = request.documents
     counts = dataset.counts_by_config_type

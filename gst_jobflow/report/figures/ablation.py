@@ -34,12 +34,12 @@ def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figu
     """Draw a panel a column of `columns` (key to label) and a line a row; diamonds: the reference paper."""
     if not rows:
         return None
-    figure = canvas(WIDE_IN, 1.5 + 0.36 * len(rows))
+    figure = canvas(WIDE_IN, 1.6 + 0.33 * len(rows))
     (panels,) = figure.subplots(1, len(columns), sharey=True, squeeze=False)
     for axes, (key, label) in zip(panels, columns.items(), strict=True):
         _panel(axes, rows, key)
         axes.set_xlabel(label)
-        axes.margins(x=0.22)
+        axes.margins(x=0.3)
     panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     if any(row.paper for row in rows):
@@ -53,10 +53,17 @@ def _panel(axes: Axes, rows: Sequence[AblationRow], key: str) -> None:
     for place, row in enumerate(rows):
         if key in row.paper:
             axes.plot(row.paper[key], place, "D", ms=6, mfc="none", mew=1.4, color=_PAPER, label="reference paper")
+            if key not in row.values:
+                _number(axes, row.paper[key], place, _PAPER)
         if key not in row.values:
             continue
         value = row.values[key]
         low, high = row.intervals.get(key, (value, value))
         around = [[value - low], [high - value]] if key in row.intervals else None
         axes.errorbar(value, place, xerr=around, fmt="o", ms=6, capsize=2.5, color=_OURS, label="this study")
-        axes.annotate(f"{value:.3g}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        _number(axes, value, place, _OURS)
+
+
+def _number(axes: Axes, value: float, place: int, colour: str) -> None:
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    axes.annotate(text, (value, place), (8, 0), textcoords="offset points", va="center", fontsize=8, color=colour)

@@ -73,7 +73,9 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
     if not points:
         return None
     names = list(dict.fromkeys(point.name for point in points))
-    figure = canvas(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1])
+    turned = by_name and max(map(len, names)) > 8
+    room_in = 0.045 * max(map(len, names)) if turned else 0.0
+    figure = canvas(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1] + room_in)
     axes = figure.subplots()
     sources = ((False, "this study", "o-", _COLOURS[0], -1), (True, "reference paper", "D", _COLOURS[1], 1))
     both = len({point.from_paper for point in points}) == 2
@@ -86,7 +88,6 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
             y = [point.fraction for point in some]
             axes.errorbar(x, y, around, fmt=style, ms=5.5, capsize=3, lw=1.2, color=colour, label=label)
     if by_name:
-        turned = max(map(len, names)) > 8
         axes.set_xticks(range(len(names)), names, rotation=30 * turned, ha="right" if turned else "center")
     else:
         axes.set_xticks(sorted({point.x for point in points}))

@@ -114,11 +114,11 @@ def write_page(html: str, target: Path) -> Path:
         The place is impossible, or the page is larger without any picture.
     """
     check_place(target)
-    write_text(target, thinned(html), mode=0o644)
+    write_text(target, thin_page(html), mode=0o644)
     return target
 
 
-def thinned(html: str, most_bytes: int = MOST_BYTES) -> str:
+def thin_page(html: str, most_bytes: int = MOST_BYTES) -> str:
     """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
 
     Raises

@@ -13,7 +13,7 @@ from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.everything import draw_everything
-from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES, find_kind
 from gst_jobflow.report.catalogue.sources import chosen
 from gst_jobflow.report.figures.cycle import grain_stages, operation_columns
@@ -103,7 +103,7 @@ def test_grains_get_the_colour_of_the_direction_that_points_to_the_viewer() -> N
 def test_an_operation_without_the_analysis_names_the_command_that_adds_it(results: Results) -> None:
     results.database["trajectories"].update_one({"_id": "synthetic-2"}, {"$unset": {"analysis.frames": ""}})
     with pytest.raises(DataError, match="the end of RESET 2 of cycle demo cell has no k-bar") as missing:
-        find_kind("3b").draw(Request(results, chosen(results, find_kind("3b"), [])))
+        find_kind("3b").draw(FigureRequest(results, chosen(results, find_kind("3b"), [])))
     assert missing.value.fix == f"gst analyse {synthetic.CYCLE_ID} --what k-bar"
 
 

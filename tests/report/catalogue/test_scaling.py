@@ -8,7 +8,7 @@ import pytest
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.report.catalogue.draw import draw_one
-from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.catalogue.scaling import curves_of
 from gst_jobflow.report.pages.scaling import scaling_section
@@ -35,7 +35,9 @@ def test_speed_against_size_has_its_repeats_and_the_papers_points(results: Resul
     assert rows[5]["state"] == "out_of_memory" and rows[5]["steps_per_day"] is None
     theirs = [(row["n_atoms"], row["steps_per_day"]) for row in rows if str(row["potential"]).startswith("reference")]
     assert theirs == [(10000, 2000000), (10000, 335000)]
-    shown = [row for row in plotted_rows(find_kind("1e").draw(Request(results, [study])).figure) if row[1] == "fast"]
+    shown = [
+        row for row in plotted_rows(find_kind("1e").draw(FigureRequest(results, [study])).figure) if row[1] == "fast"
+    ]
     first = next(row for row in shown if row[4] == "steps a day")
     assert first[6] == pytest.approx(8640000 / 1.25) and first[7] == pytest.approx(8640000 / 0.8)
 
@@ -45,7 +47,7 @@ def test_scaling_of_one_point_is_refused(results: Results) -> None:
     study = synthetic.add_scaling(results)
     single = study.model_copy(update={"table": study.table[:1]})
     with pytest.raises(DataError, match="one point a curve") as refused:
-        find_kind("1e").draw(Request(results, [single]))
+        find_kind("1e").draw(FigureRequest(results, [single]))
     assert refused.value.fix == "gst submit scaling size with several sizes"
 
 
@@ -55,14 +57,16 @@ def test_curves_of_other_machines_compositions_and_namesakes_are_refused_unless_
     other_machine = [{**row, "processor": row["processor"] and "Y"} for row in study.table]
     elsewhere = synthetic.add_scaling(results, "elsewhere", table=other_machine)
     with pytest.raises(InputError, match="several processors: X, Y"):
-        find_kind("1e").draw(Request(results, [study, elsewhere]))
+        find_kind("1e").draw(FigureRequest(results, [study, elsewhere]))
     plan = {**study.plan, "composition": "Sb2Te3"}
     with pytest.raises(InputError, match="several compositions: Ge1Sb2Te4, Sb2Te3"):
-        find_kind("1e").draw(Request(results, [study, synthetic.add_scaling(results, "sb2te3", plan=plan)]))
+        find_kind("1e").draw(FigureRequest(results, [study, synthetic.add_scaling(results, "sb2te3", plan=plan)]))
     namesake = [{**row, "potential_id": "another"} for row in study.table]
     with pytest.raises(InputError, match="several potentials named fast"):
-        find_kind("1e").draw(Request(results, [study, synthetic.add_scaling(results, "namesake", table=namesake)]))
-    assert find_kind("1e").draw(Request(results, [study, elsewhere], mixed=True)).figure is not None
+        find_kind("1e").draw(
+            FigureRequest(results, [study, synthetic.add_scaling(results, "namesake", table=namesake)])
+        )
+    assert find_kind("1e").draw(FigureRequest(results, [study, elsewhere], mixed=True)).figure is not None
 
 
 @pytest.mark.mongo

@@ -13,7 +13,7 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.evaluation.robustness import interval
 from gst_jobflow.report.catalogue.draw import draw_one
-from gst_jobflow.report.catalogue.kinds import Request
+from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES, find_kind
 from gst_jobflow.report.catalogue.sources import chosen
 from gst_jobflow.report.paper import paper_numbers
@@ -130,7 +130,7 @@ def test_a_training_protocol_stands_beside_the_papers_iterations(results: Result
     assert [name for of, name, _ in rows[4:]] == ["iter-3", "iter-5"], "iter-4 has no number in the paper"
     bare = study.model_copy(update={"table": table[:1]})
     with pytest.raises(DataError, match="no iteration with hot melts"):
-        find_kind("2a").draw(Request(results, [bare]))
+        find_kind("2a").draw(FigureRequest(results, [bare]))
 
 
 @pytest.mark.mongo
@@ -141,10 +141,10 @@ def test_studies_of_other_protocols_and_potentials_tested_twice_are_refused_unle
     twice = synthetic.add_melts(results, "three", "ablation-fit-0", 5)
     draw = find_kind("2a").draw
     with pytest.raises(InputError, match="one and two differ in temperature_K"):
-        draw(Request(results, [first, hotter]))
+        draw(FigureRequest(results, [first, hotter]))
     with pytest.raises(InputError, match="shares-1 was tested by several"):
-        draw(Request(results, [first, twice]))
-    assert len(draw(Request(results, [first, hotter, twice], mixed=True)).plotted().rows) == 3
+        draw(FigureRequest(results, [first, twice]))
+    assert len(draw(FigureRequest(results, [first, hotter, twice], mixed=True)).plotted().rows) == 3
 
 
 @pytest.mark.mongo
@@ -174,9 +174,9 @@ def test_a_curve_over_shares_needs_melts_and_varies_nothing_else(results: Result
     study = synthetic.add_ablation(results)
     bare = [{key: value for key, value in row.items() if not key.startswith("success")} for row in study.table]
     with pytest.raises(DataError, match="0 fits of ablation shares were tested"):
-        find_kind("2b").draw(Request(results, [study.model_copy(update={"table": bare})]))
+        find_kind("2b").draw(FigureRequest(results, [study.model_copy(update={"table": bare})]))
     both = {**study.plan, "vary": {"embedding.n_densities": [1, 2]}}
     table = [{**row, "embedding.n_densities": place % 2 + 1} for place, row in enumerate(study.table)]
     crossed = study.model_copy(update={"plan": both, "table": table})
     with pytest.raises(InputError, match=r"varies embedding\.n_densities, too"):
-        find_kind("2b").draw(Request(results, [crossed]))
+        find_kind("2b").draw(FigureRequest(results, [crossed]))
