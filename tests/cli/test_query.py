@@ -41,7 +41,7 @@ def test_formats_hold_the_same_documents(project: Project, tmp_path: Path) -> No
     table = gst(*query, "structures")
     assert len(table.stdout.splitlines()) == 22 and "20 of 30" in table.stderr
     done = gst(*query, "labels", "-f", "extxyz", "--sort", "structure_id", "-o", str(tmp_path / "labels.xyz"))
-    assert "27 frames; 3 labels did not converge" in done.stderr
+    assert "27 frames; left out: 3 labels that did not converge" in done.stderr
     images = read(tmp_path / "labels.xyz", ":")
     assert len(images) == 27 and images[4].get_potential_energy() == -150.0
     assert np.allclose(images[4].get_forces(), 0.4, atol=1e-8)  # extended XYZ holds eight decimals
