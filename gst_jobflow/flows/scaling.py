@@ -98,7 +98,9 @@ class ScalingMaker(Maker):
             shape = {"nodes": layout.nodes, "ranks_per_node": self.plan.ranks_per_node}
             request_resources(timing, Resources(**(shape if layout.nodes else {"ranks": layout.ranks})))
             jobs.append(timing)
-        together = collect_scaling(self.study_name, self.plan, potential_ids, [each.output for each in jobs])
+        together = collect_scaling(
+            uuid.uuid4().hex, self.study_name, self.plan, potential_ids, [each.output for each in jobs]
+        )
         return Flow([*jobs, together], output=together.output, name=f"scaling {self.study_name}")
 
 
@@ -394,7 +396,7 @@ def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:
 
 @job(name="collect")
 def collect_scaling(
-    name: str, plan: ScalingPlan, potential_ids: list[str], parts: list[dict[str, Any]]
+    study_id: str, name: str, plan: ScalingPlan, potential_ids: list[str], parts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Store the study of all layouts and write its page.
 
@@ -403,7 +405,7 @@ def collect_scaling(
     dict
         `study_id`, `table`, `page`.
     """
-    results, study_id = job_results(), uuid.uuid4().hex
+    results = job_results()
     table = [row for part in parts for row in part["rows"]]
     table.sort(key=lambda row: (row["potential"], row["ranks"], row["n_atoms"]))
     add_efficiency(table, plan.mode)

@@ -210,10 +210,12 @@ class _Builder:
         if search is not None and self.number in search.iterations:
             found = search_settings(self.study.id, self.number, dataset_id)
             declare_work(found, FitsWork(settings_search(self.plan)[0].n_fits))
+            best = take_best(self.study.id, found.output["search_id"])
             self._add("fit", found)
+            self._add("fit", best)
             if settings.upfit_kappa is None:
-                return found.output["potential_id"], None
-            upfit = upfit_of(self.name, found.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
+                return best.output["potential_id"], None
+            upfit = upfit_of(self.name, best.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
             declare_work(upfit, FitsWork(1))
             self._add("fit", upfit)
             return upfit.output["potential_id"], None
@@ -346,7 +348,7 @@ def grow_dataset(
 
 @job(name="search of the fit's settings")
 def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
-    """Search the settings of the fit on the dataset of this iteration; later ones use what it finds."""
+    """Search the settings of the fit on the dataset of this iteration; the next job waits for all of its fits."""
     from jobflow import Response
 
     results = job_results()
@@ -357,18 +359,17 @@ def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
     search_id = derive_id("iteration search", study_id, number)
     maker = HyperoptMaker(plan=space, name=f"{plan.name} iter-{number} search", fit=fit, study_id=search_id)
     results.add(maker.study(dataset_id))
-    flow = maker.make()
-    taken = take_best(study_id, flow.output)
-    return Response(replace=Flow([flow, taken], output=taken.output))
+    return Response(output={"search_id": search_id}, detour=maker.make())
 
 
 @job(name="best settings")
-def take_best(study_id: str, found: dict[str, Any]) -> dict[str, Any]:
+def take_best(study_id: str, search_id: str) -> dict[str, Any]:
     """Keep the settings of the best fit for later iterations; return its `potential_id`."""
     results = job_results()
-    if not found.get("best_potential_id"):
-        raise DataError(f"no fit of search {found['study_id']} succeeded", "gst report study shows why")
-    best = results.get(Potential, found["best_potential_id"])
+    search = results.get(Study, search_id)
+    if not search.outcome.get("best_potential_id"):
+        raise DataError(f"no fit of search {search.name} succeeded", f"gst report study {search_id} shows why")
+    best = results.get(Potential, search.outcome["best_potential_id"])
     results.update("studies", study_id, {"plan.fit_config": best.config})
     return {"potential_id": best.id}
 
@@ -380,7 +381,7 @@ def upfit_of(name: str, potential_id: str, dataset_id: str, kappa: float, tags: 
 
     config = FitConfig.model_validate(job_results().get(Potential, potential_id).config).upfit(kappa)
     fit = FitMaker(potential_name=f"{name}-upfit", config=config, tags=tags).make(dataset_id, potential_id)
-    return Response(replace=Flow([fit], output=fit.output))
+    return Response(replace=fit)
 
 
 @in_category("md")
