@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.batches import batches
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, SCHEMA_VERSION
+from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.store.write import ENERGY_TOLERANCE_EV_PER_ATOM
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Receipt:
             where["tags"] = {"$all": self.options.tags}
         found = {each["_id"]: each["group"] for each in database["structures"].find(where, {"group": 1})}
         energies = {record[2].hex(): record[3:] for record in records if record[2] != _NO_LABEL}
-        wanted = {"_id": {"$in": list(energies)}, "state": "converged"}
+        wanted = {"_id": {"$in": list(energies)}, "state": {"$in": list(COMPLETE)}}
         labels = {each["_id"]: each["energy_eV"] for each in database["labels"].find(wanted, {"energy_eV": 1})}
         return found == groups and all(
             math.isclose(labels.get(id, math.nan), energy_eV, rel_tol=0, abs_tol=ENERGY_TOLERANCE_EV_PER_ATOM * n_atoms)
