@@ -44,7 +44,7 @@ def cores_of_all_nodes(environment: Mapping[str, str] = os.environ) -> int:
 
 def _given(environment: Mapping[str, str]) -> int | None:
     text = environment.get(CORES_VARIABLE, "")
-    if text and not (text.isdigit() and int(text) > 0):
+    if text and not (text.isdecimal() and int(text) > 0):
         raise InputError(f"{CORES_VARIABLE}={text} is not a number of cores", "unset it or set it to 1 or more")
     return int(text) if text else None
 

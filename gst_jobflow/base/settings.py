@@ -7,6 +7,7 @@ FireWorks reads, and `.gst/` (mode 0700) with secrets and the state of local ser
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,14 @@ class Settings(BaseSettings):
         file = settings_cls.model_config.get("yaml_file")
         yaml_source = [YamlConfigSettingsSource(settings_cls, yaml_file=file)] if file else []
         return (init_settings, env_settings, *yaml_source)
+
+
+def user_name() -> str:
+    """Return the name of the user, or the number where the system knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 class Project:

@@ -127,7 +127,7 @@ def check_name(name: str) -> None:
 def parse_repeat(text: str) -> tuple[int, int, int]:
     """Return the three numbers of `2x2x2`."""
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"--repeat {text}: not three positive integers", "for example 2x2x2")
     return int(parts[0]), int(parts[1]), int(parts[2])
 

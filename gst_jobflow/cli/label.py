@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import user_name
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.datasets.exclude import exclude_labels, include_labels
@@ -91,7 +91,7 @@ def exclude(
     Example: gst label exclude 4f0c21… 81b2aa… --reason "magnetic solution"
     """
     results = Results.open(open_project())
-    _say(exclude_labels(results, _labels(results, ids, where), reason, getpass.getuser()), as_json)
+    _say(exclude_labels(results, _labels(results, ids, where), reason, user_name()), as_json)
 
 
 @app.command()

@@ -98,7 +98,7 @@ def _next_step(counts: dict[str, int]) -> list[str]:
     if counts.get("READY") and not active:
         return ["next: gst launch, or on a cluster gst launch --queue"]
     if counts.get("PAUSED") and not active and not counts.get("READY"):
-        return ["next: gst resume"]
+        return ["next: gst resume; for steps of gst submit iterate --pause-before: gst approve STUDY"]
     return []
 
 

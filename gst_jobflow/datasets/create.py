@@ -17,7 +17,7 @@ from gst_jobflow.datasets.members import load_members, write_members
 from gst_jobflow.datasets.select import SelectedLabels, select_labels
 from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
-from gst_jobflow.datasets.table import Members, texts_of
+from gst_jobflow.datasets.table import Members, ids_of, texts_of
 from gst_jobflow.documents import Dataset, derive_id
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def create_dataset(
     """
     spec = spec or DatasetSpec()
     before = _members_of(results, spec.parent_id, fingerprint, "parent")
-    given = _members_of(results, spec.test_dataset_id, fingerprint, "test set")
+    given = _without_excluded(results, _members_of(results, spec.test_dataset_id, fingerprint, "test set"))
     chosen = select_labels(results.database, fingerprint, where, spec.labels_where, structure_ids)
     members, selection = _filtered(results, chosen, spec, progress)
     selection |= {} if where is None else {"where": list(where)}
@@ -97,6 +97,15 @@ def _members_of(results: Results, dataset_id: str | None, fingerprint: str, what
             f"energies of different methods do not compare: choose another {what} or none, or its method",
         )
     return load_members(results, dataset)
+
+
+def _without_excluded(results: Results, members: Members | None) -> Members | None:
+    """Leave out members whose label was excluded since."""
+    if members is None:
+        return None
+    where = {"state": "excluded", "_id": {"$in": texts_of(members.label_ids)}}
+    excluded = [label["_id"] for label in results.database["labels"].find(where, {"_id": 1})]
+    return members.take(~np.isin(members.label_ids, ids_of(excluded)))
 
 
 def _filtered(
@@ -152,6 +161,11 @@ def _with_given_test(members: Members, test: Members) -> Members:
         A member is of a group that is tested.
     """
     train = members.take(~np.isin(members.label_ids, test.label_ids))
+    if not len(train) or not len(test):
+        raise DataError(
+            f"no label is left to {'train on' if len(test) else 'test'} beside the given test set",
+            "select structures that it does not hold, or choose another test set",
+        )
     if np.any(shared := np.isin(train.groups, test.groups)):
         names = sorted(set(texts_of(train.groups[shared])))
         named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -71,5 +71,5 @@ def _states(database: Database, ids: Sequence[str]) -> dict[str, str]:
         labels = database["labels"].find({"_id": {"$in": list(part)}}, {"state": 1})
         found |= {label["_id"]: label["state"] for label in labels}
     if missing := [id for id in ids if id not in found]:
-        raise InputError(f"there is no label {missing[0]}", "gst query labels --columns id,reason lists ids")
+        raise InputError(f"there is no label {missing[0]}", "gst query labels lists ids")
     return found

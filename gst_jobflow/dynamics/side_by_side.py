@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
-from gst_jobflow.base.errors import RunError
 from gst_jobflow.dynamics.deck import STOP_REQUEST
 
 if TYPE_CHECKING:
@@ -70,15 +69,14 @@ class _SideBySide(Generic[T]):
             self._begin(pool)
             while self.running:
                 done, _ = wait(self.running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                ended = [(self.running.pop(future), future.result()) for future in done]
                 try:
-                    for item, result in ended:
-                        self._end(item, result)
-                except RunError:
+                    for future in done:
+                        self._end(self.running.pop(future), future.result())
+                    self._begin(pool)
+                except BaseException:
                     # the others stop at their next restart file, from which the job's next attempt goes on
                     self._ask()
                     raise
-                self._begin(pool)
         return not self.cut and next(self.waiting, None) is None
 
     def _ask(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import user_name
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.keys import CANCEL_SIGNAL
-from gst_jobflow.launch.launches import reservation_of
+from gst_jobflow.launch.launches import rerun, reservation_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import launchpad
 
@@ -75,7 +75,7 @@ def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
         else:
             pad.reignite_fw(firework["fw_id"])
             # else its ended launches would count
-            pad.rerun_fw(firework["fw_id"])
+            rerun(pad, firework["fw_id"])
         return "resumed"
 
     return _each(project, fw_ids, ("PAUSED",) if fw_ids is None else ("PAUSED", "DEFUSED"), let_go)
@@ -167,7 +167,7 @@ def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
         words = f"SLURM job {job_id} cancelled"
     else:
         return f"its process {attempt.pid} on {attempt.host} is out of reach from here"
-    end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {getpass.getuser()}"}
+    end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {user_name()}"}
     fix = f"to run it after all: gst resume {attempt.fw_id}"
     results.update("attempts", attempt.id, {**end, "fix": fix, "ended_at": now().isoformat()})
     return words

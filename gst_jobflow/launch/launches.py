@@ -9,6 +9,7 @@ from gst_jobflow.base.disk import DISK_FULL, says_full
 from gst_jobflow.documents import now
 
 if TYPE_CHECKING:
+    from fireworks import LaunchPad
     from pymongo.database import Database
 
 
@@ -55,3 +56,13 @@ def failure_class_of(launch: dict[str, Any]) -> str:
     if says_full(text):
         return DISK_FULL
     return "database" if "pymongo.errors" in text or "errors.DatabaseError" in text else "unexpected"
+
+
+def rerun(pad: LaunchPad, fw_id: int) -> None:
+    """Let a firework run again; those after it that are paused stay paused, which FireWorks' own `rerun_fw` reverts."""
+    workflow = pad.workflows.find_one({"nodes": fw_id}, {"nodes": 1}) or {"nodes": []}
+    paused = {"fw_id": {"$in": workflow["nodes"], "$ne": fw_id}, "state": "PAUSED"}
+    ids = [firework["fw_id"] for firework in pad.fireworks.find(paused, {"fw_id": 1})]
+    pad.rerun_fw(fw_id)
+    for other in ids:
+        pad.pause_fw(other)

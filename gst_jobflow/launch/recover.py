@@ -18,6 +18,7 @@ from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.base.settings import Project, QueueSettings
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.failed import WALLTIME_LOSSES, attempt_without_process, find_reruns, more_memory
+from gst_jobflow.launch.launches import rerun
 from gst_jobflow.launch.lost import CutPoint, Lost, find_lost, has_attempt
 from gst_jobflow.store import Results, ingest
 from gst_jobflow.store.connect import launchpad
@@ -194,7 +195,7 @@ def _give_up(pad: LaunchPad, fw_id: int) -> None:
 def _rerun(pad: LaunchPad, fw_id: int) -> None:
     # an open launch would stay running
     _give_up(pad, fw_id)
-    pad.rerun_fw(fw_id)
+    rerun(pad, fw_id)
 
 
 def _request_memory(pad: LaunchPad, fw_id: int, memory: str | None) -> None:

@@ -82,6 +82,8 @@ def write_workflow(flow: Flow | Job, project: Project, target: Path) -> None:
     """
     if target.suffix not in (".yaml", ".json"):
         raise InputError(f"{target} is neither YAML nor JSON", "name a file that ends with .yaml or .json")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent}", "make it, or name another file")
     if target.exists():
         raise InputError(f"{target} exists", "remove it, or name another file")
     workflow = to_workflow(flow, project)

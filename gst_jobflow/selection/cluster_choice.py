@@ -33,6 +33,10 @@ GAMMA_TOLERANCE = 1e-6
 _AT_ONCE = 20
 
 
+class NothingInWindowError(InputError):
+    """No atom has a grade in the window."""
+
+
 @dataclass(frozen=True)
 class CutSettings:
     """Settings of cells that are cut out.
@@ -151,7 +155,9 @@ def choose_clusters(
         left = list(find_centres(engine, files, frames, cut, radius_A))
         if not left:
             low, high = cut.window
-            raise InputError(f"no atom has gamma in {low:g}..{high:g}", "gst structures gamma shows what there is")
+            raise NothingInWindowError(
+                f"no atom has gamma in {low:g}..{high:g}", "gst structures gamma shows what there is"
+            )
         rows = dict(zip((each.name for each in left), _of_centres(settings, files, left), strict=True))
         sound: dict[str, Candidate] = {}
         dropped: dict[str, str] = {}

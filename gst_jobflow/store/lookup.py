@@ -67,7 +67,7 @@ def located_runs(results: Results, text: str) -> list[Trajectory]:
     if colon and not _matches(results.database, text, _RUNS):
         cycle = get_located(results, Cycle, cycle_text)
         last = len(cycle.operations)
-        if not number.isdigit() or not 0 < int(number) <= last:
+        if not number.isdecimal() or not 0 < int(number) <= last:
             raise InputError(f"cycle {cycle.id} has no operation '{number}'", f"they count from 1 to {last}")
         wanted = cycle.operations[int(number) - 1]
         if wanted.trajectory_id is None:

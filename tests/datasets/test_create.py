@@ -11,6 +11,7 @@ import pytest
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import DatasetSpec, SplitSpec, create_dataset, load_members, load_split, read_members
 from gst_jobflow.datasets import create as create_module
+from gst_jobflow.datasets.exclude import exclude_labels
 from gst_jobflow.documents import Dataset, Label
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels, number_id
@@ -247,3 +248,14 @@ def test_training_on_groups_of_a_given_test_set_is_refused_by_name(results: Resu
     add_labels(results, 4, start=30, fingerprint="cp2k:1")
     with pytest.raises(DataError, match="choose another test set or none"):
         make(results, fingerprint="cp2k:1", test_dataset_id=given.id)
+
+
+def test_an_excluded_label_leaves_a_given_test_set_and_an_empty_side_is_refused(results: Results) -> None:
+    add_labels(results, 10, config_type="aimd")
+    given = make(results, "given", split=SplitSpec(test_fraction=0.2, seed=1))
+    tested = [row for row in read_members(results.artifacts, given) if row["split"] == "test"]
+    add_labels(results, 4, start=20, config_type="rss")
+    exclude_labels(results, [tested[0]["label_id"]], "odd", "ada")
+    assert make(results, where=["config_type=rss"], test_dataset_id=given.id).counts == {"train": 4, "test": 1}
+    with pytest.raises(DataError, match="no label is left to train on"):
+        make(results, where=[f"id={tested[1]['structure_id']}"], test_dataset_id=given.id)

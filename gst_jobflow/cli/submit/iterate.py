@@ -12,7 +12,7 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, global_options, open_project, print_table, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes
 from gst_jobflow.flows.estimate import check_total
-from gst_jobflow.flows.iteration.begin import StepForecast, forecast, starting_point
+from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
 from gst_jobflow.store import Results
@@ -61,7 +61,9 @@ def command(
     fingerprint = backend.method().fingerprint()
     first, begin = starting_point(results, wanted, fingerprint, branch)
     asked = {key or "": value.model_dump(exclude_none=True) for key, value in global_options().resources.items()}
-    study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=steps)
+    found = {"fit_config": begin.pop("fit_config")} if "fit_config" in begin else {}
+    study = new_study(wanted, fingerprint, first, begin, ask=asked, pause_before=steps, **found)
+    check_all(study, backend)
     _weigh(study, backend, project, only_estimate=estimate, yes=yes)
     if not estimate:
         results.add(study)
@@ -118,7 +120,7 @@ def _show(costs: list[StepForecast], assumed: AssumedCosts) -> None:
     known = [cost.core_hours for cost in costs if cost.core_hours is not None]
     unknown = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
     labels, disk_GB = sum(cost.labels for cost in costs), sum(cost.disk_GB for cost in costs)
-    total = ["total", "", f"up to {labels:,} labels", _number(sum(known)), _number(disk_GB), unknown]
+    total = ["total", "", f"up to {labels:,} labels", _number(sum(known) if known else None), _number(disk_GB), unknown]
     print_table([*rows, total], ["iteration", "step", "work", "core hours", "disk GB", "from"])
     if any(cost.basis == assumed.basis for cost in costs):
         say(f"assumed, as it was not measured here: {assumed.source}")

@@ -91,7 +91,7 @@ def _plan(mode: str, config: Path | None, given: dict[str, Any]) -> ScalingPlan:
 
 def _numbers(option: str, text: str) -> list[int]:
     parts = [part.strip().replace("_", "") for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"{option} {text}: not positive whole numbers", f"for example {option} 1,2,4")
     return [int(part) for part in parts]
 

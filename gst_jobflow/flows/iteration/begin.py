@@ -16,8 +16,9 @@ from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
-from gst_jobflow.flows.iteration.sources import StoredSource, elements_in
+from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource, elements_in
 from gst_jobflow.launch.workflow import jobs_of
+from gst_jobflow.selection.random_search import draw_cells
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.store.query import structures_where
 
@@ -51,7 +52,7 @@ def starting_point(
         begin["test_dataset_id"] = get_located(results, Dataset, plan.test.dataset).id
     for what in ("dataset_id", "test_dataset_id"):
         if begin.get(what):
-            _check_method(results.get(Dataset, begin[what]), fingerprint)
+            _check_dataset(results.get(Dataset, begin[what]), plan, fingerprint)
     _check_test_set(results, plan, first, begin)
     if begin.get("potential_id"):
         potential = results.get(Potential, begin["potential_id"])
@@ -59,7 +60,8 @@ def starting_point(
         sources = plan.steps[first]
         used = elements_in([formula for each in sources if each.needs_potential for formula in each.formulas])
         check_knows_elements(potential, used, "choose compositions of its elements, or another potential")
-        if potential.artifacts.asi is None and any(each.choose.gamma or each.choose.by == "gamma" for each in sources):
+        graded = [each for each in sources if each.kind == "cycle" or each.choose.gamma or each.choose.by == "gamma"]
+        if potential.artifacts.asi is None and graded:
             raise InputError(
                 f"potential {potential.name} has no active set, which grades need", "choose by: diverse, without gamma"
             )
@@ -77,7 +79,7 @@ def _named(results: Results, plan: IterationPlan) -> dict[str, Any]:
 
 def _branch(results: Results, plan: IterationPlan, branch: str) -> tuple[int, dict[str, Any]]:
     name, _, number = branch.rpartition(":")
-    if not name or not number.isdigit():
+    if not name or not number.isdecimal():
         raise InputError(f"--from {branch}: not STUDY:ITERATION", "for example --from gst-ace-24:2")
     study = get_located(results, Study, name)
     rows = {row["iteration"]: row for row in study.table} if study.kind == "iteration" else {}
@@ -92,10 +94,16 @@ def _branch(results: Results, plan: IterationPlan, branch: str) -> tuple[int, di
             "add iterations to it, or branch off an earlier one",
         )
     begin = {key: row.get(key) for key in ("dataset_id", "potential_id", "robustness_id")}
-    return int(number) + 1, {**begin, "branch_of": study.id, "after": int(number)}
+    begin |= {"branch_of": study.id, "after": int(number)}
+    # settings that its search found hold for what follows
+    return int(number) + 1, begin | ({"fit_config": found} if (found := study.plan.get("fit_config")) else {})
 
 
-def _check_method(dataset: Dataset, fingerprint: str) -> None:
+def _check_dataset(dataset: Dataset, plan: IterationPlan, fingerprint: str) -> None:
+    if more := sorted(set(dataset.elements) - set(plan.all_elements)):
+        raise InputError(
+            f"dataset {dataset.name} has {', '.join(more)}, which the fits of the plan have not", "name it in elements"
+        )
     if dataset.fingerprint != fingerprint:
         raise InputError(
             f"dataset {dataset.name} is of method {dataset.fingerprint}, the plan's labels are of {fingerprint}",
@@ -127,6 +135,25 @@ def _check_test_set(results: Results, plan: IterationPlan, first: int, begin: di
         )
 
 
+def check_all(study: Study, backend: LabelBackend) -> None:
+    """Build every iteration and draw a cell of each source, to refuse now what would fail later.
+
+    Raises
+    ------
+    InputError
+        Something does not fit.
+    """
+    plan = iteration_plan(study)
+    plan.dataset_spec(0, None, None, backend)
+    for number in (row["iteration"] for row in study.table):
+        iteration_flow(study, number, backend)
+        for source in plan.steps[number]:
+            if isinstance(source, HardSphereSource):
+                draw_cells(source.cells(1).model_copy(update={"cells": len(source.compositions)}))
+            elif isinstance(source, SearchSource):
+                draw_cells(source.model_copy(update={"cells": len(source.compositions)}))
+
+
 @dataclass(frozen=True)
 class StepForecast:
     """Expected cost of one step of an iteration; None where it is unknown.
@@ -149,16 +176,19 @@ def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[
     for number in (row["iteration"] for row in study.table):
         made = iteration_flow(study, number, backend)
         jobs = {job.uuid: job for job in jobs_of(made.flow)}
-        labels = sum(source.most or 0 for source in plan.steps[number])
+        labels = plan.most_labels(number)
         for step in STEPS:
             steps = [jobs[uuid] for uuid in made.uuids.get(step, []) if uuid in jobs]
-            if costs := [cost for job in steps for cost in estimate(job, project, plan.assumed) if cost.work]:
+            costs = [cost for job in steps for cost in estimate(job, project, plan.assumed)]
+            # choices cost little, and have no estimate
+            if costs := [cost for cost in costs if cost.work or step == "fit"]:
                 yield _of_step(number, step, costs, labels if step == "label" else 0)
 
 
 def _of_step(iteration: int, step: str, costs: list[ExpectedCost], labels: int) -> StepForecast:
     hours = [cost.core_hours for cost in costs if cost.core_hours is not None]
     alike = Counter(cost.work for cost in costs)
+    alike = Counter({work or "fit": number for work, number in alike.items()})
     words = "; ".join(f"{number} jobs of {work}" if number > 1 else work for work, number in alike.items())
     work = f"up to {labels:,} labels" if labels else words
     known = next((cost.basis for cost in costs if cost.core_hours is not None), costs[0].basis)

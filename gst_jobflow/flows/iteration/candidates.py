@@ -11,7 +11,6 @@ from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.documents import ConfigType, Potential, Trajectory
@@ -35,7 +34,7 @@ from gst_jobflow.flows.iteration.sources import (
 )
 from gst_jobflow.flows.random_search import RandomSearchMaker
 from gst_jobflow.flows.structures import FailureFramesMaker, crystal_family
-from gst_jobflow.selection.cluster_choice import CutSettings, choose_clusters, cluster_candidates
+from gst_jobflow.selection.cluster_choice import CutSettings, NothingInWindowError, choose_clusters, cluster_candidates
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
@@ -264,7 +263,7 @@ def cut_cells(source: CycleSource, cycle_id: str, potential_id: str, number: int
         frames = iter_trajectory(results, run, source.every)
         try:
             cells, _ = choose_clusters(results, settings, potential, frames, cut, source.number, cores())
-        except InputError:  # no atom is in the window: nothing to learn from this operation
+        except NothingInWindowError:  # nothing to learn from this operation
             continue
         documents = cluster_candidates(results, potential, cells, run, cut.radius(potential), tags, number)
         results.add_many(documents)

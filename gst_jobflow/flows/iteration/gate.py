@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from gst_jobflow.base.errors import nearest
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.documents import ConfigType
 
 ALL = "all"
 
@@ -17,6 +19,19 @@ class RmseLimit(StrictModel):
 
     energy_meV_per_atom: float | None = Field(None, gt=0)
     force_meV_per_A: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> RmseLimit:
+        if self.energy_meV_per_atom is None and self.force_meV_per_A is None:
+            raise UnfitValueError("a limit of the errors names none", "add energy_meV_per_atom or force_meV_per_A")
+        return self
+
+
+def check_config_types(names: Iterable[str]) -> None:
+    """Refuse what is no config type."""
+    for name in names:
+        if name not in (known := get_args(ConfigType)):
+            raise UnfitValueError(f"no config type '{name}'", nearest(name, known))
 
 
 class GammaLimit(StrictModel):
@@ -34,6 +49,12 @@ class Gate(StrictModel):
     success_low: float | None = Field(None, gt=0, lt=1, description="Lower end of its 95 % interval")
     gamma: GammaLimit | None = None
     spread_meV_per_A: float | None = Field(None, gt=0, description="Spread of forces of an ensemble on the test set")
+
+    @field_validator("rmse")
+    @classmethod
+    def _of_known_types(cls, limits: dict[str, RmseLimit]) -> dict[str, RmseLimit]:
+        check_config_types(kind for kind in limits if kind != ALL)
+        return limits
 
     @property
     def is_open(self) -> bool:

@@ -36,13 +36,14 @@ from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.work import LabelWork
 from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.workflow import submit
+from gst_jobflow.store import Results
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
 from gst_jobflow.store.work import Allotment, ExpectedCost, declare_work
 
 if TYPE_CHECKING:
+    from gst_jobflow.datasets.spec import DatasetSpec
     from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.store import Results
 
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
@@ -96,11 +97,15 @@ def submit_iteration(project: Project, study: Study, number: int) -> str:
         The labels would be of another method than those before.
     """
     made = iteration_flow(study, number, backend_for(iteration_plan(study), project))
-    if launchpad(project).fireworks.find_one({"spec._tasks.job.uuid": made.begin_uuid}, {"fw_id": 1}) is None:
+    metadata = {STUDY_KEY: study.id, "iteration": number}
+    known = {f"metadata.{key}": value for key, value in metadata.items()}
+    if launchpad(project).workflows.find_one(known, {"nodes": 1}) is None:
         asked = {name or None: Resources(**values) for name, values in study.plan.get("ask", {}).items()}
         request_by_category(made.flow, asked)
         paused = [uuid for step in study.plan.get("pause_before", []) for uuid in made.uuids.get(step, [])]
-        submit(made.flow, project, {STUDY_KEY: study.id, "iteration": number}, paused)
+        ids = submit(made.flow, project, metadata, paused)
+        fw_ids = sorted({*study.workflow_ids, *ids.values()})
+        Results.open(project).update("studies", study.id, {"workflow_ids": fw_ids})
     return f"iteration {number} of {study.name}"
 
 
@@ -192,10 +197,9 @@ class _Builder:
 
     def _labels(self, chosen: Job) -> list[Job]:
         number = self.plan.labels.jobs
-        most = [source.most for source in self.plan.steps[self.number]]
-        planned = sum(each or 0 for each in most)
+        planned = self.plan.most_labels(self.number)
         jobs = []
-        for chunk in range(number if most else 0):
+        for chunk in range(number if self.plan.steps[self.number] else 0):
             label = LabelMaker(self.backend, name=f"label {chunk + 1}").make(chosen.output["chunks"][chunk])
             declare_work(label, LabelWork(self.backend, [], planned=len(range(planned)[chunk::number])))
             self._add("label", label)
@@ -342,8 +346,23 @@ def grow_dataset(
     ids = [id for part in labels for id in part["structure_ids"]]
     if parent_id is not None:
         ids += texts_of(load_members(results, results.get(Dataset, parent_id)).structure_ids)
+    # a plan names weights for all its iterations, and some types come only later
+    kinds = _config_types(results, ids, spec, fingerprint)
+    weights = {kind: weight for kind, weight in spec.config_type_weights.items() if kind in kinds}
+    spec = spec.model_copy(update={"config_type_weights": weights})
     made = create_dataset(results, f"{plan.name} iter-{number}", fingerprint, spec, structure_ids=ids).dataset
     return {"dataset_id": made.id, "counts": made.counts}
+
+
+def _config_types(results: Results, ids: list[str], spec: DatasetSpec, fingerprint: str) -> set[str]:
+    """Return the config types of the labels that will be members."""
+    where: dict[str, Any] = {"structure_id": {"$in": ids}, "fingerprint": fingerprint, "state": "converged"}
+    if spec.max_force_eV_A is not None:
+        where["max_force_eV_A"] = {"$lte": spec.max_force_eV_A}
+    found = set(results.database["labels"].distinct("config_type", where))
+    if spec.test_dataset_id is not None:
+        found |= set(results.get(Dataset, spec.test_dataset_id).counts_by_config_type.get("test", {}))
+    return found
 
 
 @job(name="search of the fit's settings")

@@ -11,12 +11,12 @@ from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, merged
-from gst_jobflow.datasets.spec import DatasetSpec
+from gst_jobflow.datasets.spec import DatasetSpec, positive_weights
 from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
-from gst_jobflow.flows.iteration.gate import Gate
+from gst_jobflow.flows.iteration.gate import Gate, check_config_types
 from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_in
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
@@ -55,6 +55,12 @@ class DataSettings(StrictModel):
     reference_energies_source: str = "given"
     max_force_eV_A: float | None = Field(None, gt=0, description="Leave out labels with a larger force on an atom")
     near_duplicates_A: float | None = Field(None, gt=0, le=1, description="Keep one of nearly equal structures, Å")
+
+    @field_validator("config_type_weights")
+    @classmethod
+    def _of_known_types(cls, weights: dict[str, float]) -> dict[str, float]:
+        check_config_types(weights)
+        return positive_weights(weights)
 
 
 class SettingsSearch(StrictModel):
@@ -148,8 +154,10 @@ class IterationPlan(StrictModel):
         """Give the compositions of the plan to sources and robustness runs that name none."""
         if not isinstance(data, dict):
             return data
+        if not isinstance(data.get("iterations"), list):
+            return data
         shared = data.get("compositions") or list(TIE_LINE_COMPOSITIONS)
-        steps = [_with_compositions(step, shared) for step in data.get("iterations") or []]
+        steps = [_with_compositions(step, shared) for step in data["iterations"]]
         melts = data.get("robustness")
         if isinstance(melts, Mapping):
             melts = {"compositions": shared, **melts}
@@ -168,6 +176,14 @@ class IterationPlan(StrictModel):
         self._check_elements()
         self._check_first()
         self.gate.check(self.robustness is not None, self.fit.ensemble)
+        searched = self.fit.search.iterations if self.fit.search else []
+        if wrong := [number for number in searched if not 0 <= number < self.number_of_iterations]:
+            raise UnfitValueError(
+                f"fit.search names iteration {wrong[0]}, there are {self.number_of_iterations}", "count them from 0"
+            )
+        energies = self.data.reference_energies
+        if isinstance(energies, dict) and (missing := sorted(set(self.all_elements) - set(energies))):
+            raise UnfitValueError(f"data.reference_energies has no {', '.join(missing)}", "give one for each element")
         failing = [kind for step in self.iterations for kind in (each.kind for each in step.sources)]
         if "failures" in failing and self.robustness is None:
             raise UnfitValueError("source failures needs robustness runs", "add robustness: {} to the plan")
@@ -199,6 +215,16 @@ class IterationPlan(StrictModel):
     def steps(self) -> list[list[Source]]:
         """Sources of each iteration."""
         return [step.sources for step in self.iterations for _ in range(step.repeat)]
+
+    def most_labels(self, number: int) -> int:
+        """Return the most labels of an iteration; stored structures, unknown before it runs, do not count."""
+        return sum(self._most_of(source) for source in self.steps[number])
+
+    def _most_of(self, source: Source) -> int:
+        if source.kind == "failures" and self.robustness is not None:
+            runs = self.robustness.runs * len(self.robustness.compositions)
+            return min(runs * source.frames.number, source.choose.number or runs * source.frames.number)
+        return source.most or 0
 
     @property
     def number_of_iterations(self) -> int:

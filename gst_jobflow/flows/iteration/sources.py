@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.programme import CyclePlan, load_programme
 from gst_jobflow.documents.base import derive_id
-from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage
+from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage, steps_in
 from gst_jobflow.flows.iteration.choice import Choice
 from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
+from gst_jobflow.store.query import make_query
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
@@ -94,6 +96,12 @@ class StoredSource(_Source):
     kind: Literal["stored"] = "stored"
     where: list[str] = Field(min_length=1, description="Conditions, as gst query structures takes them")
 
+    @field_validator("where")
+    @classmethod
+    def _can_be_read(cls, conditions: list[str]) -> list[str]:
+        make_query("structures", conditions)
+        return conditions
+
 
 def _melt_quench_crystallise() -> list[Stage]:
     return [
@@ -133,8 +141,10 @@ class DomainSource(_Source):
     @model_validator(mode="after")
     def _can_run(self) -> DomainSource:
         for formula in self.compositions:
-            self.protocol(1)
             self.start(formula, 1)
+        steps_in(self.every_ps, self.timestep_fs, "every_ps")
+        if self.every_ps > (duration_ps := self.protocol(1).duration_ps):
+            raise UnfitValueError(f"every_ps {self.every_ps:g} is longer than a run", f"at most {duration_ps:g}")
         return self
 
     def start(self, formula: str, seed: int) -> HardSphereSpec:
@@ -153,6 +163,12 @@ class SearchSource(_Source, RandomSearchPlan):
     """Random structures, relaxed under pressure by the current potential; see `gst submit random-search`."""
 
     kind: Literal["search"] = "search"
+
+    @model_validator(mode="after")
+    def _has_enough_cells(self) -> SearchSource:
+        if self.number > self.cells and not self.on_the_way:
+            raise UnfitValueError(f"number {self.number} is more than the {self.cells} cells", "draw more cells")
+        return self
 
     @property
     def needs_potential(self) -> bool:
@@ -196,6 +212,13 @@ class CycleSource(_Source):
     def _has_a_cell(self) -> CycleSource:
         if self.programme.cell is None:
             raise UnfitValueError(f"programme {self.programme.name} has no cell", "add a cell to it")
+        if (n_atoms := sum(device_counts(self.programme.cell).values())) <= self.max_atoms:
+            raise UnfitValueError(
+                f"the cell has {n_atoms} atoms, and cells of up to {self.max_atoms} are cut out of it",
+                "take a larger one",
+            )
+        if not 0 <= self.gamma[0] < self.gamma[1]:
+            raise UnfitValueError(f"gamma {self.gamma[0]:g}-{self.gamma[1]:g} is no window", "write [2, 25]")
         return self
 
     @property

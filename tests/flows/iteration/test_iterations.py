@@ -14,9 +14,10 @@ from gst_jobflow.documents import Dataset, Potential, Structure, Study
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.launch.keys import STUDY_KEY
+from gst_jobflow.launch.launches import rerun
 from gst_jobflow.report.pages.study import build_page
 from gst_jobflow.store import Results
-from gst_jobflow.store.connect import connect
+from gst_jobflow.store.connect import connect, launchpad
 from tests.cli.test_control import data, gst
 from tests.launch.test_launching import run_all
 
@@ -144,6 +145,44 @@ def test_steps_wait_for_an_approval_one_after_the_other(project: Project, plan_f
     approved = sorted(each["name"] for each in data(project, "approve", "lj"))
     assert approved == ["lj iter-0: label 1", "lj iter-0: label 2"]
     assert states(project, study.id)["label 1"] == "READY" and states(project, study.id)["fit lj iter-0"] == "PAUSED"
+
+
+def test_recovery_of_a_job_keeps_what_waits_for_an_approval(project: Project, plan_file: Path) -> None:
+    """FireWorks' own rerun would set all that follows to WAITING."""
+    gst(project, "submit", "iterate", str(plan_file), "--pause-before", "choose", "--pause-before", "label")
+    (study,) = Results.open(project).find(Study, {})
+    assert len(study.workflow_ids) == 12, "cost and page find its jobs"
+    pad = launchpad(project)
+    first = pad.fireworks.find_one({"name": "lj iter-0: structures"})
+    rerun(pad, first["fw_id"])
+    waiting = {name for name, state in states(project, study.id).items() if state == "PAUSED"}
+    assert waiting == {"choose", "label 1", "label 2"}
+
+
+def test_what_a_later_iteration_could_not_do_is_refused_now(project: Project, plan_file: Path) -> None:
+    tight = {"kind": "hard-spheres", "number": 3, "volume_per_atom_A3": [1, 2], "min_distance_A": [5, 6]}
+    later = [PLAN["iterations"][0], {"sources": [tight]}]
+    for changes, said in (
+        ({"iterations": later}, "packed"),
+        ({"data": {"reference_energies": "backend"}}, "no free-atom energy"),
+        ({"fit": {"preset": "linear", "first_guess": True}}, "first guess"),
+    ):
+        plan_file.write_text(yaml.safe_dump(PLAN | changes))
+        with pytest.raises(InputError, match=said):
+            gst(project, "submit", "iterate", str(plan_file))
+    assert connect(project)["studies"].count_documents({}) == connect(project)["fireworks"].count_documents({}) == 0
+
+
+def test_a_branch_keeps_the_settings_that_a_search_found(project: Project, plan_file: Path) -> None:
+    results = Results.open(project)
+    plan = IterationPlan.model_validate(PLAN)
+    fingerprint = backend_for(plan, project).method().fingerprint()
+    study = new_study(plan, fingerprint, 0, {}, fit_config=plan.fit.config(("Sb", "Te")).model_dump() | {"seed": 4242})
+    study.table[0] |= {"state": "finished"}
+    results.add(study)
+    gst(project, "submit", "iterate", str(plan_file), "--from", f"{study.id}:0", "--name", "branch")
+    (branch,) = results.find(Study, {"name": "branch"})
+    assert branch.plan["fit_config"]["seed"] == 4242 and "fit_config" not in branch.plan["begin"]
 
 
 def test_the_estimate_lists_labels_and_submits_nothing(project: Project, plan_file: Path) -> None:

@@ -71,6 +71,23 @@ def _with_source(**source: Any) -> dict[str, Any]:
         ({"fit": {"preset": "small", "options": {"loss": {"kapa": 0.3}}}}, "kappa"),
         ({"test": {"fraction": 1.5}}, "less than 1"),
         ({"robustness": {"runs": 0}}, "at least 1"),
+        ({"iterations": 5}, "list"),
+        ({"data": {"config_type_weights": {"crystall": 2}}}, "crystal"),
+        ({"data": {"reference_energies": {"Sb": 0.0}}}, "has no Ge, Te"),
+        ({"gate": {"rmse": {"nosuch": {"force_meV_per_A": 1}}}}, "no config type 'nosuch'"),
+        ({"gate": {"rmse": {"all": {}}}}, "names none"),
+        ({"fit": {"preset": "small", "search": {"iterations": [9]}}}, "there are 3"),
+        (_with_source(kind="stored", where=["nope>3"]), "nope"),
+        ({"start": {"potential": "p"}, **_with_source(kind="domain", every_ps=0.0007)}, "whole number of steps"),
+        ({"start": {"potential": "p"}, **_with_source(kind="domain", every_ps=1000)}, "longer than a run"),
+        (
+            {"start": {"potential": "p"}, **_with_source(kind="cycle", programme="cross-point", gamma=[25, 2])},
+            "no window",
+        ),
+        (
+            {"start": {"potential": "p"}, **_with_source(kind="cycle", programme="cross-point", max_atoms=10**6)},
+            "larger",
+        ),
     ],
 )
 def test_wrong_plans_are_refused_with_the_way_out(changes: dict[str, Any], said: str) -> None:
