@@ -61,6 +61,9 @@ def command(
         typer.echo(line)
 
 
+_OTHER_PICTURES = ("bmp", "eps", "gif", "jpeg", "jpg", "ps", "tif", "tiff", "webp")
+
+
 def _target(output: Path | None, formats: str) -> tuple[list[str], Path | None]:
     """Return the formats and the files' path without ending; the ending of `output` sets the format."""
     wanted = parse_formats(formats)
@@ -68,6 +71,8 @@ def _target(output: Path | None, formats: str) -> tuple[list[str], Path | None]:
         return wanted, None
     check_place(output)
     ending = output.suffix.removeprefix(".").lower()
+    if ending in _OTHER_PICTURES:
+        raise InputError(f"{output}: figures are not written as {ending}", f"end it with {', '.join(FORMATS)}")
     return ([ending], output.with_suffix("")) if ending in FORMATS else (wanted, output)
 
 

@@ -37,6 +37,7 @@ Functional = Annotated[
     str | None, typer.Option(help="Functional of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
 ]
 Preset = Annotated[str | None, typer.Option(help="Preset of all fits: gst-ace-24, small or linear.")]
+PlanFile = Annotated[Path | None, typer.Option("--config", help="YAML file of the plan; --show-config prints one.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of the fit that replace the preset's.")]
 
 

@@ -9,7 +9,7 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.submit.options import ConfigFile, read_plan
+from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
@@ -27,7 +27,7 @@ def command(
     cells: Annotated[int | None, typer.Option(help="Cells to draw and relax (200).")] = None,
     number: Annotated[int | None, typer.Option("--number", "-N", help="Structures to choose for labels (50).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of cells, pressures and choice (1).")] = None,
-    config: ConfigFile = None,
+    config: PlanFile = None,
     iteration: IterationOption = 0,
     tag: TagOption = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,

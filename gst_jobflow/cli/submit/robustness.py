@@ -10,7 +10,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.submit.options import ConfigFile, read_plan
+from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import check_kind
@@ -30,7 +30,7 @@ def command(
     temperature: Annotated[float | None, typer.Option(help="Temperature, K (3000).")] = None,
     duration_ps: Annotated[float | None, typer.Option(help="Duration of a run, ps (500).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of starts, velocities and thermostats (1).")] = None,
-    config: ConfigFile = None,
+    config: PlanFile = None,
     gate: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Stop testing a potential that cannot reach this success fraction any more."),

@@ -13,7 +13,7 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project, say
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.submit.options import ConfigFile, read_plan
+from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
@@ -49,7 +49,7 @@ def command(
     atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell; default: as the reference.")] = None,
     quench_ps: Annotated[float | None, typer.Option(help="Duration of the quench, ps (20).")] = None,
     temperature: Annotated[float | None, typer.Option(help="Temperature of the compared frames, K (300).")] = None,
-    config: ConfigFile = None,
+    config: PlanFile = None,
     name: Annotated[str, typer.Option(help="Name of the study.")] = "validation",
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
     estimate: Estimate = False,

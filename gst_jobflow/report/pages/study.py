@@ -209,7 +209,7 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
             "Provenance",
             ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
         ),
-        "attempts": ("Attempts", ("study", "search", "potential", "cycle", "trajectory")),
+        "attempts": ("Attempts", ("study", "search", "iteration", "potential", "cycle", "trajectory")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
 

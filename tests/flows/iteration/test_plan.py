@@ -48,6 +48,9 @@ def test_sources_and_robustness_runs_take_the_compositions_of_the_plan() -> None
     assert plan.all_elements == ("Ge", "Sb", "Te") and plan.number_of_iterations == 3
 
 
+KNOWN = {"start": {"potential": "p"}}
+
+
 def _with_source(**source: Any) -> dict[str, Any]:
     return {"iterations": [{"sources": [source]}]}
 
@@ -78,8 +81,8 @@ def _with_source(**source: Any) -> dict[str, Any]:
         ({"gate": {"rmse": {"all": {}}}}, "names none"),
         ({"fit": {"preset": "small", "search": {"iterations": [9]}}}, "there are 3"),
         (_with_source(kind="stored", where=["nope>3"]), "nope"),
-        ({"start": {"potential": "p"}, **_with_source(kind="domain", every_ps=0.0007)}, "whole number of steps"),
-        ({"start": {"potential": "p"}, **_with_source(kind="domain", every_ps=1000)}, "longer than a run"),
+        ({**KNOWN, **_with_source(kind="domain", every_ps=0.0007)}, "whole number of steps"),
+        ({**KNOWN, **_with_source(kind="domain", every_ps=1000)}, "longer than a run"),
         (
             {"start": {"potential": "p"}, **_with_source(kind="cycle", programme="cross-point", gamma=[25, 2])},
             "no window",
