@@ -6,10 +6,11 @@ import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import device_counts
-from gst_jobflow.flows.demo import DemoMaker, DemoPlan, demo_references
+from gst_jobflow.flows.demo import DemoMaker, DemoPlan
 from gst_jobflow.flows.presets import SIZES, demo_plan
 from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
+from gst_jobflow.labelling.backend import free_atom_energies
 from gst_jobflow.structures.contacts import min_distance
 
 
@@ -59,7 +60,7 @@ def test_the_flow_distributes_labels_and_ends_with_the_page() -> None:
 
 
 def test_reference_energies_belong_to_the_method_of_the_labels() -> None:
-    assert set(demo_references(tblite_backend(), ["Ge", "Sb", "Te"])) == {"Ge", "Sb", "Te"}
+    assert set(free_atom_energies(tblite_backend(), ["Ge", "Sb", "Te"])) == {"Ge", "Sb", "Te"}
     unknown = AseBackend(name="lj", calculator="ase.calculators.lj:LennardJones", package="ase")
     with pytest.raises(InputError, match="free-atom energy of Ge"):
-        demo_references(unknown, ["Ge"])
+        free_atom_energies(unknown, ["Ge"])
