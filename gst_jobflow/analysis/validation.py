@@ -19,7 +19,7 @@ from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Quench, Relax, Stage, steps_in
-from gst_jobflow.structures.composition import parse_formula
+from gst_jobflow.structures.composition import check_formulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class ValidationPlan(StrictModel):
     @field_validator("compositions")
     @classmethod
     def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        for formula in formulas:
-            parse_formula(formula)
-        if len(set(formulas)) < len(formulas):
-            raise ValueError(f"a composition is given twice in {', '.join(formulas)}")
+        check_formulas(formulas, distinct=True)
         return formulas
 
     @model_validator(mode="after")

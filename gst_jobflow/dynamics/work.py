@@ -61,6 +61,22 @@ class RunWork:
         return allotment.expected(work, speed.basis, core_hours, core_hours / allotment.cores, disk_GB)
 
 
+@dataclass(frozen=True)
+class SideBySideWork:
+    """Several runs alike in one job, each on one core."""
+
+    run: RunWork
+    number: int
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the cost of one run times their number."""
+        one, number = self.run.cost(allotment), self.number
+        hours = None if one.core_hours is None else one.core_hours * number
+        wall_h = None if hours is None else hours / min(allotment.cores, number)
+        disk_GB = None if one.disk_GB is None else one.disk_GB * number
+        return allotment.expected(f"{number} × {one.work}", one.basis, hours, wall_h, disk_GB)
+
+
 def expected_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | None:
     """Return the measured speed, else the assumed one; None: unknown."""
     key, assumed = ("speed", str(potential_id)), allotment.assumed

@@ -20,7 +20,7 @@ from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, parse_formula
+from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, check_formulas, parse_formula
 from gst_jobflow.structures.contacts import PairDistances, pair_table
 from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -76,10 +76,7 @@ class RobustnessPlan(StrictModel):
     @field_validator("compositions")
     @classmethod
     def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        for formula in formulas:
-            parse_formula(formula)
-        if len(set(formulas)) < len(formulas):
-            raise ValueError(f"a composition is given twice in {', '.join(formulas)}")
+        check_formulas(formulas, distinct=True)
         return formulas
 
     @field_validator("floors_A")

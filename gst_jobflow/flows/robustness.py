@@ -25,7 +25,7 @@ from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
-from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.dynamics.work import RunWork, SideBySideWork
 from gst_jobflow.evaluation.robustness import (
     SUCCESS,
     ContactWatch,
@@ -39,7 +39,6 @@ from gst_jobflow.evaluation.robustness import (
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
-from gst_jobflow.store.work import Allotment, ExpectedCost
 from gst_jobflow.structures.hard_sphere import generate
 
 if TYPE_CHECKING:
@@ -64,24 +63,6 @@ class Melt:
     def name(self) -> str:
         """Name of its folder and of its trajectory."""
         return f"{self.potential_id[:8]}-{self.formula}-{self.index + 1:03d}"
-
-
-@dataclass(frozen=True)
-class MeltsWork:
-    """All runs of a job, each on one core."""
-
-    plan: RobustnessPlan
-    melts: list[Melt]
-
-    def cost(self, allotment: Allotment) -> ExpectedCost:
-        """Return the cost of one run times their number."""
-        plan, protocol = self.plan, self.plan.protocol(self.melts[0].formula, 0)
-        one = RunWork(protocol, plan.n_atoms, plan.options().output, self.melts[0].potential_id).cost(allotment)
-        number = len(self.melts)
-        hours = None if one.core_hours is None else one.core_hours * number
-        work = f"{number} × {plan.n_atoms:,} atoms × {protocol.total_steps:,} steps"
-        wall_h = None if hours is None else hours / min(allotment.cores, number)
-        return allotment.expected(work, one.basis, hours, wall_h, None if one.disk_GB is None else one.disk_GB * number)
 
 
 @dataclass
@@ -147,9 +128,11 @@ class MeltsMaker(Maker):
     plan: RobustnessPlan = field(default_factory=RobustnessPlan)
     gate: float | None = None
 
-    def work(self, study_id: str, potential_ids: list[str], part: list[int]) -> MeltsWork:
+    def work(self, study_id: str, potential_ids: list[str], part: list[int]) -> SideBySideWork:
         """Return the runs of :meth:`make`."""
-        return MeltsWork(self.plan, all_melts(self.plan, potential_ids)[part[0] :: part[1]])
+        melts, plan = all_melts(self.plan, potential_ids)[part[0] :: part[1]], self.plan
+        protocol = plan.protocol(melts[0].formula, 0)
+        return SideBySideWork(RunWork(protocol, plan.n_atoms, plan.options().output, melts[0].potential_id), len(melts))
 
     @job
     def make(self, study_id: str, potential_ids: list[str], part: list[int]) -> dict[str, Any]:

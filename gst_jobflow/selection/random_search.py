@@ -17,7 +17,7 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
+from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, check_formulas, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class RandomSearchPlan(StrictModel):
     @field_validator("compositions")
     @classmethod
     def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        for formula in formulas:
-            parse_formula(formula)
+        check_formulas(formulas)
         return formulas
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -62,6 +62,22 @@ def parse_formula(formula: str) -> dict[str, int]:
         return Formula(text).count()
     except ValueError as err:
         raise _malformed(formula) from err
+
+
+def check_formulas(formulas: Sequence[str], *, distinct: bool = False) -> None:
+    """Refuse a list with a text that is no formula, or, where they must be `distinct`, with one that is given twice.
+
+    Raises
+    ------
+    InputError
+        A text is no formula.
+    ValueError
+        A formula is given twice.
+    """
+    for formula in formulas:
+        parse_formula(formula)
+    if distinct and len(set(formulas)) < len(formulas):
+        raise ValueError(f"a composition is given twice in {', '.join(formulas)}")
 
 
 def format_formula(counts: Mapping[str, int]) -> str:

@@ -21,7 +21,7 @@ from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.stages import steps_in
-from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.dynamics.work import RunWork, SideBySideWork
 from gst_jobflow.flows.iteration.sources import (
     CrystalSource,
     CycleSource,
@@ -41,7 +41,6 @@ from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.store.query import structures_where
-from gst_jobflow.store.work import Allotment, ExpectedCost
 from gst_jobflow.structures.floors import contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import generate
 
@@ -118,24 +117,6 @@ def make_structures(
     return {"structure_ids": list(dict.fromkeys(document.id for document in documents))}
 
 
-@dataclass(frozen=True)
-class DomainWork:
-    """Runs of a domain source, each on one core."""
-
-    source: DomainSource
-    potential_id: str
-
-    def cost(self, allotment: Allotment) -> ExpectedCost:
-        """Return the cost of one run times their number."""
-        source = self.source
-        protocol, number = source.protocol(1), source.runs * len(source.compositions)
-        one = RunWork(protocol, source.n_atoms, domain_output(source), self.potential_id).cost(allotment)
-        hours = None if one.core_hours is None else one.core_hours * number
-        work = f"{number} × {source.n_atoms:,} atoms × {protocol.total_steps:,} steps"
-        wall_h = None if hours is None else hours / min(allotment.cores, number)
-        return allotment.expected(work, one.basis, hours, wall_h, None if one.disk_GB is None else one.disk_GB * number)
-
-
 def domain_output(source: DomainSource) -> Output:
     """Return what the runs of a source write: a frame for each candidate."""
     every = steps_in(source.every_ps, source.timestep_fs, "every_ps")
@@ -160,9 +141,11 @@ class DomainMaker(Maker):
     iteration: int = 0
     tags: list[str] = field(default_factory=list)
 
-    def work(self, potential_id: str, seed: int) -> DomainWork:
+    def work(self, potential_id: str, seed: int) -> SideBySideWork:
         """Return the runs of :meth:`make`."""
-        return DomainWork(self.source, potential_id)
+        source = self.source
+        run = RunWork(source.protocol(seed), source.n_atoms, domain_output(source), potential_id)
+        return SideBySideWork(run, source.runs * len(source.compositions))
 
     @job
     def make(self, potential_id: str, seed: int) -> dict[str, Any]:
@@ -171,7 +154,7 @@ class DomainMaker(Maker):
         Returns
         -------
         dict
-            `structure_ids`, `trajectory_ids`, and `runs` by how they ended.
+            `structure_ids`, `trajectory_ids`.
         """
         results, settings = job_results(), find_project().settings
         directory = work_directory(results, "domain")

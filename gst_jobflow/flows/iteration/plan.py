@@ -21,7 +21,7 @@ from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, element
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
+from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, check_formulas
 
 PLANS = "gst_jobflow.flows.iteration"
 
@@ -166,8 +166,7 @@ class IterationPlan(StrictModel):
     @field_validator("compositions")
     @classmethod
     def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        for formula in formulas:
-            parse_formula(formula)
+        check_formulas(formulas)
         return formulas
 
     @model_validator(mode="after")
