@@ -96,9 +96,11 @@ def _template(name: str) -> str | None:
 
 
 def style_sheet() -> str:
-    """Return the style of the report pages, that of the live page, and the colours of operations."""
+    """Return the style of the report pages, that of the live page, and the colours of operations and config types."""
     common = re.sub(r"</?style>", "", _template("style.html") or "")
+    # style attributes are not allowed, so colours have classes
     colours = [f".flow.{kind} {{ background: {colour}; }}" for kind, colour in palette.OPERATIONS.items()]
+    colours += [f".type-{name} {{ background: {colour}; }}" for name, colour in palette.CONFIG_TYPES.items()]
     return "\n".join([common, _template("web.css") or "", *colours])
 
 

@@ -26,7 +26,7 @@ from gst_jobflow.report.pages.search import search_tables
 from gst_jobflow.report.pages.study import errors_table, operations_table, plain_table
 from gst_jobflow.report.pages.validation import validation_tables
 from gst_jobflow.report.web.figures import figures_of
-from gst_jobflow.report.web.listing import SHORT_ID, link, state
+from gst_jobflow.report.web.listing import SHORT_ID, heading, link, state, time_cell
 from gst_jobflow.store.files.references import files_of
 from gst_jobflow.store.lineage import lineage
 
@@ -40,6 +40,14 @@ logger = logging.getLogger(__name__)
 
 _DRAWN = ("datasets", "potentials", "studies", "trajectories", "cycles")
 _SETTINGS = ("plan", "config", "cell", "settings", "selection", "split", "method", "source", "versions")
+_READABLE = {
+    "n_atoms": "atoms", "n_members": "labels", "n_densities": "densities P", "n_functions": "functions",
+    "cutoff_A": "cutoff (Å)", "speed.us_per_atom_step": "time a step (µs/atom)", "min_distance_A": "closest contact (Å)",
+    "density_g_cm3": "density (g/cm³)", "energy_per_atom_eV": "energy (eV/atom)", "max_force_eV_A": "largest force (eV/Å)",
+    "duration_ps": "duration (ps)", "final_temperature_K": "temperature at the end (K)", "wall_s": "wall time (s)",
+    "structure_id": "structure", "potential_id": "potential", "created_at": "made", "fingerprint": "method",
+}  # fmt: skip
+"""Names of fields for people."""
 _GENERATIONS = 8
 _CHILDREN = 60
 _LONGEST = 400
@@ -72,13 +80,13 @@ def document_page(results: Results, collection: str, id: str, version: str) -> d
         "state": found.summary.get("state", ""),
         "id": id,
         "collection": collection,
-        "facts": [(name.replace("_", " "), _text(value)) for name, value in _facts(found)],
+        "facts": [(_READABLE.get(name, name.replace("_", " ")), _text(value)) for name, value in _facts(found)],
         "parts": _parts(document),
         "figures": figures_of(results, document) if document is not None else [],
         "version": version,
         "tree": _tree(results.database, collection, id) if collection in ("potentials", "datasets") else [],
-        "origins": [_link_row(each) for each in found.origins],
-        "made": [_link_row(each) for each in found.made],
+        "origins": [_link_row(results.database, each) for each in found.origins],
+        "made": [_link_row(results.database, each) for each in found.made],
         "attempts": _attempts(found),
         "files": _files(found),
         "settings": [
@@ -88,7 +96,7 @@ def document_page(results: Results, collection: str, id: str, version: str) -> d
 
 
 def _facts(found: Lineage) -> Iterator[tuple[str, Any]]:
-    left_out = ("id", "name", "state", *_SETTINGS)
+    left_out = ("id", "name", "state", "rmse.test", "kind", *_SETTINGS)
     yield from ((name, value) for name, value in found.summary.items() if name not in left_out)
     yield from found.cost.items()
 
@@ -97,7 +105,9 @@ def _parts(document: Any) -> list[PagePart]:
     """Return the tables of a kind of document; one that is incomplete says so."""
     try:
         if isinstance(document, Cycle):
-            return [PagePart("Operations", table=operations_table(CycleData(document, [None] * len(document.operations))))]
+            return [
+                PagePart("Operations", table=operations_table(CycleData(document, [None] * len(document.operations))))
+            ]
         if isinstance(document, Potential):
             table = errors_table(document)
             return [PagePart("Root-mean-square errors", table=table)] if table else []
@@ -158,25 +168,28 @@ def _tree(database: Database, collection: str, id: str) -> list[tuple[int, str, 
     return rows if len(rows) > 1 else []
 
 
-def _link_row(each: Link) -> tuple[str, str, list[Any], str]:
-    """Return relation, number and collection, links, and further words."""
+def _link_row(database: Database, each: Link) -> tuple[str, str, list[Any], str]:
+    """Return relation, number and collection, links by name, and further words."""
+    named = "name" in DOCUMENTS[each.collection].model_fields
+    there = database[each.collection].find({"_id": {"$in": each.ids}}, {"name": 1}) if named and each.ids else ()
+    names = {found["_id"]: found["name"] for found in there}
     ids = [
         Markup("<s>{}</s> (not in the database)").format(id[:SHORT_ID])
         if id in each.missing
-        else link(each.collection, id)
+        else link(each.collection, id, names.get(id, ""))
         for id in each.ids
     ]
     more = "…" if each.count > len(each.ids) and each.ids else ""
     detail = _text(each.detail) if each.detail else ""
-    return each.relation, f"{each.count:,} {each.collection}", ids, " ".join(part for part in (more, detail) if part)
+    return each.relation, heading(each.collection, each.count), ids, " ".join(filter(None, (more, detail)))
 
 
 def _attempts(found: Lineage) -> Table | None:
     if not found.attempts:
         return None
     rows = [
-        [link("attempts", each["id"], str(each["number"])), state(each["state"]), words.moment(each["started_at"]),
-         each["host"], each["directory"], each.get("reason", "")]
+        [link("attempts", each["id"], str(each["number"])), state(each["state"]),
+         time_cell(each["started_at"], seconds=True), each["host"], each["directory"], each.get("reason", "")]
         for each in found.attempts
     ]  # fmt: skip
     return Table(["attempt", "state", "started (UTC)", "host", "directory", "reason"], rows)
@@ -216,7 +229,7 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{words.moment(value)} UTC"
     if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_text(each)}" for key, each in value.items())
+        return ", ".join(f"{key.replace('_', ' ')} {_text(each)}" for key, each in value.items() if each != "")
     if isinstance(value, list) and any(isinstance(each, (dict, list)) for each in value):
         text = json.dumps(value, default=str)
     else:

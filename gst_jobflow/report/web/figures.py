@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 ALL_POTENTIALS = "accuracy-and-speed"
 """The figure that shows all potentials, the newest `POTENTIALS_SHOWN` of them."""
-POTENTIALS_SHOWN = 100
+POTENTIALS_SHOWN = 30
 _KEPT_S = 3600.0
 _KEPT = 200
 _MOST_WAIT = 10

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from gst_jobflow.base.words import counted
+from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.elements import Table
 
@@ -120,8 +122,9 @@ def _names(database: Database, listing: Listing, found: list[Document]) -> Names
     return names
 
 
-def _day(document: Document) -> str:
-    return words.moment(document["created_at"])[:16]
+def time_cell(time: datetime | None, *, seconds: bool = False) -> Any:
+    """Return a UTC time that a table does not break into lines."""
+    return Markup('<span class="t">{}</span>').format(words.moment(time)[: 19 if seconds else 16]) if time else "–"
 
 
 def _dataset(each: Document, names: Names) -> list[Any]:
@@ -131,7 +134,7 @@ def _dataset(each: Document, names: Names) -> list[Any]:
         link("datasets", each["_id"], each["name"]), f"{each['n_members']:,}", f"{counts.get('train', 0):,}",
         f"{counts.get('test', 0):,}", f"{each['n_atoms']:,}", ", ".join(sorted(by_type)).replace("_", " "),
         each["fingerprint"], link("datasets", each.get("parent_id"), names.get(each.get("parent_id") or "", "")),
-        _day(each),
+        time_cell(each["created_at"]),
     ]  # fmt: skip
 
 
@@ -144,7 +147,7 @@ def _potential(each: Document, names: Names) -> list[Any]:
         str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}", *errors,
         f"{speed['us_per_atom_step']:.3g}" if speed else "–",
         link("datasets", dataset, names.get(dataset or "", "")),
-        link("potentials", parent, names.get(parent or "", "")), _day(each),
+        link("potentials", parent, names.get(parent or "", "")), time_cell(each["created_at"]),
     ]  # fmt: skip
 
 
@@ -155,15 +158,15 @@ def _cycle(each: Document, names: Names) -> list[Any]:
     return [
         link("cycles", each["_id"], each["name"]), state(each["state"]), each["device"], words.formula(each["formula"]),
         f"{each['n_atoms']:,}", f"{done} of {len(chips)}", Markup(" ").join(chips),
-        link("potentials", each["potential_id"], names.get(each["potential_id"], "")), _day(each),
+        link("potentials", each["potential_id"], names.get(each["potential_id"], "")), time_cell(each["created_at"]),
     ]  # fmt: skip
 
 
 def _study(each: Document, names: Names) -> list[Any]:
     ended = each.get("finished_at")
     return [
-        link("studies", each["_id"], each["name"]), each["kind"], state(each["state"]), _day(each),
-        words.moment(ended)[:16],
+        link("studies", each["_id"], each["name"]), each["kind"], state(each["state"]), time_cell(each["created_at"]),
+        time_cell(ended),
     ]  # fmt: skip
 
 
@@ -175,7 +178,7 @@ def attempt_row(each: Document, names: Names) -> list[Any]:
     host = " ".join(str(part) for part in (each["host"], each.get("slurm_job_id")) if part)
     return [
         link("attempts", each["_id"], each["job_name"]), "–" if each.get("fw_id") is None else str(each["fw_id"]),
-        str(each["number"]), state(each["state"]), words.moment(each["started_at"]), took, host, what,
+        str(each["number"]), state(each["state"]), time_cell(each["started_at"], seconds=True), took, host, what,
     ]  # fmt: skip
 
 
@@ -229,5 +232,4 @@ LISTINGS = {
 
 def heading(collection: str, total: int) -> str:
     """Return the number of documents in words."""
-    singular = {"studies": "study"}.get(collection, collection.removesuffix("s"))
-    return counted(total, singular, collection)
+    return counted(total, DOCUMENTS[collection].__name__.lower(), collection)

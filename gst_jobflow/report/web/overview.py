@@ -12,7 +12,15 @@ from gst_jobflow.hyperopt.rows import searches
 from gst_jobflow.launch.status import next_steps, status
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.elements import Table
-from gst_jobflow.report.web.listing import ATTEMPT_COLUMNS, ATTEMPT_FIELDS, LISTINGS, attempt_row, link, state
+from gst_jobflow.report.web.listing import (
+    ATTEMPT_COLUMNS,
+    ATTEMPT_FIELDS,
+    LISTINGS,
+    attempt_row,
+    link,
+    state,
+    time_cell,
+)
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -67,7 +75,7 @@ def _running(running: list[dict[str, Any]], detail: Detail) -> Table:
         host = f"{run['host'] or '–'}" + (f" (job {run['slurm_job_id']})" if run["slurm_job_id"] else "")
         since = run["started_at"]
         took = "–" if since is None else words.duration((datetime.now(UTC) - since).total_seconds())
-        ends = words.moment(run["expected_end"])[:16]
+        ends = time_cell(run["expected_end"])
         rows.append([_job(run), run["name"], _progress(run, detail), took, ends, host, words.number(run["number"])])
     return Table(["firework", "job", "progress", "for", "ends by", "host", "attempt"], rows, frozenset({6}))
 
@@ -84,7 +92,7 @@ def _progress(run: dict[str, Any], detail: Detail) -> str:
 def _queued(queued: list[dict[str, Any]]) -> Table:
     rows = [
         [_job(each), each["name"], each["slurm_job_id"] or "–", each["reason"] or "–",
-         words.moment(each["expected_start"])[:16]]
+         time_cell(each["expected_start"])]
         for each in queued
     ]  # fmt: skip
     return Table(["firework", "job", "SLURM job", "waits for", "starts"], rows)
