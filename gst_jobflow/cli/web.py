@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ACCOUNT = "web"
 _PORT = 8765
-_LOOPBACK = ("127.0.0.1", "::1")
+_LOOPBACK = "127.0.0.1"
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
             help="Address to listen on. Another one than loopback shows the project, without a password and "
             "unencrypted, to everybody who reaches this host; it needs --name."
         ),
-    ] = _LOOPBACK[0],
+    ] = _LOOPBACK,
     name: Annotated[
         list[str] | None,
         typer.Option(help="Name or address by which browsers call this host, besides localhost (repeatable)."),
@@ -51,7 +51,7 @@ def command(
     from gst_jobflow.report.web.server import serve_pages
     from gst_jobflow.report.web.source import Source
 
-    if listen not in _LOOPBACK and not name:
+    if listen not in (_LOOPBACK, "localhost") and not name:
         raise InputError(
             f"--listen {listen} shows the project to everybody who reaches this host",
             "leave it out and use an ssh tunnel; or add --name HOST, the name that browsers use",
@@ -75,7 +75,6 @@ def _make_account(project: Project, account: str) -> None:
 
 
 def _tell(listener: socket.socket, account: str) -> None:
-    address, port = listener.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    typer.echo(f"http://{shown}:{port}/")
+    address, port = listener.getsockname()
+    typer.echo(f"http://{address}:{port}/")
     say(f"read-only, by the account '{account}'; from elsewhere: ssh -L {port}:localhost:{port} HOST. Ctrl-C ends it.")

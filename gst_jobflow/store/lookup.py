@@ -98,8 +98,13 @@ def matches(database: Database, text: str, collections: Sequence[str] = ()) -> l
     found = [(name, id) for name in names for id in _ids(database, name, {"_id": text})]
     found = found or [(name, id) for name in _named(collections) for id in _ids(database, name, {"name": text})]
     if not found and len(text) >= SHORTEST_PREFIX:
-        found = [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
+        found = ids_beginning(database, text, names)
     return found
+
+
+def ids_beginning(database: Database, text: str, names: Sequence[str] = tuple(DOCUMENTS)) -> list[tuple[str, str]]:
+    """Return documents whose id begins with `text` as collection and id, a few of each collection."""
+    return [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
 
 
 def _named(collections: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gst_jobflow.report.web.source import Source
     from gst_jobflow.store import Results
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "

@@ -42,8 +42,9 @@ _DRAWN = ("datasets", "potentials", "studies", "trajectories", "cycles")
 _SETTINGS = ("plan", "config", "cell", "settings", "selection", "split", "method", "source", "versions")
 _READABLE = {
     "n_atoms": "atoms", "n_members": "labels", "n_densities": "densities P", "n_functions": "functions",
-    "cutoff_A": "cutoff (Å)", "speed.us_per_atom_step": "time a step (µs/atom)", "min_distance_A": "closest contact (Å)",
-    "density_g_cm3": "density (g/cm³)", "energy_per_atom_eV": "energy (eV/atom)", "max_force_eV_A": "largest force (eV/Å)",
+    "cutoff_A": "cutoff (Å)", "speed.us_per_atom_step": "time a step (µs/atom)",
+    "min_distance_A": "closest contact (Å)", "density_g_cm3": "density (g/cm³)",
+    "energy_per_atom_eV": "energy (eV/atom)", "max_force_eV_A": "largest force (eV/Å)",
     "duration_ps": "duration (ps)", "final_temperature_K": "temperature at the end (K)", "wall_s": "wall time (s)",
     "structure_id": "structure", "potential_id": "potential", "created_at": "made", "fingerprint": "method",
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gst_jobflow.store.lookup import NAMED, SHORTEST_PREFIX, matches
+from gst_jobflow.store.lookup import NAMED, SHORTEST_PREFIX, ids_beginning, matches
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -44,6 +44,9 @@ def find_hits(database: Database, text: str) -> Hits:
     if not text:
         return Hits([], hint="Type an id or its beginning, a name or a part of it, or the number of a firework.")
     found = dict.fromkeys(matches(database, text))
+    if len(text) >= SHORTEST_PREFIX:
+        # a name may be the beginning of an id, too
+        found |= dict.fromkeys(ids_beginning(database, text))
     for collection in NAMED:
         found |= dict.fromkeys((collection, id) for id in _with_names_like(database, collection, text))
     hits = [Hit(collection, id, _name(database, collection, id)) for collection, id in found]

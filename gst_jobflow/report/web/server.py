@@ -18,15 +18,14 @@ _NICENESS = 10
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address; port 0 takes a free one.
+    """Return a socket that listens on an IPv4 address; port 0 takes a free one.
 
     Raises
     ------
     InputError
         The port is taken or needs root, or the address is none of this host.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))

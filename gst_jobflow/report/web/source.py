@@ -55,11 +55,16 @@ class Source:
             The database does not answer, refuses the account, or is of another version; or the account may write.
         """
         import pymongo
-        from pymongo.errors import PyMongoError
+        from pymongo.errors import OperationFailure, PyMongoError
 
         try:
             with pymongo.timeout(_READ_S):
                 yield self._open()
+        except OperationFailure as err:
+            # a query of ours that the server cannot run is a fault of the page
+            if (refused := denied(err)) is None and not err.timeout:
+                raise
+            raise refused or _in_words(err) from None
         except PyMongoError as err:
             self.close()
             # the driver's text may hold the URI
