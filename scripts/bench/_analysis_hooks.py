@@ -1,10 +1,10 @@
 """What analyses beside the operations of a cycle add to it: the same cycle with and without them, in turns.
 
 Two projects run the same cross-point cycle of Sb2Te3 (SETs at 300 K) by two workers of `gst launch`. The potential is
-repulsive, and has as many functions as the smallest of the paper's Table 1, 300 in all (small: a few). One programme has `analyse` with
-tellurium, k-bar, grains and growth of ten frames of each operation. An arm stands still while the other has its turn,
-so both meet the same load. Times are from the start of the workers to their end, melt-quench and cell included;
-processor time is that of all that they start, with the database server's.
+repulsive, and has as many functions as the smallest of the paper's Table 1, 300 in all (small: a few). One programme
+has `analyse` with tellurium, k-bar, grains and growth of ten frames of each operation. An arm stands still while the
+other has its turn, so both meet the same load. Times are from the start of the workers to their end, melt-quench and
+cell included; processor time is that of all that they start, with the database server's.
 
 Hooks cost the same however long the operations are, so the share that they add is worked out for longer ones, too.
 """
