@@ -65,6 +65,7 @@ def _with_source(**source: Any) -> dict[str, Any]:
         (_with_source(kind="search", number=3), "needs a potential"),
         (_with_source(kind="hard-spheres", number=3, choose={"gamma": [2, 25]}), "needs a potential"),
         (_with_source(kind="failures"), "no failures yet"),
+        (_with_source(kind="crystals", crystals=[{"kind": "rocksalt", "formula": "SbTe"}]), "SbTe is not on"),
         ({"iterations": [{"sources": []}]}, "no sources"),
         ({"gate": {"success": 1.0}}, "not measured"),
         ({"gate": {"spread_meV_per_A": 50}}, "fit.ensemble is 1"),
