@@ -75,6 +75,13 @@ def _with_source(**source: Any) -> dict[str, Any]:
         ({"fit": {"preset": "small", "options": {"loss": {"kapa": 0.3}}}}, "kappa"),
         ({"test": {"fraction": 1.5}}, "less than 1"),
         ({"robustness": {"runs": 0}}, "at least 1"),
+        (
+            {
+                "robustness": {"runs": 2, "n_atoms": 500},
+                "iterations": [SMALL["iterations"][0], {"sources": [{"kind": "failures"}]}],
+            },
+            "lower robustness.n_atoms",
+        ),
         ({"iterations": 5}, "list"),
         ({"data": {"config_type_weights": {"crystall": 2}}}, "crystal"),
         ({"data": {"reference_energies": {"Sb": 0.0}}}, "has no Ge, Te"),
