@@ -115,7 +115,7 @@ class _Site:
     def register(self, app: Flask) -> None:
         """Connect addresses with pages."""
         style, script = style_sheet(), _template("refresh.js") or ""
-        for rule, view in (
+        views: tuple[tuple[str, Callable[..., Any]], ...] = (
             ("/", self._page(self.now)),
             ("/iterations", self._page(self.iterations)),
             *((f"/{name}", self._page(self.listed, name)) for name in LISTINGS),
@@ -127,7 +127,8 @@ class _Site:
             ("/icon.svg", lambda: Response(_ICON, mimetype="image/svg+xml")),
             ("/style.css", lambda: Response(style, mimetype="text/css")),
             ("/refresh.js", lambda: Response(script, mimetype="text/javascript")),
-        ):
+        )
+        for rule, view in views:
             app.add_url_rule(rule, rule, view, methods=["GET"], provide_automatic_options=False)
 
     def _page(self, build: Callable[..., Any], *given: str) -> Callable[..., Any]:
@@ -245,7 +246,8 @@ def _number() -> int:
 def _image(picture: WebPicture) -> Response:
     response = Response(picture.content, mimetype=picture.mimetype)
     response.set_etag(picture.tag)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _only_reading() -> None:

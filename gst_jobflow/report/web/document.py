@@ -138,8 +138,8 @@ def study_parts(study: Study) -> Iterator[PagePart]:
         found = search_tables(study)
         yield PagePart("Search", found["sentence"], found["best"])
         yield PagePart("All fits", table=found["table"])
-    elif kind == "ablation" and (found := ablation_section(study)):
-        yield PagePart("Results", "Errors are of the test set.", found["table"])
+    elif kind == "ablation" and (section := ablation_section(study)):
+        yield PagePart("Results", "Errors are of the test set.", section["table"])
     elif kind == "evaluation":
         found = evaluation_tables(study)
         yield PagePart("Evaluation", "; ".join(f"{name}: {value}" for name, value in found["facts"]), found["overall"])

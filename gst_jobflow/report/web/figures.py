@@ -13,7 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError
-from gst_jobflow.documents import DOCUMENTS, Potential, Study
+from gst_jobflow.documents import DOCUMENTS, Potential, Study, Trajectory
 from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.collect import PARITY_NAME, read_parity
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pymongo.database import Database
 
-    from gst_jobflow.documents import Document
+    from gst_jobflow.documents import ArtifactRef, Document
+    from gst_jobflow.report.catalogue.kinds import FigureKind
     from gst_jobflow.report.web.source import Source
     from gst_jobflow.store import Results
 
@@ -71,8 +72,14 @@ class WebPicture:
 
 def figures_of(results: Results, document: Document) -> list[LiveFigure]:
     """Return the figures of a document, not yet drawn."""
-    own = {"studies": _of_study, "potentials": _of_potential, "trajectories": _of_run}.get(document.collection)
-    return [*(own(results, document) if own else ()), *_of_catalogue(results, document)]
+    own: Iterator[LiveFigure] = iter(())
+    if isinstance(document, Study):
+        own = _of_study(results, document)
+    elif isinstance(document, Potential):
+        own = _of_potential(results, document)
+    elif isinstance(document, Trajectory):
+        own = iter([LiveFigure("run", f"{document.name} ({document.protocol}).", partial(run_overview, document))])
+    return [*own, *_of_catalogue(results, document)]
 
 
 def _of_catalogue(results: Results, document: Document) -> Iterator[LiveFigure]:
@@ -82,9 +89,11 @@ def _of_catalogue(results: Results, document: Document) -> Iterator[LiveFigure]:
         if isinstance(document, kind.model) and stored.count_documents({"_id": document.id, **kind.where}, limit=1):
             request = FigureRequest(results, [document])
             caption = f"{kind.shows}. gst figure {kind.name} {document.id[:12]}"
-            yield LiveFigure(
-                kind.name, caption, lambda kind=kind, request=request: kind.draw(request).figure, kind.name in _WIDE
-            )
+            yield LiveFigure(kind.name, caption, partial(_drawn, kind, request), kind.name in _WIDE)
+
+
+def _drawn(kind: FigureKind, request: FigureRequest) -> Figure:
+    return kind.draw(request).figure
 
 
 def _of_study(results: Results, study: Study) -> Iterator[LiveFigure]:
@@ -118,15 +127,12 @@ def _of_potential(results: Results, potential: Potential) -> Iterator[LiveFigure
             ("energies", energy_parity, "Energy per atom less the atoms' reference energies"),
             ("forces", force_parity, "Force components"),
         ):
-            yield LiveFigure(
-                name,
-                f"{caption}; open symbols: train, filled: test.",
-                lambda draw=draw: draw(read_parity(results.artifacts.path(ref))),
-            )
+            caption = f"{caption}; open symbols: train, filled: test."
+            yield LiveFigure(name, caption, partial(_parity, results, ref, draw))
 
 
-def _of_run(results: Results, run: Any) -> Iterator[LiveFigure]:
-    yield LiveFigure("run", f"{run.name} ({run.protocol}).", partial(run_overview, run))
+def _parity(results: Results, ref: ArtifactRef, draw: Callable[..., Figure | None]) -> Figure | None:
+    return draw(read_parity(results.artifacts.path(ref)))
 
 
 def all_potentials(results: Results) -> Figure | None:
