@@ -245,7 +245,7 @@ def _number() -> int:
 
 def _image(picture: WebPicture) -> Response:
     response = Response(picture.content, mimetype=picture.mimetype)
-    response.set_etag(picture.tag)
+    response.add_etag()
     response.make_conditional(request)
     return response
 

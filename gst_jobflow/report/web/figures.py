@@ -65,11 +65,10 @@ class LiveFigure:
 
 @dataclass(frozen=True)
 class WebPicture:
-    """An image for a browser; `tag` changes with its content."""
+    """An image for a browser."""
 
     content: bytes
     mimetype: str
-    tag: str
 
 
 def figures_of(results: Results, document: Document) -> list[LiveFigure]:
@@ -186,8 +185,8 @@ class Pictures:
     def of_document(self, collection: str, id: str, name: str) -> WebPicture | None:
         """Return a figure of a document; None if there is no such document or figure."""
         with self._source.reading() as results:
-            tag = version_of(results.database, collection, id)
-        if not tag:
+            version = version_of(results.database, collection, id)
+        if not version:
             return None
 
         def named(results: Results) -> LiveFigure:
@@ -198,7 +197,7 @@ class Pictures:
             return found
 
         try:
-            return self._picture((collection, id, name, tag), tag, named)
+            return self._picture((collection, id, name, version), named)
         except _NoFigure:
             return None
 
@@ -206,19 +205,18 @@ class Pictures:
         """Return the figure of all potentials."""
         with self._source.reading() as results:
             newest = results.database["potentials"].find_one({}, {"_id": 1}, sort=[("created_at", -1)])
-        tag = newest["_id"][:16] if newest else "none"
-        return self._picture((ALL_POTENTIALS, tag), tag, all_potentials)
+        return self._picture((ALL_POTENTIALS, newest["_id"] if newest else ""), all_potentials)
 
-    def _picture(self, key: tuple[str, ...], tag: str, find: Callable[[Results], LiveFigure]) -> WebPicture:
+    def _picture(self, key: tuple[str, ...], find: Callable[[Results], LiveFigure]) -> WebPicture:
         # threads that wait for a figure must leave some for pages
         if not self._waiting.acquire(blocking=False):
-            return message(["Many figures are being drawn. Load the page again for this one."], "busy")
+            return message(["Many figures are being drawn. Load the page again for this one."])
         try:
-            return self._drawn.get(key, lambda: self._draw(tag, find), _keep_s)
+            return self._drawn.get(key, lambda: self._draw(find), _keep_s)
         finally:
             self._waiting.release()
 
-    def _draw(self, tag: str, find: Callable[[Results], LiveFigure]) -> WebPicture:
+    def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
         """Draw a figure, or tell why not: it must not take its page along."""
         with self._drawing, self._source.reading() as results:
             figure = find(results)
@@ -229,10 +227,10 @@ class Pictures:
             except Exception as err:
                 if type(err).__module__.startswith("pymongo"):
                     raise
-                return message(_reason(figure, err), tag, wide=figure.wide)
+                return message(_reason(figure, err), wide=figure.wide)
             if drawn is None:
-                return message(["There is nothing to draw yet."], tag, wide=figure.wide)
-            return WebPicture(to_png(drawn), "image/png", tag)
+                return message(["There is nothing to draw yet."], wide=figure.wide)
+            return WebPicture(to_png(drawn), "image/png")
 
 
 def _keep_s(picture: WebPicture) -> float:
@@ -249,7 +247,7 @@ def _reason(figure: LiveFigure, err: Exception) -> list[str]:
     return [f"This figure cannot be drawn ({type(err).__name__}).", "gst report says more"]
 
 
-def message(texts: Sequence[str], tag: str, *, wide: bool = False) -> WebPicture:
+def message(texts: Sequence[str], *, wide: bool = False) -> WebPicture:
     """Return a text as a picture in the place of a figure; the first part is the reason, the rest says what to do."""
     width = 940 if wide else 470
     lines = [(line, number) for number, text in enumerate(texts) for line in wrap(text, width // 10)][:8]
@@ -263,7 +261,7 @@ def message(texts: Sequence[str], tag: str, *, wide: bool = False) -> WebPicture
         f'font-family="sans-serif" font-size="15" fill="#5b6470"><rect x="1" y="1" width="{width - 2}" '
         f'height="{height - 2}" rx="8" fill="#f5f7f9" stroke="#c5ccd4" stroke-dasharray="4 3"/>{words}</svg>'
     )
-    return WebPicture(svg.encode(), "image/svg+xml", tag)
+    return WebPicture(svg.encode(), "image/svg+xml")
 
 
 _COMMAND = ' font-family="monospace" font-size="14" fill="#1d2530"'
