@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, check_formulas, parse_formula
+from gst_jobflow.structures.composition import check_formulas, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,16 +32,24 @@ _DRAWN = 3
 """Candidates that are drawn by their enthalpy for each one that is chosen of them by its surroundings."""
 
 
-class RandomSearchPlan(StrictModel):
+class RandomSearchPlan(OfMaterial):
     """What is drawn, how it is relaxed, and how much of it is chosen."""
 
     compositions: list[str] = Field(
-        default_factory=lambda: list(TIE_LINE_COMPOSITIONS), min_length=1, description="Formulas, taken in turn"
+        default_factory=lambda given: list(given["material"].compositions),
+        min_length=1,
+        description="Formulas, taken in turn",
     )
     cells: int = Field(200, ge=1, description="Cells to draw and relax")
     n_atoms: tuple[int, int] = Field((8, 40), description="Fewest and most atoms of a cell")
-    volume_per_atom_A3: Range = Field((22.0, 34.0), description="Range of the volume an atom before relaxation, Å³")
-    min_distance_A: Range = Field((1.6, 2.4), description="Range of the closest contact before relaxation, Å")
+    volume_per_atom_A3: Range = Field(
+        default_factory=lambda given: given["material"].volume_per_atom_A3,
+        description="Range of the volume an atom before relaxation, Å³",
+    )
+    min_distance_A: Range = Field(
+        default_factory=lambda given: given["material"].close_contacts_A,
+        description="Range of the closest contact before relaxation, Å",
+    )
     pressure_GPa: float = Field(100.0, ge=0, description="P0 of the pressure P0 x, where x is drawn for each cell")
     pressure_scale: float = Field(0.2, gt=0, description="Mean of x, which has an exponential distribution")
     relax: RelaxOptions = Field(default_factory=RelaxOptions)
