@@ -54,8 +54,8 @@ def crystal_like(anion: str = ANION) -> str:
     """
     return (
         f"a {anion} atom is crystal-like where its {anion} neighbours match fcc or hcp (polyhedral template matching, "
-        f"RMSD below {RMSD_CUTOFF:g}), another atom where at least four of its six nearest {anion} atoms are; fractions "
-        "count mobile atoms"
+        f"RMSD below {RMSD_CUTOFF:g}), another atom where at least four of its six nearest {anion} atoms are; "
+        "fractions count mobile atoms"
     )
 
 

@@ -126,7 +126,11 @@ class Analysis:
         if (known := parameters.pop("known", None)) is not None:
             parameters["soap"] = known
         versions = {name: version(name) for name in ("gst_jobflow", *self.programs)}
-        return {"definition": self.definition.format(anion=options.anion, name=element_name(options.anion)), "parameters": parameters, "versions": versions}
+        return {
+            "definition": self.definition.format(anion=options.anion, name=element_name(options.anion)),
+            "parameters": parameters,
+            "versions": versions,
+        }
 
 
 def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str], threads: int = 1) -> Answers:

@@ -15,12 +15,13 @@ from gst_jobflow.analysis.frame import RDF_REACH_A, FrameOptions, analyse_frame
 from gst_jobflow.analysis.motifs import first_minima
 from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Quench, Relax, Stage, steps_in
 from gst_jobflow.structures.composition import check_formulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,7 +33,7 @@ _TEMPERATURE_MARGIN = 0.2
 _NUMBERS = ("coordination_", "homopolar_share", "tetrahedral_", "bond_length_ratio", "squares_per_atom")
 
 
-class ValidationPlan(StrictModel):
+class ValidationPlan(OfMaterial):
     """What is quenched and compared; run `n` of a composition has one start and seed for all potentials."""
 
     compositions: list[str] = Field(default_factory=list, description="Formulas; none: those of all reference frames")

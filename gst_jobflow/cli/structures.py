@@ -12,7 +12,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli import device, structures_failures, structures_gamma, structures_import, structures_sample
-from gst_jobflow.cli.common import IterationOption, TagOption, open_project, parse_repeat, say
+from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material, open_project, parse_repeat, say
 from gst_jobflow.flows.structures import CrystalSpec, crystal_family, hard_sphere_family
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
@@ -44,7 +44,10 @@ def hard_sphere(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios matter.")],
     atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
-    density: Annotated[str, typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2.")] = "5.9",
+    density: Annotated[
+        str | None,
+        typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
+    ] = None,
     min_distance: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,13 +67,15 @@ def hard_sphere(
 
     Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
     """
-    spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
+    spec = _spec(
+        formula, atoms, density or str(chosen_material().density_g_cm3), min_distance or [], shape, nearest, seed
+    )
     _deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
 
 
 @app.command()
 def crystal(
-    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition on the line) or trigonal.")],
+    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition) or trigonal.")],
     formula: Annotated[str, typer.Argument(help="e.g. Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.")],
     repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
     lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
@@ -82,11 +87,12 @@ def crystal(
     tag: TagOption = None,
     output: Output = None,
 ) -> None:
-    """Make crystals of the GeTe–Sb2Te3 line, strained and rattled.
+    """Make crystals of the material, strained and rattled.
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
+    values["material"] = chosen_material()
     spec = checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
     )

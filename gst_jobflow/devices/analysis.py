@@ -130,9 +130,7 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _order(
-    result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int, anion: str
-) -> dict[str, Any]:
+def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int, anion: str) -> dict[str, Any]:
     """Return the crystal-like fraction over time and along z; after a dome also the size of the disordered region."""
     times: list[float] = []
     fractions: list[float] = []

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class CrystallineWatch:
     """Says when the wanted share of the mobile atoms is crystal-like; analyses each new frame once.
 
-    `mobile` are first and last id, from 1; `elements` are in the order of LAMMPS types; `anion` is the close-packed one.
+    `mobile` are first and last id, from 1; `elements` are in the order of LAMMPS types; `anion` is the close-packed
+    one.
     """
 
     wanted: float
@@ -33,7 +34,11 @@ class CrystallineWatch:
 
     def __call__(self, folder: Path) -> str:
         """Return why the run may end, by the newest frame of its segment; empty: it goes on."""
-        found = crystalline_now(folder, self._seen, self.mobile, self.elements, self.anion) if self._is_new(folder) else None
+        found = (
+            crystalline_now(folder, self._seen, self.mobile, self.elements, self.anion)
+            if self._is_new(folder)
+            else None
+        )
         if found is None:
             return ""
         self._seen, fraction = found

@@ -96,9 +96,7 @@ class ScalingPlan(OfMaterial):
     ranks: list[int] = Field(default_factory=list, description="MPI ranks; on this machine")
     nodes: list[int] = Field(default_factory=list, description="Nodes, each with ranks_per_node ranks; in a queue")
     ranks_per_node: int | None = Field(None, ge=1, description="MPI ranks of each node")
-    composition: str = Field(
-        default_factory=lambda given: given["material"].formula, description="Formula of the cell"
-    )
+    composition: str = Field(default_factory=lambda given: given["material"].formula, description="Formula of the cell")
     pair_styles: list[PairLines] = Field(default_factory=list, description="Pair styles by their lines")
     repeats: int = Field(3, ge=1, le=100, description="Timed runs of each point; the median counts")
     seconds: float = Field(5.0, gt=0, description="Time of a run to aim at, where n_steps is not given, s")

@@ -56,7 +56,7 @@ def read_plan(model: type[PlanT], file: Path | None, compositions: str | None, *
         A key is unknown or a value does not fit.
     """
     values, where = read_config(file)
-    values.setdefault("material", chosen_material())
+    given.setdefault("material", values.pop("material", None) or chosen_material())
     if compositions:
         given["compositions"] = [each.strip() for each in compositions.split(",")]
     return checked(model, values | {key: value for key, value in given.items() if value is not None}, where)

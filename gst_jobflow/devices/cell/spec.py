@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
@@ -117,6 +117,8 @@ class CrossPointSpec(_CellSpec):
         Seed of cation disorder and of the barrier's random start.
     """
 
+    PAPER: ClassVar[dict[str, Any]] = {"repeat": (47, 27, 10), "barrier_thickness_A": 30.0}
+
     kind: Literal["cross-point"] = "cross-point"
     phase: Literal["trigonal", "rocksalt"] = "trigonal"
     cut: Literal["block", "layer"] = "block"
@@ -129,7 +131,7 @@ class CrossPointSpec(_CellSpec):
 
         The paper does not give the thickness of the slab; 3 nm, two van der Waals blocks, is our choice.
         """
-        return cls(**{"repeat": (47, 27, 10), "barrier_thickness_A": 30.0, **changes})
+        return cls(**{**cls.PAPER, **changes})
 
     @model_validator(mode="after")
     def _phase_has_formula(self) -> CrossPointSpec:
@@ -181,6 +183,8 @@ class MushroomSpec(_CellSpec):
         Contact of the bottom electrode.
     """
 
+    PAPER: ClassVar[dict[str, Any]] = {"repeat": (166, 9, 76), "barrier_thickness_A": 60.0}
+
     kind: Literal["mushroom"] = "mushroom"
     lattice_A: Positive = Field(default_factory=lambda given: rocksalt_edge_A(given["material"]))
     electrode: Electrode = Field(default_factory=Electrode)
@@ -191,7 +195,7 @@ class MushroomSpec(_CellSpec):
 
         166 x 9 x 76 cells: 40 nm of crystal and about 6 nm of barrier along z.
         """
-        return cls(**{"repeat": (166, 9, 76), "barrier_thickness_A": 60.0, **changes})
+        return cls(**{**cls.PAPER, **changes})
 
 
 def _kind_of(value: Any) -> str:
