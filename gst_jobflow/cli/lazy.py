@@ -14,7 +14,7 @@ from typer.main import get_group
 
 from gst_jobflow.base.errors import InputError, nearest
 
-MODULES = {"import": "import_", "pause": "control", "resume": "control", "cancel": "control"}
+MODULES = {"import": "import_", "select": "gamma", "pause": "control", "resume": "control", "cancel": "control"}
 """Modules of commands that are not named after them."""
 FORMER = {
     "--number": "-n",

@@ -58,7 +58,7 @@ _FINAL_FAILURES = ("not_converged",)
 class AimdSpec(StrictModel):
     """Specification of a run.
 
-    Parameters
+    Attributes
     ----------
     stages
         Temperatures in order. A ramp consists of parts at constant temperature.

@@ -68,7 +68,7 @@ _WELL_KNOWN = {_TBLITE, *(known.path for known in KNOWN.values())}
 class AseBackend(BackendModel):
     """Any ASE calculator, found by its import path.
 
-    Parameters
+    Attributes
     ----------
     name
         Code name in the method.

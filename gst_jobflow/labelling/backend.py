@@ -71,7 +71,7 @@ class RawLabel:
 class Bounds(StrictModel):
     """Plausible range of a label: guards against garbage, and is no selection of data.
 
-    Parameters
+    Attributes
     ----------
     lower_eV_per_atom, upper_eV_per_atom
         Bounds of the energy per atom relative to the free atoms; None: no bound.
@@ -144,7 +144,7 @@ def free_atom_energies(backend: LabelBackend, elements: Sequence[str]) -> dict[s
 class BackendModel(StrictModel):
     """Fields and input check that our backends share.
 
-    Parameters
+    Attributes
     ----------
     floor_A
         Refuse structures with atoms closer than this, periodic images included.

@@ -45,7 +45,7 @@ class Cp2kKind(StrictModel):
 class Cp2kSettings(StrictModel):
     """Settings of a PBE single point with CP2K.
 
-    Parameters
+    Attributes
     ----------
     kinds
         Basis and potential by element.

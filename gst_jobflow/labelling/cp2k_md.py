@@ -40,7 +40,7 @@ PRECONDITIONER = "FULL_SINGLE_INVERSE"
 class BornOppenheimer(StrictModel):
     """Converge the electrons in every step, as for labels; NVT by stochastic velocity rescaling (CSVR).
 
-    Parameters
+    Attributes
     ----------
     thermostat_fs
         Time constant of CSVR. Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007).
@@ -53,7 +53,7 @@ class BornOppenheimer(StrictModel):
 class CarParrinello(StrictModel):
     """Second-generation Car–Parrinello: Gamma point, no smearing (so no gapless metals), Langevin.
 
-    Parameters
+    Attributes
     ----------
     corrector_steps
         Steps of orbital transformation in each step of the dynamics, once the history is filled.
@@ -78,7 +78,7 @@ Dynamics = Annotated[BornOppenheimer | CarParrinello, Field(discriminator="kind"
 class MdPart(StrictModel):
     """One execution of CP2K at constant temperature.
 
-    Parameters
+    Attributes
     ----------
     every
         Steps between frames, counted from the first step of the whole run.

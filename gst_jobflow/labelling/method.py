@@ -20,7 +20,7 @@ _EXACT_FLOAT = 9007199254740992
 class Method(StrictModel):
     """The physics of a label: everything that changes the numbers, nothing that only changes the way to them.
 
-    Parameters
+    Attributes
     ----------
     code
         Program in lower case: "vasp", "cp2k", "tblite", ...

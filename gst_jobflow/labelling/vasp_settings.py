@@ -37,7 +37,7 @@ PATH_KEYS = frozenset(
 class VaspSettings(StrictModel):
     """Settings of a single point with VASP; the defaults are the paper's PBE.
 
-    Parameters
+    Attributes
     ----------
     encut_eV, ediff_eV, kspacing_per_A, functional
         The paper's: 600 eV, 1e-7 eV a cell, automatic mesh of 0.2 1/Å, PBE (doi 10.1038/s41467-025-63732-4). Other

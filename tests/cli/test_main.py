@@ -19,11 +19,17 @@ from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.lazy import FORMER, load
 from gst_jobflow.cli.main import SECTIONS as GST_SECTIONS
 from gst_jobflow.cli.main import app
+from gst_jobflow.cli.structures import SECTIONS as STRUCTURES_SECTIONS
 from gst_jobflow.cli.submit import SECTIONS as SUBMIT_SECTIONS
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
+SECTIONS = [
+    ("gst_jobflow.cli", GST_SECTIONS),
+    ("gst_jobflow.cli.structures", STRUCTURES_SECTIONS),
+    ("gst_jobflow.cli.submit", SUBMIT_SECTIONS),
+]
 GST = [sys.executable, "-c", "from gst_jobflow.cli.main import main; main()"]
 
 
@@ -53,9 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert not heavy & loaded
 
 
-@pytest.mark.parametrize(
-    ("package", "sections"), [("gst_jobflow.cli", GST_SECTIONS), ("gst_jobflow.cli.submit", SUBMIT_SECTIONS)]
-)
+@pytest.mark.parametrize(("package", "sections"), SECTIONS)
 def test_help_describes_a_command_as_its_module_does(package: str, sections: dict[str, dict[str, str]]) -> None:
     for name, text in [pair for commands in sections.values() for pair in commands.items()]:
         assert load(package, name).get_short_help_str(1000) == text
@@ -210,7 +214,7 @@ def test_former_options_work_and_are_hidden(words: tuple[str, ...], former: str)
 
 def test_one_short_option_has_one_meaning() -> None:
     meanings: dict[str, set[str]] = {}
-    for package, sections in (("gst_jobflow.cli", GST_SECTIONS), ("gst_jobflow.cli.submit", SUBMIT_SECTIONS)):
+    for package, sections in SECTIONS:
         for name in [name for commands in sections.values() for name in commands if name != "submit"]:
             for option in _options(load(package, name)):
                 for short in option.opts:

@@ -1,0 +1,81 @@
+"""`gst structures hard-sphere`: random structures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material
+from gst_jobflow.cli.structures.made import Output, Seed, deliver
+from gst_jobflow.flows.structures import hard_sphere_family
+from gst_jobflow.structures.hard_sphere import HardSphereSpec
+
+
+def hard_sphere(
+    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios matter.")],
+    atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
+    number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
+    density: Annotated[
+        str | None,
+        typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
+    ] = None,
+    min_distance: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Å: 2.4 for all pairs, 1.6-2.4 for a random one a structure, or Ge-Te=2.5 for a pair (repeatable)."
+        ),
+    ] = None,
+    shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Take the nearest composition possible with so many atoms.")
+    ] = False,
+    seed: Seed = 0,
+    iteration: IterationOption = 0,
+    tag: TagOption = None,
+    output: Output = None,
+) -> None:
+    """Make random hard-sphere structures for training sets, like AIRSS' buildcell.
+
+    Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
+    """
+    density = density or str(chosen_material().density_g_cm3)
+    spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
+    deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
+
+
+def _number_or_range(text: str) -> float | tuple[float, ...]:
+    numbers = tuple(float(part) for part in text.split("-"))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _spec(
+    formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
+) -> Any:
+    pairs: dict[str, float] = {}
+    everywhere: dict[str, Any] = {}
+    try:
+        for text in min_distances:
+            pair, sign, value = text.rpartition("=")
+            if sign:
+                pairs[pair] = float(value)
+            else:
+                everywhere["min_distance_A"] = _number_or_range(value)
+        density_g_cm3 = _number_or_range(density)
+    except ValueError as err:
+        raise InputError(str(err), "write numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
+    return checked(
+        HardSphereSpec,
+        {
+            "formula": formula,
+            "n_atoms": atoms,
+            "density_g_cm3": density_g_cm3,
+            "min_distances_A": pairs,
+            "cell_shape": shape,
+            "rounding": "nearest" if nearest else "exact",
+            "seed": seed,
+            **everywhere,
+        },
+    )

@@ -1,0 +1,63 @@
+"""Options of the commands that make structures, and where these go: the database or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.words import counted
+from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import structure_document
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write extended XYZ to this file instead of the database; needs no project."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same structures.")]
+
+
+def deliver(
+    family: Iterator[tuple[Atoms, dict[str, Any]]],
+    config_type: Any,
+    iteration: int,
+    tags: list[str] | None,
+    output: Path | None,
+) -> None:
+    """Store structures and print their ids, or write them to `output`."""
+    if output is not None:
+        _write(family, config_type, output)
+        return
+
+    results = Results.open(open_project())
+    documents = [
+        structure_document(
+            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
+        )
+        for atoms, source in family
+    ]
+    new, known = results.add_many(documents)
+    for document in documents:
+        typer.echo(document.id)
+    say(counted(new, "new structure") + (f", {known} known before" if known else ""))
+
+
+def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:
+    from ase.io import write
+
+    images = []
+    for atoms, source in family:
+        atoms.info.update(config_type=config_type, source=source)
+        images.append(atoms)
+    try:
+        write(output, images, format="extxyz")
+    except OSError as err:
+        raise InputError(f"{output} cannot be written: {err.strerror}", "name another file with -o") from err
+    say(f"{counted(len(images), 'structure')} in {output}")

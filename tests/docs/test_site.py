@@ -1,0 +1,67 @@
+"""The docs site builds without a warning, holds every page and command, and asks no other server for anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gst_jobflow.cli.main import SECTIONS as GST
+from gst_jobflow.cli.submit import SECTIONS as SUBMIT
+from gst_jobflow.documents import DOCUMENTS
+
+ROOT = Path(__file__).parents[2]
+pytest.importorskip("mkdocs", reason="the extra dev installs it")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a page that the navigation lacks, a dead link or anchor, or a wrong docstring is a failure."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stderr == "", f"mend docs/ or the nav in mkdocs.yml:\n{done.stderr}"
+    return folder
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    loads = re.compile(r"""<(?:script|img|iframe|link)[^>]*?(?:src|href)=["']?((?:https?:)?//[^"' >]+)""")
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 60
+    assert {page.name: found for page in pages if (found := loads.findall(page.read_text()))} == {}
+    styles = "".join(file.read_text() for file in site.rglob("*.css"))
+    assert re.findall(r"url\(['\"]?(?:https?:)?//", styles) == []
+
+
+def test_every_command_option_and_field_is_in_the_reference(site: Path) -> None:
+    commands = site / "reference" / "cli"
+    names = [name for section in GST.values() for name in section]
+    assert sorted(page.stem for page in commands.glob("*.html")) == sorted(names)
+    submit = (commands / "submit.html").read_text()
+    assert all(f"gst submit {name}" in submit for section in SUBMIT.values() for name in section)
+    assert "--default-config-type &lt;str&gt;" in (commands / "structures.html").read_text()
+    fields = (site / "reference" / "documents.html").read_text()
+    assert all(f"<code>{field}</code>" in fields for model in DOCUMENTS.values() for field in model.model_fields)
+
+
+def test_every_room_is_in_the_reference(site: Path) -> None:
+    rooms = {file.parent.name for file in (ROOT / "gst_jobflow").glob("*/__init__.py")} - {"cli"}
+    pages = {page.stem: page.read_text() for page in (site / "reference" / "python").glob("*.html")}
+    assert set(pages) == rooms
+    assert "gst_jobflow.store.query.find" in pages["store"]
+
+
+@pytest.mark.parametrize("page", ["README.md"])
+def test_links_of_pages_outside_the_site_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
