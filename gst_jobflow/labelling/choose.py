@@ -98,7 +98,7 @@ def _vasp(project: Project, own: dict[str, Any], options: dict[str, Any]) -> Lab
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
     of_all, settings = _parted(own)
-    return _with_options(VaspBackend, {**of_all, "settings": {**settings, **fields}}, options, "vasp")
+    return _with_options(VaspBackend, {**of_all, "settings": settings}, {**fields, **options}, "vasp")
 
 
 def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
