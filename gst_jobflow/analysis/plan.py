@@ -166,7 +166,8 @@ class AnalysisPlan(OfMaterial):
         for name in self.references:
             found |= _crystal(results, name, formula, self.material)
         for name, atoms in found.items():
-            _check_reference(name, atoms, formula, self.material.anion)
+            if name not in BUILT:
+                _check_reference(name, atoms, formula, self.material.anion)
         return found
 
 
