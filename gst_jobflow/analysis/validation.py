@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
+from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.analysis.distributions import Pair, radial_distribution
 from gst_jobflow.analysis.frame import RDF_REACH_A, FrameOptions, analyse_frame
 from gst_jobflow.analysis.motifs import first_minima
@@ -147,7 +148,9 @@ def bonds_of_reference(frames: Sequence[Atoms], given_A: Mapping[str, float]) ->
     return bonds
 
 
-def local_structure(runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, float]) -> LocalStructure:
+def local_structure(
+    runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, float], anion: str = ANION
+) -> LocalStructure:
     """Average the local structure over runs of frames.
 
     At least three runs of at least five frames are taken as independent: each counts once, and errors follow from the
@@ -159,7 +162,7 @@ def local_structure(runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, floa
     DataError
         A frame cannot be analysed, or frames have different elements.
     """
-    options = FrameOptions(what=("liquid",), bonds_A=bonds_A)
+    options = FrameOptions(what=("liquid",), bonds_A=bonds_A, anion=anion)
     axes: dict[str, NDArray] = {}
     by_run = [list(_analysed(frames, options, axes)) for frames in runs]
     names = {tuple(values) for run in by_run for values in run}
