@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import check_formulas, parse_formula
+from gst_jobflow.structures.composition import atom_counts, check_formulas, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
 
@@ -73,9 +73,8 @@ class RandomSearchPlan(OfMaterial):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is a range from low to high, not {low:g} to {high:g}")
-        fewest = max(len(parse_formula(formula)) for formula in self.compositions)
-        if self.n_atoms[0] < fewest:
-            raise ValueError(f"n_atoms begins at {self.n_atoms[0]}, a cell needs an atom of each of {fewest} elements")
+        for formula in self.compositions:
+            atom_counts(formula, self.n_atoms[0], "nearest")
         return self
 
     @property

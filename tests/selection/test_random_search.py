@@ -112,7 +112,7 @@ def test_what_became_of_a_cell_says_what_may_be_labelled() -> None:
     ("values", "said"),
     [
         ({"n_atoms": (20, 10)}, "from low to high"),
-        ({"n_atoms": (1, 10)}, "an atom of each"),
+        ({"n_atoms": (1, 10)}, "too few for GeTe"),
         ({"compositions": ["Xx"]}, "Xx"),
         ({"min_distance_A": (0.0, 2.0)}, "min_distance_A"),
         ({"pressure": 3}, "pressure_GPa"),
