@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import atom_counts, check_formulas, parse_formula
+from gst_jobflow.structures.composition import check_formulas, fewest_atoms, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
 
@@ -73,8 +73,12 @@ class RandomSearchPlan(OfMaterial):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is a range from low to high, not {low:g} to {high:g}")
+        fewest = max(len(parse_formula(formula)) for formula in self.compositions)
+        if self.n_atoms[0] < fewest:
+            raise ValueError(f"n_atoms begins at {self.n_atoms[0]}, a cell needs an atom of each of {fewest} elements")
         for formula in self.compositions:
-            atom_counts(formula, self.n_atoms[0], "nearest")
+            if (needed := fewest_atoms(formula)) > self.n_atoms[1]:
+                raise ValueError(f"n_atoms ends at {self.n_atoms[1]}, a cell of {formula} needs {needed} atoms")
         return self
 
     @property
@@ -122,8 +126,9 @@ def draw_cells(plan: RandomSearchPlan) -> list[RandomCell]:
     for number in range(plan.cells):
         rng = np.random.default_rng([plan.seed, number])
         formula = plan.compositions[number % len(plan.compositions)]
+        fewest = max(plan.n_atoms[0], fewest_atoms(formula))
         spec = HardSphereSpec(
-            formula=formula, n_atoms=int(rng.integers(plan.n_atoms[0], plan.n_atoms[1] + 1)), rounding="nearest",
+            formula=formula, n_atoms=int(rng.integers(fewest, plan.n_atoms[1] + 1)), rounding="nearest",
             volume_per_atom_A3=plan.volume_per_atom_A3, min_distance_A=plan.min_distance_A,
             seed=int(derive_id("random search", plan.seed)[:7], 16),
         )  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 from gst_jobflow.base.errors import InputError, nearest
@@ -121,6 +122,14 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
     if min(shared.values()) == 0:
         raise InputError(f"{n_atoms} atoms are too few for {formula}", f"ask for at least {unit} atoms")
     return shared
+
+
+@cache
+def fewest_atoms(formula: str) -> int:
+    """Return the number of atoms from which on the nearest composition of a cell has every element."""
+    counts = parse_formula(formula)
+    lacking = [number for number in range(sum(counts.values())) if not min(largest_remainder(counts, number).values())]
+    return lacking[-1] + 1
 
 
 def largest_remainder(weights: Mapping[str, int], total: int) -> dict[str, int]:

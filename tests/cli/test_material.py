@@ -119,7 +119,7 @@ def test_crystal_like_atoms_of_another_anion(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.pacemaker
 def test_a_linear_potential_of_three_other_elements(tmp_path: Path) -> None:
-    plan = RandomSearchPlan(material="cr-sb-te", cells=30, n_atoms=(8, 10), seed=3)
+    plan = RandomSearchPlan(material="cr-sb-te", cells=30, n_atoms=(8, 10), min_distance_A=(2.4, 2.5), seed=3)
     labels = []
     for number, cell in enumerate(draw_cells(plan)):
         cell.atoms.calc = LennardJones(sigma=2.5, epsilon=0.2, rc=5.0, smooth=True)
