@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -20,8 +21,13 @@ def soft_crystal(repeat: tuple[int, int, int] = (3, 3, 4)) -> Atoms:
     return atoms
 
 
-def make_tiny_potential(folder: Path, height_eV: float = 1.0) -> PotentialFiles:
-    """Write a purely repulsive pair potential of bounded height into `folder`; needs pyace."""
+def make_tiny_potential(
+    folder: Path, height_eV: float = 1.0, functions: dict[str, Any] | None = None, rcut_A: float = 5.0
+) -> PotentialFiles:
+    """Write a purely repulsive pair potential of bounded height into `folder`; needs pyace.
+
+    Further `functions` (of pacemaker's potential section) hardly change a force, but cost what they cost in a fit.
+    """
     from pyace import ACEBBasisSet, create_multispecies_basis_config
     from pyace.activelearning import (
         compute_A_active_inverse,
@@ -38,22 +44,23 @@ def make_tiny_potential(folder: Path, height_eV: float = 1.0) -> PotentialFiles:
             "ALL": {
                 "radbase": "ChebExpCos",
                 "radparameters": [1.0],
-                "rcut": 5.0,
+                "rcut": rcut_A,
                 "dcut": 0.01,
                 "NameOfCutoffFunction": "cos",
             }
         },
-        "functions": {"ALL": {"nradmax_by_orders": [2], "lmax_by_orders": [0]}},
+        "functions": functions or {"ALL": {"nradmax_by_orders": [2], "lmax_by_orders": [0]}},
     }
     basis = ACEBBasisSet(create_multispecies_basis_config(config))
     # the first radial function falls smoothly from 1 to 0; the second is left out
     coefficients = np.zeros(len(basis.all_coeffs))
     specs = [f for block in basis.to_BBasisConfiguration().funcspecs_blocks for f in block.funcspecs]
-    coefficients[len(coefficients) - len(specs) :] = [height_eV * (1.0 if list(f.ns) == [1] else 0.02) for f in specs]
+    others = 1e-6 if functions else 0.02
+    coefficients[len(coefficients) - len(specs) :] = [height_eV * (1.0 if list(f.ns) == [1] else others) for f in specs]
     radial = np.array(basis.all_coeffs)[: len(coefficients) - len(specs)]
     basis.all_coeffs = [*radial.tolist(), *coefficients[len(radial) :].tolist()]
     basis.to_ACECTildeBasisSet().save_yaml(str(folder / "tiny.yace"))
-    cells = [soft_crystal((1, 1, 1)) for _ in range(20)]
+    cells = [soft_crystal((1, 1, 1)) for _ in range(100 if functions else 20)]
     for seed, cell in enumerate(cells):
         cell.rattle(0.3, seed=seed)
     basis.to_BBasisConfiguration().save(str(folder / "tiny.yaml"))

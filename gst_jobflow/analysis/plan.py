@@ -164,7 +164,8 @@ class AnalysisPlan(StrictModel):
         for name in self.references:
             found |= _crystal(results, name, formula)
         for name, atoms in found.items():
-            _check_reference(name, atoms, formula)
+            if name not in BUILT:
+                _check_reference(name, atoms, formula)
         return found
 
 

@@ -98,10 +98,13 @@ class SpecOptions:
     parent: Annotated[
         str | None, typer.Option(help="Dataset that this one continues: what it trained on is not tested.")
     ] = None
+    test_set: Annotated[
+        str | None, typer.Option(help="Dataset whose test set this one takes instead of drawing one.")
+    ] = None
     config: Annotated[Path | None, typer.Option(help="YAML file with these fields, as --show-config prints.")] = None
 
     def spec(self, results: Callable[[], Results]) -> DatasetSpec:
-        """Return the settings of the file with the options over them; `results` is asked only for a parent."""
+        """Return the settings of the file with the options over them; `results` is asked only for other datasets."""
         content = {} if self.config is None else read_yaml(self.config)
         given = {
             "config_type_weights": self.weights and _numbers(self.weights, "--weights", "aimd=1,hard_sphere=0.5"),
@@ -111,12 +114,16 @@ class SpecOptions:
             "near_duplicates_A": self.drop_near_duplicates,
             "random_fraction": self.random_fraction,
             "iteration": self.iteration,
-            "parent_id": get_located(results(), Dataset, self.parent).id if self.parent else None,
+            "parent_id": self.parent,
+            "test_dataset_id": self.test_set,
         }
         split = {"test_fraction": self.test_fraction, "seed": self.seed}
         values = merged(content, {"split": {key: value for key, value in split.items() if value is not None}})
         values |= {key: value for key, value in given.items() if value is not None}
-        return checked(DatasetSpec, values, str(self.config or ""))
+        spec = checked(DatasetSpec, values, str(self.config or ""))
+        named = {field: getattr(spec, field) for field in ("parent_id", "test_dataset_id")}
+        ids = {field: get_located(results(), Dataset, name).id for field, name in named.items() if name is not None}
+        return spec.model_copy(update=ids)
 
 
 @app.command()

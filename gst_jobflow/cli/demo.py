@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,8 @@ from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, default_workers, wait
 from gst_jobflow.launch.workflow import submit
-from gst_jobflow.report.pages.study import page_of
+from gst_jobflow.report.collect import collect_study
+from gst_jobflow.report.pages.study import page_of, render_page, write_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.schema.migrate import migrate
 
@@ -109,7 +111,7 @@ def _run(project: Project, labels: str | None, size: str | None, workers: int | 
         # before minutes are spent on labels
         lammps_engine(project.settings)
         pacemaker_runner(project.settings)
-        _go_on(project, results, fw_ids, workers)
+        _go_on(project, results, study, fw_ids, workers)
         # jobs that ran may have added others
         fw_ids = _workflow_ids(results, study)
     report = status(results.database, fw_ids)
@@ -153,12 +155,47 @@ def _begin(project: Project, results: Results, study: Study | None, labels: str,
     return _latest(results) or maker.study()
 
 
-def _go_on(project: Project, results: Results, fw_ids: list[int], workers: int | None) -> None:
+def _go_on(project: Project, results: Results, study: Study, fw_ids: list[int], workers: int | None) -> None:
     for item in recover(project, failed=True):
         say(str(item))
     progress = Progress(results.database, fw_ids, detail)
+    page = GrowingPage(results, study.id, page_of(project.root, study))
+
+    def tick() -> None:
+        progress.tick()
+        page.tick()
+
     with Workers(project, workers or default_workers(project)) as running:
-        wait(running, project.settings.launch.poll_s, progress.tick, say)
+        wait(running, project.settings.launch.poll_s, tick, say)
+
+
+class GrowingPage:
+    """The page of a study while its jobs run; the last job writes it once more, at the same place."""
+
+    SHARE = 0.1
+    """Of the time that goes into the page; workers need the cores."""
+
+    def __init__(self, results: Results, study_id: str, target: Path) -> None:
+        self.results, self.study_id, self.target = results, study_id, target
+        self._shown = -1
+        self._next = 0.0
+
+    def tick(self) -> None:
+        """Write the page if there are labels, jobs have ended since the last one, and that is a while ago."""
+        if time.monotonic() < self._next:
+            return
+        data = collect_study(self.results, self.study_id)
+        if not len(data.labels) or not data.to_come or len(data.to_come) == self._shown:
+            return
+        began = time.monotonic()
+        html = render_page(self.results, data)
+        # the last job may have written its own meanwhile
+        if self.results.get(Study, self.study_id).state != "finished":
+            write_page(html, self.target)
+            if self._shown < 0:
+                say(f"page: {self.target} (it fills up; the browser reads it again)")
+        self._shown = len(data.to_come)
+        self._next = time.monotonic() + (time.monotonic() - began) / self.SHARE
 
 
 def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:

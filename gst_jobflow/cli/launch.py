@@ -29,30 +29,35 @@ def command(
         int | None,
         typer.Option("--max-queued", min=1, help="With --queue: most jobs in the queue at a time; default: 50."),
     ] = None,
+    pack: Annotated[
+        int | None,
+        typer.Option("--pack", min=1, help="With --queue: most short jobs that share a SLURM job; default: 1."),
+    ] = None,
     forever: Annotated[bool, typer.Option("--forever", help="With --queue: wait for new work forever.")] = False,
 ) -> None:
     """Run the jobs on the launchpad until none is left. Ctrl-C stops; run it again to continue.
 
     Workers are FireWorks' own rlaunch; `rlaunch -c fw_configs rapidfire` in the project does the same by hand. With
-    --queue, each job becomes a SLURM job with the resources of its category; nothing is computed here.
+    --queue, each job becomes a SLURM job with the resources of its category; nothing is computed here. With
+    --pack, up to so many jobs of a category share one SLURM job, side by side on one node.
     """
     if queue and workers is not None:
         raise InputError("--workers and --queue exclude each other", "limit jobs in the queue with --max-queued")
-    if not queue and (max_queued is not None or forever):
-        raise InputError("--max-queued and --forever need --queue", "add --queue")
+    if not queue and (max_queued is not None or pack is not None or forever):
+        raise InputError("--max-queued, --pack and --forever need --queue", "add --queue")
     project = open_project()
-    failed = _through_queue(project, max_queued, forever) if queue else _with_workers(project, workers)
+    failed = _through_queue(project, max_queued, forever, pack or 1) if queue else _with_workers(project, workers)
     if failed:
         say("a job failed: gst status says which and why")
         raise typer.Exit(1)
 
 
-def _through_queue(project: Project, max_queued: int | None, forever: bool) -> bool:
+def _through_queue(project: Project, max_queued: int | None, forever: bool, pack: int) -> bool:
     """Launch through the queue; return whether a job failed."""
     import signal
     from threading import Event
 
-    launcher, stop = QueueLauncher(project, max_queued, forever, say), Event()
+    launcher, stop = QueueLauncher(project, max_queued, forever, say, pack), Event()
     before = {ending: signal.signal(ending, lambda *_: stop.set()) for ending in (signal.SIGTERM, signal.SIGINT)}
     try:
         launcher.run(stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,19 @@ COMPLETE = ("converged", "excluded")
 """States of a label that holds its numbers."""
 WRONG_METHOD = "wrong_method"
 """Failure class of a result computed by another method than requested."""
+
+
+class Labelled(Protocol):
+    """What a label repeats of its structure."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def formula(self) -> str: ...
+    @property
+    def config_type(self) -> str: ...
+    @property
+    def n_atoms(self) -> int: ...
 
 
 class Exclusion(Part):
@@ -73,9 +86,14 @@ class Label(Document):
         return derive_id("label", structure_id, fingerprint)
 
     @classmethod
-    def of(
+    def of(cls, structure: Structure, fingerprint: str, method: dict[str, Any], **values: Any) -> Label:
+        """Build the label of a structure; see `values_of`."""
+        return cls(**cls.values_of(structure, fingerprint, method, **values))
+
+    @classmethod
+    def values_of(
         cls,
-        structure: Structure,
+        structure: Labelled,
         fingerprint: str,
         method: dict[str, Any],
         *,
@@ -85,8 +103,8 @@ class Label(Document):
         failure_class: str = "",
         reason: str = "",
         **fields: Any,
-    ) -> Label:
-        """Build the label of a structure.
+    ) -> dict[str, Any]:
+        """Return the values of the label of a structure.
 
         Parameters
         ----------
@@ -108,19 +126,19 @@ class Label(Document):
                 "max_force_eV_A": math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max()),
                 "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
             }
-        return cls(
-            id=cls.id_for(structure.id, fingerprint),
-            structure_id=structure.id,
-            fingerprint=fingerprint,
-            method=method,
-            state="converged" if not failure_class else "quarantined" if failure_class == WRONG_METHOD else "failed",
-            failure_class=failure_class,
-            reason=reason,
-            formula=structure.formula,
-            config_type=structure.config_type,
-            n_atoms=structure.n_atoms,
+        return {
+            "id": cls.id_for(structure.id, fingerprint),
+            "structure_id": structure.id,
+            "fingerprint": fingerprint,
+            "method": method,
+            "state": "converged" if not failure_class else "quarantined" if failure_class == WRONG_METHOD else "failed",
+            "failure_class": failure_class,
+            "reason": reason,
+            "formula": structure.formula,
+            "config_type": structure.config_type,
+            "n_atoms": structure.n_atoms,
             **fields,
-        )
+        }
 
     @model_validator(mode="after")
     def _converged_means_complete(self) -> Label:

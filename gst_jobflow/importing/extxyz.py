@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterator
 from copy import copy
 from functools import cache, lru_cache
@@ -195,7 +196,9 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
     if text.translate(None, b"0123456789+-.eE,"):
         return None
     try:
-        return np.array(orjson.loads(b"[" + text + b"]"), float)
+        values = orjson.loads(b"[" + text + b"]")
+        # twice as fast as an array of the list
+        return np.frombuffer(bytearray(struct.pack(f"{len(values)}d", *values)))
     except (orjson.JSONDecodeError, OverflowError):
         # +1.0, .5 and 1. are numbers too, only not in JSON
         return np.array([float(token) for token in tokens])

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.documents import ConfigType, Label, Structure
+from gst_jobflow.documents import ConfigType, Label
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.importing.labels import Computed, RivalLabelsError, computed_of, unread_labels
-from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store.atoms import structure_document, structure_values
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows, volume_A3
 
@@ -125,7 +125,7 @@ class OutcomeBuilder:
             if questions or isinstance(config_type, Question):
                 problem = "; ".join(question.text for question in questions)
                 return Outcome(**place, problem=problem, questions=tuple(questions), warning=warning, option=option)
-            structure = self._structure(record, atoms, config_type)
+            structure, elements = self._structure(record, atoms, config_type)
             label = None if computed is None else self._label(record, structure, computed)
         except DataError as err:
             return Outcome(**place, problem=err.message, warning=warning)
@@ -133,10 +133,10 @@ class OutcomeBuilder:
             return Outcome(**place, warning=warning, refusal=(err.message, err.fix))
         return Outcome(
             **place,
-            structure=EncodedStructure.of(structure),
-            label=None if label is None else EncodedLabel.of(label),
+            structure=structure,
+            label=label,
             n_atoms=structure.n_atoms,
-            elements=tuple(structure.elements),
+            elements=elements,
             warning=warning,
             option=option,
         )
@@ -155,30 +155,30 @@ class OutcomeBuilder:
             questions.append(Question(text, _method_option(record.file), stops=True))
         return computed, questions
 
-    def _structure(self, record: Record, atoms: Atoms, config_type: ConfigType) -> Structure:
+    def _structure(
+        self, record: Record, atoms: Atoms, config_type: ConfigType
+    ) -> tuple[EncodedStructure, tuple[str, ...]]:
         source = {"builder": "import", "file": _resolved(record.file), "index": record.index}
         for name in ("config_type", "sub_config"):
             if atoms.info.get(name) is not None:
                 source[name] = str(atoms.info[name])
+        values = structure_values(
+            atoms,
+            config_type,
+            source=source,
+            group=self._group(record, atoms),
+            iteration=self.options.iteration,
+            tags=self.options.tags,
+            artifacts=self.artifacts,
+        )
         try:
-            structure = structure_document(
-                atoms,
-                config_type,
-                source=source,
-                group=self._group(record, atoms),
-                iteration=self.options.iteration,
-                tags=self.options.tags,
-                artifacts=self.artifacts,
-            )
+            structure = EncodedStructure.of_values(values)
         except ValidationError as err:
-            first = err.errors()[0]
-            if first["loc"] == ("min_distance_A",):  # zero, which no document takes
-                raise DataError("two atoms at the same place") from err
-            raise DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from err
+            raise _number_error(err) from err
         closest_A = structure.min_distance_A
         if closest_A is not None and closest_A < self.options.min_distance_A:
             raise DataError(f"atoms {closest_A:.3g} Å apart, closer than {self.options.min_distance_A:g} Å")
-        return structure
+        return structure, tuple(values["elements"])
 
     def _group(self, record: Record, atoms: Atoms) -> str | None:
         """Return what a split must not part: a trajectory, or what the user says; None: the structure by itself.
@@ -195,7 +195,7 @@ class OutcomeBuilder:
             raise DataError(f"no '{key}', which --group-key names")
         return derive_id("group", self.first_ids[record.file], key, str(value))
 
-    def _label(self, record: Record, structure: Structure, computed: Computed) -> Label:
+    def _label(self, record: Record, structure: EncodedStructure, computed: Computed) -> EncodedLabel:
         fingerprint, method = self.options.fingerprint, self.options.method
         if record.method is not None:
             own = record.method.fingerprint()
@@ -206,7 +206,7 @@ class OutcomeBuilder:
                 )
             fingerprint, method = own, record.method.model_dump(mode="json")
         assert fingerprint is not None  # else there is a question
-        return Label.of(
+        values = Label.values_of(
             structure,
             fingerprint,
             method,
@@ -215,6 +215,10 @@ class OutcomeBuilder:
             stress_eV_A3=computed.stress_eV_A3,
             wall_s=0.0,  # no file says what the calculation took
         )
+        try:
+            return EncodedLabel.of_values(values)
+        except ValidationError as err:
+            raise _number_error(err) from err
 
 
 def free_atom_outcome(
@@ -274,6 +278,14 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
         raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
     if min(lengths_A(cell_A)) < min_distance_A:
         raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
+
+
+def _number_error(err: ValidationError) -> DataError:
+    """Return what a model says of a number as an error of the record."""
+    first = err.errors()[0]
+    if first["loc"] == ("min_distance_A",):  # zero, which no document takes
+        return DataError("two atoms at the same place")
+    return DataError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 @lru_cache(maxsize=16)

@@ -54,6 +54,7 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         jobs = _unreserve(pad, firework["fw_id"])
         what = "paused" if pad.pause_fw(firework["fw_id"]) else "has just started and continues"
+        jobs = _of_nobody(pad, jobs)
         slurm.scancel(jobs)
         return what + (f"; SLURM job {', '.join(jobs)} cancelled" if jobs else "")
 
@@ -113,6 +114,7 @@ def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[Change
             pad.mark_fizzled(launch["launch_id"])
         pad.defuse_fw(fw_id)
         words = [_stop_run(results, pad, attempt) for attempt in running]
+        jobs = _of_nobody(pad, jobs)
         slurm.scancel(jobs)
         return "; ".join(["cancelled", *words, *(f"SLURM job {job} cancelled" for job in jobs)])
 
@@ -152,6 +154,15 @@ def _unreserve(pad: LaunchPad, fw_id: int) -> list[str]:
     return jobs
 
 
+def _of_nobody(pad: LaunchPad, jobs: Sequence[str]) -> list[str]:
+    """Return the SLURM jobs that no other firework waits for or runs in."""
+    open_states = {"$in": ["RESERVED", "RUNNING"]}
+    return [
+        job for job in jobs
+        if pad.launches.find_one({"state_history.reservation_id": job, "state": open_states}, {"_id": 1}) is None
+    ]  # fmt: skip
+
+
 def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
     """End the process of an attempt and record it; its worker continues with other work."""
     job_id = attempt.slurm_job_id
@@ -159,14 +170,16 @@ def _stop_run(results: Results, pad: LaunchPad, attempt: Attempt) -> str:
         return "it has just ended"
     # a SLURM job without reservation may be an allocation with several workers
     reserved = job_id and pad.launches.find_one({"fw_id": attempt.fw_id, "state_history.reservation_id": job_id})
-    if not reserved and attempt.host == socket.gethostname() and process_lives(attempt):
+    alone = bool(job_id and reserved and _of_nobody(pad, [job_id]))
+    if not alone and attempt.host == socket.gethostname() and process_lives(attempt):
         os.kill(attempt.pid, CANCEL_SIGNAL)
         words = f"process {attempt.pid} signalled to stop"
-    elif job_id:
+    elif job_id and (alone or not reserved):
         slurm.scancel([job_id])
         words = f"SLURM job {job_id} cancelled"
     else:
-        return f"its process {attempt.pid} on {attempt.host} is out of reach from here"
+        shared = f"; SLURM job {job_id} also runs others and is left alone" if job_id else ""
+        return f"its process {attempt.pid} on {attempt.host} is out of reach from here{shared}"
     end = {"state": "failed", "failure_class": "cancelled", "reason": f"cancelled by {user_name()}"}
     fix = f"to run it after all: gst resume {attempt.fw_id}"
     results.update("attempts", attempt.id, {**end, "fix": fix, "ended_at": now().isoformat()})

@@ -193,7 +193,9 @@ def _ended_reservation(results: Results, launch: dict[str, Any], queue: _Queue) 
 
 def _is_queued(launch: dict[str, Any], queue: _Queue) -> bool:
     """Whether a live SLURM job works in the launch directory: its launcher died before it recorded the job."""
-    return any(job.alive and job.directory == launch["launch_dir"] for job in queue.jobs.values())
+    # fireworks that share a job have folders in its own
+    places = {launch["launch_dir"], str(Path(launch["launch_dir"]).parent)}
+    return any(job.alive and job.directory in places for job in queue.jobs.values())
 
 
 def _half_begun(results: Results, queue: _Queue) -> list[Lost]:

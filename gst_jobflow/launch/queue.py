@@ -25,7 +25,8 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
-from gst_jobflow.launch.launches import newest_attempt
+from gst_jobflow.launch.launches import newest_attempt, reservation_of
+from gst_jobflow.launch.pack import choose, submit_together
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
 
@@ -79,6 +80,8 @@ class QueueLauncher:
         Wait for new work instead of ending.
     tell
         Called with each line of text for the user.
+    pack
+        Largest number of fireworks that share one SLURM job.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class QueueLauncher:
         max_queued: int | None = None,
         forever: bool = False,
         tell: Callable[[str], None] = print,
+        pack: int = 1,
     ) -> None:
         if project.settings.profile not in CLUSTERS:
             raise InputError(
@@ -99,6 +103,7 @@ class QueueLauncher:
         self.settings = project.settings.queue
         self.max_queued = max_queued or self.settings.max_queued
         self.forever = forever
+        self.pack = pack
         self.log_file = project.private_dir / "queue" / "launcher.log"
         self._print = tell
         self._pad_in_use: LaunchPad | None = None
@@ -166,12 +171,10 @@ class QueueLauncher:
         while room > 0 and ready and not stop.is_set():
             # categories take turns, so that many labels do not delay a fit
             for category in list(ready):
-                if room > 0 and not stop.is_set() and self._submit_one(pad, category):
-                    room -= 1
-                    ready[category] -= 1
-                else:
-                    ready[category] = 0
-                if ready[category] <= 0:
+                taken = self._submit_one(pad, category) if room > 0 and not stop.is_set() else 0
+                room -= taken > 0
+                ready[category] -= taken
+                if not taken or ready[category] <= 0:
                     del ready[category]
         return self._is_finished(pad)
 
@@ -191,47 +194,62 @@ class QueueLauncher:
             self._report(str(item))
         return any(item.again for item in found)
 
-    def _submit_one(self, pad: LaunchPad, category: str) -> bool:
-        """Submit a job for the next firework of a category; False if none is ready or sbatch needs a pause."""
-        from fireworks.queue.queue_launcher import launch_rocket_to_queue
+    def _submit_one(self, pad: LaunchPad, category: str) -> int:
+        """Submit a SLURM job for the next fireworks of a category, and return how many they are.
 
+        0 if none is ready or sbatch needs a pause.
+        """
         backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
         if not backoff.is_over():
-            return False
-        worker, adapter = _worker_and_adapter(self.project, category)
+            return 0
+        worker, values = _worker_and_adapter(self.project, category)
+        adapter = SlurmAdapter.from_dict({**values, "_fw_name": SlurmAdapter._fw_name})
+        chosen = choose(pad, worker.query, values, self.pack) if self.pack > 1 else []
         with warnings.catch_warnings():
             # FireWorks warns of its working folder and its own adapter keys
             warnings.simplefilter("ignore")
-            job_id = launch_rocket_to_queue(
-                pad,
-                worker,
-                SlurmAdapter.from_dict({**adapter, "_fw_name": SlurmAdapter._fw_name}),
-                launcher_dir=str(self.project.runs_dir),
-                reserve=True,
-                strm_lvl="CRITICAL",
-                create_launcher_dir=True,
-            )
+            if len(chosen) > 1:
+                job_id = submit_together(pad, adapter, chosen, self.project.runs_dir)
+            else:
+                job_id = self._submit_alone(pad, worker, adapter, chosen[0]["fw_id"] if chosen else None)
         if job_id:
             backoff.reset()
-            self._report_submitted(pad, category, job_id)
-            return True
+            return self._report_submitted(pad, category, str(job_id))
         if job_id is None:
-            return False
+            return 0
         # FireWorks hides the error: either the database is away, which raises here, or the submission failed
         pad.fireworks.find_one({}, {"_id": 1})
         why = SlurmAdapter.refusal or "see the log"
+        fewer = f"; a smaller --pack than {self.pack} may fit" if len(chosen) > 1 else ""
         wait_s = backoff.next_s()
-        self._report(f"sbatch refused a job of category {category} ({why}); next try in {wait_s:.0f} s")
-        return False
+        self._report(f"sbatch refused a job of category {category} ({why}){fewer}; next try in {wait_s:.0f} s")
+        return 0
+
+    def _submit_alone(self, pad: LaunchPad, worker: FWorker, adapter: SlurmAdapter, fw_id: int | None) -> Any:
+        """Submit a job for one firework; return its id, False if refused, None if none is ready."""
+        from fireworks.queue.queue_launcher import launch_rocket_to_queue
+
+        return launch_rocket_to_queue(
+            pad,
+            worker,
+            adapter,
+            launcher_dir=str(self.project.runs_dir),
+            reserve=True,
+            strm_lvl="CRITICAL",
+            create_launcher_dir=True,
+            fw_id=fw_id,
+        )
 
     # -- messages
 
-    def _report_submitted(self, pad: LaunchPad, category: str, job_id: str) -> None:
-        launch = pad.launches.find_one({"state_history.reservation_id": str(job_id)}, {"fw_id": 1}) or {}
-        firework = pad.fireworks.find_one({"fw_id": launch.get("fw_id")}, {"name": 1, "fw_id": 1}) or {}
-        self._report(f"submitted {firework.get('name', 'a job')} ({category}) as SLURM job {job_id}")
-        if firework:
-            self._active[firework["fw_id"]] = (firework["name"], "RESERVED")
+    def _report_submitted(self, pad: LaunchPad, category: str, job_id: str) -> int:
+        """Report the fireworks of a SLURM job; return how many they are, at least one."""
+        fw_ids = pad.launches.distinct("fw_id", {"state_history.reservation_id": job_id})
+        fireworks = list(pad.fireworks.find({"fw_id": {"$in": fw_ids}}, {"name": 1, "fw_id": 1}).sort("fw_id", 1))
+        names = ", ".join(firework["name"] for firework in fireworks) or "a job"
+        self._report(f"submitted {names} ({category}) as SLURM job {job_id}")
+        self._active |= {firework["fw_id"]: (firework["name"], "RESERVED") for firework in fireworks}
+        return max(1, len(fireworks))
 
     def _report_news(self, pad: LaunchPad) -> None:
         """Report jobs that started or ended since the last round, and the totals once a minute."""
@@ -320,9 +338,13 @@ def _ready(pad: LaunchPad) -> dict[str, int]:
 
 
 def _in_queue(pad: LaunchPad) -> int:
-    """Return the number of reserved and running fireworks with a SLURM job."""
+    """Return the number of SLURM jobs of reserved and running fireworks; a job that is not known yet counts, too."""
     began = {"state": "RUNNING", "state_history.reservation_id": {"$exists": True}}
-    return pad.launches.count_documents({"$or": [{"state": "RESERVED"}, began]})
+    jobs = [
+        reservation_of(launch)
+        for launch in pad.launches.find({"$or": [{"state": "RESERVED"}, began]}, {"state_history": 1})
+    ]
+    return len({job for job in jobs if job}) + jobs.count(None)
 
 
 def _worker_and_adapter(project: Project, category: str) -> tuple[FWorker, dict[str, Any]]:

@@ -140,11 +140,14 @@ def _cores_of_documents(database: Database, jobs: Sequence[str]) -> dict[str, in
 
 
 def _slurm_energy_J(database: Database, attempts: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the energy of attempts that SLURM measured; those of one SLURM job share it by their time."""
+    """Return the energy of attempts that SLURM measured; those of one SLURM job share it by core hours."""
     measured = slurm.energy_J(sorted({each["slurm_job_id"] for each in attempts if each.get("slurm_job_id")}))
     shares: dict[str, float] = {}
     for job_id, joules in measured.items():
         together = list(database["attempts"].find({"slurm_job_id": job_id}))
-        hours = {each["_id"]: _hours(database, each) + timedelta.resolution.total_seconds() for each in together}
+        hours = {
+            each["_id"]: (_hours(database, each) + timedelta.resolution.total_seconds()) * (each.get("cores") or 1)
+            for each in together
+        }
         shares |= {id: joules * each / sum(hours.values()) for id, each in hours.items()}
     return shares

@@ -117,7 +117,10 @@ class Attempts:
 
 @dataclass
 class StudyData:
-    """Data of a page; `kind` (study, cycle, potential) determines its sections."""
+    """Data of a page; `kind` (study, cycle, potential) determines its sections.
+
+    `to_come` are the names of the jobs of an unfinished study that have not ended.
+    """
 
     kind: str
     id: str
@@ -132,6 +135,7 @@ class StudyData:
     runs: list[Trajectory] = field(default_factory=list)
     attempts: Attempts = field(default_factory=Attempts)
     remarks: list[str] = field(default_factory=list)
+    to_come: list[str] = field(default_factory=list)
 
     @property
     def training(self) -> StructureRows:
@@ -163,6 +167,9 @@ def collect_study(results: Results, study_id: str) -> StudyData:
     tagged = {each["_id"] for each in results.database["structures"].find({"tags": study_tag(study_id)}, {"_id": 1})}
     if study.state != "finished":
         _discover(results, study, ids)
+        waiting = {"fw_id": {"$in": study.workflow_ids}, "state": {"$nin": ["COMPLETED", "DEFUSED"]}}
+        found = results.database["fireworks"].find(waiting, {"name": 1}).sort("fw_id", 1)
+        data.to_come = [firework["name"] for firework in found]
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
     if study.kind == "hyperopt":
         # the last potential is shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,14 @@ def summary_sentences(data: StudyData) -> str:
         sentences.append(_potential_sentence(data))
     sentences += [_cycle_sentence(each) for each in data.cycles]
     return " ".join(sentences) or "Nothing has been computed yet."
+
+
+def still_to_come(data: StudyData) -> str:
+    """Name the jobs that an unfinished study waits for; empty if there are none."""
+    # chunks of one step are numbered
+    jobs = Counter(re.sub(r" \d+$", "", name) for name in data.to_come)
+    named = ", ".join(name if number == 1 else f"{name} ({number} jobs)" for name, number in jobs.items())
+    return f"Still to come: {named}." if named else ""
 
 
 def _robustness_sentence(table: list[dict[str, Any]]) -> str:

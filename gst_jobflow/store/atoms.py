@@ -32,6 +32,31 @@ def structure_document(
 
     Splits into train and test keep structures of one `group` together; None: its first parent or, without one, itself.
     """
+    values = structure_values(
+        atoms,
+        config_type,
+        source=source,
+        parents=parents,
+        group=group,
+        iteration=iteration,
+        tags=tags,
+        artifacts=artifacts,
+    )
+    return Structure(**values)
+
+
+def structure_values(
+    atoms: Atoms,
+    config_type: ConfigType,
+    *,
+    source: dict[str, Any] | None = None,
+    parents: list[str] | None = None,
+    group: str | None = None,
+    iteration: int = 0,
+    tags: list[str] | None = None,
+    artifacts: ArtifactStore | None = None,
+) -> dict[str, Any]:
+    """Return the values of the document that `structure_document` builds."""
     id, fields = identified(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
@@ -42,18 +67,18 @@ def structure_document(
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
         fields["positions"] = pack(atoms.positions)
-    return Structure(
-        id=id,
-        group=group or (parents[0] if parents else id),
-        config_type=config_type,
-        iteration=iteration,
-        parents=parents or [],
-        pbc=[bool(periodic) for periodic in atoms.pbc],
-        cell_A=atoms.cell.tolist(),
-        source=source or {},
-        tags=tags or [],
+    return {
+        "id": id,
+        "group": group or (parents[0] if parents else id),
+        "config_type": config_type,
+        "iteration": iteration,
+        "parents": parents or [],
+        "pbc": atoms.pbc.tolist(),
+        "cell_A": atoms.cell.array.tolist(),
+        "source": source or {},
+        "tags": tags or [],
         **fields,
-    )
+    }
 
 
 def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:

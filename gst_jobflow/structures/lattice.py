@@ -22,7 +22,8 @@ def reciprocal_rows(rows: list[Vector]) -> list[Vector] | None:
     volume = _triple(rows)
     if abs(volume) < 1e-12:
         return None
-    return [[x / volume for x in _cross(rows[axis - 2], rows[axis - 1])] for axis in range(3)]
+    a, b, c = rows
+    return [[x / volume, y / volume, z / volume] for x, y, z in (_cross(b, c), _cross(c, a), _cross(a, b))]
 
 
 def _triple(rows: list[Vector]) -> float:
@@ -30,7 +31,9 @@ def _triple(rows: list[Vector]) -> float:
 
 
 def _cross(a: Vector, b: Vector) -> Vector:
-    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    a0, a1, a2 = a
+    b0, b1, b2 = b
+    return [a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0]
 
 
 def _dot(a: Vector, b: Vector) -> float:

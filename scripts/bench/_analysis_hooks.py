@@ -1,10 +1,10 @@
 """What analyses beside the operations of a cycle add to it: the same cycle with and without them, in turns.
 
-Two projects run the same cross-point cycle of Sb2Te3 (SETs at 300 K, a repulsive potential of a few functions, which
-LAMMPS needs some microseconds an atom and step for) by two workers of `gst launch`. One programme has `analyse` with
-tellurium, k-bar, grains and growth of ten frames of each operation. An arm stands still while the other has its turn,
-so both meet the same load. Times are from the start of the workers to their end, melt-quench and cell included;
-processor time is that of all that they start, with the database server's.
+Two projects run the same cross-point cycle of Sb2Te3 (SETs at 300 K) by two workers of `gst launch`. The potential is
+repulsive, and has as many functions as the smallest of the paper's Table 1, 300 in all (small: a few). One programme
+has `analyse` with tellurium, k-bar, grains and growth of ten frames of each operation. An arm stands still while the
+other has its turn, so both meet the same load. Times are from the start of the workers to their end, melt-quench and
+cell included; processor time is that of all that they start, with the database server's.
 
 Hooks cost the same however long the operations are, so the share that they add is worked out for longer ones, too.
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from _common import Row
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 HOOKS = ["tellurium", "k-bar", "grains", "growth"]
 STEPS = {"small": 200, "full": 20_000}
-REPEAT = [5, 3, 2]
+REPEAT = {"small": [5, 3, 2], "full": [5, 3, 4]}
+FUNCTIONS: dict[str, Any] = {
+    "number_of_functions_per_element": 150,
+    "ALL": {"nradmax_by_orders": [10, 5, 3], "lmax_by_orders": [0, 4, 3]},
+}
+"""Of each of two elements."""
 N_OPERATIONS = 2
 MOST_PERCENT = 2.0
 TIMESTEP_PS = 0.002
@@ -49,7 +54,7 @@ def programme(size: str, hooks: list[str]) -> str:
     operation = f"  - {{kind: SET, temperature_K: 300, duration_ps: {steps * TIMESTEP_PS:g}}}"
     operations = "\n".join([operation] * N_OPERATIONS)
     return PROGRAMME.format(
-        repeat=REPEAT,
+        repeat=REPEAT[size],
         operations=operations,
         every=steps // 10,
         hooks=f"[{', '.join(hooks)}]" if hooks else "null",
@@ -101,7 +106,8 @@ def hook_rows(size: str) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "potential").mkdir()
-        potential = Path(make_tiny_potential(folder / "potential").yace)
+        cost = {"functions": FUNCTIONS, "rcut_A": 6.5} if size == "full" else {}
+        potential = Path(make_tiny_potential(folder / "potential", **cost).yace)
         hooks = {"with": HOOKS, "without": []}
         projects = {name: submitted(folder / name, potential, size, each, stack) for name, each in hooks.items()}
         servers = {name: psutil.Process(LocalMongod(project).up().pid) for name, project in projects.items()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gst_jobflow.datasets import load_members
 from gst_jobflow.documents import Dataset
 from gst_jobflow.store import Results
 from tests.datasets.conftest import add_labels
@@ -92,6 +93,26 @@ def test_settings_come_from_a_file_and_options_replace_them(project: Project, gs
     assert "gst dataset create NAME" in gst_dataset("create")[2]
 
 
+def test_the_test_set_of_another_dataset_is_named_like_any_dataset(
+    project: Project, gst_dataset: Gst, tmp_path: Path
+) -> None:
+    results = Results.open(project)
+    add_labels(results, 20)
+    first = gst_dataset("create", "first")[1].split()[0]
+    add_labels(results, 20, start=20, config_type="rss")
+
+    def tested(dataset_id: str) -> set[bytes]:
+        members = load_members(results, results.get(Dataset, dataset_id))
+        return set(members.label_ids[members.test])
+
+    for words in (("--test-set", "first"), ("--test-set", first[:8])):
+        made = gst_dataset("create", "second", *words)[1].split()[0]
+        assert tested(made) == tested(first) != set()
+    file = tmp_path / "dataset.yaml"
+    file.write_text("test_dataset_id: first\n")
+    assert gst_dataset("create", "third", "--config", str(file))[1].split()[0] == made
+
+
 def test_free_atoms_among_the_members_are_a_warning(project: Project, gst_dataset: Gst) -> None:
     add_labels(Results.open(project), 20, config_type="rss")
     add_labels(Results.open(project), 2, start=20, config_type="isolated_atom")
@@ -121,6 +142,7 @@ def test_errors_are_one_line(project: Project, gst_dataset: Gst) -> None:
         ((*cp2k, "--reference-energies", "Ge=1,Te=1,te=2"), "unknown element 'te'"),
         ((*cp2k, "--seed", str(10**30)), "larger than MongoDB can store"),
         ((*cp2k, "--parent", "unknown"), "no dataset 'unknown'"),
+        ((*cp2k, "--test-set", "unknown"), "no dataset 'unknown'"),
         (("split", "nothing", "--kfold", "2"), "no dataset 'nothing'"),
         (("split", "nothing"), "give one of --test-fraction, --test-where and --kfold"),
         (("fractions", "nothing", "--of", "rs"), "did you mean 'rss'?"),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.cli.demo import GrowingPage
 from gst_jobflow.launch.status import status
+from gst_jobflow.store import Results
 from gst_jobflow.store.connect import connect
 from tests.cli.test_control import gst
+from tests.report import synthetic
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -25,6 +30,31 @@ def test_the_demo_is_submitted_once_and_not_run(project: Project) -> None:
     assert set(counts) <= {"READY", "WAITING"} and counts["READY"]
     gst(project, *ONLY)
     assert status(connect(project))["counts"] == counts
+
+
+@pytest.mark.mongo
+def test_the_page_fills_up_while_jobs_run_and_leaves_the_last_one_alone(project: Project, tmp_path: Path) -> None:
+    results = Results.open(project)
+    study = synthetic.add_study(results, parts=())
+    target = tmp_path / "page.html"
+    page = GrowingPage(results, study.id, target)
+    page.SHARE = 1e9
+    results.database["fireworks"].insert_many([{"fw_id": id, "name": "fit", "state": "WAITING"} for id in (1, 2)])
+    page.tick()
+    assert not target.exists(), "there are no labels"
+    synthetic.add_training(results, np.random.default_rng(1))
+    page.tick()
+    assert "Still to come: fit (2 jobs)." in target.read_text() and "labels converged" in target.read_text()
+    target.unlink()
+    page.tick()
+    assert not target.exists(), "no job has ended since"
+    results.database["fireworks"].update_one({"fw_id": 1}, {"$set": {"state": "COMPLETED"}})
+    page.tick()
+    assert "Still to come: fit." in target.read_text()
+    target.write_text("the last")
+    results.update("studies", study.id, {"state": "finished"})
+    page.tick()
+    assert target.read_text() == "the last"
 
 
 def test_submit_only_excludes_workers() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from gst_jobflow.analysis.reference_frames import ReferenceSource, find_reference_frames
 from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.processes import Finished
@@ -224,6 +225,22 @@ def test_frames_are_structures_with_labels_in_the_group_of_their_start(program, 
     assert trajectory.potential_id is None and trajectory.fingerprint == output["fingerprint"]
     assert trajectory.n_steps == 10 and trajectory.reason == "1 frame did not converge"
     assert trajectory.analysis["mean_temperature_K"][0] == {"asked_K": 900.0, "mean_K": pytest.approx(905.0)}
+
+
+@pytest.mark.mongo
+def test_a_first_principles_run_is_a_reference_for_validation(program, backend, project, job_of):
+    program.unconverged = {4}
+    output = job_of(AimdMaker(backend, SPEC, tags=["melt"]), stored_start(project).id)
+    results = Results.open(project)
+    frames = {frame.id: frame.source["step"] for frame in results.find(Structure, {"tags": "melt"})}
+    found = find_reference_frames(results, ReferenceSource(trajectories=[output["trajectory_id"]]), ["GeTe"])["GeTe"]
+    assert found.fingerprint == output["fingerprint"] and found.temperature_K == pytest.approx(905, abs=20)
+    (run,) = found.runs
+    assert [frames[id] for id in run if id in frames] == sorted(frames.values())
+    late = ReferenceSource(trajectories=[output["trajectory_id"]], after_ps=0.013)
+    assert find_reference_frames(results, late, [])["GeTe"].n_frames < found.n_frames
+    with pytest.raises(InputError, match="is of GeTe, not of Sb2Te3"):
+        find_reference_frames(results, late, ["Sb2Te3"])
 
 
 @pytest.mark.mongo

@@ -12,6 +12,7 @@ import pytest
 from gst_jobflow.analysis.reference_frames import ReferenceSource, find_reference_frames
 from gst_jobflow.analysis.validation import ValidationPlan
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.datasets import DatasetSpec, create_dataset
 from gst_jobflow.documents import Label, Study, Trajectory
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.flows.validation import ValidationMaker, quenched_frames
@@ -163,3 +164,17 @@ def test_frames_of_a_file_keep_their_order_even_if_each_is_its_own_group(results
         ids.append(structure.id)
     found = find_reference_frames(results, ReferenceSource(), ["SbTe"])["SbTe"]
     assert [id for run in found.runs for id in run] == ids != sorted(ids)
+
+
+def test_of_a_dataset_its_frames_of_dynamics_are_the_reference(results: Results) -> None:
+    frames = [generate(HardSphereSpec(**SIZE), seed) for seed in range(12)]  # type: ignore[arg-type]
+    ids = add_frames(results, frames[:6], "run") + add_frames(results, frames[6:8], "other run")
+    for frame in frames[8:]:
+        add_frames(results, [frame], f"crystal of {frame.cell.volume}{frame.positions[0, 0]}", config_type="crystal")
+    energies = DatasetSpec(reference_energies={"Sb": 0.0, "Te": 0.0})
+    create_dataset(results, "all", "pbe", energies, where=[])
+    found = find_reference_frames(results, ReferenceSource(datasets=["all"]), ["SbTe"])["SbTe"]
+    assert sorted(id for run in found.runs for id in run) == sorted(ids) and sorted(map(len, found.runs)) == [2, 6]
+    create_dataset(results, "crystals", "pbe", energies, where=["config_type=crystal"])
+    with pytest.raises(InputError, match="no frames of config type aimd"):
+        find_reference_frames(results, ReferenceSource(datasets=["crystals"]), [])

@@ -46,6 +46,16 @@ def double(n: int) -> int:
 
 
 @job
+@in_category("labels")
+def where_label(wait_s: float = 0.0) -> dict[str, Any]:
+    """What a label was given, and when it ran."""
+    began = time.time()
+    time.sleep(wait_s)
+    given = {name: os.environ.get(name, "") for name in VARIABLES}
+    return {"cores": cores(), "ranks": mpi_ranks(), "began": began, "ended": time.time(), **given}
+
+
+@job
 @in_category("analysis")
 def grow(n: int) -> Response:
     """Add jobs that were not there at submission."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.build import bulk
+from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DatabaseError, DataError
 from gst_jobflow.documents import Cycle, Label, Operation, Structure, Study, derive_id
 from gst_jobflow.store import ArtifactStore, Results, ingest, manifest
-from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
+from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document, structure_values
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from tests.documents.test_documents import label, structure
 
@@ -319,3 +320,33 @@ def test_what_neither_disk_nor_database_took_is_an_error(results: Results, monke
     monkeypatch.setattr("gst_jobflow.store.results.apply_entry", fail(AutoReconnect("away")))
     with pytest.raises(DatabaseError, match="went away"):
         results.add(structure())
+
+
+def test_values_are_encoded_as_their_document_is(results: Results) -> None:
+    atoms = bulk("Te", "sc", a=3.2)
+    values = structure_values(atoms, "crystal", tags=["x"], source={"file": "a"})
+    encoded, document = EncodedStructure.of_values(values), structure_document(atoms, "crystal", tags=["x"])
+    kept = {"source": {"file": "a"}, "created_at": encoded.decode().created_at}
+    assert encoded == EncodedStructure.of(document.model_copy(update=kept))
+    forces_eV_A = np.zeros((1, 3))
+    for stress in (None, [0.0] * 6):
+        fields = {"energy_eV": -3.0, "forces_eV_A": forces_eV_A, "stress_eV_A3": stress, "wall_s": 0.0}
+        label_values = Label.values_of(encoded, "tblite:1", {"code": "tblite"}, **fields)
+        mine = EncodedLabel.of_values(label_values)
+        theirs = Label.of(document, "tblite:1", {"code": "tblite"}, **fields)
+        assert mine == EncodedLabel.of(theirs.model_copy(update={"created_at": mine.decode().created_at}))
+
+
+@pytest.mark.parametrize("name", ["density_g_cm3", "volume_per_atom_A3", "min_distance_A"])
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_values_out_of_bounds_are_named_as_by_the_model(name: str, bad: float) -> None:
+    with pytest.raises(ValidationError, match=name):
+        EncodedStructure.of_values({**structure_values(bulk("Te", "sc", a=3.2), "crystal"), name: bad})
+
+
+def test_numbers_of_labels_out_of_bounds_are_named_as_by_the_model() -> None:
+    encoded = EncodedStructure.of_values(structure_values(bulk("Te", "sc", a=3.2), "crystal"))
+    # its square is too large for a double
+    fields = {"energy_eV": -3.0, "forces_eV_A": np.full((1, 3), 1e200), "wall_s": 0.0}
+    with pytest.raises(ValidationError, match="max_force_eV_A"):
+        EncodedLabel.of_values(Label.values_of(encoded, "tblite:1", {"code": "tblite"}, **fields))

@@ -14,6 +14,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.documents import ConfigType, Potential, Trajectory
+from gst_jobflow.documents.base import now
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import first_temperature, link_potential
@@ -84,14 +85,24 @@ def candidates_from(source: Source, place: Place, before: Any) -> list[Job | Flo
         cycle = CycleMaker(plan=source.programme, seed=place.seed, tags=place.tags).make(potential_id)
         cut = cut_cells(source, cycle.output["cycle_id"], potential_id, place.number, place.tags)
         return [cycle, cut]
-    return [make_structures(source, place.number, place.seed, place.tags, before)]
+    return [make_structures(source, place.number, place.seed, place.tags, before, now().isoformat())]
 
 
 @job(name="structures")
 def make_structures(
-    source: CrystalSource | HardSphereSource | StoredSource, number: int, seed: int, tags: list[str], before: Any
+    source: CrystalSource | HardSphereSource | StoredSource,
+    number: int,
+    seed: int,
+    tags: list[str],
+    before: Any,
+    until: str = "",
 ) -> dict[str, Any]:
     """Make the structures of a source that needs no potential, and store them.
+
+    Parameters
+    ----------
+    until
+        Time up to which stored structures are taken, so that a job that is run again takes the same ones.
 
     Returns
     -------
@@ -100,7 +111,8 @@ def make_structures(
     """
     results = job_results()
     if isinstance(source, StoredSource):
-        return {"structure_ids": structures_where(results.database, source.where)}
+        stored_by = [f"created_at<={until}"] if until else []
+        return {"structure_ids": structures_where(results.database, [*source.where, *stored_by])}
     if isinstance(source, HardSphereSource):
         kind: ConfigType = "hard_sphere"
         shared = {"builder": "hard_sphere", "seed": seed}

@@ -17,7 +17,7 @@ from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate, check_config_types
-from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, Source, elements_in
+from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, Source, elements_in
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
@@ -183,10 +183,20 @@ class IterationPlan(StrictModel):
         energies = self.data.reference_energies
         if isinstance(energies, dict) and (missing := sorted(set(self.all_elements) - set(energies))):
             raise UnfitValueError(f"data.reference_energies has no {', '.join(missing)}", "give one for each element")
-        failing = [kind for step in self.iterations for kind in (each.kind for each in step.sources)]
-        if "failures" in failing and self.robustness is None:
-            raise UnfitValueError("source failures needs robustness runs", "add robustness: {} to the plan")
+        for source in (each for step in self.iterations for each in step.sources):
+            if isinstance(source, FailureSource):
+                self._check_failures(source)
         return self
+
+    def _check_failures(self, source: FailureSource) -> None:
+        if self.robustness is None:
+            raise UnfitValueError("source failures needs robustness runs", "add robustness: {} to the plan")
+        if self.robustness.n_atoms > (most := source.frames.max_atoms):
+            raise UnfitValueError(
+                f"robustness runs have {self.robustness.n_atoms} atoms, and source failures takes whole cells of up to "
+                f"{most}",
+                "lower robustness.n_atoms, or raise frames: {max_atoms} of the source",
+            )
 
     def _check_elements(self) -> None:
         used = elements_in([formula for step in self.iterations for each in step.sources for formula in each.formulas])

@@ -154,6 +154,7 @@ def render_page(results: Results, data: StudyData) -> str:
         version=__version__,
         state=_state(data),
         summary=words.summary_sentences(data),
+        to_come=words.still_to_come(data),
         notice=words.notice(data),
         tiles=words.key_numbers(data),
         sections=_sections(data),

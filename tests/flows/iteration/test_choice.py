@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Potential, Structure
+from gst_jobflow.documents.base import now
+from gst_jobflow.flows.iteration.candidates import make_structures
 from gst_jobflow.flows.iteration.choice import Choice, choose_structures, composition_of, largest_grades
+from gst_jobflow.flows.iteration.sources import StoredSource
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of, structure_document
@@ -58,6 +62,22 @@ def test_of_near_duplicates_one_is_chosen(results: Results, candidates: list[Str
     results.add(twin)
     chosen = choose_structures(results, [*candidates, twin], Choice(near_duplicates_A=0.05), None, 1)
     assert len(chosen) == len(candidates)
+
+
+def test_structures_stored_after_an_iteration_began_are_not_its_candidates(
+    project: Project, results: Results, candidates: list[Structure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GST_PROJECT", str(project.root))
+    source = StoredSource(where=["config_type=hard_sphere"])
+    began = now().isoformat()
+    time.sleep(0.01)
+    atoms = atoms_of(candidates[0], results.artifacts)
+    atoms.rattle(0.1, seed=1)
+    later = structure_document(atoms, "hard_sphere")
+    results.add(later)
+    make = make_structures.original
+    assert set(make(source, 0, 1, [], None, began)["structure_ids"]) == {each.id for each in candidates}
+    assert later.id in make(source, 0, 1, [], None, now().isoformat())["structure_ids"]
 
 
 @pytest.mark.lammps

@@ -65,6 +65,7 @@ def _with_source(**source: Any) -> dict[str, Any]:
         (_with_source(kind="search", number=3), "needs a potential"),
         (_with_source(kind="hard-spheres", number=3, choose={"gamma": [2, 25]}), "needs a potential"),
         (_with_source(kind="failures"), "no failures yet"),
+        (_with_source(kind="crystals", crystals=[{"kind": "rocksalt", "formula": "SbTe"}]), "SbTe is not on"),
         ({"iterations": [{"sources": []}]}, "no sources"),
         ({"gate": {"success": 1.0}}, "not measured"),
         ({"gate": {"spread_meV_per_A": 50}}, "fit.ensemble is 1"),
@@ -74,6 +75,13 @@ def _with_source(**source: Any) -> dict[str, Any]:
         ({"fit": {"preset": "small", "options": {"loss": {"kapa": 0.3}}}}, "kappa"),
         ({"test": {"fraction": 1.5}}, "less than 1"),
         ({"robustness": {"runs": 0}}, "at least 1"),
+        (
+            {
+                "robustness": {"runs": 2, "n_atoms": 500},
+                "iterations": [SMALL["iterations"][0], {"sources": [{"kind": "failures"}]}],
+            },
+            "lower robustness.n_atoms",
+        ),
         ({"iterations": 5}, "list"),
         ({"data": {"config_type_weights": {"crystall": 2}}}, "crystal"),
         ({"data": {"reference_energies": {"Sb": 0.0}}}, "has no Ge, Te"),
