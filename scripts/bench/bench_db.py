@@ -282,7 +282,7 @@ def _cycle(k: int, potential_id: str, structure_id: str) -> Cycle:
 
 
 def named_queries(database: Database) -> dict[str, Callable[[random.Random], Any]]:
-    """The ten questions of docs/data.md; each call asks with other values, for the first page where there are pages."""
+    """Ten questions of docs/queries.md; each call asks with other values, for a first page where there are pages."""
     formulas = [reduced_formula_of(text) for text in default_material().compositions]
     sample = [{"$sample": {"size": 500}}, {"$project": {"_id": 1}}]
     ids = [found["_id"] for found in database["structures"].aggregate(sample)]
