@@ -51,12 +51,13 @@ def test_every_link_of_a_filled_project_leads_somewhere(get: Get, filled: Result
 
 
 def test_figures_are_drawn_once_and_again_when_their_document_changed(get: Get, filled: Results) -> None:
-    cycle = f"/document/cycles/{synthetic.CYCLE_ID}"
-    (address,) = {link for link in links(get(cycle).text) if "/cycle.png" in link}
+    page, study = "/document/studies/synthetic-ablation", filled.get(Study, "synthetic-ablation")
+    (address,) = {link for link in links(get(page).text) if "/ablation.png" in link}
     first = get(address)
     assert first.mimetype == "image/png" and first.data.startswith(b"\x89PNG")
     assert get(address, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
-    filled.update("cycles", synthetic.CYCLE_ID, {"name": "another"})
+    table = [{**row, "test_force_meV_per_A": 9 * row["test_force_meV_per_A"]} for row in study.table]
+    filled.update("studies", study.id, {"table": table})
     assert get(address).headers["ETag"] != first.headers["ETag"]
 
 
