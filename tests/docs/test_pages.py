@@ -14,7 +14,7 @@ import pytest
 from gst_jobflow.cli.main import app, main
 from gst_jobflow.devices.programme import load_programme
 from gst_jobflow.store import Results, find
-from tests.docs.blocks import DOCS, blocks, run_page
+from scripts._pages import DOCS, blocks, run_page
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
