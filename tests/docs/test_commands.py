@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from gst_jobflow.cli.main import app
-from tests.docs.blocks import DOCS
+from scripts._pages import DOCS
 
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
 # what the page leaves out, and what the shell reads
