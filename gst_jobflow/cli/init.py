@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import PROJECT_FILE, Project
+from gst_jobflow.base.plugins import known
+from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
@@ -21,17 +21,12 @@ from gst_jobflow.structures.material import load_material, material_of, shipped_
 MATERIAL_FILE = "material.yaml"
 
 
-class Profile(StrEnum):
-    """Where the work runs."""
-
-    laptop = "laptop"
-    slurm = "slurm"
-    archer2 = "archer2"
-
-
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
-    profile: Annotated[Profile | None, typer.Option(help="Where the work runs; default: laptop.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help=f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
@@ -60,6 +55,7 @@ def command(
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", "choose another folder")
+    chosen = check_profile(profile or PROFILES[0])
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
     # a fault of the material must leave nothing behind
@@ -78,9 +74,8 @@ def command(
             if shared.exists():
                 raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
             say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
-        chosen = profile or Profile.laptop
         database = name or _database_of(uri) or "gst"
-        project, written = make_project(folder, chosen.value, database, uri, shared, material)
+        project, written = make_project(folder, chosen, database, uri, shared, material)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
