@@ -208,8 +208,10 @@ def _of_plugin(value: Any) -> Any:
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind in CELLS or kind not in offered("cells"):
         return value
-    model, package = find("cells", kind, {}), distribution(offered("cells")[kind])
-    if not (isinstance(model, type) and issubclass(model, tuple(CELLS.values()))):
+    model: Any = find("cells", kind, CELLS)
+    package = distribution(offered("cells")[kind])
+    derives = isinstance(model, type) and issubclass(model, tuple(CELLS.values()))
+    if not derives:
         raise InputError(f"cell '{kind}' of {package} derives from no cell of ours", f"pip install -U {package}")
     return checked(model, value)
 
