@@ -16,7 +16,7 @@ from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.profiles import Bins, Centre, along_z, by_radius, kinetic_temperature, over_xz
 from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import DataError, GstError, InputError, MissingProgramError
-from gst_jobflow.base.plugins import distribution, find, offered
+from gst_jobflow.base.plugins import distribution, offered, resolve
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -316,7 +316,7 @@ def analysis_named(name: str) -> Analysis:
     MissingProgramError
         The plugin cannot be imported, or offers something else.
     """
-    found = find("analyses", name, ANALYSES)
+    found = resolve("analyses", name, ANALYSES)
     if name in ANALYSES:
         return found
     package = distribution(offered("analyses")[name])

@@ -52,7 +52,7 @@ def known(kind: str, own: Collection[str]) -> list[str]:
     return [*own, *offered(kind)]
 
 
-def find(kind: str, name: str, own: Mapping[str, T]) -> T:
+def resolve(kind: str, name: str, own: Mapping[str, T]) -> T:
     """Return what has a name: ours without a look at plugins, else what a plugin offers.
 
     Raises

@@ -48,26 +48,16 @@ def command(
 ) -> None:
     """Create a project: a folder with settings, private state and FireWorks' config files."""
     folder = folder.expanduser().absolute()
-    exists = (folder / PROJECT_FILE).exists()
-    if exists and not force:
-        raise InputError(
-            f"{folder} is already a project", "edit its gst.yaml; 'gst init DIR --force' rewrites fw_configs/"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file", "choose another folder")
+    exists = _check_folder(folder, force)
     chosen = check_profile(profile or PROFILES[0])
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
-    # a fault of the material must leave nothing behind
-    chosen_material = None if material is None else load_material(material, Path.cwd())
+    if material is not None:
+        load_material(material, Path.cwd())  # a fault of it must leave nothing behind
     if exists:
         project = Project(folder)
         _refuse_other_settings(project, profile, name, shared)
-        if chosen_material not in (None, material_of(project)):
-            raise InputError(
-                f"--material {material}: this project is about {material_of(project).name}",
-                f"set material in {project.file}",
-            )
+        _refuse_other_material(project, material)
         written = _configure(project, uri)
     else:
         if shared and not shared.is_dir():
@@ -93,6 +83,23 @@ def _refuse_other_settings(project: Project, profile: str | None, name: str | No
                 f"{option} {wanted}: the settings of this project say {said}",
                 f"set {key} in {project.file}, then: gst init DIR --force",
             )
+
+
+def _refuse_other_material(project: Project, material: str | None) -> None:
+    if material is not None and load_material(material, Path.cwd()) != (own := material_of(project)):
+        raise InputError(f"--material {material}: this project is about {own.name}", f"set material in {project.file}")
+
+
+def _check_folder(folder: Path, force: bool) -> bool:
+    """Return whether the folder is a project already, which needs `force`."""
+    exists = (folder / PROJECT_FILE).exists()
+    if exists and not force:
+        raise InputError(
+            f"{folder} is already a project", "edit its gst.yaml; 'gst init DIR --force' rewrites fw_configs/"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file", "choose another folder")
+    return exists
 
 
 def _database_of(uri: str | None) -> str | None:

@@ -15,7 +15,7 @@ import yaml
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.plugins import find
+from gst_jobflow.base.plugins import resolve
 from gst_jobflow.base.resources import Resources
 from gst_jobflow.base.settings import PROFILES, PROJECT_VARIABLE
 from gst_jobflow.store.address import AUTH_SOURCE, LOOPBACK, Connection, connection
@@ -180,7 +180,7 @@ def profile_folder(profile: str) -> Traversable:
     """Return the templates of a profile: a folder of `fw_configs/`, or the package that a plugin names."""
     if profile in PROFILES:
         return config_template(profile)
-    return files(find("profiles", profile, {}))
+    return files(resolve("profiles", profile, {}))
 
 
 def has_queue(profile: str) -> bool:

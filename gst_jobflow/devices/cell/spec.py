@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.plugins import distribution, find, offered
+from gst_jobflow.base.plugins import distribution, offered, resolve
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.structures.contacts import pair_table
 from gst_jobflow.structures.crystals import Repeat, rocksalt_counts, rocksalt_edge_A, trigonal_counts, trigonal_phase
@@ -208,7 +208,7 @@ def _of_plugin(value: Any) -> Any:
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind in CELLS or kind not in offered("cells"):
         return value
-    model: Any = find("cells", kind, CELLS)
+    model: Any = resolve("cells", kind, CELLS)
     package = distribution(offered("cells")[kind])
     derives = isinstance(model, type) and issubclass(model, tuple(CELLS.values()))
     if not derives:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
-from gst_jobflow.base.plugins import distribution, find, known, offered
+from gst_jobflow.base.plugins import distribution, known, offered, resolve
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
 from gst_jobflow.report.catalogue import cycles, runs, scaling, studies
 from gst_jobflow.report.catalogue.kinds import FigureKind
@@ -248,7 +248,7 @@ def all_figures() -> list[FigureKind]:
 
 
 def _figure(name: str, own: dict[str, FigureKind]) -> FigureKind:
-    found = find("figures", name, own)
+    found = resolve("figures", name, own)
     if not isinstance(found, FigureKind):
         package = distribution(offered("figures")[name])
         raise MissingProgramError(f"figure '{name}' of {package} is no FigureKind", f"pip install -U {package}")
