@@ -77,8 +77,8 @@ class AnalysisPlan(OfMaterial):
         if not names:
             raise ValueError(f"name at least one of {', '.join(known_analyses())}")
         for name in names:
-            if name not in OWN and name not in (names := known_analyses()):
-                raise UnfitValueError(f"no analysis '{name}'", nearest(name, names))
+            if name not in OWN and name not in (everything := known_analyses()):
+                raise UnfitValueError(f"no analysis '{name}'", nearest(name, everything))
         more = ["tellurium", "grains"] if GROWTH in names else []
         return list(dict.fromkeys([*names, *more]))
 
