@@ -6,6 +6,7 @@ A hook of MkDocs. Serve the site with `mkdocs serve`.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from gst_jobflow.cli.main import app
 from gst_jobflow.documents import DOCUMENTS
 
 PACKAGE = Path(__file__).parents[1] / "gst_jobflow"
+NOTEBOOK = PACKAGE.parent / "examples" / "flow.ipynb"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -34,12 +36,26 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference pages to the files of the site."""
-    pages = {"reference/documents.md": page_of_documents()}
+    pages = {"reference/documents.md": page_of_documents(), "notebook.md": page_of_notebook(NOTEBOOK)}
     pages |= {f"reference/cli/{name}.md": text for name, text in pages_of_commands().items()}
     pages |= {f"reference/python/{name}.md": text for name, text in pages_of_rooms().items()}
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def page_of_notebook(file: Path) -> str:
+    """Return the cells of an executed notebook with what they printed and drew."""
+    lines: list[str] = []
+    for cell in json.loads(file.read_text())["cells"]:
+        source = "".join(cell["source"])
+        lines += [source, ""] if cell["cell_type"] == "markdown" else ["```python", source, "```", ""]
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                lines += ["```text", "".join(output["text"]).rstrip(), "```", ""]
+            elif image := output.get("data", {}).get("image/png"):
+                lines += [f'<img alt="Figure of the cell" src="data:image/png;base64,{"".join(image.split())}">', ""]
+    return "\n".join(lines)
 
 
 def page_of_documents() -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import configparser
 import shutil
 import subprocess
+import sys
+from collections.abc import Set
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from gst_jobflow import __version__
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,3 +35,42 @@ def test_help_of_the_tests_sets_up_nothing(tmp_path: Path) -> None:
     done = subprocess.run([scripts / "test", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Options go to pytest" in done.stdout
     assert not (tmp_path / "was-set-up").exists()
+
+
+def declared(without: Set[str] = frozenset()) -> list[Requirement]:
+    """What setup.cfg asks for, with all extras but those."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = [text for name, text in config["options.extras_require"].items() if name not in without]
+    texts = [config["options"]["install_requires"], *extras]
+    lines = [line for text in texts for line in text.splitlines() if line and not line.startswith("#")]
+    return [requirement for requirement in map(Requirement, lines) if requirement.name != "gst_jobflow"]
+
+
+def test_constraints_name_a_version_of_every_dependency_that_setup_cfg_allows() -> None:
+    lines = [line for line in (ROOT / ".ci" / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    assert {item.name for item in declared() if canonicalize_name(item.name) not in pinned} == set()
+    refused = [str(item) for item in declared() if not item.specifier.contains(pinned[canonicalize_name(item.name)])]
+    assert refused == []
+
+
+def test_every_dependency_of_the_package_has_a_lowest_version() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    needed = [Requirement(line) for line in config["options"]["install_requires"].split("\n") if line]
+    assert [str(item) for item in needed if not any(part.operator in (">=", "==") for part in item.specifier)] == []
+
+
+def test_table_of_licences_holds_what_is_installed() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "licences.py")]
+    rows = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+    page = (ROOT / "docs" / "licences.md").read_text().splitlines()
+    assert [row for row in rows if row not in page] == [], "scripts/licences.py > docs/licences.md"
+    listed = {canonicalize_name(row.split(" | ")[0].strip("| ")) for row in page if row.startswith("| ")}
+    assert {item.name for item in declared({"docs", "dev"}) if canonicalize_name(item.name) not in listed} == set()
+
+
+def test_citation_and_changelog_name_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -40,17 +40,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RMSD_CUTOFF = 0.17
-CRYSTAL_LIKE = (
-    f"a Te atom is crystal-like where its Te neighbours match fcc or hcp (polyhedral template matching, RMSD below "
-    f"{RMSD_CUTOFF:g}), another atom where at least four of its six nearest Te atoms are; fractions count mobile atoms"
-)
-"""What crystal-like means, to be printed beside every number of it. The reference paper's own measure, similarity of
-SOAP vectors above 0.57, is another one and gives other fractions."""
 ANION = "Te"
 #: a cation site of these crystals is an octahedron of anions
 _OCTAHEDRON, _NEEDED = 6, 4
 OCTAHEDRON_REACH_A = 6.0
 """Twice the distance of neighbours: an atom with fewer than six anions within it is not crystal-like."""
+
+
+def crystal_like(anion: str = ANION) -> str:
+    """Return what crystal-like means, to be printed beside every number of it.
+
+    The reference paper's own measure, similarity of SOAP vectors above 0.57, is another one and gives other fractions.
+    """
+    return (
+        f"a {anion} atom is crystal-like where its {anion} neighbours match fcc or hcp (polyhedral template matching, "
+        f"RMSD below {RMSD_CUTOFF:g}), another atom where at least four of its six nearest {anion} atoms are; "
+        "fractions count mobile atoms"
+    )
+
+
+def element_name(symbol: str) -> str:
+    """Return the name of an element, in lower case."""
+    from ase.data import atomic_names, atomic_numbers
+
+    return atomic_names[atomic_numbers[symbol]].lower()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE, RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, crystal_like, crystallinity, element_name
 from gst_jobflow.analysis.distributions import Pair, radial_distribution
 from gst_jobflow.analysis.grains import MIN_ANIONS, grains
 from gst_jobflow.analysis.motifs import motifs
@@ -55,6 +55,8 @@ class FrameOptions:
         Width of bins; what the profile by radius is around, none without it. y None: a line along y.
     threads
         That share k-bar of one frame.
+    anion
+        Element of the close-packed sublattice.
     """
 
     what: tuple[str, ...]
@@ -69,6 +71,7 @@ class FrameOptions:
     bin_A: float = BIN_A
     centre_A: Centre | None = None
     threads: int = 1
+    anion: str = ANION
 
     @property
     def counted(self) -> slice:
@@ -103,7 +106,7 @@ class Analysis:
     compute
         Of the atoms of a frame.
     definition
-        What its numbers mean, in a sentence or two.
+        What its numbers mean, in a sentence or two; ``{anion}`` and ``{name}`` are symbol and name of the anion.
     parameters
         The fields of `FrameOptions` that it depends on.
     programs
@@ -118,10 +121,16 @@ class Analysis:
     def described(self, options: FrameOptions) -> dict[str, Any]:
         """Return definition, parameters and versions, as they are stored with the numbers."""
         parameters: dict[str, Any] = {name: _plain(getattr(options, name)) for name in self.parameters}
+        if parameters.get("anion") == ANION:
+            del parameters["anion"]  # as in series that are older than other anions
         if (known := parameters.pop("known", None)) is not None:
             parameters["soap"] = known
         versions = {name: version(name) for name in ("gst_jobflow", *self.programs)}
-        return {"definition": self.definition, "parameters": parameters, "versions": versions}
+        return {
+            "definition": self.definition.format(anion=options.anion, name=element_name(options.anion)),
+            "parameters": parameters,
+            "versions": versions,
+        }
 
 
 def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str], threads: int = 1) -> Answers:
@@ -143,7 +152,9 @@ def _k_bar(atoms: Atoms, options: FrameOptions) -> Answer:
     cutoff = options.k_bar_cutoff
     if cutoff is not None:
         numbers["k_bar_fraction"] = float((some > cutoff).mean())
-    ordered = crystallinity(atoms, None, options.rmsd_cutoff).mask[options.counted] if "Te" in atoms.symbols else None
+    ordered = None
+    if options.anion in atoms.symbols:
+        ordered = crystallinity(atoms, None, options.rmsd_cutoff, options.anion).mask[options.counted]
     if ordered is not None and cutoff is not None:
         numbers["k_bar_agreement"] = float(((some > cutoff) == ordered).mean())
     if ordered is not None and 0 < ordered.sum() < len(ordered):
@@ -161,13 +172,15 @@ def _area(yes: NDArray, no: NDArray) -> float:
 
 def _tellurium(atoms: Atoms, options: FrameOptions) -> Answer:
     group = np.arange(len(atoms))[options.counted]
-    found = crystallinity(atoms, group, options.rmsd_cutoff)
+    found = crystallinity(atoms, group, options.rmsd_cutoff, options.anion)
     maps = _maps(atoms, options, {"crystalline": found.mask[group]})
     return {"crystalline_fraction": found.fraction}, {"crystalline": found.mask.astype(np.float32)} | maps
 
 
 def _grains(atoms: Atoms, options: FrameOptions) -> Answer:
-    found = grains(atoms, options.min_anions, options.rmsd_cutoff, merge_threshold=options.merge_threshold)
+    found = grains(
+        atoms, options.min_anions, options.rmsd_cutoff, anion=options.anion, merge_threshold=options.merge_threshold
+    )
     diameter = found.diameter_A
     numbers: dict[str, Any] = {"n_grains": len(found.n_atoms)}
     numbers |= {f"n_grains_from_{size}": count for size, count in found.counts.items()}
@@ -189,11 +202,11 @@ def _mean(values: NDArray, weights: NDArray) -> float | None:
 
 
 def _motifs(atoms: Atoms, options: FrameOptions) -> Answer:
-    return _finite(motifs(atoms, options.bonds_A).numbers), {}
+    return _finite(motifs(atoms, options.bonds_A, (options.anion,)).numbers), {}
 
 
 def _liquid(atoms: Atoms, options: FrameOptions) -> Answer:
-    found, rdf = motifs(atoms, options.bonds_A), radial_distribution([atoms], RDF_REACH_A)
+    found, rdf = motifs(atoms, options.bonds_A, (options.anion,)), radial_distribution([atoms], RDF_REACH_A)
     curves = {f"rdf.{a}-{b}": g for (a, b), g in rdf.partial.items()} | {"rdf.r_A": rdf.r_A, "rdf.total": rdf.total}
     curves |= {f"angles.{element}": each for element, each in found.angle_density.items()}
     curves |= {"angles.deg": found.angle_deg, "altbc.density": found.altbc, "altbc.edges_A": found.altbc_A}
@@ -266,24 +279,24 @@ ANALYSES: dict[str, Analysis] = {
     "k-bar": Analysis(
         _k_bar,
         "mean SOAP kernel with the surroundings of the reference crystal that an atom is most like; k_bar_auc: "
-        "probability that an atom of the crystal, by tellurium, has a larger k-bar than another; k_bar_agreement: "
+        "probability that an atom of the crystal, by {name}, has a larger k-bar than another; k_bar_agreement: "
         "share of atoms that both measures call the same",
-        ("known", "k_bar_cutoff", "rmsd_cutoff", *_COUNTED),
+        ("known", "k_bar_cutoff", "rmsd_cutoff", "anion", *_COUNTED),
         ("ovito", "numba"),
     ),
-    "tellurium": Analysis(_tellurium, CRYSTAL_LIKE, ("rmsd_cutoff", *_COUNTED), ("ovito",)),
+    "tellurium": Analysis(_tellurium, crystal_like("{anion}"), ("rmsd_cutoff", "anion", *_COUNTED), ("ovito",)),
     "grains": Analysis(
         _grains,
-        "grain segmentation of the tellurium sublattice without orphan adoption; diameter of the sphere of the same "
-        "volume, which is the sum over tellurium atoms of d^3/sqrt(2) with their fitted neighbour distance d",
-        ("min_anions", "merge_threshold", "rmsd_cutoff", "mobile"),
+        "grain segmentation of the {name} sublattice without orphan adoption; diameter of the sphere of the same "
+        "volume, which is the sum over {name} atoms of d^3/sqrt(2) with their fitted neighbour distance d",
+        ("min_anions", "merge_threshold", "rmsd_cutoff", "anion", "mobile"),
         ("ovito",),
     ),
-    "motifs": Analysis(_motifs, _MOTIFS, ("bonds_A",), ("numba",)),
+    "motifs": Analysis(_motifs, _MOTIFS, ("bonds_A", "anion"), ("numba",)),
     "liquid": Analysis(
         _liquid,
         f"{_MOTIFS}; curves: partial g(r), bond angles by central element, lengths of straight pairs, q",
-        ("bonds_A",),
+        ("bonds_A", "anion"),
         ("numba",),
     ),
     "gamma": Analysis(_gamma, "LAMMPS' extrapolation grade of mobile atoms", ("gamma_above", *_COUNTED)),

@@ -13,12 +13,13 @@ from gst_jobflow.analysis.frame import ANALYSES, BIN_A, GAMMA_ABOVE, FrameOption
 from gst_jobflow.analysis.grains import MIN_ANIONS
 from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from gst_jobflow.structures.crystals import rocksalt, trigonal
+from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,7 +37,7 @@ _SHARES_DIFFER = 0.03
 _LEAST_CRYSTAL = 0.8
 
 
-class AnalysisPlan(StrictModel):
+class AnalysisPlan(OfMaterial):
     """Analyses of frames and their parameters; a list of names alone is short for ``{what: [...]}``."""
 
     what: list[str] = Field(default_factory=lambda: ["tellurium"], description=f"Of {', '.join(KNOWN)}")
@@ -50,7 +51,7 @@ class AnalysisPlan(StrictModel):
     soap: dict[str, Any] = Field(default_factory=dict, description="Fields of SoapOptions, e.g. species: true")
     k_bar_cutoff: float | None = Field(None, ge=0, le=1, description="Above it an atom is crystal-like")
     rmsd_cutoff: float = Field(RMSD_CUTOFF, gt=0)
-    min_grain: int = Field(MIN_ANIONS, ge=1, description="Smallest grain, in tellurium atoms")
+    min_grain: int = Field(MIN_ANIONS, ge=1, description="Smallest grain, in atoms of the anion")
     merge_threshold: float | None = Field(
         None, gt=0, description="Of grains; OVITO finds one for each frame without it"
     )
@@ -145,6 +146,7 @@ class AnalysisPlan(StrictModel):
             min_anions=self.min_grain,
             bonds_A=own or bonds_A or {},
             gamma_above=tuple(self.gamma_above),
+            anion=self.material.anion,
             mobile=mobile,
             bin_A=self.bin_A,
             centre_A=centre_A,
@@ -162,10 +164,10 @@ class AnalysisPlan(StrictModel):
             return {}
         found: dict[str, Atoms] = {}
         for name in self.references:
-            found |= _crystal(results, name, formula)
+            found |= _crystal(results, name, formula, self.material)
         for name, atoms in found.items():
             if name not in BUILT:
-                _check_reference(name, atoms, formula)
+                _check_reference(name, atoms, formula, self.material.anion)
         return found
 
 
@@ -191,6 +193,11 @@ def formula_of(results: Results, run: Trajectory) -> str:
     return run.formula if cycle is None else str(cycle.cell.get("formula") or run.formula)
 
 
+def anion_of(cycle: Cycle) -> str:
+    """Return the element of the close-packed sublattice of a device's crystal."""
+    return stored_material(cycle.cell).anion
+
+
 def _electrode(cycle: Cycle) -> Centre | None:
     """Return the centre of the domes of a mushroom cell: above the middle of its bottom electrode."""
     profiles = (stage.get("profile") or {} for operation in cycle.operations for stage in operation.stages)
@@ -201,10 +208,11 @@ def _electrode(cycle: Cycle) -> Centre | None:
     return float(x), None if y is None else float(y), float(z)
 
 
-def _crystal(results: Results | None, name: str, formula: str) -> dict[str, Atoms]:
+def _crystal(results: Results | None, name: str, formula: str, material: Material) -> dict[str, Atoms]:
     if name in BUILT:
+        build, repeat = (rocksalt, (4, 4, 4)) if name == "rocksalt" else (trigonal, (4, 2, 1))
         try:
-            atoms = rocksalt(formula, (4, 4, 4)) if name == "rocksalt" else trigonal(formula, (4, 2, 1))
+            atoms = build(formula, repeat, material=material)
         except InputError as error:
             if name == "trigonal":
                 return {}  # a composition without a known trigonal phase
@@ -221,7 +229,7 @@ def _crystal(results: Results | None, name: str, formula: str) -> dict[str, Atom
     return {name: load_atoms(results, name)}
 
 
-def _check_reference(name: str, atoms: Atoms, formula: str) -> None:
+def _check_reference(name: str, atoms: Atoms, formula: str, anion: str) -> None:
     own, wanted = _shares(atoms.get_chemical_formula()), _shares(formula)
     if any(abs(own.get(element, 0) - wanted.get(element, 0)) > _SHARES_DIFFER for element in {*own, *wanted}):
         raise InputError(
@@ -231,9 +239,9 @@ def _check_reference(name: str, atoms: Atoms, formula: str) -> None:
         )
     if not np.all(np.isfinite(atoms.positions)):
         raise InputError(f"reference {name} has positions that are not finite", "take another frame")
-    if "Te" in own and (fraction := crystallinity(atoms).fraction) < _LEAST_CRYSTAL:
+    if anion in own and (fraction := crystallinity(atoms, anion=anion).fraction) < _LEAST_CRYSTAL:
         raise InputError(
-            f"reference {name} is no crystal: {100 * fraction:.0f} % of its atoms are crystal-like by tellurium",
+            f"reference {name} is no crystal: {100 * fraction:.0f} % of its atoms are crystal-like by {anion}",
             "take a rock-salt or a trigonal crystal",
         )
 

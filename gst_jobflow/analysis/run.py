@@ -224,7 +224,7 @@ def _growth(results: Results, run: Trajectory, plan: AnalysisPlan, series: dict[
     steps = [step for step in crystal.steps if step in label.steps]
     if all(writer.is_done(step) for step in steps):
         return writer.series
-    first = None if plan.since is None else _end_of(results, run, plan.since, plan.rmsd_cutoff)
+    first = None if plan.since is None else _end_of(results, run, plan)
     masks = (crystal.arrays(results.artifacts, step)["crystalline"] > 0 for step in steps)
     labels = (label.arrays(results.artifacts, step)["grain"].astype(int) for step in steps)
     for step, (numbers, arrays) in zip(steps, growth_rows(masks, labels, first), strict=True):
@@ -232,11 +232,13 @@ def _growth(results: Results, run: Trajectory, plan: AnalysisPlan, series: dict[
     return writer.series
 
 
-def _end_of(results: Results, run: Trajectory, since: str, rmsd_cutoff: float) -> np.ndarray:
-    before = get_located(results, Trajectory, since)
+def _end_of(results: Results, run: Trajectory, plan: AnalysisPlan) -> np.ndarray:
+    before = get_located(results, Trajectory, str(plan.since))
     if before.final_structure_id is None or before.n_atoms != run.n_atoms:
         raise DataError(f"trajectory {before.id} has no last state of the same atoms", "name one of the same cell")
-    return crystallinity(load_atoms(results, before.final_structure_id), None, rmsd_cutoff).mask
+    return crystallinity(
+        load_atoms(results, before.final_structure_id), None, plan.rmsd_cutoff, plan.material.anion
+    ).mask
 
 
 def summary(series: Series) -> dict[str, dict[str, float | None]]:

@@ -10,17 +10,19 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
+from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.analysis.distributions import Pair, radial_distribution
 from gst_jobflow.analysis.frame import RDF_REACH_A, FrameOptions, analyse_frame
 from gst_jobflow.analysis.motifs import first_minima
 from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Quench, Relax, Stage, steps_in
 from gst_jobflow.structures.composition import check_formulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,7 +34,7 @@ _TEMPERATURE_MARGIN = 0.2
 _NUMBERS = ("coordination_", "homopolar_share", "tetrahedral_", "bond_length_ratio", "squares_per_atom")
 
 
-class ValidationPlan(StrictModel):
+class ValidationPlan(OfMaterial):
     """What is quenched and compared; run `n` of a composition has one start and seed for all potentials."""
 
     compositions: list[str] = Field(default_factory=list, description="Formulas; none: those of all reference frames")
@@ -146,7 +148,9 @@ def bonds_of_reference(frames: Sequence[Atoms], given_A: Mapping[str, float]) ->
     return bonds
 
 
-def local_structure(runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, float]) -> LocalStructure:
+def local_structure(
+    runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, float], anion: str = ANION
+) -> LocalStructure:
     """Average the local structure over runs of frames.
 
     At least three runs of at least five frames are taken as independent: each counts once, and errors follow from the
@@ -158,7 +162,7 @@ def local_structure(runs: Sequence[Sequence[Atoms]], bonds_A: Mapping[Pair, floa
     DataError
         A frame cannot be analysed, or frames have different elements.
     """
-    options = FrameOptions(what=("liquid",), bonds_A=bonds_A)
+    options = FrameOptions(what=("liquid",), bonds_A=bonds_A, anion=anion)
     axes: dict[str, NDArray] = {}
     by_run = [list(_analysed(frames, options, axes)) for frames in runs]
     names = {tuple(values) for run in by_run for values in run}

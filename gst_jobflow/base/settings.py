@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid")
 
     profile: Literal["laptop", "slurm", "archer2"] = Field("laptop", description="Which fw_configs were filled")
+    material: str | dict[str, Any] = Field(
+        "gst", description="What the project is about: gst, sb-te, cr-sb-te, a YAML file, or the content of one"
+    )
     artifacts_dir: Path = Field(Path("artifacts"), description="Root of stored files; relative to the project")
     runs_dir: Path = Field(Path("runs"), description="Where jobs run; relative to the project")
     mongo: MongoSettings = Field(default_factory=MongoSettings)

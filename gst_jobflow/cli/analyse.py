@@ -16,7 +16,15 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli.common import JsonOption, open_project, parse_assignments, print_json, print_table, say
+from gst_jobflow.cli.common import (
+    JsonOption,
+    chosen_material,
+    open_project,
+    parse_assignments,
+    print_json,
+    print_table,
+    say,
+)
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.importing.formats import read_records
@@ -62,7 +70,7 @@ class AnalyseOptions:
     k_bar_cutoff: Annotated[
         float | None, typer.Option(min=0, max=1, help="Above it an atom is crystal-like; calibrate it. Else no share.")
     ] = None
-    min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in tellurium atoms.")] = 100
+    min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in atoms of the anion.")] = 100
     since: Annotated[
         str | None, typer.Option(help="growth: trajectory whose last state is the first one; else the first frame.")
     ] = None
@@ -83,6 +91,7 @@ class AnalyseOptions:
         given: dict[str, Any] = {
             "what": self.what, "every": self.every, "frames": self.frames, "soap": soap, "since": self.since,
             "k_bar_cutoff": self.k_bar_cutoff, "min_grain": self.min_grain, "bonds_A": _bonds(self.bond or []),
+            "material": chosen_material(),
         }  # fmt: skip
         if self.reference:
             # a job runs in another folder

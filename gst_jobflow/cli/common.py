@@ -21,6 +21,7 @@ from gst_jobflow.base.errors import DataError, InputError
 if TYPE_CHECKING:
     from gst_jobflow.base.resources import Resources
     from gst_jobflow.base.settings import Project
+    from gst_jobflow.structures.material import Material
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="Tag for the structures (repeatable).")]
@@ -164,6 +165,16 @@ def open_project(folder: Path | None = None) -> Project:
     os.environ[PROJECT_VARIABLE] = str(project.root)
     _export(choice.overrides, ENV_PREFIX)
     return project
+
+
+def chosen_material() -> Material:
+    """Return the material of the chosen project; outside a project that of `gst --set material=…`, else Ge-Sb-Te."""
+    from gst_jobflow.structures.material import default_material, load_material, material_of
+
+    if chosen_project() is not None:
+        return material_of(open_project())
+    source = global_options().overrides.get("material")
+    return default_material() if source is None else load_material(source, Path.cwd())
 
 
 def print_json(data: Any) -> None:

@@ -10,6 +10,7 @@ from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
 from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
 from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.structures.material import Material, shipped_material, shipped_materials
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -137,6 +138,9 @@ def _lines(model: BaseModel, indent: str) -> Iterator[str]:
 
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
+        if isinstance(value, Material):
+            yield from _material(value, indent)
+            continue
         if isinstance(value, Model):
             yield ""
             yield from _comment((type(value).__doc__ or "").strip().splitlines()[0], indent)
@@ -148,6 +152,15 @@ def _lines(model: BaseModel, indent: str) -> Iterator[str]:
         plain = model.model_dump(mode="json", include={name})[name]
         text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip().removesuffix("\n...").strip()
         yield f"{indent}{name}: {text.splitlines()[0]}"
+
+
+def _material(material: Material, indent: str) -> Iterator[str]:
+    """Name a shipped material; write out another one."""
+    if material.name in shipped_materials() and material == shipped_material(material.name):
+        yield f"{indent}material: {material.name}"
+        return
+    yield f"{indent}material:"
+    yield from _lines(material, indent + "  ")
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:

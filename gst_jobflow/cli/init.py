@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ from gst_jobflow.cli.common import say
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
+from gst_jobflow.structures.material import load_material, material_of, shipped_materials
+
+MATERIAL_FILE = "material.yaml"
 
 
 class Profile(StrEnum):
@@ -39,6 +43,12 @@ def command(
     artifacts_dir: Annotated[
         Path | None, typer.Option(help="Shared folder of stored files; default: in the project.")
     ] = None,
+    material: Annotated[
+        str | None,
+        typer.Option(
+            help="What the project is about: gst (default), sb-te, cr-sb-te, or your own YAML file, which is copied."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Rewrite fw_configs/ of an existing project.")] = False,
 ) -> None:
     """Create a project: a folder with settings, private state and FireWorks' config files."""
@@ -52,9 +62,16 @@ def command(
         raise InputError(f"{folder} is a file", "choose another folder")
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
+    # a fault of the material must leave nothing behind
+    chosen_material = None if material is None else load_material(material, Path.cwd())
     if exists:
         project = Project(folder)
         _refuse_other_settings(project, profile, name, shared)
+        if chosen_material not in (None, material_of(project)):
+            raise InputError(
+                f"--material {material}: this project is about {material_of(project).name}",
+                f"set material in {project.file}",
+            )
         written = _configure(project, uri)
     else:
         if shared and not shared.is_dir():
@@ -62,7 +79,8 @@ def command(
                 raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
             say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
         chosen = profile or Profile.laptop
-        project, written = make_project(folder, chosen.value, name or _database_of(uri) or "gst", uri, shared)
+        database = name or _database_of(uri) or "gst"
+        project, written = make_project(folder, chosen.value, database, uri, shared, material)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
@@ -89,15 +107,23 @@ def _database_of(uri: str | None) -> str | None:
 
 
 def make_project(
-    folder: Path, profile: str, database: str, uri: str | None = None, artifacts_dir: Path | None = None
+    folder: Path,
+    profile: str,
+    database: str,
+    uri: str | None = None,
+    artifacts_dir: Path | None = None,
+    material: str | None = None,
 ) -> tuple[Project, list[Path]]:
-    """Create a project and return it with the configs written; `uri` is that of an external MongoDB."""
-    _make(folder, profile, database, artifacts_dir)
+    """Create a project and return it with the configs written; `uri` is that of an external MongoDB.
+
+    A `material` that is a file is copied into the project.
+    """
+    _make(folder, profile, database, artifacts_dir, material)
     project = Project(folder)
     return project, _configure(project, uri)
 
 
-def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None) -> None:
+def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None, material: str | None) -> None:
     import json
     import re
 
@@ -110,12 +136,25 @@ def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None)
         artifacts = "# artifacts_dir: artifacts" if artifacts_dir is None else f"artifacts_dir: {shared}"
         # quoted, since 'on' or '007' would not be text in YAML
         values = {"profile": profile, "database": f"'{database}'", "artifacts": artifacts}
+        values["material"] = _material_line(folder, material)
         (folder / PROJECT_FILE).write_text(fill(config_template("gst.yaml").read_text(), values))
         ignore = folder / ".gitignore"
         if not ignore.exists():
             ignore.write_text(config_template("gitignore.txt").read_text())
     except OSError as err:
         raise InputError(f"{folder} cannot be written: {err.strerror}", "choose another folder") from err
+
+
+def _material_line(folder: Path, material: str | None) -> str:
+    """Return the line of gst.yaml, and copy a material file into the project."""
+    if material is None:
+        return "# material: gst"
+    if material in shipped_materials():
+        return f"material: {material}"
+    target = folder / MATERIAL_FILE
+    if target.resolve() != Path(material).resolve():
+        shutil.copyfile(material, target)
+    return f"material: {MATERIAL_FILE}"
 
 
 def _configure(project: Project, uri: str | None) -> list[Path]:

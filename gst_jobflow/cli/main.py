@@ -41,6 +41,7 @@ SECTIONS = {
         "recover": "Put lost jobs (their process died) back in the queue; running jobs are left alone.",
     },
     "Results": {
+        "web": "Show the project in a browser, live and read-only: jobs, data, potentials, cycles, studies.",
         "query": "Find documents: tables for people, JSON, CSV and extended XYZ for programs.",
         "show": "Show what a document was made from and what was made from it, with attempts, files and cost.",
         "evaluate": "Measure errors and speed of potentials: a table and a page, by config type, composition and more.",

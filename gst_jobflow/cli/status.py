@@ -11,7 +11,7 @@ import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
 from gst_jobflow.hyperopt.rows import searches
-from gst_jobflow.launch.status import status
+from gst_jobflow.launch.status import next_steps, status
 from gst_jobflow.store.connect import connect
 
 _WATCH_S = 10.0
@@ -45,10 +45,8 @@ def command(
 
 def _print(report: dict[str, Any]) -> None:
     counts = report["counts"]
-    if not counts:
-        typer.echo("nothing submitted yet; start with gst demo or gst submit --help")
-        return
-    typer.echo("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())))
+    if counts:
+        typer.echo("  ".join(f"{state.lower()} {number}" for state, number in sorted(counts.items())))
     if report["running"]:
         rows = [_running(run) for run in report["running"]]
         print_table(rows, ["id", "running", "host", "attempt", "for", "ends by", "progress", "directory"])
@@ -64,7 +62,7 @@ def _print(report: dict[str, Any]) -> None:
             [bad["firework_id"], bad["name"], bad["class"], bad["reason"], bad["fix"]] for bad in report["failures"]
         ]
         print_table(rows, ["id", "failed", "class", "reason", "what to do"])
-    for line in _next_step(counts):
+    for line in next_steps(counts):
         typer.echo(line)
 
 
@@ -90,16 +88,6 @@ def _running(run: dict[str, Any]) -> list[Any]:
 
 def _queued(job: dict[str, Any]) -> list[Any]:
     return [job["firework_id"], job["name"], job["slurm_job_id"], job["reason"], _clock(job["expected_start"])]
-
-
-def _next_step(counts: dict[str, int]) -> list[str]:
-    """Return the next step if jobs wait and none runs."""
-    active = sum(counts.get(state, 0) for state in ("RUNNING", "RESERVED"))
-    if counts.get("READY") and not active:
-        return ["next: gst launch, or on a cluster gst launch --queue"]
-    if counts.get("PAUSED") and not active and not counts.get("READY"):
-        return ["next: gst resume; for steps of gst submit iterate --pause-before: gst approve STUDY"]
-    return []
 
 
 def _minutes(seconds: float) -> str:

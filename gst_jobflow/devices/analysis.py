@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.analysis.crystallinity import CRYSTAL_LIKE, crystal_profile, crystallinity
+from gst_jobflow.analysis.crystallinity import ANION, crystal_like, crystal_profile, crystallinity
 from gst_jobflow.analysis.disorder import Region, largest_region, order_map
 from gst_jobflow.devices.programme import AnalysisHooks
 from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
@@ -26,7 +26,9 @@ _FEWEST, _LEAST_SHARE = 1.0, 0.2
 _SIZES = ("n_atoms", "width_A", "height_A", "diameter_A")
 
 
-def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks) -> dict[str, Any]:
+def analyse(
+    result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], hooks: AnalysisHooks, anion: str = ANION
+) -> dict[str, Any]:
     """Return fields of the trajectory document: `analysis`, and `crystalline_fraction` of the final state.
 
     Parameters
@@ -39,11 +41,13 @@ def analyse(result: ProtocolResult, protocol: Protocol, mobile: Sequence[int], h
         First and last id of the mobile atoms, counted from 1.
     hooks
         Choice of analyses.
+    anion
+        Element of the close-packed sublattice.
     """
     group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
     found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
     if hooks.crystalline:
-        found |= _order(result, protocol, group, hooks.times)
+        found |= _order(result, protocol, group, hooks.times, anion)
     if len(result.layers["step"]):
         found["layers"] = _layers(result, protocol)
     if any(isinstance(stage, Pulse) for stage in protocol.stages):
@@ -126,7 +130,7 @@ def _layers(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int) -> dict[str, Any]:
+def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: int, anion: str) -> dict[str, Any]:
     """Return the crystal-like fraction over time and along z; after a dome also the size of the disordered region."""
     times: list[float] = []
     fractions: list[float] = []
@@ -135,7 +139,7 @@ def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: 
     regions: list[Region] = []
     dome = _dome(protocol)
     for step, atoms in _states(result, protocol, most):
-        found = crystallinity(atoms, group)
+        found = crystallinity(atoms, group, anion=anion)
         centres, profile, _ = crystal_profile(atoms, found.mask, BIN_A, group)
         times.append(float(step * protocol.timestep_fs * 1e-3))
         fractions.append(found.fraction)
@@ -143,7 +147,7 @@ def _order(result: ProtocolResult, protocol: Protocol, group: np.ndarray, most: 
         if dome is not None:
             regions.append(largest_region(order_map(atoms, found.mask, group)))
     series = {"time_ps": times, "fraction": fractions, "z_A": centres.tolist(), "fraction_by_z": by_z}
-    order: dict[str, Any] = {"crystalline": {"method": CRYSTAL_LIKE, **series}}
+    order: dict[str, Any] = {"crystalline": {"method": crystal_like(anion), **series}}
     if dome is not None:
         sizes = {key: [getattr(region, key) for region in regions] for key in _SIZES}
         order["dome"] = {"asked_diameter_A": dome.diameter_A, "time_ps": times, **sizes}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.maker import AnalyseMaker
+from gst_jobflow.analysis.plan import anion_of
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError, InputError
@@ -234,7 +235,7 @@ def run_operation(cycle_id: str, index: int, settings: CycleSettings, seed: int,
         tags=[*tags, f"cycle:{cycle_id}"],
         cycle_id=cycle_id,
         operation_index=index,
-        **analyse(result, protocol, cycle.groups["mobile"], settings.analysis),
+        **analyse(result, protocol, cycle.groups["mobile"], settings.analysis, anion_of(cycle)),
     )
     _note(results, cycle, index, _came_of(trajectory, operation.heated_atoms))
     result.require_success()
@@ -269,7 +270,7 @@ def _watch(results: Results, cycle: Cycle, operation: Operation, settings: Cycle
     wanted = Set(**operation.asked).until_crystalline if operation.kind == "SET" else None
     if wanted is not None:
         mobile, elements = cycle.groups["mobile"], results.get(Potential, cycle.potential_id).elements
-        watches.append(CrystallineWatch(wanted, (mobile[0], mobile[1]), elements))
+        watches.append(CrystallineWatch(wanted, (mobile[0], mobile[1]), elements, anion_of(cycle)))
     if settings.stop.core_hours is not None:
         watches.append(BudgetWatch(settings.stop.core_hours, hours))
     return any_of(watches)

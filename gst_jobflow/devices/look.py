@@ -18,19 +18,19 @@ _TIMEOUT_S = 1800.0
 
 
 def crystalline_now(
-    folder: Path, after: int, mobile: tuple[int, int], elements: Sequence[str]
+    folder: Path, after: int, mobile: tuple[int, int], elements: Sequence[str], anion: str
 ) -> tuple[int, float] | None:
     """Return step and crystal-like fraction of the newest frame later than step `after`; None if there is none.
 
     `folder` is that of a running segment; `mobile` are first and last id of the atoms to count, from 1; `elements` are
-    in the order of LAMMPS types.
+    in the order of LAMMPS types; `anion` is the close-packed one.
 
     Raises
     ------
     DataError
         The process failed.
     """
-    asked = {"folder": str(folder), "after": after, "mobile": list(mobile), "elements": list(elements)}
+    asked = {"folder": str(folder), "after": after, "mobile": list(mobile), "elements": list(elements), "anion": anion}
     command = [sys.executable, "-P", "-m", "gst_jobflow.devices.look", json.dumps(asked)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
@@ -52,7 +52,7 @@ def main(asked: str) -> None:
         return
     _, frame = found
     group = np.arange(given["mobile"][0] - 1, given["mobile"][1])
-    fraction = crystallinity(frame.to_atoms(given["elements"]), group).fraction
+    fraction = crystallinity(frame.to_atoms(given["elements"]), group, anion=given["anion"]).fraction
     print(json.dumps({"step": frame.step, "fraction": fraction}))
 
 

@@ -19,6 +19,7 @@ from gst_jobflow.devices.heating import Geometry, geometry_of_spec, heated
 from gst_jobflow.devices.operations import Intervals, Operation, OperationSpec, Reset, Set, cooling_ps, profile_of
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
+from gst_jobflow.structures.material import Material, default_material
 
 HOOK_FRAMES = 10
 """Frames of an operation that are analysed beside the next one, unless the programme says how many."""
@@ -253,18 +254,42 @@ def shipped() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
-def load_programme(name_or_file: str) -> CyclePlan:
-    """Read a programme: one of `shipped`, or a YAML file.
+def load_programme(name_or_file: str, material: Material | None = None) -> CyclePlan:
+    """Read a programme: of the material, one of `shipped` (which are for Ge-Sb-Te), or a YAML file.
+
+    Parameters
+    ----------
+    material
+        Material of cell and analyses that name none; None: Ge-Sb-Te.
 
     Raises
     ------
     InputError
         There is none, or it has an invalid key or value.
     """
+    material = material or default_material()
+    own = material.programmes.get(name_or_file)
+    content = _content(name_or_file, [*material.programmes, *shipped()]) if own is None else own
+    cell, analyse = content.get("cell"), content.get("analyse")
+    if isinstance(cell, dict):
+        cell = {"material": material, **cell}
+    if analyse is not None:
+        analyse = {"material": material, **(analyse if isinstance(analyse, dict) else {"what": analyse})}
+    given = {"name": name_or_file, **content} if own else content
+    given = given | {key: value for key, value in (("cell", cell), ("analyse", analyse)) if value is not None}
+    try:
+        return checked(CyclePlan, given, name_or_file)
+    except InputError as err:
+        if own is None and name_or_file in shipped() and material != default_material():
+            of_material = ", ".join(material.programmes) or f"add one under programmes to {material.name}"
+            raise InputError(f"programme {err.message}", f"programmes of {material.name}: {of_material}") from err
+        raise
+
+
+def _content(name_or_file: str, known: list[str]) -> dict[str, Any]:
     import yaml
 
-    known = shipped()
-    if name_or_file in known:
+    if name_or_file in shipped():
         text = (resources.files("gst_jobflow.devices") / "programmes" / f"{name_or_file}.yaml").read_text()
     else:
         file = Path(name_or_file)
@@ -280,7 +305,7 @@ def load_programme(name_or_file: str) -> CyclePlan:
         raise InputError(f"{name_or_file} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
     if not isinstance(content, dict):
         raise InputError(f"{name_or_file} is not a mapping", "write 'key: value' lines")
-    return checked(CyclePlan, content, name_or_file)
+    return content
 
 
 def scaled(plan: CyclePlan, factor: float) -> CyclePlan:

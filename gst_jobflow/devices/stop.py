@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.base.segments import NOTE_FILE, read_note, segment_folders
 from gst_jobflow.devices.look import crystalline_now
 from gst_jobflow.devices.programme import StopLimits
@@ -21,17 +22,23 @@ if TYPE_CHECKING:
 class CrystallineWatch:
     """Says when the wanted share of the mobile atoms is crystal-like; analyses each new frame once.
 
-    `mobile` are first and last id, from 1; `elements` are in the order of LAMMPS types.
+    `mobile` are first and last id, from 1; `elements` are in the order of LAMMPS types; `anion` is the close-packed
+    one.
     """
 
     wanted: float
     mobile: tuple[int, int]
     elements: Sequence[str]
+    anion: str = ANION
     _seen: int = field(default=-1, init=False)
 
     def __call__(self, folder: Path) -> str:
         """Return why the run may end, by the newest frame of its segment; empty: it goes on."""
-        found = crystalline_now(folder, self._seen, self.mobile, self.elements) if self._is_new(folder) else None
+        found = (
+            crystalline_now(folder, self._seen, self.mobile, self.elements, self.anion)
+            if self._is_new(folder)
+            else None
+        )
         if found is None:
             return ""
         self._seen, fraction = found

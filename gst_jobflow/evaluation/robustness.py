@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, check_formulas, parse_formula
+from gst_jobflow.structures.composition import atom_counts, check_formulas, parse_formula
 from gst_jobflow.structures.contacts import PairDistances, pair_table
 from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from gst_jobflow.dynamics.dump import DumpFrame
@@ -39,18 +39,26 @@ _ENDED_BY_LAMMPS: dict[str, Outcome] = {
 }
 
 
-class RobustnessPlan(StrictModel):
+class RobustnessPlan(OfMaterial):
     """What is run, and what counts as failure; run `n` of a composition has one start and seed for all potentials."""
 
     compositions: list[str] = Field(
-        default_factory=lambda: list(TIE_LINE_COMPOSITIONS),
+        default_factory=lambda given: list(given["material"].compositions),
         min_length=1,
-        description="Formulas; the default is our choice of seven compounds, since the paper does not name its own",
+        description="Formulas; default: those of the material",
     )
     runs: int = Field(10, ge=1, le=1000, description="Runs at each composition")
     n_atoms: int = Field(1000, ge=2, description="Atoms of the hard-sphere random start")
-    density_g_cm3: float = Field(5.9, gt=0, description="Density of the start, kept throughout the run")
-    min_distance_A: float = Field(2.4, gt=0, description="Closest contact of the start, Å")
+    density_g_cm3: float = Field(
+        default_factory=lambda given: given["material"].density_g_cm3,
+        gt=0,
+        description="Density of the start, kept throughout the run",
+    )
+    min_distance_A: float = Field(
+        default_factory=lambda given: given["material"].least_contact_A,
+        gt=0,
+        description="Closest contact of the start, Å",
+    )
     temperature_K: float = Field(3000.0, gt=0, description="Temperature of the Langevin thermostat")
     duration_ps: float = Field(500.0, gt=0, description="Duration of a run")
     timestep_fs: float = Field(TIMESTEP_FS, gt=0)
@@ -59,7 +67,7 @@ class RobustnessPlan(StrictModel):
         0.5, gt=0, description="Time between two frames, in each of which all contacts are measured"
     )
     floors_A: dict[str, float] = Field(
-        default_factory=dict,
+        default_factory=lambda given: given["material"].floors_A.copy(),
         description="Smallest sound contact by pair, {Ge-Te: 1.7}; a pair without one gets 0.65 of its covalent radii",
     )
     max_temperature_K: float | None = Field(

@@ -25,6 +25,7 @@ from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.evaluation.speed import REPEAT, SPACING_A, processor
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.crystals import rocksalt
+from gst_jobflow.structures.material import Material, OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,7 +86,7 @@ class Layout(StrictModel):
         return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-class ScalingPlan(StrictModel):
+class ScalingPlan(OfMaterial):
     """What is run: each potential on each layout with each number of atoms, the potentials in turns."""
 
     mode: Mode
@@ -95,7 +96,7 @@ class ScalingPlan(StrictModel):
     ranks: list[int] = Field(default_factory=list, description="MPI ranks; on this machine")
     nodes: list[int] = Field(default_factory=list, description="Nodes, each with ranks_per_node ranks; in a queue")
     ranks_per_node: int | None = Field(None, ge=1, description="MPI ranks of each node")
-    composition: str = Field("Ge1Sb2Te4", description="Formula of the cell")
+    composition: str = Field(default_factory=lambda given: given["material"].formula, description="Formula of the cell")
     pair_styles: list[PairLines] = Field(default_factory=list, description="Pair styles by their lines")
     repeats: int = Field(3, ge=1, le=100, description="Timed runs of each point; the median counts")
     seconds: float = Field(5.0, gt=0, description="Time of a run to aim at, where n_steps is not given, s")
@@ -137,10 +138,10 @@ class ScalingPlan(StrictModel):
         return [each * times for each in sorted(self.n_atoms)]
 
 
-def block(composition: str) -> Atoms:
-    """Make the block that cells repeat: 4 x 4 x 4 rock-salt cells, or simple cubic off the GeTe–Sb2Te3 line."""
+def block(composition: str, material: Material | None = None) -> Atoms:
+    """Make the block that cells repeat: 4 x 4 x 4 rock-salt cells, or simple cubic where the material has none."""
     try:
-        atoms = rocksalt(composition, (REPEAT, REPEAT, REPEAT), a_A=2 * SPACING_A, seed=1)
+        atoms = rocksalt(composition, (REPEAT, REPEAT, REPEAT), 2 * SPACING_A, seed=1, material=material)
     except InputError:
         from ase.build import bulk
 

@@ -16,6 +16,7 @@ from gst_jobflow.documents import Speed
 from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
 from gst_jobflow.structures.crystals import rocksalt
+from gst_jobflow.structures.material import DEFAULT, shipped_material, shipped_materials
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,27 +26,29 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0
-"""Distance between sites, as in rock-salt GST, so the number of neighbours is realistic."""
-CELLS = {
-    frozenset(("Ge", "Sb", "Te")): "Ge1Sb2Te4",
-    frozenset(("Sb", "Te")): "Sb2Te3",
-    frozenset(("Ge", "Te")): "GeTe",
-}
+"""Distance between sites, as in rock-salt tellurides, so the number of neighbours is realistic."""
 REPEAT = 4
 
 
 def speed_cell(elements: Sequence[str]) -> Atoms:
-    """Make 4 x 4 x 4 cells of rock salt for the GeTe–Sb2Te3 line, else a simple cubic cell of all elements in turn."""
-    formula = CELLS.get(frozenset(elements))
-    if formula is not None:
-        atoms = rocksalt(formula, (REPEAT, REPEAT, REPEAT), a_A=2 * SPACING_A, seed=1)
-    else:
+    """Make 4 x 4 x 4 cells of rock salt for elements of a shipped material, else a simple cubic cell of all in turn."""
+    atoms = _rocksalt_of(set(elements))
+    if atoms is None:
         from ase.build import bulk
 
         atoms = bulk(elements[0], "sc", a=SPACING_A) * (2 * REPEAT, 2 * REPEAT, 2 * REPEAT)
         atoms.symbols = [elements[place % len(elements)] for place in range(len(atoms))]
     atoms.rattle(0.05, seed=1)
     return atoms
+
+
+def _rocksalt_of(elements: set[str]) -> Atoms | None:
+    """Return rock salt with exactly these elements, of the first shipped material that has it."""
+    for name in (DEFAULT, *shipped_materials()):
+        material = shipped_material(name)
+        if formula := material.crystal_of(elements):
+            return rocksalt(formula, (REPEAT, REPEAT, REPEAT), 2 * SPACING_A, seed=1, material=material)
+    return None
 
 
 def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 from gst_jobflow.documents.base import ConfigType
+from gst_jobflow.structures.material import default_material
 
 FS_PARAMETERS: dict[int, tuple[float, ...]] = {
     1: (1, 1),
@@ -252,7 +253,7 @@ class FitConfig(StrictModel):
     (1.0, 1.0, 1.0, 0.5, 1.0, 0.75)
     """
 
-    elements: tuple[str, ...] = ("Ge", "Sb", "Te")
+    elements: tuple[str, ...] = Field(default_factory=lambda: default_material().elements)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     radial: RadialConfig = Field(default_factory=RadialConfig)
     functions: FunctionsConfig = Field(default_factory=FunctionsConfig)
@@ -332,7 +333,7 @@ class FitConfig(StrictModel):
         return without_default_exponents(self.model_dump())
 
     @classmethod
-    def gst_ace_24(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
+    def gst_ace_24(cls, elements: tuple[str, ...] = ()) -> FitConfig:
         """Return a fit of the size of GST-ACE-24: P = 3, 8 Å, no core repulsion, 3,000 functions for three elements.
 
         These numbers are from the paper (Nat. Commun. 2025, doi 10.1038/s41467-025-63732-4). pacemaker divides the
@@ -340,13 +341,13 @@ class FitConfig(StrictModel):
         closest published setting (XPOT-ACE, Sb2Te3, JCTC 2024). The paper does not print the exponents that it
         searched; these are ours (`FS_PARAMETERS`).
         """
-        return cls(elements=elements)
+        return cls(elements=elements or default_material().elements)
 
     @classmethod
-    def small(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te"), n_densities: int = 3) -> FitConfig:
+    def small(cls, elements: tuple[str, ...] = (), n_densities: int = 3) -> FitConfig:
         """Return settings that fit some tens of small structures on two cores in a few minutes."""
         return cls(
-            elements=elements,
+            elements=elements or default_material().elements,
             embedding=EmbeddingConfig(n_densities=n_densities),
             radial=RadialConfig(rcut_A=6.0),
             functions=FunctionsConfig(
@@ -357,12 +358,13 @@ class FitConfig(StrictModel):
         )
 
     @classmethod
-    def linear(cls, elements: tuple[str, ...] = ("Ge", "Sb", "Te")) -> FitConfig:
+    def linear(cls, elements: tuple[str, ...] = ()) -> FitConfig:
         """Return GST-ACE-24 with P = 1, as in the paper's ablation, for the linear solver.
 
         The paper fitted its radial functions, too: use `solver` pacemaker for that.
         """
-        return cls(elements=elements, embedding=EmbeddingConfig(n_densities=1), solver="linear")
+        linear = EmbeddingConfig(n_densities=1)
+        return cls(elements=elements or default_material().elements, embedding=linear, solver="linear")
 
     def as_linear(self) -> FitConfig:
         """Return the linear fit (P = 1) with the same functions, as a quick test or first guess."""

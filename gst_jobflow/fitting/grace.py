@@ -19,6 +19,7 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.fitting.config import FS_PARAMETERS, FitConfig, WeightsConfig
 from gst_jobflow.fitting.files import GRACE_REQUEST_FILE, TRAIN_FILE
 from gst_jobflow.fitting.parse import PotentialSummary
+from gst_jobflow.structures.material import default_material
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ _MOST_ORDER = 4
 class GraceConfig(StrictModel):
     """Settings of a GRACE/FS fit. Entry k of `lmax` and `n_rad_max` is for products of k + 1 neighbours."""
 
-    elements: tuple[str, ...] = ("Ge", "Sb", "Te")
+    elements: tuple[str, ...] = Field(default_factory=lambda: default_material().elements)
     rcut_A: float = Field(6.0, gt=0, le=20)
     n_densities: int = Field(2, ge=1, le=4, description="P; exponents as in an ACE fit of P densities")
     lmax: tuple[int, ...] = Field((3, 3, 2), min_length=1, max_length=_MOST_ORDER)

@@ -30,6 +30,7 @@ from gst_jobflow.labelling.work import AimdWork
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import Material
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -267,7 +268,9 @@ def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
             yield {"asked_K": asked_K, "mean_K": float(series["temperature_K"][inside].mean())}
 
 
-def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) -> HardSphereSpec:
+def random_start(
+    formula: str, n_atoms: int, density_g_cm3: float, seed: int, material: Material | None = None
+) -> HardSphereSpec:
     """Return a random start for dynamics from first principles.
 
     The cell is a cube, which has the largest heights for its volume: such dynamics often uses the Gamma point alone.
@@ -277,6 +280,6 @@ def random_start(formula: str, n_atoms: int, density_g_cm3: float, seed: int) ->
     InputError
         `n_atoms` does not match the composition.
     """
-    pairs = pair_distances_A(_START)
+    pairs = pair_distances_A(_START, material)
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}
     return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "min_distance_A": 2.8, "cell_shape": "cubic"})

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from gst_jobflow.devices.cell.spec import MIN_CONTACTS_A
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import Material, default_material
 
 Spacing = tuple[float, float]
-"""Distances of cation–Te pairs, and of all other pairs, relative to the floors at the seams of device cells."""
+"""Distances of cation–anion pairs, and of all other pairs, relative to the floors at the seams of device cells."""
 LOOSE, MIDDLE, CLOSE, CLOSEST, HOT = (1.044, 1.28), (1.006, 1.22), (0.968, 1.14), (0.93, 1.08), (0.88, 0.95)
 PUSHED = (1.0, 1.07)
 """Spacing that rattled crystals are pushed apart to."""
 
 
-def pair_distances_A(spacing: Spacing) -> dict[str, float]:
-    """Return the smallest distance of each pair of Ge, Sb and Te, Å."""
+def pair_distances_A(spacing: Spacing, material: Material | None = None) -> dict[str, float]:
+    """Return the smallest distance of each pair of a material's elements, Å; None: Ge-Sb-Te."""
     bonded, others = spacing
+    material = material or default_material()
     return {
-        pair: round(floor_A * (bonded if pair in ("Ge-Te", "Sb-Te") else others), 2)
-        for pair, floor_A in MIN_CONTACTS_A.items()
+        pair: round(floor_A * (bonded if pair.split("-").count(material.anion) == 1 else others), 2)
+        for pair, floor_A in material.min_contacts_A.items()
     }
 
 

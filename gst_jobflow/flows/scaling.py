@@ -206,7 +206,7 @@ class LayoutRunner:
     ) -> None:
         self.results, self.plan, self.layout = results, plan, layout
         self.engine, self.directory, self.deadline = engine, directory, deadline
-        self.cell = block(plan.composition)
+        self.cell = block(plan.composition, plan.material)
         self.longest_s = 0.0
         self.cut = False
 

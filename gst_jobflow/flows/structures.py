@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
-from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.selection.failures import FailureFrames, failed_runs, failure_documents
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
-from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_primitive
+from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_phase, trigonal_primitive
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,13 +33,13 @@ _ALWAYS_A = 1.0
 """Smallest distance of pairs without a given one, if others have one."""
 
 
-class CrystalSpec(StrictModel):
+class CrystalSpec(OfMaterial):
     """Specification of strained and rattled copies of a crystal."""
 
     kind: Literal["rocksalt", "trigonal"]
     formula: str
     repeat: tuple[int, int, int] = (1, 1, 1)
-    lattice_A: float | None = Field(None, gt=0, description="Rock-salt lattice constant; none: the builder's default")
+    lattice_A: float | None = Field(None, gt=0, description="Rock-salt lattice constant; none: the material's")
     primitive: bool = Field(False, description="Trigonal phases on the small rhombohedral cell, not the orthogonal one")
     disorder: bool = Field(False, description="Mixed cations in the trigonal phases")
     volume_scales: tuple[Positive, ...] = Field((1.0,), description="Volume relative to the reference cell")
@@ -60,6 +61,10 @@ class CrystalSpec(StrictModel):
                 raise UnfitValueError(f"{name} is for trigonal phases only", f"leave {name} out")
         if self.primitive and self.disorder:
             raise UnfitValueError("disorder needs the orthogonal cell", "leave primitive out")
+        if self.kind == "trigonal":
+            trigonal_phase(self.formula, self.material)
+        else:
+            self.material.cation_weights(self.formula)
         return self
 
 
@@ -180,13 +185,11 @@ def crystal_family(spec: CrystalSpec) -> Iterator[tuple[Atoms, dict[str, Any]]]:
 
 
 def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
-
     if spec.kind == "trigonal" and spec.primitive:
-        return trigonal_primitive(spec.formula, spec.repeat)
+        return trigonal_primitive(spec.formula, spec.repeat, spec.material)
     if spec.kind == "trigonal":
-        return trigonal(spec.formula, spec.repeat, disorder=spec.disorder, seed=seed)
-    lattice = {} if spec.lattice_A is None else {"a_A": spec.lattice_A}
-    return rocksalt(spec.formula, spec.repeat, seed=seed, **lattice)
+        return trigonal(spec.formula, spec.repeat, disorder=spec.disorder, seed=seed, material=spec.material)
+    return rocksalt(spec.formula, spec.repeat, spec.lattice_A, seed, spec.material)
 
 
 def _rattle(atoms: Atoms, rattle_A: float, seed: int, min_distances_A: dict[str, float]) -> None:

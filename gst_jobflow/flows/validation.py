@@ -114,13 +114,14 @@ def compare_amorphous(
     for reference in references:
         frames = [[load_atoms(results, id) for id in run] for run in reference.runs]
         bonds = bonds_of_reference([atoms for run in frames for atoms in run], plan.bonds_A)
-        there = local_structure(frames, bonds)
+        there = local_structure(frames, bonds, plan.material.anion)
         curves |= _named(there, reference.formula, REFERENCE)
         described[reference.formula] = _described(reference, there, bonds)
         for id, potential in names.items():
             of_both = {"formula": reference.formula, "potential_id": id}
             quenched = [row["trajectory_id"] for row in rows if of_both.items() <= row.items()]
-            own = local_structure([quenched_frames(results, plan, each) for each in quenched], bonds)
+            own_frames = [quenched_frames(results, plan, each) for each in quenched]
+            own = local_structure(own_frames, bonds, plan.material.anion)
             curves |= _named(own, reference.formula, id)
             counts = {"runs": len(quenched), "frames": own.n_frames, "errors_between_runs": own.between_runs}
             head = {"potential_id": id, "potential": potential, "composition": reference.formula, **counts}

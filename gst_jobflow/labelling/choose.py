@@ -11,6 +11,7 @@ from gst_jobflow.labelling.backend import Bounds
 from gst_jobflow.labelling.calculators import calculator_backend, names
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.vasp import VaspBackend
+from gst_jobflow.structures.material import material_of
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -32,8 +33,8 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     project
         Its settings say how programs run.
     options
-        Fields of the backend's settings, and `floor_A` and `bounds`; those that change the physics change the
-        fingerprint.
+        Fields of the backend's settings, and `floor_A` and `bounds`, over those of the project's material; those that
+        change the physics change the fingerprint.
 
     Raises
     ------
@@ -43,10 +44,14 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
         The program is missing.
     """
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
+    own, given = material_of(project).labels.get(name, {}), options or {}
+    if name in ("vasp", "cp2k"):
+        return makers[name](project, own, given)
+    options = merged(own, given)
     if name in makers:
-        return makers[name](project, options or {})
+        return makers[name](project, options)
     if name in (known := names()):
-        return calculator_backend(name, options or {}, name)
+        return calculator_backend(name, options, name)
     raise InputError(f"no label backend '{name}'", nearest(name, (*BACKENDS, *known)))
 
 
@@ -75,7 +80,7 @@ def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
     return checked(AseBackend, merged(tblite_backend(**keywords).model_dump(), fields), "tblite")
 
 
-def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
+def _cp2k(project: Project, own: dict[str, Any], options: dict[str, Any]) -> LabelBackend:
     wanted = project.settings.cp2k
     fields: dict[str, Any] = {"ranks": wanted.ranks}
     if wanted.command:
@@ -84,16 +89,25 @@ def _cp2k(project: Project, options: dict[str, Any]) -> LabelBackend:
         fields["launcher"] = wanted.mpi_command
     if wanted.data_dir:
         fields["data_dir"] = str(wanted.data_dir)
-    return _with_options(Cp2kBackend(settings=Cp2kSettings.discover(**fields)), options, "cp2k")
+    of_all, settings = _parted(own)
+    found = Cp2kSettings.discover(**fields).model_dump(exclude={"kinds"})
+    return _with_options(Cp2kBackend, {**of_all, "settings": {**found, **settings}}, options, "cp2k")
 
 
-def _vasp(project: Project, options: dict[str, Any]) -> LabelBackend:
+def _vasp(project: Project, own: dict[str, Any], options: dict[str, Any]) -> LabelBackend:
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
-    return _with_options(VaspBackend(), {**fields, **options}, "vasp")
+    of_all, settings = _parted(own)
+    return _with_options(VaspBackend, {**of_all, "settings": settings}, {**fields, **options}, "vasp")
 
 
-def _with_options(backend: BackendT, options: dict[str, Any], where: str) -> BackendT:
-    own = {key: options[key] for key in _OF_ALL if key in options}
-    settings = {key: value for key, value in options.items() if key not in own}
-    return checked(type(backend), merged(backend.model_dump(), {**own, "settings": settings}), where)
+def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields that all backends have, and those of settings."""
+    of_all = {key: options[key] for key in _OF_ALL if key in options}
+    return of_all, {key: value for key, value in options.items() if key not in of_all}
+
+
+def _with_options(model: type[BackendT], own: dict[str, Any], options: dict[str, Any], where: str) -> BackendT:
+    backend = checked(model, own, f"material: labels.{where}")
+    of_all, settings = _parted(options)
+    return checked(model, merged(backend.model_dump(), {**of_all, "settings": settings}), where)

@@ -24,6 +24,7 @@ from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.cp2k_output import CONVERGED, NOT_CONVERGED, read_single_point
 from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
+from gst_jobflow.structures.material import default_material
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,9 +33,6 @@ PROJECT = "label"
 INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"
 PROGRAMS = ("cp2k.psmp", "cp2k.popt", "cp2k", "cp2k.ssmp")
 FIX = "apt-get install cp2k cp2k-data, or name the program in the label settings (program, data_dir)"
-
-# Spin-unpolarised atoms at 300 K in a 12 Å box with the default settings below, CP2K 2023.1, eV.
-FREE_ATOM_EV = {"Ge": -102.357, "Sb": -146.550, "Te": -219.112}
 
 
 class Cp2kKind(StrictModel):
@@ -77,11 +75,7 @@ class Cp2kSettings(StrictModel):
 
     functional: Literal["PBE"] = "PBE"
     kinds: dict[str, Cp2kKind] = Field(
-        default_factory=lambda: {
-            "Ge": Cp2kKind(potential="GTH-PBE-q4"),
-            "Sb": Cp2kKind(potential="GTH-PBE-q5"),
-            "Te": Cp2kKind(potential="GTH-PBE-q6"),
-        }
+        default_factory=lambda: default_material().labels["cp2k"]["kinds"], validate_default=True
     )
     cutoff_Ry: float = Field(200.0, gt=0)
     relative_cutoff_Ry: float = Field(40.0, gt=0)
@@ -311,7 +305,7 @@ class Cp2kBackend(BackendModel):
     """Backend of CP2K single points, see `Cp2kSettings`."""
 
     settings: Cp2kSettings = Field(default_factory=Cp2kSettings)
-    bounds: Bounds = Field(default_factory=lambda: Bounds(free_atom_eV=FREE_ATOM_EV))
+    bounds: Bounds = Field(default_factory=lambda: default_material().labels["cp2k"]["bounds"], validate_default=True)
 
     @property
     def needs_periodic(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.structures.material import default_material
 
 # Functionals for PBE's PAW data sets, by INCAR tags. A meta-GGA needs the non-spherical gradient corrections inside the
 # spheres, LASPH (vasp.at/wiki, METAGGA).
@@ -69,14 +70,8 @@ class VaspSettings(StrictModel):
     kspacing_per_A: float = Field(0.2, gt=0)
     functional: Literal["PBE", "PBEsol", "RPBE", "r2SCAN"] = "PBE"
     potcar_functional: str = "PBE_54"
-    potcars: dict[str, str] = Field(default_factory=lambda: {"Ge": "Ge_d", "Sb": "Sb", "Te": "Te"})
-    potcar_titles: dict[str, str] = Field(
-        default_factory=lambda: {
-            "Ge": "PAW_PBE Ge_d 03Jul2007",
-            "Sb": "PAW_PBE Sb 06Sep2000",
-            "Te": "PAW_PBE Te 08Apr2002",
-        }
-    )
+    potcars: dict[str, str] = Field(default_factory=lambda: default_material().labels["vasp"]["potcars"])
+    potcar_titles: dict[str, str] = Field(default_factory=lambda: default_material().labels["vasp"]["potcar_titles"])
     kgamma: bool = True
     ismear: int = 0
     sigma_eV: float = Field(0.05, gt=0)

@@ -34,6 +34,7 @@ from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
 from gst_jobflow.launch.services import LocalMongod, find_mongod
 from gst_jobflow.store.address import connection, external_uri
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
+from gst_jobflow.structures.material import Material, default_material, material_of
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -128,6 +129,16 @@ class CheckContext:
     project: Project | None
     settings: Settings
     profile: str
+
+    def material(self) -> Material:
+        """Return the material of the project, else Ge-Sb-Te.
+
+        Raises
+        ------
+        InputError
+            Its file or a value does not fit.
+        """
+        return default_material() if self.project is None else material_of(self.project)
 
     def need_project(self) -> Project:
         """Return the project.
@@ -394,8 +405,16 @@ def cp2k(context: CheckContext) -> CheckResult:
     return CheckResult(f"{found.program}, data in {data}", cp2k_version(found.program))
 
 
+def material(context: CheckContext) -> CheckResult:
+    """Check the material file and what it offers."""
+    found = context.material()
+    crystals = [*(["rock salt"] if found.rocksalt_A else []), *(f"trigonal {formula}" for formula in found.trigonal)]
+    offers = f"{counted(len(found.compositions), 'composition')}, {', '.join(crystals) or 'no crystal'}"
+    return CheckResult(f"{found.name}: {', '.join(found.elements)}, anion {found.anion}; {offers}")
+
+
 def vasp(context: CheckContext) -> CheckResult:
-    """Check VASP's command and the POTCARs of the paper."""
+    """Check VASP's command and the POTCARs of the material."""
     wanted = context.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
@@ -404,7 +423,8 @@ def vasp(context: CheckContext) -> CheckResult:
     root = wanted.potcar_dir or os.environ.get("PMG_VASP_PSP_DIR")
     if not root:
         raise MissingProgramError("no folder of POTCARs is set", "set vasp.potcar_dir or PMG_VASP_PSP_DIR")
-    missing = [name for name in ("Ge_d", "Sb", "Te") if not _potcar(Path(root), name)]
+    potcars = context.material().labels.get("vasp", {}).get("potcars", {})
+    missing = [name for name in potcars.values() if not _potcar(Path(root), name)]
     if missing:
         raise MissingProgramError(
             f"{root} has no PBE_54 POTCAR for {', '.join(missing)}", "pmg config -p VASP_POTCARS FOLDER"
@@ -477,6 +497,7 @@ TABLE = (
     CheckEntry("python", python, ALL, ALL),
     CheckEntry("packages", packages, ALL, ALL),
     CheckEntry("project", project_folder, ALL, ALL),
+    CheckEntry("material", material, ALL, ALL),
     CheckEntry("mongod", mongod_program, ALL, ALL),
     CheckEntry("database", database, ALL, ALL),
     CheckEntry("launchpad", check_launchpad, ALL, ALL),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import GstError
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
 _FIX = "remove the cause, then: gst recover --failed"
 
 
-def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False) -> dict[str, Any]:
+def status(
+    database: Database, fw_ids: list[int] | None = None, ask_slurm: bool = False, at_most: int = 0
+) -> dict[str, Any]:
     """Return the counts of firework states, failures with reasons, and running and queued jobs.
+
+    Counts and jobs are read from indexes, so a project of many fireworks takes no longer.
 
     Parameters
     ----------
@@ -27,6 +30,8 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
         The fireworks; None: all.
     ask_slurm
         Ask SLURM for start and end times; they stay empty without an answer.
+    at_most
+        List so many failures, running and queued jobs, the newest; 0: all.
 
     Returns
     -------
@@ -36,17 +41,35 @@ def status(database: Database, fw_ids: list[int] | None = None, ask_slurm: bool 
         `queued[{firework_id, name, slurm_job_id, reason, expected_start}]`.
     """
     where: dict[str, Any] = {"fw_id": {"$in": fw_ids}} if fw_ids is not None else {}
-    fireworks = list(database["fireworks"].find(where, {"fw_id": 1, "name": 1, "state": 1}).sort("fw_id", 1))
-    by_state: dict[str, list[dict[str, Any]]] = {}
-    for firework in fireworks:
-        by_state.setdefault(firework["state"], []).append(firework)
-    jobs = _jobs() if ask_slurm and (by_state.get("RUNNING") or by_state.get("RESERVED")) else {}
+    stored = database["fireworks"]
+    found = ((state, stored.count_documents({**where, "state": state})) for state in stored.distinct("state", where))
+    counts = {state: number for state, number in found if number}
+
+    def fireworks(state: str) -> list[dict[str, Any]]:
+        if state not in counts:
+            return []
+        newest = stored.find({**where, "state": state}, {"fw_id": 1, "name": 1}).sort("_id", -1).limit(at_most)
+        return sorted(newest, key=lambda firework: firework["fw_id"])
+
+    jobs = _jobs() if ask_slurm and (counts.get("RUNNING") or counts.get("RESERVED")) else {}
     return {
-        "counts": dict(Counter(firework["state"] for firework in fireworks)),
-        "failures": [_failure(database, firework) for firework in by_state.get("FIZZLED", ())],
-        "running": [_running(database, firework, jobs) for firework in by_state.get("RUNNING", ())],
-        "queued": [_queued(database, firework, jobs) for firework in by_state.get("RESERVED", ())],
+        "counts": counts,
+        "failures": [_failure(database, firework) for firework in fireworks("FIZZLED")],
+        "running": [_running(database, firework, jobs) for firework in fireworks("RUNNING")],
+        "queued": [_queued(database, firework, jobs) for firework in fireworks("RESERVED")],
     }
+
+
+def next_steps(counts: dict[str, int]) -> list[str]:
+    """Return the commands that go on if jobs wait and none runs, or if nothing was submitted."""
+    if not counts:
+        return ["nothing submitted yet; start with gst demo or gst submit --help"]
+    active = sum(counts.get(state, 0) for state in ("RUNNING", "RESERVED"))
+    if counts.get("READY") and not active:
+        return ["next: gst launch, or on a cluster gst launch --queue"]
+    if counts.get("PAUSED") and not active and not counts.get("READY"):
+        return ["next: gst resume; for steps of gst submit iterate --pause-before: gst approve STUDY"]
+    return []
 
 
 def _jobs() -> dict[str, QueueJob]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean
-from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, crystallinity
 from gst_jobflow.analysis.disorder import OrderMap, order_map
 from gst_jobflow.analysis.profiles import over_xz
 from gst_jobflow.analysis.series import FRAMES, Series, newest
@@ -68,8 +68,9 @@ def _first_state(results: Results, run: Trajectory, series: Series, mobile: np.n
         # stored: matching templates again takes long in a large cell
         mask = tellurium.arrays(results.artifacts, 0, "crystalline")["crystalline"] > 0.5
     else:
-        cutoff = RMSD_CUTOFF if tellurium is None else tellurium.described["parameters"]["rmsd_cutoff"]
-        mask = crystallinity(atoms, None, cutoff).mask
+        parameters = {} if tellurium is None else tellurium.described["parameters"]
+        cutoff, anion = parameters.get("rmsd_cutoff", RMSD_CUTOFF), parameters.get("anion", ANION)
+        mask = crystallinity(atoms, None, cutoff, anion).mask
     return order_map(atoms, mask, mobile)
 
 

@@ -7,7 +7,8 @@ Tol's "muted" scheme for config types) and in grey print.
 from __future__ import annotations
 
 ELEMENTS = {"Ge": "#0072B2", "Sb": "#D55E00", "Te": "#F0D264"}
-OTHER_ELEMENT = "#8A8A8A"
+OTHER_ELEMENTS = ("#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
+"""Colours of all other elements, in turn by atomic number, so that neighbours in the periodic table differ."""
 
 OPERATIONS = {"RESET": "#C8451B", "SET": "#00796B", "HOLD": "#7A7A7A", "READ": "#56B4E9"}
 OTHER_OPERATION = "#7A7A7A"
@@ -46,7 +47,9 @@ DISORDERED = "#C9CCD1"
 
 def element(symbol: str) -> str:
     """Return the colour of an element."""
-    return ELEMENTS.get(symbol, OTHER_ELEMENT)
+    from ase.data import atomic_numbers
+
+    return ELEMENTS.get(symbol) or OTHER_ELEMENTS[atomic_numbers[symbol] % len(OTHER_ELEMENTS)]
 
 
 def operation(kind: str) -> str:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, check_formulas, parse_formula
+from gst_jobflow.structures.composition import check_formulas, fewest_atoms, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
+from gst_jobflow.structures.material import OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,16 +32,24 @@ _DRAWN = 3
 """Candidates that are drawn by their enthalpy for each one that is chosen of them by its surroundings."""
 
 
-class RandomSearchPlan(StrictModel):
+class RandomSearchPlan(OfMaterial):
     """What is drawn, how it is relaxed, and how much of it is chosen."""
 
     compositions: list[str] = Field(
-        default_factory=lambda: list(TIE_LINE_COMPOSITIONS), min_length=1, description="Formulas, taken in turn"
+        default_factory=lambda given: list(given["material"].compositions),
+        min_length=1,
+        description="Formulas, taken in turn",
     )
     cells: int = Field(200, ge=1, description="Cells to draw and relax")
     n_atoms: tuple[int, int] = Field((8, 40), description="Fewest and most atoms of a cell")
-    volume_per_atom_A3: Range = Field((22.0, 34.0), description="Range of the volume an atom before relaxation, Å³")
-    min_distance_A: Range = Field((1.6, 2.4), description="Range of the closest contact before relaxation, Å")
+    volume_per_atom_A3: Range = Field(
+        default_factory=lambda given: given["material"].volume_per_atom_A3,
+        description="Range of the volume an atom before relaxation, Å³",
+    )
+    min_distance_A: Range = Field(
+        default_factory=lambda given: given["material"].close_contacts_A,
+        description="Range of the closest contact before relaxation, Å",
+    )
     pressure_GPa: float = Field(100.0, ge=0, description="P0 of the pressure P0 x, where x is drawn for each cell")
     pressure_scale: float = Field(0.2, gt=0, description="Mean of x, which has an exponential distribution")
     relax: RelaxOptions = Field(default_factory=RelaxOptions)
@@ -68,6 +76,9 @@ class RandomSearchPlan(StrictModel):
         fewest = max(len(parse_formula(formula)) for formula in self.compositions)
         if self.n_atoms[0] < fewest:
             raise ValueError(f"n_atoms begins at {self.n_atoms[0]}, a cell needs an atom of each of {fewest} elements")
+        for formula in self.compositions:
+            if (needed := fewest_atoms(formula)) > self.n_atoms[1]:
+                raise ValueError(f"n_atoms ends at {self.n_atoms[1]}, a cell of {formula} needs {needed} atoms")
         return self
 
     @property
@@ -115,8 +126,9 @@ def draw_cells(plan: RandomSearchPlan) -> list[RandomCell]:
     for number in range(plan.cells):
         rng = np.random.default_rng([plan.seed, number])
         formula = plan.compositions[number % len(plan.compositions)]
+        fewest = max(plan.n_atoms[0], fewest_atoms(formula))
         spec = HardSphereSpec(
-            formula=formula, n_atoms=int(rng.integers(plan.n_atoms[0], plan.n_atoms[1] + 1)), rounding="nearest",
+            formula=formula, n_atoms=int(rng.integers(fewest, plan.n_atoms[1] + 1)), rounding="nearest",
             volume_per_atom_A3=plan.volume_per_atom_A3, min_distance_A=plan.min_distance_A,
             seed=int(derive_id("random search", plan.seed)[:7], 16),
         )  # fmt: skip

@@ -27,7 +27,8 @@ _HOST = re.compile(r"[^\s:/@]+(:\d{1,5})?|\[[0-9a-fA-F:.]+\](:\d{1,5})?")
 class Connection:
     """Address and account of a database; its `repr` holds no secret.
 
-    Only an external MongoDB has a `uri`; the other fields describe the project's own mongod.
+    Only an external MongoDB has a `uri`; the other fields describe the project's own mongod. `auth_source` is the
+    database that holds the account.
     """
 
     database: str
@@ -36,6 +37,7 @@ class Connection:
     port: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
+    auth_source: str = AUTH_SOURCE
     tls: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -50,7 +52,7 @@ class Connection:
             return self.uri
         return (
             f"mongodb://{quote_plus(self.username)}:{quote_plus(self.password)}@{LOOPBACK}:{self.port}/"
-            f"{self.database}?authSource={AUTH_SOURCE}"
+            f"{self.database}?authSource={self.auth_source}"
         )
 
     @property

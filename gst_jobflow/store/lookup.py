@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store.results import DocumentT, Results
 
 SHORTEST_PREFIX = 6
-_NAMED = ("datasets", "potentials", "studies")
+NAMED = ("datasets", "potentials", "studies")
 """Collections with an index on their names."""
 _RUNS = ("trajectories", "cycles")
 _CANDIDATES = 5
@@ -37,7 +37,7 @@ def locate(database: Database, text: str, *collections: str) -> tuple[str, str]:
     InputError
         No document fits, or several do, which the message lists; or the text is too short.
     """
-    found = _matches(database, text, collections)
+    found = matches(database, text, collections)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -64,7 +64,7 @@ def located_runs(results: Results, text: str) -> list[Trajectory]:
         There is none, or several fit.
     """
     cycle_text, colon, number = text.rpartition(":")
-    if colon and not _matches(results.database, text, _RUNS):
+    if colon and not matches(results.database, text, _RUNS):
         cycle = get_located(results, Cycle, cycle_text)
         last = len(cycle.operations)
         if not number.isdecimal() or not 0 < int(number) <= last:
@@ -89,18 +89,26 @@ def id_begins(text: str) -> dict[str, Any]:
     return {"_id": {"$gte": text, "$lt": text + "\U0010ffff"}}
 
 
-def _matches(database: Database, text: str, collections: Sequence[str]) -> list[tuple[str, str]]:
-    """Return documents whose id is `text`; without one, those of this name; without one, those whose id begins so."""
+def matches(database: Database, text: str, collections: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return documents as collection and id, a few of each collection.
+
+    They are those whose id is `text`; without one, those of this name; without one, those whose id begins so.
+    """
     names = [model_of(name).collection for name in collections] or list(DOCUMENTS)
     found = [(name, id) for name in names for id in _ids(database, name, {"_id": text})]
     found = found or [(name, id) for name in _named(collections) for id in _ids(database, name, {"name": text})]
     if not found and len(text) >= SHORTEST_PREFIX:
-        found = [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
+        found = ids_beginning(database, text, names)
     return found
 
 
+def ids_beginning(database: Database, text: str, names: Sequence[str] = tuple(DOCUMENTS)) -> list[tuple[str, str]]:
+    """Return documents whose id begins with `text` as collection and id, a few of each collection."""
+    return [(name, id) for name in names for id in _ids(database, name, id_begins(text))]
+
+
 def _named(collections: Sequence[str]) -> list[str]:
-    return [name for name in collections or _NAMED if "name" in DOCUMENTS[name].model_fields]
+    return [name for name in collections or NAMED if "name" in DOCUMENTS[name].model_fields]
 
 
 def _ids(database: Database, collection: str, where: dict[str, Any]) -> list[str]:

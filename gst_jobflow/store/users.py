@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote_plus
@@ -36,6 +36,8 @@ Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)
 
 _READ = ("find", "listCollections", "listIndexes", "collStats", "dbStats")
+# what MongoDB's own role `read` grants besides
+_READ_ONLY = {*_READ, "changeStream", "dbHash", "killCursors", "listSearchIndexes", "planCacheRead"}
 _WRITE = ("insert", "update")
 # what FireWorks removes while jobs run: no results, outputs or attempts
 _LAUNCHPAD = ("fireworks",)
@@ -153,6 +155,46 @@ def remove_user(project: Project, name: str) -> None:
         _require(database, name)
         database.command("dropUser", name)
     uri_path(project, name).unlink(missing_ok=True)
+
+
+def account_connection(project: Project, name: str) -> Connection:
+    """Return the address of the project's database with an account that this project has the URI of.
+
+    Raises
+    ------
+    InputError
+        The file with its URI is missing or damaged.
+    """
+    from pymongo.errors import ConfigurationError, InvalidURI
+    from pymongo.uri_parser import parse_uri
+
+    file, where = uri_path(project, name), connection(project)
+    try:
+        uri = file.read_text().strip()
+        if where.external:
+            return replace(where, uri=uri)
+        account = parse_uri(uri)
+    except FileNotFoundError as err:
+        fix = f"gst db users add {name} --role reader"
+        raise InputError(f"this project has no account '{name}': {file} is missing", fix) from err
+    except OSError as err:
+        raise InputError(f"{file} cannot be read: {err.strerror}", "work as the owner of the project") from err
+    except (InvalidURI, ConfigurationError, ValueError):
+        # the driver's text may hold the URI
+        raise InputError(f"{file} holds no MongoDB URI", f"gst db users passwd {name}") from None
+    # the port may have changed since the file was written
+    username, password = account["username"] or "", account["password"] or ""
+    return replace(where, username=username, password=password, auth_source=where.database)
+
+
+def require_reader(database: Database) -> None:
+    """Refuse an account that may do more than read, or a server that does not ask for accounts (DatabaseError)."""
+    granted = database.command("connectionStatus", showPrivileges=True)["authInfo"]
+    names = [user["user"] for user in granted["authenticatedUsers"]]
+    rights = {action for each in granted["authenticatedUserPrivileges"] for action in each["actions"]}
+    if not names or not rights <= _READ_ONLY:
+        who = f"account '{names[0]}' may do more than read" if names else "the server asks for no account"
+        raise DatabaseError(f"{who}: database '{database.name}'", "gst db users add NAME --role reader")
 
 
 @contextmanager

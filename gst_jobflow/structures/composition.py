@@ -1,4 +1,4 @@
-"""Parse formulas, handle the GeTe–Sb2Te3 line, and divide the atoms of a cell among elements."""
+"""Parse formulas, and divide the atoms of a cell among elements."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Literal
 
 from gst_jobflow.base.errors import InputError, nearest
 
 Rounding = Literal["exact", "nearest"]
-
-# The paper tests seven compositions from GeTe to Sb2Te3 but does not list them; these are the known compounds of the
-# line.
-TIE_LINE_COMPOSITIONS = (
-    "GeTe",
-    "Ge8Sb2Te11",
-    "Ge3Sb2Te6",
-    "Ge2Sb2Te5",
-    "Ge1Sb2Te4",
-    "Ge1Sb4Te7",
-    "Sb2Te3",
-)
 
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 # ASE also reads factors before a unit (2GeTe), empty brackets and zeros
@@ -97,26 +86,6 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
     return format_formula({element: count // divisor for element, count in present.items()})
 
 
-def tie_line_units(formula: str) -> tuple[int, int]:
-    """Return the smallest (n, m) with `formula` = ``(GeTe)n(Sb2Te3)m``.
-
-    Raises
-    ------
-    InputError
-        If the formula is not on the line.
-    """
-    counts = parse_formula(formula)
-    n_ge, n_sb, n_te = (counts.get(element, 0) for element in ("Ge", "Sb", "Te"))
-    # doubled, so that an odd number of Sb needs no fractions
-    if set(counts) - {"Ge", "Sb", "Te"} or 2 * n_te != 2 * n_ge + 3 * n_sb:
-        raise InputError(
-            f"{formula} is not on the GeTe–Sb2Te3 line",
-            "its formulas are (GeTe)n(Sb2Te3)m, such as Ge2Sb2Te5",
-        )
-    divisor = math.gcd(2 * n_ge, n_sb)
-    return 2 * n_ge // divisor, n_sb // divisor
-
-
 def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dict[str, int]:
     """Divide `n_atoms` among the elements of `formula`.
 
@@ -153,6 +122,14 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
     if min(shared.values()) == 0:
         raise InputError(f"{n_atoms} atoms are too few for {formula}", f"ask for at least {unit} atoms")
     return shared
+
+
+@cache
+def fewest_atoms(formula: str) -> int:
+    """Return the number of atoms from which on the nearest composition of a cell has every element."""
+    counts = parse_formula(formula)
+    lacking = [number for number in range(sum(counts.values())) if not min(largest_remainder(counts, number).values())]
+    return lacking[-1] + 1
 
 
 def largest_remainder(weights: Mapping[str, int], total: int) -> dict[str, int]:

@@ -1,218 +1,157 @@
-"""Build crystals of the GeTe–Sb2Te3 line: metastable rock-salt with cation disorder, and stable trigonal phases."""
+"""Build reference crystals of a material: metastable rock-salt with cation disorder, and stable trigonal phases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.structures.composition import (
-    largest_remainder,
-    parse_formula,
-    reduced_formula,
-    tie_line_units,
-)
+from gst_jobflow.structures.composition import largest_remainder, parse_formula, reduced_formula
+from gst_jobflow.structures.material import VACANCY, Material, TrigonalPhase, default_material
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Repeat = tuple[int, int, int]
-
-# Metastable Ge2Sb2Te5 at room temperature: Nonaka et al., Thin Solid Films 370, 258 (2000). The other compositions of
-# the line differ by about 1 %.
-ROCKSALT_A = 6.03
-
-
-@dataclass(frozen=True)
-class TrigonalPhase:
-    """A trigonal compound in the hexagonal setting.
-
-    Attributes
-    ----------
-    spacegroup
-        Space group number.
-    a_A, c_A
-        Lattice parameters in Å.
-    sites
-        Element and fractional coordinates of the independent atoms.
-    blocks
-        Van der Waals bonded blocks in one cell along c; 0 without gaps.
-    gap_shift
-        Fraction of c by which sites are shifted to put a gap at z = 0.
-    centre_share
-        Share of Ge that keeps its layers in the disordered phase.
-    """
-
-    spacegroup: int
-    a_A: float
-    c_A: float
-    sites: tuple[tuple[str, tuple[float, float, float]], ...]
-    blocks: int
-    gap_shift: float
-    centre_share: float = 1.0
-
-
 _THIRD, _TWO_THIRDS = 1 / 3, 2 / 3
 
-TRIGONAL_PHASES = {
-    # Te–Sb–Te–Ge–Te–Sb–Te. Coordinates: Agaev and Semiletov, Sov. Phys. Crystallogr. 10, 86 (1965), AFLOW prototype
-    # AB2C4_hR7_166_a_c_2c-002; lattice parameters: Matsunaga and Yamada, Phys. Rev. B 69, 104111 (2004).
-    "Ge1Sb2Te4": TrigonalPhase(
-        spacegroup=166,
-        a_A=4.2721,
-        c_A=41.686,
-        sites=(("Ge", (0, 0, 0)), ("Sb", (0, 0, 0.427)), ("Te", (0, 0, 0.133)), ("Te", (0, 0, 0.290))),
-        blocks=3,
-        gap_shift=1 / 6,
-        centre_share=0.5,
-    ),
-    # Te–Sb–Te–Ge–Te–Ge–Te–Sb–Te: order of Kooi and De Hosson, J. Appl. Phys. 92, 3584 (2002); parameters of Matsunaga,
-    # Yamada and Kubota, Acta Cryst. B 60, 685 (2004).
-    "Ge2Sb2Te5": TrigonalPhase(
-        spacegroup=164,
-        a_A=4.2247,
-        c_A=17.2391,
-        sites=(
-            ("Te", (0, 0, 0)),
-            ("Ge", (_TWO_THIRDS, _THIRD, 0.1061)),
-            ("Te", (_THIRD, _TWO_THIRDS, 0.2065)),
-            ("Sb", (0, 0, 0.3265)),
-            ("Te", (_TWO_THIRDS, _THIRD, 0.4173)),
-        ),
-        blocks=1,
-        gap_shift=1 / 2,
-        centre_share=0.6,
-    ),
-    # Anderson and Krause, Acta Cryst. B 30, 1307 (1974).
-    "Sb2Te3": TrigonalPhase(
-        spacegroup=166,
-        a_A=4.264,
-        c_A=30.458,
-        sites=(("Sb", (0, 0, 0.3988)), ("Te", (0, 0, 0)), ("Te", (0, 0, 0.2128))),
-        blocks=3,
-        gap_shift=1 / 6,
-    ),
-    # Room-temperature ferroelectric phase: Chattopadhyay, Boucherle and von Schnering, J. Phys. C 20, 1431 (1987).
-    "GeTe": TrigonalPhase(
-        spacegroup=160,
-        a_A=4.164,
-        c_A=10.690,
-        sites=(("Ge", (0, 0, 0.2366)), ("Te", (0, 0, -0.2366))),
-        blocks=0,
-        gap_shift=0.2366,
-    ),
-}
 
-
-def rocksalt_counts(formula: str, repeat: Repeat) -> dict[str, int]:
+def rocksalt_counts(formula: str, repeat: Repeat, material: Material | None = None) -> dict[str, int]:
     """Count atoms and vacancies of a rock-salt supercell.
 
     Parameters
     ----------
     formula
-        A composition ``(GeTe)n(Sb2Te3)m`` of the line.
+        A composition of crystals of the material, ``(GeTe)n(Sb2Te3)m`` for Ge-Sb-Te.
     repeat
         Number of cubic 8-site cells along x, y, z.
+    material
+        Its anion and cations; None: Ge-Sb-Te.
 
     Returns
     -------
     dict
-        ``Ge, Sb, Te, vacancy``. Te fills its sublattice; Ge, Sb and vacancies share the other one as n : 2m : m, with
-        leftovers to the largest remainders.
+        Cations, anion, ``vacancy``. The anion fills its sublattice; cations and vacancies share the other one, n : 2m :
+        m for Ge-Sb-Te, with leftovers to the largest remainders.
 
     Raises
     ------
     InputError
-        The formula is off the line, or a repeat is below 1.
+        No rock salt of the material has the formula, or a repeat is below 1.
     """
-    n_gete, n_sb2te3 = tie_line_units(formula)
+    material = material or default_material()
     n_sites = 4 * _checked_repeat(repeat)
-    cations = largest_remainder({"Ge": n_gete, "Sb": 2 * n_sb2te3, "vacancy": n_sb2te3}, n_sites)
-    return {"Ge": cations["Ge"], "Sb": cations["Sb"], "Te": n_sites, "vacancy": cations["vacancy"]}
+    shared = largest_remainder(material.cation_weights(formula), n_sites)
+    return {**{element: shared[element] for element in material.cations}, material.anion: n_sites} | {
+        VACANCY: shared[VACANCY]
+    }
 
 
-def rocksalt(formula: str, repeat: Repeat, a_A: float = ROCKSALT_A, seed: int = 0) -> Atoms:
-    """Build a rock-salt supercell: Te on one sublattice; Ge, Sb and vacancies at random on the other.
+def rocksalt(
+    formula: str, repeat: Repeat, a_A: float | None = None, seed: int = 0, material: Material | None = None
+) -> Atoms:
+    """Build a rock-salt supercell: the anion on one sublattice; cations and vacancies at random on the other.
 
     Parameters
     ----------
-    formula, repeat
+    formula, repeat, material
         See `rocksalt_counts`.
     a_A
-        Edge of the cubic cell in Å.
+        Edge of the cubic cell in Å; None: the material's.
     seed
         Seed of the cation arrangement.
 
     Returns
     -------
     ase.Atoms
-        Periodic, edges `repeat` times `a_A`; Te first, then cations in lattice order.
+        Periodic, edges `repeat` times `a_A`; anions first, then cations in lattice order.
 
     Raises
     ------
     InputError
-        As `rocksalt_counts`, or the lattice parameter is not positive.
+        As `rocksalt_counts`, or the lattice parameter is unknown or not positive.
     """
     from ase import Atoms
 
-    counts = rocksalt_counts(formula, repeat)
+    material = material or default_material()
+    counts = rocksalt_counts(formula, repeat, material)
+    a_A = rocksalt_edge_A(material) if a_A is None else a_A
     if not (np.isfinite(a_A) and a_A > 0):
-        raise InputError(f"the lattice parameter is {a_A} Å", "give a positive number, about 6 Å for GST")
+        raise InputError(f"the lattice parameter is {a_A} Å", "give a positive number, about 6 Å for a telluride")
     corners = np.stack(np.meshgrid(*(np.arange(n) for n in repeat), indexing="ij"), axis=-1).reshape(-1, 1, 3)
     fcc = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
     anions = (corners + fcc).reshape(-1, 3)
     cations = anions + np.array([0, 0, 0.5])
     cations[:, 2] %= repeat[2]
-    species = np.repeat(["Ge", "Sb", ""], [counts["Ge"], counts["Sb"], counts["vacancy"]])
+    kinds = [*material.cations, VACANCY]
+    species = np.repeat([*material.cations, ""], [counts[kind] for kind in kinds])
     species = np.random.default_rng(seed).permutation(species)
     filled = species != ""
-    symbols = ["Te"] * len(anions) + species[filled].tolist()
+    symbols = [material.anion] * len(anions) + species[filled].tolist()
     positions = a_A * np.concatenate([anions, cations[filled]])
     return Atoms(symbols, positions=positions, cell=a_A * np.asarray(repeat, float), pbc=True)
 
 
-def trigonal_counts(compound: str, repeat: Repeat, orthogonal: bool = True) -> dict[str, int]:
+def rocksalt_edge_A(material: Material) -> float:
+    """Return the edge of the material's cubic cell, Å; raises InputError if its file gives none."""
+    if material.rocksalt_A is None:
+        raise InputError(f"{material.name} has no rock salt", "add rocksalt_A to the material, or give the lattice")
+    return material.rocksalt_A
+
+
+def trigonal_counts(
+    compound: str, repeat: Repeat, orthogonal: bool = True, material: Material | None = None
+) -> dict[str, int]:
     """Count the atoms of a trigonal supercell; the orthogonal cell is twice the hexagonal one.
 
     Raises
     ------
     InputError
-        The compound is not in `TRIGONAL_PHASES`, or a repeat is below 1.
+        The material has no trigonal phase of the compound, or a repeat is below 1.
     """
-    name, phase = trigonal_phase(compound)
+    name, phase = trigonal_phase(compound, material)
     unit = parse_formula(name)
     # formula units in the hexagonal cell: one in each block, three in rhombohedrally centred GeTe
     units = (phase.blocks or 3) * (2 if orthogonal else 1) * _checked_repeat(repeat)
     return {element: count * units for element, count in unit.items()}
 
 
-def trigonal_phase(compound: str) -> tuple[str, TrigonalPhase]:
+def trigonal_phase(compound: str, material: Material | None = None) -> tuple[str, TrigonalPhase]:
     """Return name and data of a trigonal compound; raises InputError if it is unknown."""
+    material = material or default_material()
     name = reduced_formula(parse_formula(compound))
-    if name not in TRIGONAL_PHASES:
-        raise InputError(f"no trigonal phase of {compound} is known here", nearest(name, TRIGONAL_PHASES))
-    return name, TRIGONAL_PHASES[name]
+    if name not in material.trigonal:
+        fix = nearest(name, material.trigonal) if material.trigonal else "add it under trigonal to the material"
+        raise InputError(f"no trigonal phase of {compound} is known here", fix)
+    return name, material.trigonal[name]
 
 
-def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: bool = False, seed: int = 0) -> Atoms:
+def trigonal(
+    compound: str,
+    repeat: Repeat,
+    orthogonal: bool = True,
+    disorder: bool = False,
+    seed: int = 0,
+    material: Material | None = None,
+) -> Atoms:
     """Build a trigonal crystal with c along z and, if the phase has blocks, a van der Waals gap at z = 0.
 
     Parameters
     ----------
     compound
-        ``Ge1Sb2Te4``, ``Ge2Sb2Te5``, ``Sb2Te3`` or ``GeTe``.
+        A trigonal phase of the material: ``Ge1Sb2Te4``, ``Ge2Sb2Te5``, ``Sb2Te3`` or ``GeTe`` of Ge-Sb-Te.
     repeat
         Number of cells along x, y, z.
     orthogonal
         Whether the cell is a × √3 a × c with right angles, or the hexagonal one.
     disorder
-        Whether part of Ge and Sb exchange layers, with exact counts. Diffraction finds mixed layers, in which Ge
-        prefers the middle of the block (Matsunaga and Yamada 2004). We keep half of Ge there in Ge1Sb2Te4 and 0.6 in
-        Ge2Sb2Te5, round numbers above the 1/3 and 1/2 of random mixing.
+        Whether part of the two cations exchange layers, with exact counts. Diffraction finds mixed layers, in which Ge
+        prefers the middle of the block (Matsunaga and Yamada 2004); `centre_share` of the phase stays there.
     seed
         Seed of the disorder.
+    material
+        Its trigonal phases; None: those of Ge-Sb-Te.
 
     Raises
     ------
@@ -223,7 +162,8 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
     from ase.build import make_supercell
     from ase.spacegroup import crystal
 
-    name, phase = trigonal_phase(compound)
+    material = material or default_material()
+    name, phase = trigonal_phase(compound, material)
     _checked_repeat(repeat)
     if disorder and phase.centre_share == 1.0:
         raise InputError(f"{name} has one kind of cation: nothing to disorder", "leave disorder out")
@@ -243,11 +183,20 @@ def trigonal(compound: str, repeat: Repeat, orthogonal: bool = True, disorder: b
     atoms.wrap(eps=1e-6)
     atoms = atoms.repeat([int(n) for n in repeat])
     if disorder:
-        _exchange_cations(atoms, phase.centre_share, seed)
+        _exchange_cations(atoms, exchanged(phase, material), phase.centre_share, seed)
     return atoms
 
 
-def trigonal_primitive(compound: str, repeat: Repeat) -> Atoms:
+def exchanged(phase: TrigonalPhase, material: Material) -> tuple[str, str]:
+    """Return the two cations that exchange layers in a disordered phase; raises InputError if it has not two."""
+    present = {element for element, _ in phase.sites}
+    cations = [element for element in material.cations if element in present]
+    if len(cations) != 2:
+        raise InputError(f"a phase of {len(cations)} cations cannot be disordered", "set its centre_share to 1")
+    return cations[0], cations[1]
+
+
+def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None = None) -> Atoms:
     """Build a rhombohedrally centred phase on its primitive cell: two hexagonal vectors and (2/3, 1/3, 1/3).
 
     The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs.
@@ -259,25 +208,25 @@ def trigonal_primitive(compound: str, repeat: Repeat) -> Atoms:
     """
     from ase.geometry import get_duplicate_atoms
 
-    name, phase = trigonal_phase(compound)
+    name, phase = trigonal_phase(compound, material)
     _checked_repeat(repeat)
     if phase.spacegroup not in (160, 166):
         raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")
-    atoms = trigonal(compound, (1, 1, 1), orthogonal=False)
+    atoms = trigonal(compound, (1, 1, 1), orthogonal=False, material=material)
     atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [_TWO_THIRDS, _THIRD, _THIRD]]) @ atoms.cell.array)
     atoms.wrap(eps=1e-6)
     get_duplicate_atoms(atoms, cutoff=0.1, delete=True)
     return atoms.repeat([int(n) for n in repeat])
 
 
-def _exchange_cations(atoms: Atoms, share_kept: float, seed: int) -> None:
-    """Exchange, in place, Ge and Sb at random so that `share_kept` of Ge stays in place."""
-    ge, sb = (np.flatnonzero(atoms.symbols == element) for element in ("Ge", "Sb"))
-    moved = len(ge) - round(share_kept * len(ge))
+def _exchange_cations(atoms: Atoms, cations: tuple[str, str], share_kept: float, seed: int) -> None:
+    """Exchange, in place, two cations at random so that `share_kept` of the first one stays in place."""
+    first, second = (np.flatnonzero(atoms.symbols == element) for element in cations)
+    moved = len(first) - round(share_kept * len(first))
     random = np.random.default_rng(seed)
-    to_sb = random.choice(ge, moved, replace=False)
-    to_ge = random.choice(sb, moved, replace=False)
-    atoms.numbers[to_sb], atoms.numbers[to_ge] = atoms.numbers[sb[0]], atoms.numbers[ge[0]]
+    to_second = random.choice(first, moved, replace=False)
+    to_first = random.choice(second, moved, replace=False)
+    atoms.numbers[to_second], atoms.numbers[to_first] = atoms.numbers[second[0]], atoms.numbers[first[0]]
 
 
 def _checked_repeat(repeat: Repeat) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, atom_counts, parse_formula
+from gst_jobflow.structures.composition import atom_counts, parse_formula
+from gst_jobflow.structures.material import default_material
 
 FEWEST_ATOMS, MOST_ATOMS = 20, 200
 SPACING_A, JITTER_A = 3.15, 0.45
@@ -34,7 +35,7 @@ def frames(n: int, seed: int = 0) -> Iterator[str]:
     random = np.random.default_rng(seed)
     for index in range(n):
         if index % FRAMES_OF_ONE == 0:
-            formula = TIE_LINE_COMPOSITIONS[random.integers(len(TIE_LINE_COMPOSITIONS))]
+            formula = default_material().compositions[random.integers(len(default_material().compositions))]
             unit = sum(parse_formula(formula).values())
             n_atoms = unit * int(random.integers(-(-FEWEST_ATOMS // unit), MOST_ATOMS // unit + 1))
             config_type = CONFIG_TYPES[random.integers(len(CONFIG_TYPES))]

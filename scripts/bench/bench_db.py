@@ -47,7 +47,8 @@ from gst_jobflow.documents import (
 )
 from gst_jobflow.store import Results
 from gst_jobflow.store.query import make_query, summarise_groups
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, reduced_formula
+from gst_jobflow.structures.composition import reduced_formula
+from gst_jobflow.structures.material import default_material
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -281,8 +282,8 @@ def _cycle(k: int, potential_id: str, structure_id: str) -> Cycle:
 
 
 def named_queries(database: Database) -> dict[str, Callable[[random.Random], Any]]:
-    """The ten questions of docs/data.md; each call asks with other values, for the first page where there are pages."""
-    formulas = [reduced_formula_of(text) for text in TIE_LINE_COMPOSITIONS]
+    """Ten questions of docs/queries.md; each call asks with other values, for a first page where there are pages."""
+    formulas = [reduced_formula_of(text) for text in default_material().compositions]
     sample = [{"$sample": {"size": 500}}, {"$project": {"_id": 1}}]
     ids = [found["_id"] for found in database["structures"].aggregate(sample)]
     movers = [found["_id"] for found in database["potentials"].find({}, {"_id": 1})]

@@ -26,7 +26,8 @@ from bench_db import gst, new_project, resident_MB
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, parse_formula
+from gst_jobflow.structures.composition import parse_formula
+from gst_jobflow.structures.material import default_material
 
 PARTS = ("dataset", "orchestration", "search")
 STRUCTURES = {"small": 200, "full": 2_692}
@@ -89,7 +90,7 @@ def write(path: Path, numbers: np.ndarray) -> None:
     random = np.random.default_rng(0)
     with path.open("w") as stream:
         for index, n_atoms in enumerate(numbers.tolist()):
-            formula = TIE_LINE_COMPOSITIONS[index % len(TIE_LINE_COMPOSITIONS)]
+            formula = default_material().compositions[index % len(default_material().compositions)]
             if n_atoms % sum(parse_formula(formula).values()):
                 formula = "GeTe"
             kind = ("aimd", "melt_quench", "crystal", "rss")[index % 4]

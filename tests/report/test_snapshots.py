@@ -30,9 +30,10 @@ def test_cells_are_wrapped_coloured_and_the_barrier_is_pale() -> None:
     assert cell.colours[2] == pytest.approx(palette.rgb(palette.ELEMENTS["Te"], 0.6))
 
 
-def test_unknown_elements_are_grey() -> None:
-    cell = snapshots.snapshot_cell("x", Atoms("C", cell=[5, 5, 5], pbc=True))
-    assert cell.colours[0] == pytest.approx(palette.rgb(palette.OTHER_ELEMENT))
+def test_other_elements_have_colours_of_their_own() -> None:
+    cell = snapshots.snapshot_cell("x", Atoms("CrSeTe", cell=[5, 5, 5], pbc=True))
+    assert len({tuple(colour) for colour in cell.colours}) == 3
+    assert {palette.element("Cr"), palette.element("Se")} <= set(palette.OTHER_ELEMENTS)
 
 
 def test_tilted_boxes_fit_into_the_picture() -> None:

@@ -20,6 +20,7 @@ from gst_jobflow.selection.random_search import (
     choose_candidates,
     draw_cells,
 )
+from gst_jobflow.structures.composition import fewest_atoms
 from gst_jobflow.structures.contacts import min_distance
 
 describe = partial(mean_spectrum, options=SoapOptions(species=True), elements=["Sb", "Te"])
@@ -40,6 +41,12 @@ def test_cells_are_drawn_within_their_ranges_and_return() -> None:
     assert cells[7].pressure_GPa == again[7].pressure_GPa
     other = draw_cells(PLAN.model_copy(update={"seed": 2}))
     assert other[7].pressure_GPa != cells[7].pressure_GPa
+
+
+def test_the_smallest_cells_of_a_dilute_composition_hold_each_element() -> None:
+    plan = RandomSearchPlan(compositions=["Ge1Sb6Te10"], cells=200, n_atoms=(6, 12))
+    sizes = [len(cell.atoms) for cell in draw_cells(plan) if set(cell.atoms.symbols) == {"Ge", "Sb", "Te"}]
+    assert len(sizes) == 200 and set(sizes) == set(range(fewest_atoms("Ge1Sb6Te10"), 13))
 
 
 def test_pressures_are_exponential_about_their_mean() -> None:
@@ -113,6 +120,7 @@ def test_what_became_of_a_cell_says_what_may_be_labelled() -> None:
     [
         ({"n_atoms": (20, 10)}, "from low to high"),
         ({"n_atoms": (1, 10)}, "an atom of each"),
+        ({"compositions": ["Cr1Sb8Te12"], "n_atoms": (6, 9)}, "a cell of Cr1Sb8Te12 needs"),
         ({"compositions": ["Xx"]}, "Xx"),
         ({"min_distance_A": (0.0, 2.0)}, "min_distance_A"),
         ({"pressure": 3}, "pressure_GPa"),

@@ -23,7 +23,7 @@ from tests.documents.test_documents import label, structure
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
-DOCS = Path(__file__).parents[2] / "docs" / "data.md"
+DOCS = Path(__file__).parents[2] / "docs" / "queries.md"
 TYPES = ("crystal", "hard_sphere", "rss", "aimd")
 
 
@@ -217,7 +217,7 @@ def test_documents_are_found_counted_and_shown_without_arrays(project: Project) 
 
 def documented_queries() -> list[Query]:
     """The queries of the documentation, read from there."""
-    section = DOCS.read_text().partition("### Ten questions")[2].partition("### From Python")[0]
+    section = DOCS.read_text().partition("## Ten questions")[2].partition("\n## ")[0]
     queries = []
     for line in section.splitlines():
         if line.startswith("gst query "):

@@ -4,12 +4,10 @@ from hypothesis import strategies as st
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.composition import (
-    TIE_LINE_COMPOSITIONS,
     atom_counts,
     largest_remainder,
     parse_formula,
     reduced_formula,
-    tie_line_units,
 )
 
 
@@ -38,23 +36,6 @@ def test_nonsense_is_refused(nonsense):
 def test_an_unknown_element_is_named():
     with pytest.raises(InputError, match="unknown element 'Gx'"):
         parse_formula("Gx2Te3")
-
-
-def test_the_seven_compositions_run_from_gete_to_sb2te3():
-    units = [tie_line_units(formula) for formula in TIE_LINE_COMPOSITIONS]
-    fractions = [n_sb2te3 / (n_gete + n_sb2te3) for n_gete, n_sb2te3 in units]
-    assert len(fractions) == 7
-    assert fractions == sorted(fractions)
-    assert (fractions[0], fractions[3], fractions[-1]) == (0, pytest.approx(1 / 3), 1)
-    assert [reduced_formula(parse_formula(f"(GeTe){n}(Sb2Te3){m}")) for n, m in units if n and m] == [
-        formula for formula in TIE_LINE_COMPOSITIONS if formula not in ("GeTe", "Sb2Te3")
-    ]
-
-
-@pytest.mark.parametrize("formula", ["Te", "GeTe2", "Ge2Sb2Te4", "GeTeSe", "Ge", "Si1Sb2Te4"])
-def test_a_formula_off_the_line_is_refused(formula):
-    with pytest.raises(InputError, match="not on the GeTe"):
-        tie_line_units(formula)
 
 
 def test_exact_counts_or_the_nearest_possible_numbers():

@@ -5,17 +5,17 @@ import pytest
 from ase.neighborlist import neighbor_list
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, tie_line_units
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import (
-    TRIGONAL_PHASES,
     rocksalt,
     rocksalt_counts,
     trigonal,
     trigonal_counts,
     trigonal_primitive,
 )
+from gst_jobflow.structures.material import default_material
 
+GST = default_material()
 AMU_PER_A3 = 1.66053906660
 
 
@@ -26,7 +26,7 @@ def layers(atoms):
 
 
 @pytest.mark.parametrize("orthogonal", [True, False])
-@pytest.mark.parametrize("compound", TRIGONAL_PHASES)
+@pytest.mark.parametrize("compound", GST.trigonal)
 def test_trigonal_counts_are_what_is_built(compound, orthogonal):
     atoms = trigonal(compound, (2, 1, 1), orthogonal=orthogonal)
     assert Counter(atoms.get_chemical_symbols()) == trigonal_counts(compound, (2, 1, 1), orthogonal)
@@ -35,7 +35,7 @@ def test_trigonal_counts_are_what_is_built(compound, orthogonal):
         assert np.allclose(atoms.cell.array, np.diag(atoms.cell.lengths()), atol=0)
 
 
-@pytest.mark.parametrize("compound", TRIGONAL_PHASES)
+@pytest.mark.parametrize("compound", GST.trigonal)
 def test_cations_have_six_te_neighbours_at_bond_lengths_of_the_literature(compound):
     atoms = trigonal(compound, (2, 2, 1))
     # bonds lie within 2.8-3.3 Å, next shell and van der Waals gap beyond 3.6 Å
@@ -79,7 +79,7 @@ def test_disorder_mixes_cation_layers_and_keeps_counts(compound):
     assert (mixed.positions == ordered.positions).all()
     kept = (mixed.symbols[ordered.symbols == "Ge"] == "Ge").mean()
     # one atom of 24 or 48 is what rounding may cost
-    assert kept == pytest.approx(TRIGONAL_PHASES[compound].centre_share, abs=0.05)
+    assert kept == pytest.approx(GST.trigonal[compound].centre_share, abs=0.05)
     again = trigonal(compound, (4, 3, 1), disorder=True, seed=1)
     assert (again.numbers == mixed.numbers).all()
     assert ((mixed.symbols == "Te") == (ordered.symbols == "Te")).all()
@@ -92,13 +92,13 @@ def test_the_devices_of_the_paper_have_the_published_numbers_of_atoms():
     assert counts["Ge"] * 2 == counts["Sb"]
 
 
-@pytest.mark.parametrize("formula", TIE_LINE_COMPOSITIONS)
+@pytest.mark.parametrize("formula", GST.compositions)
 def test_rocksalt_has_the_composition_and_only_unlike_neighbours(formula):
     atoms = rocksalt(formula, (3, 2, 4), a_A=6.0, seed=3)
     counts = rocksalt_counts(formula, (3, 2, 4))
     assert Counter(atoms.get_chemical_symbols()) == {e: counts[e] for e in ("Ge", "Sb", "Te") if counts[e]}
-    n, m = tie_line_units(formula)
-    assert abs(counts["vacancy"] - 96 * m / (n + 3 * m)) < 1
+    weights = GST.cation_weights(formula)
+    assert abs(counts["vacancy"] - 96 * weights["vacancy"] / sum(weights.values())) < 1
     i, j, d = neighbor_list("ijd", atoms, 3.5)
     assert np.allclose(d, 3.0)
     assert ((atoms.symbols[i] == "Te") != (atoms.symbols[j] == "Te")).all()

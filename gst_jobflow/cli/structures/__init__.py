@@ -11,7 +11,7 @@ from gst_jobflow.cli.lazy import LazyGroup
 SECTIONS = {
     "Make": {
         "hard-sphere": "Make random hard-sphere structures for training sets, like AIRSS' buildcell.",
-        "crystal": "Make crystals of the GeTe–Sb2Te3 line, strained and rattled.",
+        "crystal": "Make crystals of the material, strained and rattled.",
         "device": "Make device cells with a frozen amorphous barrier; by default the paper's.",
     },
     "Take in": {

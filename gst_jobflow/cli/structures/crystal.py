@@ -1,4 +1,4 @@
-"""`gst structures crystal`: crystals of the GeTe–Sb2Te3 line."""
+"""`gst structures crystal`: crystals of the material."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import IterationOption, TagOption, parse_repeat
+from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material, parse_repeat
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.flows.structures import CrystalSpec, crystal_family
 
 
 def crystal(
-    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition on the line) or trigonal.")],
+    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition) or trigonal.")],
     formula: Annotated[str, typer.Argument(help="e.g. Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.")],
     repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
     lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
@@ -25,11 +25,12 @@ def crystal(
     tag: TagOption = None,
     output: Output = None,
 ) -> None:
-    """Make crystals of the GeTe–Sb2Te3 line, strained and rattled.
+    """Make crystals of the material, strained and rattled.
 
     Example: gst structures crystal rocksalt Ge1Sb2Te4 --repeat 2x2x2 --rattle 0.1 -N 5
     """
     values: dict[str, Any] = {"kind": kind, "formula": formula, "repeat": parse_repeat(repeat), "lattice_A": lattice}
+    values["material"] = chosen_material()
     spec = checked(
         CrystalSpec, {**values, "volume_scales": (volume,), "rattles_A": (rattle,), "n_each": number, "seed": seed}
     )

@@ -13,6 +13,7 @@ from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import (
     JsonOption,
     TagOption,
+    chosen_material,
     chosen_project,
     open_project,
     parse_repeat,
@@ -63,7 +64,7 @@ app = typer.Typer(
 class CellOptions:
     """Options of all kinds of cells: size, barrier, output."""
 
-    formula: Annotated[str | None, typer.Option(help="Composition on the GeTe–Sb2Te3 line; default: Ge1Sb2Te4.")] = None
+    formula: Annotated[str | None, typer.Option(help="Composition; default: the material's.")] = None
     repeat: Annotated[
         str | None,
         typer.Option("--repeat", help="Crystal cells along x, y, z (up), barrier included."),
@@ -75,7 +76,7 @@ class CellOptions:
         float | None, typer.Option("--barrier-thickness", help="Thickness of the barrier, Å; rounded to whole layers.")
     ] = None
     barrier_density: Annotated[
-        float | None, typer.Option("--barrier-density", help="Density of the barrier, g/cm3; default: 5.9.")
+        float | None, typer.Option("--barrier-density", help="Density of the barrier, g/cm3; default: the material's.")
     ] = None
     min_contact: Annotated[
         float | None,
@@ -102,7 +103,10 @@ class CellOptions:
         float,
         typer.Option(min=0, help="Cutoff that cells must be large enough for, Å; with --potential its own."),
     ] = 8.0
-    elements: Annotated[str, typer.Option(help="Atom types of the file, in the order of pair_coeff.")] = "Ge,Sb,Te"
+    elements: Annotated[
+        str | None,
+        typer.Option(help="Atom types of the file, in the order of pair_coeff; default: the material's."),
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -140,7 +144,9 @@ class CellOptions:
             **own,
         }
         content = {} if self.config is None else read_yaml(self.config)
-        values = merged(merged(model.paper().model_dump(), content), _without_none(given))
+        material = chosen_material()
+        paper = {"material": material, "min_contact_A": dict(material.min_contacts_A), **model.PAPER}
+        values = merged(merged(paper, content), _without_none(given))
         return _resized(checked(model, values, str(self.config or "")), self.size, self.repeat)
 
 
@@ -172,7 +178,7 @@ def cross_point(
 @with_options(CellOptions, "options")
 def mushroom(
     options: CellOptions,
-    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å; default: 6.03.")] = None,
+    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
     electrode_width: Annotated[
         float | None, typer.Option(help="Width of the bottom electrode along x, Å; default: a fifth of the cell.")
     ] = None,
@@ -258,7 +264,10 @@ class _Request:
         return _from_database(barrier), f"structure {barrier}"
 
     def _elements(self) -> list[str]:
-        return [element.strip() for element in self.options.elements.split(",") if element.strip()]
+        given = self.options.elements
+        if given is None:
+            return list(self.spec.material.elements)
+        return [element.strip() for element in given.split(",") if element.strip()]
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")

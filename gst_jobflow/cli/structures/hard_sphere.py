@@ -8,7 +8,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import IterationOption, TagOption
+from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.flows.structures import hard_sphere_family
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -18,7 +18,10 @@ def hard_sphere(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios matter.")],
     atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
-    density: Annotated[str, typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2.")] = "5.9",
+    density: Annotated[
+        str | None,
+        typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
+    ] = None,
     min_distance: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,6 +41,7 @@ def hard_sphere(
 
     Example: gst structures hard-sphere Ge2Sb2Te5 --atoms 36 -N 20 --density 5.4-6.2 --min-distance 1.6-2.4
     """
+    density = density or str(chosen_material().density_g_cm3)
     spec = _spec(formula, atoms, density, min_distance or [], shape, nearest, seed)
     deliver(hard_sphere_family([spec], number), "hard_sphere", iteration, tag, output)
 

@@ -8,7 +8,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import open_project, parse_assignments
+from gst_jobflow.cli.common import chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.flows.aimd import AimdMaker, random_start
 from gst_jobflow.flows.aimd_run import AimdSpec
@@ -43,7 +43,9 @@ def command(
         typer.Option(help="A field of the scheme, e.g. thermostat_fs=50, noisy_gamma_per_fs=2e-4 (repeatable)."),
     ] = None,
     atoms: Annotated[int, typer.Option("--atoms", min=2, help="Atoms of a random start.")] = 63,
-    density: Annotated[float, typer.Option(help="Density of a random start, g/cm3.")] = 5.9,
+    density: Annotated[
+        float | None, typer.Option(help="Density of a random start, g/cm3; default: the material's.")
+    ] = None,
     timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
     every: Annotated[int, typer.Option("--every-steps", "--every", min=1, help="Steps between stored frames.")] = 10,
     seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
@@ -79,7 +81,7 @@ def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
 
 
 def _start(
-    maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float, int]
+    maker: AimdMaker, project: Project, formula: str | None, structure: str | None, size: tuple[int, float | None, int]
 ) -> tuple[str | None, str]:
     """Check the start; return its id, if it has one, and its description."""
     backend: Cp2kBackend = maker.backend
@@ -92,7 +94,8 @@ def _start(
     else:
         assert formula is not None  # the caller sees to it
         n_atoms, density, seed = size
-        maker.start = random_start(formula, n_atoms, density, seed)
+        material = chosen_material()
+        maker.start = random_start(formula, n_atoms, density or material.density_g_cm3, seed, material)
         found, words = generate(maker.start), f"{n_atoms} atoms of {formula}"
     backend.check(found)
     return structure, words

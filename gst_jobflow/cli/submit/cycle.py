@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
-from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.common import chosen_material, open_project, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.programme import load_programme, scaled
@@ -44,7 +44,7 @@ def command(
         raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
     if state is not None and programme is None:
         raise InputError("--from needs operations", "give --programme, best a file without a cell")
-    plan = load_programme(programme or device)
+    plan = load_programme(programme or device, chosen_material())
     if scale != 1.0:
         plan = scaled(plan, scale)
     if no_gamma:

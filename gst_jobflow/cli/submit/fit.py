@@ -8,7 +8,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli.common import check_name, open_project, parse_assignments
+from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
 from gst_jobflow.cli.submit.options import (
     ConfigFile,
@@ -37,7 +37,6 @@ UpfitOption = Annotated[
     float | None,
     typer.Option(metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."),
 ]
-GST = ("Ge", "Sb", "Te")
 
 
 def command(
@@ -72,7 +71,7 @@ def command(
         return found.upfit(upfit) if start is not None and upfit is not None else found
 
     if show_config and dataset_id is None and parent is None:
-        typer.echo(as_commented_yaml(settings_for(GST)), nl=False)
+        typer.echo(as_commented_yaml(settings_for(chosen_material().elements)), nl=False)
         return
     if dataset_id is None:
         raise InputError("no dataset to fit to", "gst query datasets lists ids; gst dataset create makes one")

@@ -9,7 +9,7 @@ import yaml
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import check_name, global_options, open_project, print_table, say
+from gst_jobflow.cli.common import check_name, chosen_material, global_options, open_project, print_table, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
@@ -106,7 +106,7 @@ def _read(text: str, where: str, name: str | None) -> IterationPlan:
         raise InputError(f"{where} is not a mapping", "write 'key: value' lines; --show-config prints an example")
     if name is not None:
         content["name"] = name
-    plan = checked(IterationPlan, content, where)
+    plan = checked(IterationPlan, {"material": chosen_material(), **content}, where)
     check_name(plan.name)
     return plan
 

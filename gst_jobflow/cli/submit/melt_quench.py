@@ -8,7 +8,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.common import chosen_material, open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
@@ -26,7 +26,7 @@ def command(
     formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
     potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
     atoms: Annotated[int, typer.Option("--atoms", min=6, help="Atoms in the cell.")] = 252,
-    density: Annotated[float, typer.Option(help="Density, g/cm3.")] = 5.9,
+    density: Annotated[float | None, typer.Option(help="Density, g/cm3; default: the material's.")] = None,
     melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
     melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
     quench_ps: Annotated[float, typer.Option(help="Time of the quench to 300 K, ps.")] = 20.0,
@@ -38,6 +38,7 @@ def command(
 
     Example: gst submit melt-quench Ge1Sb2Te4 --potential 81b2… --atoms 252 --melt-ps 10 --quench-ps 30
     """
+    density = density or chosen_material().density_g_cm3
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     atom_counts(formula, atoms, start.rounding)
     project = open_project()

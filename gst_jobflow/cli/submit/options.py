@@ -9,7 +9,7 @@ import typer
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import StrictModel, checked
-from gst_jobflow.cli.common import parse_assignments, read_yaml
+from gst_jobflow.cli.common import chosen_material, parse_assignments, read_yaml
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
 
@@ -56,6 +56,7 @@ def read_plan(model: type[PlanT], file: Path | None, compositions: str | None, *
         A key is unknown or a value does not fit.
     """
     values, where = read_config(file)
+    given.setdefault("material", values.pop("material", None) or chosen_material())
     if compositions:
         given["compositions"] = [each.strip() for each in compositions.split(",")]
     return checked(model, values | {key: value for key, value in given.items() if value is not None}, where)

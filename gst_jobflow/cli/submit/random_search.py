@@ -22,7 +22,7 @@ from gst_jobflow.store.lookup import get_located
 def command(
     potential: Annotated[str | None, typer.Argument(help="Id or name of the potential.")] = None,
     compositions: Annotated[
-        str | None, typer.Option(help="Formulas, e.g. GeTe,Ge1Sb2Te4; default: seven from GeTe to Sb2Te3.")
+        str | None, typer.Option(help="Formulas, e.g. GeTe,Ge1Sb2Te4; default: those of the material.")
     ] = None,
     cells: Annotated[int | None, typer.Option(help="Cells to draw and relax (200).")] = None,
     number: Annotated[int | None, typer.Option("--number", "-N", help="Structures to choose for labels (50).")] = None,

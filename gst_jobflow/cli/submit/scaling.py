@@ -10,7 +10,7 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked
-from gst_jobflow.cli.common import check_name, open_project
+from gst_jobflow.cli.common import check_name, chosen_material, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
@@ -35,7 +35,7 @@ def command(
     ranks: Annotated[str | None, typer.Option(help="MPI ranks on this machine, e.g. 1,2; default: all cores.")] = None,
     nodes: Annotated[str | None, typer.Option(help="Nodes in a queue, e.g. 1,2,4,8.")] = None,
     ranks_per_node: Annotated[int | None, typer.Option(min=1, help="MPI ranks of each node.")] = None,
-    composition: Annotated[str | None, typer.Option(help="Formula of the cell (Ge1Sb2Te4).")] = None,
+    composition: Annotated[str | None, typer.Option(help="Formula of the cell; default: the material's.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Timed runs of each point (3); the median counts.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Time of a run to aim at, s (5).")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps of each run, instead of --seconds.")] = None,
@@ -79,7 +79,7 @@ def command(
 
 def _plan(mode: str, config: Path | None, given: dict[str, Any]) -> ScalingPlan:
     values, where = read_config(config)
-    values = values | {"mode": mode} | given
+    values = {"material": chosen_material()} | values | {"mode": mode} | given
     if not values.get("ranks") and not values.get("nodes"):
         here = cores()
         powers = [2**power for power in range(here.bit_length()) if 2**power <= here]

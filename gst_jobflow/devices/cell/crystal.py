@@ -12,9 +12,10 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
-from gst_jobflow.structures.composition import largest_remainder, tie_line_units
+from gst_jobflow.structures.composition import largest_remainder
 from gst_jobflow.structures.contacts import min_distance
-from gst_jobflow.structures.crystals import ROCKSALT_A, trigonal, trigonal_phase
+from gst_jobflow.structures.crystals import exchanged, rocksalt_edge_A, trigonal, trigonal_phase
+from gst_jobflow.structures.material import VACANCY
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -178,11 +179,14 @@ class Cuts:
 def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, float]]:
     """Return the layers of the crystal's repeated cell, and its edges in Å.
 
-    Cation sites that exchange species draw from pools: 0 on Ge sites, 1 on Sb sites; rock-salt has pool 0 only.
+    Cation sites that exchange species draw from pools: 0 on sites of the first cation, 1 on those of the second;
+    rock-salt has pool 0 only.
     """
+    from ase.data import atomic_numbers
+
     if is_trigonal(spec):
         assert isinstance(spec, CrossPointSpec)
-        cell = trigonal(spec.formula, (1, 1, 1))
+        cell = trigonal(spec.formula, (1, 1, 1), material=spec.material)
         cell.set_cell(cell.cell.array * spec.lattice_scale, scale_atoms=True)
         edges = cell.cell.lengths()
         # keep the atoms of a face on one side of the cell in spite of rounding
@@ -190,14 +194,15 @@ def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, fl
         positions[edges - positions < 1e-6] = 0.0
         pools = np.full(len(cell), -1)
         if spec.disorder:
-            pools[cell.symbols == "Ge"], pools[cell.symbols == "Sb"] = 0, 1
+            for pool, cation in enumerate(exchanged(trigonal_phase(spec.formula, spec.material)[1], spec.material)):
+                pools[cell.symbols == cation] = pool
     else:
         scale = spec.lattice_scale if isinstance(spec, CrossPointSpec) else 1.0
-        lattice_A = (ROCKSALT_A if isinstance(spec, CrossPointSpec) else spec.lattice_A) * scale
+        lattice_A = (rocksalt_edge_A(spec.material) if isinstance(spec, CrossPointSpec) else spec.lattice_A) * scale
         anions = np.array([[0, 0, 0.25], [0.5, 0.5, 0.25], [0.5, 0, 0.75], [0, 0.5, 0.75]])
         cations = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 0.75], [0.5, 0.5, 0.75]])
         positions = lattice_A * np.concatenate([anions, cations])
-        numbers, pools = np.array([52] * 4 + [0] * 4), np.array([-1] * 4 + [0] * 4)
+        numbers, pools = np.array([atomic_numbers[spec.material.anion]] * 4 + [0] * 4), np.array([-1] * 4 + [0] * 4)
         edges = np.full(3, lattice_A)
     # atoms of a layer share their height exactly but for rounding; layers are more than 1 Å apart
     order = np.argsort(positions[:, 2], kind="stable")
@@ -225,7 +230,7 @@ def cuts_of(spec: DeviceSpec) -> Cuts:
     masses = np.concatenate([[0.0], np.cumsum([_layer_mass_amu(spec, layer) for layer in motif] * spec.repeat[2])])
     chosen = np.arange(n_layers + 1)
     if is_trigonal(spec) and spec.cut == "block":  # type: ignore[union-attr]
-        name, phase = trigonal_phase(spec.formula)
+        name, phase = trigonal_phase(spec.formula, spec.material)
         if phase.blocks == 0:
             raise InputError(f"{name} has no van der Waals blocks to cut between", "use cut 'layer'")
         chosen = chosen[:: len(motif) // phase.blocks]
@@ -264,7 +269,8 @@ def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
     cells = spec.repeat[0] * spec.repeat[1]
     if not is_trigonal(spec):
         taken, _ = _shared_cations(spec, n_removed)
-        counts = {"Te": 2 * cells * n_removed, "Ge": taken["Ge"], "Sb": taken["Sb"]}
+        counts = {element: count for element, count in taken.items() if element != VACANCY}
+        counts[spec.material.anion] = 2 * cells * n_removed
     else:
         found: Counter[str] = Counter()
         for layer in range(n_removed):
@@ -276,6 +282,8 @@ def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
 
 def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
     """Return the crystal's pools: those of the whole cell less the share of the barrier."""
+    from ase.data import atomic_numbers
+
     cells = bare.cells_of_layers()
     sites = [
         sum(int((layer.pools == pool).sum()) * number for layer, number in zip(bare.motif, cells, strict=True))
@@ -283,18 +291,18 @@ def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
     ]
     if not is_trigonal(spec):
         _, left = _shared_cations(spec, bare.first)
-        return [{32: left["Ge"], 51: left["Sb"], 0: left["vacancy"]}]
+        return [{atomic_numbers.get(kind, 0): count for kind, count in left.items()}]
     if not any(sites):
         return []
-    _, phase = trigonal_phase(spec.formula)
+    _, phase = trigonal_phase(spec.formula, spec.material)
+    first, second = (atomic_numbers[cation] for cation in exchanged(phase, spec.material))
     moved = min(sites[0] - round(phase.centre_share * sites[0]), sites[1])
-    return [{32: sites[0] - moved, 51: moved}, {51: sites[1] - moved, 32: moved}]
+    return [{first: sites[0] - moved, second: moved}, {second: sites[1] - moved, first: moved}]
 
 
 def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], dict[str, int]]:
     """Return the cations and vacancies of rock-salt in the removed layers, and in those that stay."""
-    n_gete, n_sb2te3 = tie_line_units(spec.formula)
-    ratio = {"Ge": n_gete, "Sb": 2 * n_sb2te3, "vacancy": n_sb2te3}
+    ratio = spec.material.cation_weights(spec.formula)
     cells = spec.repeat[0] * spec.repeat[1]
     whole = largest_remainder(ratio, 4 * cells * spec.repeat[2])
     taken = largest_remainder(ratio, 2 * cells * n_removed)
@@ -308,11 +316,14 @@ def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], d
 
 def _layer_mass_amu(spec: DeviceSpec, layer: MotifLayer) -> float:
     """Return the mass of a layer in one cell; for rock-salt the mean."""
-    from ase.data import atomic_masses
+    from ase.data import atomic_masses, atomic_numbers
 
     if is_trigonal(spec):
         return float(atomic_masses[layer.numbers].sum())
-    n_gete, n_sb2te3 = tie_line_units(spec.formula)
-    cation = (n_gete * atomic_masses[32] + 2 * n_sb2te3 * atomic_masses[51]) / (n_gete + 3 * n_sb2te3)
+    ratio = spec.material.cation_weights(spec.formula)
+    # X, of number 0, has a mass in ASE's table
+    masses = {kind: 0.0 if kind == VACANCY else atomic_masses[atomic_numbers[kind]] for kind in ratio}
+    cation = sum(count * masses[kind] for kind, count in ratio.items()) / sum(ratio.values())
     n_anions = int((layer.pools < 0).sum())
-    return float(n_anions * atomic_masses[52] + (len(layer.pools) - n_anions) * cation)
+    anion = atomic_masses[atomic_numbers[spec.material.anion]]
+    return float(n_anions * anion + (len(layer.pools) - n_anions) * cation)

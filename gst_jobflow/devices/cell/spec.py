@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.structures.composition import tie_line_units
 from gst_jobflow.structures.contacts import pair_table
-from gst_jobflow.structures.crystals import ROCKSALT_A, Repeat, rocksalt_counts, trigonal_counts, trigonal_phase
+from gst_jobflow.structures.crystals import Repeat, rocksalt_counts, rocksalt_edge_A, trigonal_counts, trigonal_phase
 from gst_jobflow.structures.hard_sphere import Positive
+from gst_jobflow.structures.material import VACANCY, OfMaterial
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 IdRange = tuple[int, int]
 
-AMORPHOUS_G_CM3 = 5.9
-"""Default density of a barrier: that of amorphous GST."""
 MIN_CONTACT_A = 2.5
 """Default smallest distance across the seam for pairs that `min_contact_A` does not name."""
-MIN_CONTACTS_A = {"Ge-Ge": 2.4, "Ge-Sb": 2.5, "Ge-Te": 2.5, "Sb-Sb": 2.7, "Sb-Te": 2.7, "Te-Te": 2.7}
-"""Default smallest distance across the seam by pair: about 0.1 Å below a bond of amorphous GST."""
 OVERLAP_A = 2.0
 """Barrier atoms closer than this overlap: the shortest bonds of amorphous GST, Ge-Ge, are 2.4 to 2.5 Å, and vibrations
 shorten them by 0.2 Å. A smaller `min_contact_A` lowers the limit."""
@@ -71,21 +67,20 @@ def _supercell(repeat: Repeat) -> Repeat:
     return repeat
 
 
-class _CellSpec(StrictModel):
+class _CellSpec(OfMaterial):
     kind: str
-    formula: str = "Ge1Sb2Te4"
+    formula: str = Field(default_factory=lambda given: given["material"].formula)
     repeat: Annotated[Repeat, AfterValidator(_supercell)]
     barrier_thickness_A: Positive
-    barrier_density_g_cm3: Positive | None = AMORPHOUS_G_CM3
-    min_contact_A: Contacts = Field(default_factory=MIN_CONTACTS_A.copy)
+    barrier_density_g_cm3: Positive | None = Field(default_factory=lambda given: given["material"].density_g_cm3)
+    min_contact_A: Contacts = Field(default_factory=lambda given: given["material"].min_contacts_A.copy())
     block_atoms: int = Field(default=BLOCK_ATOMS, ge=100)
     seed: int = Field(default=0, ge=0)
 
-    @field_validator("formula")
-    @classmethod
-    def _is_on_the_line(cls, formula: str) -> str:
-        tie_line_units(formula)
-        return formula
+    @model_validator(mode="after")
+    def _is_of_the_material(self) -> Self:
+        self.material.check_crystal(self.formula)
+        return self
 
 
 class CrossPointSpec(_CellSpec):
@@ -94,14 +89,14 @@ class CrossPointSpec(_CellSpec):
     Attributes
     ----------
     formula
-        A trigonal compound of `crystals.TRIGONAL_PHASES`; with `phase` rocksalt any composition on the line.
+        A trigonal compound of the material; with `phase` rocksalt any composition of its crystals.
     repeat
         Cells along x, y, z before the barrier is put in: orthogonal trigonal ones, or cubic ones of rock-salt.
     barrier_thickness_A
         Asked thickness in Å; the barrier replaces the nearest whole number of blocks (or layers).
     barrier_density_g_cm3
-        Density of the barrier, by default that of amorphous GST; the cell grows along z accordingly. None keeps the
-        crystal's volume, and so compresses the barrier.
+        Density of the barrier, by default that of the material's glass; the cell grows along z accordingly. None keeps
+        the crystal's volume, and so compresses the barrier.
     phase
         ``trigonal`` is the stable crystal, ``rocksalt`` the metastable one with random cations and vacancies.
     cut
@@ -122,6 +117,8 @@ class CrossPointSpec(_CellSpec):
         Seed of cation disorder and of the barrier's random start.
     """
 
+    PAPER: ClassVar[dict[str, Any]] = {"repeat": (47, 27, 10), "barrier_thickness_A": 30.0}
+
     kind: Literal["cross-point"] = "cross-point"
     phase: Literal["trigonal", "rocksalt"] = "trigonal"
     cut: Literal["block", "layer"] = "block"
@@ -134,16 +131,17 @@ class CrossPointSpec(_CellSpec):
 
         The paper does not give the thickness of the slab; 3 nm, two van der Waals blocks, is our choice.
         """
-        return cls(**{"repeat": (47, 27, 10), "barrier_thickness_A": 30.0, **changes})
+        return cls(**{**cls.PAPER, **changes})
 
     @model_validator(mode="after")
     def _phase_has_formula(self) -> CrossPointSpec:
         if self.phase == "rocksalt":
             if self.disorder:
                 raise ValueError("disorder belongs to the trigonal phase: rock-salt always has random cations")
+            rocksalt_edge_A(self.material)
             return self
         try:
-            trigonal_phase(self.formula)
+            trigonal_phase(self.formula, self.material)
         except InputError as error:
             raise InputError(error.message, f"{error.fix}; or take phase 'rocksalt'") from error
         return self
@@ -172,7 +170,7 @@ class MushroomSpec(_CellSpec):
     Attributes
     ----------
     formula
-        Any composition on the GeTe–Sb2Te3 line.
+        Any composition of crystals of the material.
     repeat
         Cubic cells along x (width), y (depth) and z (height) before the barrier is put in.
     barrier_thickness_A
@@ -180,13 +178,15 @@ class MushroomSpec(_CellSpec):
     barrier_density_g_cm3, min_contact_A, block_atoms, seed
         As in `CrossPointSpec`.
     lattice_A
-        Edge of the cubic cell in Å.
+        Edge of the cubic cell in Å; by default the material's.
     electrode
         Contact of the bottom electrode.
     """
 
+    PAPER: ClassVar[dict[str, Any]] = {"repeat": (166, 9, 76), "barrier_thickness_A": 60.0}
+
     kind: Literal["mushroom"] = "mushroom"
-    lattice_A: Positive = ROCKSALT_A
+    lattice_A: Positive = Field(default_factory=lambda given: rocksalt_edge_A(given["material"]))
     electrode: Electrode = Field(default_factory=Electrode)
 
     @classmethod
@@ -195,7 +195,7 @@ class MushroomSpec(_CellSpec):
 
         166 x 9 x 76 cells: 40 nm of crystal and about 6 nm of barrier along z.
         """
-        return cls(**{"repeat": (166, 9, 76), "barrier_thickness_A": 60.0, **changes})
+        return cls(**{**cls.PAPER, **changes})
 
 
 def _kind_of(value: Any) -> str:
@@ -249,9 +249,9 @@ class DeviceCell:
 def device_counts(spec: DeviceSpec) -> dict[str, int]:
     """Return the atoms of each element of the finished cell, without building it."""
     if is_trigonal(spec):
-        return trigonal_counts(spec.formula, spec.repeat)
-    counts = rocksalt_counts(spec.formula, spec.repeat)
-    return {element: count for element, count in counts.items() if count and element != "vacancy"}
+        return trigonal_counts(spec.formula, spec.repeat, material=spec.material)
+    counts = rocksalt_counts(spec.formula, spec.repeat, spec.material)
+    return {element: count for element, count in counts.items() if count and element != VACANCY}
 
 
 def is_trigonal(spec: DeviceSpec) -> bool:

@@ -228,7 +228,8 @@ class DomainMaker(Maker):
         for found in iter_trajectory(results, run):
             if not found.step:
                 continue
-            if not contacts(found.atoms, contact_floors(found.atoms.get_chemical_symbols(), {})).is_sound:
+            floors = contact_floors(found.atoms.get_chemical_symbols(), self.source.material.floors_A)
+            if not contacts(found.atoms, floors).is_sound:
                 break
             time_ps = round(found.step * run.timestep_fs * 1e-3, 6)
             source = {

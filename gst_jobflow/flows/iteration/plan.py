@@ -13,6 +13,7 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, merged
 from gst_jobflow.datasets.spec import DatasetSpec, positive_weights
 from gst_jobflow.datasets.split import SplitSpec
+from gst_jobflow.devices.programme import load_programme
 from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
@@ -21,7 +22,8 @@ from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, 
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
-from gst_jobflow.structures.composition import TIE_LINE_COMPOSITIONS, check_formulas
+from gst_jobflow.structures.composition import check_formulas
+from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
 PLANS = "gst_jobflow.flows.iteration"
 
@@ -127,13 +129,15 @@ class IterationStep(StrictModel):
     repeat: int = Field(1, ge=1, le=50)
 
 
-class IterationPlan(StrictModel):
+class IterationPlan(OfMaterial):
     """Training protocol: sources of candidates for each iteration, and what all iterations share."""
 
     name: str = Field(min_length=1)
     description: str = ""
     compositions: list[str] = Field(
-        default_factory=lambda: list(TIE_LINE_COMPOSITIONS), min_length=1, description="Of sources that name none"
+        default_factory=lambda given: list(given["material"].compositions),
+        min_length=1,
+        description="Of sources that name none",
     )
     elements: list[str] = Field(default_factory=list, description="Elements of the fits; none: those of all sources")
     seed: int = Field(1, ge=1)
@@ -151,16 +155,17 @@ class IterationPlan(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _compositions_for_all(cls, data: Any) -> Any:
-        """Give the compositions of the plan to sources and robustness runs that name none."""
+        """Give material and compositions of the plan to sources and robustness runs that name none."""
         if not isinstance(data, dict):
             return data
         if not isinstance(data.get("iterations"), list):
             return data
-        shared = data.get("compositions") or list(TIE_LINE_COMPOSITIONS)
-        steps = [_with_compositions(step, shared) for step in data["iterations"]]
+        material = stored_material(data)
+        formulas = data.get("compositions") or list(material.compositions)
+        steps = [_of_the_plan(step, material, formulas) for step in data["iterations"]]
         melts = data.get("robustness")
         if isinstance(melts, Mapping):
-            melts = {"compositions": shared, **melts}
+            melts = {"material": material, "compositions": formulas, **melts}
         return {**data, "iterations": steps} | ({"robustness": melts} if "robustness" in data else {})
 
     @field_validator("compositions")
@@ -258,16 +263,24 @@ class IterationPlan(StrictModel):
         return DatasetSpec(**data, split=split, iteration=number, parent_id=parent_id, test_dataset_id=test_id)
 
 
-def _with_compositions(step: Any, shared: list[str]) -> Any:
+def _of_the_plan(step: Any, material: Material, formulas: list[str]) -> Any:
     if not isinstance(step, Mapping) or not isinstance(step.get("sources"), list):
         return step
-    sources = [
-        {"compositions": shared, **source}
-        if isinstance(source, Mapping) and source.get("kind") in OF_COMPOSITIONS
-        else source
-        for source in step["sources"]
-    ]
-    return {**step, "sources": sources}
+    return {**step, "sources": [_source(source, material, formulas) for source in step["sources"]]}
+
+
+def _source(source: Any, material: Material, formulas: list[str]) -> Any:
+    if not isinstance(source, Mapping):
+        return source
+    kind, given = source.get("kind"), {"material": material}
+    if kind in OF_COMPOSITIONS:
+        return {**given, "compositions": formulas, **source}
+    if kind == "crystals" and isinstance(source.get("crystals"), list):
+        crystals = [{**given, **each} if isinstance(each, Mapping) else each for each in source["crystals"]]
+        return {**source, "crystals": crystals}
+    if kind == "cycle" and isinstance(source.get("programme"), str):
+        return {**source, "programme": load_programme(source["programme"], material)}
+    return source
 
 
 def shipped_plans() -> list[str]:

@@ -19,6 +19,7 @@ from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.store.query import make_query
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import OfMaterial
 
 
 def seed_of(*parts: Any) -> int:
@@ -72,15 +73,18 @@ class CrystalSource(_Source):
         return min(number, self.choose.number or number)
 
 
-class HardSphereSource(_Source):
+class HardSphereSource(_Source, OfMaterial):
     """Hard-sphere random structures; size, volume and closest contact are drawn for each."""
 
     kind: Literal["hard-spheres"] = "hard-spheres"
     compositions: list[str] = Field(min_length=1)
     number: int = Field(ge=1, description="Structures to draw")
     n_atoms: tuple[int, int] = Field((6, 40), description="Fewest and most atoms of a cell")
-    volume_per_atom_A3: Range = (22.0, 34.0)
-    min_distance_A: Range = Field((1.6, 2.4), description="Range of the closest contact, well below a bond")
+    volume_per_atom_A3: Range = Field(default_factory=lambda given: given["material"].volume_per_atom_A3)
+    min_distance_A: Range = Field(
+        default_factory=lambda given: given["material"].close_contacts_A,
+        description="Range of the closest contact, well below a bond",
+    )
 
     @model_validator(mode="after")
     def _can_be_drawn(self) -> HardSphereSource:
@@ -95,7 +99,7 @@ class HardSphereSource(_Source):
     def cells(self, seed: int) -> RandomSearchPlan:
         """Return the plan whose cells, before their relaxation, are the candidates."""
         return RandomSearchPlan(
-            compositions=self.compositions, cells=self.number, n_atoms=self.n_atoms, seed=seed,
+            material=self.material, compositions=self.compositions, cells=self.number, n_atoms=self.n_atoms, seed=seed,
             volume_per_atom_A3=self.volume_per_atom_A3, min_distance_A=self.min_distance_A,
         )  # fmt: skip
 
@@ -121,7 +125,7 @@ def _melt_quench_crystallise() -> list[Stage]:
     ]
 
 
-class DomainSource(_Source):
+class DomainSource(_Source, OfMaterial):
     """Frames of melt-quench and crystallisation by the current potential.
 
     A run that breaks is a result: its frames count up to the last one without a collapsed pair.
@@ -131,8 +135,12 @@ class DomainSource(_Source):
     compositions: list[str] = Field(min_length=1)
     runs: int = Field(1, ge=1, description="Runs at each composition")
     n_atoms: int = Field(100, ge=2, le=1000, description="Atoms of a run; whole frames are labelled")
-    density_g_cm3: float = Field(5.9, gt=0)
-    min_distance_A: float = Field(2.4, gt=0, description="Closest contact of the start, Å")
+    density_g_cm3: float = Field(default_factory=lambda given: given["material"].density_g_cm3, gt=0)
+    min_distance_A: float = Field(
+        default_factory=lambda given: given["material"].least_contact_A,
+        gt=0,
+        description="Closest contact of the start, Å",
+    )
     stages: list[Stage] = Field(default_factory=_melt_quench_crystallise, min_length=1)
     timestep_fs: float = Field(TIMESTEP_FS, gt=0)
     every_ps: float = Field(1.0, gt=0, description="Time between two frames that are candidates")

@@ -13,10 +13,12 @@ _CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-p
 _RAN = {"operations.trajectory_id": {"$type": "string"}}
 _SEARCH = "gst submit hyperopt DATASET --preset xpot-gst"
 _MELT = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
+_NAMES_OF_SERIES = {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}
 # keys of series end in a hash, so the names within are looked at
 _WITH_LIQUID: dict[str, Any] = {
     "analysis.frames": {"$exists": True},
-    "$expr": {"$in": ["liquid", {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}]},
+    # the server may look at this of a run without frames, too
+    "$expr": {"$in": ["liquid", {"$ifNull": [_NAMES_OF_SERIES, []]}]},
 }
 _WITH_MELTS: dict[str, Any] = {
     "$or": [{"kind": "iteration", "table.success": {"$type": "number"}}, {"kind": "robustness", "state": "finished"}]

@@ -20,6 +20,7 @@ import numpy as np
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.disorder import order_map
+from gst_jobflow.analysis.plan import anion_of
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
@@ -39,8 +40,6 @@ LOG_FILE = "ovito.log"
 WALL_LIMIT_S = 240.0
 FIX_VULKAN = "sudo apt install libvulkan1 mesa-vulkan-drivers"
 FIX_OVITO = "pip install 'gst_jobflow[analysis]'"
-RADII_A = {"Ge": 1.2, "Sb": 1.4, "Te": 1.4}
-OTHER_RADIUS_A = 1.3
 _MAX_PIXELS = 640
 _COLOURS = 160
 MOST_SPHERES = 60_000
@@ -107,7 +106,7 @@ def cycle_snapshots(results: Results, data: CycleData) -> Snapshots:
             continue
         elements.update(dict.fromkeys(sorted(set(atoms.get_chemical_symbols()))))
         cells.append(snapshot_cell(title, atoms, fixed))
-        mask = _crystal_like(atoms)
+        mask = _crystal_like(atoms, anion_of(data.cycle))
         if mask is not None:
             ordered.append(by_order(cells[-1], mask))
             maps += _map(title, atoms, mask, fixed)
@@ -133,13 +132,15 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
 
 def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
     """Prepare a picture: wrap atoms into the box, set colours and radii."""
+    from ase.data import atomic_numbers, covalent_radii
+
     atoms = atoms.copy()
     atoms.wrap()
     symbols = np.array(atoms.get_chemical_symbols())
     colours, radii = np.empty((len(symbols), 3)), np.empty(len(symbols))
     for symbol in set(symbols.tolist()):
         colours[symbols == symbol] = palette.rgb(palette.element(symbol))
-        radii[symbols == symbol] = RADII_A.get(symbol, OTHER_RADIUS_A)
+        radii[symbols == symbol] = covalent_radii[atomic_numbers[symbol]]
     if fixed is not None:
         part = colours[slice(*fixed)]
         colours[slice(*fixed)] = part + (1 - part) * _FIXED_LIGHTENED
@@ -156,10 +157,10 @@ def _slice(atoms: Atoms) -> np.ndarray:
     return np.sort(np.argpartition(np.abs(height - middle), MOST_SPHERES)[:MOST_SPHERES])
 
 
-def _crystal_like(atoms: Atoms) -> np.ndarray | None:
+def _crystal_like(atoms: Atoms, anion: str) -> np.ndarray | None:
     """Return the mask (n,) of crystal-like atoms; None if these atoms or this machine do not allow it."""
     try:
-        return np.asarray(crystallinity(atoms).mask, dtype=bool)
+        return np.asarray(crystallinity(atoms, anion=anion).mask, dtype=bool)
     except GstError as err:
         logger.info("no crystal-like atoms in the pictures: %s", err)
         return None

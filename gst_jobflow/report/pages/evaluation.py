@@ -32,18 +32,30 @@ def evaluation_section(results: Results, study: Study) -> dict[str, Any] | None:
     """Return tables and figures of an evaluation; None for other studies."""
     if study.kind != "evaluation":
         return None
-    overall = [row for row in study.table if row["group"] == "all"]
+    overall = overall_rows(study)
+    return {
+        **evaluation_tables(study),
+        "speed": figure_of(
+            evaluation_figures.accuracy_and_speed(overall), "Better is to the lower left.", "Force error against speed"
+        ),
+        "potentials": [_potential(results, study, row) for row in overall],
+    }
+
+
+def overall_rows(study: Study) -> list[dict[str, Any]]:
+    """Return the row of each potential over all structures."""
+    return [row for row in study.table if row["group"] == "all"]
+
+
+def evaluation_tables(study: Study) -> dict[str, Any]:
+    """Return what was evaluated, and the table of all potentials."""
     return {
         "facts": [
             ("Labels", str(study.plan["labels"])),
             ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
             ("Method", str(study.plan["fingerprint"])),
         ],
-        "overall": _overall(study, overall),
-        "speed": figure_of(
-            evaluation_figures.accuracy_and_speed(overall), "Better is to the lower left.", "Force error against speed"
-        ),
-        "potentials": [_potential(results, study, row) for row in overall],
+        "overall": _overall(study, overall_rows(study)),
     }
 
 

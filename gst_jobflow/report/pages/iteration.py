@@ -16,12 +16,21 @@ def iteration_section(study: Study) -> dict[str, Any] | None:
     """Tables and figures of a training protocol; None for other studies."""
     if study.kind != "iteration":
         return None
-    done = [row for row in study.table if row["state"] == "finished"]
+    done = finished_iterations(study)
     drawn = [part for draw, caption in PANELS for part in figure_of(draw(done), caption, caption)] if done else []
+    return {**iteration_tables(study), "figures": drawn}
+
+
+def finished_iterations(study: Study) -> list[dict[str, Any]]:
+    """Return the rows of iterations that are done."""
+    return [row for row in study.table if row["state"] == "finished"]
+
+
+def iteration_tables(study: Study) -> dict[str, Any]:
+    """Return the section without figures."""
     return {
-        "summary": _summary(study, done),
+        "summary": _summary(study, finished_iterations(study)),
         "table": _table(study.table),
-        "figures": drawn,
         "sources": _sources(study.table),
         "method": study.plan["fingerprint"],
     }

@@ -19,7 +19,7 @@ def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
     if study.kind != "robustness":
         return None
     names = {row["potential_id"]: row["potential"] for row in study.table}
-    runs = _runs(results, study)
+    runs = robustness_runs(results, study)
     drawn = figure_of(
         figures.success_fractions(study.table),
         "Share of runs that succeed, with 95 % Wilson intervals.",
@@ -28,15 +28,17 @@ def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
     drawn += figure_of(
         figures.survival(runs, names, study.plan["duration_ps"]), "Runs without a fault so far.", "Survival"
     )
-    return {
-        "protocol": _protocol(study),
-        "table": _fractions(study),
-        "figures": drawn,
-        "failures": _failures(runs, names, study.plan["timestep_fs"]),
-    }
+    failures = _failures(runs, names, study.plan["timestep_fs"])
+    return {**robustness_tables(study), "figures": drawn, "failures": failures}
 
 
-def _runs(results: Results, study: Study) -> list[dict[str, Any]]:
+def robustness_tables(study: Study) -> dict[str, Any]:
+    """Return protocol and table of success fractions."""
+    return {"protocol": _protocol(study), "table": _fractions(study)}
+
+
+def robustness_runs(results: Results, study: Study) -> list[dict[str, Any]]:
+    """Return what the analysis of each hot melt says."""
     ids = [member.id for member in study.members if member.role == "run"]
     found = results.get_many(Trajectory, ids)
     return [{**run.analysis["robustness"], "trajectory_id": run.id} for run in found]

@@ -17,9 +17,6 @@ def scaling_section(study: Study) -> dict[str, Any] | None:
     """Table of a scaling study, with how it was measured; None for other studies."""
     if study.kind != "scaling":
         return None
-    columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
-               "imbalance", "B/atom", "core use"]  # fmt: skip
-    body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
     mode = study.plan["mode"]
     drawn = figure_of(
         scaling_chart(curves_of([row for row in study.table if row["state"] != "not_run"], mode), mode),
@@ -27,11 +24,15 @@ def scaling_section(study: Study) -> dict[str, Any] | None:
         "Scaling",
         wide=True,
     )
-    return {
-        "protocol": _protocol(study),
-        "table": Table(columns, body, frozenset(range(1, len(columns)))),
-        "figures": drawn,
-    }
+    return {**scaling_tables(study), "figures": drawn}
+
+
+def scaling_tables(study: Study) -> dict[str, Any]:
+    """Return the section without figures."""
+    columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
+               "imbalance", "B/atom", "core use"]  # fmt: skip
+    body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
+    return {"protocol": _protocol(study), "table": Table(columns, body, frozenset(range(1, len(columns))))}
 
 
 def _layout(row: dict[str, Any]) -> str:

@@ -41,13 +41,17 @@ def section(study: Study) -> dict[str, Any]:
             f"Partial dependence on {effect.name}",
         )
     return {
-        "sentence": _sentence(study, plan),
-        "best": _best(study, plan),
+        **search_tables(study),
         "space": _space(plan, found),
         "surrogate": _surrogate(found),
-        "table": _table(study, plan),
         "figures": drawn,
     }
+
+
+def search_tables(study: Study) -> dict[str, Any]:
+    """Return progress, best fits and all fits, which need no surrogate."""
+    plan = plan_of(study)
+    return {"sentence": _sentence(study, plan), "best": _best(study, plan), "table": _table(study, plan)}
 
 
 def _sentence(study: Study, plan: SearchPlan) -> str:

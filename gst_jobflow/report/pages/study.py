@@ -163,7 +163,7 @@ def render_page(results: Results, data: StudyData) -> str:
         fit=_fit(data),
         cycles=[_cycle(results, each) for each in data.cycles],
         runs=_runs(results, data),
-        table=_study_table(data),
+        table=None if data.study is None or data.study.kind in (*_OWN_PAGES, "ablation") else plain_table(data.study),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
@@ -295,7 +295,7 @@ def _fit(data: StudyData) -> dict[str, Any] | None:
     )
     return {
         "facts": _facts(data),
-        "rmse": _rmse(data),
+        "rmse": errors_table(potential),
         "figures": drawn,
         "potential": potential,
         "others": _others(data),
@@ -352,10 +352,8 @@ def _grades(active_set: ActiveSet) -> str:
     )
 
 
-def _rmse(data: StudyData) -> Table | None:
+def errors_table(potential: Potential) -> Table | None:
     """Tabulate RMSE of energy and forces on train and test, by config_type and overall (last row)."""
-    potential = data.potential
-    assert potential is not None  # checked by _fit
     splits = [split for split in ("train", "test") if split in potential.rmse]
     if not splits:
         return None
@@ -398,7 +396,7 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     methods = {str(run.analysis.get("crystalline", {}).get("method", "")) for _, run in data.steps} - {""}
     return {
         "cycle": data.cycle,
-        "operations": _operations(data),
+        "operations": operations_table(data),
         "overview": figure_of(
             cycle_figures.cycle_overview(data),
             "The whole cycle, a column an operation, each with its own scale of time. Pulses show requested and "
@@ -466,7 +464,8 @@ def _pulse_figures(data: CycleData) -> list[Figure]:
     return drawn
 
 
-def _operations(data: CycleData) -> Table:
+def operations_table(data: CycleData) -> Table:
+    """Tabulate what each operation of a cycle did to the cell."""
     rows = []
     for name, operation in zip(data.names, data.cycle.operations, strict=True):
         asked, added, logged = operation.asked_energy_eV, operation.added_energy_eV, operation.added_energy
@@ -520,17 +519,16 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
     return {"table": table, "figures": drawn, "analysis": analysis_section(results, steps, groups)}
 
 
-def _study_table(data: StudyData) -> Table | None:
-    """Return the table of a study without a section of its own; its columns are the keys of its rows."""
-    with_section = (*_OWN_PAGES, "ablation")
-    if data.study is None or not data.study.table or data.study.kind in with_section:
+def plain_table(study: Study) -> Table | None:
+    """Tabulate a study without a section of its own; the columns are the keys of its rows."""
+    if not study.table:
         return None
-    columns = list(dict.fromkeys(key for row in data.study.table for key in row))
-    rows = [[words.number(row.get(column)) for column in columns] for row in data.study.table]
+    columns = list(dict.fromkeys(key for row in study.table for key in row))
+    rows = [[words.number(row.get(column)) for column in columns] for row in study.table]
     numeric = frozenset(
         place
         for place, column in enumerate(columns)
-        if all(isinstance(row.get(column), int | float | None) for row in data.study.table)
+        if all(isinstance(row.get(column), int | float | None) for row in study.table)
     )
     return Table(columns, rows, numeric)
 

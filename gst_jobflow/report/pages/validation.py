@@ -9,43 +9,48 @@ import numpy as np
 from gst_jobflow.base.words import counted
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import validation as figures
-from gst_jobflow.report.pages.elements import Figure, Table, figure_of
+from gst_jobflow.report.pages.elements import Table, figure_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
     from gst_jobflow.documents import Study
     from gst_jobflow.store import Results
 
-_FAMILIES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
+FAMILIES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
 
 
 def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
     """Tables and figures of a validation by composition; None for other studies."""
     if study.kind != "validation":
         return None
+    section = validation_tables(study)
+    for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
+        part["figures"] = []
+        for family, title in FAMILIES.items():
+            drawn = validation_curves(results, study, formula, family)
+            part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+    return section
+
+
+def validation_tables(study: Study) -> dict[str, Any]:
+    """Return the section without figures."""
+    parts = [
+        {
+            "name": words.formula(formula),
+            "facts": _facts(study, formula),
+            "table": _table([row for row in study.table if row["composition"] == formula]),
+        }
+        for formula in study.outcome.get("references", {})
+    ]
+    return {"protocol": _protocol(study), "parts": parts}
+
+
+def validation_curves(results: Results, study: Study, formula: str, family: str) -> Drawing | None:
+    """Draw the curves of one family of `FAMILIES` and one composition."""
     names = {row["potential_id"]: row["potential"] for row in study.table}
     with np.load(results.artifacts.path(study.files[0])) as stored:
-        arrays = dict(stored)
-    return {
-        "protocol": _protocol(study),
-        "parts": [
-            {
-                "name": words.formula(formula),
-                "facts": _facts(study, formula),
-                "table": _table([row for row in study.table if row["composition"] == formula]),
-                "figures": _figures(arrays, formula, names),
-            }
-            for formula in study.outcome["references"]
-        ],
-    }
-
-
-def _figures(arrays: dict[str, Any], formula: str, names: dict[str, str]) -> list[Figure]:
-    drawn: list[Figure] = []
-    for family, title in _FAMILIES.items():
-        drawn += figure_of(
-            figures.curves(arrays, formula, family, names), f"{title}; bands: standard errors.", title, wide=True
-        )
-    return drawn
+        return figures.curves(dict(stored), formula, family, names)
 
 
 def _protocol(study: Study) -> str:

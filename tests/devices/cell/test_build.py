@@ -17,9 +17,9 @@ from gst_jobflow.devices.cell import (
     device_counts,
     plan_device,
 )
-from gst_jobflow.devices.cell.spec import MIN_CONTACTS_A
 from gst_jobflow.structures.crystals import trigonal, trigonal_counts
 from gst_jobflow.structures.hard_sphere import generate
+from gst_jobflow.structures.material import default_material
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_no_contact_across_the_seam_is_below_that_of_its_pair(spec, device):
     assert device.report["seam_contact_before_A"] < 2.4
     # seams of this cell lie in the gaps between planes of tellurium: a bond of two of them is longer than of others
     assert shortest["Te-Te"] >= 2.7 > shortest["Ge-Te"] >= 2.5
-    assert all(distance >= MIN_CONTACTS_A[pair] for pair, distance in shortest.items())
+    assert all(distance >= default_material().min_contacts_A[pair] for pair, distance in shortest.items())
     # inside the barrier, which was made with 2.5 Å for all pairs, nothing came nearer than it was or than its floor
     assert d.min() >= 2.4 * 0.998
 

@@ -1,0 +1,110 @@
+"""Open the results of a project through an account that only reads, and again after the database went away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gst_jobflow.base.errors import DatabaseError, GstError
+from gst_jobflow.store import Results
+from gst_jobflow.store.connect import open_database
+from gst_jobflow.store.driver_errors import denied
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.schema.versions import require_current
+from gst_jobflow.store.users import account_connection, require_reader
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+
+_ANSWER_S = 2.0
+"""How long a server may take to accept a connection, s."""
+_READ_S = 20.0
+"""How long the queries of one request may take together, s."""
+_AGAIN_S = 2.0
+"""How long requests fail at once after the database did not answer, s."""
+
+
+class Source:
+    """Results of a project for many threads.
+
+    Parameters
+    ----------
+    project
+        The project.
+    account
+        Name of an account that this project has the URI of, and that may only read.
+    """
+
+    def __init__(self, project: Project, account: str) -> None:
+        self.project, self.account = project, account
+        self._lock = threading.Lock()
+        self._results: Results | None = None
+        self._failure, self._again_at = DatabaseError(""), 0.0
+
+    @contextmanager
+    def reading(self) -> Iterator[Results]:
+        """Give the results to a block of queries.
+
+        Raises
+        ------
+        DatabaseError
+            The database does not answer, refuses the account, or is of another version; or the account may write.
+        """
+        import pymongo
+        from pymongo.errors import OperationFailure, PyMongoError
+
+        try:
+            with pymongo.timeout(_READ_S):
+                yield self._open()
+        except OperationFailure as err:
+            # a query of ours that the server cannot run is a fault of the page
+            if (refused := denied(err)) is None and not err.timeout:
+                raise
+            raise refused or _in_words(err) from None
+        except PyMongoError as err:
+            self.close()
+            # the driver's text may hold the URI
+            raise _in_words(err) from None
+
+    def close(self) -> None:
+        """Close the connection; the next block opens it again."""
+        with self._lock:
+            if self._results is not None:
+                self._results.database.client.close()
+            self._results = None
+
+    def _open(self) -> Results:
+        with self._lock:
+            if time.monotonic() < self._again_at:
+                raise DatabaseError(self._failure.message, self._failure.fix)
+            try:
+                if self._results is None:
+                    self._results = self._connect()
+                require_current(self._results.database)
+            except Exception as err:
+                # passwords and ports may change meanwhile
+                self._results = None
+                self._failure = _in_words(err)
+                self._again_at = time.monotonic() + _AGAIN_S
+                raise self._failure from None
+            return self._results
+
+    def _connect(self) -> Results:
+        where = account_connection(self.project, self.account)
+        database = open_database(replace(where, timeout_s=min(where.timeout_s, _ANSWER_S)))
+        try:
+            require_reader(database)
+        except BaseException:
+            database.client.close()
+            raise
+        return Results(database, ArtifactStore(self.project.artifacts_dir))
+
+
+def _in_words(err: Exception) -> DatabaseError:
+    if isinstance(err, GstError):
+        return DatabaseError(err.message, err.fix)
+    return denied(err) or DatabaseError(f"the database does not answer ({type(err).__name__})", "gst db status")

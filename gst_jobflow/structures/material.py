@@ -1,0 +1,300 @@
+"""What a project is about: elements, compositions, reference crystals, densities and contacts of a material.
+
+Specifications of jobs carry their material, so that a worker computes the same whatever its own settings say. The
+default is the shipped `gst`; it is left out of what is stored, as in documents that are older than material files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+import yaml
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
+from gst_jobflow.structures.composition import parse_formula, reduced_formula
+from gst_jobflow.structures.contacts import pair_table
+
+if TYPE_CHECKING:
+    from gst_jobflow.base.settings import Project
+
+DEFAULT = "gst"
+VACANCY = "vacancy"
+_ON_LINE = 1e-9
+_CLOSEST = 2 / 3
+
+
+class TrigonalPhase(StrictModel):
+    """A trigonal compound in the hexagonal setting."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spacegroup: int = Field(ge=143, le=167, description="Space group number")
+    a_A: float = Field(gt=0, description="Lattice parameter a, Å")
+    c_A: float = Field(gt=0, description="Lattice parameter c, Å")
+    sites: tuple[tuple[str, tuple[float, float, float]], ...] = Field(
+        min_length=1, description="Element and fractional coordinates of the independent atoms"
+    )
+    blocks: int = Field(ge=0, description="Van der Waals bonded blocks in one cell along c; 0 without gaps")
+    gap_shift: float = Field(description="Fraction of c by which sites are shifted to put a gap at z = 0")
+    centre_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the first cation that keeps its layers in the disordered phase"
+    )
+    source: str = Field("", description="Where the numbers come from")
+
+
+class Material(StrictModel):
+    """Composition space and known crystals of a material, and what is derived from them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    elements: tuple[str, ...] = Field(min_length=1, description="In the order of atom types in files")
+    anion: str = Field(description="Element of the close-packed sublattice, which tells crystal from glass")
+    compositions: tuple[str, ...] = Field(min_length=1, description="Formulas of plans that name none")
+    formula: str = Field(
+        default_factory=lambda given: given["compositions"][0],
+        description="Composition of cells that name none; default: the first one",
+    )
+    tie_line: tuple[str, str] | None = Field(
+        None, description="Two compounds that all crystals are mixtures of; null: crystals have any composition"
+    )
+    rocksalt_A: float | None = Field(None, gt=0, description="Edge of the cubic cell of disordered rock salt, Å")
+    trigonal: dict[str, TrigonalPhase] = Field(default_factory=dict, description="Layered crystals by formula")
+    density_g_cm3: float = Field(gt=0, description="Density of melt and glass: random starts and barriers")
+    volume_per_atom_A3: tuple[float, float] = Field(description="Range of the volume an atom in random search, Å³")
+    min_contacts_A: dict[str, float] = Field(
+        description="Closest sound contact of every pair in the glass, {Ge-Te: 2.5}: barriers, seams, random cells"
+    )
+    floors_A: dict[str, float] = Field(
+        default_factory=dict,
+        description="Contacts below which a hot melt has collapsed; a pair without one gets 0.65 of its covalent radii",
+    )
+    labels: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings by label backend, such as vasp: {potcars: {Cr: Cr_pv}}"
+    )
+    programmes: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Programmes of device cycles by name, as in a file of gst submit cycle"
+    )
+
+    @field_validator("elements")
+    @classmethod
+    def _are_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        for element in elements:
+            if parse_formula(element) != {element: 1}:
+                raise UnfitValueError(f"'{element}' is no element", "write symbols: elements: [Ge, Sb, Te]")
+        if len(set(elements)) < len(elements):
+            raise UnfitValueError("an element is named twice", "name each once")
+        return elements
+
+    @model_validator(mode="after")
+    def _is_of_its_elements(self) -> Self:
+        if self.anion not in self.elements:
+            raise UnfitValueError(
+                f"anion {self.anion} is not an element of the material", f"choose one of {', '.join(self.elements)}"
+            )
+        for name in ("compositions", "tie_line"):
+            for formula in getattr(self, name) or ():
+                self.check_elements(formula, name)
+        self.check_elements(self.formula, "formula")
+        for formula, phase in self.trigonal.items():
+            self.check_elements("".join(element for element, _ in phase.sites), f"trigonal.{formula}")
+            if (name := reduced_formula(parse_formula(formula))) != formula:
+                raise UnfitValueError(f"trigonal.{formula} is not a reduced formula", f"write {name}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_all_contacts(self) -> Self:
+        pairs = {"min_contacts_A": pair_table(self.min_contacts_A), "floors_A": pair_table(self.floors_A)}
+        for name, table in pairs.items():
+            if foreign := {element for pair in table for element in pair} - set(self.elements):
+                raise UnfitValueError(f"{name} names {min(foreign)}, which is not among elements", "remove that pair")
+        for pair in combinations_with_replacement(sorted(self.elements), 2):
+            if pair not in pairs["min_contacts_A"]:
+                name = "-".join(pair)
+                raise UnfitValueError(f"min_contacts_A has no {name}", f"add '{name}: …', Å; every pair needs one")
+        low, high = self.volume_per_atom_A3
+        if not 0 < low <= high:
+            raise UnfitValueError(f"volume_per_atom_A3 {low:g} to {high:g} is no range", "write [low, high], Å³")
+        return self
+
+    @property
+    def cations(self) -> tuple[str, ...]:
+        """The elements beside the anion."""
+        return tuple(element for element in self.elements if element != self.anion)
+
+    @property
+    def least_contact_A(self) -> float:
+        """The smallest of the sound contacts, Å."""
+        return min(self.min_contacts_A.values())
+
+    @property
+    def close_contacts_A(self) -> tuple[float, float]:
+        """Range of closest contacts, Å, that teaches a potential repulsion: up to the least sound one."""
+        return round(_CLOSEST * self.least_contact_A, 2), self.least_contact_A
+
+    def check_elements(self, formula: str, where: str = "formula") -> None:
+        """Refuse a formula that cannot be read, or with an element that the material lacks.
+
+        Raises
+        ------
+        InputError
+        """
+        if foreign := sorted(set(parse_formula(formula)) - set(self.elements)):
+            raise InputError(
+                f"{where}: {formula} has {', '.join(foreign)}, and {self.name} is of {', '.join(self.elements)}",
+                "write a formula of these elements, or choose another material",
+            )
+
+    def cation_weights(self, formula: str) -> dict[str, int]:
+        """Return what shares the sites of the cations in rock salt, in whole proportions: cations, and vacancies.
+
+        Raises
+        ------
+        InputError
+            The formula is off the line, or has no anion, or more cations than anions.
+        """
+        self.check_crystal(formula)
+        counts = parse_formula(formula)
+        weights = {element: counts.get(element, 0) for element in self.cations}
+        n_vacancies = counts.get(self.anion, 0) - sum(weights.values())
+        if n_vacancies < 0 or self.anion not in counts:
+            raise InputError(
+                f"{formula} has more cations than {self.anion}, which rock salt has no sites for",
+                f"take a formula with at least as much {self.anion}, such as {self.formula}",
+            )
+        return weights | {VACANCY: n_vacancies}
+
+    def check_crystal(self, formula: str) -> None:
+        """Refuse a formula that no crystal of the material has.
+
+        Raises
+        ------
+        InputError
+            It is not of the elements, or off the tie line.
+        """
+        if self.tie_line is None:
+            return self.check_elements(formula)
+        ends, counts = [parse_formula(end) for end in self.tie_line], parse_formula(formula)
+        elements = sorted({*ends[0], *ends[1], *counts})
+        rows = np.array([[of.get(element, 0) for element in elements] for of in (*ends, counts)], dtype=float)
+        shares, _, rank, _ = np.linalg.lstsq(rows[:2].T, rows[2], rcond=None)
+        off = np.abs(shares @ rows[:2] - rows[2]).max() > _ON_LINE * rows.max()
+        if off or rank < 2 or shares.min() < -_ON_LINE:
+            one, other = self.tie_line
+            raise InputError(
+                f"{formula} is not on the {one}–{other} line",
+                f"its formulas are ({one})n({other})m, such as {self.formula}",
+            )
+        return None
+
+    def crystal_of(self, elements: Mapping[str, Any] | set[str]) -> str | None:
+        """Return the composition of a rock-salt cell with exactly these elements; None if the material has none."""
+        if self.rocksalt_A is None:
+            return None
+        known = (self.formula, *self.compositions)
+        return next((formula for formula in known if set(parse_formula(formula)) == set(elements)), None)
+
+
+def shipped_materials() -> list[str]:
+    """Return the names of the material files of this package."""
+    folder = resources.files("gst_jobflow.structures") / "materials"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+@cache
+def shipped_material(name: str) -> Material:
+    """Return a material of this package.
+
+    Raises
+    ------
+    InputError
+        There is none of this name.
+    """
+    if name not in (known := shipped_materials()):
+        raise InputError(f"no material '{name}'", nearest(name, known))
+    text = (resources.files("gst_jobflow.structures") / "materials" / f"{name}.yaml").read_text("utf-8")
+    return _read(text, name)
+
+
+def default_material() -> Material:
+    """Return the material of projects and documents that name none."""
+    return shipped_material(DEFAULT)
+
+
+def load_material(source: str | Mapping[str, Any], folder: Path) -> Material:
+    """Return a material.
+
+    Parameters
+    ----------
+    source
+        Name of a shipped material, file (relative to `folder`), or content.
+
+    Raises
+    ------
+    InputError
+        There is no such material or file, or a key or value does not fit.
+    """
+    if isinstance(source, Mapping):
+        return checked(Material, dict(source), "material")
+    file = folder / Path(source).expanduser()
+    if source in shipped_materials():
+        return shipped_material(source)
+    if not file.is_file():
+        raise InputError(f"no material or file '{source}'", nearest(str(source), shipped_materials()))
+    try:
+        return _read(file.read_text("utf-8"), str(source))
+    except UnicodeDecodeError as err:
+        raise InputError(f"{source} is not text", "name a YAML file") from err
+
+
+def stored_material(specification: Mapping[str, Any]) -> Material:
+    """Return the material of a stored specification."""
+    return checked(OfMaterial, {key: specification[key] for key in ("material",) if key in specification}).material
+
+
+def material_of(project: Project) -> Material:
+    """Return the material that a project's settings name.
+
+    Raises
+    ------
+    InputError
+        As `load_material`.
+    """
+    return load_material(project.settings.material, project.root)
+
+
+def _read(text: str, where: str) -> Material:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise InputError(f"{where} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is not a mapping", "write 'key: value' lines")
+    return checked(Material, content, where)
+
+
+def _named(value: Any) -> Any:
+    return shipped_material(value) if isinstance(value, str) else value
+
+
+def _is_default(material: Material) -> bool:
+    return material == default_material()
+
+
+class OfMaterial(StrictModel):
+    """Input of a job that depends on the material: fields that are not given take its values."""
+
+    material: Annotated[Material, BeforeValidator(_named)] = Field(
+        default_factory=default_material,
+        exclude_if=_is_default,
+        description="Material whose values other fields take by default: a shipped name, or its content",
+    )

@@ -1,0 +1,57 @@
+"""The code blocks of a page, and how a test runs them in order in a project."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+DOCS = Path(__file__).parents[2] / "docs"
+_FENCE = re.compile(
+    r"^(?P<note><!-- not run: [^\n]+ -->\n\n?)?```(?P<kind>\w+)(?: title=\"(?P<file>[^\"]+)\")?\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block: `file` is its title, and `run` false where the page says why it is not run."""
+
+    kind: str
+    file: str
+    text: str
+    run: bool
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the blocks of a page of docs/ in order; a comment `<!-- not run: why -->` before a block excepts it."""
+    found = _FENCE.finditer((DOCS / page).read_text())
+    return [Block(item["kind"], item["file"] or "", item["text"], item["note"] is None) for item in found]
+
+
+def run_page(page: str, project: Path) -> str:
+    """Run the shell and Python blocks of a page in a project folder; blocks with a title become files first.
+
+    Returns what the shell printed. A command that fails fails the test with its output.
+    """
+    said = []
+    for block in (item for item in blocks(page) if item.run):
+        if block.file:
+            (project / block.file).write_text(block.text)
+        elif block.kind in ("bash", "sh", "python"):
+            said.append(_run(block, project))
+    assert said, f"{page} has no block to run"
+    return "".join(said)
+
+
+def _run(block: Block, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "GST_PROJECT": str(folder), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-"] if block.kind == "python" else ["bash", "-e", "-o", "pipefail", "-s"]
+    done = subprocess.run(
+        program, input=block.text, capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
+    assert done.returncode == 0, f"{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.devices.programme import load_programme
+from gst_jobflow.evaluation.robustness import RobustnessPlan
+from gst_jobflow.evaluation.scaling import block
+from gst_jobflow.evaluation.speed import speed_cell
+from gst_jobflow.structures.composition import parse_formula, reduced_formula
+from gst_jobflow.structures.crystals import rocksalt, rocksalt_counts, trigonal, trigonal_counts
+from gst_jobflow.structures.material import (
+    Material,
+    OfMaterial,
+    default_material,
+    load_material,
+    shipped_material,
+    shipped_materials,
+    stored_material,
+)
+
+GST, CR = default_material(), shipped_material("cr-sb-te")
+SELENIDE = {
+    "name": "bi-se",
+    "elements": ["Bi", "Se"],
+    "anion": "Se",
+    "compositions": ["Bi2Se3"],
+    "rocksalt_A": 5.8,
+    "density_g_cm3": 7.0,
+    "volume_per_atom_A3": [20, 32],
+    "min_contacts_A": {"Bi-Bi": 2.8, "Bi-Se": 2.6, "Se-Se": 2.2},
+}
+
+
+def written(folder: Path, **changes: object) -> str:
+    content = {key: value for key, value in {**SELENIDE, **changes}.items() if value is not None}
+    (folder / "own.yaml").write_text(yaml.safe_dump(content))
+    return "own.yaml"
+
+
+def test_the_seven_compositions_run_from_gete_to_sb2te3():
+    weights = [GST.cation_weights(formula) for formula in GST.compositions]
+    fractions = [each["vacancy"] / (each["vacancy"] + each["Ge"]) for each in weights]
+    assert len(fractions) == 7
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[3], fractions[-1]) == (0, pytest.approx(1 / 3), 1)
+    assert all(each["Sb"] == 2 * each["vacancy"] for each in weights)
+
+
+@given(n=st.integers(0, 30), m=st.integers(0, 30))
+def test_every_mixture_of_the_ends_is_on_the_line(n, m):
+    if n + m:
+        formula = reduced_formula(parse_formula(f"{f'(GeTe){n}' if n else ''}{f'(Sb2Te3){m}' if m else ''}"))
+        weights = GST.cation_weights(formula)
+        assert weights["Ge"] * m == weights["vacancy"] * n
+        assert weights["Sb"] == 2 * weights["vacancy"]
+
+
+@pytest.mark.parametrize(
+    "formula", ["Te", "GeTe2", "Ge2Sb2Te4", "GeTeSe", "Ge", "Si1Sb2Te4", "Ge9Te8", "Ge1000Sb1Te1001"]
+)
+def test_a_formula_off_the_line_is_refused(formula):
+    with pytest.raises(InputError, match="not on the GeTe"):
+        GST.cation_weights(formula)
+
+
+def test_without_a_line_any_formula_with_sites_for_its_cations_is_a_crystal():
+    assert CR.cation_weights("Cr4Sb32Te48") == {"Cr": 4, "Sb": 32, "vacancy": 12}
+    with pytest.raises(InputError, match="more cations than Te"):
+        CR.cation_weights("Cr2Sb2Te3")
+    with pytest.raises(InputError, match="more cations than Te"):
+        CR.cation_weights("Sb")
+    with pytest.raises(InputError, match="GeTe has Ge, and cr-sb-te is of Cr, Sb, Te"):
+        CR.cation_weights("GeTe")
+
+
+@pytest.mark.parametrize("name", shipped_materials())
+def test_shipped_materials_build_their_crystals_and_programmes(name):
+    material = shipped_material(name)
+    assert material.name == name
+    counts = rocksalt_counts(material.formula, (3, 3, 3), material)
+    atoms = rocksalt(material.formula, (3, 3, 3), material=material)
+    assert Counter(atoms.get_chemical_symbols()) == {e: counts[e] for e in material.elements if counts[e]}
+    for compound in material.trigonal:
+        built = trigonal(compound, (1, 1, 1), material=material)
+        assert Counter(built.get_chemical_symbols()) == trigonal_counts(compound, (1, 1, 1), material=material)
+        assert reduced_formula(parse_formula(built.get_chemical_formula())) == compound
+    for programme in material.programmes:
+        plan = load_programme(programme, material)
+        assert (plan.name, plan.cell.material, plan.analyse.material) == (programme, material, material)
+
+
+def test_a_file_of_another_material_is_read(tmp_path):
+    material = load_material(written(tmp_path), tmp_path)
+    assert (material.cations, material.formula, material.least_contact_A) == (("Bi",), "Bi2Se3", 2.2)
+    assert rocksalt("Bi2Se3", (3, 3, 3), material=material).get_chemical_formula() == "Bi72Se108"
+    assert load_material(SELENIDE, tmp_path) == material
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"anoin": "Se"}, "own.yaml: unknown key 'anoin' in Material (did you mean 'anion'?)"),
+        ({"elements": ["Bi", "Xe2"]}, "'Xe2' is no element"),
+        ({"elements": ["Bi", "Zz"]}, "unknown element 'Zz'"),
+        ({"elements": ["Bi", "Se", "Se"]}, "named twice"),
+        ({"anion": "Te"}, "anion Te is not an element of the material (choose one of Bi, Se)"),
+        ({"compositions": ["Bi2Se3", "Bi2Te3"]}, "compositions: Bi2Te3 has Te, and bi-se is of Bi, Se"),
+        ({"compositions": ["Bi2Se"], "formula": "bi2"}, "'bi2' is not a chemical formula"),
+        ({"compositions": []}, "compositions"),
+        ({"tie_line": ["BiSe", "Bi2Sb3"]}, "tie_line: Bi2Sb3 has Sb"),
+        ({"min_contacts_A": {"Bi-Bi": 2.8, "Bi-Se": 2.6}}, "min_contacts_A has no Se-Se (add 'Se-Se: …', Å"),
+        ({"min_contacts_A": {**SELENIDE["min_contacts_A"], "Bi-Se": -2.6}}, "smallest distance of Bi-Se is -2.6 Å"),
+        ({"min_contacts_A": {**SELENIDE["min_contacts_A"], "Bi-Te": 2.6}}, "min_contacts_A names Te"),
+        ({"floors_A": {"Bi-Bi": 0}}, "smallest distance of Bi-Bi is 0.0 Å"),
+        ({"density_g_cm3": None}, "density_g_cm3: Field required (add density_g_cm3 in own.yaml)"),
+        ({"volume_per_atom_A3": [30, 20]}, "volume_per_atom_A3 30 to 20 is no range"),
+    ],
+)
+def test_a_bad_file_gets_one_line(tmp_path, changes, complaint):
+    with pytest.raises(InputError) as caught:
+        load_material(written(tmp_path, **changes), tmp_path)
+    assert complaint in str(caught.value)
+    assert caught.value.message.startswith("own.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("[a", "own.yaml is not YAML"), ("- a", "own.yaml is not a mapping"), (None, "no material")]
+)
+def test_what_is_no_material_file_gets_one_line(tmp_path, text, complaint):
+    if text is not None:
+        (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        load_material("own.yaml", tmp_path)
+
+
+def test_specifications_carry_another_material_and_leave_the_default_out():
+    assert "material" not in RobustnessPlan().model_dump()
+    own = RobustnessPlan(material=SELENIDE)
+    assert (own.compositions, own.density_g_cm3, own.min_distance_A) == (["Bi2Se3"], 7.0, 2.2)
+    assert RobustnessPlan.from_dict(own.as_dict()) == own
+    assert RobustnessPlan(material="cr-sb-te").floors(["Cr", "Cr"]).matrix_A[0, 0] == 1.4
+
+
+def test_documents_without_a_material_are_of_ge_sb_te():
+    assert stored_material({"formula": "GeTe"}) == GST
+    assert stored_material({"material": CR.model_dump(mode="json")}) == CR
+    assert OfMaterial.model_validate({}).material is GST
+
+
+def test_speed_is_measured_on_rock_salt_of_any_shipped_material():
+    assert speed_cell(["Cr", "Sb", "Te"]).get_chemical_formula() == block("Cr1Sb8Te12", CR).get_chemical_formula()
+    assert set(speed_cell(["Bi", "Se"]).get_chemical_symbols()) == {"Bi", "Se"}
+    assert len(speed_cell(["Ge", "Sb", "Te"])) == 448
+
+
+def test_a_material_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Material.model_validate(SELENIDE).name = "x"
