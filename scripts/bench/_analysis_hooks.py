@@ -48,9 +48,9 @@ analyse: {hooks}
 """
 
 
-def programme(size: str, hooks: list[str]) -> str:
-    """Return the programme of one arm."""
-    steps = STEPS[size]
+def programme(size: str, hooks: list[str], steps: int = 0) -> str:
+    """Return the programme of one arm; 0 steps: as many as of the size."""
+    steps = steps or STEPS[size]
     operation = f"  - {{kind: SET, temperature_K: 300, duration_ps: {steps * TIMESTEP_PS:g}}}"
     operations = "\n".join([operation] * N_OPERATIONS)
     return PROGRAMME.format(
@@ -61,8 +61,8 @@ def programme(size: str, hooks: list[str]) -> str:
     )
 
 
-def submitted(root: Path, potential: Path, size: str, hooks: list[str], stack: contextlib.ExitStack) -> Project:
-    """Make a project with its own database, and submit the cycle."""
+def submitted(root: Path, potential: Path, text: str, stack: contextlib.ExitStack) -> Project:
+    """Make a project with its own database, and submit the cycle of a programme."""
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
 
@@ -76,7 +76,7 @@ def submitted(root: Path, potential: Path, size: str, hooks: list[str], stack: c
     gst(project, "db", "migrate")
     write_configs(project)
     gst(project, "import", "potential", str(potential), "--name", "soft")
-    (root / "sets.yaml").write_text(programme(size, hooks))
+    (root / "sets.yaml").write_text(text)
     gst(project, "submit", "cycle", "cross-point", "--potential", "soft", "--programme", "sets.yaml", "--no-gamma")
     return project
 
@@ -109,7 +109,9 @@ def hook_rows(size: str) -> Iterator[Row]:
         cost = {"functions": FUNCTIONS, "rcut_A": 6.5} if size == "full" else {}
         potential = Path(make_tiny_potential(folder / "potential", **cost).yace)
         hooks = {"with": HOOKS, "without": []}
-        projects = {name: submitted(folder / name, potential, size, each, stack) for name, each in hooks.items()}
+        projects = {
+            name: submitted(folder / name, potential, programme(size, each), stack) for name, each in hooks.items()
+        }
         servers = {name: psutil.Process(LocalMongod(project).up().pid) for name, project in projects.items()}
         before = {name: sum(server.cpu_times()[:2]) for name, server in servers.items()}
         program = Path(sys.executable).with_name("gst")

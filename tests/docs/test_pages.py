@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gst_jobflow.cli.main import app, main
+from gst_jobflow.devices.programme import load_programme
 from gst_jobflow.store import Results, find
-from tests.docs.blocks import DOCS, blocks, run_page
+from scripts._pages import DOCS, blocks, run_page
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -105,6 +106,24 @@ def test_commands_of_the_ablation_run(project: Project, monkeypatch) -> None:
     study = next(find(project, "studies", "name=shares"))
     assert study.state == "finished" and len(study.table) == 4
     assert list((project.root / "reports" / "figures").glob("*.csv"))
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.lammps
+@pytest.mark.pacemaker
+@pytest.mark.fresh_database
+def test_commands_of_the_training_protocol_run(project: Project) -> None:
+    run_page("protocol.md", project.root)
+    study = next(find(project, "studies", "name=two-rounds"))
+    assert study.state == "finished" and len(study.table) == 2
+    assert len([*find(project, "potentials", "name~two-rounds")]) == 2
+
+
+def test_programme_of_the_device_page_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "cycle.yaml"
+    file.write_text(next(block.text for block in blocks("device_cycle.md") if block.file == "cycle.yaml"))
+    assert [item.kind for item in load_programme(str(file)).operations] == ["HOLD", "RESET", "READ", "SET"]
 
 
 @pytest.mark.slow

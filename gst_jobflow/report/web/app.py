@@ -141,7 +141,7 @@ class _Site:
         @wraps(build)
         def view(**values: str) -> Any:
             key = (build.__name__, *given, *sorted(values.items()), *sorted(request.args.items()))
-            content = self._built.get(key, _PAGE_KEPT_S, lambda: made(values))
+            content = self._built.get(key, lambda: made(values), lambda _: _PAGE_KEPT_S)
             if not isinstance(content, str):
                 return content
             return Response(content, mimetype="text/html")
@@ -245,7 +245,7 @@ def _number() -> int:
 
 def _image(picture: WebPicture) -> Response:
     response = Response(picture.content, mimetype=picture.mimetype)
-    response.set_etag(picture.tag)
+    response.add_etag()
     response.make_conditional(request)
     return response
 

@@ -74,10 +74,12 @@ def document_page(results: Results, collection: str, id: str, version: str) -> d
     found = lineage(results, id, collection)
     document = results.get(DOCUMENTS[collection], id) if collection in _DRAWN else None
     kind = DOCUMENTS[collection].__name__.lower()
-    stored = results.database[collection].find_one({"_id": id}, dict.fromkeys((*_SETTINGS, "job_name"), 1)) or {}
+    stored = (
+        results.database[collection].find_one({"_id": id}, dict.fromkeys((*_SETTINGS, "name", "job_name"), 1)) or {}
+    )
     return {
         "kind": f"{document.kind} study" if isinstance(document, Study) else kind,
-        "name": found.summary.get("name") or stored.get("job_name") or f"{kind} {id[:SHORT_ID]}",
+        "name": stored.get("name") or stored.get("job_name") or f"{kind} {id[:SHORT_ID]}",
         "state": found.summary.get("state", ""),
         "id": id,
         "collection": collection,

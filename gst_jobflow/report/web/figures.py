@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gst_jobflow.base.errors import DatabaseError, GstError, InputError
+from gst_jobflow.base.errors import DatabaseError, GstError
 from gst_jobflow.documents import DOCUMENTS, Potential, Study, Trajectory
 from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES
@@ -45,6 +45,8 @@ ALL_POTENTIALS = "accuracy-and-speed"
 """The figure that shows all potentials, the newest `POTENTIALS_SHOWN` of them."""
 POTENTIALS_SHOWN = 30
 _KEPT_S = 3600.0
+_TOLD_S = 30.0
+"""How long the reason why a figure is not drawn is kept, s: its files may come back."""
 _KEPT = 200
 _MOST_WAIT = 10
 _WIDE = ("cycle", "snapshots", "grains", "growth-region", "temperature-profiles", "gamma", "ablation",
@@ -63,11 +65,10 @@ class LiveFigure:
 
 @dataclass(frozen=True)
 class WebPicture:
-    """An image for a browser; `tag` changes with its content."""
+    """An image for a browser."""
 
     content: bytes
     mimetype: str
-    tag: str
 
 
 def figures_of(results: Results, document: Document) -> list[LiveFigure]:
@@ -135,8 +136,8 @@ def _parity(results: Results, ref: ArtifactRef, draw: Callable[..., Figure | Non
     return draw(read_parity(results.artifacts.path(ref)))
 
 
-def all_potentials(results: Results) -> Figure | None:
-    """Draw force error against speed of the newest potentials that have both."""
+def all_potentials(results: Results) -> LiveFigure:
+    """Return force error against speed of the newest potentials that have both."""
     stored = results.database["potentials"]
     fields = {"name": 1, "rmse.test.force_meV_per_A": 1, "speed.us_per_atom_step": 1}
     newest = stored.find({}, fields).sort("created_at", -1).limit(POTENTIALS_SHOWN)
@@ -149,7 +150,7 @@ def all_potentials(results: Results) -> Figure | None:
         for each in newest
         if each.get("speed") and "test" in each.get("rmse", {})
     ]
-    return accuracy_and_speed(rows)
+    return LiveFigure(ALL_POTENTIALS, "", partial(accuracy_and_speed, rows))
 
 
 def version_of(database: Database, collection: str, id: str) -> str:
@@ -184,19 +185,19 @@ class Pictures:
     def of_document(self, collection: str, id: str, name: str) -> WebPicture | None:
         """Return a figure of a document; None if there is no such document or figure."""
         with self._source.reading() as results:
-            tag = version_of(results.database, collection, id)
-        if not tag:
+            version = version_of(results.database, collection, id)
+        if not version:
             return None
 
-        def draw(results: Results) -> Figure | None:
+        def named(results: Results) -> LiveFigure:
             document = results.get(DOCUMENTS[collection], id)
             found = next((each for each in figures_of(results, document) if each.name == name), None)
             if found is None:
                 raise _NoFigure
-            return found.draw()
+            return found
 
         try:
-            return self._picture((collection, id, name, tag), tag, _KEPT_S, draw)
+            return self._picture((collection, id, name, version), named)
         except _NoFigure:
             return None
 
@@ -204,54 +205,63 @@ class Pictures:
         """Return the figure of all potentials."""
         with self._source.reading() as results:
             newest = results.database["potentials"].find_one({}, {"_id": 1}, sort=[("created_at", -1)])
-        tag = newest["_id"][:16] if newest else "none"
-        return self._picture((ALL_POTENTIALS, tag), tag, 60.0, all_potentials)
+        return self._picture((ALL_POTENTIALS, newest["_id"] if newest else ""), all_potentials)
 
-    def _picture(self, key: tuple[str, ...], tag: str, keep_s: float, draw: Callable[[Results], Any]) -> WebPicture:
+    def _picture(self, key: tuple[str, ...], find: Callable[[Results], LiveFigure]) -> WebPicture:
         # threads that wait for a figure must leave some for pages
         if not self._waiting.acquire(blocking=False):
-            return message("Many figures are being drawn. This one appears when you load the page again.", "busy")
+            return message(["Many figures are being drawn. Load the page again for this one."])
         try:
-            return self._drawn.get(key, keep_s, lambda: self._draw(key, tag, draw))
+            return self._drawn.get(key, lambda: self._draw(find), _keep_s)
         finally:
             self._waiting.release()
 
-    def _draw(self, key: tuple[str, ...], tag: str, draw: Callable[[Results], Any]) -> WebPicture:
+    def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
+        """Draw a figure, or tell why not: it must not take its page along."""
         with self._drawing, self._source.reading() as results:
+            figure = find(results)
             try:
-                figure = draw(results)
-                return message("There is nothing to draw yet.", tag) if figure is None else _png(figure, tag)
-            except (DatabaseError, _NoFigure):
+                drawn = figure.draw()
+            except DatabaseError:
                 raise
             except Exception as err:
                 if type(err).__module__.startswith("pymongo"):
                     raise
-                return _undrawn(key, tag, err)
+                return message(_reason(figure, err), wide=figure.wide)
+            if drawn is None:
+                return message(["There is nothing to draw yet."], wide=figure.wide)
+            return WebPicture(to_png(drawn), "image/png")
 
 
-def _png(figure: Figure, tag: str) -> WebPicture:
-    return WebPicture(to_png(figure), "image/png", tag)
+def _keep_s(picture: WebPicture) -> float:
+    return _KEPT_S if picture.mimetype == "image/png" else _TOLD_S
 
 
-def _undrawn(key: tuple[str, ...], tag: str, err: Exception) -> WebPicture:
-    """Return the reason why a figure is not drawn, as a picture: it must not take its page along."""
+def _reason(figure: LiveFigure, err: Exception) -> list[str]:
+    """Return why a figure is not drawn, and what to do."""
     if isinstance(err, GstError):
-        fix = "" if isinstance(err, InputError) else err.fix
-        return message(f"{err.message}. {fix}".strip(), tag)
+        return [f"{err.message[:1].upper()}{err.message[1:]}.", *([err.fix] if err.fix else [])]
     if isinstance(err, ImportError):
-        return message(f"{err.name} is not installed: pip install 'gst_jobflow[analysis]'", tag)
-    logger.warning("figure %s cannot be drawn: %s: %s", "/".join(key[:-1]), type(err).__name__, err)
-    return message(f"This figure cannot be drawn ({type(err).__name__}); gst report says more.", tag)
+        return [f"{err.name} is not installed.", "pip install 'gst_jobflow[analysis]'"]
+    logger.warning("figure %s cannot be drawn: %s: %s", figure.name, type(err).__name__, err)
+    return [f"This figure cannot be drawn ({type(err).__name__}).", "gst report says more"]
 
 
-def message(text: str, tag: str) -> WebPicture:
-    """Return a text as a picture in the place of a figure."""
-    lines = wrap(text, 56)[:6]
-    height = 40 + 24 * len(lines)
-    spans = "".join(f'<text x="24" y="{38 + 24 * row}">{escape(line)}</text>' for row, line in enumerate(lines))
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 480 {height}" width="480" height="{height}" '
-        f'font-family="sans-serif" font-size="16" fill="#5b6470"><rect x="1" y="1" width="478" height="{height - 2}" '
-        f'rx="8" fill="#f5f7f9" stroke="#c5ccd4" stroke-dasharray="4 3"/>{spans}</svg>'
+def message(texts: Sequence[str], *, wide: bool = False) -> WebPicture:
+    """Return a text as a picture in the place of a figure; the first part is the reason, the rest says what to do."""
+    width = 940 if wide else 470
+    lines = [(line, number) for number, text in enumerate(texts) for line in wrap(text, width // 10)][:8]
+    height = 34 + 22 * len(lines)
+    words = "".join(
+        f'<text x="20" y="{34 + 22 * row}"{_COMMAND * bool(number)}>{escape(line)}</text>'
+        for row, (line, number) in enumerate(lines)
     )
-    return WebPicture(svg.encode(), "image/svg+xml", tag)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="15" fill="#5b6470"><rect x="1" y="1" width="{width - 2}" '
+        f'height="{height - 2}" rx="8" fill="#f5f7f9" stroke="#c5ccd4" stroke-dasharray="4 3"/>{words}</svg>'
+    )
+    return WebPicture(svg.encode(), "image/svg+xml")
+
+
+_COMMAND = ' font-family="monospace" font-size="14" fill="#1d2530"'

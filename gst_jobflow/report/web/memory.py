@@ -31,8 +31,8 @@ class Memory:
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
-    def get(self, key: Hashable, keep_s: float, build: Callable[[], Any]) -> Any:
-        """Return the value of a key, built anew if it is older than `keep_s`; an error is not kept."""
+    def get(self, key: Hashable, build: Callable[[], Any], keep_s: Callable[[Any], float]) -> Any:
+        """Return the value of a key, built anew if it is older than `keep_s` of it; an error is not kept."""
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
@@ -41,5 +41,5 @@ class Memory:
         with entry.lock:
             if time.monotonic() >= entry.until:
                 entry.value = build()
-                entry.until = time.monotonic() + keep_s
+                entry.until = time.monotonic() + keep_s(entry.value)
             return entry.value

@@ -51,12 +51,13 @@ def test_every_link_of_a_filled_project_leads_somewhere(get: Get, filled: Result
 
 
 def test_figures_are_drawn_once_and_again_when_their_document_changed(get: Get, filled: Results) -> None:
-    cycle = f"/document/cycles/{synthetic.CYCLE_ID}"
-    (address,) = {link for link in links(get(cycle).text) if "/cycle.png" in link}
+    page, study = "/document/studies/synthetic-ablation", filled.get(Study, "synthetic-ablation")
+    (address,) = {link for link in links(get(page).text) if "/ablation.png" in link}
     first = get(address)
     assert first.mimetype == "image/png" and first.data.startswith(b"\x89PNG")
     assert get(address, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
-    filled.update("cycles", synthetic.CYCLE_ID, {"name": "another"})
+    table = [{**row, "test_force_meV_per_A": 9 * row["test_force_meV_per_A"]} for row in study.table]
+    filled.update("studies", study.id, {"table": table})
     assert get(address).headers["ETag"] != first.headers["ETag"]
 
 
@@ -64,6 +65,8 @@ def test_a_figure_without_its_data_says_what_adds_it(get: Get, filled: Results) 
     answer = get(f"/figure/cycles/{synthetic.CYCLE_ID}/growth-region.png")
     assert answer.status_code == 200 and answer.mimetype == "image/svg+xml"
     assert "gst analyse" in answer.text
+    # a figure that cannot be drawn today may be tomorrow
+    assert get("/figure/cycles/nothing/cycle.png").status_code == 404
 
 
 def test_figures_whose_files_are_missing_do_not_take_the_page_along(get: Get, filled: Results) -> None:
@@ -196,6 +199,17 @@ def test_failed_jobs_stand_first_with_what_to_do(get: Get, project) -> None:
     assert "module load vasp" in text and "missing_program" in text and "gst launch" in text
     assert 'href="/attempts?firework=2"' in text
     assert "no licence" in get("/attempts?firework=1").text and "out of memory" not in get("/attempts?firework=1").text
+
+
+def test_of_many_failures_the_newest_are_listed(get: Get, project) -> None:
+    results = Results.open(project)
+    results.database["fireworks"].insert_many(
+        {"fw_id": number, "name": f"job {number}", "state": "FIZZLED"} for number in range(1, 61)
+    )
+    results.database.client.close()
+    text = get("/").text
+    assert re.findall(r">job (\d+)<", text) == [str(number) for number in range(60, 10, -1)]
+    assert "10 older ones: gst status" in text and ">60<" in text
 
 
 def test_a_running_job_tells_how_far_it_is(get: Get, project) -> None:

@@ -1,4 +1,4 @@
-"""The code blocks of a page, and how a test runs them in order in a project."""
+"""The code blocks of a page of docs/, run in order in a project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 _FENCE = re.compile(
     r"^(?P<note><!-- not run: [^\n]+ -->\n\n?)?```(?P<kind>\w+)(?: title=\"(?P<file>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -31,27 +31,35 @@ def blocks(page: str) -> list[Block]:
     return [Block(item["kind"], item["file"] or "", item["text"], item["note"] is None) for item in found]
 
 
-def run_page(page: str, project: Path) -> str:
+def run_page(page: str, project: Path, *, show: bool = False) -> str:
     """Run the shell and Python blocks of a page in a project folder; blocks with a title become files first.
 
-    Returns what the shell printed. A command that fails fails the test with its output.
+    Returns what the shell printed; `show` prints commands and output as they come instead.
+
+    Raises
+    ------
+    AssertionError
+        A command failed, or there is none.
     """
     said = []
     for block in (item for item in blocks(page) if item.run):
         if block.file:
             (project / block.file).write_text(block.text)
         elif block.kind in ("bash", "sh", "python"):
-            said.append(_run(block, project))
+            said.append(_run(block, project, show))
     assert said, f"{page} has no block to run"
     return "".join(said)
 
 
-def _run(block: Block, folder: Path) -> str:
+def _run(block: Block, folder: Path, show: bool) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "GST_PROJECT": str(folder), "OMP_NUM_THREADS": "1"}
     program = [sys.executable, "-"] if block.kind == "python" else ["bash", "-e", "-o", "pipefail", "-s"]
+    if show:
+        print("\n" + block.text, flush=True)
     done = subprocess.run(
-        program, input=block.text, capture_output=True, text=True, cwd=folder, env=environment, check=False
+        program, input=block.text, capture_output=not show, text=True, cwd=folder, env=environment, check=False
     )
-    assert done.returncode == 0, f"{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    output = (done.stdout or "", done.stderr or "")
+    assert done.returncode == 0, "\n".join((block.text, *(text[-3000:] for text in output)))
+    return output[0]
