@@ -15,7 +15,8 @@ from gst_jobflow.analysis.grains import MIN_ANIONS, grains
 from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.profiles import Bins, Centre, along_z, by_radius, kinetic_temperature, over_xz
 from gst_jobflow.analysis.soap import References, similarity
-from gst_jobflow.base.errors import DataError, GstError, InputError, nearest
+from gst_jobflow.base.errors import DataError, GstError, InputError, MissingProgramError
+from gst_jobflow.base.plugins import distribution, offered, resolve
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,8 +86,7 @@ class FrameOptions:
 
     def __post_init__(self) -> None:
         for name in self.what:
-            if name not in ANALYSES:
-                raise InputError(f"no analysis '{name}'", nearest(name, ANALYSES))
+            analysis_named(name)
         if "k-bar" in self.what and self.known is None:
             raise InputError("k-bar needs reference crystals of the composition at temperature", "--reference FILE")
 
@@ -138,7 +138,7 @@ def analyse_frame(atoms: Atoms, options: FrameOptions, names: Sequence[str], thr
     found: Answers = {}
     for name in names:
         try:
-            found[name] = ANALYSES[name].compute(atoms, replace(options, threads=threads))
+            found[name] = analysis_named(name).compute(atoms, replace(options, threads=threads))
         except GstError as error:
             found[name] = error.message
     return found
@@ -304,3 +304,22 @@ ANALYSES: dict[str, Analysis] = {
     "density": Analysis(_density, "atoms per volume; in maps mobile atoms per volume of a bin", _COUNTED),
 }
 """By the name that a user gives."""
+
+
+def analysis_named(name: str) -> Analysis:
+    """Return an analysis: one of ours, or of a plugin, whose version is stored with its numbers.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    MissingProgramError
+        The plugin cannot be imported, or offers something else.
+    """
+    found = resolve("analyses", name, ANALYSES)
+    if name in ANALYSES:
+        return found
+    package = distribution(offered("analyses")[name])
+    if not isinstance(found, Analysis):
+        raise MissingProgramError(f"analysis '{name}' of {package} is no Analysis", f"pip install -U {package}")
+    return replace(found, programs=tuple(dict.fromkeys((*found.programs, package))))

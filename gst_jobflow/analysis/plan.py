@@ -13,6 +13,7 @@ from gst_jobflow.analysis.frame import ANALYSES, BIN_A, GAMMA_ABOVE, FrameOption
 from gst_jobflow.analysis.grains import MIN_ANIONS
 from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.importing.formats import read_records
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gst_jobflow.store import Results
 
 GROWTH = "growth"
-KNOWN = (*ANALYSES, GROWTH)
+OWN = (*ANALYSES, GROWTH)
 BUILT = ("rocksalt", "trigonal")
 BUILT_RATTLE_A = 0.15
 """Displacement an axis of reference crystals that are built: about that of 300 to 600 K."""
@@ -40,7 +41,7 @@ _LEAST_CRYSTAL = 0.8
 class AnalysisPlan(OfMaterial):
     """Analyses of frames and their parameters; a list of names alone is short for ``{what: [...]}``."""
 
-    what: list[str] = Field(default_factory=lambda: ["tellurium"], description=f"Of {', '.join(KNOWN)}")
+    what: list[str] = Field(default_factory=lambda: ["tellurium"], description=f"Of {', '.join(OWN)}, and of plugins")
     every: int = Field(1, ge=1, description="Only each n-th frame, and the last state")
     frames: int | None = Field(None, ge=1, description="About so many frames of a run, evenly, instead of `every`")
     references: list[str] = Field(
@@ -74,10 +75,10 @@ class AnalysisPlan(OfMaterial):
     @classmethod
     def _are_known(cls, names: list[str]) -> list[str]:
         if not names:
-            raise ValueError(f"name at least one of {', '.join(KNOWN)}")
+            raise ValueError(f"name at least one of {', '.join(known_analyses())}")
         for name in names:
-            if name not in KNOWN:
-                raise UnfitValueError(f"no analysis '{name}'", nearest(name, KNOWN))
+            if name not in OWN and name not in (everything := known_analyses()):
+                raise UnfitValueError(f"no analysis '{name}'", nearest(name, everything))
         more = ["tellurium", "grains"] if GROWTH in names else []
         return list(dict.fromkeys([*names, *more]))
 
@@ -97,7 +98,7 @@ class AnalysisPlan(OfMaterial):
     @property
     def per_frame(self) -> tuple[str, ...]:
         """The analyses that look at one frame alone."""
-        return tuple(name for name in self.what if name in ANALYSES)
+        return tuple(name for name in self.what if name != GROWTH)
 
     def soap_options(self) -> SoapOptions:
         """Return the hyperparameters of k-bar."""
@@ -132,14 +133,14 @@ class AnalysisPlan(OfMaterial):
         mobile, centre_A
             See `FrameOptions`.
         """
-        known = references(crystals, self.soap_options()) if "k-bar" in self.what else None
+        crystal = references(crystals, self.soap_options()) if "k-bar" in self.what else None
         own: dict[Pair, float] = {}
         for pair, end in self.bonds_A.items():
             one, other = pair.split("-")
             own[one, other] = end
         return FrameOptions(
             what=self.per_frame,
-            known=known,
+            known=crystal,
             k_bar_cutoff=self.k_bar_cutoff,
             rmsd_cutoff=self.rmsd_cutoff,
             merge_threshold=self.merge_threshold,
@@ -169,6 +170,11 @@ class AnalysisPlan(OfMaterial):
             if name not in BUILT:
                 _check_reference(name, atoms, formula, self.material.anion)
         return found
+
+
+def known_analyses() -> list[str]:
+    """Return the names of all analyses, those of plugins at the end."""
+    return known("analyses", OWN)
 
 
 def run_options(results: Results, run: Trajectory, plan: AnalysisPlan) -> FrameOptions:

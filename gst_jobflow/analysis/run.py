@@ -15,7 +15,7 @@ import numpy as np
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.distributions import radial_distribution
-from gst_jobflow.analysis.frame import ANALYSES, Answers, FrameOptions, analyse_frame
+from gst_jobflow.analysis.frame import Answers, FrameOptions, analyse_frame, analysis_named
 from gst_jobflow.analysis.growth import growth_rows
 from gst_jobflow.analysis.motifs import first_minima
 from gst_jobflow.analysis.plan import GROWTH, AnalysisPlan, run_options
@@ -176,7 +176,9 @@ def _analyse(
     tell: Callable[[str], None],
     time_is_up: Callable[[], bool],
 ) -> Analysed:
-    writers = {name: SeriesWriter(results, document, name, ANALYSES[name].described(options)) for name in options.what}
+    writers = {
+        name: SeriesWriter(results, document, name, analysis_named(name).described(options)) for name in options.what
+    }
 
     def left() -> Iterator[tuple[FoundStructure, list[str]]]:
         for found in frames:

@@ -23,11 +23,14 @@ from pydantic_settings import (
 )
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.plugins import known
 from gst_jobflow.base.resources import WALLTIME, Resources, quoted
 from gst_jobflow.base.strict import StrictModel, input_error
 
 MOVE_OUT_OF_GRIDFS = "with gst_jobflow 0.1.0 run `gst artifacts move --to folder --remove`, then upgrade"
 PROJECT_FILE = "gst.yaml"
+PROFILES = ("laptop", "slurm", "archer2")
+"""Profiles of this package; plugins offer others."""
 ENV_PREFIX = "GST_"
 PROJECT_VARIABLE = "GST_PROJECT"
 CORES_VARIABLE = "GST_CORES"
@@ -148,7 +151,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid")
 
-    profile: Literal["laptop", "slurm", "archer2"] = Field("laptop", description="Which fw_configs were filled")
+    profile: str = Field("laptop", description="Which fw_configs were filled: laptop, slurm, archer2, or a plugin's")
     material: str | dict[str, Any] = Field(
         "gst", description="What the project is about: gst, sb-te, cr-sb-te, a YAML file, or the content of one"
     )
@@ -164,6 +167,11 @@ class Settings(BaseSettings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     cost: CostSettings = Field(default_factory=CostSettings)
 
+    @field_validator("profile")
+    @classmethod
+    def _is_a_profile(cls, name: str) -> str:
+        return check_profile(name)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -177,6 +185,13 @@ class Settings(BaseSettings):
         file = settings_cls.model_config.get("yaml_file")
         yaml_source = [YamlConfigSettingsSource(settings_cls, yaml_file=file)] if file else []
         return (init_settings, env_settings, *yaml_source)
+
+
+def check_profile(name: str) -> str:
+    """Return the name of a profile; raises InputError if neither this package nor a plugin has it."""
+    if name not in PROFILES and name not in (names := known("profiles", PROFILES)):
+        raise InputError(f"no profile '{name}'", nearest(name, names))
+    return name
 
 
 def user_name() -> str:
@@ -265,6 +280,8 @@ def load_settings(file: Path, overrides: dict[str, Any] | None = None) -> Settin
         problem = input_error(err)
         way_out = f"{problem.fix or 'correct it'}, in {file} or the {ENV_PREFIX}… variable"
         raise InputError(f"setting {problem.message}", way_out) from err
+    except InputError as err:  # of a validator that asked other code
+        raise InputError(f"{file}: {err.message}", err.fix) from err
 
 
 def find_project(start: Path | None = None, overrides: dict[str, Any] | None = None) -> Project:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.analysis.maker import analyse_stored
-from gst_jobflow.analysis.plan import AnalysisPlan
+from gst_jobflow.analysis.plan import AnalysisPlan, known_analyses
 from gst_jobflow.analysis.run import analyse_frames, analyse_trajectory, bonds_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
@@ -50,7 +50,7 @@ class AnalyseOptions:
         str,
         typer.Option(
             "--what",
-            help="Joined by commas: tellurium, k-bar, grains, growth, motifs, liquid, gamma, temperature, density.",
+            help=f"Joined by commas: {', '.join(known_analyses())}.",
         ),
     ] = "tellurium"
     every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1

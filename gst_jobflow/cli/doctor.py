@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import PROFILES, check_profile
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.cli.init import Profile
 from gst_jobflow.launch.doctor import can_run, checks
 
 if TYPE_CHECKING:
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    profile: Annotated[
-        Profile | None, typer.Option(help="Profile to check; default: the project's, else laptop.")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile to check; default: the project's, else laptop.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every program and service by using it; exits 1 if one that the profile requires is missing."""
     project = _project()
-    chosen = profile.value if profile else project.settings.profile if project else Profile.laptop.value
+    chosen = check_profile(profile or (project.settings.profile if project else PROFILES[0]))
     found = checks(project, chosen, _print if sys.stderr.isatty() else None)
     ok = can_run(found)
     if as_json:

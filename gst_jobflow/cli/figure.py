@@ -10,7 +10,7 @@ import typer
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import open_project, print_table, say
 from gst_jobflow.report.catalogue.draw import draw_one
-from gst_jobflow.report.catalogue.registry import FIGURES, find_kind
+from gst_jobflow.report.catalogue.registry import all_figures, find_kind
 from gst_jobflow.report.catalogue.sources import chosen
 from gst_jobflow.report.catalogue.write import FORMATS
 from gst_jobflow.report.pages.study import check_place
@@ -43,7 +43,7 @@ def command(
     """
     if name is None:
         print_table(
-            [[each.name, ", ".join(each.paper), each.shows, each.needs] for each in FIGURES],
+            [[each.name, ", ".join(each.paper), each.shows, each.needs] for each in all_figures()],
             ["figure", "in the paper", "what it shows", "drawn from"],
         )
         return

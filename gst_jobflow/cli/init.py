@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import PROJECT_FILE, Project
+from gst_jobflow.base.plugins import known
+from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
@@ -21,17 +21,12 @@ from gst_jobflow.structures.material import load_material, material_of, shipped_
 MATERIAL_FILE = "material.yaml"
 
 
-class Profile(StrEnum):
-    """Where the work runs."""
-
-    laptop = "laptop"
-    slurm = "slurm"
-    archer2 = "archer2"
-
-
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
-    profile: Annotated[Profile | None, typer.Option(help="Where the work runs; default: laptop.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help=f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
@@ -53,34 +48,24 @@ def command(
 ) -> None:
     """Create a project: a folder with settings, private state and FireWorks' config files."""
     folder = folder.expanduser().absolute()
-    exists = (folder / PROJECT_FILE).exists()
-    if exists and not force:
-        raise InputError(
-            f"{folder} is already a project", "edit its gst.yaml; 'gst init DIR --force' rewrites fw_configs/"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file", "choose another folder")
+    exists = _check_folder(folder, force)
+    chosen = check_profile(profile or PROFILES[0])
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
-    # a fault of the material must leave nothing behind
-    chosen_material = None if material is None else load_material(material, Path.cwd())
+    if material is not None:
+        load_material(material, Path.cwd())  # a fault of it must leave nothing behind
     if exists:
         project = Project(folder)
         _refuse_other_settings(project, profile, name, shared)
-        if chosen_material not in (None, material_of(project)):
-            raise InputError(
-                f"--material {material}: this project is about {material_of(project).name}",
-                f"set material in {project.file}",
-            )
+        _refuse_other_material(project, material)
         written = _configure(project, uri)
     else:
         if shared and not shared.is_dir():
             if shared.exists():
                 raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
             say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
-        chosen = profile or Profile.laptop
         database = name or _database_of(uri) or "gst"
-        project, written = make_project(folder, chosen.value, database, uri, shared, material)
+        project, written = make_project(folder, chosen, database, uri, shared, material)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
@@ -98,6 +83,23 @@ def _refuse_other_settings(project: Project, profile: str | None, name: str | No
                 f"{option} {wanted}: the settings of this project say {said}",
                 f"set {key} in {project.file}, then: gst init DIR --force",
             )
+
+
+def _refuse_other_material(project: Project, material: str | None) -> None:
+    if material is not None and load_material(material, Path.cwd()) != (own := material_of(project)):
+        raise InputError(f"--material {material}: this project is about {own.name}", f"set material in {project.file}")
+
+
+def _check_folder(folder: Path, force: bool) -> bool:
+    """Return whether the folder is a project already, which needs `force`."""
+    exists = (folder / PROJECT_FILE).exists()
+    if exists and not force:
+        raise InputError(
+            f"{folder} is already a project", "edit its gst.yaml; 'gst init DIR --force' rewrites fw_configs/"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file", "choose another folder")
+    return exists
 
 
 def _database_of(uri: str | None) -> str | None:

@@ -8,7 +8,8 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import open_project, say
-from gst_jobflow.store.users import add_user, uri_path
+from gst_jobflow.store.address import connection
+from gst_jobflow.store.users import add_user, reads_only, uri_path
 
 if TYPE_CHECKING:
     import socket
@@ -22,9 +23,7 @@ _LOOPBACK = "127.0.0.1"
 
 def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = _PORT,
-    account: Annotated[
-        str, typer.Option(help="Account that reads the database; 'web' is made if it is missing.")
-    ] = _ACCOUNT,
+    account: Annotated[str, typer.Option(help="Account that reads the database; 'web' is made if needed.")] = _ACCOUNT,
     listen: Annotated[
         str,
         typer.Option(
@@ -57,7 +56,7 @@ def command(
             "leave it out and use an ssh tunnel; or add --name HOST, the name that browsers use",
         )
     project = open_project()
-    _make_account(project, account)
+    account = _account(project, account)
     source = Source(project, account)
     # a wrong account or a missing database is said here, not by each page
     with source.reading():
@@ -68,13 +67,20 @@ def command(
     serve_pages(lambda: create_app(source, detail, (*LOOPBACK_NAMES, *(name or ()))), listener)
 
 
-def _make_account(project: Project, account: str) -> None:
-    if account == _ACCOUNT and not uri_path(project, account).is_file():
-        file = add_user(project, account, "reader")
-        say(f"made the account '{account}', which may only read ({file})")
+def _account(project: Project, account: str) -> str:
+    """Return the account, made if it is the usual one; empty if that of the project only reads anyway."""
+    if account != _ACCOUNT or uri_path(project, account).is_file():
+        return account
+    where = connection(project)
+    if where.external and reads_only(where):
+        return ""
+    file = add_user(project, account, "reader")
+    say(f"made the account '{account}', which may only read ({file})")
+    return account
 
 
 def _tell(listener: socket.socket, account: str) -> None:
     address, port = listener.getsockname()
     typer.echo(f"http://{address}:{port}/")
-    say(f"read-only, by the account '{account}'; from elsewhere: ssh -L {port}:localhost:{port} HOST. Ctrl-C ends it.")
+    whose = f"the account '{account}'" if account else "the account of the project"
+    say(f"read-only, by {whose}; from elsewhere: ssh -L {port}:localhost:{port} HOST. Ctrl-C ends it.")

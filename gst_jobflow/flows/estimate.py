@@ -10,7 +10,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import walltime_s
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.resources import QUEUE_KEY
-from gst_jobflow.launch.configs import CLUSTERS, resources
+from gst_jobflow.launch.configs import has_queue, resources
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
@@ -73,7 +73,7 @@ def _allotment(job: Job, project: Project, results: Results, known: dict[Any, An
     """Return the cores and the walltime of a job: what it requests from a queue, or this machine's."""
     profile, number = project.settings.profile, cores()
     walltime: Any = project.settings.launch.walltime
-    if queued := profile in CLUSTERS:
+    if queued := has_queue(profile):
         general = resources(project, category_of(job) or "analysis").queueadapter()
         asked = {**general, **job.config.manager_config.get(QUEUE_KEY, {})}
         ranks = asked.get("ntasks") or (asked.get("ntasks_per_node") or 1) * (asked.get("nodes") or 1)

@@ -91,13 +91,14 @@ def _next_frame(stream: BinaryIO) -> bytes | None:
     return b"".join((first, *lines))
 
 
-def parse_frame(file: Path, index: int, frame: bytes, end: int = 0) -> Record:
-    """Parse the text of one frame, which ends at byte `end` of the unpacked file."""
-    from ase.io.extxyz import read_xyz
-
+def parse_frame(file: Path, index: int, frame: bytes, end: int = 0, compiled: bool = False) -> Record:
+    """Parse the text of one frame, which ends at byte `end` of the unpacked file; `compiled`: with numba, for many."""
     try:
-        atoms = _plain_frame(frame)
+        atoms = _plain_frame(frame, compiled)
         if atoms is None:
+            # ASE's module loads scipy
+            from ase.io.extxyz import read_xyz
+
             _check_rows(frame)
             atoms = next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
         return Record(file, index, atoms=atoms, end=end)
@@ -122,7 +123,7 @@ def _check_rows(frame: bytes) -> None:
             raise DataError(f"atom {number} has {len(row.split())} columns, Properties names {width}")
 
 
-def _plain_frame(frame: bytes) -> Atoms | None:
+def _plain_frame(frame: bytes, compiled: bool) -> Atoms | None:
     """Parse a frame of the usual form to the values that ASE gives, but faster; None for other frames.
 
     Energy and forces stay in `info` and `arrays`: building a calculator, as ASE does, takes as long as the rest.
@@ -136,16 +137,11 @@ def _plain_frame(frame: bytes) -> Atoms | None:
     columns = _columns(info.pop("Properties"))
     if columns is None:
         return None
-    tokens = body.split()
     width = sum(size for _, size in columns)
-    if len(tokens) != int(count) * width:
-        return None  # ASE names the fault
-    numbers = _numbers_of(tokens[::width])
-    del tokens[::width]
-    values = _floats(tokens)
-    if numbers is None or values is None:
+    rows = (_compiled_rows(body, int(count), width) if compiled else None) or _rows(body, int(count), width)
+    if rows is None:
         return None
-    values = values.reshape(-1, width - 1)
+    numbers, values = rows
     pbc, cell = info.pop("pbc", True), info.pop("Lattice").T
     atoms = Atoms(numbers=numbers, positions=values[:, :3], cell=cell, pbc=pbc, info=info)
     start = 3
@@ -155,9 +151,46 @@ def _plain_frame(frame: bytes) -> Atoms | None:
     return atoms
 
 
+def _rows(body: bytes, count: int, width: int) -> tuple[Any, np.ndarray] | None:
+    """Return atomic numbers and the other columns, shape (count, width - 1); None where ASE names the fault."""
+    tokens = body.split()
+    if len(tokens) != count * width:
+        return None
+    numbers = _numbers_of(tokens[::width])
+    del tokens[::width]
+    values = _floats(tokens)
+    return None if numbers is None or values is None else (numbers, values.reshape(-1, width - 1))
+
+
+def _compiled_rows(body: bytes, count: int, width: int) -> tuple[Any, np.ndarray] | None:
+    """Return the same as `_rows` for symbols and decimals of up to 15 digits, several times as fast; else None."""
+    from gst_jobflow.structures.kernels import read_rows
+
+    # a count of atoms may be damaged
+    if count * (2 * width) > len(body):
+        return None
+    numbers, values = np.empty(count, np.int64), np.empty((count, width - 1))
+    done = read_rows(np.frombuffer(body, np.uint8), _numbers_by_bytes(), numbers, values)
+    return (numbers, values) if done else None
+
+
+@cache
+def _numbers_by_bytes() -> np.ndarray:
+    table = np.full(1 << 16, -1)
+    for symbol, number in _atomic_numbers().items():
+        table[int.from_bytes(symbol.ljust(2, b"\0"), "big")] = number
+    return table
+
+
 @cache
 def _columns(properties: str) -> list[tuple[str, int]] | None:
     """Return name and size of each column group; None unless they are a symbol, a position and real numbers."""
+    if _REAL_COLUMNS.fullmatch(properties):
+        fields = properties.split(":")
+        real = list(zip(fields[6::3], map(int, fields[8::3]), strict=True))
+        names = [name for name, _ in real]
+        if not {*names} & (_SPECIAL_COLUMNS | _RENAMED_COLUMNS) and len({*names}) == len(names):
+            return [("symbols", 1), ("positions", 3), *real]
     from ase.io.extxyz import parse_properties
 
     table, names, _, converters = parse_properties(properties)
@@ -171,6 +204,9 @@ def _columns(properties: str) -> list[tuple[str, int]] | None:
     return columns
 
 
+_REAL_COLUMNS = re.compile(r"species:S:1:pos:R:3(:[A-Za-z_]\w*:R:[1-9])*")
+_RENAMED_COLUMNS = {"species", "pos", "Z", "charge"}
+"""ASE names these anew."""
 _SPECIAL_COLUMNS = {"numbers", "symbols", "positions", "move_mask", "initial_charges"}
 """ASE turns these into more than an array."""
 
@@ -206,6 +242,9 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
 
 _PAIR = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$)""")
 _REALS = re.compile(r"(?:\s*[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?=\s|$))+\s*")
+_THREE_BOOLEANS = re.compile(r"[TF] [TF] [TF]")
+_MATRICES = {"Lattice", "virial", "stress"}
+"""Keys whose nine numbers ASE reads as a matrix."""
 _NAME = re.compile(r"(?!(?:nan|inf|infinity|t|f|true|false)$)[A-Za-z][A-Za-z0-9_.:+-]*", re.IGNORECASE)
 
 
@@ -214,13 +253,13 @@ def read_comment(line: str) -> dict[str, Any]:
 
     ASE parses character by character; here only values that are neither real numbers nor names go to ASE.
     """
-    from ase.io.extxyz import key_val_str_to_dict
-
     info: dict[str, Any] = {}
     end, line = 0, line.strip()
     while end < len(line):
         pair = _PAIR.match(line, end)
         if pair is None:
+            from ase.io.extxyz import key_val_str_to_dict
+
             return key_val_str_to_dict(line)
         end = pair.end()
         key, text = pair[1], pair[3] if pair[2] is None else pair[2]
@@ -237,16 +276,16 @@ def read_comment(line: str) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _read(key: str, text: str) -> list[tuple[str, Any]]:
     """Return what ASE makes of `key="text"`; cached, since `pbc="T T T"` stands in every frame."""
+    if key == "pbc" and _THREE_BOOLEANS.fullmatch(text):
+        return [(key, [word == "T" for word in text.split()])]
     from ase.io.extxyz import key_val_str_to_dict
 
     return list(key_val_str_to_dict(f'{key}="{text}"').items())
 
 
 def _real_value(key: str, text: str) -> Any:
-    from ase.io.extxyz import SPECIAL_3_3_KEYS
-
     values = np.array([float(word) for word in text.split()])
-    if key in SPECIAL_3_3_KEYS:
+    if key in _MATRICES:
         if len(values) != 9:
             raise ValueError(f"{key} holds {len(values)} numbers, not 9")
         return values.reshape((3, 3), order="F")

@@ -98,11 +98,14 @@ class OutcomeBuilder:
         Id of the first structure of each file, which its groups are named after; only for files with groups.
     artifacts
         Store for the coordinates of large structures; None if there are none.
+    compiled
+        Use compiled loops, which pay off for many records.
     """
 
     options: ImportOptions
     first_ids: dict[Path, str] = field(default_factory=dict)
     artifacts: ArtifactStore | None = None
+    compiled: bool = False
 
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
@@ -170,6 +173,7 @@ class OutcomeBuilder:
             iteration=self.options.iteration,
             tags=self.options.tags,
             artifacts=self.artifacts,
+            compiled=self.compiled,
         )
         try:
             structure = EncodedStructure.of_values(values)

@@ -23,7 +23,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS
@@ -42,8 +41,6 @@ _CHUNK_FRAMES = 64
 _CHUNK_BYTES = 1 << 19
 _AHEAD = 6
 """Chunks for each worker that are read ahead, so that workers go on while the server writes."""
-_MOST_WORKERS = 3
-"""More would outrun the server, and each takes 120 MB."""
 _WORTH_BYTES = 24_000_000
 """Below this (about 3,000 frames) starting workers takes longer than they save."""
 _PACKED_RATIO = 3
@@ -62,17 +59,16 @@ def outcomes(
     Parameters
     ----------
     workers
-        Processes that parse extended XYZ; 1: this one. None: as many as the job has cores, three at most, and this one
-        alone for what it reads in a few seconds.
+        Processes that parse extended XYZ; 1: this one. None: one beside this one, which writes meanwhile, or this one
+        alone for what it reads in a few seconds. More would wait for the server.
     """
     grouped = options.one_group or options.group_key is not None
     first_ids = {file.path: _first_id(file, options) for file in files} if grouped else {}
     builder = OutcomeBuilder(options, first_ids, artifacts)
-    size = workers or _default_workers(files)
-    if size == 1:
+    if workers == 1 or (workers is None and not _are_large(files)):
         yield (builder.outcome(record) for file in files for record in file.records(options))
         return
-    with _Pool(size, replace(builder, artifacts=None)) as pool:
+    with _Pool(workers or 1, replace(builder, artifacts=None, compiled=True)) as pool:
         yield _in_order(files, builder, pool)
 
 
@@ -85,13 +81,13 @@ def _first_id(file: SourceFile, options: ImportOptions) -> str:
     return ""
 
 
-def _default_workers(files: list[SourceFile]) -> int:
+def _are_large(files: list[SourceFile]) -> bool:
     size = sum(
         file.path.stat().st_size * (_PACKED_RATIO if is_packed(file.path) else 1)
         for file in files
         if file.format == "extxyz"
     )
-    return 1 if size < _WORTH_BYTES else min(cores(), _MOST_WORKERS)
+    return size >= _WORTH_BYTES
 
 
 def _in_order(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Iterator[Outcome]:
@@ -127,7 +123,7 @@ class Chunk:
         ends = accumulate((len(frame) for frame in self.frames), initial=self.start)
         next(ends)
         return [
-            builder.outcome(parse_frame(self.file, self.first + place, frame, end))
+            builder.outcome(parse_frame(self.file, self.first + place, frame, end, builder.compiled))
             for place, (frame, end) in enumerate(zip(self.frames, ends, strict=True))
         ]
 

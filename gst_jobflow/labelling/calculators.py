@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.plugins import offered
 from gst_jobflow.base.strict import checked
 from gst_jobflow.labelling.ase_calculator import KNOWN, AseBackend
-
-GROUP = "gst_jobflow.calculators"
-"""Group of the entry points `name = package.module:Name` that offer calculators."""
 
 # keyword arguments of calculators that do not change the result
 _OF_THE_WAY = frozenset({"device", "verbose", "verbosity", "default_device", "use_device"})
@@ -22,7 +20,7 @@ _FIELDS = ("isolate", "reuse", "wall_limit_s", "threads", "elements", "floor_A",
 
 def entry_points() -> dict[str, str]:
     """Return the calculators that installed packages offer, import path by name."""
-    return {point.name: point.value for point in importlib.metadata.entry_points(group=GROUP)}
+    return {name: point.value for name, point in offered("calculators").items()}
 
 
 def names() -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.plugins import distribution, known, loaded, offered
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
-from gst_jobflow.labelling.backend import Bounds
+from gst_jobflow.labelling.backend import BackendModel, Bounds, LabelBackend
 from gst_jobflow.labelling.calculators import calculator_backend, names
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.vasp import VaspBackend
@@ -15,7 +16,6 @@ from gst_jobflow.structures.material import material_of
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
-    from gst_jobflow.labelling.backend import BackendModel, LabelBackend
 
 BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
@@ -29,7 +29,7 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     Parameters
     ----------
     name
-        One of `BACKENDS`, or a calculator (`calculators.names`).
+        One of `known_backends`.
     project
         Its settings say how programs run.
     options
@@ -50,9 +50,29 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     options = merged(own, given)
     if name in makers:
         return makers[name](project, options)
-    if name in (known := names()):
+    if name in names():
         return calculator_backend(name, options, name)
-    raise InputError(f"no label backend '{name}'", nearest(name, (*BACKENDS, *known)))
+    if name in offered("label_backends"):
+        return _of_plugin(name, project, options)
+    raise InputError(f"no label backend '{name}'", nearest(name, known_backends()))
+
+
+def known_backends() -> list[str]:
+    """Return the names of all label backends: ours, calculators, and those of plugins."""
+    return known("label_backends", (*BACKENDS, *names()))
+
+
+def _of_plugin(name: str, project: Project, options: dict[str, Any]) -> LabelBackend:
+    known_backends()
+    point = offered("label_backends")[name]
+    backend = loaded("label_backends", point)(project, options)
+    if not (isinstance(backend, BackendModel) and isinstance(backend, LabelBackend)):
+        package = distribution(point)
+        raise MissingProgramError(
+            f"label backend '{name}' of {package} is no BackendModel with method() and compute()",
+            f"pip install -U {package}",
+        )
+    return backend
 
 
 def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:

@@ -15,8 +15,9 @@ import yaml
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.plugins import resolve
 from gst_jobflow.base.resources import Resources
-from gst_jobflow.base.settings import PROJECT_VARIABLE
+from gst_jobflow.base.settings import PROFILES, PROJECT_VARIABLE
 from gst_jobflow.store.address import AUTH_SOURCE, LOOPBACK, Connection, connection
 from gst_jobflow.store.connect import job_store_arguments
 
@@ -29,8 +30,6 @@ CONFIG_FILES = ("my_launchpad.yaml", "my_fworker.yaml", "my_qadapter.yaml", "FW_
 SECRET_FILES = ("my_launchpad.yaml", "jobflow.yaml")
 FW_CONFIG = "FW_config.yaml"
 JOB_SCRIPT = "job_script.txt"
-CLUSTERS = ("slurm", "archer2")
-"""Profiles with a queue."""
 
 # FireWorks' reservation mode appends the id of the firework
 _ONE = " singleshot"
@@ -60,7 +59,7 @@ def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) ->
         Folder of `rlaunch` and the other programs of this environment.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
-    return {name: fill((config_template(profile) / name).read_text(), values) for name in CONFIG_FILES}
+    return {name: fill((profile_folder(profile) / name).read_text(), values) for name in CONFIG_FILES}
 
 
 def write_configs(project: Project) -> list[Path]:
@@ -120,7 +119,7 @@ def write_category_configs(project: Project) -> list[Path]:
         FireWorks cannot read `my_qadapter.yaml`.
     """
     folder = project.fw_configs_dir
-    if project.settings.profile not in CLUSTERS:
+    if not has_queue(project.settings.profile):
         return []
     changed = [folder / JOB_SCRIPT] if _put(folder / JOB_SCRIPT, config_template(JOB_SCRIPT).read_text()) else []
     base = queue_base(project)
@@ -165,7 +164,7 @@ def queue_base(project: Project) -> dict[str, Any]:
 
 def resources(project: Project, category: str) -> Resources:
     """Return the resources of a category: its settings replace those of `every`, which replace the profile's."""
-    content = yaml.safe_load((config_template(project.settings.profile) / "resources.yaml").read_text())
+    content = yaml.safe_load((profile_folder(project.settings.profile) / "resources.yaml").read_text())
     profile = {name: Resources.model_validate(values) for name, values in content.items()}
     queue = project.settings.queue
     general = queue.every.over(profile[category].over(profile["every"]))
@@ -175,6 +174,18 @@ def resources(project: Project, category: str) -> Resources:
 def _for_category(base: dict[str, Any], worker: Path, wanted: Resources) -> dict[str, Any]:
     command = base["rocket_launch"].removesuffix(_ONE)
     return {**base, **wanted.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
+
+
+def profile_folder(profile: str) -> Traversable:
+    """Return the templates of a profile: a folder of `fw_configs/`, or the package that a plugin names."""
+    if profile in PROFILES:
+        return config_template(profile)
+    return files(resolve("profiles", profile, {}))
+
+
+def has_queue(profile: str) -> bool:
+    """Whether jobs of a profile go into SLURM's queue: it says what they ask for by default."""
+    return (profile_folder(profile) / "resources.yaml").is_file()
 
 
 def config_template(name: str) -> Traversable:

@@ -21,6 +21,7 @@ import psutil
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.plugins import KINDS, distribution, loaded, offered
 from gst_jobflow.base.processes import die_with_parent, end_group
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.base.words import counted
@@ -29,7 +30,7 @@ from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.calculators import found
 from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
 from gst_jobflow.labelling.vasp import find_command
-from gst_jobflow.launch.configs import CLUSTERS
+from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.launch.doctor_queue import refused_categories, run_test_job
 from gst_jobflow.launch.services import LocalMongod, find_mongod
 from gst_jobflow.store.address import connection, external_uri
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PACKAGES = ("ase", "jobflow", "fireworks", "atomate2", "custodian", "pymatgen", "maggma", "pymongo", "matscipy")
-ALL = ("laptop", *CLUSTERS)
+LAPTOP, CLUSTERS = "laptop", ("slurm", "archer2")
+ALL = (LAPTOP, *CLUSTERS)
 
 _FREE_DISK_GB = 2.0
 _MEMORY_GB = 4.0
@@ -130,6 +132,13 @@ class CheckContext:
     settings: Settings
     profile: str
 
+    @property
+    def like(self) -> str:
+        """The profile of ours that a plugin's is like: with or without a queue."""
+        if self.profile in ALL:
+            return self.profile
+        return CLUSTERS[0] if has_queue(self.profile) else LAPTOP
+
     def material(self) -> Material:
         """Return the material of the project, else Ge-Sb-Te.
 
@@ -184,7 +193,7 @@ def checks(
     """
     settings = project.settings if project else Settings()
     context = CheckContext(project, settings, profile or settings.profile)
-    entries = [entry for entry in TABLE if context.profile in entry.shown]
+    entries = [entry for entry in TABLE if context.like in entry.shown]
     done: dict[str, Check] = {}
     # most checks start a program, and a laptop has few cores
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -199,7 +208,7 @@ def checks(
 
 def run_check(entry: CheckEntry, context: CheckContext) -> Check:
     """Run one check; a known error becomes an outcome with its remedy."""
-    required = context.profile in entry.required
+    required = context.like in entry.required
     try:
         found = entry.look(context)
     except NoProjectError as err:
@@ -413,6 +422,17 @@ def material(context: CheckContext) -> CheckResult:
     return CheckResult(f"{found.name}: {', '.join(found.elements)}, anion {found.anion}; {offers}")
 
 
+def plugins(context: CheckContext) -> CheckResult:
+    """Import what other packages offer."""
+    lines = []
+    for kind in KINDS:
+        for name, point in offered(kind).items():
+            if kind != "calculators":  # which often take long to import
+                loaded(kind, point)
+            lines.append(f"{kind.replace('_', ' ')}: {name} ({distribution(point)})")
+    return CheckResult("; ".join(lines) or "none installed")
+
+
 def vasp(context: CheckContext) -> CheckResult:
     """Check VASP's command and the POTCARs of the material."""
     wanted = context.settings.vasp
@@ -471,7 +491,7 @@ def _with_queue(context: CheckContext) -> Project:
         There is no project, or its profile has no queue.
     """
     project = context.need_project()
-    if project.settings.profile not in CLUSTERS:
+    if not has_queue(project.settings.profile):
         raise InputError(
             f"this project is of profile {project.settings.profile}",
             f"set 'profile: {context.profile}' in gst.yaml, then: gst init DIR --force",
@@ -512,6 +532,7 @@ TABLE = (
     CheckEntry("cp2k", cp2k, ALL),
     CheckEntry("vasp", vasp, ALL),
     CheckEntry("calculators", calculators, ALL),
+    CheckEntry("plugins", plugins, ALL, ALL),
     CheckEntry("ovito", ovito, ALL, ALL),
     CheckEntry("figures", matplotlib, ALL, ALL),
     CheckEntry("disk", disk, ALL, ALL),

@@ -12,7 +12,7 @@ from gst_jobflow.base.disk import DISK_FULL, FIX, has_room
 from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.base.settings import Project, QueueSettings
 from gst_jobflow.documents import Attempt, derive_id, now
-from gst_jobflow.launch.configs import CLUSTERS, resources
+from gst_jobflow.launch.configs import has_queue, resources
 from gst_jobflow.launch.keys import CATEGORY_KEY
 from gst_jobflow.launch.launches import began, failure_class_of, reservation_of, traceback_of
 from gst_jobflow.store import Results
@@ -184,7 +184,7 @@ def more_memory(project: Project, firework: dict[str, Any]) -> str | None:
     """Return twice the memory that a firework requests, or None if it requests none."""
     spec = firework["spec"]
     wanted = (spec.get(QUEUE_KEY) or {}).get("mem")
-    if not wanted and spec.get(CATEGORY_KEY) in CATEGORIES and project.settings.profile in CLUSTERS:
+    if not wanted and spec.get(CATEGORY_KEY) in CATEGORIES and has_queue(project.settings.profile):
         wanted = resources(project, spec[CATEGORY_KEY]).queueadapter().get("mem")
     found = re.fullmatch(r"(\d+)([KMGT]?)", str(wanted or ""))
     return f"{2 * int(found[1])}{found[2]}" if found else None

@@ -24,7 +24,7 @@ from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
 from gst_jobflow.launch import slurm
-from gst_jobflow.launch.configs import CLUSTERS, category_files, queue_base, write_category_configs
+from gst_jobflow.launch.configs import category_files, has_queue, queue_base, write_category_configs
 from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.pack import choose, submit_together
 from gst_jobflow.launch.recover import recover
@@ -92,7 +92,7 @@ class QueueLauncher:
         tell: Callable[[str], None] = print,
         pack: int = 1,
     ) -> None:
-        if project.settings.profile not in CLUSTERS:
+        if not has_queue(project.settings.profile):
             raise InputError(
                 f"profile {project.settings.profile} has no queue",
                 "set 'profile: slurm' in gst.yaml and run: gst init DIR --force; without a queue: gst launch",

@@ -168,7 +168,8 @@ def collect_study(results: Results, study_id: str) -> StudyData:
     if study.state != "finished":
         _discover(results, study, ids)
         waiting = {"fw_id": {"$in": study.workflow_ids}, "state": {"$nin": ["COMPLETED", "DEFUSED"]}}
-        found = results.database["fireworks"].find(waiting, {"name": 1}).sort("fw_id", 1)
+        # jobflow numbers backwards: the last job first
+        found = results.database["fireworks"].find(waiting, {"name": 1}).sort("fw_id", -1)
         data.to_come = [firework["name"] for firework in found]
     data.potentials = sorted(_read(results, Potential, ids["potentials"], data), key=lambda each: each.created_at)
     if study.kind == "hyperopt":

@@ -55,9 +55,10 @@ def structure_values(
     iteration: int = 0,
     tags: list[str] | None = None,
     artifacts: ArtifactStore | None = None,
+    compiled: bool = False,
 ) -> dict[str, Any]:
-    """Return the values of the document that `structure_document` builds."""
-    id, fields = identified(atoms)
+    """Return the values of the document that `structure_document` builds; `compiled`: with numba, for many."""
+    id, fields = identified(atoms, compiled=compiled)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
             raise ValueError(f"{len(atoms)} atoms need an artifact store")

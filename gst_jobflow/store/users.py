@@ -197,6 +197,18 @@ def require_reader(database: Database) -> None:
         raise DatabaseError(f"{who}: database '{database.name}'", "gst db users add NAME --role reader")
 
 
+def reads_only(where: Connection) -> bool:
+    """Whether the account of an address may only read; raises as `open_database`."""
+    database = open_database(where)
+    try:
+        require_reader(database)
+    except DatabaseError:
+        return False
+    finally:
+        database.client.close()
+    return True
+
+
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
     """Open the project's database with the account that manages users; turn its refusals into one line."""

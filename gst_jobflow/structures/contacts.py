@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,14 +105,17 @@ def min_distance(atoms: Atoms) -> float:
     return smallest_distance(atoms)
 
 
-def smallest_distance(atoms: Atoms) -> float:
-    """Return `min_distance` of one or more atoms with finite positions, without a check."""
+def smallest_distance(atoms: Atoms, within: Callable[[float], float] | None = None) -> float:
+    """Return `min_distance` of one or more atoms with finite positions, without a check.
+
+    `within` searches instead of matscipy: it returns the smallest distance up to a cutoff in Å, infinite above.
+    """
     has_pairs = len(atoms) > 1 or atoms.pbc.any()
     cutoff_A = _FIRST_CUTOFF * (_volume_A3(atoms) / len(atoms)) ** (1 / 3)
     while has_pairs:
-        distances_A = _neighbours("d", atoms, cutoff_A)
-        if len(distances_A):
-            return float(distances_A.min())
+        closest_A = within(cutoff_A) if within else float(_neighbours("d", atoms, cutoff_A).min(initial=math.inf))
+        if closest_A < math.inf:
+            return closest_A
         cutoff_A *= _LONGER
     return math.inf
 

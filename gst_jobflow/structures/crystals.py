@@ -158,15 +158,30 @@ def trigonal(
     InputError
         As `trigonal_counts`, or disorder is requested of a compound with one kind of cation.
     """
-    from ase import Atoms
-    from ase.build import make_supercell
-    from ase.spacegroup import crystal
-
     material = material or default_material()
     name, phase = trigonal_phase(compound, material)
     _checked_repeat(repeat)
     if disorder and phase.centre_share == 1.0:
         raise InputError(f"{name} has one kind of cation: nothing to disorder", "leave disorder out")
+    atoms = _unit_cell(phase)
+    if orthogonal:
+        from ase.build import make_supercell
+
+        atoms = make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
+        # exact right angles give LAMMPS an orthogonal box
+        atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
+    atoms.wrap(eps=1e-6)
+    atoms = atoms.repeat([int(n) for n in repeat])
+    if disorder:
+        _exchange_cations(atoms, exchanged(phase, material), phase.centre_share, seed)
+    return atoms
+
+
+def _unit_cell(phase: TrigonalPhase) -> Atoms:
+    """Return the hexagonal cell of a phase, with a gap at z = 0 if it has one."""
+    from ase import Atoms
+    from ase.spacegroup import crystal
+
     atoms = crystal(
         [element for element, _ in phase.sites],
         [site for _, site in phase.sites],
@@ -176,14 +191,6 @@ def trigonal(
     )
     atoms = Atoms(atoms.numbers, scaled_positions=atoms.get_scaled_positions(), cell=atoms.cell, pbc=True)
     atoms.positions[:, 2] += phase.gap_shift * phase.c_A
-    if orthogonal:
-        atoms = make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
-        # exact right angles give LAMMPS an orthogonal box
-        atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
-    atoms.wrap(eps=1e-6)
-    atoms = atoms.repeat([int(n) for n in repeat])
-    if disorder:
-        _exchange_cations(atoms, exchanged(phase, material), phase.centre_share, seed)
     return atoms
 
 

@@ -43,17 +43,34 @@ def describe(atoms: Atoms) -> dict[str, Any]:
         There are no atoms, or positions or cell are not finite.
     """
     _check_finite(atoms)
-    return _described(atoms)
+    return _described(atoms, smallest_distance(atoms))
 
 
-def identified(atoms: Atoms) -> tuple[str, dict[str, Any]]:
-    """Return `content_hash` and `describe` of a structure, with one check for both; raises as they do."""
+def identified(atoms: Atoms, *, compiled: bool = False) -> tuple[str, dict[str, Any]]:
+    """Return `content_hash` and `describe` of a structure, with one check for both; raises as they do.
+
+    `compiled` does the same for periodic structures with numba, whose import pays for many of them.
+    """
     _check_finite(atoms)
-    return _hashed(atoms), _described(atoms)
+    if compiled and atoms.pbc.all():
+        return _identified_by_kernels(atoms)
+    return _hashed(atoms), _described(atoms, smallest_distance(atoms))
 
 
-def _described(atoms: Atoms) -> dict[str, Any]:
-    closest_A = smallest_distance(atoms)
+def _identified_by_kernels(atoms: Atoms) -> tuple[str, dict[str, Any]]:
+    from gst_jobflow.structures import kernels
+
+    _, reciprocal, faces = _periodic_directions(atoms)
+    positions, cell, n_atoms = np.ascontiguousarray(atoms.positions), atoms.cell.array, len(atoms)
+    # as `_hashed` has them: species, cell, positions, pbc
+    words = np.ones(n_atoms + 9 + 3 * n_atoms + 3, "<i8")
+    words[:n_atoms] = atoms.numbers
+    kernels.grid_words(positions, cell, reciprocal, faces[:, 0], _PER_A, words[n_atoms:-3])
+    closest_A = smallest_distance(atoms, lambda cutoff_A: kernels.closest_within(positions, cell, reciprocal, cutoff_A))
+    return hashlib.sha256(words.tobytes()).hexdigest()[:32], _described(atoms, closest_A)
+
+
+def _described(atoms: Atoms, closest_A: float) -> dict[str, Any]:
     cell_A3 = volume_A3(atoms.cell.array.tolist()) if atoms.pbc.all() else 0.0
     mass = float(atoms.get_masses().sum())
     composition = _composition if len(atoms) <= _REMEMBERED_ATOMS else _composition.__wrapped__

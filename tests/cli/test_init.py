@@ -110,8 +110,9 @@ def test_bad_input_makes_nothing(tmp_path, arguments, word):
     assert not (tmp_path / "p").exists()
 
 
-def test_unknown_profile_is_wrong_usage(tmp_path):
-    assert gst("init", tmp_path / "p", "--profile", "lap").exit_code == 2
+def test_an_unknown_profile_leaves_no_project_behind(tmp_path):
+    done = gst("init", tmp_path / "p", "--profile", "lap")
+    assert done.exit_code == 1 and "no profile 'lap'" in str(done.exception)
 
 
 def test_a_file_is_no_folder(tmp_path):

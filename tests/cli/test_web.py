@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.store.address import uri_file
 from gst_jobflow.store.schema.migrate import migrate
-from gst_jobflow.store.users import list_users, uri_path
+from gst_jobflow.store.users import add_user, list_users, uri_path
 
 GST = str(Path(sys.executable).with_name("gst"))
 
@@ -74,6 +75,17 @@ def test_it_serves_on_loopback_by_a_reader_that_it_makes(project) -> None:
     assert [(user.name, user.role) for user in list_users(project)] == [("web", "reader")]
     with served(project) as address:
         assert page(address)[0] == 200, "the account is used again"
+
+
+@pytest.mark.mongo
+@pytest.mark.fresh_database
+def test_a_project_of_a_reader_is_served_by_its_own_account(project, new_project, tmp_path: Path) -> None:
+    uri = add_user(project, "ada", "reader").read_text()
+    hers = new_project(tmp_path / "hers", f"mongo: {{database: {project.settings.mongo.database}}}\n")
+    uri_file(hers).write_text(uri)
+    with served(hers) as address:
+        assert page(address)[0] == 200
+    assert [user.name for user in list_users(project)] == ["ada"] and not uri_path(hers, "web").exists()
 
 
 @pytest.mark.mongo

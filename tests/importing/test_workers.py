@@ -106,20 +106,18 @@ def test_an_exception_in_a_worker_comes_with_its_traceback(tmp_path):
 
 
 def test_small_files_start_no_worker(mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "cores", lambda: 8)
-    assert workers._default_workers(source_files(mixed, options())) == 1
+    assert not workers._are_large(source_files(mixed, options()))
     monkeypatch.setattr(workers, "_WORTH_BYTES", 100_000)
-    assert workers._default_workers(source_files(mixed, options())) == 3
+    assert workers._are_large(source_files(mixed, options()))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_packed_files_count_as_larger(mixed, monkeypatch, pack):
-    monkeypatch.setattr(workers, "cores", lambda: 8)
     packed = mixed[0].with_suffix(".packed")
     packed.write_bytes(pack(mixed[0].read_bytes()))
-    for share, number in ((2, 3), (4, 1)):
+    for share, large in ((2, True), (4, False)):
         monkeypatch.setattr(workers, "_WORTH_BYTES", share * packed.stat().st_size)
-        assert workers._default_workers(source_files([packed], options())) == number
+        assert workers._are_large(source_files([packed], options())) is large
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

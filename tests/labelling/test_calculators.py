@@ -166,8 +166,8 @@ def test_a_model_whose_weights_changed_is_loaded_again(module: str, copper: Atom
 
 
 def test_packages_offer_calculators_by_entry_points(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
-    point = importlib.metadata.EntryPoint("emt-of-a-package", EMT_PATH, calculators.GROUP)
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == calculators.GROUP else [])
+    point = importlib.metadata.EntryPoint("emt-of-a-package", EMT_PATH, "gst_jobflow.calculators")
+    monkeypatch.setattr(calculators, "offered", lambda kind: {point.name: point})
     by_name = backend_of("emt-of-a-package", project)
     assert by_name.method() == backend_of("ase", project, {"calculator": "emt-of-a-package"}).method()
     assert by_name.calculator == EMT_PATH

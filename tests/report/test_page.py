@@ -98,8 +98,8 @@ def test_page_of_a_new_study_says_what_is_missing(results: Results, tmp_path: Pa
 @pytest.mark.usefixtures("no_rendering")
 def test_page_of_a_running_study_says_what_is_still_to_come_and_is_read_again(results: Results, tmp_path: Path) -> None:
     synthetic.add_study(results)
-    names = {1: "label crystal 1", 2: "label crystal 2", 3: "fit", 4: "of another study"}
-    states = {1: "COMPLETED", 2: "RUNNING", 3: "WAITING", 4: "WAITING"}
+    names = {1: "fit", 2: "label crystal 2", 3: "label crystal 1", 4: "of another study"}
+    states = {1: "WAITING", 2: "RUNNING", 3: "COMPLETED", 4: "WAITING"}
     results.database["fireworks"].insert_many(
         [{"fw_id": id, "name": names[id], "state": states[id]} for id in sorted(names, reverse=True)]
     )
@@ -107,7 +107,7 @@ def test_page_of_a_running_study_says_what_is_still_to_come_and_is_read_again(re
     results.update("studies", synthetic.STUDY_ID, {"state": "running"})
     html = page_of(results, tmp_path)
     assert "Still to come: label crystal, fit." in html and '<meta http-equiv="refresh"' in html
-    results.database["fireworks"].update_one({"fw_id": 1}, {"$set": {"state": "RUNNING"}})
+    results.database["fireworks"].update_one({"fw_id": 3}, {"$set": {"state": "RUNNING"}})
     assert "Still to come: label crystal (2 jobs), fit." in page_of(results, tmp_path)
 
 

@@ -132,7 +132,7 @@ def command(
             "--processes",
             "--workers",
             min=1,
-            help="Processes that parse extended XYZ; default: one a core, at most 3.",
+            help="Processes that parse extended XYZ; default: one for large files; 1: none of its own.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.plugins import known
 from gst_jobflow.cli.common import chosen_material, open_project, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.devices.cell.spec import CELLS
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.programme import load_programme, scaled
 from gst_jobflow.devices.submit import prepare_cycle
@@ -17,7 +19,7 @@ from gst_jobflow.store.lookup import locate
 
 
 def command(
-    device: Annotated[str, typer.Argument(help="cross-point or mushroom.")],
+    device: Annotated[str, typer.Argument(help=f"{', '.join(known('cells', CELLS))}.")],
     potential: Annotated[str | None, typer.Option(help="Id or name; default with --from: that of the state.")] = None,
     programme: Annotated[
         str | None,
@@ -40,8 +42,8 @@ def command(
 
     Example: gst submit cycle mushroom --potential 81b2… --programme mushroom-small
     """
-    if device not in ("cross-point", "mushroom"):
-        raise InputError(f"no device '{device}'", nearest(device, ["cross-point", "mushroom"]))
+    if device not in CELLS and device not in (names := known("cells", CELLS)):
+        raise InputError(f"no device '{device}'", nearest(device, names))
     if state is not None and programme is None:
         raise InputError("--from needs operations", "give --programme, best a file without a cell")
     plan = load_programme(programme or device, chosen_material())

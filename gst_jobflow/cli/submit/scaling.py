@@ -18,7 +18,7 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.evaluation.scaling import Mode, ScalingPlan
 from gst_jobflow.flows.scaling import ScalingMaker, check_contestants, check_styles
-from gst_jobflow.launch.configs import CLUSTERS
+from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import locate
 
@@ -98,7 +98,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potential]) -> None:
     """Refuse ranks that this machine lacks, nodes outside a queue, and potentials that its LAMMPS cannot run."""
-    if project.settings.profile in CLUSTERS:
+    if has_queue(project.settings.profile):
         return
     if plan.nodes:
         raise InputError(f"profile {project.settings.profile} has no queue and so no nodes", "give --ranks")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.plugins import distribution, offered, resolve
+from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.structures.contacts import pair_table
 from gst_jobflow.structures.crystals import Repeat, rocksalt_counts, rocksalt_edge_A, trigonal_counts, trigonal_phase
 from gst_jobflow.structures.hard_sphere import Positive
@@ -198,17 +199,37 @@ class MushroomSpec(_CellSpec):
         return cls(**{**cls.PAPER, **changes})
 
 
+CELLS: dict[str, type[CrossPointSpec] | type[MushroomSpec]] = {"cross-point": CrossPointSpec, "mushroom": MushroomSpec}
+"""Our cells by kind; a plugin's derives from one of them."""
+
+
+def _of_plugin(value: Any) -> Any:
+    """Return the specification of a plugin's cell; leave others to the union."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind in CELLS or kind not in offered("cells"):
+        return value
+    model: Any = resolve("cells", kind, CELLS)
+    package = distribution(offered("cells")[kind])
+    derives = isinstance(model, type) and issubclass(model, tuple(CELLS.values()))
+    if not derives:
+        raise InputError(f"cell '{kind}' of {package} derives from no cell of ours", f"pip install -U {package}")
+    return checked(model, value)
+
+
 def _kind_of(value: Any) -> str:
     """Return the kind of a cell; specifications older than the mushroom cell have none and are cross-point cells."""
     if isinstance(value, dict):
         return value.get("kind", "cross-point")
-    return getattr(value, "kind", "cross-point")
+    return next((kind for kind, model in CELLS.items() if isinstance(value, model)), "cross-point")
 
 
 DeviceSpec = Annotated[
-    Annotated[CrossPointSpec, Tag("cross-point")] | Annotated[MushroomSpec, Tag("mushroom")], Discriminator(_kind_of)
+    Annotated[SerializeAsAny[CrossPointSpec], Tag("cross-point")]
+    | Annotated[SerializeAsAny[MushroomSpec], Tag("mushroom")],
+    Discriminator(_kind_of),
+    BeforeValidator(_of_plugin),
 ]
-"""A cell of either kind; ``kind`` tells them apart."""
+"""A cell of any kind; ``kind`` tells them apart."""
 
 
 @dataclass(frozen=True)

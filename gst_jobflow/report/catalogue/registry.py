@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.plugins import distribution, known, offered, resolve
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
 from gst_jobflow.report.catalogue import cycles, runs, scaling, studies
 from gst_jobflow.report.catalogue.kinds import FigureKind
@@ -234,6 +235,26 @@ FIGURES = (
 )
 
 
+def all_figures() -> list[FigureKind]:
+    """Return our figures, and those of plugins.
+
+    Raises
+    ------
+    MissingProgramError
+        A plugin cannot be imported, or offers something else.
+    """
+    own = {each.name: each for each in FIGURES}
+    return [_figure(name, own) for name in known("figures", own)]
+
+
+def _figure(name: str, own: dict[str, FigureKind]) -> FigureKind:
+    found = resolve("figures", name, own)
+    if not isinstance(found, FigureKind):
+        package = distribution(offered("figures")[name])
+        raise MissingProgramError(f"figure '{name}' of {package} is no FigureKind", f"pip install -U {package}")
+    return found
+
+
 def find_kind(name: str) -> FigureKind:
     """Return the figure of a name, or of its number in the paper.
 
@@ -244,6 +265,8 @@ def find_kind(name: str) -> FigureKind:
     """
     by_name = {each.name: each for each in FIGURES} | {number: each for each in FIGURES for number in each.paper}
     found = by_name.get(name.lower().removeprefix("fig-").removeprefix("fig."))
-    if found is None:
-        raise InputError(f"no figure '{name}'", f"{nearest(name.lower(), by_name)} (gst figure lists all)")
-    return found
+    if found is not None:
+        return found
+    if name not in (names := known("figures", by_name)):
+        raise InputError(f"no figure '{name}'", f"{nearest(name.lower(), names)} (gst figure lists all)")
+    return _figure(name, {})

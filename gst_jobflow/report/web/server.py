@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def serve_pages(make: Callable[[], Flask], listener: socket.socket) -> None:
         "threads": _THREADS,
         "worker_class": "gthread",
         "loglevel": "warning",
-        "graceful_timeout": 2,
+        "graceful_timeout": 5,
         "forwarded_allow_ips": "",
         "control_socket_disable": True,
         "post_fork": lambda arbiter, worker: os.nice(_NICENESS),
@@ -63,4 +64,6 @@ def serve_pages(make: Callable[[], Flask], listener: socket.socket) -> None:
         def load(self) -> Any:
             return make()
 
+    # a reader's open connection or a figure that is being drawn is no fault when a user ends the server
+    logging.getLogger("gunicorn.error").addFilter(lambda record: "SIGKILL" not in record.getMessage())
     Application().run()

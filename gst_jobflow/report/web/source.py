@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, GstError
 from gst_jobflow.store import Results
+from gst_jobflow.store.address import connection
 from gst_jobflow.store.connect import open_database
 from gst_jobflow.store.driver_errors import denied
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -36,7 +37,7 @@ class Source:
     project
         The project.
     account
-        Name of an account that this project has the URI of, and that may only read.
+        Name of an account that this project has the URI of; empty: the account of the project. It may only read.
     """
 
     def __init__(self, project: Project, account: str) -> None:
@@ -94,7 +95,7 @@ class Source:
             return self._results
 
     def _connect(self) -> Results:
-        where = account_connection(self.project, self.account)
+        where = account_connection(self.project, self.account) if self.account else connection(self.project)
         database = open_database(replace(where, timeout_s=min(where.timeout_s, _ANSWER_S)))
         try:
             require_reader(database)

@@ -1,0 +1,232 @@
+"""Compiled inner loops of large imports. Importing this module imports numba: do it inside functions.
+
+All kernels are in one file because numba's cache sees changes of a kernel's own file only. Without fastmath they do the
+same IEEE operations as numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLANK, _TAB, _RETURN, _LINE = 32, 9, 13, 10
+_PLUS, _MINUS, _POINT, _ZERO, _NINE = 43, 45, 46, 48, 57
+_CAPITAL, _SMALL, _EXPONENT = 65, 97, 101
+_LETTERS = 26
+_CASE = 32
+# whole numbers up to 2^53 and powers of ten up to 10^22 are exact, so one multiplication or division rounds as `float`
+_MOST_BEFORE_A_DIGIT = (2**53 - 9) // 10
+_EXACT_POWER = 22
+_POWERS = 10.0 ** np.arange(_EXACT_POWER + 1)
+_MOST_BINS = 64
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        # numba found no folder that it may write to
+        return njit(nogil=True)(function)
+
+
+@_compiled
+def _after_blanks(text: NDArray, at: int) -> int:
+    while text[at] == _BLANK or text[at] == _TAB:
+        at += 1
+    return at
+
+
+@_compiled
+def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
+    """Append digits to a whole number; return it, -1 if it becomes too large, and the place behind them."""
+    while _ZERO <= text[at] <= _NINE:
+        if whole > _MOST_BEFORE_A_DIGIT:
+            return -1, at
+        whole = 10 * whole + (text[at] - _ZERO)
+        at += 1
+    return whole, at
+
+
+@_compiled
+def _read_number(text: NDArray, at: int) -> tuple[float, int]:
+    """Return the number at a place, and the place behind it; -1 if it is not a decimal that is read exactly."""
+    negative = text[at] == _MINUS
+    if text[at] == _MINUS or text[at] == _PLUS:
+        at += 1
+    whole, end = _read_whole(text, at, 0)
+    digits, power = end - at, 0
+    if whole >= 0 and text[end] == _POINT:
+        start = end + 1
+        whole, end = _read_whole(text, start, whole)
+        digits, power = digits + end - start, start - end
+    if whole < 0 or digits == 0:
+        return 0.0, -1
+    if text[end] | _CASE == _EXPONENT:
+        start = end + 1
+        below = text[start] == _MINUS
+        if text[start] == _MINUS or text[start] == _PLUS:
+            start += 1
+        exponent, end = _read_whole(text, start, 0)
+        if exponent < 0 or end == start:
+            return 0.0, -1
+        power += -exponent if below else exponent
+    if abs(power) > _EXACT_POWER:
+        return 0.0, -1
+    value = whole * _POWERS[power] if power >= 0 else whole / _POWERS[-power]
+    return (-value if negative else value), end
+
+
+@_compiled
+def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: NDArray) -> bool:
+    """Read rows of a symbol and numbers, as extended XYZ has them.
+
+    Parameters
+    ----------
+    text
+        The bytes of the rows, each with its end, uint8.
+    atomic_numbers
+        Atomic number by the bytes of a symbol (first × 256 + second), shape (65536,); -1 for others.
+    numbers, values
+        Take the atomic numbers, shape (n,), and the numbers, shape (n, columns), as `float` reads them.
+
+    Returns
+    -------
+    bool
+        False if a row is of another form; the arrays then hold nothing of use.
+    """
+    at = 0
+    # every loop below stops at the end of a line
+    if len(text) == 0 or text[-1] != _LINE:
+        return False
+    for row in range(len(numbers)):
+        if at >= len(text):
+            return False
+        at = _after_blanks(text, at)
+        code, letters = 0, 0
+        while 0 <= (text[at] & ~_CASE) - _CAPITAL < _LETTERS:
+            code, letters, at = 256 * code + text[at], letters + 1, at + 1
+            if letters > 2:
+                return False
+        number = atomic_numbers[256 * code if letters == 1 else code] if letters else -1
+        if number < 0:
+            return False
+        numbers[row] = number
+        for column in range(values.shape[1]):
+            start = _after_blanks(text, at)
+            value, end = _read_number(text, start)
+            if start == at or end < 0:
+                return False
+            values[row, column], at = value, end
+        at = _after_blanks(text, at)
+        if text[at] == _RETURN:
+            at += 1
+        if text[at] != _LINE:
+            return False
+        at += 1
+    return at == len(text)
+
+
+@_compiled
+def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, out: NDArray) -> None:
+    """Write a position shifted into the cell, one direction after the other, to `out`."""
+    x, y, z = position[0], position[1], position[2]
+    for axis in range(3):
+        fraction = reciprocal[axis, 0] * x
+        fraction += reciprocal[axis, 1] * y
+        fraction += reciprocal[axis, 2] * z
+        fraction += faces[axis]
+        if fraction < 0 or fraction >= 1:
+            shift = math.floor(fraction)
+            x -= shift * cell[axis, 0]
+            y -= shift * cell[axis, 1]
+            z -= shift * cell[axis, 2]
+    out[0], out[1], out[2] = x, y, z
+
+
+@_compiled
+def grid_words(
+    positions: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, per_A: float, words: NDArray
+) -> None:
+    """Write cell and wrapped positions as whole numbers of 1/`per_A` Å to `words`, int64, shape (9 + 3 n,)."""
+    for row in range(3):
+        for column in range(3):
+            words[3 * row + column] = np.int64(np.rint(cell[row, column] * per_A))
+    inside = np.empty(3)
+    for atom in range(len(positions)):
+        _wrapped(positions[atom], cell, reciprocal, faces, inside)
+        for column in range(3):
+            words[9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+
+
+@_compiled
+def _image(place: int, bins: int) -> int:
+    """Return by how many cells a bin lies outside of the cell."""
+    return 0 if 0 <= place < bins else place // bins
+
+
+@_compiled
+def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float) -> float:
+    """Return the smallest distance between two atoms or images in a periodic cell, Å; infinite if above the cutoff.
+
+    Parameters
+    ----------
+    positions
+        Å, shape (n, 3).
+    cell, reciprocal
+        Rows are lattice vectors, Å, and reciprocal vectors, 1/Å, shape (3, 3).
+    """
+    bins, reach = np.empty(3, np.int64), np.empty(3, np.int64)
+    for axis in range(3):
+        height_A = 1 / math.sqrt((reciprocal[axis] ** 2).sum())
+        bins[axis] = min(max(int(height_A / cutoff_A), 1), _MOST_BINS)
+        reach[axis] = math.ceil(cutoff_A * bins[axis] / height_A)
+    inside = np.empty_like(positions)
+    places = np.empty((len(positions), 3), np.int64)
+    first = np.full(bins[0] * bins[1] * bins[2], -1)
+    after = np.empty(len(positions), np.int64)
+    no_faces = np.zeros(3)
+    for atom in range(len(positions)):
+        _wrapped(positions[atom], cell, reciprocal, no_faces, inside[atom])
+        for axis in range(3):
+            fraction = 0.0
+            for other in range(3):
+                fraction += reciprocal[axis, other] * inside[atom, other]
+            places[atom, axis] = min(max(int(fraction * bins[axis]), 0), bins[axis] - 1)
+        box = (places[atom, 0] * bins[1] + places[atom, 1]) * bins[2] + places[atom, 2]
+        after[atom], first[box] = first[box], atom
+    closest = cutoff_A * cutoff_A
+    found = False
+    shift_A = np.empty(3)
+    for atom in range(len(positions)):
+        x, y, z = inside[atom]
+        # half of the bins around: the other atom of a pair sees the other half
+        for a in range(reach[0] + 1):
+            i = (places[atom, 0] + a) // bins[0]
+            for b in range(-reach[1] if a else 0, reach[1] + 1):
+                j = _image(places[atom, 1] + b, bins[1])
+                row = ((places[atom, 0] + a - i * bins[0]) * bins[1] + places[atom, 1] + b - j * bins[1]) * bins[2]
+                for c in range(-reach[2] if a or b else 0, reach[2] + 1):
+                    k = _image(places[atom, 2] + c, bins[2])
+                    other = first[row + places[atom, 2] + c - k * bins[2]]
+                    if other < 0:
+                        continue
+                    for axis in range(3):
+                        shift_A[axis] = i * cell[0, axis] + j * cell[1, axis] + k * cell[2, axis]
+                    own = not (a or b or c)
+                    while other >= 0:
+                        if other > atom or not own:
+                            dx = inside[other, 0] + shift_A[0] - x
+                            dy = inside[other, 1] + shift_A[1] - y
+                            dz = inside[other, 2] + shift_A[2] - z
+                            square = dx * dx + dy * dy + dz * dz
+                            if square <= closest:
+                                closest, found = square, True
+                        other = after[other]
+    return math.sqrt(closest) if found else math.inf
