@@ -60,15 +60,19 @@ def command(
         _refuse_other_material(project, material)
         written = _configure(project, uri)
     else:
-        if shared and not shared.is_dir():
-            if shared.exists():
-                raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
-            say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
+        _check_artifacts_dir(shared)
         database = name or _database_of(uri) or "gst"
         project, written = make_project(folder, chosen, database, uri, shared, material)
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
+
+
+def _check_artifacts_dir(shared: Path | None) -> None:
+    if shared and not shared.is_dir():
+        if shared.exists():
+            raise InputError(f"--artifacts-dir {shared} is a file", "name the folder that the owner uses")
+        say(f"note: {shared} does not exist yet; name the folder in which the owner of the database keeps files")
 
 
 def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:

@@ -29,7 +29,7 @@ _NOT_SHARED = ("ntasks_per_node", "gpus_per_node", "gres")
 _FOLDER_KEY = "_launch_dir"
 
 
-def choose(pad: LaunchPad, query: dict[str, Any], adapter: dict[str, Any], most: int) -> list[dict[str, Any]]:
+def choose_together(pad: LaunchPad, query: dict[str, Any], adapter: dict[str, Any], most: int) -> list[dict[str, Any]]:
     """Return the next ready firework, and others that can share its SLURM job.
 
     Together they ask for at most `most` times the ranks and memory of their category, `adapter`: a firework that needs

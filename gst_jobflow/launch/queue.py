@@ -26,7 +26,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, Missing
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, has_queue, queue_base, write_category_configs
 from gst_jobflow.launch.launches import newest_attempt, reservation_of
-from gst_jobflow.launch.pack import choose, submit_together
+from gst_jobflow.launch.pack import choose_together, submit_together
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
 
@@ -204,7 +204,7 @@ class QueueLauncher:
             return 0
         worker, values = _worker_and_adapter(self.project, category)
         adapter = SlurmAdapter.from_dict({**values, "_fw_name": SlurmAdapter._fw_name})
-        chosen = choose(pad, worker.query, values, self.pack) if self.pack > 1 else []
+        chosen = choose_together(pad, worker.query, values, self.pack) if self.pack > 1 else []
         with warnings.catch_warnings():
             # FireWorks warns of its working folder and its own adapter keys
             warnings.simplefilter("ignore")

@@ -165,15 +165,21 @@ def trigonal(
         raise InputError(f"{name} has one kind of cation: nothing to disorder", "leave disorder out")
     atoms = _unit_cell(phase)
     if orthogonal:
-        from ase.build import make_supercell
-
-        atoms = make_supercell(atoms, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
-        # exact right angles give LAMMPS an orthogonal box
-        atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
+        atoms = _with_right_angles(atoms)
     atoms.wrap(eps=1e-6)
     atoms = atoms.repeat([int(n) for n in repeat])
     if disorder:
         _exchange_cations(atoms, exchanged(phase, material), phase.centre_share, seed)
+    return atoms
+
+
+def _with_right_angles(hexagonal: Atoms) -> Atoms:
+    """Return the cell a × √3 a × c of twice as many atoms."""
+    from ase.build import make_supercell
+
+    atoms = make_supercell(hexagonal, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
+    # exact right angles give LAMMPS an orthogonal box
+    atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
     return atoms
 
 

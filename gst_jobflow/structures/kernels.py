@@ -172,6 +172,28 @@ def _image(place: int, bins: int) -> int:
 
 
 @_compiled
+def _binned(
+    positions: NDArray, cell: NDArray, reciprocal: NDArray, bins: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Return positions in the cell, the bins of each atom, the first atom of each bin, and the next atom of its bin."""
+    inside = np.empty_like(positions)
+    places = np.empty((len(positions), 3), np.int64)
+    first = np.full(bins[0] * bins[1] * bins[2], -1)
+    after = np.empty(len(positions), np.int64)
+    no_faces = np.zeros(3)
+    for atom in range(len(positions)):
+        _wrapped(positions[atom], cell, reciprocal, no_faces, inside[atom])
+        for axis in range(3):
+            fraction = 0.0
+            for other in range(3):
+                fraction += reciprocal[axis, other] * inside[atom, other]
+            places[atom, axis] = min(max(int(fraction * bins[axis]), 0), bins[axis] - 1)
+        box = (places[atom, 0] * bins[1] + places[atom, 1]) * bins[2] + places[atom, 2]
+        after[atom], first[box] = first[box], atom
+    return inside, places, first, after
+
+
+@_compiled
 def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float) -> float:
     """Return the smallest distance between two atoms or images in a periodic cell, Å; infinite if above the cutoff.
 
@@ -187,20 +209,7 @@ def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutof
         height_A = 1 / math.sqrt((reciprocal[axis] ** 2).sum())
         bins[axis] = min(max(int(height_A / cutoff_A), 1), _MOST_BINS)
         reach[axis] = math.ceil(cutoff_A * bins[axis] / height_A)
-    inside = np.empty_like(positions)
-    places = np.empty((len(positions), 3), np.int64)
-    first = np.full(bins[0] * bins[1] * bins[2], -1)
-    after = np.empty(len(positions), np.int64)
-    no_faces = np.zeros(3)
-    for atom in range(len(positions)):
-        _wrapped(positions[atom], cell, reciprocal, no_faces, inside[atom])
-        for axis in range(3):
-            fraction = 0.0
-            for other in range(3):
-                fraction += reciprocal[axis, other] * inside[atom, other]
-            places[atom, axis] = min(max(int(fraction * bins[axis]), 0), bins[axis] - 1)
-        box = (places[atom, 0] * bins[1] + places[atom, 1]) * bins[2] + places[atom, 2]
-        after[atom], first[box] = first[box], atom
+    inside, places, first, after = _binned(positions, cell, reciprocal, bins)
     closest = cutoff_A * cutoff_A
     found = False
     shift_A = np.empty(3)
