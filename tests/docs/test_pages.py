@@ -146,4 +146,4 @@ def test_notebook_runs_and_shows_what_it_made(project: Project, monkeypatch) -> 
 def kinds_of_output(cell: dict) -> list[str]:
     """The kinds of what a cell printed and drew on standard output."""
     outputs = [item for item in cell.get("outputs", []) if item.get("name") != "stderr"]
-    return [kind for item in outputs for kind in item.get("data", {item.get("name", ""): ""})]
+    return sorted({kind for item in outputs for kind in item.get("data", {item.get("name", ""): ""})})
