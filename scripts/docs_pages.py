@@ -1,4 +1,4 @@
-"""Write the reference pages of the docs site: commands from their own help, documents and Python from the code.
+"""Write the reference pages of the docs site: commands from their help; settings, documents and Python from the code.
 
 A hook of MkDocs. Serve the site with `mkdocs serve`.
 """
@@ -14,19 +14,31 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from pydantic import BaseModel
 from typer.main import get_command
 
+from gst_jobflow.base.resources import Resources
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import DOCUMENTS
 
 PACKAGE = Path(__file__).parents[1] / "gst_jobflow"
 NOTEBOOK = PACKAGE.parent / "examples" / "flow.ipynb"
+# pages link to what a page is made from, so that their links work as files, too
+MADE_FROM = {
+    "../examples/flow.ipynb": "notebook.md",
+    "../gst_jobflow/base/settings.py": "reference/settings.md",
+    "../gst_jobflow/documents/": "reference/documents.md",
+    "../gst_jobflow/store/": "reference/python/store.md",
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the reference pages to the section Reference of the navigation."""
     reference = next(section["Reference"] for section in config.nav or [] if "Reference" in section)
     reference += [
+        {"Settings": "reference/settings.md"},
         {"Fields of documents": "reference/documents.md"},
         {"Commands": [{f"gst {name}": f"reference/cli/{name}.md"} for name in pages_of_commands()]},
         {"Python": [{name: f"reference/python/{name}.md"} for name in pages_of_rooms()]},
@@ -37,11 +49,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference pages to the files of the site."""
     pages = {"reference/documents.md": page_of_documents(), "notebook.md": page_of_notebook(NOTEBOOK)}
+    pages["reference/settings.md"] = page_of_settings()
     pages |= {f"reference/cli/{name}.md": text for name, text in pages_of_commands().items()}
     pages |= {f"reference/python/{name}.md": text for name, text in pages_of_rooms().items()}
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return a page whose links lead to the pages that are made from files."""
+    for file, page in MADE_FROM.items():
+        markdown = markdown.replace(f"]({file})", f"]({page})")
+    return markdown
 
 
 def page_of_notebook(file: Path) -> str:
@@ -68,6 +88,35 @@ def page_of_documents() -> str:
             lines.append(f"| `{name}` | {_type(field.annotation)} | {_plain(field.description or '')} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def page_of_settings() -> str:
+    """Return a table of keys for each section of `gst.yaml`."""
+    about = (
+        "Keys of `gst.yaml`; each is optional. `gst --set lammps.ranks=2 COMMAND` replaces one for a command,"
+        " `GST_LAMMPS__RANKS=2` in the environment does so, too; the first wins."
+    )
+    lines = ["# Settings", "", about, "", *_keys(Settings, "")]
+    for name, field in Settings.model_fields.items():
+        if _is_section(field):
+            lines += ["", f"## {name}", "", _plain(field.annotation.__doc__), "", *_keys(field.annotation, f"{name}.")]
+    about = "Keys of `queue.every` and of each category, for example `queue.labels.ranks`."
+    return "\n".join([*lines, "", "## Resources", "", about, "", *_keys(Resources, "")])
+
+
+def _is_section(field: Any) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, StrictModel)
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    yield from ("| key | default | meaning |", "|---|---|---|")
+    for name, field in model.model_fields.items():
+        if field.annotation is Resources:
+            yield f"| `{prefix}{name}` | as the profile | {_plain(field.description or '')}: [resources](#resources) |"
+        elif not _is_section(field):
+            default = field.get_default(call_default_factory=True)
+            text = "none" if default is None else "empty" if default == "" else f"`{default}`"
+            yield f"| `{prefix}{name}` | {text} | {_plain(field.description or '')} |"
 
 
 def _type(annotation: Any) -> str:

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gst_jobflow.base.categories import CATEGORIES
+from gst_jobflow.base.resources import Resources
+from gst_jobflow.base.settings import CORES_VARIABLE, PROJECT_VARIABLE, WORKERS_VARIABLE, known_variables
 from gst_jobflow.cli.main import SECTIONS as GST
 from gst_jobflow.cli.submit import SECTIONS as SUBMIT
 from gst_jobflow.documents import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 pytest.importorskip("mkdocs", reason="the extra dev installs it")
 
 
@@ -55,6 +59,16 @@ def test_every_command_option_and_field_is_in_the_reference(site: Path) -> None:
     assert all(f"<code>{field}</code>" in fields for model in DOCUMENTS.values() for field in model.model_fields)
 
 
+def test_every_setting_is_in_the_reference(site: Path) -> None:
+    page = (site / "reference" / "settings.html").read_text()
+    named = {f"GST_{key.replace('.', '__')}".upper() for key in re.findall(r"<code>([\w.]+)</code>", page)}
+    of_no_file = {PROJECT_VARIABLE, CORES_VARIABLE, WORKERS_VARIABLE}
+    resources = re.compile(rf"GST_QUEUE__(?:EVERY|{'|'.join(CATEGORIES).upper()})__")
+    sections = {"GST_" + name.upper() for name in re.findall(r'<h2 id="(\w+)"', page)}
+    assert {each for each in known_variables() - of_no_file - sections if not resources.match(each)} <= named
+    assert {f"GST_{name}".upper() for name in Resources.model_fields} <= named
+
+
 def test_every_room_is_in_the_reference(site: Path) -> None:
     rooms = {file.parent.name for file in (ROOT / "gst_jobflow").glob("*/__init__.py")} - {"cli"}
     pages = {page.stem: page.read_text() for page in (site / "reference" / "python").glob("*.html")}
@@ -62,7 +76,12 @@ def test_every_room_is_in_the_reference(site: Path) -> None:
     assert "gst_jobflow.store.query.find" in pages["store"]
 
 
-@pytest.mark.parametrize("page", ["README.md"])
-def test_links_of_pages_outside_the_site_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_of_pages_read_as_files_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_links_to_pages() -> None:
+    assert "](docs/index.md)" in (ROOT / "README.md").read_text()
