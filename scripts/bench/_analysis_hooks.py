@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOOKS = ["tellurium", "k-bar", "grains", "growth"]
 STEPS = {"small": 200, "full": 20_000}
-REPEAT = {"small": [5, 3, 2], "full": [5, 3, 4]}
+REPEAT = [5, 3, 2]
 FUNCTIONS: dict[str, Any] = {
     "number_of_functions_per_element": 150,
     "ALL": {"nradmax_by_orders": [10, 5, 3], "lmax_by_orders": [0, 4, 3]},
@@ -54,7 +54,7 @@ def programme(size: str, hooks: list[str], steps: int = 0) -> str:
     operation = f"  - {{kind: SET, temperature_K: 300, duration_ps: {steps * TIMESTEP_PS:g}}}"
     operations = "\n".join([operation] * N_OPERATIONS)
     return PROGRAMME.format(
-        repeat=REPEAT[size],
+        repeat=REPEAT,
         operations=operations,
         every=steps // 10,
         hooks=f"[{', '.join(hooks)}]" if hooks else "null",

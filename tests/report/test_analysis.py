@@ -56,6 +56,17 @@ def test_a_run_is_shown_with_curves_and_frames_of_first_principles_beside_them(
     assert "min_anions 20" in page
 
 
+def test_an_element_without_bonds_has_a_panel_that_says_so() -> None:
+    angles = np.linspace(0, 180, 7)
+    curves = {"angles.deg": angles, "angles.Sb": np.full(7, 0.005), "angles.Te": np.full(7, np.nan)}
+    figure = figures.liquid_curves([figures.LiquidStructure("melt", curves)], "angles")
+    assert figure is not None
+    said = {
+        axes.get_title(loc="left") or axes.get_title(): [each.get_text() for each in axes.texts] for axes in figure.axes
+    }
+    assert said == {"Sb": [], "Te": ["no bonds found"]}
+
+
 def test_a_run_without_analyses_has_no_such_part(project: Project, tmp_path: Path) -> None:
     results = Results.open(project)
     run = stored(results, tmp_path, {0: frame(0.1)})

@@ -361,8 +361,10 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
     names = list(dict.fromkeys(n for each in structures for n in each.curves if n.startswith(f"{kind}.") and n != axis))
     if not names:
         return None
-    figure = canvas(WIDE_IN, 2.5 * -(-len(names) // 3) + 0.5)
-    grid = figure.subplots(-(-len(names) // 3), 3, squeeze=False, sharex=True).ravel()
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = canvas(WIDE_IN, 2.5 * rows + 0.5)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes in grid[len(names) :]:
         axes.set_visible(False)
     for axes, name in zip(grid, names, strict=False):
@@ -371,6 +373,10 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
                 colour = palette.METHODS[place % len(palette.METHODS)]
                 style = "--" if each.first_principles else "-"
                 axes.plot(each.curves[axis], each.curves[name], style, color=colour, label=each.title)
+        if not any(np.isfinite(each.curves.get(name, np.nan)).any() for each in structures):
+            # of an element whose pairs have no first minimum of g(r), bonds cannot be told
+            axes.text(0.5, 0.5, "no bonds found", ha="center", va="center", transform=axes.transAxes)
+            axes.set_yticks([])
         axes.set_title(name.partition(".")[2])
         axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
     handles, labels = _legend_of(list(grid))
