@@ -34,7 +34,7 @@ def command(
     ] = None,
     branch: Annotated[
         str | None,
-        typer.Option("--from", metavar="STUDY:N", help="Branch off: go on after iteration N (from 0) of another study."),
+        typer.Option("--from", metavar="STUDY:N", help="Go on after iteration N (from 0) of another study."),
     ] = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print the plan, and submit nothing.")] = False,
     estimate: Estimate = False,
