@@ -16,6 +16,7 @@ from gst_jobflow.structures.material import material_of
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
+    from gst_jobflow.structures.material import Material
 
 BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
@@ -23,7 +24,9 @@ BACKENDS = ("vasp", "cp2k", "tblite", "ase")
 _OF_ALL = ("floor_A", "bounds")
 
 
-def backend_of(name: str, project: Project, options: dict[str, Any] | None = None) -> LabelBackend:
+def backend_of(
+    name: str, project: Project, options: dict[str, Any] | None = None, material: Material | None = None
+) -> LabelBackend:
     """Make a label backend.
 
     Parameters
@@ -33,8 +36,10 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
     project
         Its settings say how programs run.
     options
-        Fields of the backend's settings, and `floor_A` and `bounds`, over those of the project's material; those that
-        change the physics change the fingerprint.
+        Fields of the backend's settings, and `floor_A` and `bounds`, over those of the material; those that change the
+        physics change the fingerprint.
+    material
+        Material of what is labelled; None: the project's.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def backend_of(name: str, project: Project, options: dict[str, Any] | None = Non
         The program is missing.
     """
     makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
-    own, given = material_of(project).labels.get(name, {}), options or {}
+    own, given = (material or material_of(project)).labels.get(name, {}), options or {}
     if name in ("vasp", "cp2k"):
         return makers[name](project, own, given)
     options = merged(own, given)
