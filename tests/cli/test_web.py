@@ -113,10 +113,10 @@ def test_it_says_so_while_the_database_is_away_and_comes_back(new_project, tmp_p
         with served(project) as address:
             assert page(address)[0] == 200
             server.down()
-            deadline = time.monotonic() + 60
-            while (found := page(address + "studies?page=2"))[0] == 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            start = time.monotonic()
+            deadline = start + 60
+            found = page(address + "studies?page=2")
+            assert time.monotonic() - start < 5, "the first reader does not wait long either"
             assert found[0] == 503 and "does not answer" in found[1] and "gst db" in found[1]
             start = time.monotonic()
             assert page(address + "cycles")[0] == 503 and time.monotonic() - start < 5, "it does not wait long"
