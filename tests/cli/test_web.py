@@ -97,6 +97,8 @@ def test_bad_input_is_one_line(project) -> None:
         port = str(taken.getsockname()[1])
         assert re.search(rf"port {port}: Address already in use\n  → .*--port", refusal(project, "--port", port))
     assert "ssh tunnel" in refusal(project, "--listen", "0.0.0.0")
+    for name in ("", " ", ".", ":80"):
+        assert "names no host" in refusal(project, "--listen", "0.0.0.0", "--name", name), name
     assert "cannot listen on 192.0.2.1" in refusal(project, "--listen", "192.0.2.1", "--name", "x", "--port", "0")
     assert "gst db users add ada --role reader" in refusal(project, "--account", "ada")
     uri_path(project, "web").write_text("nonsense\n")
