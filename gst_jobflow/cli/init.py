@@ -18,9 +18,10 @@ from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-from gst_jobflow.structures.material import Material, load_material, material_of, shipped_materials
+from gst_jobflow.structures.material import Material, default_material, load_material, material_of, shipped_materials
 
 MATERIAL_FILE = "material.yaml"
+DEMO = ("gst demo", "run the whole paper in miniature")
 
 
 def command(
@@ -220,6 +221,6 @@ def _next_steps(project: Project, new: bool) -> None:
         (f"cd {project.root}", ""),
         ("gst doctor", "check programs and services, and how to get what is missing"),
         ("gst db up", "start and prepare the database"),
-        ("gst demo", "run the whole paper in miniature"),
+        *((DEMO,) if material_of(project) == default_material() else ()),
     ):
         say(f"  {step:<14}{'# ' + why if why else ''}".rstrip())

@@ -93,6 +93,25 @@ def test_doctor_names_settings_and_programmes_that_cannot_work(
     assert done.exit_code == 1 and not found["ok"] and found["required"] and said in found["found"]
 
 
+def test_the_demo_is_the_next_step_of_a_project_about_ge_sb_te_only(tmp_path: Path) -> None:
+    of_gst, of_antimony = gst("init", tmp_path / "gst"), gst("init", tmp_path / "p", "--material", "sb-te")
+    assert "gst db up" in of_gst.output and "gst demo" in of_gst.output
+    assert "gst db up" in of_antimony.output and "gst demo" not in of_antimony.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("structures", "crystal"),
+        ("structures", "hard-sphere"),
+        *(("submit", name) for name in ("aimd", "melt-quench", "random-search", "robustness", "validate")),
+    ],
+)
+def test_help_says_that_formulas_are_of_the_material_and_its_examples_of_ge_sb_te(words: tuple[str, ...]) -> None:
+    shown = " ".join(gst(*words, "--help").output.split()).replace("- ", "-")
+    assert re.search(r"of the material.*for Ge-Sb-Te: \w", shown)
+
+
 def test_settings_may_hold_the_material_itself(tmp_path: Path) -> None:
     (tmp_path / "gst.yaml").write_text(yaml.safe_dump({"material": SELENIDE}))
     assert material_of(Project(tmp_path)).name == "bi-se"

@@ -14,7 +14,10 @@ from gst_jobflow.flows.structures import CrystalSpec, crystal_family
 
 def crystal(
     kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition) or trigonal.")],
-    formula: Annotated[str, typer.Argument(help="e.g. Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.")],
+    formula: Annotated[
+        str,
+        typer.Argument(help="Formula of a crystal of the material; for Ge-Sb-Te: Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe."),
+    ],
     repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
     lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
     rattle: Annotated[float, typer.Option(min=0, help="Standard deviation of random displacements, Å.")] = 0.0,

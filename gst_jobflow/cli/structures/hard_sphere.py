@@ -15,7 +15,10 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
 def hard_sphere(
-    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge2Sb2Te5; only ratios matter.")],
+    formula: Annotated[
+        str,
+        typer.Argument(help="Composition, such as one of the material; for Ge-Sb-Te: Ge2Sb2Te5. Only ratios matter."),
+    ],
     atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
     number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
     density: Annotated[

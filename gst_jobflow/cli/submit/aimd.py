@@ -27,7 +27,9 @@ SCHEMES = ("born-oppenheimer", "car-parrinello")
 
 
 def command(
-    formula: Annotated[str | None, typer.Argument(help="Composition of a random start, e.g. Ge1Sb2Te4.")] = None,
+    formula: Annotated[
+        str | None, typer.Argument(help="Random start: composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.")
+    ] = None,
     structure: Annotated[
         str | None, typer.Option(help="Id of a structure to start from instead, or the beginning of the id.")
     ] = None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    formula: Annotated[str, typer.Argument(help="Composition, e.g. Ge1Sb2Te4.")],
+    formula: Annotated[str, typer.Argument(help="Composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.")],
     potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
     atoms: Annotated[int, typer.Option("--atoms", min=6, help="Atoms in the cell.")] = 252,
     density: Annotated[float | None, typer.Option(help="Density, g/cm3; default: the material's.")] = None,

@@ -22,7 +22,8 @@ from gst_jobflow.store.lookup import get_located
 def command(
     potential: Annotated[str | None, typer.Argument(help="Id or name of the potential.")] = None,
     compositions: Annotated[
-        str | None, typer.Option(help="Formulas, e.g. GeTe,Ge1Sb2Te4; default: those of the material.")
+        str | None,
+        typer.Option(help="Formulas of the material; for Ge-Sb-Te: GeTe,Ge1Sb2Te4. Default: its compositions."),
     ] = None,
     cells: Annotated[int | None, typer.Option(help="Cells to draw and relax (200).")] = None,
     number: Annotated[int | None, typer.Option("--number", "-N", help="Structures to choose for labels (50).")] = None,

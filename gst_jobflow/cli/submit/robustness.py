@@ -23,7 +23,7 @@ from gst_jobflow.store.lineage import locate
 def command(
     potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
     compositions: Annotated[
-        str | None, typer.Option(help="Formulas, e.g. GeTe,Ge1Sb2Te4,Sb2Te3; default: those of the material.")
+        str | None, typer.Option(help="Formulas of the material; for Ge-Sb-Te: GeTe,Sb2Te3. Default: its compositions.")
     ] = None,
     runs: Annotated[int | None, typer.Option(help="Runs at each composition (10).")] = None,
     atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell (1000).")] = None,
