@@ -45,11 +45,14 @@ def command(
     """
     # Flask and matplotlib's users would slow other commands
     from gst_jobflow.flows.details import detail
-    from gst_jobflow.report.web.app import LOOPBACK_NAMES, create_app
+    from gst_jobflow.report.web.app import LOOPBACK_NAMES, create_app, plain_host
     from gst_jobflow.report.web.server import listen as listen_on
     from gst_jobflow.report.web.server import serve_pages
     from gst_jobflow.report.web.source import Source
 
+    for each in name or ():
+        if not plain_host(each).partition(":")[0].strip("."):
+            raise InputError(f"--name '{each}' names no host", "--name HOST, the name that browsers use")
     if listen not in (_LOOPBACK, "localhost") and not name:
         raise InputError(
             f"--listen {listen} shows the project to everybody who reaches this host",

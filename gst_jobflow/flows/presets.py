@@ -33,6 +33,7 @@ from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.material import default_material
 
 SIZES = ("standard", "tiny")
 GFN1_LATTICE_SCALE = 0.962
@@ -56,12 +57,12 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
 
 
 def demo_backend(labels: str, project: Project) -> LabelBackend:
-    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others as in the project."""
+    """Return the label backend of a demo: tblite with the smearing of a hot metallic melt, others of Ge-Sb-Te."""
     if labels == "tblite":
         return tblite_backend(electronic_temperature_K=2000.0, max_iterations=60)
     if labels == "cp2k":
-        return backend_of(labels, project, {"k_spacing_per_A": presets_cp2k.K_SPACING_PER_A})
-    return backend_of(labels, project)
+        return backend_of(labels, project, {"k_spacing_per_A": presets_cp2k.K_SPACING_PER_A}, default_material())
+    return backend_of(labels, project, None, default_material())
 
 
 def _hard_sphere() -> list[HardSphereSpec]:

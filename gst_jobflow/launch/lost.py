@@ -15,6 +15,7 @@ from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
 from gst_jobflow.launch.launches import as_time, began, newest_attempt, reservation_of, silence_s
+from gst_jobflow.launch.pack import job_directory
 from gst_jobflow.launch.slurm import QueueJob
 from gst_jobflow.store import Results
 
@@ -192,10 +193,9 @@ def _ended_reservation(results: Results, launch: dict[str, Any], queue: _Queue) 
 
 
 def _is_queued(launch: dict[str, Any], queue: _Queue) -> bool:
-    """Whether a live SLURM job works in the launch directory: its launcher died before it recorded the job."""
-    # fireworks that share a job have folders in its own
-    places = {launch["launch_dir"], str(Path(launch["launch_dir"]).parent)}
-    return any(job.alive and job.directory in places for job in queue.jobs.values())
+    """Whether a live SLURM job works where that of the launch would: its launcher died before it recorded the job."""
+    directory = job_directory(Path(launch["launch_dir"]))
+    return any(job.alive and job.directory == str(directory) for job in queue.jobs.values())
 
 
 def _half_begun(results: Results, queue: _Queue) -> list[Lost]:

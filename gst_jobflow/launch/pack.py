@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fireworks.queue.queue_adapter import QueueAdapterBase
 
 _SCRIPT = "FW_submit.script"
+_PREFIX = "launcher_"
+"""Of the folder of a SLURM job; fireworks that share it have numbered folders in there."""
 _LOOKED_AT = 20
 """Ready fireworks to choose from, times those of a pack."""
 _OWN = ("ntasks", "mem", "walltime")
@@ -27,6 +29,12 @@ _OWN = ("ntasks", "mem", "walltime")
 _NOT_SHARED = ("ntasks_per_node", "gpus_per_node", "gres")
 """Requests that are not divided among fireworks."""
 _FOLDER_KEY = "_launch_dir"
+
+
+def job_directory(launch_dir: Path) -> Path:
+    """Return the directory in which the SLURM job of a launch works: of a pack, the one that holds the launch's."""
+    packed = launch_dir.name.isdecimal() and launch_dir.parent.name.startswith(_PREFIX)
+    return launch_dir.parent if packed else launch_dir
 
 
 def choose_together(pad: LaunchPad, query: dict[str, Any], adapter: dict[str, Any], most: int) -> list[dict[str, Any]]:
@@ -63,7 +71,7 @@ def submit_together(
     from fireworks.utilities.fw_utilities import create_datestamp_dir, get_fw_logger, get_slug
 
     logger = get_fw_logger("queue.launcher", stream_level="CRITICAL")
-    folder = Path(create_datestamp_dir(str(runs_dir), logger, prefix="launcher_"))
+    folder = Path(create_datestamp_dir(str(runs_dir), logger, prefix=_PREFIX))
     reserved = _reserve(pad, chosen, folder)
     if not reserved:
         return None

@@ -8,7 +8,8 @@ import numpy as np
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.structures.composition import largest_remainder, parse_formula, reduced_formula
-from gst_jobflow.structures.material import VACANCY, Material, TrigonalPhase, default_material
+from gst_jobflow.structures.material import VACANCY, Material, default_material
+from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -108,13 +109,12 @@ def trigonal_counts(
     Raises
     ------
     InputError
-        The material has no trigonal phase of the compound, or a repeat is below 1.
+        The material has no trigonal phase of the compound, or its sites do not build it, or a repeat is below 1.
     """
     name, phase = trigonal_phase(compound, material)
-    unit = parse_formula(name)
-    # formula units in the hexagonal cell: one in each block, three in rhombohedrally centred GeTe
-    units = (phase.blocks or 3) * (2 if orthogonal else 1) * _checked_repeat(repeat)
-    return {element: count * units for element, count in unit.items()}
+    cells = (2 if orthogonal else 1) * _checked_repeat(repeat)
+    unit = parse_formula(unit_cell(name, phase).get_chemical_formula())
+    return {element: unit[element] * cells for element in parse_formula(name)}
 
 
 def trigonal_phase(compound: str, material: Material | None = None) -> tuple[str, TrigonalPhase]:
@@ -163,7 +163,7 @@ def trigonal(
     _checked_repeat(repeat)
     if disorder and phase.centre_share == 1.0:
         raise InputError(f"{name} has one kind of cation: nothing to disorder", "leave disorder out")
-    atoms = _unit_cell(phase)
+    atoms = unit_cell(name, phase)
     if orthogonal:
         atoms = _with_right_angles(atoms)
     atoms.wrap(eps=1e-6)
@@ -180,23 +180,6 @@ def _with_right_angles(hexagonal: Atoms) -> Atoms:
     atoms = make_supercell(hexagonal, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])
     # exact right angles give LAMMPS an orthogonal box
     atoms.set_cell(np.diag(np.diag(atoms.cell.array)))
-    return atoms
-
-
-def _unit_cell(phase: TrigonalPhase) -> Atoms:
-    """Return the hexagonal cell of a phase, with a gap at z = 0 if it has one."""
-    from ase import Atoms
-    from ase.spacegroup import crystal
-
-    atoms = crystal(
-        [element for element, _ in phase.sites],
-        [site for _, site in phase.sites],
-        spacegroup=phase.spacegroup,
-        cellpar=[phase.a_A, phase.a_A, phase.c_A, 90, 90, 120],
-        onduplicates="error",
-    )
-    atoms = Atoms(atoms.numbers, scaled_positions=atoms.get_scaled_positions(), cell=atoms.cell, pbc=True)
-    atoms.positions[:, 2] += phase.gap_shift * phase.c_A
     return atoms
 
 

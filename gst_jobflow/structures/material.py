@@ -21,6 +21,7 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from gst_jobflow.structures.contacts import pair_table
+from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
@@ -29,25 +30,6 @@ DEFAULT = "gst"
 VACANCY = "vacancy"
 _ON_LINE = 1e-9
 _CLOSEST = 2 / 3
-
-
-class TrigonalPhase(StrictModel):
-    """A trigonal compound in the hexagonal setting."""
-
-    model_config = ConfigDict(frozen=True)
-
-    spacegroup: int = Field(ge=143, le=167, description="Space group number")
-    a_A: float = Field(gt=0, description="Lattice parameter a, Å")
-    c_A: float = Field(gt=0, description="Lattice parameter c, Å")
-    sites: tuple[tuple[str, tuple[float, float, float]], ...] = Field(
-        min_length=1, description="Element and fractional coordinates of the independent atoms"
-    )
-    blocks: int = Field(ge=0, description="Van der Waals bonded blocks in one cell along c; 0 without gaps")
-    gap_shift: float = Field(description="Fraction of c by which sites are shifted to put a gap at z = 0")
-    centre_share: float = Field(
-        1.0, gt=0, le=1, description="Share of the first cation that keeps its layers in the disordered phase"
-    )
-    source: str = Field("", description="Where the numbers come from")
 
 
 class Material(StrictModel):
@@ -241,17 +223,17 @@ def load_material(source: str | Mapping[str, Any], folder: Path) -> Material:
     Raises
     ------
     InputError
-        There is no such material or file, or a key or value does not fit.
+        There is no such material or file, a key or value does not fit, or sites do not build their trigonal phase.
     """
     if isinstance(source, Mapping):
-        return checked(Material, dict(source), "material")
+        return _with_crystals(checked(Material, dict(source), "material"), "material")
     file = folder / Path(source).expanduser()
     if source in shipped_materials():
         return shipped_material(source)
     if not file.is_file():
         raise InputError(f"no material or file '{source}'", nearest(str(source), shipped_materials()))
     try:
-        return _read(file.read_text("utf-8"), str(source))
+        return _with_crystals(_read(file.read_text("utf-8"), str(source)), str(source))
     except UnicodeDecodeError as err:
         raise InputError(f"{source} is not text", "name a YAML file") from err
 
@@ -280,6 +262,16 @@ def _read(text: str, where: str) -> Material:
     if not isinstance(content, dict):
         raise InputError(f"{where} is not a mapping", "write 'key: value' lines")
     return checked(Material, content, where)
+
+
+def _with_crystals(material: Material, where: str) -> Material:
+    """Return the material once its trigonal phases are what their names say."""
+    for formula, phase in material.trigonal.items():
+        try:
+            unit_cell(formula, phase)
+        except InputError as err:
+            raise InputError(f"{where}: {err.message}", err.fix) from err
+    return material
 
 
 def _named(value: Any) -> Any:

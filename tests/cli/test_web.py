@@ -97,6 +97,8 @@ def test_bad_input_is_one_line(project) -> None:
         port = str(taken.getsockname()[1])
         assert re.search(rf"port {port}: Address already in use\n  → .*--port", refusal(project, "--port", port))
     assert "ssh tunnel" in refusal(project, "--listen", "0.0.0.0")
+    for name in ("", " ", ".", ":80"):
+        assert "names no host" in refusal(project, "--listen", "0.0.0.0", "--name", name), name
     assert "cannot listen on 192.0.2.1" in refusal(project, "--listen", "192.0.2.1", "--name", "x", "--port", "0")
     assert "gst db users add ada --role reader" in refusal(project, "--account", "ada")
     uri_path(project, "web").write_text("nonsense\n")
@@ -113,10 +115,10 @@ def test_it_says_so_while_the_database_is_away_and_comes_back(new_project, tmp_p
         with served(project) as address:
             assert page(address)[0] == 200
             server.down()
-            deadline = time.monotonic() + 60
-            while (found := page(address + "studies?page=2"))[0] == 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            start = time.monotonic()
+            deadline = start + 60
+            found = page(address + "studies?page=2")
+            assert time.monotonic() - start < 5, "the first reader does not wait long either"
             assert found[0] == 503 and "does not answer" in found[1] and "gst db" in found[1]
             start = time.monotonic()
             assert page(address + "cycles")[0] == 503 and time.monotonic() - start < 5, "it does not wait long"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.flows.demo import DemoMaker, DemoPlan
-from gst_jobflow.flows.presets import SIZES, demo_plan
+from gst_jobflow.flows.presets import SIZES, demo_backend, demo_plan
 from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import free_atom_energies
@@ -64,3 +67,9 @@ def test_reference_energies_belong_to_the_method_of_the_labels() -> None:
     unknown = AseBackend(name="lj", calculator="ase.calculators.lj:LennardJones", package="ase")
     with pytest.raises(InputError, match="free-atom energy of Ge"):
         free_atom_energies(unknown, ["Ge"])
+
+
+def test_labels_of_the_demo_are_of_its_elements_in_a_project_about_others(tmp_path: Path) -> None:
+    (tmp_path / "gst.yaml").write_text("material: cr-sb-te\ncp2k: {command: cp2k.psmp}\n")
+    for labels in ("cp2k", "vasp"):
+        assert demo_backend(labels, Project(tmp_path)).known_elements() == ["Ge", "Sb", "Te"]

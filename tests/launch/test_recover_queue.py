@@ -172,6 +172,29 @@ def test_reservation_without_slurm_job_is_undone_later(project: Project, queue) 
     assert status(database)["counts"] == {"READY": 1}
 
 
+@pytest.mark.parametrize(
+    ("folder", "job_folder", "kept"),
+    [
+        ("launcher_a", "launcher_a", True),
+        ("launcher_a", ".", False),
+        ("launcher_a/2", "launcher_a", True),
+        ("launcher_a/2", ".", False),
+        ("launcher_a/2", "launcher_b", False),
+        ("2", ".", False),
+    ],
+)
+def test_reservation_is_kept_by_a_live_job_in_its_folder_or_that_of_its_pack(
+    project: Project, queue, folder: str, job_folder: str, kept: bool
+) -> None:
+    reserved(project, None)
+    (project.runs_dir / folder).mkdir(parents=True)
+    long_ago = (now() - LONG_AGO).isoformat()
+    entry = {"state_history.0.created_on": long_ago, "state_history.0.updated_on": long_ago}
+    connect(project)["launches"].update_one({}, {"$set": {"launch_dir": str(project.runs_dir / folder), **entry}})
+    queue["9"] = QueueJob("9", "RUNNING", directory=str(project.runs_dir / job_folder))
+    assert bool(recover(project)) is not kept
+
+
 def test_firework_reserved_without_a_launch_becomes_ready(project: Project, queue) -> None:
     submit(add(1, 1), project)
     fireworks = connect(project)["fireworks"]

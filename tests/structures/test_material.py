@@ -130,6 +130,44 @@ def test_a_bad_file_gets_one_line(tmp_path, changes, complaint):
     assert caught.value.message.startswith("own.yaml: ")
 
 
+BISMUTH_SELENIDE = {
+    "spacegroup": 166, "a_A": 4.14, "c_A": 28.64, "blocks": 3, "gap_shift": 1 / 6,
+    "sites": [["Bi", [0, 0, 0.399]], ["Se", [0, 0, 0]], ["Se", [0, 0, 0.206]]],
+}  # fmt: skip
+LAYERED = {"spacegroup": 164, "a_A": 4.18, "c_A": 22.8, "blocks": 0, "gap_shift": 0,
+           "sites": [["Bi", [0, 0, 0.3]], ["Se", [1 / 3, 2 / 3, 0.1]]]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("formula", "changes", "complaint"),
+    [
+        ("Bi2Se3", {"sites": BISMUTH_SELENIDE["sites"][::2]}, "its sites build Bi6Se6, which is BiSe"),
+        ("Bi2Se3", {"sites": BISMUTH_SELENIDE["sites"] + [["Se", [0, 0, 1]]]}, "two of its sites are one place"),
+        ("Bi2Se3", {"spacegroup": 160}, "its sites build Bi3Se6, which is Bi1Se2"),
+        ("Bi2Se3", {"blocks": 2}, "2 blocks cannot share 15 atoms"),
+        ("Bi2Se3", {"gap_shift": float("nan")}, "gap_shift: Input should be a finite number"),
+    ],
+)
+def test_a_trigonal_phase_that_is_not_its_name_gets_one_line(tmp_path, formula, changes, complaint):
+    with pytest.raises(InputError, match=f"^own.yaml: trigonal.{formula}.*{complaint}"):
+        load_material(written(tmp_path, trigonal={formula: BISMUTH_SELENIDE | changes}), tmp_path)
+
+
+def test_a_primitive_cell_without_blocks_has_the_counts_of_what_is_built(tmp_path):
+    material = load_material(written(tmp_path, trigonal={"BiSe": LAYERED}), tmp_path)
+    built = Counter(trigonal("BiSe", (1, 2, 1), material=material).get_chemical_symbols())
+    assert built == trigonal_counts("BiSe", (1, 2, 1), material=material) == {"Bi": 8, "Se": 8}
+
+
+def test_a_wrong_phase_is_not_built_from_the_content_of_a_plan_either():
+    wrong = Material.model_validate(
+        {**SELENIDE, "trigonal": {"Bi2Se3": {**BISMUTH_SELENIDE, "sites": BISMUTH_SELENIDE["sites"][::2]}}}
+    )
+    for make in (trigonal, trigonal_counts):
+        with pytest.raises(InputError, match="its sites build Bi6Se6"):
+            make("Bi2Se3", (1, 1, 1), material=wrong)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"), [("[a", "own.yaml is not YAML"), ("- a", "own.yaml is not a mapping"), (None, "no material")]
 )

@@ -85,7 +85,7 @@ def iteration_plan(study: Study) -> IterationPlan:
 
 def backend_for(plan: IterationPlan, project: Project) -> LabelBackend:
     """Return the backend of all labels of a plan."""
-    return backend_of(plan.labels.backend, project, plan.labels.options)
+    return backend_of(plan.labels.backend, project, plan.labels.options, plan.material)
 
 
 def submit_iteration(project: Project, study: Study, number: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, redirect, render_template, request
 from jinja2 import FunctionLoader, StrictUndefined
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError
@@ -71,7 +71,8 @@ def create_app(source: Source, detail: Detail, names: Sequence[str] = LOOPBACK_N
         here.
     """
     app = Flask(__name__, static_folder=None, template_folder=None)
-    app.config["TRUSTED_HOSTS"] = list(names)
+    app.config["TRUSTED_HOSTS"] = [plain_host(name) for name in names]
+    app.wsgi_app = _with_plain_host(app.wsgi_app)  # type: ignore[method-assign]
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_loader = FunctionLoader(_template)
     app.jinja_env.globals |= {
@@ -84,6 +85,21 @@ def create_app(source: Source, detail: Detail, names: Sequence[str] = LOOPBACK_N
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(Exception, _fault)
     return app
+
+
+def plain_host(host: str) -> str:
+    """Return `NAME` or `NAME:PORT` of a host for comparison: in lower case, without the dot that ends a full name."""
+    name, colon, port = host.strip().lower().partition(":")
+    return name.removesuffix(".") + colon + port
+
+
+def _with_plain_host(answer: Callable[..., Any]) -> Callable[..., Any]:
+    def answer_plain(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if "HTTP_HOST" in environ:
+            environ["HTTP_HOST"] = plain_host(environ["HTTP_HOST"])
+        return answer(environ, start_response)
+
+    return answer_plain
 
 
 def _template(name: str) -> str | None:
@@ -251,6 +267,9 @@ def _image(picture: WebPicture) -> Response:
 
 
 def _only_reading() -> None:
+    if isinstance(request.routing_exception, BadRequest):
+        # of a foreign host, before any other answer
+        raise request.routing_exception
     if request.method not in ("GET", "HEAD"):
         abort(405)
 
@@ -266,10 +285,10 @@ def _away(err: DatabaseError) -> tuple[str, int, dict[str, str]]:
     return content, 503, {"Retry-After": "10"}
 
 
-def _refused(err: HTTPException) -> tuple[str, int]:
+def _refused(err: HTTPException) -> Response | tuple[str, int]:
     if err.code == 400:
-        # the host of a page that rebinds names may be anything, so nothing of it is repeated
-        return _message("Refused", "This name of the host, or this request, is not known here.", "gst web --help"), 400
+        # a foreign page that makes its name point here may read this, so it tells nothing of the project or the host
+        return Response("This name of the host, or this request, is not known here.\n", 400, mimetype="text/plain")
     return _message(str(err.name), str(err.description)), err.code or 500
 
 

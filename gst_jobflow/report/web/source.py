@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 _ANSWER_S = 2.0
-"""How long a server may take to accept a connection, s."""
+"""How long a server may take to accept a connection, or to tell its version, s."""
 _READ_S = 20.0
 """How long the queries of one request may take together, s."""
 _AGAIN_S = 2.0
@@ -58,41 +58,67 @@ class Source:
         import pymongo
         from pymongo.errors import OperationFailure, PyMongoError
 
+        results = self._open()
         try:
             with pymongo.timeout(_READ_S):
-                yield self._open()
+                yield results
         except OperationFailure as err:
             # a query of ours that the server cannot run is a fault of the page
             if (refused := denied(err)) is None and not err.timeout:
                 raise
             raise refused or _in_words(err) from None
         except PyMongoError as err:
-            self.close()
+            self._drop(results)
             # the driver's text may hold the URI
             raise _in_words(err) from None
 
     def close(self) -> None:
         """Close the connection; the next block opens it again."""
+        if (results := self._results) is not None:
+            self._drop(results)
+
+    def _drop(self, results: Results) -> None:
+        """Close these results; another thread may have opened new ones meanwhile."""
         with self._lock:
-            if self._results is not None:
-                self._results.database.client.close()
-            self._results = None
+            if self._results is results:
+                self._results = None
+        results.database.client.close()
 
     def _open(self) -> Results:
+        """Return the results, checked: the server answers and has our version."""
+        import pymongo
+
+        results = self._connected()
+        try:
+            # outside the lock: while the server hangs, all threads wait at the same time, not one after the other
+            with pymongo.timeout(_ANSWER_S):
+                require_current(results.database)
+        except Exception as err:
+            self._drop(results)
+            raise self._failed(err) from None
+        return results
+
+    def _connected(self) -> Results:
+        """Return the results, connected if they were not; other threads wait, and fail as the one that connects."""
+        import pymongo
+
         with self._lock:
             if time.monotonic() < self._again_at:
                 raise DatabaseError(self._failure.message, self._failure.fix)
-            try:
-                if self._results is None:
-                    self._results = self._connect()
-                require_current(self._results.database)
-            except Exception as err:
-                # passwords and ports may change meanwhile
-                self._results = None
-                self._failure = _in_words(err)
-                self._again_at = time.monotonic() + _AGAIN_S
-                raise self._failure from None
+            if self._results is None:
+                try:
+                    with pymongo.timeout(_ANSWER_S):
+                        self._results = self._connect()
+                except Exception as err:
+                    # passwords and ports may change meanwhile
+                    raise self._failed(err) from None
             return self._results
+
+    def _failed(self, err: Exception) -> DatabaseError:
+        """Note a failure, so that requests fail at once for a while."""
+        self._failure = _in_words(err)
+        self._again_at = time.monotonic() + _AGAIN_S
+        return self._failure
 
     def _connect(self) -> Results:
         where = account_connection(self.project, self.account) if self.account else connection(self.project)

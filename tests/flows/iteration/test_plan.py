@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked, merged
+from gst_jobflow.flows.iteration.maker import backend_for
 from gst_jobflow.flows.iteration.plan import IterationPlan, shipped_plans, shipped_text
+from gst_jobflow.labelling.choose import backend_of
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -105,3 +109,14 @@ def test_wrong_plans_are_refused_with_the_way_out(changes: dict[str, Any], said:
     with pytest.raises(InputError) as error:
         checked(IterationPlan, merged(SMALL, changes), "plan.yaml")
     assert said in f"{error.value.message} {error.value.fix}" and "plan.yaml" in str(error.value.message)
+
+
+def test_labels_are_made_with_the_settings_of_the_plans_own_material(tmp_path: Path) -> None:
+    (tmp_path / "gst.yaml").write_text("material: sb-te\n")
+    project = Project(tmp_path)
+    plan = IterationPlan.model_validate(
+        SMALL | {"material": "cr-sb-te", "compositions": ["Cr1Sb4Te6"], "labels": {"backend": "vasp"}}
+    )
+    of_plan, of_project = backend_for(plan, project), backend_of("vasp", project)
+    assert of_plan.settings.potcars == {"Cr": "Cr_pv", "Sb": "Sb", "Te": "Te"} and of_plan.settings.ispin == 2
+    assert of_project.settings.potcars == {"Sb": "Sb", "Te": "Te"} and of_project.settings.ispin == 1

@@ -101,11 +101,28 @@ def test_an_account_that_may_write_is_refused(project) -> None:
         pass
 
 
-def test_an_unknown_name_of_the_host_is_refused(get: Get, source: Source) -> None:
-    for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", ""):
-        assert get("/", headers={"Host": host}).status_code == 400, host
-    for host in ("localhost", "localhost:9", "127.0.0.1:8765"):
-        assert get("/", headers={"Host": host}).status_code == 200, host
+def test_an_unknown_name_of_the_host_is_refused(source: Source) -> None:
+    from gst_jobflow import __version__
+    from gst_jobflow.report.web.app import LOOPBACK_NAMES, create_app
+
+    client = create_app(source, lambda name, directory: "", (*LOOPBACK_NAMES, "Login.Example.")).test_client()
+    for host in (
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "10.0.0.1",
+        "localhost..",
+        ".",
+        "",
+    ):
+        for method in ("GET", "POST"):
+            answer = client.open("/", method=method, headers={"Host": host})
+            assert answer.status_code == 400, host
+            assert answer.mimetype == "text/plain" and len(answer.text.splitlines()) == 1
+            assert source.project.root.name not in answer.text and __version__ not in answer.text
+    for host in ("localhost", "localhost:9", "127.0.0.1:8765", "LOCALHOST:8791", "localhost.", "Localhost.:8791",
+                 "login.example", "LOGIN.example.:80"):  # fmt: skip
+        assert client.get("/", headers={"Host": host}).status_code == 200, host
 
 
 def test_answers_keep_browsers_from_loading_or_showing_anything_else(get: Get, filled: Results) -> None:
