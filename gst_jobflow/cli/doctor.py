@@ -11,11 +11,21 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import PROFILES, check_profile
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.launch.doctor import can_run, checks
+from gst_jobflow.devices.programme import check_programmes
+from gst_jobflow.launch.doctor import ALL, CheckContext, CheckEntry, CheckResult, can_run, checks
 
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.launch.doctor import Check
+
+
+def programmes(context: CheckContext) -> CheckResult:
+    """Check the programmes of the material."""
+    check_programmes(found := context.material())
+    return CheckResult(", ".join(found.programmes) or "none of its own")
+
+
+MORE = (CheckEntry("programmes", programmes, ALL, ALL),)
 
 
 def command(
@@ -25,7 +35,7 @@ def command(
     """Check every program and service by using it; exits 1 if one that the profile requires is missing."""
     project = _project()
     chosen = check_profile(profile or (project.settings.profile if project else PROFILES[0]))
-    found = checks(project, chosen, _print if sys.stderr.isatty() else None)
+    found = checks(project, chosen, _print if sys.stderr.isatty() else None, MORE)
     ok = can_run(found)
     if as_json:
         print_json({"profile": chosen, "ok": ok, "checks": [asdict(check) for check in found]})

@@ -13,10 +13,12 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
+from gst_jobflow.devices.programme import check_programmes
+from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-from gst_jobflow.structures.material import load_material, material_of, shipped_materials
+from gst_jobflow.structures.material import Material, load_material, material_of, shipped_materials
 
 MATERIAL_FILE = "material.yaml"
 
@@ -53,7 +55,7 @@ def command(
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
     if material is not None:
-        load_material(material, Path.cwd())  # a fault of it must leave nothing behind
+        _check_material(load_material(material, Path.cwd()))  # a fault of it must leave nothing behind
     if exists:
         project = Project(folder)
         _refuse_other_settings(project, profile, name, shared)
@@ -66,6 +68,12 @@ def command(
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
+
+
+def _check_material(material: Material) -> None:
+    """Refuse what the reader of a material file does not know: settings of backends, and programmes."""
+    check_labels(material)
+    check_programmes(material)
 
 
 def _check_artifacts_dir(shared: Path | None) -> None:

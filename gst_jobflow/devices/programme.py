@@ -286,6 +286,15 @@ def load_programme(name_or_file: str, material: Material | None = None) -> Cycle
         raise
 
 
+def check_programmes(material: Material) -> None:
+    """Refuse a material with a programme that cannot be read; raises InputError as `load_programme`."""
+    for name in material.programmes:
+        try:
+            load_programme(name, material)
+        except InputError as err:
+            raise InputError(f"material: programmes.{err.message}", err.fix) from err
+
+
 def _content(name_or_file: str, known: list[str]) -> dict[str, Any]:
     import yaml
 

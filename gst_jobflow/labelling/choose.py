@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.plugins import distribution, known, loaded, offered
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
     from gst_jobflow.structures.material import Material
 
-BackendT = TypeVar("BackendT", bound="BackendModel")
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
 # fields of every backend beside its settings
 _OF_ALL = ("floor_A", "bounds")
+_MODELS: dict[str, type[VaspBackend] | type[Cp2kBackend]] = {"vasp": VaspBackend, "cp2k": Cp2kBackend}
 
 
 def backend_of(
@@ -48,18 +50,39 @@ def backend_of(
     MissingProgramError
         The program is missing.
     """
-    makers: dict[str, Any] = {"vasp": _vasp, "cp2k": _cp2k, "tblite": _tblite, "ase": _ase}
-    own, given = (material or material_of(project)).labels.get(name, {}), options or {}
-    if name in ("vasp", "cp2k"):
-        return makers[name](project, own, given)
-    options = merged(own, given)
-    if name in makers:
-        return makers[name](project, options)
-    if name in names():
-        return calculator_backend(name, options, name)
+    labels = (material or material_of(project)).labels
+    _check_names(labels)
+    own, given = labels.get(name, {}), options or {}
+    if name == "vasp":
+        return _vasp(project, own, given)
+    if name == "cp2k":
+        return _cp2k(project, own, given)
     if name in offered("label_backends"):
-        return _of_plugin(name, project, options)
-    raise InputError(f"no label backend '{name}'", nearest(name, known_backends()))
+        return _of_plugin(name, project, merged(own, given))
+    return _of_ase(name, merged(own, given))
+
+
+def check_labels(material: Material) -> None:
+    """Refuse label settings of a material that its backends do not have; those of plugins are not looked into.
+
+    Raises
+    ------
+    InputError
+        A backend or setting is unknown, or a value does not fit.
+    """
+    _check_names(material.labels)
+    for name, options in material.labels.items():
+        if name in _MODELS:
+            _of_material(name, options)
+        elif name not in offered("label_backends"):
+            with suppress(MissingProgramError):  # which labels need, and the file does not
+                _of_ase(name, options, f"material: labels.{name}")
+
+
+def _check_names(labels: Mapping[str, Any]) -> None:
+    for name in labels:
+        if name not in known_backends():
+            raise InputError(f"material: labels: no label backend '{name}'", nearest(name, known_backends()))
 
 
 def known_backends() -> list[str]:
@@ -80,29 +103,40 @@ def _of_plugin(name: str, project: Project, options: dict[str, Any]) -> LabelBac
     return backend
 
 
-def _ase(project: Project, options: dict[str, Any]) -> LabelBackend:
+def _of_ase(name: str, options: dict[str, Any], where: str = "") -> LabelBackend:
+    """Return the backend of a calculator of ASE."""
+    if name == "tblite":
+        return _tblite(options, where or name)
+    if name == "ase":
+        return _ase(options, where or name)
+    if name in names():
+        return calculator_backend(name, options, where or name)
+    raise InputError(f"no label backend '{name}'", nearest(name, known_backends()))
+
+
+def _ase(options: dict[str, Any], where: str) -> LabelBackend:
     options = dict(options)
     calculator = options.pop("calculator", None)
     if not isinstance(calculator, str):
         raise InputError(
             "no calculator is chosen", f"--option calculator=package.module:Name, or one of {', '.join(names())}"
         )
-    return calculator_backend(calculator, options)
+    return calculator_backend(calculator, options, where)
 
 
-def _tblite(project: Project, options: dict[str, Any]) -> LabelBackend:
+def _tblite(options: dict[str, Any], where: str) -> LabelBackend:
     import inspect
 
     of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
     known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
     if unknown := sorted(set(options) - known):
-        raise InputError(f"tblite has no option '{unknown[0]}'", nearest(unknown[0], known))
+        raise InputError(f"{where} has no option '{unknown[0]}'", nearest(unknown[0], known))
     keywords = {key: value for key, value in options.items() if key in of_tblite}
     if "bounds" in options and keywords.get("parametrisation", "GFN1-xTB") != "GFN1-xTB":
-        keywords["bounds"] = checked(Bounds, options["bounds"], "tblite")
+        keywords["bounds"] = checked(Bounds, options["bounds"], where)
     fields = {key: value for key, value in options.items() if key not in of_tblite}
     # the model checks types and bounds
-    return checked(AseBackend, merged(tblite_backend(**keywords).model_dump(), fields), "tblite")
+    return checked(AseBackend, merged(tblite_backend(**keywords).model_dump(), fields), where)
 
 
 def _cp2k(project: Project, own: dict[str, Any], options: dict[str, Any]) -> LabelBackend:
@@ -114,16 +148,14 @@ def _cp2k(project: Project, own: dict[str, Any], options: dict[str, Any]) -> Lab
         fields["launcher"] = wanted.mpi_command
     if wanted.data_dir:
         fields["data_dir"] = str(wanted.data_dir)
-    of_all, settings = _parted(own)
     found = Cp2kSettings.discover(**fields).model_dump(exclude={"kinds"})
-    return _with_options(Cp2kBackend, {**of_all, "settings": {**found, **settings}}, options, "cp2k")
+    return _with_options("cp2k", {**found, **own}, options)
 
 
 def _vasp(project: Project, own: dict[str, Any], options: dict[str, Any]) -> LabelBackend:
     wanted = project.settings.vasp
     fields = {"command": wanted.command} if wanted.command else {}
-    of_all, settings = _parted(own)
-    return _with_options(VaspBackend, {**of_all, "settings": settings}, {**fields, **options}, "vasp")
+    return _with_options("vasp", own, {**fields, **options})
 
 
 def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -132,7 +164,12 @@ def _parted(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return of_all, {key: value for key, value in options.items() if key not in of_all}
 
 
-def _with_options(model: type[BackendT], own: dict[str, Any], options: dict[str, Any], where: str) -> BackendT:
-    backend = checked(model, own, f"material: labels.{where}")
+def _of_material(name: str, options: dict[str, Any]) -> BackendModel:
     of_all, settings = _parted(options)
-    return checked(model, merged(backend.model_dump(), {**of_all, "settings": settings}), where)
+    return checked(_MODELS[name], {**of_all, "settings": settings}, f"material: labels.{name}")
+
+
+def _with_options(name: str, own: dict[str, Any], options: dict[str, Any]) -> LabelBackend:
+    of_all, settings = _parted(options)
+    values = merged(_of_material(name, own).model_dump(), {**of_all, "settings": settings})
+    return checked(_MODELS[name], values, name)

@@ -28,6 +28,7 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.calculators import found
+from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.labelling.cp2k import FIX, Cp2kSettings, cp2k_version
 from gst_jobflow.labelling.vasp import find_command
 from gst_jobflow.launch.configs import has_queue
@@ -145,9 +146,11 @@ class CheckContext:
         Raises
         ------
         InputError
-            Its file or a value does not fit.
+            Its file, a value, or a setting of label backends does not fit.
         """
-        return default_material() if self.project is None else material_of(self.project)
+        found = default_material() if self.project is None else material_of(self.project)
+        check_labels(found)
+        return found
 
     def need_project(self) -> Project:
         """Return the project.
@@ -173,7 +176,10 @@ class CheckEntry:
 
 
 def checks(
-    project: Project | None, profile: str | None = None, tell: Callable[[Check], None] | None = None
+    project: Project | None,
+    profile: str | None = None,
+    tell: Callable[[Check], None] | None = None,
+    more: Sequence[CheckEntry] = (),
 ) -> list[Check]:
     """Run every check of a profile, slow ones in parallel.
 
@@ -185,15 +191,17 @@ def checks(
         None: the project's, else laptop.
     tell
         Called with each finished check.
+    more
+        Checks beside those of the table, of what this module does not know.
 
     Returns
     -------
     list of Check
-        In the order of the table.
+        In the order of the table, then `more`.
     """
     settings = project.settings if project else Settings()
     context = CheckContext(project, settings, profile or settings.profile)
-    entries = [entry for entry in TABLE if context.like in entry.shown]
+    entries = [entry for entry in (*TABLE, *more) if context.like in entry.shown]
     done: dict[str, Check] = {}
     # most checks start a program, and a laptop has few cores
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -23,6 +24,7 @@ from gst_jobflow.fitting.config import FitConfig, FunctionsConfig, RadialConfig
 from gst_jobflow.fitting.parse import evaluate_directory
 from gst_jobflow.fitting.run import run_fit
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.launch import doctor
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
 from gst_jobflow.structures.lammps_data import read_data
 from gst_jobflow.structures.material import material_of, shipped_material
@@ -54,7 +56,15 @@ def test_a_material_file_is_copied_into_the_project(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [({**SELENIDE, "anion": "Te"}, "anion Te"), (None, "no material or file"), ([], "not a mapping")],
+    [
+        ({**SELENIDE, "anion": "Te"}, "anion Te"),
+        (None, "no material or file"),
+        ([], "not a mapping"),
+        ({**SELENIDE, "labels": {"vaps": {"ispin": 2}}}, "no label backend 'vaps' (did you mean 'vasp'?)"),
+        ({**SELENIDE, "labels": {"vasp": {"isspin": 2}}}, "did you mean 'ispin'"),
+        ({**SELENIDE, "programmes": {"mushroom": {"cell": 3}}}, "material: programmes.mushroom: "),
+        ({**SELENIDE, "programmes": {"own": {"operations": [{"kind": "RESTE"}]}}}, "material: programmes.own: "),
+    ],
 )
 def test_a_bad_material_leaves_no_project_behind(tmp_path: Path, content: object, said: str) -> None:
     if content is not None:
@@ -62,6 +72,25 @@ def test_a_bad_material_leaves_no_project_behind(tmp_path: Path, content: object
     done = gst("init", tmp_path / "p", "--material", tmp_path / "m.yaml")
     assert done.exit_code == 1 and said in str(done.exception)
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "said"),
+    [
+        ({"labels": {"vaps": {"ispin": 2}}}, "material", "material: labels: no label backend 'vaps'"),
+        ({"labels": {"vasp": {"isspin": 2}}}, "material", "unknown key 'isspin'"),
+        ({"programmes": {"own": {"operations": []}}}, "programmes", "material: programmes.own: operations: "),
+    ],
+)
+def test_doctor_names_settings_and_programmes_that_cannot_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], check: str, said: str
+) -> None:
+    (tmp_path / "gst.yaml").write_text(yaml.safe_dump({"material": {**SELENIDE, **changes}}))
+    monkeypatch.setattr(doctor, "TABLE", [entry for entry in doctor.TABLE if entry.name == "material"])
+    monkeypatch.chdir(tmp_path)
+    done = gst("doctor", "--json")
+    (found,) = [each for each in json.loads(done.stdout)["checks"] if each["name"] == check]
+    assert done.exit_code == 1 and not found["ok"] and found["required"] and said in found["found"]
 
 
 def test_settings_may_hold_the_material_itself(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.labelling.choose import backend_of, check_labels
+from gst_jobflow.structures.material import shipped_material, shipped_materials
 
 
 @pytest.fixture
@@ -84,3 +86,32 @@ def test_another_parametrisation_needs_bounds_of_its_own(plain: Project) -> None
         backend_of("tblite", plain, {"parametrisation": "GFN2-xTB"})
     found = backend_of("tblite", plain, {"parametrisation": "GFN2-xTB", "bounds": {"free_atom_eV": {"Te": -90.0}}})
     assert found.bounds.free_atom_eV == {"Te": -90.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"vaps": {"ispin": 2}}, "material: labels: no label backend 'vaps' .did you mean 'vasp'"),
+        ({"vasp": {"isspin": 2}}, "material: labels.vasp: settings: unknown key 'isspin' .*did you mean 'ispin'"),
+        ({"vasp": {"potcars": ["Sb"]}}, "material: labels.vasp: settings.potcars"),
+        ({"cp2k": {"kinds": {"Sb": {"potentail": "GTH"}}}}, "labels.cp2k.*did you mean 'potential'"),
+        ({"tblite": {"electronic_temperature": 300}}, "labels.tblite has no option .*electronic_temperature_K"),
+        ({"mace": {"thraeds": 2}}, "labels.mace has no option 'thraeds'"),
+        ({"vasp": {"floor_A": -1}}, "labels.vasp: floor_A"),
+    ],
+)
+def test_label_settings_of_a_material_that_no_backend_has_are_named(labels: dict[str, Any], words: str) -> None:
+    material = shipped_material("sb-te").model_copy(update={"labels": labels})
+    with pytest.raises(InputError, match=words):
+        check_labels(material)
+
+
+def test_a_misspelt_backend_of_the_material_makes_no_labels_with_default_settings(plain: Project) -> None:
+    material = shipped_material("sb-te").model_copy(update={"labels": {"vaps": {"ispin": 2}}})
+    with pytest.raises(InputError, match="no label backend 'vaps'"):
+        backend_of("vasp", plain, material=material)
+
+
+@pytest.mark.parametrize("name", shipped_materials())
+def test_label_settings_of_shipped_materials_are_known(name: str) -> None:
+    check_labels(shipped_material(name))
