@@ -156,20 +156,19 @@ def trigonal(
     Raises
     ------
     InputError
-        As `trigonal_counts`, or disorder is requested of a compound with one kind of cation.
+        As `trigonal_counts`, or disorder is requested where `exchanged` finds none.
     """
     material = material or default_material()
     name, phase = trigonal_phase(compound, material)
     _checked_repeat(repeat)
-    if disorder and phase.centre_share == 1.0:
-        raise InputError(f"{name} has one kind of cation: nothing to disorder", "leave disorder out")
+    cations = exchanged(name, phase, material) if disorder else None
     atoms = unit_cell(name, phase)
     if orthogonal:
         atoms = _with_right_angles(atoms)
     atoms.wrap(eps=1e-6)
     atoms = atoms.repeat([int(n) for n in repeat])
-    if disorder:
-        _exchange_cations(atoms, exchanged(phase, material), phase.centre_share, seed)
+    if cations:
+        _exchange_cations(atoms, cations, phase.centre_share, seed)
     return atoms
 
 
@@ -183,12 +182,24 @@ def _with_right_angles(hexagonal: Atoms) -> Atoms:
     return atoms
 
 
-def exchanged(phase: TrigonalPhase, material: Material) -> tuple[str, str]:
-    """Return the two cations that exchange layers in a disordered phase; raises InputError if it has not two."""
+def exchanged(compound: str, phase: TrigonalPhase, material: Material) -> tuple[str, str]:
+    """Return the two cations that exchange layers in a disordered phase.
+
+    Raises
+    ------
+    InputError
+        It has not two kinds, or all of the first one stay.
+    """
     present = {element for element, _ in phase.sites}
     cations = [element for element in material.cations if element in present]
     if len(cations) != 2:
-        raise InputError(f"a phase of {len(cations)} cations cannot be disordered", "set its centre_share to 1")
+        number = "one kind of cation" if len(cations) == 1 else f"{len(cations)} kinds of cations"
+        raise InputError(f"{compound} has {number}: disorder exchanges two", "leave disorder out")
+    if phase.centre_share == 1.0:
+        raise InputError(
+            f"all {cations[0]} of {compound} keeps its layers: nothing to disorder",
+            f"set trigonal.{compound}.centre_share of the material below 1, or leave disorder out",
+        )
     return cations[0], cations[1]
 
 
@@ -215,10 +226,18 @@ def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None 
     return atoms.repeat([int(n) for n in repeat])
 
 
+def moved_cations(n_first: int, n_second: int, centre_share: float) -> int:
+    """Return how many of the first cation change places with the second in a disordered phase.
+
+    `centre_share` of the first stay, or more if there are too few of the second.
+    """
+    return min(n_first - round(centre_share * n_first), n_second)
+
+
 def _exchange_cations(atoms: Atoms, cations: tuple[str, str], share_kept: float, seed: int) -> None:
-    """Exchange, in place, two cations at random so that `share_kept` of the first one stays in place."""
+    """Exchange two cations at random, in place, as `moved_cations` says."""
     first, second = (np.flatnonzero(atoms.symbols == element) for element in cations)
-    moved = len(first) - round(share_kept * len(first))
+    moved = moved_cations(len(first), len(second), share_kept)
     random = np.random.default_rng(seed)
     to_second = random.choice(first, moved, replace=False)
     to_first = random.choice(second, moved, replace=False)

@@ -30,12 +30,14 @@ DEFAULT = "gst"
 VACANCY = "vacancy"
 _ON_LINE = 1e-9
 _CLOSEST = 2 / 3
+# osmium has 22.6 g/cm3, and atoms of caesium are 5.2 Å apart
+_DENSEST_G_CM3, _LONGEST_CONTACT_A = 25.0, 6.0
 
 
 class Material(StrictModel):
     """Composition space and known crystals of a material, and what is derived from them."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     description: str = ""
@@ -51,7 +53,9 @@ class Material(StrictModel):
     )
     rocksalt_A: float | None = Field(None, gt=0, description="Edge of the cubic cell of disordered rock salt, Å")
     trigonal: dict[str, TrigonalPhase] = Field(default_factory=dict, description="Layered crystals by formula")
-    density_g_cm3: float = Field(gt=0, description="Density of melt and glass: random starts and barriers")
+    density_g_cm3: float = Field(
+        gt=0, le=_DENSEST_G_CM3, description="Density of melt and glass: random starts and barriers"
+    )
     volume_per_atom_A3: tuple[float, float] = Field(description="Range of the volume an atom in random search, Å³")
     min_contacts_A: dict[str, float] = Field(
         description="Closest sound contact of every pair in the glass, {Ge-Te: 2.5}: barriers, seams, random cells"
@@ -94,6 +98,20 @@ class Material(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _has_its_crystals_on_its_line(self) -> Self:
+        if self.tie_line is None:
+            return self
+        one, other = self.tie_line
+        if reduced_formula(parse_formula(one)) == reduced_formula(parse_formula(other)):
+            raise UnfitValueError(f"tie_line names {one} twice", "name two compounds, or leave tie_line out")
+        for where, formula in (("formula", self.formula), *(("trigonal", name) for name in self.trigonal)):
+            if not self._on_line(formula):
+                raise UnfitValueError(
+                    f"{where} {formula} is not on the {one}–{other} line", f"crystals are ({one})n({other})m"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_all_contacts(self) -> Self:
         pairs = {"min_contacts_A": pair_table(self.min_contacts_A), "floors_A": pair_table(self.floors_A)}
         for name, table in pairs.items():
@@ -103,6 +121,7 @@ class Material(StrictModel):
             if pair not in pairs["min_contacts_A"]:
                 name = "-".join(pair)
                 raise UnfitValueError(f"min_contacts_A has no {name}", f"add '{name}: …', Å; every pair needs one")
+            _check_contact(pair, pairs["min_contacts_A"][pair], pairs["floors_A"].get(pair, 0.0))
         low, high = self.volume_per_atom_A3
         if not 0 < low <= high:
             raise UnfitValueError(f"volume_per_atom_A3 {low:g} to {high:g} is no range", "write [low, high], Å³")
@@ -165,12 +184,7 @@ class Material(StrictModel):
         """
         if self.tie_line is None:
             return self.check_elements(formula)
-        ends, counts = [parse_formula(end) for end in self.tie_line], parse_formula(formula)
-        elements = sorted({*ends[0], *ends[1], *counts})
-        rows = np.array([[of.get(element, 0) for element in elements] for of in (*ends, counts)], dtype=float)
-        shares, _, rank, _ = np.linalg.lstsq(rows[:2].T, rows[2], rcond=None)
-        off = np.abs(shares @ rows[:2] - rows[2]).max() > _ON_LINE * rows.max()
-        if off or rank < 2 or shares.min() < -_ON_LINE:
+        if not self._on_line(formula):
             one, other = self.tie_line
             raise InputError(
                 f"{formula} is not on the {one}–{other} line",
@@ -178,12 +192,35 @@ class Material(StrictModel):
             )
         return None
 
+    def _on_line(self, formula: str) -> bool:
+        """Whether a formula is a mixture of the ends of the tie line."""
+        assert self.tie_line is not None
+        ends, counts = [parse_formula(end) for end in self.tie_line], parse_formula(formula)
+        elements = sorted({*ends[0], *ends[1], *counts})
+        rows = np.array([[of.get(element, 0) for element in elements] for of in (*ends, counts)], dtype=float)
+        shares, _, _, _ = np.linalg.lstsq(rows[:2].T, rows[2], rcond=None)
+        off = np.abs(shares @ rows[:2] - rows[2]).max() > _ON_LINE * rows.max()
+        return bool(not off and shares.min() >= -_ON_LINE)
+
     def crystal_of(self, elements: Mapping[str, Any] | set[str]) -> str | None:
         """Return the composition of a rock-salt cell with exactly these elements; None if the material has none."""
         if self.rocksalt_A is None:
             return None
         known = (self.formula, *self.compositions)
         return next((formula for formula in known if set(parse_formula(formula)) == set(elements)), None)
+
+
+def _check_contact(pair: tuple[str, str], contact_A: float, floor_A: float) -> None:
+    name = "-".join(pair)
+    if contact_A > _LONGEST_CONTACT_A:
+        raise UnfitValueError(
+            f"min_contacts_A {name} is {contact_A:g} Å", f"give the closest contact, at most {_LONGEST_CONTACT_A:g} Å"
+        )
+    if floor_A > contact_A:
+        raise UnfitValueError(
+            f"floors_A {name} is {floor_A:g} Å, above its sound contact of {contact_A:g} Å",
+            "a floor is a collapse: give less than min_contacts_A",
+        )
 
 
 def shipped_materials() -> list[str]:

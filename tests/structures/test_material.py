@@ -38,6 +38,14 @@ SELENIDE = {
 }
 
 
+BISMUTH_SELENIDE = {
+    "spacegroup": 166, "a_A": 4.14, "c_A": 28.64, "blocks": 3, "gap_shift": 1 / 6,
+    "sites": [["Bi", [0, 0, 0.399]], ["Se", [0, 0, 0]], ["Se", [0, 0, 0.206]]],
+}  # fmt: skip
+LAYERED = {"spacegroup": 164, "a_A": 4.18, "c_A": 22.8, "blocks": 0, "gap_shift": 0,
+           "sites": [["Bi", [0, 0, 0.3]], ["Se", [1 / 3, 2 / 3, 0.1]]]}  # fmt: skip
+
+
 def written(folder: Path, **changes: object) -> str:
     content = {key: value for key, value in {**SELENIDE, **changes}.items() if value is not None}
     (folder / "own.yaml").write_text(yaml.safe_dump(content))
@@ -120,6 +128,14 @@ def test_a_file_of_another_material_is_read(tmp_path):
         ({"min_contacts_A": {**SELENIDE["min_contacts_A"], "Bi-Te": 2.6}}, "min_contacts_A names Te"),
         ({"floors_A": {"Bi-Bi": 0}}, "smallest distance of Bi-Bi is 0.0 Å"),
         ({"density_g_cm3": None}, "density_g_cm3: Field required (add density_g_cm3 in own.yaml)"),
+        ({"density_g_cm3": float("inf")}, "density_g_cm3: Input should be a finite number"),
+        ({"density_g_cm3": 7000}, "density_g_cm3: Input should be less than or equal to 25"),
+        ({"volume_per_atom_A3": [1, float("inf")]}, "volume_per_atom_A3.1: Input should be a finite number"),
+        ({"min_contacts_A": {**SELENIDE["min_contacts_A"], "Bi-Se": 1e9}}, "min_contacts_A Bi-Se is 1e+09 Å (give"),
+        ({"floors_A": {"Se-Bi": 2.7}}, "floors_A Bi-Se is 2.7 Å, above its sound contact of 2.6 Å"),
+        ({"tie_line": ["BiSe", "Bi2Se2"]}, "tie_line names BiSe twice"),
+        ({"tie_line": ["BiSe", "Bi2Se3"], "formula": "BiSe2"}, "formula BiSe2 is not on the BiSe–Bi2Se3 line"),
+        ({"tie_line": ["BiSe", "BiSe2"], "trigonal": {"Bi2Se1": LAYERED}}, "trigonal Bi2Se1 is not on"),
         ({"volume_per_atom_A3": [30, 20]}, "volume_per_atom_A3 30 to 20 is no range"),
     ],
 )
@@ -128,14 +144,6 @@ def test_a_bad_file_gets_one_line(tmp_path, changes, complaint):
         load_material(written(tmp_path, **changes), tmp_path)
     assert complaint in str(caught.value)
     assert caught.value.message.startswith("own.yaml: ")
-
-
-BISMUTH_SELENIDE = {
-    "spacegroup": 166, "a_A": 4.14, "c_A": 28.64, "blocks": 3, "gap_shift": 1 / 6,
-    "sites": [["Bi", [0, 0, 0.399]], ["Se", [0, 0, 0]], ["Se", [0, 0, 0.206]]],
-}  # fmt: skip
-LAYERED = {"spacegroup": 164, "a_A": 4.18, "c_A": 22.8, "blocks": 0, "gap_shift": 0,
-           "sites": [["Bi", [0, 0, 0.3]], ["Se", [1 / 3, 2 / 3, 0.1]]]}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
 from gst_jobflow.structures.composition import largest_remainder
 from gst_jobflow.structures.contacts import min_distance
-from gst_jobflow.structures.crystals import exchanged, rocksalt_edge_A, trigonal, trigonal_phase
+from gst_jobflow.structures.crystals import exchanged, moved_cations, rocksalt_edge_A, trigonal, trigonal_phase
 from gst_jobflow.structures.material import VACANCY
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, fl
         positions[edges - positions < 1e-6] = 0.0
         pools = np.full(len(cell), -1)
         if spec.disorder:
-            for pool, cation in enumerate(exchanged(trigonal_phase(spec.formula, spec.material)[1], spec.material)):
+            for pool, cation in enumerate(exchanged(*trigonal_phase(spec.formula, spec.material), spec.material)):
                 pools[cell.symbols == cation] = pool
     else:
         scale = spec.lattice_scale if isinstance(spec, CrossPointSpec) else 1.0
@@ -294,9 +294,9 @@ def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
         return [{atomic_numbers.get(kind, 0): count for kind, count in left.items()}]
     if not any(sites):
         return []
-    _, phase = trigonal_phase(spec.formula, spec.material)
-    first, second = (atomic_numbers[cation] for cation in exchanged(phase, spec.material))
-    moved = min(sites[0] - round(phase.centre_share * sites[0]), sites[1])
+    name, phase = trigonal_phase(spec.formula, spec.material)
+    first, second = (atomic_numbers[cation] for cation in exchanged(name, phase, spec.material))
+    moved = moved_cations(sites[0], sites[1], phase.centre_share)
     return [{first: sites[0] - moved, second: moved}, {second: sites[1] - moved, first: moved}]
 
 

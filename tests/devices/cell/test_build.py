@@ -19,7 +19,9 @@ from gst_jobflow.devices.cell import (
 )
 from gst_jobflow.structures.crystals import trigonal, trigonal_counts
 from gst_jobflow.structures.hard_sphere import generate
-from gst_jobflow.structures.material import default_material
+from gst_jobflow.structures.material import Material, default_material, shipped_material
+
+GST = default_material()
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +240,34 @@ def test_a_cell_without_a_kind_is_a_cross_point_cell():
     assert isinstance(cell.validate_python({"repeat": [2, 2, 2], "barrier_thickness_A": 10}), CrossPointSpec)
     mushroom = {"kind": "mushroom", "repeat": [4, 2, 4], "barrier_thickness_A": 10}
     assert isinstance(cell.validate_python(mushroom), MushroomSpec)
+
+
+def test_disorder_of_more_first_than_second_cations_exchanges_all_of_the_second_in_crystal_and_device():
+    # a block of Ge1Sb2Te4 with the roles of its cations changed
+    phase = {**GST.trigonal["Ge1Sb2Te4"].model_dump(), "centre_share": 0.2}
+    phase["sites"] = [["Sb", [0, 0, 0]], ["Cr", [0, 0, 0.427]], ["Te", [0, 0, 0.133]], ["Te", [0, 0, 0.29]]]
+    material = Material(**{**shipped_material("cr-sb-te").model_dump(), "trigonal": {"Cr2Sb1Te4": phase}})
+    ordered, mixed = (
+        trigonal("Cr2Sb1Te4", (2, 2, 2), disorder=disorder, seed=3, material=material) for disorder in (False, True)
+    )
+    assert Counter(mixed.get_chemical_symbols()) == Counter(ordered.get_chemical_symbols())
+    assert (mixed.symbols[ordered.symbols == "Sb"] == "Cr").all()
+    spec = CrossPointSpec(
+        material=material, formula="Cr2Sb1Te4", repeat=(2, 2, 2), barrier_thickness_A=15, disorder=True
+    )
+    crystal = plan_device(spec).crystal
+    n_cr, n_sb = (sum(pool[number] for pool in crystal.pools) for number in (24, 51))
+    assert n_cr == 2 * n_sb and crystal.pools[1] == {51: 0, 24: n_sb}
+
+
+@pytest.mark.parametrize(
+    ("formula", "share", "said"), [("Sb2Te3", 0.5, "has one kind of cation"), ("Ge1Sb2Te4", 1.0, "centre_share")]
+)
+def test_disorder_that_would_do_nothing_is_refused_in_crystal_and_device(formula, share, said):
+    content = GST.model_dump()
+    content["trigonal"][formula]["centre_share"] = share
+    material = Material(**content)
+    spec = CrossPointSpec(material=material, formula=formula, repeat=(2, 2, 2), barrier_thickness_A=15, disorder=True)
+    for make in (lambda: trigonal(formula, (1, 1, 1), disorder=True, material=material), lambda: plan_device(spec)):
+        with pytest.raises(InputError, match=said):
+            make()
