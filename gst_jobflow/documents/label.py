@@ -118,16 +118,12 @@ class Label(Document):
             every other class a failed one.
         """
         if not failure_class:
-            import numpy as np
-
             assert energy_eV is not None and forces_eV_A is not None  # checked by the caller
-            with np.errstate(over="ignore"):  # an infinite one is refused
-                max_force_eV_A = math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max())
             fields |= {
                 "energy_eV": float(energy_eV),
                 "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,
                 "forces": pack(forces_eV_A),
-                "max_force_eV_A": max_force_eV_A,
+                "max_force_eV_A": _largest(forces_eV_A),
                 "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
             }
         return {
@@ -157,3 +153,11 @@ class Label(Document):
         if len(self.forces) != 24 * self.n_atoms:
             raise ValueError(f"forces do not hold {self.n_atoms} atoms")
         return self
+
+
+def _largest(forces_eV_A: np.ndarray) -> float:
+    """Return the length of the largest force; one that overflows is infinite, which no label takes."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max())
