@@ -288,7 +288,7 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
 
 
 _FARTHEST_A = 1e8
-"""Beyond, a double is coarser than 1e-8 Å, to which structures are told apart, and neighbour searches do not end."""
+"""Beyond, a double is coarser than 1e-8 Å, to which structures are told apart."""
 
 
 def _number_error(err: ValidationError) -> DataError:
