@@ -179,15 +179,28 @@ class GrowingPage:
         self.results, self.study_id, self.target = results, study_id, target
         self._shown = -1
         self._next = 0.0
+        self._failed = False
 
     def tick(self) -> None:
-        """Write the page if there are labels, jobs have ended since the last one, and that is a while ago."""
+        """Write the page if there are labels, jobs have ended since the last one, and that is a while ago.
+
+        A page that cannot be made of the data so far does not end the jobs; that is said once.
+        """
         if time.monotonic() < self._next:
             return
+        began = time.monotonic()
+        try:
+            self._write()
+        except Exception as err:
+            if not self._failed:
+                say(f"page: not yet, the data so far does not make one ({type(err).__name__}: {err}); jobs go on")
+            self._failed = True
+        self._next = time.monotonic() + (time.monotonic() - began) / self.SHARE
+
+    def _write(self) -> None:
         data = collect_study(self.results, self.study_id)
         if not len(data.labels) or not data.to_come or len(data.to_come) == self._shown:
             return
-        began = time.monotonic()
         html = render_page(self.results, data)
         # the last job may have written its own meanwhile
         if self.results.get(Study, self.study_id).state != "finished":
@@ -195,7 +208,6 @@ class GrowingPage:
             if self._shown < 0:
                 say(f"page: {self.target} (it fills up; the browser reads it again)")
         self._shown = len(data.to_come)
-        self._next = time.monotonic() + (time.monotonic() - began) / self.SHARE
 
 
 def _tell_end(project: Project, results: Results, fw_ids: list[int], page: Path) -> None:

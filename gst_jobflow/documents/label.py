@@ -123,7 +123,7 @@ class Label(Document):
                 "energy_eV": float(energy_eV),
                 "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,
                 "forces": pack(forces_eV_A),
-                "max_force_eV_A": math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max()),
+                "max_force_eV_A": _largest(forces_eV_A),
                 "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
             }
         return {
@@ -153,3 +153,11 @@ class Label(Document):
         if len(self.forces) != 24 * self.n_atoms:
             raise ValueError(f"forces do not hold {self.n_atoms} atoms")
         return self
+
+
+def _largest(forces_eV_A: np.ndarray) -> float:
+    """Return the length of the largest force; one that overflows is infinite, which no label takes."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return math.sqrt((forces_eV_A * forces_eV_A).sum(axis=1).max())

@@ -231,6 +231,9 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
     text = b",".join(tokens)
     if text.translate(None, b"0123456789+-.eE,"):
         return None
+    if b"-0," in text or text.endswith(b"-0"):
+        # a whole number in JSON, which has no sign if it is zero
+        return np.array([float(token) for token in tokens])
     try:
         values = orjson.loads(b"[" + text + b"]")
         # twice as fast as an array of the list

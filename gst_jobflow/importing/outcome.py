@@ -263,8 +263,8 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
     Raises
     ------
     DataError
-        No atoms, an unknown species, what is not finite, not periodic in all directions, or a cell too small for its
-        atoms.
+        No atoms, an unknown species, what is not finite, an atom too far outside of the cell, not periodic in all
+        directions, or a cell too small for its atoms.
     """
     if len(atoms) == 0:
         raise DataError("no atoms")
@@ -272,6 +272,9 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
         raise DataError("an unknown species (not an element)")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise DataError("a position or the cell is not finite")
+    farthest_A = np.abs(atoms.positions).max()
+    if farthest_A > _FARTHEST_A:
+        raise DataError(f"an atom at {farthest_A:.3g} Å: rounding lost its place in the cell; wrap before writing")
     if not atoms.pbc.all():
         raise DataError('not periodic in all directions: put molecules and slabs in a periodic box (pbc="T T T")')
     cell_A = atoms.cell.array.tolist()
@@ -282,6 +285,10 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
         raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
     if min(lengths_A(cell_A)) < min_distance_A:
         raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
+
+
+_FARTHEST_A = 1e8
+"""Beyond, a double is coarser than 1e-8 Å, to which structures are told apart."""
 
 
 def _number_error(err: ValidationError) -> DataError:

@@ -27,6 +27,8 @@ def method_name(method: dict[str, Any]) -> str:
     """Return the common name of a method: functional, program and version."""
     code = str(method.get("code", "")).lower()
     parameters = method.get("parameters") or {}
+    if code == "imported":
+        return str((method.get("parameters") or {}).get("name") or "imported")
     name = FIRST_PRINCIPLES.get(code) or code or "unknown method"
     program = " ".join(part for part in (name, str(method.get("version") or "")) if part)
     parameters = {**parameters, **(parameters.get("incar") or {})}
@@ -53,6 +55,12 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
     if not stand_ins:
         return None
     names = ", ".join(sorted({method_name(method) for method in stand_ins}))
+    if not any(map(_is_stand_in, stand_ins)):
+        return (
+            "Labels from elsewhere",
+            f"The labels were imported: {names}. This project does not know how they were computed, so what follows "
+            "from them is worth what their source says.",
+        )
     kind = (
         "semi-empirical"
         if all(str(m.get("code", "")).lower() in _SEMI_EMPIRICAL for m in stand_ins)
@@ -64,6 +72,12 @@ def notice_of(methods: list[dict[str, Any]]) -> tuple[str, str] | None:
         "melting and crystallisation temperatures and everything else say nothing about the real material. Label with "
         "VASP or CP2K for that.",
     )
+
+
+def _is_stand_in(method: dict[str, Any]) -> bool:
+    """Return whether a method is a model that stands in for first principles, not one that is unknown here."""
+    code, parameters = str(method.get("code", "")).lower(), method.get("parameters") or {}
+    return code in _SEMI_EMPIRICAL or "calculator" in parameters
 
 
 def summary_sentences(data: StudyData) -> str:

@@ -96,6 +96,13 @@ def test_converged_labels_are_complete_and_failed_ones_have_a_class(wrong: dict[
         label(**wrong)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_force_that_overflows_is_refused_without_a_warning() -> None:
+    forces = np.array([[1e200, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    with pytest.raises(ValidationError, match="max_force_eV_A"):
+        Label.of(structure(), "code:1", {"code": "x"}, energy_eV=-4.0, forces_eV_A=forces, wall_s=0.0)
+
+
 def test_documents_do_not_change() -> None:
     with pytest.raises(ValidationError):
         structure().n_atoms = 5  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 
 from gst_jobflow.importing import extxyz
 from gst_jobflow.importing.extxyz import _compiled_rows, _rows
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.outcome import OutcomeBuilder
+from gst_jobflow.importing.records import Record
 from gst_jobflow.structures.contacts import smallest_distance
 from gst_jobflow.structures.document_fields import identified
 from gst_jobflow.structures.kernels import closest_within, read_rows
@@ -29,10 +33,22 @@ DECIMALS = st.one_of(
 )
 def test_numbers_are_read_as_float_reads_them_or_not_at_all(words: list[str], gap: str, end: str) -> None:
     body = f"{gap}Te{gap}{gap.join(words)}{end}\n".encode()
+    wanted = np.array([[float(word) for word in words]]).tobytes()
     made = _compiled_rows(body, 1, 4)
     if made is not None:
         assert made[0].tolist() == [52]
-        assert made[1].tobytes() == np.array([[float(word) for word in words]]).tobytes()
+        assert made[1].tobytes() == wanted
+    plain = _rows(body, 1, 4)
+    assert plain is not None and plain[1].tobytes() == wanted
+
+
+@pytest.mark.parametrize("words", ["-0 1 2", "1 -0 2", "1 2 -0", "-0 -0 -0", "-0.0 0 -0e0"])
+def test_both_keep_the_sign_of_zero(words: str) -> None:
+    body = f"Te {words}\n".encode()
+    made, plain = _compiled_rows(body, 1, 4), _rows(body, 1, 4)
+    assert made is not None and plain is not None
+    wanted = np.array([[float(word) for word in words.split()]]).tobytes()
+    assert made[1].tobytes() == plain[1].tobytes() == wanted
 
 
 @pytest.mark.parametrize("word", ["12.34567890", "-0.00000000", "+1.5", ".5", "7.", "3", "1e-5", "2.5E+3", "0000.1"])
@@ -87,6 +103,28 @@ def test_ids_and_distances_are_those_of_numpy_and_matscipy(seed: int) -> None:
     assert own_id == id
     assert own_fields.pop("min_distance_A") == pytest.approx(fields.pop("min_distance_A"), rel=1e-9, abs=1e-9)
     assert own_fields == fields
+
+
+def far(far_A: float) -> Atoms:
+    cell = [[5.1, 0.3, 0.0], [0.0, 6.3, 0.7], [0.2, 0.0, 7.7]]
+    return Atoms("GeTe2", positions=[[0.1, 0.2, 0.3], [far_A, 3, 3.1], [1, far_A / 3, -far_A]], cell=cell, pbc=True)
+
+
+@pytest.mark.parametrize("far_A", [1e7, -1e8])
+def test_an_atom_far_outside_of_the_cell_is_the_same_by_both(far_A: float) -> None:
+    (id, fields), (own_id, own_fields) = identified(far(far_A)), identified(far(far_A), compiled=True)
+    assert own_id == id
+    # what rounding leaves of the places in the cell
+    assert own_fields.pop("min_distance_A") == pytest.approx(fields.pop("min_distance_A"), abs=1e-6)
+    assert own_fields == fields
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("far_A", [1.1e8, -1e9])
+def test_an_atom_whose_place_rounding_lost_is_a_bad_record(far_A: float, compiled: bool) -> None:
+    builder = OutcomeBuilder(ImportOptions(), compiled=compiled)
+    outcome = builder.outcome(Record(Path("x.xyz"), 0, atoms=far(far_A)))
+    assert "rounding lost its place" in outcome.problem and outcome.structure is None
 
 
 def test_the_closest_is_an_image_of_the_atom_itself() -> None:
