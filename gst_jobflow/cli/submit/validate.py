@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 def command(
     potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
     compositions: Annotated[
-        str | None,
-        typer.Option(
-            help="Formulas of the material; for Ge-Sb-Te: GeTe,Sb2Te3. Default: those of all reference frames."
-        ),
+        str | None, typer.Option(help="Formulas, e.g. GeTe,Sb2Te3; default: those of all reference frames.")
     ] = None,
     trajectory: Annotated[
         list[str] | None, typer.Option("--trajectory", help="Reference: a first-principles run (repeatable).")
