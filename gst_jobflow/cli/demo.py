@@ -206,7 +206,7 @@ class GrowingPage:
         if self.results.get(Study, self.study_id).state != "finished":
             write_page(html, self.target)
             if self._shown < 0:
-                say(f"page: {self.target} (it fills up; the browser reads it again)")
+                say(f"a page that fills up while the demo runs: {self.target}")
         self._shown = len(data.to_come)
 
 
