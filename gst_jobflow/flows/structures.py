@@ -18,7 +18,17 @@ from gst_jobflow.selection.failures import FailureFrames, failed_runs, failure_d
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
-from gst_jobflow.structures.crystals import rocksalt, trigonal, trigonal_phase, trigonal_primitive
+from gst_jobflow.structures.crystals import (
+    check_centred,
+    exchanged,
+    rocksalt,
+    rocksalt_counts,
+    rocksalt_edge_A,
+    trigonal,
+    trigonal_counts,
+    trigonal_phase,
+    trigonal_primitive,
+)
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
 
@@ -61,10 +71,20 @@ class CrystalSpec(OfMaterial):
                 raise UnfitValueError(f"{name} is for trigonal phases only", f"leave {name} out")
         if self.primitive and self.disorder:
             raise UnfitValueError("disorder needs the orthogonal cell", "leave primitive out")
-        if self.kind == "trigonal":
-            trigonal_phase(self.formula, self.material)
-        else:
-            self.material.cation_weights(self.formula)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> CrystalSpec:
+        if self.kind == "rocksalt":
+            rocksalt_counts(self.formula, self.repeat, self.material)
+            if self.lattice_A is None:
+                rocksalt_edge_A(self.material)
+            return self
+        trigonal_counts(self.formula, self.repeat, material=self.material)
+        if self.primitive:
+            check_centred(self.formula, self.material)
+        if self.disorder:
+            exchanged(*trigonal_phase(self.formula, self.material), self.material)
         return self
 
 

@@ -215,15 +215,25 @@ def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None 
     """
     from ase.geometry import get_duplicate_atoms
 
-    name, phase = trigonal_phase(compound, material)
+    check_centred(compound, material)
     _checked_repeat(repeat)
-    if phase.spacegroup not in (160, 166):
-        raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")
     atoms = trigonal(compound, (1, 1, 1), orthogonal=False, material=material)
     atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [_TWO_THIRDS, _THIRD, _THIRD]]) @ atoms.cell.array)
     atoms.wrap(eps=1e-6)
     get_duplicate_atoms(atoms, cutoff=0.1, delete=True)
     return atoms.repeat([int(n) for n in repeat])
+
+
+def check_centred(compound: str, material: Material | None = None) -> None:
+    """Refuse a trigonal phase that has no smaller cell than the hexagonal one.
+
+    Raises
+    ------
+    InputError
+    """
+    name, phase = trigonal_phase(compound, material)
+    if phase.spacegroup not in (160, 166):
+        raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")
 
 
 def moved_cations(n_first: int, n_second: int, centre_share: float) -> int:

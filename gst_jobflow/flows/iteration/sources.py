@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.devices.programme import CyclePlan, load_programme
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage, steps_in
 from gst_jobflow.flows.iteration.choice import Choice
-from gst_jobflow.flows.structures import CrystalSpec, crystal_family
+from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.store.query import make_query
@@ -51,15 +50,6 @@ class CrystalSource(_Source):
 
     kind: Literal["crystals"] = "crystals"
     crystals: list[CrystalSpec] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _can_be_built(self) -> CrystalSource:
-        for crystal in self.crystals:
-            try:
-                next(crystal_family(crystal.model_copy(update={"rattles_A": (0.0,)})))
-            except InputError as error:
-                raise UnfitValueError(error.message, error.fix) from error
-        return self
 
     @property
     def formulas(self) -> list[str]:
