@@ -16,6 +16,10 @@ _FENCE = re.compile(
 )
 
 
+class BlockError(Exception):
+    """A block of a page failed, or a page has none to run."""
+
+
 class Block(NamedTuple):
     """A fenced block: `file` is its title, and `run` false where the page says why it is not run."""
 
@@ -38,7 +42,7 @@ def run_page(page: str, project: Path, *, show: bool = False) -> str:
 
     Raises
     ------
-    AssertionError
+    BlockError
         A command failed, or there is none.
     """
     said = []
@@ -47,7 +51,8 @@ def run_page(page: str, project: Path, *, show: bool = False) -> str:
             (project / block.file).write_text(block.text)
         elif block.kind in ("bash", "sh", "python"):
             said.append(_run(block, project, show))
-    assert said, f"{page} has no block to run"
+    if not said:
+        raise BlockError(f"{page} has no block to run")
     return "".join(said)
 
 
@@ -61,5 +66,6 @@ def _run(block: Block, folder: Path, show: bool) -> str:
         program, input=block.text, capture_output=not show, text=True, cwd=folder, env=environment, check=False
     )
     output = (done.stdout or "", done.stderr or "")
-    assert done.returncode == 0, "\n".join((block.text, *(text[-3000:] for text in output)))
+    if done.returncode:
+        raise BlockError("\n".join((block.text, *(text[-3000:] for text in output))))
     return output[0]

@@ -218,15 +218,15 @@ class Pictures:
 
     def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
         """Draw a figure, or tell why not: it must not take its page along."""
+        from pymongo.errors import PyMongoError
+
         with self._drawing, self._source.reading() as results:
             figure = find(results)
             try:
                 drawn = figure.draw()
-            except DatabaseError:
+            except (DatabaseError, PyMongoError):
                 raise
             except Exception as err:
-                if type(err).__module__.startswith("pymongo"):
-                    raise
                 return message(_reason(figure, err), wide=figure.wide)
             if drawn is None:
                 return message(["There is nothing to draw yet."], wide=figure.wide)
