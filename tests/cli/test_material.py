@@ -104,7 +104,7 @@ def test_the_demo_is_the_next_step_of_a_project_about_ge_sb_te_only(tmp_path: Pa
     [
         ("structures", "crystal"),
         ("structures", "hard-sphere"),
-        *(("submit", name) for name in ("aimd", "melt-quench", "random-search", "robustness", "validate")),
+        *(("submit", name) for name in ("aimd", "melt-quench", "random-search", "robustness")),
     ],
 )
 def test_help_says_that_formulas_are_of_the_material_and_its_examples_of_ge_sb_te(words: tuple[str, ...]) -> None:
