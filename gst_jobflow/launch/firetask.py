@@ -37,6 +37,7 @@ from gst_jobflow.store.connect import CachedConnection, cached_connection, is_la
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
+    from jobflow import JobStore
     from pymongo.database import Database
 
 
@@ -62,17 +63,21 @@ class RecordedJobFiretask(JobFiretask):
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Find the project, record an attempt, and let jobflow run the job."""
-        project = _project_of(fw_spec, getattr(self, "launchpad", None))
+        pad = getattr(self, "launchpad", None)
+        project = _project_of(fw_spec, pad)
         os.environ.update(project.environment())
         connection = _wait_for_database(project)
-        SETTINGS.JOB_STORE = connection.job_store
         results = Results(connection.database, ArtifactStore(project.artifacts_dir), Path.cwd())
         job = self["job"]
         number = _ingest_earlier(results, job.uuid) + 1
         share_cores(results.database)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
         fw_id = getattr(self, "fw_id", None)
-        with recorded(results, job.uuid, job.name, fw_id, worker, number), _can_be_cancelled():
+        with (
+            recorded(results, job.uuid, job.name, fw_id, worker, number),
+            _can_be_cancelled(),
+            _outputs_in(connection.job_store_beside(pad)),
+        ):
             action = super().run_task(fw_spec)
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
@@ -103,7 +108,7 @@ def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
 
 
 def _wait_for_database(project: Project) -> CachedConnection:
-    """Return database and job store; wait if the database restarts, since the job may have queued for hours.
+    """Return database and job stores; wait if the database restarts, since the job may have queued for hours.
 
     Raises
     ------
@@ -135,6 +140,16 @@ def _can_be_cancelled() -> Iterator[None]:
         yield
     finally:
         signal.signal(CANCEL_SIGNAL, before)
+
+
+@contextmanager
+def _outputs_in(store: JobStore) -> Iterator[None]:
+    """Let jobflow store outputs in `store`; jobs of others in this process keep theirs."""
+    before, SETTINGS.JOB_STORE = SETTINGS.JOB_STORE, store
+    try:
+        yield
+    finally:
+        SETTINGS.JOB_STORE = before
 
 
 def _ingest_earlier(results: Results, job_uuid: str) -> int:
