@@ -12,10 +12,12 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, current_thread
+from typing import Any
 
 import pytest
-from fireworks import FWorker
-from jobflow import Flow, Response, job
+from fireworks import FWorker, LaunchPad
+from fireworks.core import rocket
+from jobflow import SETTINGS, Flow, Response, job
 from pymongo.errors import AutoReconnect
 
 from gst_jobflow.archive.backup import backup, restore
@@ -25,6 +27,7 @@ from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
 from gst_jobflow.launch.firetask import share_cores
+from gst_jobflow.launch.keys import PROJECT_KEY
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
@@ -298,8 +301,6 @@ def test_slowly_starting_run_is_left_alone_while_it_pings(
 
 
 def test_ping_survives_a_database_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fireworks.core import rocket
-
     pings, stop = [], Event()
 
     class Away:
@@ -312,6 +313,41 @@ def test_ping_survives_a_database_error(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(rocket, "PING_TIME_SECS", 0.01)
     rocket.ping_launch(Away(), 7, stop, current_thread())
     assert pings == [7, 7, 7]
+
+
+def test_ping_is_acknowledged_from_memory_and_other_writes_of_the_launchpad_are_not(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pad = launchpad(project)
+    (fw_id,) = submit(add(1, 1), project).values()
+    _, launch_id = pad.checkout_fw(FWorker("here"), str(tmp_path), fw_id)
+    began = pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"]
+    seen, original = [], LaunchPad.ping_launch
+
+    def ping(self: LaunchPad, *words: Any, **options: Any) -> None:
+        seen.append(self.launches.write_concern.document)
+        original(self, *words, **options)
+
+    monkeypatch.setattr(LaunchPad, "ping_launch", ping)
+    rocket.do_ping(pad, launch_id)
+    assert seen == [{"w": 1}] and pad.launches.write_concern.document == {"w": "majority", "j": True}
+    assert pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"] > began
+
+
+def test_a_job_leaves_the_store_of_others_in_its_process_alone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, job_ = SETTINGS.JOB_STORE, add(20, 22)
+    (task,) = to_workflow(job_, project).fws[0].tasks
+    task.run_task({PROJECT_KEY: str(project.root)})
+    assert SETTINGS.JOB_STORE is before
+    with job_store(project) as store:
+        assert store.get_output(job_.uuid) == 42
+    broken = to_workflow(fail("bug"), project).fws[0].tasks[0]
+    with pytest.raises(ZeroDivisionError):
+        broken.run_task({PROJECT_KEY: str(project.root)})
+    assert SETTINGS.JOB_STORE is before
 
 
 def test_attempt_of_another_host_is_left_alone(project: Project) -> None:
