@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +20,9 @@ from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.errors import DatabaseError, RunError
 from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.base.settings import (
-    CORES_VARIABLE,
     ENV_PREFIX,
     PROJECT_FILE,
     PROJECT_VARIABLE,
-    WORKERS_VARIABLE,
     Project,
     find_project,
 )
@@ -34,11 +31,11 @@ from gst_jobflow.launch.attempts import recorded
 from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
 from gst_jobflow.store import ArtifactStore, Results, ingest
 from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
+from gst_jobflow.store.share import begin_share
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
     from jobflow import JobStore
-    from pymongo.database import Database
 
 
 DATABASE_AWAY_S = 120.0
@@ -70,7 +67,7 @@ class RecordedJobFiretask(JobFiretask):
         results = Results(connection.database, ArtifactStore(project.artifacts_dir), Path.cwd())
         job = self["job"]
         number = _ingest_earlier(results, job.uuid) + 1
-        share_cores(results.database)
+        begin_share(results.database, job.uuid)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
         fw_id = getattr(self, "fw_id", None)
         with (
@@ -83,20 +80,6 @@ class RecordedJobFiretask(JobFiretask):
             record_all(workflow, project.root)
             _copy_resources(workflow, job.uuid, fw_spec)
         return action
-
-
-def share_cores(database: Database) -> None:
-    """Set the cores of the job that starts in this process: local workers share those of the machine.
-
-    Running and ready jobs get equal shares, so a job that is alone takes all cores.
-    """
-    workers = os.environ.get(WORKERS_VARIABLE)
-    if not workers:
-        return
-    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
-    ready = database["fireworks"].count_documents({"state": "READY"})
-    busy = max(1, min(int(workers), beside + ready + 1))
-    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
 
 
 def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +25,6 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
-from gst_jobflow.launch.firetask import share_cores
 from gst_jobflow.launch.keys import PROJECT_KEY
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
@@ -364,29 +362,6 @@ def test_attempt_of_another_host_is_left_alone(project: Project) -> None:
 def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> None:
     with pytest.raises(InputError, match="larger --chunk"):
         to_workflow(Flow([add(1, 1) for _ in range(MAX_FIREWORKS + 1)]), project)
-
-
-@pytest.mark.parametrize(("ready", "beside", "expected"), [(0, 0, 8), (1, 0, 4), (9, 0, 2), (0, 1, 4), (2, 3, 2)])
-def test_local_workers_share_the_cores(
-    project: Project, monkeypatch: pytest.MonkeyPatch, ready: int, beside: int, expected: int
-) -> None:
-    from gst_jobflow.base.cores import cores
-
-    monkeypatch.setenv("GST_CORES", "1")  # so that it is put back
-    monkeypatch.setenv("GST_WORKERS", "4")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    results = Results.open(project)
-    database = results.database
-    if ready:
-        submit(Flow([add(i, i) for i in range(ready)]), project)
-    for number in range(beside):
-        attempt = Attempt(
-            _id=str(number), job_uuid="u", job_name="j", fw_id=1, number=1, state="running",
-            host=socket.gethostname(), pid=1, process_started=0.0, directory="/", started_at=now(),
-        )  # fmt: skip
-        results.add(attempt)
-    share_cores(database)
-    assert cores() == expected
 
 
 def test_failure_classes() -> None:
