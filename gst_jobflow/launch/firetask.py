@@ -79,6 +79,9 @@ class RecordedJobFiretask(JobFiretask):
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
             _copy_resources(workflow, job.uuid, fw_spec)
+        # the last ping also reads tracked files
+        if "_trackers" not in fw_spec:
+            ping.skip_last_ping()
         return action
 
 

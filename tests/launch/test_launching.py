@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fireworks import FWorker, LaunchPad
 from fireworks.core import rocket
+from fireworks.core.rocket_launcher import launch_rocket
 from jobflow import SETTINGS, Flow, Response, job
 from pymongo.errors import AutoReconnect
 
@@ -330,6 +331,30 @@ def test_ping_is_acknowledged_from_memory_and_other_writes_of_the_launchpad_are_
     rocket.do_ping(pad, launch_id)
     assert seen == [{"w": 1}] and pad.launches.write_concern.document == {"w": "majority", "j": True}
     assert pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"] > began
+
+
+@pytest.mark.parametrize(("trackers", "pings"), [(None, 0), ([], 1)])
+def test_the_ping_right_before_the_record_of_the_end_is_left_out_unless_files_are_tracked(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trackers: list[Any] | None, pings: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[Any] = []
+    original = LaunchPad.ping_launch
+
+    def counted(self: LaunchPad, *words: Any, **options: Any) -> None:
+        seen.append(options.get("checkpoint"))
+        original(self, *words, **options)
+
+    monkeypatch.setattr(LaunchPad, "ping_launch", counted)
+    workflow = to_workflow(add(1, 2), project)
+    if trackers is not None:
+        workflow.fws[0].spec["_trackers"] = trackers
+    pad = launchpad(project)
+    pad.add_wf(workflow)
+    assert launch_rocket(pad, FWorker("here"))
+    assert seen.count(None) == pings and pad.fireworks.find_one()["state"] == "COMPLETED"
+    rocket.do_ping(pad, pad.launches.find_one()["launch_id"])
+    assert seen.count(None) == pings + 1, "later pings are as before"
 
 
 def test_a_job_leaves_the_store_of_others_in_its_process_alone(
