@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
@@ -23,10 +25,6 @@ from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Quench, Relax, Stag
 from gst_jobflow.structures.composition import check_formulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 _FEWEST_RUNS, _FEWEST_FRAMES = 3, 5
 _SHORTEST_A = 2.0

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
+from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.structures.material import Material, shipped_material, shipped_materials
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from gst_jobflow.documents import Potential
 
 _DEFAULT_PRESET = "small"
 _WIDTH = 110

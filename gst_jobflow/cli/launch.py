@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.progress import Progress
@@ -15,9 +16,6 @@ from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, default_workers, wait
 from gst_jobflow.store.connect import connect
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 
 def command(

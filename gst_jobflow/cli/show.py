@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
+from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
-from gst_jobflow.launch.cost import cost_of
+from gst_jobflow.launch.cost import CostNode, cost_of
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import lineage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gst_jobflow.base.settings import CostSettings
-    from gst_jobflow.launch.cost import CostNode
-    from gst_jobflow.store.lineage import Lineage, Link
+from gst_jobflow.store.lineage import Lineage, Link, lineage
 
 
 def command(

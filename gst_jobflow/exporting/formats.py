@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError, nearest
@@ -17,9 +17,7 @@ from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.fitting.frame import to_dataframe
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 FORMATS = ("extxyz", "pckl.gzip")
 # coordinates and forces hardly compress: higher levels take several times as long to save a few per cent

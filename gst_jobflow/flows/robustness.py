@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobflow import Flow, Maker, job
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
@@ -20,10 +20,12 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.work import RunWork, SideBySideWork
 from gst_jobflow.evaluation.robustness import (
@@ -37,16 +39,10 @@ from gst_jobflow.evaluation.robustness import (
     runs_of,
 )
 from gst_jobflow.flows.study import close_study
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.structures.hard_sphere import generate
-
-if TYPE_CHECKING:
-    from jobflow import Job
-
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.result import ProtocolResult
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 

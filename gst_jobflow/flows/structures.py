@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from ase import Atoms
 from jobflow import Maker, job
 from pydantic import Field, model_validator
 
@@ -14,7 +15,9 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import UnfitValueError
+from gst_jobflow.documents import Structure
 from gst_jobflow.selection.failures import FailureFrames, failed_runs, failure_documents
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
@@ -31,13 +34,6 @@ from gst_jobflow.structures.crystals import (
 )
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.store import Results
-
 
 _ALWAYS_A = 1.0
 """Smallest distance of pairs without a given one, if others have one."""

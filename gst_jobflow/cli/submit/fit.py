@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,14 +17,11 @@ from gst_jobflow.cli.submit.options import (
 )
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.fitting.grace import GraceConfig
-
 
 PresetOption = Annotated[
     str | None,

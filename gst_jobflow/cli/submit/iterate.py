@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 import yaml
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, chosen_material, global_options, open_project, print_table, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes
+from gst_jobflow.documents import Study
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
 from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import AssumedCosts
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.documents import Study
-    from gst_jobflow.labelling.backend import LabelBackend
 
 
 def command(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from jobflow import Flow
 
 from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource, find_reference_frames
 from gst_jobflow.analysis.validation import ValidationPlan
@@ -21,9 +22,6 @@ from gst_jobflow.flows.validation import ValidationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.structures.composition import atom_counts, parse_formula
-
-if TYPE_CHECKING:
-    from jobflow import Flow
 
 
 def command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Job, Maker, job
 
@@ -20,6 +20,7 @@ from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import first_temperature, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.stages import steps_in
 from gst_jobflow.dynamics.work import RunWork, SideBySideWork
@@ -30,6 +31,7 @@ from gst_jobflow.flows.iteration.sources import (
     FailureSource,
     HardSphereSource,
     SearchSource,
+    Source,
     StoredSource,
     seed_of,
 )
@@ -39,16 +41,12 @@ from gst_jobflow.selection.cluster_choice import CutSettings, NothingInWindowErr
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.store.query import structures_where
 from gst_jobflow.structures.floors import contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import generate
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.result import ProtocolResult
-    from gst_jobflow.flows.iteration.sources import Source
-    from gst_jobflow.store import Results
 
 _RESTART_EVERY = 5_000
 
