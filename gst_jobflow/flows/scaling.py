@@ -188,21 +188,19 @@ class Contestant:
     folder: str
 
 
+@dataclass
 class LayoutRunner:
     """Runs all points of one layout in a folder; each run leaves its numbers there, so that none is repeated."""
 
-    def __init__(
-        self,
-        results: Results,
-        plan: ScalingPlan,
-        layout: Layout,
-        engine: LammpsEngine,
-        directory: Path,
-        deadline: Deadline | None,
-    ) -> None:
-        self.results, self.plan, self.layout = results, plan, layout
-        self.engine, self.directory, self.deadline = engine, directory, deadline
-        self.cell = block(plan.composition, plan.material)
+    results: Results
+    plan: ScalingPlan
+    layout: Layout
+    engine: LammpsEngine
+    directory: Path
+    deadline: Deadline | None
+
+    def __post_init__(self) -> None:
+        self.cell = block(self.plan.composition, self.plan.material)
         self.longest_s = 0.0
         self.cut = False
 
