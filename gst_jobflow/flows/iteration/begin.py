@@ -18,7 +18,7 @@ from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
 from gst_jobflow.flows.iteration.plan import IterationPlan
-from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource, elements_in
+from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.selection.random_search import draw_cells
@@ -26,6 +26,7 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.store.query import structures_where
 from gst_jobflow.store.work import ExpectedCost
+from gst_jobflow.structures.composition import elements_in
 
 _NAMED = 3
 

@@ -18,11 +18,11 @@ from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate, check_config_types
-from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, Source, elements_in
+from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, Source
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
-from gst_jobflow.structures.composition import check_formulas
+from gst_jobflow.structures.composition import Formula, elements_in
 from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
 PLANS = "gst_jobflow.flows.iteration"
@@ -134,7 +134,7 @@ class IterationPlan(OfMaterial):
 
     name: str = Field(min_length=1)
     description: str = ""
-    compositions: list[str] = Field(
+    compositions: list[Formula] = Field(
         default_factory=lambda given: list(given["material"].compositions),
         min_length=1,
         description="Of sources that name none",
@@ -167,12 +167,6 @@ class IterationPlan(OfMaterial):
         if isinstance(melts, Mapping):
             melts = {"material": material, "compositions": formulas, **melts}
         return {**data, "iterations": steps} | ({"robustness": melts} if "robustness" in data else {})
-
-    @field_validator("compositions")
-    @classmethod
-    def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        check_formulas(formulas)
-        return formulas
 
     @model_validator(mode="after")
     def _fits_together(self) -> IterationPlan:

@@ -16,7 +16,6 @@ from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.store.query import make_query
-from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
 
@@ -224,8 +223,3 @@ Source = Annotated[
 ]
 OF_COMPOSITIONS = ("hard-spheres", "domain", "search")
 """Kinds of sources that take the compositions of the plan unless they name their own."""
-
-
-def elements_in(formulas: list[str]) -> set[str]:
-    """Return all elements of formulas."""
-    return {element for formula in formulas for element in parse_formula(formula)}
