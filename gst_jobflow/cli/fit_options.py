@@ -13,7 +13,7 @@ from gst_jobflow.cli.common import parse_yaml
 from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
 from gst_jobflow.fitting.grace import GraceConfig
-from gst_jobflow.structures.material import Material, shipped_material, shipped_materials
+from gst_jobflow.structures.material import MATERIALS, Material, shipped_material
 
 _DEFAULT_PRESET = "small"
 _WIDTH = 110
@@ -154,7 +154,7 @@ def _lines(model: BaseModel, indent: str) -> Iterator[str]:
 
 def _material(material: Material, indent: str) -> Iterator[str]:
     """Name a shipped material; write out another one."""
-    if material.name in shipped_materials() and material == shipped_material(material.name):
+    if material.name in MATERIALS.names() and material == shipped_material(material.name):
         yield f"{indent}material: {material.name}"
         return
     yield f"{indent}material:"

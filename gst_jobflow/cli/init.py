@@ -18,7 +18,7 @@ from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-from gst_jobflow.structures.material import Material, default_material, load_material, material_of, shipped_materials
+from gst_jobflow.structures.material import MATERIALS, Material, default_material, load_material, material_of
 
 MATERIAL_FILE = "material.yaml"
 DEMO = ("gst demo", "run the whole paper in miniature")
@@ -164,7 +164,7 @@ def _material_line(folder: Path, material: str | None) -> str:
     """Return the line of gst.yaml, and copy a material file into the project."""
     if material is None:
         return "# material: gst"
-    if material in shipped_materials():
+    if material in MATERIALS.names():
         return f"material: {material}"
     target = folder / MATERIAL_FILE
     if target.resolve() != Path(material).resolve():

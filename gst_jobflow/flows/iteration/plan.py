@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import nearest
+from gst_jobflow.base.shipped import Shipped
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, merged
 from gst_jobflow.datasets.spec import DatasetSpec, positive_weights
 from gst_jobflow.datasets.split import SplitSpec
@@ -25,7 +24,7 @@ from gst_jobflow.store.work import AssumedCosts
 from gst_jobflow.structures.composition import Formula, elements_in
 from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
-PLANS = "gst_jobflow.flows.iteration"
+PLANS = Shipped("plan", "gst_jobflow.flows.iteration")
 
 
 class LabelSettings(StrictModel):
@@ -275,39 +274,3 @@ def _source(source: Any, material: Material, formulas: list[str]) -> Any:
     if kind == "cycle" and isinstance(source.get("programme"), str):
         return {**source, "programme": load_programme(source["programme"], material)}
     return source
-
-
-def shipped_plans() -> list[str]:
-    """Return the names of the plans of this package."""
-    folder = resources.files(PLANS) / "plans"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
-def shipped_text(name: str) -> str:
-    """Return the YAML of a shipped plan.
-
-    Raises
-    ------
-    InputError
-        There is no such plan.
-    """
-    if name not in (known := shipped_plans()):
-        raise InputError(f"no plan or file '{name}'", nearest(name, known))
-    return (resources.files(PLANS) / "plans" / f"{name}.yaml").read_text("utf-8")
-
-
-def read_plan_text(name_or_file: str) -> str:
-    """Return the YAML of a shipped plan or of a file.
-
-    Raises
-    ------
-    InputError
-        There is neither, or the file is not text.
-    """
-    file = Path(name_or_file)
-    if name_or_file in shipped_plans() or not file.is_file():
-        return shipped_text(name_or_file)
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as err:
-        raise InputError(f"{file} is not text", "name a YAML file") from err
