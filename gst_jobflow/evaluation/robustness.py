@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
+from gst_jobflow.dynamics.dump import DumpFrame
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.structures.composition import DistinctFormulas, atom_counts, elements_in
@@ -24,10 +26,6 @@ from gst_jobflow.structures.contacts import DistancesByPair, PairDistances
 from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.dump import DumpFrame
-    from gst_jobflow.dynamics.result import ProtocolResult
 
 Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]
 SUCCESS: Outcome = "success"

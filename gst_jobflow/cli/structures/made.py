@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
@@ -14,9 +15,6 @@ from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.documents import ConfigType
 from gst_jobflow.flows.structures import store_family
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 Output = Annotated[
     Path | None,
