@@ -27,7 +27,6 @@ from gst_jobflow.structures.contacts import (
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["HardSphereSpec", "generate", "min_distance"]
 
 _LOG = logging.getLogger(__name__)
 
