@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 Centre = tuple[float, float | None, float]
 _FINE_2D, _FINE_3D = 16, 6

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, MdPart, md_input, md_method
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.labelling.method import Method
+from gst_jobflow.labelling.method import Method
 
 _PATH_KEYWORDS = {
     "SCF": {"SCF_GUESS", "MAX_SCF", "MAX_SCF_HISTORY", "EPS_SCF_HISTORY"},
@@ -128,8 +125,6 @@ def input_atoms(root: Section) -> Atoms:
     DataError
         The input has no cell or no coordinates of its own.
     """
-    from ase import Atoms
-
     cell_A, pbc = input_cell(root)
     coord = root.at("FORCE_EVAL", "SUBSYS", "COORD")
     if coord is None:

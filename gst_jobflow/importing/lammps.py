@@ -11,20 +11,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import box_of
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
 
 TYPE_MAP_FIX = "name the element of each type: --type-map 1=Ge,2=Sb,3=Te"
 _COORDINATES = (("x", "y", "z"), ("xu", "yu", "zu"), ("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
@@ -144,8 +141,6 @@ def _read_item(words: list[str], stream: TextIO, head: _Head) -> None:
 
 
 def _frame(head: _Head, lines: list[str], options: ImportOptions) -> Atoms:
-    from ase import Atoms
-
     rows = [line.split() for line in lines]
     if any(len(row) != len(head.columns) for row in rows):
         raise DataError(f"step {head.step}: a line does not have the {len(head.columns)} columns of its head")
@@ -223,7 +218,6 @@ def check_lammps_data(file: Path, options: ImportOptions) -> None:
 @last_record_says_why
 def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
     """Read the one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
-    from ase import Atoms
     from ase.data import atomic_masses, atomic_numbers
     from ase.io import lammpsdata
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.fitting.active_set import PYACE_PROGRAM
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.dynamics.deck import PotentialFiles
 
 
 def coordinates(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
+
+from ase import Atoms
 
 from gst_jobflow.structures.contacts import PairDistances, pair_table, smallest_by_type
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 FLOOR_SHARE = 0.65
 """Contact floor of a pair as a share of the sum of its covalent radii: 1.68 Å for Ge-Te."""
