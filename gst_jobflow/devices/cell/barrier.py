@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
@@ -15,10 +16,6 @@ from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, DeviceSpec, 
 from gst_jobflow.structures.composition import format_formula
 from gst_jobflow.structures.contacts import closest_contact
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 # a slab may come this much thinner or thicker out of an anneal with a barostat along z
 _THICKNESS_SLACK = 0.15

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
@@ -16,10 +17,6 @@ from gst_jobflow.structures.composition import largest_remainder
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import exchanged, moved_cations, rocksalt_edge_A, trigonal, trigonal_phase
 from gst_jobflow.structures.material import VACANCY
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 # limit of numpy's hypergeometric draw
 _LARGEST_POOL = 1_000_000_000
@@ -127,26 +124,20 @@ class LayeredCrystal:
 
     def atoms(self) -> Atoms:
         """Return the crystal as ASE Atoms, in a cell of its own."""
-        from ase import Atoms as PlainAtoms
-
         numbers, positions = zip(*self.layers(), strict=True)
-        return PlainAtoms(
+        return Atoms(
             numbers=np.concatenate(numbers).astype(int), positions=np.concatenate(positions), cell=self.box_A, pbc=True
         )
 
     def contact_A(self) -> float:
         """Return the smallest distance between two sites, Å; vacancies count, since like sites are filled."""
-        from ase import Atoms as PlainAtoms
-
         # one cell and the layer above it hold every pair of neighbouring layers
         n_seen = min(self.n_layers, len(self.motif) + 1)
         chosen = [self.motif[(self.first + layer) % len(self.motif)].xy_A for layer in range(n_seen)]
         heights = [np.full((len(xy_A), 1), self.height_A(layer)) for layer, xy_A in enumerate(chosen)]
         positions = np.hstack([np.concatenate(chosen), np.concatenate(heights)])
         cell = [*self.edges_A[:2], self.length_A]
-        atoms = PlainAtoms(
-            numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False)
-        )
+        atoms = Atoms(numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False))
         return min_distance(atoms.repeat([min(2, n) for n in self.repeat_xy] + [1]))
 
     def mass_amu(self) -> float:

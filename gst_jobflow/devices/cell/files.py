@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.build import CellMaking
 from gst_jobflow.devices.cell.spec import DeviceSpec, IdRange, Layer, device_counts
 from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
 

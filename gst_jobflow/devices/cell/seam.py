@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab
@@ -20,10 +21,6 @@ from gst_jobflow.structures.contacts import (
     seam_distance,
     smallest_by_type,
 )
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 _LOG = logging.getLogger(__name__)
 
@@ -164,12 +161,8 @@ def _push(
 
 def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
     """Return barrier atoms, then crystal atoms, periodic sideways only; `crystal` holds those at both faces."""
-    from ase import Atoms as PlainAtoms
-
     positions = np.concatenate([barrier, crystal])
-    return PlainAtoms(
-        numbers=np.ones(len(positions), int), positions=positions, cell=slab.box_A, pbc=(True, True, False)
-    )
+    return Atoms(numbers=np.ones(len(positions), int), positions=positions, cell=slab.box_A, pbc=(True, True, False))
 
 
 def _contact_A(slab: Slab, barrier: NDArray, crystal: NDArray) -> float:
