@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_names, atomic_numbers
 from numpy.typing import NDArray
 
 from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
@@ -59,8 +60,6 @@ def crystal_like(anion: str = ANION) -> str:
 
 def element_name(symbol: str) -> str:
     """Return the name of an element, in lower case."""
-    from ase.data import atomic_names, atomic_numbers
-
     return atomic_names[atomic_numbers[symbol]].lower()
 
 

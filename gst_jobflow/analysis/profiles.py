@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.units import kB
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError, InputError
@@ -130,8 +131,6 @@ def kinetic_temperature(atoms: Atoms, group: NDArray) -> NDArray:
     DataError
         The atoms have no velocities.
     """
-    from ase.units import kB
-
     if not atoms.has("momenta"):
         raise DataError("the frame has no velocities", "run with output.dump_velocities")
     kinetic = 0.5 * np.sum(atoms.get_momenta()[group] ** 2, axis=1) / atoms.get_masses()[group]

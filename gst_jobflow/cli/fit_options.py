@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from gst_jobflow.base.errors import InputError, nearest
@@ -111,8 +113,6 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     InputError
         A text is not FIELD=VALUES.
     """
-    import yaml
-
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")
@@ -131,15 +131,12 @@ def as_commented_yaml(config: BaseModel) -> str:
 
 
 def _lines(model: BaseModel, indent: str) -> Iterator[str]:
-    import yaml
-    from pydantic import BaseModel as Model
-
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if isinstance(value, Material):
             yield from _material(value, indent)
             continue
-        if isinstance(value, Model):
+        if isinstance(value, BaseModel):
             yield ""
             yield from _comment((type(value).__doc__ or "").strip().splitlines()[0], indent)
             yield f"{indent}{name}:"
@@ -162,6 +159,4 @@ def _material(material: Material, indent: str) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
-    import textwrap
-
     yield from textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")

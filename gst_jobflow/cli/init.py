@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -139,9 +141,6 @@ def make_project(
 
 
 def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None, material: str | None) -> None:
-    import json
-    import re
-
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,38}", database):
         raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -52,9 +54,6 @@ def command(
 
 def _through_queue(project: Project, max_queued: int | None, forever: bool, pack: int) -> bool:
     """Launch through the queue; return whether a job failed."""
-    import signal
-    from threading import Event
-
     launcher, stop = QueueLauncher(project, max_queued, forever, say, pack), Event()
     before = {ending: signal.signal(ending, lambda *_: stop.set()) for ending in (signal.SIGTERM, signal.SIGINT)}
     try:

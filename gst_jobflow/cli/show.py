@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -32,8 +33,6 @@ def command(
 
     Example: gst show 3f9a01
     """
-    from dataclasses import asdict
-
     project = open_project()
     results = Results.open(project)
     if with_cost:
@@ -82,8 +81,6 @@ def _cost_lines(tree: CostNode, prices: CostSettings) -> Iterator[str]:
 
 
 def _in_all(tree: CostNode, prices: CostSettings) -> dict[str, Any]:
-    from dataclasses import asdict
-
     total = tree.total
     energy, price, co2 = total.kWh(prices), prices.price_per_core_hour, prices.co2_g_per_kWh
     return {
@@ -97,8 +94,6 @@ def _in_all(tree: CostNode, prices: CostSettings) -> dict[str, Any]:
 
 
 def _cost_json(node: CostNode) -> dict[str, Any]:
-    from dataclasses import asdict
-
     own = {"what": node.what, "collection": node.collection, "ids": node.ids, "jobs": node.jobs}
     numbers = {"spent": asdict(node.spent), "total": asdict(node.total), "without_attempt": node.without_attempt}
     return {**own, **numbers, "parts": [_cost_json(part) for part in node.parts]}

@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.datasets.members import SPLITS
@@ -113,7 +115,6 @@ def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
     computed from a virial would differ in its last digit.
     """
-    import numpy as np
     from ase.data import chemical_symbols
 
     info: dict[str, Any] = {

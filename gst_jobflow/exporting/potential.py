@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
 from gst_jobflow.dynamics.deck import PotentialFiles
@@ -159,8 +161,6 @@ def _dataset(results: Results, potential: Potential) -> str:
 
 
 def _settings(potential: Potential) -> str:
-    import yaml
-
     if not potential.config:
         return ""
     return "## Input of the fit\n\n```yaml\n" + yaml.safe_dump(potential.config, sort_keys=False).rstrip() + "\n```"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
+from ase.units import Bohr
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
@@ -99,8 +101,6 @@ def input_cell(root: Section) -> tuple[np.ndarray, list[bool]]:
     DataError
         They are not in the input itself, or in an unknown form.
     """
-    from ase.cell import Cell
-
     cell = root.at("FORCE_EVAL", "SUBSYS", "CELL")
     if cell is None:
         raise DataError("no cell in the CP2K input")
@@ -294,8 +294,6 @@ def _lengths(words: list[str] | None) -> list[float]:
 
 
 def _unit_A(unit: str) -> float:
-    from ase.units import Bohr
-
     known = {"[angstrom]": 1.0, "[bohr]": Bohr, "[nm]": 10.0}
     if unit.lower() not in known:
         raise DataError(f"the CP2K input gives lengths in {unit}")

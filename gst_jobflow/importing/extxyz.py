@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import orjson
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
@@ -216,8 +217,6 @@ def _numbers_of(symbols: list[bytes]) -> list[int] | None:
 
 @cache
 def _atomic_numbers() -> dict[bytes, int]:
-    from ase.data import atomic_numbers
-
     return {symbol.encode(): number for symbol, number in atomic_numbers.items()}
 
 

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import box_of
@@ -177,8 +178,6 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
     DataError
         A type has no element, or the map and the file disagree.
     """
-    from ase.data import chemical_symbols
-
     mapped: list[str] | None = None
     if "type" in columns and options.type_map and all(kind.isdecimal() for kind in columns["type"]):
         missing = sorted({kind for kind in columns["type"] if int(kind) not in options.type_map}, key=int)
@@ -218,7 +217,6 @@ def check_lammps_data(file: Path, options: ImportOptions) -> None:
 @last_record_says_why
 def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
     """Read the one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
-    from ase.data import atomic_masses, atomic_numbers
     from ase.io import lammpsdata
 
     try:
@@ -292,8 +290,6 @@ def _data_elements(file: Path, options: ImportOptions) -> dict[int, str]:
 
 def _named_types(file: Path) -> dict[int, str]:
     """Return the elements that the sections Atom Type Labels and Masses name; other labels are left out."""
-    from ase.data import chemical_symbols
-
     found: dict[int, str] = {}
     section = ""
     with open_text(file) as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -122,8 +123,6 @@ def _ase(options: dict[str, Any], where: str) -> LabelBackend:
 
 
 def _tblite(options: dict[str, Any], where: str) -> LabelBackend:
-    import inspect
-
     of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
     known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
     if unknown := sorted(set(options) - known):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
@@ -54,8 +55,6 @@ class Cluster:
 
 def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistances:
     """Return the smallest distances allowed at a seam: `floor_A`, else 0.8 of the sum of the covalent radii."""
-    from ase.data import atomic_numbers, covalent_radii
-
     listed = list(species)
     names = sorted(set(listed))
     pairs: Mapping[str, float] = {

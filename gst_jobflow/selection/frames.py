@@ -219,8 +219,6 @@ def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> F
 
 
 def _damaged(step: int, problem: str) -> FoundStructure:
-    from ase import Atoms
-
     return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
 
 

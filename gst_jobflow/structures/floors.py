@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 
 from gst_jobflow.structures.contacts import PairDistances, pair_table, smallest_by_type
 
@@ -24,8 +25,6 @@ def contact_floors(symbols: Sequence[str], given_A: Mapping[str, float], share: 
     given_A
         Floors in Å by pair, ``{"Ge-Te": 1.7}``; a pair without one gets `share` of its covalent radii's sum.
     """
-    from ase.data import atomic_numbers, covalent_radii
-
     radius_A = {element: covalent_radii[atomic_numbers[element]] for element in set(symbols)}
     floors_A = {
         f"{a}-{b}": share * (radius_A[a] + radius_A[b]) for a, b in combinations_with_replacement(sorted(radius_A), 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
@@ -40,8 +41,6 @@ def command(
 
     Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
     """
-    from jobflow import Flow
-
     project = open_project()
     chosen = labeller(project, backend, functional, option)
     query = make_query("structures", where or [])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
@@ -188,8 +189,6 @@ def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) 
 
 def _lowest_of_each(numbers: NDArray, positions: NDArray, counts: dict[str, int]) -> tuple[NDArray, NDArray]:
     """Keep `counts` atoms of each element, from the bottom up."""
-    from ase.data import atomic_numbers
-
     if len(numbers) == sum(counts.values()):
         return numbers, positions
     kept = np.zeros(len(numbers), bool)

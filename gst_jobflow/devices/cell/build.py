@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
@@ -134,8 +135,6 @@ class CellMaking:
 
     def report(self) -> dict[str, Any]:
         """Return counts, box, thicknesses, densities and contacts as plain numbers."""
-        from ase.data import atomic_masses, chemical_symbols
-
         assert self.seam is not None  # chunks was exhausted
         plan, slab, asked_A = self.plan, self.slab, self.spec.barrier_thickness_A
         if abs(plan.barrier_box_A[2] / asked_A - 1) > _WORTH_A_WORD:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
@@ -142,8 +143,6 @@ class LayeredCrystal:
 
     def mass_amu(self) -> float:
         """Return the mass of all atoms."""
-        from ase.data import atomic_masses
-
         return float(sum(atomic_masses[number] * count for number, count in self.counts.items()))
 
     def cells_of_layers(self) -> list[int]:
@@ -173,8 +172,6 @@ def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, fl
     Cation sites that exchange species draw from pools: 0 on sites of the first cation, 1 on those of the second;
     rock-salt has pool 0 only.
     """
-    from ase.data import atomic_numbers
-
     if is_trigonal(spec):
         assert isinstance(spec, CrossPointSpec)
         cell = trigonal(spec.formula, (1, 1, 1), material=spec.material)
@@ -254,8 +251,6 @@ def crystal_above(spec: DeviceSpec, n_removed: int, z_cut_A: float) -> LayeredCr
 
 def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
     """Return the atoms by element of the lowest `n_removed` layers, which the barrier in their place gets."""
-    from ase.data import chemical_symbols
-
     motif, _ = motif_of(spec)
     cells = spec.repeat[0] * spec.repeat[1]
     if not is_trigonal(spec):
@@ -273,8 +268,6 @@ def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
 
 def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
     """Return the crystal's pools: those of the whole cell less the share of the barrier."""
-    from ase.data import atomic_numbers
-
     cells = bare.cells_of_layers()
     sites = [
         sum(int((layer.pools == pool).sum()) * number for layer, number in zip(bare.motif, cells, strict=True))
@@ -307,8 +300,6 @@ def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], d
 
 def _layer_mass_amu(spec: DeviceSpec, layer: MotifLayer) -> float:
     """Return the mass of a layer in one cell; for rock-salt the mean."""
-    from ase.data import atomic_masses, atomic_numbers
-
     if is_trigonal(spec):
         return float(atomic_masses[layer.numbers].sum())
     ratio = spec.material.cation_weights(spec.formula)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing, write_text
@@ -168,8 +169,6 @@ class _Writer:
 
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
     """Return the LAMMPS type by atomic number, shape (120,)."""
-    from ase.data import atomic_numbers
-
     if unknown := [element for element in species_order if element not in atomic_numbers]:
         raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
     if len(set(species_order)) != len(species_order):

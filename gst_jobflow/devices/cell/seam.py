@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
@@ -186,8 +187,6 @@ def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
 
 def _inside(slab: Slab, floors: Floors) -> Floors:
     """Return the floors within the barrier: those across the seam, or the present distance where it is smaller."""
-    from ase.data import chemical_symbols
-
     asked = PairDistances([chemical_symbols[number] for number in slab.numbers], {}, 1.0)
     pairs = list(itertools.product(enumerate(asked.elements), repeat=2))
     for (i, first), (j, second) in pairs:
@@ -200,8 +199,6 @@ def _inside(slab: Slab, floors: Floors) -> Floors:
 
 def _allowed(barrier: NDArray, crystal: NDArray, across: Floors, inside: Floors) -> PairDistances:
     """Return the floors of barrier and crystal atoms, given their atomic numbers; none within the crystal."""
-    from ase.data import chemical_symbols
-
     sides = (("barrier", barrier), ("crystal", crystal))
     names = [f"{side} {chemical_symbols[number]}" for side, numbers in sides for number in numbers]
     allowed = PairDistances(names, {}, _NOTHING_A)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jobflow import Flow, Job, job
+from jobflow import Flow, Job, Response, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError
@@ -366,8 +366,6 @@ def _config_types(results: Results, ids: list[str], spec: DatasetSpec, fingerpri
 @job(name="search of the fit's settings")
 def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
     """Search the settings of the fit on the dataset of this iteration; the next job waits for all of its fits."""
-    from jobflow import Response
-
     results = job_results()
     study = results.get(Study, study_id)
     plan = iteration_plan(study)
@@ -394,8 +392,6 @@ def take_best(study_id: str, search_id: str) -> dict[str, Any]:
 @job(name="upfit")
 def upfit_of(name: str, potential_id: str, dataset_id: str, kappa: float, tags: list[str]) -> Any:
     """Continue a fit with a smaller share of forces in its loss."""
-    from jobflow import Response
-
     config = FitConfig.model_validate(job_results().get(Potential, potential_id).config).upfit(kappa)
     fit = FitMaker(potential_name=f"{name}-upfit", config=config, tags=tags).make(dataset_id, potential_id)
     return Response(replace=fit)
