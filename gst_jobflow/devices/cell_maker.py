@@ -9,14 +9,7 @@ from typing import Any
 from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell import (
-    DeviceCell,
-    DeviceSpec,
-    barrier_spec,
-    build_device,
-    check_cutoff,
-    device_counts,
-)
+from gst_jobflow.devices.cell import DeviceCell, DeviceSpec, barrier_spec, build_device, check_cutoff, device_counts
 from gst_jobflow.devices.cell.files import description, write_device
 from gst_jobflow.documents import Potential, Structure
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind

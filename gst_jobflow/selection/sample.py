@@ -22,12 +22,7 @@ from gst_jobflow.selection.course import (
     timed_stages,
 )
 from gst_jobflow.selection.documents import Origin, derived, origin_of
-from gst_jobflow.selection.frames import (
-    FoundStructure,
-    aimd_frames,
-    check_cell_size,
-    iter_trajectory,
-)
+from gst_jobflow.selection.frames import FoundStructure, aimd_frames, check_cell_size, iter_trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
 

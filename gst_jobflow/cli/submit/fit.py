@@ -10,11 +10,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
-from gst_jobflow.cli.submit.options import (
-    ConfigFile,
-    FitOption,
-    read_config,
-)
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.fitting.config import FitConfig

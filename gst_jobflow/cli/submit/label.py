@@ -10,13 +10,7 @@ from jobflow import Flow
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.cli.submit.options import (
-    Backend,
-    Functional,
-    Options,
-    Where,
-    labeller,
-)
+from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
