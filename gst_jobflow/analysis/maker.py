@@ -36,8 +36,6 @@ class AnalyseMaker(Maker):
 
     Attributes
     ----------
-    plan
-        What is computed.
     processes
         How many share the work; None: the cores of the job.
     """

@@ -30,14 +30,8 @@ def analyse(
 
     Parameters
     ----------
-    result
-        The finished or failed run.
-    protocol
-        Stages of the run.
     mobile
         First and last id of the mobile atoms, counted from 1.
-    hooks
-        Choice of analyses.
     anion
         Element of the close-packed sublattice.
     """

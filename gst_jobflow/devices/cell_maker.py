@@ -41,8 +41,6 @@ class DeviceCellMaker(Maker):
 
     Attributes
     ----------
-    cell
-        Specification of the cell.
     barrier_stages
         Melt-quench of the barrier, or of the block that it is tiled from.
     output

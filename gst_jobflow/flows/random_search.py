@@ -59,8 +59,6 @@ class RandomSearchMaker(Maker):
 
     Attributes
     ----------
-    plan
-        What is drawn, relaxed and chosen.
     iteration, tags
         Of the chosen structures.
     n_chunks

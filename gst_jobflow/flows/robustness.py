@@ -68,10 +68,6 @@ class RobustnessMaker(Maker):
 
     Attributes
     ----------
-    study_name
-        Name of the study.
-    plan
-        What is run, and what counts as failure.
     gate
         Success fraction that a potential has to reach: one that cannot reach it any more is not tested further.
     n_jobs

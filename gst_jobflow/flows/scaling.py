@@ -63,13 +63,6 @@ _SPARE = 1.5
 class ScalingMaker(Maker):
     """Time potentials side by side on several layouts of ranks and sizes of cells.
 
-    Attributes
-    ----------
-    study_name
-        Name of the study.
-    plan
-        What is run.
-
     Examples
     --------
     >>> plan = ScalingPlan(mode="strong", n_atoms=[20_000], ranks=[1, 2])

@@ -38,13 +38,6 @@ class ValidationMaker(Maker):
 
     All potentials get the same starts and seeds.
 
-    Attributes
-    ----------
-    study_name
-        Name of the study.
-    plan
-        What is quenched and compared.
-
     Examples
     --------
     >>> plan = ValidationPlan(compositions=["Sb2Te3"], runs=3)

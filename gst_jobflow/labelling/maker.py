@@ -66,8 +66,6 @@ class LabelMaker(Maker):
     ----------
     backend
         Computes the labels; the fingerprint of its method keys them.
-    retry_failed
-        Compute failed labels again.
 
     Examples
     --------
@@ -90,8 +88,6 @@ class LabelMaker(Maker):
 
         Parameters
         ----------
-        structure_ids
-            Ids of structures in the database.
         failed_before
             Those that failed before this continuation, which are not tried again.
 

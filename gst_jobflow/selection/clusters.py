@@ -66,8 +66,6 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
     ----------
     gamma
         Grade of each atom, shape (n_atoms,); nan is in no window.
-    most
-        Largest number of atoms.
     """
     from matscipy.neighbours import neighbour_list
 

@@ -96,8 +96,6 @@ class SearchCandidate:
 
     Attributes
     ----------
-    cell
-        Number of its cell.
     enthalpy_eV
         E + PV an atom, above the lowest of its composition that did not collapse.
     kind

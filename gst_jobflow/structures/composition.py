@@ -101,8 +101,6 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
     ----------
     formula
         Only ratios count: ``Ge2Sb2Te5`` and ``Ge4Sb4Te10`` give the same.
-    n_atoms
-        Atoms in the cell.
     rounding
         ``exact`` refuses an `n_atoms` that is no multiple of the formula unit; ``nearest`` gives leftover atoms to the
         elements with the largest remainders (ties: in the order of the formula).

@@ -106,8 +106,6 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
 
     Parameters
     ----------
-    spec
-        Specification.
     index
         Number of the structure, from 0.
 

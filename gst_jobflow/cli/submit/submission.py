@@ -28,8 +28,6 @@ def submit_flow(
     ----------
     what
         Description of the work for the user.
-    only_estimate
-        Print the estimated cost and submit nothing.
     yes
         Ignore the budget.
 

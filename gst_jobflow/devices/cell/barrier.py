@@ -111,8 +111,6 @@ def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTA
     block
         Amorphous material in its own periodic, orthogonal cell: that of `barrier_spec` after its melt-quench, or any
         other of about the composition.
-    plan
-        Of the cell.
     min_contact_A
         Of the cell; matters only below `spec.OVERLAP_A`.
 

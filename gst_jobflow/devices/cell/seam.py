@@ -97,12 +97,8 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
 
     Parameters
     ----------
-    slab
-        The barrier.
     numbers, crystal
         Crystal atoms near it: atomic numbers (n,), and positions (n, 3) in its frame.
-    floors
-        Smallest distances.
 
     Raises
     ------
