@@ -22,9 +22,9 @@ from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
 from gst_jobflow.structures.composition import DistinctFormulas, atom_counts, elements_in
-from gst_jobflow.structures.contacts import DistancesByPair, PairDistances
+from gst_jobflow.structures.contacts import PairDistances
 from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.hard_sphere import DistancesByPair, HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
 
 Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]

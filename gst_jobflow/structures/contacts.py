@@ -6,10 +6,9 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import AfterValidator
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
@@ -89,15 +88,6 @@ def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
         if table.setdefault(parts, distance_A) != distance_A:
             raise InputError(f"the pair {name} is given twice with different distances", "keep one of them")
     return table
-
-
-def _readable(pairs_A: dict[str, float]) -> dict[str, float]:
-    pair_table(pairs_A)
-    return pairs_A
-
-
-DistancesByPair = Annotated[dict[str, float], AfterValidator(_readable)]
-"""Field of a model that refuses what :func:`pair_table` cannot read."""
 
 
 def min_distance(atoms: Atoms) -> float:

@@ -11,28 +11,30 @@ import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.structures.composition import Formula, Rounding, atom_counts
-from gst_jobflow.structures.contacts import (
-    DistancesByPair,
-    PairDistances,
-    min_distance,
-    push_apart,
-    scaled_min_distance,
-)
+from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
 
 if TYPE_CHECKING:
     from ase import Atoms
-
 
 _LOG = logging.getLogger(__name__)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Range = tuple[Positive, Positive]
 Vector = tuple[float, float, float]
+
+
+def _readable(pairs_A: dict[str, float]) -> dict[str, float]:
+    pair_table(pairs_A)
+    return pairs_A
+
+
+DistancesByPair = Annotated[dict[str, float], AfterValidator(_readable)]
+"""Field of a model that refuses what :func:`pair_table` cannot read."""
 
 # amu / Å^3 in g/cm3
 _DENSITY_UNIT = 1.66053906660
