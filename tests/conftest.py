@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -116,14 +118,21 @@ def _no_settings_from_other_tests() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mongo_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project with a running mongod for the whole session; ended by our own `down`."""
+    """A project with a running mongod for the whole session; ended by our own `down`.
+
+    It lies in memory where there is room: preparing a database for a test waits for the disk hundreds of times.
+    """
     from gst_jobflow.launch.services import LocalMongod
 
-    project = _make_project(tmp_path_factory.mktemp("mongo") / "project")
+    memory = Path("/dev/shm")
+    in_memory = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    root = Path(tempfile.mkdtemp(prefix="gst-tests-", dir=memory)) if in_memory else tmp_path_factory.mktemp("mongo")
+    project = _make_project(root / "project")
     server = LocalMongod(project)
     server.up()
     yield project
     server.down()
+    shutil.rmtree(root)
 
 
 class PreparedDatabases:
