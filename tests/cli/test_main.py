@@ -201,19 +201,19 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
         *here, "structures", "hard-sphere", "GeTe", "--atoms", "8", "-N", "4", "--density", "5", "--tag", "t"
     )
     assert len(made.stdout.split()) == 4 and "4 new structures" in made.stderr
-    assert gst_process(*here, "query", "structures", "-w", "tags=t", "--count").stdout.strip() == "4"
+    assert gst(*here, "query", "structures", "-w", "tags=t", "--count").stdout.strip() == "4"
     wrong = gst_process(*here, "submit", "label", "--backend", "tblite", "-w", "tags=none")
     assert wrong.returncode == 1 and "no structure matches" in wrong.stderr
-    assert gst_process(*here, "submit", "label", "--backend", "tblite", "-w", "tags=t", "--chunk", "3").returncode == 0
-    assert json.loads(gst_process(*here, "status", "--json").stdout)["counts"] == {"READY": 2}
+    assert gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=t", "--chunk", "3").returncode == 0
+    assert json.loads(gst(*here, "status", "--json").stdout)["counts"] == {"READY": 2}
     launched = gst_process(*here, "--set", "launch.poll_s=1", "launch", "-n", "2")
     assert launched.returncode == 0, launched.stderr
-    labels = json.loads(gst_process(*here, "query", "labels", "--json", "--limit", "0").stdout)
+    labels = json.loads(gst(*here, "query", "labels", "--json", "--limit", "0").stdout)
     assert len(labels) == 4 and {label["method"]["code"] for label in labels} == {"tblite"}
     for label in labels:
         assert (label["state"] == "converged") == (label["energy_eV"] is not None)
-    assert json.loads(gst_process(*here, "ingest", "--json").stdout)["new"] == 0
-    assert "nothing to recover" in gst_process(*here, "recover").stdout
+    assert json.loads(gst(*here, "ingest", "--json").stdout)["new"] == 0
+    assert "nothing to recover" in gst(*here, "recover").stdout
 
 
 @pytest.mark.parametrize(
