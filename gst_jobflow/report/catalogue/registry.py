@@ -7,13 +7,15 @@ from typing import Any
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.plugins import distribution, known, offered, resolve
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
-from gst_jobflow.report.catalogue import cycles, runs, scaling, studies
+from gst_jobflow.report.catalogue import cycles, runs, scaling, studies, validation
 from gst_jobflow.report.catalogue.kinds import FigureKind
 
 _CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
 _RAN = {"operations.trajectory_id": {"$type": "string"}}
 _SEARCH = "gst submit hyperopt DATASET --preset xpot-gst"
 _MELT = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
+_VALIDATION, _VALIDATE = "finished validation", "gst submit validate POTENTIAL"
+_VALIDATED = {"kind": "validation", "state": "finished"}
 _NAMES_OF_SERIES = {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}
 # keys of series end in a hash, so the names within are looked at
 _WITH_LIQUID: dict[str, Any] = {
@@ -201,6 +203,36 @@ FIGURES = (
         runs.draw_motifs,
         _WITH_LIQUID,
         joins=True,
+    ),
+    FigureKind(
+        "validation",
+        (),
+        "Differences of amorphous cells from first-principles dynamics, with standard errors",
+        Study,
+        _VALIDATION,
+        _VALIDATE,
+        validation.draw_differences,
+        _VALIDATED,
+    ),
+    FigureKind(
+        "validation-rdf",
+        (),
+        "Partial g(r) of amorphous cells beside first-principles dynamics, and their difference",
+        Study,
+        _VALIDATION,
+        _VALIDATE,
+        validation.draw_rdf,
+        _VALIDATED,
+    ),
+    FigureKind(
+        "validation-angles",
+        (),
+        "Bond angles of amorphous cells beside first-principles dynamics, and their difference",
+        Study,
+        _VALIDATION,
+        _VALIDATE,
+        validation.draw_angles,
+        _VALIDATED,
     ),
     FigureKind(
         "hyperparameters",

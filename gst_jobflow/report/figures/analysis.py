@@ -139,11 +139,12 @@ def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
             for name in series.numbers if series is not None else []:
                 stem = curve.column.removesuffix("*")
                 if name == curve.column or (stem != curve.column and name.startswith(stem)):
-                    found[name] = Curve(curve.analysis, name, curve.label or _readable(name))
+                    found[name] = Curve(curve.analysis, name, curve.label or readable_number(name))
     return tuple(found.values())
 
 
-def _readable(name: str) -> str:
+def readable_number(name: str) -> str:
+    """Return the name of a number or curve of an analysis for axes and legends."""
     for stem, words in (("n_grains_from_", "from {} Te atoms"), ("gamma_above_", "γ above {}"),
                         ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
         if name.startswith(stem):
@@ -419,7 +420,7 @@ def motif_means(structures: Sequence[LiquidStructure]) -> Figure | None:
             face = "white" if each.first_principles else colour
             axes.errorbar(x, value, np.nan_to_num(error), fmt="o", ms=5, mfc=face, capsize=2, color=colour,
                           label=each.title)  # fmt: skip
-        axes.set_xticks(range(len(names)), [_readable(name) for name in names], rotation=40, ha="right")
+        axes.set_xticks(range(len(names)), [readable_number(name) for name in names], rotation=40, ha="right")
         axes.set_ylabel(label)
         axes.margins(x=0.5 / len(names) if len(names) > 1 else 1.0)
     handles, labels = _legend_of(list(row))
