@@ -145,8 +145,8 @@ def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
 
 def readable_number(name: str) -> str:
     """Return the name of a number or curve of an analysis for axes and legends."""
-    for stem, words in (("n_grains_from_", "from {} Te atoms"), ("gamma_above_", "γ above {}"),
-                        ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
+    for stem, words in (("n_grains_from_", "from {} Te atoms"), ("gamma_above_", "γ above {}"), ("rdf.", "{}"),
+                        ("angles.", "{}"), ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
         if name.startswith(stem):
             rest = name.removeprefix(stem)
             return words.format(rest.replace("_", "." if "gamma" in stem else "–"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_COLUMNS = 3
+_MOST_COLUMNS = 3
 _BLACK = "#000000"
 FAMILIES = {"rdf": ("rdf.r_A", "r (Å)", "g(r)"), "angles": ("angles.deg", "angle (°)", "density (1/°)")}
 """Name of the x axis in the file, and labels of both axes."""
@@ -28,8 +28,8 @@ _GROUPS = (
     ("angles, rms (1/°)", ("angles.",)),
     ("neighbours", ("coordination_",)),
     ("share", ("homopolar_share", "tetrahedral_")),
-    ("length ratio", ("bond_length_ratio",)),
-    ("squares an atom", ("squares_per_atom",)),
+    ("ratio", ("bond_length_ratio",)),
+    ("squares", ("squares_per_atom",)),
 )
 
 
@@ -73,13 +73,15 @@ def curves(compared: Sequence[ComparedCurve], family: str) -> Figure | None:
     if not panels:
         return None
     potentials = list(dict.fromkeys(each.potential for each in compared))
-    rows = -(-len(panels) // _COLUMNS)
-    figure = canvas(0.75 * PANEL_IN[0] * _COLUMNS, 0.85 * PANEL_IN[1] * rows + 0.4)
-    grid = figure.subplots(2 * rows, _COLUMNS, squeeze=False, sharex=True, height_ratios=[3, 1.1] * rows)
-    several = len({formula for formula, _ in panels}) > 1
+    formulas = [formula for formula, _ in panels]
+    columns = min(_MOST_COLUMNS, max(map(formulas.count, formulas)))
+    rows = -(-len(panels) // columns)
+    figure = canvas(0.75 * PANEL_IN[0] * columns + 0.3, 0.85 * PANEL_IN[1] * rows + 0.4)
+    grid = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[3, 1.1] * rows)
+    several = len(set(formulas)) > 1
     _, x_label, y_label = FAMILIES[family]
     for place, (formula, name) in enumerate(panels):
-        row, column = divmod(place, _COLUMNS)
+        row, column = divmod(place, columns)
         upper, lower = grid[2 * row][column], grid[2 * row + 1][column]
         some = [each for each in compared if (each.formula, each.name) == (formula, name)]
         _panel(upper, lower, some, potentials)
@@ -87,7 +89,8 @@ def curves(compared: Sequence[ComparedCurve], family: str) -> Figure | None:
         upper.set(title=f"{words.formula(formula)}: {title}" if several else title, ylabel=y_label)
         lower.set(xlabel=x_label, ylabel="difference")
         lower.tick_params(labelbottom=True)
-    for axes in (*grid[-2][len(panels) - _COLUMNS * (rows - 1) :], *grid[-1][len(panels) - _COLUMNS * (rows - 1) :]):
+        upper.set_xlim(0, some[0].x[-1])
+    for axes in grid[-2:, len(panels) - columns * (rows - 1) :].ravel():
         axes.set_axis_off()
     figure.align_ylabels()
     legend_below(figure, grid[0][0])
@@ -142,7 +145,7 @@ def differences(table: Sequence[Mapping[str, Any]]) -> Figure | None:
             _difference_panel(axes, some, names, potentials)
             if formula == formulas[0]:
                 axes.set_title(title, fontsize=9)
-        line[0].set_ylabel(f"{words.formula(formula)}:\npotential less first principles")
+        line[0].set_ylabel(f"{words.formula(formula)}: difference\nfrom first principles", fontsize=9)
     legend_below(figure, grid[0][0])
     return figure
 
