@@ -181,6 +181,7 @@ FIGURES = (
         runs.draw_rdf,
         _WITH_LIQUID,
         joins=True,
+        beside=True,
     ),
     FigureKind(
         "angles",
@@ -192,6 +193,7 @@ FIGURES = (
         runs.draw_angles,
         _WITH_LIQUID,
         joins=True,
+        beside=True,
     ),
     FigureKind(
         "motifs",
@@ -203,6 +205,7 @@ FIGURES = (
         runs.draw_motifs,
         _WITH_LIQUID,
         joins=True,
+        beside=True,
     ),
     FigureKind(
         "validation",

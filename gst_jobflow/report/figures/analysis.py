@@ -344,14 +344,14 @@ def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
 class LiquidStructure:
     """Means of the liquid analysis of one run.
 
-    Title, mean curves by name, whether from first principles, the document as `collection/id`, and means with standard
+    Title, mean curves by name, whether from first principles, documents as `collection/id`, and means with standard
     errors by name.
     """
 
     title: str
     curves: dict[str, np.ndarray]
     first_principles: bool = False
-    source: str = ""
+    made_of: Sequence[str] = ()
     means: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
