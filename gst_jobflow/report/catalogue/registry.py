@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
@@ -224,7 +225,7 @@ FIGURES = (
         Study,
         _VALIDATION,
         _VALIDATE,
-        validation.draw_rdf,
+        partial(validation.draw_compared_curves, family="rdf"),
         _VALIDATED,
     ),
     FigureKind(
@@ -234,7 +235,7 @@ FIGURES = (
         Study,
         _VALIDATION,
         _VALIDATE,
-        validation.draw_angles,
+        partial(validation.draw_compared_curves, family="angles"),
         _VALIDATED,
     ),
     FigureKind(

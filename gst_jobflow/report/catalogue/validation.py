@@ -10,7 +10,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Study
 from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, Numbers, named
-from gst_jobflow.report.figures.validation import ComparedCurve, compared_curves, curves, differences
+from gst_jobflow.report.figures.validation import ComparedCurve, compared_chart, compared_curves, difference_chart
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -28,27 +28,18 @@ _POINTS = ("composition", "potential", "curve", "x", "reference", "reference_err
 def draw_differences(request: FigureRequest) -> Drawn:
     """Draw the difference of each number and curve from first principles."""
     (study,) = request.documents
-    figure = differences(study.table)
+    figure = difference_chart(study.table)
     if figure is None:
         raise DataError(f"validation {study.name} compares no number", "its page says why")
     rows = [[row[column] for column in _NUMBERS] for row in study.table]
     return Drawn(figure, _made_of(study), DIFFERENCES, Numbers(_NUMBERS, rows))
 
 
-def draw_rdf(request: FigureRequest) -> Drawn:
-    """Draw partial g(r) of cells and of first principles, and their difference."""
-    return _draw_curves(request, "rdf")
-
-
-def draw_angles(request: FigureRequest) -> Drawn:
-    """Draw bond angles of cells and of first principles, and their difference."""
-    return _draw_curves(request, "angles")
-
-
-def _draw_curves(request: FigureRequest, family: str) -> Drawn:
+def draw_compared_curves(request: FigureRequest, family: str) -> Drawn:
+    """Draw partial g(r) (`family` rdf) or bond angles (angles) of cells and of first principles, and their difference."""
     (study,) = request.documents
     found = stored_curves(request.results, study, list(study.outcome.get("references", {})), family)
-    figure = curves(found, family)
+    figure = compared_chart(found, family)
     if figure is None:
         raise DataError(f"validation {study.name} has no such curves", "its page says what it compares")
     rows = [row for each in found for row in _points(each)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 3
 _BLACK = "#000000"
-FAMILIES = {"rdf": ("rdf.r_A", "r (Å)", "g(r)"), "angles": ("angles.deg", "angle (°)", "density (1/°)")}
+_FAMILIES = {"rdf": ("rdf.r_A", "r (Å)", "g(r)"), "angles": ("angles.deg", "angle (°)", "density (1/°)")}
 """Name of the x axis in the file, and labels of both axes."""
 _GROUPS = (
     ("g(r), rms", ("rdf.",)),
@@ -52,14 +52,14 @@ class ComparedCurve:
 
 def compared_curves(arrays: Mapping[str, NDArray], formula: str, family: str,
                     names: Mapping[str, str]) -> Iterator[ComparedCurve]:  # fmt: skip
-    """Yield the stored partial curves of a family (see `FAMILIES`) of a composition.
+    """Yield the stored partial curves of a family , ``rdf`` or ``angles``, of a composition.
 
     Parameters
     ----------
     names
         Potentials by id.
     """
-    x = arrays.get(f"{formula}/{FAMILIES[family][0]}", np.zeros(0))
+    x = arrays.get(f"{formula}/{_FAMILIES[family][0]}", np.zeros(0))
     for name in names_of_curves(arrays, formula, family):
         reference = named_curve(arrays, formula, REFERENCE, name)
         for id, potential in names.items():
@@ -67,7 +67,7 @@ def compared_curves(arrays: Mapping[str, NDArray], formula: str, family: str,
 
 
 @styled
-def curves(compared: Sequence[ComparedCurve], family: str) -> Figure | None:
+def compared_chart(compared: Sequence[ComparedCurve], family: str) -> Figure | None:
     """Draw curves beside those of the reference, and below each panel what they differ by; bands: standard errors."""
     panels = list(dict.fromkeys((each.formula, each.name) for each in compared))
     if not panels:
@@ -79,7 +79,7 @@ def curves(compared: Sequence[ComparedCurve], family: str) -> Figure | None:
     figure = canvas(0.75 * PANEL_IN[0] * columns + 0.3, 0.85 * PANEL_IN[1] * rows + 0.4)
     grid = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[3, 1.1] * rows)
     several = len(set(formulas)) > 1
-    _, x_label, y_label = FAMILIES[family]
+    _, x_label, y_label = _FAMILIES[family]
     for place, (formula, name) in enumerate(panels):
         row, column = divmod(place, columns)
         upper, lower = grid[2 * row][column], grid[2 * row + 1][column]
@@ -125,7 +125,7 @@ def _banded(axes: Axes, x: NDArray, mean: Mean, label: str, colour: str) -> None
 
 
 @styled
-def differences(table: Sequence[Mapping[str, Any]]) -> Figure | None:
+def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Draw by how much each potential differs from the reference: a row a composition, a panel a kind of number.
 
     Bars: standard errors. Of curves the root mean square over their range; dashes: what errors alone would give.

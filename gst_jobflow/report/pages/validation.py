@@ -24,9 +24,9 @@ def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
     section = validation_tables(study)
     for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
         rows = [row for row in study.table if row["composition"] == formula]
-        part["figures"] = figure_of(figures.differences(rows), DIFFERENCES, "Differences", wide=True)
+        part["figures"] = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
         for family, title in _TITLES.items():
-            drawn = figures.curves(stored_curves(results, study, [formula], family), family)
+            drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
             part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
     return section
 

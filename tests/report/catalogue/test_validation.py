@@ -12,7 +12,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import find_kind
-from gst_jobflow.report.figures.validation import curves
+from gst_jobflow.report.figures.validation import compared_chart
 from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.plotted import plotted_rows
 from gst_jobflow.store import Results
@@ -86,4 +86,4 @@ def test_a_validation_whose_file_is_gone_still_shows_its_numbers(results: Result
     empty = study.model_copy(update={"table": []})
     with pytest.raises(DataError, match="compares no number"):
         find_kind("validation").draw(FigureRequest(results, [empty]))
-    assert curves([], "rdf") is None
+    assert compared_chart([], "rdf") is None
