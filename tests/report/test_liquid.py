@@ -43,7 +43,8 @@ def results(project: Project) -> Iterator[Results]:
 def run(results: Results, tmp_path: Path) -> Trajectory:
     """A run of two frames with the analysis `liquid`."""
     made = stored(results, tmp_path, {0: frame(0.1), 100: frame(0.3)})
-    return analyse_trajectory(results, made, AnalysisPlan(what=["liquid"], bonds_A=BONDS))
+    analyse_trajectory(results, made, AnalysisPlan(what=["liquid"], bonds_A=BONDS))
+    return results.get(Trajectory, made.id)
 
 
 def draw(results: Results, run: Trajectory, folder: Path, name: str = "rdf", **options: object) -> Written:

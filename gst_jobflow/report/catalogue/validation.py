@@ -36,7 +36,7 @@ def draw_differences(request: FigureRequest) -> Drawn:
 
 
 def draw_compared_curves(request: FigureRequest, family: str) -> Drawn:
-    """Draw partial g(r) (`family` rdf) or bond angles (angles) of cells and of first principles, and their difference."""
+    """Draw partial g(r) (`family` rdf) or bond angles (angles) beside first principles, and the difference."""
     (study,) = request.documents
     found = stored_curves(request.results, study, list(study.outcome.get("references", {})), family)
     figure = compared_chart(found, family)
