@@ -477,7 +477,7 @@ def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "si
                 row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,
                         "us_per_atom_step_high": 1.25 * speed_us, "steps_per_day": 86400e6 / (speed_us * n_atoms),
                         "comm_share": 0.03, "pair_imbalance": 1.02, "memory_B_per_atom": 900.0, "processor": "X",
-                        "load": 0.5, "host": "node-1"}  # fmt: skip
+                        "peak_rss_MB": 100 + n_atoms // 1100, "load": 0.5, "host": "node-1"}  # fmt: skip
             table.append(row)
     plan = {"mode": mode, "composition": "Ge1Sb2Te4", "repeats": 3}
     given = {"name": id, "kind": "scaling", "state": "finished", "plan": plan, "table": table}

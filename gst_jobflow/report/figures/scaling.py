@@ -49,7 +49,7 @@ def scaling_chart(curves: Curves, mode: str, paper: Sequence[Mapping[str, Any]] 
     (grid,) = figure.subplots(1, len(panels), squeeze=False)
     for axes, quantity in zip(grid, panels, strict=True):
         for place, (name, rows) in enumerate(curves.items()):
-            _curve(axes, name, rows, along, quantity, palette.METHODS[place % len(palette.METHODS)])
+            _curve(axes, name, rows, along, quantity, place)
         for place, point in enumerate(each for each in paper if each.get(quantity) is not None):
             _paper_point(axes, point, along, quantity, "Dsv^"[place % 4])
         _axes(axes, along, quantity)
@@ -60,7 +60,8 @@ def scaling_chart(curves: Curves, mode: str, paper: Sequence[Mapping[str, Any]] 
     return figure
 
 
-def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str, quantity: str, colour: str) -> None:
+def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str, quantity: str, place: int) -> None:
+    colour = palette.METHODS[place % len(palette.METHODS)]
     good = [row for row in rows if row["state"] == "measured" and row[quantity] is not None]
     x, y = [row[along] for row in good], [row[quantity] for row in good]
     around = None
@@ -72,7 +73,8 @@ def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str,
     axes.errorbar(x, y, around, fmt="o-", ms=4.5, capsize=2.5, lw=1.4, color=colour, label=name)
     lost = [row[along] for row in rows if row["state"] == _OUT_OF_MEMORY]
     if lost:
-        axes.plot(lost, [0.04] * len(lost), "x", ms=7, mew=2, color=colour, transform=axes.get_xaxis_transform(),
+        # one above the other, since potentials often fail at the same size
+        axes.plot(lost, [0.04 + 0.06 * place] * len(lost), "x", ms=7, mew=2, color=colour, transform=axes.get_xaxis_transform(),
                   clip_on=False, label=f"{name}: out of memory")  # fmt: skip
 
 
