@@ -152,7 +152,7 @@ def test_potentials_that_cannot_run_the_cell_are_refused(results: Results, hard:
     with pytest.raises(InputError, match="which potentials"):
         check_contestants(PLAN, [])
     if "grace/fs" not in engine.styles():
-        with pytest.raises(InputError, match="hard needs pair style grace/fs, which .* lacks") as refused:
+        with pytest.raises(InputError, match=r"hard needs pair style grace/fs, which .* lacks") as refused:
             check_styles(PLAN, [potential.model_copy(update={"kind": "grace/fs"})], engine)
         assert "ML-PACE" in refused.value.fix and "\n" not in str(refused.value)
     gone = PairLines(name="GAP", elements=["Sb", "Te"], lines=["pair_style no/such/style 5.0"])

@@ -15,7 +15,8 @@ from gst_jobflow.report.paper import paper_numbers
 
 _COLUMNS = (
     "potential", "ranks", "nodes", "n_atoms", "state", "steps_per_day", "us_per_atom_step", "us_per_atom_step_low",
-    "us_per_atom_step_high", "efficiency", "comm_share", "pair_imbalance", "memory_B_per_atom", "peak_rss_MB", "processor",
+    "us_per_atom_step_high", "efficiency", "comm_share", "pair_imbalance", "memory_B_per_atom", "peak_rss_MB",
+    "processor",
 )  # fmt: skip
 
 

@@ -74,8 +74,9 @@ def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str,
     lost = [row[along] for row in rows if row["state"] == _OUT_OF_MEMORY]
     if lost:
         # one above the other, since potentials often fail at the same size
-        axes.plot(lost, [0.04 + 0.06 * place] * len(lost), "x", ms=7, mew=2, color=colour, transform=axes.get_xaxis_transform(),
-                  clip_on=False, label=f"{name}: out of memory")  # fmt: skip
+        height = [0.04 + 0.06 * place] * len(lost)
+        axes.plot(lost, height, "x", ms=7, mew=2, color=colour, transform=axes.get_xaxis_transform(), clip_on=False,
+                  label=f"{name}: out of memory")  # fmt: skip
 
 
 def _paper_point(axes: Axes, point: Mapping[str, Any], along: str, quantity: str, marker: str) -> None:
