@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from gst_jobflow.documents import Study
@@ -39,6 +40,7 @@ def folder(results: Results, tmp_path: Path) -> Path:
     folder = tmp_path / "reports"
     for study in (synthetic.add_scaling(results), synthetic.add_validation(results), synthetic.add_ablation(results)):
         build_page(results, "study", study.id, folder / f"{study.kind}.html")
+    synthetic.add_training(results, np.random.default_rng(1))
     build_label_page(collect_labels(results), folder / "labels.html")
     return folder
 
@@ -64,8 +66,9 @@ def test_files_of_others_and_pages_of_running_studies_stay_as_they_are(results: 
     alien = '<html><header><div class="in">mine</div></header></html>'
     (folder / "alien.html").write_text(alien)
     (folder / "latin.html").write_bytes(b"<title>caf\xe9</title>")
-    running = results.get(Study, "synthetic-scaling").model_copy(update={"id": "runs", "state": "running"})
-    results.add(running)
+    results.database["fireworks"].insert_one({"fw_id": 7, "name": "collect", "state": "WAITING"})
+    runs = {"id": "runs", "state": "running", "workflow_ids": [7]}
+    results.add(results.get(Study, "synthetic-scaling").model_copy(update=runs))
     before = build_page(results, "study", "runs", folder / "runs.html").read_text()
     assert 'http-equiv="refresh"' in before
     build_index(results, folder.parent, Everything([], [], {}), paper=False)
