@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import WIDE_IN, canvas, styled
+from gst_jobflow.report.style import WIDE_IN, canvas, legend_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,15 +53,12 @@ def scaling_chart(curves: Curves, mode: str, paper: Sequence[Mapping[str, Any]] 
         for place, point in enumerate(each for each in paper if each.get(quantity) is not None):
             _paper_point(axes, point, along, quantity, "Dsv^"[place % 4])
         _axes(axes, along, quantity)
-    handles = {}
-    for axes in grid:
-        handles.update(dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True)))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8.5)
+    legend_below(figure, *grid, fontsize=8.5)
     return figure
 
 
 def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str, quantity: str, place: int) -> None:
-    colour = palette.METHODS[place % len(palette.METHODS)]
+    colour = palette.method(place)
     good = [row for row in rows if row["state"] == "measured" and row[quantity] is not None]
     x, y = [row[along] for row in good], [row[quantity] for row in good]
     around = None

@@ -106,7 +106,7 @@ def _panel(upper: Axes, lower: Axes, compared: Sequence[ComparedCurve], potentia
     _banded(upper, first.x, first.reference, "first principles", _BLACK)
     lower.axhline(0.0, color=GREY, lw=0.8)
     for each in compared:
-        colour = palette.METHODS[potentials.index(each.potential) % len(palette.METHODS)]
+        colour = palette.method(potentials.index(each.potential))
         _banded(upper, each.x, each.own, each.potential, colour)
         _banded(lower, each.x, each.difference, each.potential, colour)
     if is_rdf:
@@ -162,7 +162,7 @@ def _difference_panel(
         own = [row for row in rows if row["potential"] == potential]
         x = np.array([names.index(row["quantity"]) for row in own]) + 0.2 * (number - (len(potentials) - 1) / 2)
         error = np.array([np.nan if row["error"] is None else row["error"] for row in own])
-        colour = palette.METHODS[number % len(palette.METHODS)]
+        colour = palette.method(number)
         is_curve = np.array([row["curve"] for row in own], dtype=bool)
         y = np.array([row["difference"] for row in own])
         axes.errorbar(x, y, np.where(is_curve, 0, np.nan_to_num(error)), fmt="o", ms=4, capsize=2, color=colour,
