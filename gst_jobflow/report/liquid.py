@@ -69,8 +69,10 @@ def _first_principles(
     """Return what stands beside a run, and a sentence on it or on why there is nothing."""
     if source is not None:
         return _of_frames(results, formula, run, source)
-    if analysed := list(islice(_analysed(results, formula), _MOST_ANALYSED)):
-        return analysed, f"First principles of {formula}: {', '.join(each.made_of[0] for each in analysed)}."
+    documents = _from_first_principles(results, formula)
+    analysed = (_of_document(results, f"{each.name} (first principles)", each) for each in documents)
+    if beside := list(islice((each for each in analysed if each is not None), _MOST_ANALYSED)):
+        return beside, f"First principles of {formula}: {', '.join(each.made_of[0] for each in beside)}."
     try:
         return _of_frames(results, formula, run, ReferenceSource(where=["config_type=aimd", f"composition={formula}"]))
     except (InputError, DataError) as err:
@@ -81,19 +83,15 @@ def _formula(results: Results, run: Trajectory) -> str:
     return reduced_formula(parse_formula(formula_of(results, run)))
 
 
-def _analysed(results: Results, formula: str) -> Iterator[LiquidStructure]:
-    """Yield analysed runs from first principles of a composition, and analysed sets of stored frames of such runs."""
+def _from_first_principles(results: Results, formula: str) -> Iterator[Trajectory | Study]:
+    """Yield analysed runs from first principles of a composition, and studies of stored frames of such runs."""
     where = {"potential_id": None, "formula": formula, f"analysis.{FRAMES}": {"$exists": True}}
-    found: list[Trajectory | Study] = [*results.find(Trajectory, where, [("created_at", -1)])]
+    yield from results.find(Trajectory, where, [("created_at", -1)])
     for study in results.find(Study, {"kind": "analysis", "state": "finished"}, [("created_at", -1)]):
         first = next((member.id for member in study.members if member.collection == "structures"), None)
         wanted = {"_id": first, "config_type": "aimd", "formula": formula}
         if first is not None and results.database["structures"].find_one(wanted, {"_id": 1}) is not None:
-            found.append(study)
-    for document in found:
-        of_document = _of_document(results, f"{document.name} (first principles)", document)
-        if of_document is not None:
-            yield of_document
+            yield study
 
 
 def _of_document(results: Results, title: str, run: Trajectory | Study) -> LiquidStructure | None:
