@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,13 +26,22 @@ _POINTS = ("composition", "potential", "curve", "x", "reference", "reference_err
            "difference", "error")  # fmt: skip
 
 
+def rows_by_name(study: Study) -> list[dict[str, Any]]:
+    """Return the rows of a validation; potentials whose names are alike get the beginning of their ids."""
+    names = {row["potential_id"]: row["potential"] for row in study.table}
+    often = Counter(names.values())
+    told = {id: name if often[name] == 1 else f"{name} ({id[:8]})" for id, name in names.items()}
+    return [{**row, "potential": told[row["potential_id"]]} for row in study.table]
+
+
 def draw_differences(request: FigureRequest) -> Drawn:
     """Draw the difference of each number and curve from first principles."""
     (study,) = request.documents
-    figure = difference_chart(study.table)
+    table = rows_by_name(study)
+    figure = difference_chart(table)
     if figure is None:
         raise DataError(f"validation {study.name} compares no number", "its page says why")
-    rows = [[row[column] for column in _NUMBERS] for row in study.table]
+    rows = [[row[column] for column in _NUMBERS] for row in table]
     return Drawn(figure, _made_of(study), DIFFERENCES, Numbers(_NUMBERS, rows))
 
 
@@ -54,9 +64,9 @@ def stored_curves(results: Results, study: Study, formulas: Sequence[str], famil
     DataError
         The file is gone.
     """
-    names = {row["potential_id"]: row["potential"] for row in study.table}
     if not study.files:
         return []
+    names = {row["potential_id"]: row["potential"] for row in rows_by_name(study)}
     with np.load(results.artifacts.path(study.files[0])) as stored:
         arrays = dict(stored)
     return [each for formula in formulas for each in compared_curves(arrays, formula, family, names)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.words import counted
 from gst_jobflow.report import words
-from gst_jobflow.report.catalogue.validation import DIFFERENCES, stored_curves
+from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
 from gst_jobflow.report.figures import validation as figures
 from gst_jobflow.report.pages.elements import Table, figure_of
 
@@ -23,7 +23,7 @@ def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
         return None
     section = validation_tables(study)
     for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
-        rows = [row for row in study.table if row["composition"] == formula]
+        rows = [row for row in rows_by_name(study) if row["composition"] == formula]
         part["figures"] = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
         for family, title in _TITLES.items():
             drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
@@ -37,7 +37,7 @@ def validation_tables(study: Study) -> dict[str, Any]:
         {
             "name": words.formula(formula),
             "facts": _facts(study, formula),
-            "table": _table([row for row in study.table if row["composition"] == formula]),
+            "table": _table([row for row in rows_by_name(study) if row["composition"] == formula]),
         }
         for formula in study.outcome.get("references", {})
     ]

@@ -15,6 +15,7 @@ from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.figures.validation import compared_chart
 from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.plotted import plotted_rows
+from gst_jobflow.report.web.figures import figures_of
 from gst_jobflow.store import Results
 
 from .. import synthetic
@@ -70,6 +71,20 @@ def test_curves_stand_beside_the_reference_and_below_what_they_differ_by(
     titles = [title for axes in figure.axes if (title := axes.get_title(loc="left") or axes.get_title())]
     assert len(titles) == 2 * len(names) and len(set(titles)) == len(titles)
     assert titles[0].endswith(f"Te: {names[0]}")
+
+
+def test_potentials_of_one_name_are_told_apart(results: Results, tmp_path: Path) -> None:
+    study = synthetic.add_validation(results)
+    alike = study.model_copy(update={"table": [{**row, "potential": "potential"} for row in study.table]})
+    for name in ("validation", "validation-rdf"):
+        rows = rows_of(draw_one(results, find_kind(name), [alike], tmp_path / name, []).files[0])
+        assert {row["potential"] for row in rows} == {"potential (p-near)", "potential (p-far)"}
+
+
+def test_the_live_page_shows_the_same_figures(results: Results) -> None:
+    shown = figures_of(results, synthetic.add_validation(results))
+    assert [each.name for each in shown] == ["validation", "validation-rdf", "validation-angles"]
+    assert all(each.draw() is not None and each.wide for each in shown)
 
 
 def test_the_page_shows_differences_and_curves_of_each_composition(results: Results) -> None:
