@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.words import counted
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
@@ -25,9 +26,12 @@ def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
     for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
         rows = [row for row in rows_by_name(study) if row["composition"] == formula]
         part["figures"] = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
-        for family, title in _TITLES.items():
-            drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
-            part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+        try:
+            for family, title in _TITLES.items():
+                drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
+                part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+        except DataError as err:
+            part["facts"] += f" Curves cannot be drawn: {err.message}."
     return section
 
 

@@ -98,6 +98,8 @@ def test_a_validation_whose_file_is_gone_still_shows_its_numbers(results: Result
     assert find_kind("validation").draw(FigureRequest(results, [study])).figure is not None
     with pytest.raises(DataError, match=r"curves\.npz"):
         find_kind("validation-rdf").draw(FigureRequest(results, [study]))
+    (part,) = validation_section(results, study)["parts"]
+    assert len(part["figures"]) == 1 and "curves.npz" in part["facts"]
     empty = study.model_copy(update={"table": []})
     with pytest.raises(DataError, match="compares no number"):
         find_kind("validation").draw(FigureRequest(results, [empty]))
