@@ -475,6 +475,7 @@ def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "si
             }  # fmt: skip
             if not lost:
                 row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,
+                        "core_us_per_atom_step": speed_us,
                         "us_per_atom_step_high": 1.25 * speed_us, "steps_per_day": 86400e6 / (speed_us * n_atoms),
                         "comm_share": 0.03, "pair_imbalance": 1.02, "memory_B_per_atom": 900.0, "processor": "X",
                         "peak_rss_MB": 100 + n_atoms // 1100, "load": 0.5, "host": "node-1"}  # fmt: skip

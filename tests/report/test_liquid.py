@@ -68,13 +68,11 @@ def test_labelled_frames_of_dynamics_stand_beside_a_run_with_its_bonds(
     motifs = draw(results, run, tmp_path, "motifs")
     longest = {tuple(pair.split("-")): end for pair, end in BONDS.items()}
     means = mean_motifs(frames, longest)  # type: ignore[arg-type]
-    (neighbours,) = [
-        row for row in rows_of(motifs.files[1])
-        if (row["y_quantity"], "first" in str(row["series"])) == ("share", True) and row["x"] < 0.5
-    ]  # fmt: skip
-    share = means["homopolar_share"]
-    assert neighbours["y"] == pytest.approx(float(share.value))
-    assert neighbours["high"] - neighbours["low"] == pytest.approx(2 * float(share.error))
+    (ratio,) = [row for row in rows_of(motifs.files[1]) if
+                (row["y_quantity"], "first" in str(row["series"])) == ("bond-length ratio", True)]  # fmt: skip
+    mean = means["bond_length_ratio"]
+    assert ratio["y"] == pytest.approx(float(mean.value))
+    assert ratio["high"] - ratio["low"] == pytest.approx(2 * float(mean.error))
 
 
 def test_without_frames_one_line_says_what_makes_some(results: Results, run: Trajectory, tmp_path: Path) -> None:
