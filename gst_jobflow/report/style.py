@@ -118,8 +118,8 @@ def legend_entries(panels: Iterable[Axes]) -> dict[str, Any]:
 def legend_below(figure: Figure, *panels: Axes, columns: int = 3, **look: Any) -> None:
     """Put one legend of panels below the figure."""
     if found := legend_entries(panels):
-        place = {"loc": "outside lower center", "ncols": min(columns, len(found)), "handlelength": 1.6}
-        figure.legend(found.values(), found.keys(), **(place | look))
+        look = {"ncols": min(columns, len(found)), "handlelength": 1.6} | look
+        figure.legend([*found.values()], [*found], loc="outside lower center", **look)
 
 
 def tick_locator(at_most: int, **keywords: Any) -> Any:

@@ -123,8 +123,8 @@ def through_time(steps: Steps, panels: _Panels) -> Figure | None:
         row[0].set_ylabel(label)
         row[0].set_ylim(*_limits(row))
         if len(curves) > 1:
-            found = legend_entries(row)
-            row[-1].legend(found.values(), found.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+            entries = legend_entries(row)
+            row[-1].legend([*entries.values()], [*entries], fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.align_ylabels([row[0] for row in grid])
     figure.supxlabel("time (ps)", fontsize=10.5)
     return figure
