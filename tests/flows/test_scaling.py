@@ -177,7 +177,7 @@ def test_a_pair_style_with_a_file_of_parameters_is_measured_beside_an_ace(
         *2 * [("hard", "pace recursive", "measured")], *2 * [("Stillinger-Weber", "sw", "measured")],
     ]  # fmt: skip
     ace, weber = rows[1], rows[3]
-    assert ace["n_atoms"] == weber["n_atoms"] and 0 < weber["us_per_atom_step"] < ace["us_per_atom_step"]
+    assert ace["n_atoms"] == weber["n_atoms"] and 0 < weber["pair_s"] < weber["loop_s"]
 
 
 def test_each_layout_asks_the_queue_for_its_nodes_and_ranks() -> None:
