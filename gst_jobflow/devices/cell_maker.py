@@ -19,7 +19,8 @@ from gst_jobflow.devices.cell import (
 )
 from gst_jobflow.devices.cell.files import description, write_device
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.potential_files import check_kind
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.store.context import job_results
