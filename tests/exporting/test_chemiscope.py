@@ -44,18 +44,18 @@ pytestmark = pytest.mark.mongo
 
 @pytest.fixture
 def training(project: Project) -> Iterator[Results]:
-    results = Results.open(project)
-    synthetic.add_training(results, np.random.default_rng(3))
-    yield results
-    results.database.client.close()
+    opened = Results.open(project)
+    synthetic.add_training(opened, np.random.default_rng(3))
+    yield opened
+    opened.database.client.close()
 
 
-def dataset(results: Results) -> Dataset:
-    return next(results.find(Dataset, {}))
+def dataset(training: Results) -> Dataset:
+    return next(training.find(Dataset, {}))
 
 
-def made(results: Results, project: Project, file: Path, **options: Any) -> dict[str, Any]:
-    write_map(results, project.settings, dataset(results), file, **options)
+def made(training: Results, project: Project, file: Path, **options: Any) -> dict[str, Any]:
+    write_map(training, project.settings, dataset(training), file, **options)
     return json.loads(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
 
 
