@@ -284,7 +284,7 @@ def show(
 
 
 @app.command("map")
-def write(
+def structure_map(
     dataset: DatasetId,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .json.gz or .json.")],
     potential: Annotated[str | None, typer.Option(help="Also show the errors of this potential: id or name.")] = None,

@@ -90,27 +90,21 @@ def write_map(
     rows = _rows(results, dataset, split, most, progress)
     atoms = [row.labelled(dataset).atoms for row in rows]
     properties = {**_map(atoms, dataset.elements, cores, progress), **_of_labels(rows, dataset)}
-    colour = "energy"
     if potential is not None:
         properties |= _errors(results, settings, potential, _labels(rows, atoms, dataset), cores)
-        colour = "force error"
     content = {
         "meta": {"name": dataset.name, "description": _description(dataset, len(rows), potential)},
         "structures": [_structure(each) for each in atoms],
         "properties": {name: {"target": "structure", **each} for name, each in properties.items()},
-        "settings": {
-            "target": "structure",
-            "map": {
-                "x": {"property": "PC 1"},
-                "y": {"property": "PC 2"},
-                "color": {"property": colour},
-                "symbol": "config type",
-            },
-            "structure": [{"unitCell": True}],
-        },
+        "settings": _first_view("energy" if potential is None else "force error"),
     }
     _write(content, target)
     return len(rows)
+
+
+def _first_view(colour: str) -> dict[str, Any]:
+    axes = {"x": {"property": "PC 1"}, "y": {"property": "PC 2"}, "color": {"property": colour}}
+    return {"target": "structure", "map": {**axes, "symbol": "config type"}, "structure": [{"unitCell": True}]}
 
 
 def _rows(results: Results, dataset: Dataset, split: str | None, most: int, progress: Progress) -> list[MemberRow]:
