@@ -79,12 +79,8 @@ def write_map(
         The target does not fit, the potential lacks an element, or there are too few structures or too many atoms.
     DataError
         A label or structure is missing or incomplete; nothing is written.
-    RunError, MissingProgramError
-        The potential cannot be evaluated.
     """
-    if not target.name.endswith(_ENDINGS):
-        raise InputError(f"{target.name}: chemiscope opens .json and .json.gz", "name the map so: -o map.json.gz")
-    check_target(target, force)
+    _check_target(target, force)
     if potential is not None:
         check_knows_elements(potential, dataset.elements, "name a potential of the dataset's elements, or none")
     rows = _rows(results, dataset, split, most, progress)
@@ -100,6 +96,12 @@ def write_map(
     }
     _write(content, target)
     return len(rows)
+
+
+def _check_target(target: Path, force: bool) -> None:
+    if not target.name.endswith(_ENDINGS):
+        raise InputError(f"{target.name}: chemiscope opens .json and .json.gz", "name the map so: -o map.json.gz")
+    check_target(target, force)
 
 
 def _first_view(colour: str) -> dict[str, Any]:
