@@ -88,13 +88,8 @@ def write_map(
     properties = {**_map(atoms, dataset.elements, cores, progress), **_of_labels(rows, dataset)}
     if potential is not None:
         properties |= _errors(results, settings, potential, _labels(rows, atoms, dataset), cores)
-    content = {
-        "meta": {"name": dataset.name, "description": _description(dataset, len(rows), potential)},
-        "structures": [_structure(each) for each in atoms],
-        "properties": {name: {"target": "structure", **each} for name, each in properties.items()},
-        "settings": _first_view("energy" if potential is None else "force error"),
-    }
-    _write(content, target)
+    meta = {"name": dataset.name, "description": _description(dataset, len(rows), potential)}
+    _write(target, meta, atoms, properties, "energy" if potential is None else "force error")
     return len(rows)
 
 
@@ -102,11 +97,6 @@ def _check_target(target: Path, force: bool) -> None:
     if not target.name.endswith(_ENDINGS):
         raise InputError(f"{target.name}: chemiscope opens .json and .json.gz", "name the map so: -o map.json.gz")
     check_target(target, force)
-
-
-def _first_view(colour: str) -> dict[str, Any]:
-    axes = {"x": {"property": "PC 1"}, "y": {"property": "PC 2"}, "color": {"property": colour}}
-    return {"target": "structure", "map": {**axes, "symbol": "config type"}, "structure": [{"unitCell": True}]}
 
 
 def _rows(results: Results, dataset: Dataset, split: str | None, most: int, progress: Progress) -> list[MemberRow]:
@@ -239,9 +229,18 @@ def _structure(atoms: Atoms) -> dict[str, Any]:
     return found | ({"cell": cell} if atoms.cell.volume > 0 else {})
 
 
-def _write(content: dict[str, Any], target: Path) -> None:
+def _write(target: Path, meta: dict[str, str], atoms: Sequence[Atoms], properties: Properties, colour: str) -> None:
+    """Write the file; its first view is coloured by the property `colour`."""
     import orjson
 
+    axes = {"x": {"property": "PC 1"}, "y": {"property": "PC 2"}, "color": {"property": colour}}
+    view = {"target": "structure", "map": {**axes, "symbol": "config type"}, "structure": [{"unitCell": True}]}
+    content = {
+        "meta": meta,
+        "structures": [_structure(each) for each in atoms],
+        "properties": {name: {"target": "structure", **each} for name, each in properties.items()},
+        "settings": view,
+    }
     data = orjson.dumps(content)
     with replacing(target) as part:
         part.write_bytes(gzip.compress(data, mtime=0) if target.suffix == ".gz" else data)
