@@ -7,6 +7,7 @@ The format is that of chemiscope 1 (Fraux, Cersonsky and Ceriotti, J. Open Sourc
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ import numpy as np
 from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.datasets.members import read_members
 from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.dynamics.potential_files import check_knows_elements
 from gst_jobflow.evaluation.evaluate import compare
@@ -38,6 +40,8 @@ MOST_ATOMS = 1_000_000
 """Atoms of a map; its file then has about 30 MB, and a browser needs a few GB."""
 _ENDINGS = (".json", ".json.gz")
 _COMPONENTS = 3
+# chemiscope 1.1 takes words for categories only if there are at most so many
+_MOST_WORDS = 20
 # of positions and cells, which are only shown
 _DIGITS = 4
 
@@ -86,6 +90,7 @@ def write_map(
     rows = _rows(results, dataset, split, most, progress)
     atoms = [row.labelled(dataset).atoms for row in rows]
     properties = {**_map(atoms, dataset.elements, cores, progress), **_of_labels(rows, dataset)}
+    properties["member"] = _places(results, dataset, rows)
     if potential is not None:
         properties |= _errors(results, settings, potential, _labels(rows, atoms, dataset), cores)
     meta = {"name": dataset.name, "description": _description(dataset, len(rows), potential)}
@@ -173,10 +178,25 @@ def _of_labels(rows: Sequence[MemberRow], dataset: Dataset) -> Properties:
         "atoms": {"values": n_atoms.tolist()},
         "iteration": {"values": [row.iteration for row in rows], "description": "of the training protocol"},
         "config type": {"values": [row.config_type for row in rows]},
-        "composition": {"values": [reduced_formula(parse_formula("".join(names))) for names in symbols]},
+        "composition": {"values": _common([reduced_formula(parse_formula("".join(names))) for names in symbols])},
         "split": {"values": [row.split for row in rows], "description": "side of the dataset"},
-        "label": {"values": [row.label_id for row in rows], "description": "gst show finds the label by this id"},
     }
+
+
+def _common(words: Sequence[str]) -> list[str]:
+    """Return words of which the rarer ones are "other" if there are too many."""
+    counts = Counter(words)
+    kept = set(counts) if len(counts) <= _MOST_WORDS else {word for word, _ in counts.most_common(_MOST_WORDS - 1)}
+    return [word if word in kept else "other" for word in words]
+
+
+def _places(results: Results, dataset: Dataset, rows: Sequence[MemberRow]) -> dict[str, Any]:
+    """Return the way back to the labels, whose ids are too many for words."""
+    wanted = {row.label_id for row in rows}
+    ids = (member["label_id"] for member in read_members(results.artifacts, dataset))
+    found = {id: line for line, id in enumerate(ids, 1) if id in wanted}
+    about = f"line of gst dataset show {dataset.id} --members, which has the ids of label and structure"
+    return {"values": [found[row.label_id] for row in rows], "description": about}
 
 
 def _labels(rows: Sequence[MemberRow], atoms: list[Atoms], dataset: Dataset) -> EvaluationSet:

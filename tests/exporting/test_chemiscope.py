@@ -18,6 +18,7 @@ import pytest
 from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Potential, Structure
 from gst_jobflow.evaluation.errors import errors_of
 from gst_jobflow.evaluation.evaluate import compare
@@ -62,10 +63,12 @@ def made(training: Results, project: Project, file: Path, **options: Any) -> dic
 def test_each_label_has_its_structure_and_numbers(training: Results, project: Project, tmp_path: Path) -> None:
     found = made(training, project, tmp_path / "map.json")
     values = {name: each["values"] for name, each in found["properties"].items()}
-    assert len(found["structures"]) == dataset(training).n_members == len(values["label"]) == len(set(values["label"]))
+    members = list(read_members(training.artifacts, dataset(training)))
+    assert len(found["structures"]) == dataset(training).n_members
+    assert values["member"] == list(range(1, len(members) + 1))
     references = dataset(training).reference_energies_eV
-    for place in range(0, len(values["label"]), 7):
-        label = training.get(Label, values["label"][place])
+    for place in range(0, len(members), 7):
+        label = training.get(Label, members[place]["label_id"])
         atoms = load_atoms(training, label.structure_id)
         shown = found["structures"][place]
         assert shown["names"] == atoms.get_chemical_symbols() and shown["size"] == len(atoms)
@@ -171,7 +174,7 @@ def test_errors_of_a_potential_are_those_of_an_evaluation(
     found = json.loads((tmp_path / "map.json").read_bytes())
     chosen = of_dataset(results, labels, "all")
     residuals = compare(results, project.settings, potential, chosen).residuals
-    assert found["properties"]["label"]["values"] == chosen.label_ids
+    assert found["properties"]["member"]["values"] == list(range(1, len(chosen.label_ids) + 1))
     energies = np.array(found["properties"]["energy error"]["values"])
     assert energies == pytest.approx(1e3 * residuals.energy_eV_per_atom, abs=1e-6)
     for place in (0, len(energies) - 1):
@@ -189,13 +192,23 @@ def test_errors_of_a_potential_are_those_of_an_evaluation(
 def test_a_large_dataset_is_drawn_from_evenly_and_again_the_same(
     training: Results, project: Project, tmp_path: Path
 ) -> None:
-    whole = made(training, project, tmp_path / "whole.json")["properties"]["label"]["values"]
-    few = [made(training, project, tmp_path / f"{n}.json", most=20)["properties"]["label"]["values"] for n in (1, 2)]
-    assert few[0] == few[1] and len(few[0]) == 20 and set(few[0]) < set(whole)
-    places = [whole.index(id) for id in few[0]]
-    assert places[0] == 0 and set(np.diff(places)) == {len(whole) // 20, len(whole) // 20 + 1}
+    few = [made(training, project, tmp_path / f"{n}.json", most=20)["properties"]["member"]["values"] for n in (1, 2)]
+    total = dataset(training).n_members
+    assert few[0] == few[1] and len(few[0]) == 20
+    assert few[0][0] == 1 and set(np.diff(few[0])) == {total // 20, total // 20 + 1}
     test = made(training, project, tmp_path / "test.json", split="test", most=5)["properties"]
-    assert test["split"]["values"] == ["test"] * 5
+    members = list(read_members(training.artifacts, dataset(training)))
+    assert [members[line - 1]["split"] for line in test["member"]["values"]] == test["split"]["values"] == ["test"] * 5
+
+
+def test_rare_compositions_are_other_if_there_are_too_many(
+    training: Results, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = made(training, project, tmp_path / "whole.json")["properties"]["composition"]["values"]
+    monkeypatch.setattr(maps, "_MOST_WORDS", 2)
+    few = made(training, project, tmp_path / "few.json")["properties"]["composition"]["values"]
+    (most,) = set(few) - {"other"}
+    assert few.count(most) == whole.count(most) == max(map(whole.count, whole)) and len(set(whole)) == 3
 
 
 def test_a_molecule_without_a_cell_is_shown_without_one(training: Results, project: Project, tmp_path: Path) -> None:
