@@ -122,7 +122,7 @@ def compare(
 def _data_of(chosen: EvaluationSet, found: Comparison) -> bytes:
     """Return the data of the figures."""
     forces = found.forces_ref_eV_A
-    arrays = {
+    arrays: dict[str, Any] = {
         "energy_ref": found.energies_ref_eV,
         "energy_pred": found.energies_eV,
         "config_type": np.array(chosen.config_types),
