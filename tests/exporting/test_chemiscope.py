@@ -162,7 +162,8 @@ setInterval(() => {
   const alerts = found(document, ".chemiscope-alert").filter((each) => each.style.display === "block");
   const choices = new Set(found(document, "option").map((each) => each.value));
   document.documentElement.dataset.said = JSON.stringify({
-    structures: found(document, "canvas").length > 0, points: found(document, ".plotly .points path, .gl-canvas").length > 0,
+    structures: found(document, "canvas").length > 0,
+    points: found(document, ".plotly .points path, .gl-canvas").length > 0,
     errors: [...errors, ...alerts.map((each) => each.innerText.trim())], view: state.settings.map,
     names: Object.keys(JSON.parse(value).properties).filter((name) => choices.has(name)).sort(),
   });
