@@ -66,7 +66,7 @@ def evaluate(
     in_lammps = all(potential.kind == "ace" for potential in potentials)
     for potential in potentials:
         tell(f"{potential.name}: {counted(len(chosen.atoms), 'structure')}, {int(chosen.n_atoms.sum()):,} atoms")
-        found = compare(results, settings, potential, chosen, cores)
+        found = predict_labels(results, settings, potential, chosen, cores)
         evaluators[potential.id] = found.evaluator
         speed = _speed(results, settings, potential, tell, in_lammps) if with_speed else potential.speed
         head = {"potential": potential.name, "potential_id": potential.id}
@@ -82,7 +82,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PredictedLabels:
     """Labels beside predictions: energies per atom without free atoms (n_structures,), forces (sum of n_atoms, 3)."""
 
     energies_ref_eV: np.ndarray
@@ -97,9 +97,9 @@ class Comparison:
         return Residuals(self.energies_eV - self.energies_ref_eV, self.forces_eV_A - self.forces_ref_eV_A)
 
 
-def compare(
+def predict_labels(
     results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int = 1
-) -> Comparison:
+) -> PredictedLabels:
     """Predict labels by a potential, whose elements are known to suffice.
 
     Raises
@@ -110,7 +110,7 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
         predicted = _predict(results, settings, potential, chosen, cores, Path(folder))
     references, source = _references(results, potential, chosen, predicted.energies_eV)
-    return Comparison(
+    return PredictedLabels(
         (chosen.energies_eV - zero_of(chosen, references)) / chosen.n_atoms,
         predicted.energies_eV / chosen.n_atoms,
         np.concatenate(chosen.forces_eV_A),
@@ -119,7 +119,7 @@ def compare(
     )
 
 
-def _data_of(chosen: EvaluationSet, found: Comparison) -> bytes:
+def _data_of(chosen: EvaluationSet, found: PredictedLabels) -> bytes:
     """Return the data of the figures."""
     forces = found.forces_ref_eV_A
     arrays: dict[str, Any] = {

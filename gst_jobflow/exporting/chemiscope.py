@@ -22,7 +22,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.dynamics.potential_files import check_knows_elements
-from gst_jobflow.evaluation.evaluate import compare
+from gst_jobflow.evaluation.evaluate import predict_labels
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.exporting.targets import check_target
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
@@ -218,7 +218,7 @@ def _labels(rows: Sequence[MemberRow], atoms: list[Atoms], dataset: Dataset) -> 
 def _errors(
     results: Results, settings: Settings, potential: Potential, labels: EvaluationSet, cores: int
 ) -> Properties:
-    found = compare(results, settings, potential, labels, cores)
+    found = predict_labels(results, settings, potential, labels, cores)
     energies = 1e3 * found.residuals.energy_eV_per_atom
     forces = np.split(1e3 * found.residuals.forces_eV_A, np.cumsum(labels.n_atoms)[:-1])
     rms = [float(np.sqrt(np.mean(each**2))) for each in forces]

@@ -22,7 +22,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Potential, Structure
 from gst_jobflow.evaluation.errors import errors_of
-from gst_jobflow.evaluation.evaluate import compare
+from gst_jobflow.evaluation.evaluate import predict_labels
 from gst_jobflow.evaluation.labels import of_dataset
 from gst_jobflow.exporting import chemiscope as maps
 from gst_jobflow.exporting.chemiscope import write_map
@@ -185,7 +185,7 @@ def test_errors_of_a_potential_are_those_of_an_evaluation(
     write_map(results, project.settings, labels, tmp_path / "map.json", potential=potential)
     found = json.loads((tmp_path / "map.json").read_bytes())
     chosen = of_dataset(results, labels, "all")
-    residuals = compare(results, project.settings, potential, chosen).residuals
+    residuals = predict_labels(results, project.settings, potential, chosen).residuals
     assert found["properties"]["member"]["values"] == list(range(1, len(chosen.label_ids) + 1))
     energies = np.array(found["properties"]["energy error"]["values"])
     assert energies == pytest.approx(1e3 * residuals.energy_eV_per_atom, abs=1e-6)
