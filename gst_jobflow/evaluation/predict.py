@@ -102,17 +102,22 @@ def _run_part(
     python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     folder.mkdir()
+    save_structures(folder / "in.npz", structures)
+    run_pyace(python, PROGRAM, [kind, str(Path(file).resolve()), "in.npz", "out.npz"], folder)
+    with np.load(folder / "out.npz") as arrays:
+        return arrays["energies"], arrays["forces"]
+
+
+def save_structures(file: Path, structures: Sequence[Atoms]) -> None:
+    """Write structures for a program that :func:`run_pyace` runs."""
     np.savez(
-        folder / "in.npz",
+        file,
         numbers=np.concatenate([atoms.numbers for atoms in structures]),
         positions=np.concatenate([atoms.positions for atoms in structures]),
         cells=np.stack([atoms.cell.array for atoms in structures]),
         pbc=np.stack([atoms.pbc for atoms in structures]),
         n_atoms=np.array([len(atoms) for atoms in structures]),
     )
-    run_pyace(python, PROGRAM, [kind, str(Path(file).resolve()), "in.npz", "out.npz"], folder)
-    with np.load(folder / "out.npz") as arrays:
-        return arrays["energies"], arrays["forces"]
 
 
 def run_pyace(
