@@ -25,7 +25,7 @@ from gst_jobflow.documents import ArtifactRef, Attempt, Member, Potential, Study
 from gst_jobflow.dynamics.deck import PairStyle, pair_lines
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
+from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
 from gst_jobflow.dynamics.work import measured_speed
 from gst_jobflow.evaluation.scaling import (
     BASE_STEPS,

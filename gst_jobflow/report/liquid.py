@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.analysis.averages import BlockMean
-from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.analysis.distributions import Pair
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.analysis.reference_frames import ReferenceSource, find_reference_frames
@@ -133,10 +132,10 @@ def _of_frames(
     reference = find_reference_frames(results, source, [formula])[formula].thinned(_MOST_FRAMES)
     series = newest(run, "liquid")
     assert series is not None  # the caller has looked
-    parameters = series.described["parameters"]
-    bonds = tuple((pair, math.nan if end is None else end) for pair, end in parameters["bonds_A"].items())
+    longest_A = series.described["parameters"]["bonds_A"]
+    bonds = tuple((pair, math.nan if end is None else end) for pair, end in longest_A.items())
     ids = tuple(map(tuple, reference.runs))
-    found = _averaged(results, ids, bonds, parameters.get("anion", ANION))
+    found = _averaged(results, ids, bonds, series.anion)
     means = {name: (float(mean.value), float(mean.error)) for name, mean in found.numbers().items()}
     curves = {name: mean.value for name, mean in found.curves().items()} | found.axes
     at_K = "temperature unknown" if reference.temperature_K is None else f"{reference.temperature_K:.0f} K"

@@ -18,7 +18,7 @@ from gst_jobflow.cli.reference_options import ReferenceOptions
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Dataset, Potential
-from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.flows.validation import ValidationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.crystallinity import ANION, element_name
 from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
 from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.series import newest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.analysis.profiles import Bins
+    from gst_jobflow.analysis.series import Series
     from gst_jobflow.documents import Trajectory
     from gst_jobflow.store.files.artifacts import ArtifactStore
 
@@ -60,7 +62,7 @@ ORDER: _Panels = (
     (
         "share or mean",
         (
-            Curve("tellurium", "crystalline_fraction", "crystal-like by tellurium"),
+            Curve("tellurium", "crystalline_fraction", "crystal-like by {name}"),
             Curve("k-bar", "k_bar_fraction", "crystal-like by k-bar"),
             Curve("k-bar", "k_bar_mean", "mean k-bar"),
         ),
@@ -131,7 +133,7 @@ def through_time(steps: Steps, panels: _Panels) -> Figure | None:
 
 
 def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
-    """Return the curves that some run has; those with a star one by one."""
+    """Return the curves that some run has; those with a star one by one, labels with the anion."""
     found: dict[str, Curve] = {}
     for curve in curves:
         for _, run in steps:
@@ -139,13 +141,20 @@ def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
             for name in series.numbers if series is not None else []:
                 stem = curve.column.removesuffix("*")
                 if name == curve.column or (stem != curve.column and name.startswith(stem)):
-                    found[name] = Curve(curve.analysis, name, curve.label or readable_number(name))
+                    label = curve.label or readable_number(name)
+                    found[name] = Curve(curve.analysis, name, with_anion(label, series))
     return tuple(found.values())
+
+
+def with_anion(text: str, series: Series | None) -> str:
+    """Return a text with the anion of a series, its symbol in place of {anion} and its name in place of {name}."""
+    anion = ANION if series is None else series.anion
+    return text.replace("{anion}", anion).replace("{name}", element_name(anion))
 
 
 def readable_number(name: str) -> str:
     """Return the name of a number or curve of an analysis for axes and legends."""
-    for stem, words in (("n_grains_from_", "from {} Te atoms"), ("gamma_above_", "γ above {}"), ("rdf.", "{}"),
+    for stem, words in (("n_grains_from_", "from {} {{anion}} atoms"), ("gamma_above_", "γ above {}"), ("rdf.", "{}"),
                         ("angles.", "{}"), ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
         if name.startswith(stem):
             rest = name.removeprefix(stem)
