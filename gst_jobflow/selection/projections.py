@@ -12,6 +12,7 @@ import numpy as np
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import run_program
+from gst_jobflow.evaluation.predict import save_for_pyace
 from gst_jobflow.fitting.active_set import PYACE_PROGRAM
 
 if TYPE_CHECKING:
@@ -46,13 +47,7 @@ def coordinates(
     python = pacemaker_runner(settings).python
     with tempfile.TemporaryDirectory(prefix="gst_projections_") as name:
         folder = Path(name)
-        np.savez(
-            folder / "in.npz",
-            numbers=np.concatenate([atoms.numbers for atoms in structures]),
-            positions=np.concatenate([atoms.positions for atoms in structures]),
-            cells=np.stack([atoms.cell.array for atoms in structures]),
-            n_atoms=np.array([len(atoms) for atoms in structures]),
-        )
+        save_for_pyace(folder / "in.npz", structures)
         files = [str(Path(file).resolve()) for file in (potential.yaml, potential.asi)]
         ended = run_program(
             [str(python), str(PYACE_PROGRAM), "project", *files, "in.npz", "out.npz"], folder, output="out.txt"

@@ -12,7 +12,6 @@ from gst_jobflow.datasets.change import fraction_datasets, reweight
 from gst_jobflow.documents import ArtifactRef, Potential, PotentialArtifacts, Study
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.evaluation.robustness import RobustnessPlan
-from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.ablation import AblationMaker, check_inputs, values_of_fits
 from gst_jobflow.store import Results
 from tests.dynamics.conftest import engine
