@@ -82,8 +82,9 @@ class AblationMaker(Maker):
             A field is unknown, a combination cannot be, or there are too many.
         """
         study_id, jobs, rows = uuid.uuid4().hex, [], []
-        for values, config, dataset in self._fits(dataset_id, by_share):
-            name = "-".join([self.study_name, *(f"{path.rpartition('.')[2]}{value}" for path, value in values.items())])
+        fits = self._fits(dataset_id, by_share)
+        for values, config, dataset in fits:
+            name = self._name(values, fits[0][0])
             fit = FitMaker(
                 potential_name=name, config=config, tags=[f"ablation:{self.study_name}"], measure_speed=False
             )
@@ -100,6 +101,12 @@ class AblationMaker(Maker):
             tested = [maker.make([row["potential_id"] for row in rows])]
         together = collect_ablation(study_id, self.study_name, plan, rows, tested[0].output if tested else None)
         return Flow([*jobs, *tested, together], output=together.output, name=f"ablation {self.study_name}")
+
+    def _name(self, values: dict[str, Any], first: dict[str, Any]) -> str:
+        """Return the name of a potential: all values or, of one at a time, the one that differs from the first fit."""
+        shown = {path: value for path, value in values.items() if not self.one_at_a_time or value != first[path]}
+        words = [f"{path.rpartition('.')[2]}{value}" for path, value in shown.items()]
+        return "-".join([self.study_name, *(words or ["reference"])])
 
     def _fits(
         self, dataset_id: str, by_share: Sequence[tuple[float, str]]

@@ -37,8 +37,8 @@ def test_fits_of_one_value_at_a_time_have_their_settings_and_datasets() -> None:
     maker = AblationMaker(vary={"embedding.n_densities": [2, 1]}, one_at_a_time=True)
     flow = maker.make("whole", [(1.0, "all of it"), (0.0, "none random")])
     fits = [each for each in flow.jobs if each.name.startswith("fit ")]
-    names = ["ablation-random_share1.0-n_densities2", "ablation-random_share0.0-n_densities2"]
-    assert [each.name.removeprefix("fit ") for each in fits] == [*names, "ablation-random_share1.0-n_densities1"]
+    names = ["ablation-reference", "ablation-random_share0.0", "ablation-n_densities1"]
+    assert [each.name.removeprefix("fit ") for each in fits] == names
     assert [each.function_args[0] for each in fits] == ["all of it", "none random", "all of it"]
 
 
