@@ -27,17 +27,16 @@ GST124 match), and the gap of the trigonal phase reaches 0.12 without any disord
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_names, atomic_numbers
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, kinds_of
 from gst_jobflow.analysis.profiles import along_z
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 RMSD_CUTOFF = 0.17
 ANION = "Te"
@@ -61,8 +60,6 @@ def crystal_like(anion: str = ANION) -> str:
 
 def element_name(symbol: str) -> str:
     """Return the name of an element, in lower case."""
-    from ase.data import atomic_names, atomic_numbers
-
     return atomic_names[atomic_numbers[symbol]].lower()
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.profiles import over_xz
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 BIN_A = 6.0
 """One cell of rock-salt: below it a square holds single atomic planes, and a map shows these."""

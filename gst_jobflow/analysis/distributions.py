@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.averages import BlockMean
 from gst_jobflow.analysis.neighbours import cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 Pair = tuple[str, str]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.crystallinity import ANION, RMSD_CUTOFF, crystal_like, crystallinity, element_name
 from gst_jobflow.analysis.distributions import Pair, radial_distribution
@@ -17,10 +19,6 @@ from gst_jobflow.analysis.profiles import Bins, Centre, along_z, by_radius, kine
 from gst_jobflow.analysis.soap import References, similarity
 from gst_jobflow.base.errors import DataError, GstError, InputError, MissingProgramError
 from gst_jobflow.base.plugins import distribution, offered, resolve
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 RDF_REACH_A = 10.0
 GAMMA_ABOVE = (1.0, 2.0, 5.0, 10.0)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.crystallinity import (
     ANION,
@@ -22,10 +24,6 @@ from gst_jobflow.analysis.crystallinity import (
 )
 from gst_jobflow.analysis.neighbours import CellGrid, cell_grid
 from gst_jobflow.base.errors import InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 MIN_ANIONS = 100
 """Smallest grain in anions; OVITO's default, about 2.6 nm across in rock-salt GST."""

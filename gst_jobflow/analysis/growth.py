@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 ORIGINS = ("disordered", "crystal before", "grown", "nucleated", "crystal-like in no grain")
 """What the numbers of `Growth.origin` mean."""

@@ -7,15 +7,13 @@ file or, where that folder is read-only, in the user's; where neither can be wri
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gst_jobflow.analysis.neighbours import CellGrid
+from gst_jobflow.analysis.neighbours import CellGrid
 
 #: radial functions are worked on eight at a time: their number is filled up to a multiple
 EIGHT = 8

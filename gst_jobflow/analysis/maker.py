@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobflow import Flow, Maker, job
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.analysis.run import Analysed, analyse_structures, analyse_trajectory, summary
@@ -17,12 +17,8 @@ from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Structure, Study, Trajectory
 from gst_jobflow.documents.base import derive_id, now
 from gst_jobflow.documents.study import Member
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results
-
-if TYPE_CHECKING:
-    from jobflow import Job
-
-    from gst_jobflow.store import Results
 
 MOST_STRUCTURES = 5000
 
@@ -40,8 +36,6 @@ class AnalyseMaker(Maker):
 
     Attributes
     ----------
-    plan
-        What is computed.
     processes
         How many share the work; None: the cores of the job.
     """

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
 from gst_jobflow.analysis.distributions import Pair, RadialDistribution
 from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 TETRAHEDRAL_Q = 0.8
 STRAIGHT_DEG = 155.0

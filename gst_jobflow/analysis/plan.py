@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.crystallinity import RMSD_CUTOFF, crystallinity
+from gst_jobflow.analysis.distributions import Pair
 from gst_jobflow.analysis.frame import ANALYSES, BIN_A, GAMMA_ABOVE, FrameOptions
 from gst_jobflow.analysis.grains import MIN_ANIONS
+from gst_jobflow.analysis.profiles import Centre
 from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.importing.formats import read_records
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from gst_jobflow.structures.crystals import rocksalt, trigonal
 from gst_jobflow.structures.material import Material, OfMaterial, stored_material
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.analysis.distributions import Pair
-    from gst_jobflow.analysis.profiles import Centre
-    from gst_jobflow.store import Results
 
 GROWTH = "growth"
 OWN = (*ANALYSES, GROWTH)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.units import kB
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 Centre = tuple[float, float | None, float]
 _FINE_2D, _FINE_3D = 16, 6
@@ -133,8 +131,6 @@ def kinetic_temperature(atoms: Atoms, group: NDArray) -> NDArray:
     DataError
         The atoms have no velocities.
     """
-    from ase.units import kB
-
     if not atoms.has("momenta"):
         raise DataError("the frame has no velocities", "run with output.dump_velocities")
     kinetic = 0.5 * np.sum(atoms.get_momenta()[group] ** 2, axis=1) / atoms.get_masses()[group]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -13,12 +13,10 @@ from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Structure
 from gst_jobflow.selection.sample import Request, evenly, find_runs, sample
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.store.query import make_query
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _EVERY_PS = 1e-6
 """Below the timestep, so all frames are taken."""

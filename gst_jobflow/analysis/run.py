@@ -9,7 +9,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,11 +24,9 @@ from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.selection.decorrelation import statistical_inefficiency
 from gst_jobflow.selection.frames import FoundStructure, states_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
 _SMALL_ATOMS = 100_000

@@ -10,19 +10,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.documents.base import ArtifactRef, derive_id
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store import Results
+from gst_jobflow.store.files.artifacts import ArtifactStore
 
 MOST_FRAMES = 5000
 """Of one series: a document holds 16 MB."""

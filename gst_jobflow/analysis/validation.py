@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from gst_jobflow.analysis.averages import BlockMean, Mean
 from gst_jobflow.analysis.crystallinity import ANION
@@ -20,13 +22,9 @@ from gst_jobflow.base.strict import UnfitValueError
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Quench, Relax, Stage, steps_in
-from gst_jobflow.structures.composition import check_formulas
+from gst_jobflow.structures.composition import DistinctFormulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 _FEWEST_RUNS, _FEWEST_FRAMES = 3, 5
 _SHORTEST_A = 2.0
@@ -37,7 +35,9 @@ _NUMBERS = ("coordination_", "homopolar_share", "tetrahedral_", "bond_length_rat
 class ValidationPlan(OfMaterial):
     """What is quenched and compared; run `n` of a composition has one start and seed for all potentials."""
 
-    compositions: list[str] = Field(default_factory=list, description="Formulas; none: those of all reference frames")
+    compositions: DistinctFormulas = Field(
+        default_factory=list, description="Formulas; none: those of all reference frames"
+    )
     references: ReferenceSource = Field(default_factory=ReferenceSource)
     runs: int = Field(3, ge=1, le=100, description="Melt-quenches of each potential at each composition")
     n_atoms: int | None = Field(None, ge=2, description="Atoms in the cell; null: as in the reference frames")
@@ -54,12 +54,6 @@ class ValidationPlan(OfMaterial):
         description="Longest bonds, Ge-Te: 3.2; of other pairs first minima of the reference",
     )
     seed: int = Field(1, ge=1, description="Seed of starts, velocities and thermostats")
-
-    @field_validator("compositions")
-    @classmethod
-    def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        check_formulas(formulas, distinct=True)
-        return formulas
 
     @model_validator(mode="after")
     def _has_frames(self) -> ValidationPlan:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gst_jobflow import __version__
 from gst_jobflow.archive.manifests import (
@@ -32,11 +31,9 @@ from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.documents import to_line
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.artifacts import sha256_of
 from gst_jobflow.store.files.references import files_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _JSON_LEVEL = 1  # most of it is digits in base64: higher levels save two per cent
 _TAR_LEVEL = 1  # its members are compressed already

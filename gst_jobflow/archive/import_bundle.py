@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,11 +28,9 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.strict import first_complaint
 from gst_jobflow.documents import DOCUMENTS, Document
 from gst_jobflow.exporting.documents import LONGEST_LINE, from_line
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import files_of
 from gst_jobflow.store.schema.migrations import upgrade_document
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _BATCH = 500
 _BATCH_BYTES = 32 << 20

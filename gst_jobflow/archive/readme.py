@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 from gst_jobflow.archive.manifests import BundleManifest, Citation, in_words
 from gst_jobflow.exporting.markdown import markdown_table
 
@@ -153,8 +155,6 @@ def citation_file(said: Citation) -> str | None:
     """Return the text of CITATION.cff; None without a title and authors."""
     if not (said.title and said.authors):
         return None
-    import yaml
-
     content: dict[str, Any] = {
         "cff-version": "1.2.0",
         "message": said.citation or "Please cite this data as below.",

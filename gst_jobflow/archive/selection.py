@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import DOCUMENTS, Dataset
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import file_fields, files_of
 from gst_jobflow.store.id_table import FileRow, IdTable
 from gst_jobflow.store.relations import MADE_BY_JOBS, ids_at, relations_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 ORDER = ("structures", "labels", "datasets", "potentials", "cycles", "trajectories", "studies", "attempts")
 """Collections in an order in which most documents come after those they name."""

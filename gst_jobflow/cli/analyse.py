@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ase import Atoms
 
 from gst_jobflow.analysis.maker import analyse_stored
 from gst_jobflow.analysis.plan import AnalysisPlan, known_analyses
@@ -182,8 +183,6 @@ def _told(name: str, problem: str) -> dict[str, str]:
 
 def _frames_of(file: Path) -> Iterator[FoundStructure]:
     """Structures of a file; a record that cannot be read has a problem, and the others go on."""
-    from ase import Atoms
-
     for record in read_records(file):
         atoms = Atoms() if record.atoms is None else record.atoms
         yield FoundStructure(f"{file}:{record.index}", atoms, problem=record.problem if record.atoms is None else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,8 +60,6 @@ def parse_yaml(text: str) -> Any:
     yaml.YAMLError
         The text is not YAML.
     """
-    import re
-
     import yaml
 
     class Loader(yaml.SafeLoader):

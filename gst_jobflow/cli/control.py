@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
 from gst_jobflow.launch import control
-
-if TYPE_CHECKING:
-    from gst_jobflow.launch.control import ChangedJob
+from gst_jobflow.launch.control import ChangedJob
 
 JobIds = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Job ids, as gst status shows them.")]
 

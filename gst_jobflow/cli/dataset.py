@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -27,6 +27,7 @@ from gst_jobflow.cli.common import (
 from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.datasets import (
+    CreatedDataset,
     DatasetSpec,
     SplitSpec,
     create_dataset,
@@ -47,9 +48,6 @@ from gst_jobflow.documents import ConfigType, Dataset
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.datasets import CreatedDataset
 
 app = typer.Typer(
     no_args_is_help=True, help="Datasets: the labels that a potential is fitted to, how they are split and weighted."

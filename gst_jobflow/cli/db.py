@@ -8,28 +8,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.archive import backup as backups
+from gst_jobflow.archive.manifests import BackupManifest
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.launch.recover import recover
-from gst_jobflow.launch.services import LocalMongod
+from gst_jobflow.launch.services import LocalMongod, ServiceStatus
 from gst_jobflow.store import check as checks
 from gst_jobflow.store.address import connection
+from gst_jobflow.store.check import Finding
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.driver_errors import explain
 from gst_jobflow.store.schema.migrate import migrate as migrate_database
-
-if TYPE_CHECKING:
-    from gst_jobflow.archive.manifests import BackupManifest
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.launch.services import ServiceStatus
-    from gst_jobflow.store.check import Finding
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import chosen_project, open_project, print_table, say
 from gst_jobflow.cli.init import make_project
@@ -28,9 +29,6 @@ from gst_jobflow.report.collect import collect_study
 from gst_jobflow.report.pages.study import page_of, render_page, write_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.schema.migrate import migrate
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 
 def command(

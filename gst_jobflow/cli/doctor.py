@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import PROFILES, check_profile
+from gst_jobflow.base.settings import PROFILES, Project, check_profile
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.devices.programme import check_programmes
-from gst_jobflow.launch.doctor import ALL, CheckContext, CheckEntry, CheckResult, can_run, checks
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.launch.doctor import Check
+from gst_jobflow.launch.doctor import ALL, Check, CheckContext, CheckEntry, CheckResult, can_run, checks
 
 
 def programmes(context: CheckContext) -> CheckResult:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gst_jobflow.archive.bundle import kind_of_target, plan_bundle, write_bundle
-from gst_jobflow.archive.manifests import Citation
+from gst_jobflow.archive.bundle import BundlePlan, kind_of_target, plan_bundle, write_bundle
+from gst_jobflow.archive.manifests import BundleManifest, Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.words import counted
@@ -23,10 +23,6 @@ from gst_jobflow.exporting.frames import export_frames
 from gst_jobflow.exporting.potential import export_potential, exported_files
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import locate
-
-if TYPE_CHECKING:
-    from gst_jobflow.archive.bundle import BundlePlan
-    from gst_jobflow.archive.manifests import BundleManifest
 
 app = typer.Typer(
     no_args_is_help=True, help="Export datasets and potentials as files, and bundles to deposit or pass on."

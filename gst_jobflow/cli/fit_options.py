@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
+from gst_jobflow.documents import Potential
 from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
 from gst_jobflow.fitting.grace import GraceConfig
-from gst_jobflow.structures.material import Material, shipped_material, shipped_materials
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from gst_jobflow.documents import Potential
+from gst_jobflow.structures.material import MATERIALS, Material, shipped_material
 
 _DEFAULT_PRESET = "small"
 _WIDTH = 110
@@ -113,8 +113,6 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     InputError
         A text is not FIELD=VALUES.
     """
-    import yaml
-
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")
@@ -133,15 +131,12 @@ def as_commented_yaml(config: BaseModel) -> str:
 
 
 def _lines(model: BaseModel, indent: str) -> Iterator[str]:
-    import yaml
-    from pydantic import BaseModel as Model
-
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if isinstance(value, Material):
             yield from _material(value, indent)
             continue
-        if isinstance(value, Model):
+        if isinstance(value, BaseModel):
             yield ""
             yield from _comment((type(value).__doc__ or "").strip().splitlines()[0], indent)
             yield f"{indent}{name}:"
@@ -156,7 +151,7 @@ def _lines(model: BaseModel, indent: str) -> Iterator[str]:
 
 def _material(material: Material, indent: str) -> Iterator[str]:
     """Name a shipped material; write out another one."""
-    if material.name in shipped_materials() and material == shipped_material(material.name):
+    if material.name in MATERIALS.names() and material == shipped_material(material.name):
         yield f"{indent}material: {material.name}"
         return
     yield f"{indent}material:"
@@ -164,6 +159,4 @@ def _material(material: Material, indent: str) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
-    import textwrap
-
     yield from textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")

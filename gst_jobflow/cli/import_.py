@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gst_jobflow.archive.import_bundle import import_bundle
+from gst_jobflow.archive.import_bundle import BundleReport, import_bundle
 from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
@@ -24,9 +24,6 @@ from gst_jobflow.cli.common import (
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from gst_jobflow.archive.import_bundle import BundleReport
 
 app = typer.Typer(no_args_is_help=True, help="Import bundles and potentials; for structures: gst structures import.")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +20,7 @@ from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-from gst_jobflow.structures.material import Material, default_material, load_material, material_of, shipped_materials
+from gst_jobflow.structures.material import MATERIALS, Material, default_material, load_material, material_of
 
 MATERIAL_FILE = "material.yaml"
 DEMO = ("gst demo", "run the whole paper in miniature")
@@ -139,9 +141,6 @@ def make_project(
 
 
 def _make(folder: Path, profile: str, database: str, artifacts_dir: Path | None, material: str | None) -> None:
-    import json
-    import re
-
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,38}", database):
         raise InputError(f"--name {database}: not the name of a database", "use up to 38 letters, digits, '_' and '-'")
     try:
@@ -164,7 +163,7 @@ def _material_line(folder: Path, material: str | None) -> str:
     """Return the line of gst.yaml, and copy a material file into the project."""
     if material is None:
         return "# material: gst"
-    if material in shipped_materials():
+    if material in MATERIALS.names():
         return f"material: {material}"
     target = folder / MATERIAL_FILE
     if target.resolve() != Path(material).resolve():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import signal
+from threading import Event
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.progress import Progress
@@ -15,9 +18,6 @@ from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.status import status
 from gst_jobflow.launch.workers import Workers, default_workers, wait
 from gst_jobflow.store.connect import connect
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 
 def command(
@@ -54,9 +54,6 @@ def command(
 
 def _through_queue(project: Project, max_queued: int | None, forever: bool, pack: int) -> bool:
     """Launch through the queue; return whether a job failed."""
-    import signal
-    from threading import Event
-
     launcher, stop = QueueLauncher(project, max_queued, forever, say, pack), Event()
     before = {ending: signal.signal(ending, lambda *_: stop.set()) for ending in (signal.SIGTERM, signal.SIGINT)}
     try:

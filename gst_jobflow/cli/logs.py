@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +11,8 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
 from gst_jobflow.flows.details import detail
-from gst_jobflow.launch.logs import attempts_of, logs
+from gst_jobflow.launch.logs import Log, attempts_of, logs
 from gst_jobflow.store.connect import connect
-
-if TYPE_CHECKING:
-    from gst_jobflow.launch.logs import Log
 
 
 def command(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -20,10 +20,7 @@ from gst_jobflow.cli.common import JsonOption, disk_in_words, json_default, open
 from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.exporting.targets import check_target
 from gst_jobflow.store import Results
-from gst_jobflow.store.query import COLUMNS, field_path, frames, make_query, summarise_groups, value_at
-
-if TYPE_CHECKING:
-    from gst_jobflow.store.query import Query
+from gst_jobflow.store.query import COLUMNS, Query, field_path, frames, make_query, summarise_groups, value_at
 
 FORMATS = ("table", "json", "jsonl", "csv", "extxyz")
 _COUNTED = 10_000

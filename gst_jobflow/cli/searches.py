@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import read_yaml
 from gst_jobflow.documents import Dataset, Study
+from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
 from gst_jobflow.hyperopt import plan as plans
-from gst_jobflow.hyperopt.plan import base_fit
+from gst_jobflow.hyperopt.plan import SearchPlan, base_fit
 from gst_jobflow.hyperopt.rows import ENDED
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from jobflow import Flow
-
-    from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.hyperopt.plan import SearchPlan
-    from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
+from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
-from gst_jobflow.launch.cost import cost_of
+from gst_jobflow.launch.cost import CostNode, cost_of
 from gst_jobflow.store import Results
-from gst_jobflow.store.lineage import lineage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gst_jobflow.base.settings import CostSettings
-    from gst_jobflow.launch.cost import CostNode
-    from gst_jobflow.store.lineage import Lineage, Link
+from gst_jobflow.store.lineage import Lineage, Link, lineage
 
 
 def command(
@@ -37,8 +33,6 @@ def command(
 
     Example: gst show 3f9a01
     """
-    from dataclasses import asdict
-
     project = open_project()
     results = Results.open(project)
     if with_cost:
@@ -87,8 +81,6 @@ def _cost_lines(tree: CostNode, prices: CostSettings) -> Iterator[str]:
 
 
 def _in_all(tree: CostNode, prices: CostSettings) -> dict[str, Any]:
-    from dataclasses import asdict
-
     total = tree.total
     energy, price, co2 = total.kWh(prices), prices.price_per_core_hour, prices.co2_g_per_kWh
     return {
@@ -102,8 +94,6 @@ def _in_all(tree: CostNode, prices: CostSettings) -> dict[str, Any]:
 
 
 def _cost_json(node: CostNode) -> dict[str, Any]:
-    from dataclasses import asdict
-
     own = {"what": node.what, "collection": node.collection, "ids": node.ids, "jobs": node.jobs}
     numbers = {"spent": asdict(node.spent), "total": asdict(node.total), "without_attempt": node.without_attempt}
     return {**own, **numbers, "parts": [_cost_json(part) for part in node.parts]}

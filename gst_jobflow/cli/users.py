@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 app = typer.Typer(
     no_args_is_help=True,

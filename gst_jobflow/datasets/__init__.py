@@ -15,23 +15,3 @@ from gst_jobflow.datasets.members import load_members, read_members
 from gst_jobflow.datasets.read import LabelledStructure, load_split, stream_rows
 from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.split import SplitSpec
-
-__all__ = [
-    "CreatedDataset",
-    "DatasetSpec",
-    "LabelledStructure",
-    "SplitSpec",
-    "create_dataset",
-    "describe_dataset",
-    "diff_datasets",
-    "fraction_datasets",
-    "load_members",
-    "load_split",
-    "near_duplicates",
-    "read_members",
-    "reweight",
-    "split_by_query",
-    "split_dataset",
-    "split_in_folds",
-    "stream_rows",
-]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.analysis.crystallinity import ANION, crystal_like, crystal_profile, crystallinity
 from gst_jobflow.analysis.disorder import Region, largest_region, order_map
 from gst_jobflow.devices.programme import AnalysisHooks
+from gst_jobflow.dynamics.result import ProtocolResult
+from gst_jobflow.dynamics.series import ProfileFrame, Table
 from gst_jobflow.dynamics.stages import Dome, Protocol, Pulse
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.result import ProtocolResult
-    from gst_jobflow.dynamics.series import ProfileFrame, Table
 
 BIN_A = 5.0
 # single atoms that left the crystal, such as those that vibrate across the periodic boundary into the barrier, make no
@@ -33,14 +30,8 @@ def analyse(
 
     Parameters
     ----------
-    result
-        The finished or failed run.
-    protocol
-        Stages of the run.
     mobile
         First and last id of the mobile atoms, counted from 1.
-    hooks
-        Choice of analyses.
     anion
         Element of the close-packed sublattice.
     """

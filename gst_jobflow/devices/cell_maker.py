@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Maker, job
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell import (
-    DeviceCell,
-    DeviceSpec,
-    barrier_spec,
-    build_device,
-    check_cutoff,
-    device_counts,
-)
+from gst_jobflow.devices.cell import DeviceCell, DeviceSpec, barrier_spec, build_device, check_cutoff, device_counts
 from gst_jobflow.devices.cell.files import description, write_device
-from gst_jobflow.documents import Potential
+from gst_jobflow.documents import Potential, Structure
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
 from gst_jobflow.store.context import job_results
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.store import Results
 
 STORED_ATOMS = 10_000_000
 """Larger cells are files only."""
@@ -51,8 +41,6 @@ class DeviceCellMaker(Maker):
 
     Attributes
     ----------
-    cell
-        Specification of the cell.
     barrier_stages
         Melt-quench of the barrier, or of the block that it is tiled from.
     output

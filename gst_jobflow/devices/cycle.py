@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ase import Atoms
 from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.maker import AnalyseMaker
@@ -29,15 +30,11 @@ from gst_jobflow.dynamics.deck import FINAL_DATA, Group
 from gst_jobflow.dynamics.maker import MeltQuenchMaker, run_recorded
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.stages import Protocol
+from gst_jobflow.dynamics.watch import Watch
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of, load_atoms
 from gst_jobflow.store.context import continuation, job_results
 from gst_jobflow.store.work import declare_work
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.watch import Watch
-    from gst_jobflow.store import Results
 
 _SEEDS_APART = 10_000
 """Seed offset between replicas; each operation takes the next seed."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec, plan_device
 from gst_jobflow.dynamics.pulse import BOLTZMANN_EV_K, profile_weights
 from gst_jobflow.dynamics.stages import Dome, LinearZ, Profile
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
-
 
 MOST_EV_PER_ATOM = 10.0
 """Largest accepted energy: it means nearly 40,000 K, and is several times the cohesive energy of a crystal."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.base.energy import EV_PER_PJ
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.shipped import Shipped, yaml_mapping
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.devices.cell import DeviceSpec, MushroomSpec
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec, heated
@@ -21,6 +20,7 @@ from gst_jobflow.dynamics.deck import Limits, Output, RunOptions, Tuning
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Stage
 from gst_jobflow.structures.material import Material, default_material
 
+PROGRAMMES = Shipped("programme", "gst_jobflow.devices")
 HOOK_FRAMES = 10
 """Frames of an operation that are analysed beside the next one, unless the programme says how many."""
 MOST_OPERATIONS = 200
@@ -248,14 +248,8 @@ def _more_energy(operation: Operation, factor: float) -> Operation:
     return Reset(**{**operation.model_dump(exclude_none=True), key: getattr(operation, key) * factor})
 
 
-def shipped() -> list[str]:
-    """Return the names of the shipped programmes."""
-    folder = resources.files("gst_jobflow.devices") / "programmes"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
 def load_programme(name_or_file: str, material: Material | None = None) -> CyclePlan:
-    """Read a programme: of the material, one of `shipped` (which are for Ge-Sb-Te), or a YAML file.
+    """Read a programme: of the material, a shipped one (which are for Ge-Sb-Te), or a YAML file.
 
     Parameters
     ----------
@@ -268,8 +262,9 @@ def load_programme(name_or_file: str, material: Material | None = None) -> Cycle
         There is none, or it has an invalid key or value.
     """
     material = material or default_material()
-    own = material.programmes.get(name_or_file)
-    content = _content(name_or_file, [*material.programmes, *shipped()]) if own is None else own
+    own = content = material.programmes.get(name_or_file)
+    if content is None:
+        content = yaml_mapping(PROGRAMMES.text(name_or_file, others=material.programmes), name_or_file)
     cell, analyse = content.get("cell"), content.get("analyse")
     if isinstance(cell, dict):
         cell = {"material": material, **cell}
@@ -280,7 +275,7 @@ def load_programme(name_or_file: str, material: Material | None = None) -> Cycle
     try:
         return checked(CyclePlan, given, name_or_file)
     except InputError as err:
-        if own is None and name_or_file in shipped() and material != default_material():
+        if own is None and name_or_file in PROGRAMMES.names() and material != default_material():
             of_material = ", ".join(material.programmes) or f"add one under programmes to {material.name}"
             raise InputError(f"programme {err.message}", f"programmes of {material.name}: {of_material}") from err
         raise
@@ -293,28 +288,6 @@ def check_programmes(material: Material) -> None:
             load_programme(name, material)
         except InputError as err:
             raise InputError(f"material: programmes.{err.message}", err.fix) from err
-
-
-def _content(name_or_file: str, known: list[str]) -> dict[str, Any]:
-    import yaml
-
-    if name_or_file in shipped():
-        text = (resources.files("gst_jobflow.devices") / "programmes" / f"{name_or_file}.yaml").read_text()
-    else:
-        file = Path(name_or_file)
-        if not file.is_file():
-            raise InputError(f"no programme or file '{name_or_file}'", nearest(name_or_file, known))
-        try:
-            text = file.read_text()
-        except UnicodeDecodeError as err:
-            raise InputError(f"{file} is not text", "name a YAML file") from err
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise InputError(f"{name_or_file} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
-    if not isinstance(content, dict):
-        raise InputError(f"{name_or_file} is not a mapping", "write 'key: value' lines")
-    return content
 
 
 def scaled(plan: CyclePlan, factor: float) -> CyclePlan:

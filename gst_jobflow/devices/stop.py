@@ -6,16 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.base.segments import NOTE_FILE, read_note, segment_folders
 from gst_jobflow.devices.look import crystalline_now
 from gst_jobflow.devices.programme import StopLimits
 from gst_jobflow.dynamics.watch import Watch, newest_dump, step_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 @dataclass

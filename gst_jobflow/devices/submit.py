@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from jobflow import Flow
 
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.devices.branch import check_state, geometry_of_state
 from gst_jobflow.devices.cell import device_counts
@@ -16,18 +18,13 @@ from gst_jobflow.devices.cell_maker import check_potential
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.heating import Geometry, geometry_of_spec, temperature_K
 from gst_jobflow.devices.operations import PROFILES_ARE_OURS, OperationOnCell, Reset, on_cell, profile_words
+from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.launch.workflow import jobs_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
-
-if TYPE_CHECKING:
-    from jobflow import Flow
-
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.devices.programme import CyclePlan
-    from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)

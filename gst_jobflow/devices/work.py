@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.branch import check_state, geometry_of_state
@@ -15,10 +14,8 @@ from gst_jobflow.devices.operations import Operation, on_cell
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.work import RunWork
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.work import Allotment, ExpectedCost
+from gst_jobflow.store import Results
+from gst_jobflow.store.work import Allotment, ExpectedCost
 
 
 @dataclass(frozen=True)

@@ -34,37 +34,3 @@ DOCUMENTS: dict[str, type[Document]] = {
     model.collection: model for model in (Structure, Label, Dataset, Potential, Study, Trajectory, Cycle, Attempt)
 }
 """All document models by collection."""
-
-__all__ = [
-    "DOCUMENTS",
-    "LARGE_STRUCTURE_ATOMS",
-    "SCHEMA_VERSION",
-    "ActiveSet",
-    "ArtifactRef",
-    "Attempt",
-    "ConfigType",
-    "Cost",
-    "Cycle",
-    "Dataset",
-    "Document",
-    "Errors",
-    "Index",
-    "Kick",
-    "Label",
-    "LammpsCheck",
-    "Member",
-    "Operation",
-    "Potential",
-    "PotentialArtifacts",
-    "Rmse",
-    "RmseOfType",
-    "Segment",
-    "Speed",
-    "Structure",
-    "Study",
-    "Trajectory",
-    "derive_id",
-    "now",
-    "pack",
-    "unpack",
-]

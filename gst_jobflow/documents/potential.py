@@ -135,8 +135,6 @@ class Potential(Document):
         ----------
         identity
             JSON-able parts that determine the id.
-        shape
-            Composition of the potential.
         stored
             Its files by ending: yaml, yace, asi.
         fields

@@ -115,14 +115,10 @@ class Trajectory(Document):
 
         Parameters
         ----------
-        start
-            Structure at the start.
         what
             Name of the protocol, and the outcome; a run continued later is another document.
         directory, job_uuid
             Directory and job; the directory identifies a run outside of a job.
-        timestep_fs, n_steps
-            Time step and number of steps.
         groups
             Number of atoms in each group; None: all are mobile.
         fields

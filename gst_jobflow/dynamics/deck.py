@@ -15,18 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.dynamics import pulse
-from gst_jobflow.dynamics.stages import (
-    Anneal,
-    Cool,
-    Hold,
-    Protocol,
-    Pulse,
-    Quench,
-    Relax,
-    Stage,
-    kick_count,
-    steps_in,
-)
+from gst_jobflow.dynamics.stages import Anneal, Cool, Hold, Protocol, Pulse, Quench, Relax, Stage, kick_count, steps_in
 
 SERIES_COLUMNS = (
     "stage",

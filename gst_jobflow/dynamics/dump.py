@@ -31,8 +31,6 @@ class DumpFrame:
 
     Attributes
     ----------
-    step
-        Timestep.
     cell
         Shape (3, 3), rows are the cell vectors in Å.
     origin

@@ -9,14 +9,12 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError, nearest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _MAX_LENGTH, _MAX_DEPTH = 400, 24
 _COORDINATES, _EDGES = ("x", "y", "z"), ("lx", "ly", "lz")

@@ -91,10 +91,14 @@ class MeltQuenchMaker(Maker):
         return {"structure_id": trajectory.final_structure_id, "trajectory_id": trajectory.id}
 
 
-def store_random_start(results: Results, spec: HardSphereSpec, tags: list[str]) -> tuple[Structure, Atoms]:
-    """Make a hard-sphere structure and store it; return its document and atoms."""
-    atoms = generate(spec)
-    source = {"builder": "hard_sphere", "spec": spec.model_dump(mode="json", exclude_none=True)}
+def store_random_start(
+    results: Results, spec: HardSphereSpec, tags: list[str], index: int | None = None
+) -> tuple[Structure, Atoms]:
+    """Make a hard-sphere structure, the first or one of several, and store it; return its document and atoms."""
+    atoms = generate(spec, index or 0)
+    source: dict[str, Any] = {"builder": "hard_sphere", "spec": spec.model_dump(mode="json", exclude_none=True)}
+    if index is not None:
+        source["index"] = index
     document = structure_document(atoms, "hard_sphere", source=source, tags=tags)
     results.add(document)
     return document, atoms

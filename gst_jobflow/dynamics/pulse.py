@@ -7,16 +7,13 @@ the net momentum is removed, and one uniform factor makes the total rise by exac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.dynamics import expression
 from gst_jobflow.dynamics.stages import Cool, Dome, Expression, LinearZ, Profile, Pulse, Slices, kick_count, steps_in
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # constants of LAMMPS' "metal" units with its digits, so that sums agree: eV per (g/mol) (Å/ps)^2, and eV/K
 MVV2E = 1.0364269e-4

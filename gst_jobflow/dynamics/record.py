@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from gst_jobflow.documents import ConfigType, Cost, Kick, Segment, Structure, Tr
 from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.temperature import equilibrated_K
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_uuid
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 THERMO_POINTS = 400
 """Points that a trajectory document keeps of each series; the whole series is among its files."""

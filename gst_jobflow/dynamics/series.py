@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.segments import read_output, valid_until
 from gst_jobflow.dynamics.deck import SERIES_COLUMNS
 from gst_jobflow.dynamics.pulse import KICK_COLUMNS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Table = dict[str, "NDArray"]
 _WHOLE = ("stage", "step", "kick")

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.dynamics.deck import STOP_REQUEST
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.result import ProtocolResult
+from gst_jobflow.dynamics.result import ProtocolResult
 
 T = TypeVar("T")
 _POLL_S = 0.2

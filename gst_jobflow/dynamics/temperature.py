@@ -8,14 +8,11 @@ half of an interval between two kicks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.dynamics.series import Table
 from gst_jobflow.dynamics.stages import KICK_INTERVAL_PS, Cool, Protocol, Pulse, steps_in
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.series import Table
 
 
 def equilibrated_K(series: Table, kicks: Table, protocol: Protocol) -> tuple[float | None, float | None]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.work import Allotment, ExpectedCost
+from gst_jobflow.store import Results
+from gst_jobflow.store.work import Allotment, ExpectedCost
 
 NOT_MEASURED = "no run of molecular dynamics has been measured here: run a short one first"
 """Why a run has no expected cost."""

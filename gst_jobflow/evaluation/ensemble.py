@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jobflow import Maker, job
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Member, Potential, Study, derive_id, now
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 PARITY_NAME = "parity.npz"
 

@@ -6,25 +6,22 @@ import io
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.base.words import counted
-from gst_jobflow.documents import Dataset, Member, Potential, Speed, Study, derive_id, now
+from gst_jobflow.documents import ArtifactRef, Dataset, Member, Potential, Speed, Study, derive_id, now
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
 from gst_jobflow.evaluation.speed import measure, measure_in_python
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import ArtifactRef
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 DATA_PREFIX = "evaluation-"
 

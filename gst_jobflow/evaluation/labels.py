@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset, Label, Structure, unpack
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.query import make_query
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 Split = Literal["train", "test", "all"]
 

@@ -103,14 +103,14 @@ def _run_part(
     python: Path, file: str, kind: str, structures: Sequence[Atoms], folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     folder.mkdir()
-    save_for_pyace(folder / "in.npz", structures)
+    save_structures(folder / "in.npz", structures)
     run_pyace(python, PROGRAM, [kind, str(Path(file).resolve()), "in.npz", "out.npz"], folder)
     with np.load(folder / "out.npz") as arrays:
         return arrays["energies"], arrays["forces"]
 
 
-def save_for_pyace(file: Path, structures: Sequence[Atoms]) -> None:
-    """Write the arrays that our programs of pyace read, all cells right-handed: pyace refuses others."""
+def save_structures(file: Path, structures: Sequence[Atoms]) -> None:
+    """Write structures for a program that :func:`run_pyace` runs, all cells right-handed: pyace refuses others."""
     ours = [right_handed(atoms) for atoms in structures]
     np.savez(
         file,

@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
+from gst_jobflow.dynamics.dump import DumpFrame
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
-from gst_jobflow.structures.composition import atom_counts, check_formulas, parse_formula
-from gst_jobflow.structures.contacts import PairDistances, pair_table
+from gst_jobflow.structures.composition import DistinctFormulas, atom_counts, elements_in
+from gst_jobflow.structures.contacts import PairDistances
 from gst_jobflow.structures.floors import Contacts, contact_floors, contacts
-from gst_jobflow.structures.hard_sphere import HardSphereSpec
+from gst_jobflow.structures.hard_sphere import DistancesByPair, HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.dump import DumpFrame
-    from gst_jobflow.dynamics.result import ProtocolResult
 
 Outcome = Literal["success", "lost atoms", "contact", "temperature", "energy", "not a number", "gamma", "error"]
 SUCCESS: Outcome = "success"
@@ -42,7 +40,7 @@ _ENDED_BY_LAMMPS: dict[str, Outcome] = {
 class RobustnessPlan(OfMaterial):
     """What is run, and what counts as failure; run `n` of a composition has one start and seed for all potentials."""
 
-    compositions: list[str] = Field(
+    compositions: DistinctFormulas = Field(
         default_factory=lambda given: list(given["material"].compositions),
         min_length=1,
         description="Formulas; default: those of the material",
@@ -66,7 +64,7 @@ class RobustnessPlan(OfMaterial):
     look_every_ps: float = Field(
         0.5, gt=0, description="Time between two frames, in each of which all contacts are measured"
     )
-    floors_A: dict[str, float] = Field(
+    floors_A: DistancesByPair = Field(
         default_factory=lambda given: given["material"].floors_A.copy(),
         description="Smallest sound contact by pair, {Ge-Te: 1.7}; a pair without one gets 0.65 of its covalent radii",
     )
@@ -81,18 +79,6 @@ class RobustnessPlan(OfMaterial):
     )
     seed: int = Field(1, ge=1, description="Seed of starts, velocities and thermostats")
 
-    @field_validator("compositions")
-    @classmethod
-    def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        check_formulas(formulas, distinct=True)
-        return formulas
-
-    @field_validator("floors_A")
-    @classmethod
-    def _are_pairs(cls, floors_A: dict[str, float]) -> dict[str, float]:
-        pair_table(floors_A)
-        return floors_A
-
     @model_validator(mode="after")
     def _whole_steps(self) -> RobustnessPlan:
         for name in ("duration_ps", "look_every_ps"):
@@ -104,7 +90,7 @@ class RobustnessPlan(OfMaterial):
     @property
     def elements(self) -> list[str]:
         """All elements of the compositions, sorted."""
-        return sorted({element for formula in self.compositions for element in parse_formula(formula)})
+        return sorted(elements_in(self.compositions))
 
     def start(self, formula: str) -> HardSphereSpec:
         """Return the start of a composition; `generate(spec, index)` makes that of run `index`, from 0."""

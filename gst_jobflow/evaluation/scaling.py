@@ -12,13 +12,15 @@ import socket
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import psutil
+from ase import Atoms
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.dynamics.engine import LammpsEngine, LammpsRun
 from gst_jobflow.dynamics.log import loop_parts, loop_time
 from gst_jobflow.dynamics.memory import WAIT_SCRIPT, PeakMemory, kills_for_memory
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
@@ -26,11 +28,6 @@ from gst_jobflow.evaluation.speed import REPEAT, SPACING_A, processor
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.crystals import rocksalt
 from gst_jobflow.structures.material import Material, OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.engine import LammpsEngine, LammpsRun
 
 Mode = Literal["weak", "strong", "size", "memory"]
 OUT_OF_MEMORY = "out_of_memory"

@@ -16,7 +16,7 @@ from gst_jobflow.documents import Speed
 from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
 from gst_jobflow.structures.crystals import rocksalt
-from gst_jobflow.structures.material import DEFAULT, shipped_material, shipped_materials
+from gst_jobflow.structures.material import DEFAULT, MATERIALS, shipped_material
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,7 +44,7 @@ def speed_cell(elements: Sequence[str]) -> Atoms:
 
 def _rocksalt_of(elements: set[str]) -> Atoms | None:
     """Return rock salt with exactly these elements, of the first shipped material that has it."""
-    for name in (DEFAULT, *shipped_materials()):
+    for name in (DEFAULT, *MATERIALS.names()):
         material = shipped_material(name)
         if formula := material.crystal_of(elements):
             return rocksalt(formula, (REPEAT, REPEAT, REPEAT), 2 * SPACING_A, seed=1, material=material)

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError, nearest
@@ -17,9 +19,7 @@ from gst_jobflow.documents import Dataset
 from gst_jobflow.exporting.compress import ThreadedGzip
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.fitting.frame import to_dataframe
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 FORMATS = ("extxyz", "pckl.gzip")
 # coordinates and forces hardly compress: higher levels take several times as long to save a few per cent
@@ -115,7 +115,6 @@ def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
     computed from a virial would differ in its last digit.
     """
-    import numpy as np
     from ase.data import chemical_symbols
 
     info: dict[str, Any] = {

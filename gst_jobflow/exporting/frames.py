@@ -5,21 +5,18 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.series import Series, series_of
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.documents import Potential, Trajectory
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.selection.frames import states_of
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
-
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _GZIP_LEVEL = 4
 

@@ -6,7 +6,8 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import yaml
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
@@ -14,11 +15,8 @@ from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import yace_elements
 from gst_jobflow.exporting.markdown import markdown_table
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.artifacts import sha256_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.store import Results
 
 README = "README.md"
 _MARK = "<!-- gst_jobflow potential -->"
@@ -163,8 +161,6 @@ def _dataset(results: Results, potential: Potential) -> str:
 
 
 def _settings(potential: Potential) -> str:
-    import yaml
-
     if not potential.config:
         return ""
     return "## Input of the fit\n\n```yaml\n" + yaml.safe_dump(potential.config, sort_keys=False).rstrip() + "\n```"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
@@ -22,21 +23,17 @@ from gst_jobflow.flows.aimd_run import AimdRun, AimdSpec, run_aimd
 from gst_jobflow.flows.preset_cells import pair_distances_A
 from gst_jobflow.importing.cp2k_input import input_method, parse_input
 from gst_jobflow.importing.labels import computed_of
+from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
 from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.work import AimdWork
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of, load_atoms, structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import Material
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.records import Record
-    from gst_jobflow.store import Results
 
 # a random start keeps about the distances of bonds, so that it does not heat up by itself
 _START = (1.06, 1.22)

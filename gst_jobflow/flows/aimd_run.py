@@ -15,9 +15,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
@@ -42,9 +43,6 @@ from gst_jobflow.labelling.cp2k import Cp2kBackend, abort_reason, cp2k_version, 
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, Dynamics, MdPart, check_dynamics, md_input
 from gst_jobflow.labelling.cp2k_output import HARTREE_EV
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 logger = logging.getLogger(__name__)
 

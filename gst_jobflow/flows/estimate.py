@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jobflow import Flow, Job
 
 from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import walltime_s
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import has_queue, resources
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
-
-if TYPE_CHECKING:
-    from jobflow import Flow, Job
-
-    from gst_jobflow.base.settings import Project
 
 
 def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = None) -> list[ExpectedCost]:

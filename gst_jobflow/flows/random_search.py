@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Maker, job
 
@@ -19,14 +19,18 @@ from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import link_potential
 from gst_jobflow.dynamics.relax import relax
 from gst_jobflow.dynamics.work import NOT_MEASURED, expected_speed
-from gst_jobflow.selection.random_search import RandomSearchPlan, candidates_of, choose_candidates, draw_cells
+from gst_jobflow.selection.random_search import (
+    RandomCell,
+    RandomSearchPlan,
+    SearchCandidate,
+    candidates_of,
+    choose_candidates,
+    draw_cells,
+)
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.store.work import Allotment, ExpectedCost
-
-if TYPE_CHECKING:
-    from gst_jobflow.selection.random_search import RandomCell, SearchCandidate
-    from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,6 @@ class RandomSearchMaker(Maker):
 
     Attributes
     ----------
-    plan
-        What is drawn, relaxed and chosen.
     iteration, tags
         Of the chosen structures.
     n_chunks

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobflow import Flow, Maker, job
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
@@ -20,10 +20,12 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
+from gst_jobflow.dynamics.maker import check_knows_elements, link_potential, store_random_start
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.work import RunWork, SideBySideWork
 from gst_jobflow.evaluation.robustness import (
@@ -37,16 +39,9 @@ from gst_jobflow.evaluation.robustness import (
     runs_of,
 )
 from gst_jobflow.flows.study import close_study
-from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.structures.hard_sphere import generate
-
-if TYPE_CHECKING:
-    from jobflow import Job
-
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.dynamics.result import ProtocolResult
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +68,6 @@ class RobustnessMaker(Maker):
 
     Attributes
     ----------
-    study_name
-        Name of the study.
-    plan
-        What is run, and what counts as failure.
     gate
         Success fraction that a potential has to reach: one that cannot reach it any more is not tested further.
     n_jobs
@@ -163,23 +154,19 @@ class MeltsMaker(Maker):
         return dict(runner.outcomes)
 
 
+@dataclass
 class MeltRunner:
     """Runs the melts of one job: LAMMPS in threads, everything that is stored in the main one."""
 
-    def __init__(
-        self,
-        results: Results,
-        plan: RobustnessPlan,
-        gate: float | None,
-        study_id: str,
-        engine: LammpsEngine,
-        directory: Path,
-        deadline: Deadline | None,
-    ) -> None:
-        self.results, self.plan, self.gate, self.study_id = results, plan, gate, study_id
-        self.engine, self.directory, self.deadline = engine, directory, deadline
-        self.outcomes: Counter[str] = Counter()
-        self.files: dict[str, PotentialFiles] = {}
+    results: Results
+    plan: RobustnessPlan
+    gate: float | None
+    study_id: str
+    engine: LammpsEngine
+    directory: Path
+    deadline: Deadline | None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    files: dict[str, PotentialFiles] = field(default_factory=dict)
 
     def run(self, melts: list[Melt]) -> bool:
         """Run what is missing; False if time was short, so that some are left.
@@ -238,14 +225,7 @@ class MeltRunner:
         logger.info("%s: %s after %.2f ps %s", melt.name, verdict.outcome, verdict.time_ps, verdict.reason)
 
     def _store(self, melt: Melt, result: ProtocolResult, verdict: Verdict) -> None:
-        spec = self.plan.start(melt.formula)
-        source = {
-            "builder": "hard_sphere",
-            "spec": spec.model_dump(mode="json", exclude_none=True),
-            "index": melt.index,
-        }
-        start = structure_document(generate(spec, melt.index), "hard_sphere", source=source, tags=["robustness start"])
-        self.results.add(start)
+        start, _ = store_random_start(self.results, self.plan.start(melt.formula), ["robustness start"], melt.index)
         found = {"study_id": self.study_id, **asdict(melt), **asdict(verdict)}
         protocol = self.plan.protocol(melt.formula, melt.index)
         record(

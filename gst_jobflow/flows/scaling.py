@@ -11,17 +11,19 @@ import uuid
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobflow import Flow, Maker, job
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import in_category
+from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.resources import Resources, request_resources
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import ArtifactRef, Attempt, Member, Potential, Study, now
 from gst_jobflow.dynamics.deck import PairStyle, pair_lines
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import check_knows_elements, link_potential
 from gst_jobflow.dynamics.work import measured_speed
@@ -43,17 +45,11 @@ from gst_jobflow.evaluation.scaling import (
     timed_run,
 )
 from gst_jobflow.flows.study import close_study
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.store.work import Allotment, ExpectedCost
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.lammps_data import write_data
-
-if TYPE_CHECKING:
-    from jobflow import Job
-
-    from gst_jobflow.base.deadline import Deadline
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +62,6 @@ _SPARE = 1.5
 @dataclass
 class ScalingMaker(Maker):
     """Time potentials side by side on several layouts of ranks and sizes of cells.
-
-    Attributes
-    ----------
-    study_name
-        Name of the study.
-    plan
-        What is run.
 
     Examples
     --------
@@ -192,21 +181,19 @@ class Contestant:
     folder: str
 
 
+@dataclass
 class LayoutRunner:
     """Runs all points of one layout in a folder; each run leaves its numbers there, so that none is repeated."""
 
-    def __init__(
-        self,
-        results: Results,
-        plan: ScalingPlan,
-        layout: Layout,
-        engine: LammpsEngine,
-        directory: Path,
-        deadline: Deadline | None,
-    ) -> None:
-        self.results, self.plan, self.layout = results, plan, layout
-        self.engine, self.directory, self.deadline = engine, directory, deadline
-        self.cell = block(plan.composition, plan.material)
+    results: Results
+    plan: ScalingPlan
+    layout: Layout
+    engine: LammpsEngine
+    directory: Path
+    deadline: Deadline | None
+
+    def __post_init__(self) -> None:
+        self.cell = block(self.plan.composition, self.plan.material)
         self.longest_s = 0.0
         self.cut = False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from ase import Atoms
 from jobflow import Maker, job
 from pydantic import Field, model_validator
 
@@ -14,7 +15,9 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import UnfitValueError
+from gst_jobflow.documents import ConfigType, Structure
 from gst_jobflow.selection.failures import FailureFrames, failed_runs, failure_documents
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import job_results
 from gst_jobflow.structures.contacts import PairDistances, push_apart
@@ -31,13 +34,6 @@ from gst_jobflow.structures.crystals import (
 )
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.store import Results
-
 
 _ALWAYS_A = 1.0
 """Smallest distance of pairs without a given one, if others have one."""
@@ -109,7 +105,8 @@ class HardSphereMaker(Maker):
     def make(self) -> dict[str, Any]:
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = hard_sphere_family(self.specs, self.n_each)
-        return _store(family, "hard_sphere", self.iteration, self.tags, self.n_chunks)
+        results = job_results()
+        return _dealt_out(*store_family(results, family, "hard_sphere", self.iteration, self.tags), self.n_chunks)
 
 
 @dataclass
@@ -132,7 +129,8 @@ class CrystalMaker(Maker):
     def make(self) -> dict[str, Any]:
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = (item for spec in self.specs for item in crystal_family(spec))
-        return _store(family, "crystal", self.iteration, self.tags, self.n_chunks)
+        results = job_results()
+        return _dealt_out(*store_family(results, family, "crystal", self.iteration, self.tags), self.n_chunks)
 
 
 @in_category("md")
@@ -169,7 +167,7 @@ class FailureFramesMaker(Maker):
         runs = failed_runs(results, study_id, potential_ids or [])
         settings = find_project().settings
         documents = failure_documents(results, settings, runs, self.frames, self.tags, self.iteration, cores())
-        return _dealt_out(results, documents, self.n_chunks)
+        return _dealt_out(documents, *results.add_many(documents), self.n_chunks)
 
 
 def hard_sphere_family(specs: list[HardSphereSpec], n_each: int) -> Iterator[tuple[Atoms, dict[str, Any]]]:
@@ -213,29 +211,30 @@ def _crystal(spec: CrystalSpec, seed: int) -> Atoms:
 
 
 def _rattle(atoms: Atoms, rattle_A: float, seed: int, min_distances_A: dict[str, float]) -> None:
-
     atoms.positions += np.random.default_rng(seed).normal(scale=rattle_A, size=(len(atoms), 3))
     if min_distances_A:
         push_apart(atoms, PairDistances(atoms.get_chemical_symbols(), min_distances_A, _ALWAYS_A))
 
 
-def _store(
-    family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: Any, iteration: int, tags: list[str], n_chunks: int
-) -> dict[str, Any]:
-
-    results = job_results()
+def store_family(
+    results: Results,
+    family: Iterable[tuple[Atoms, dict[str, Any]]],
+    config_type: ConfigType,
+    iteration: int,
+    tags: list[str] | None,
+) -> tuple[list[Structure], int, int]:
+    """Store structures; return their documents, and how many of them are new and were known before."""
     documents = [
         structure_document(
             atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
         )
         for atoms, source in family
     ]
-    return _dealt_out(results, documents, n_chunks)
+    return documents, *results.add_many(documents)
 
 
-def _dealt_out(results: Results, documents: list[Structure], n_chunks: int) -> dict[str, Any]:
-    """Store structures and deal them out to labelling jobs."""
-    new, known = results.add_many(documents)
+def _dealt_out(documents: list[Structure], new: int, known: int, n_chunks: int) -> dict[str, Any]:
+    """Deal stored structures out to labelling jobs."""
     # sorted by size and taken in turn, so that chunks cost about the same
     by_size = sorted(documents, key=lambda document: (-document.n_atoms, document.id))
     ids = list(dict.fromkeys(document.id for document in by_size))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jobflow import Flow, Maker, job
+from ase import Atoms
+from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.reference_frames import ReferenceFrames
 from gst_jobflow.analysis.validation import (
@@ -18,20 +19,14 @@ from gst_jobflow.analysis.validation import (
     local_structure,
     structure_differences,
 )
-from gst_jobflow.documents import Member, Potential, Study, Trajectory
+from gst_jobflow.documents import ArtifactRef, Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, steps_in
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.selection.frames import iter_trajectory
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.context import job_results
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from jobflow import Job
-
-    from gst_jobflow.documents import ArtifactRef
-    from gst_jobflow.store import Results
 
 CURVES_FILE = "curves.npz"
 REFERENCE = "reference"
@@ -42,13 +37,6 @@ class ValidationMaker(Maker):
     """Melt and quench amorphous cells with potentials, and compare them with frames from first principles.
 
     All potentials get the same starts and seeds.
-
-    Attributes
-    ----------
-    study_name
-        Name of the study.
-    plan
-        What is quenched and compared.
 
     Examples
     --------

@@ -11,13 +11,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.cp2k_input import Section, input_atoms, input_cell, input_method, parse_input
 from gst_jobflow.importing.files import ENDINGS, first_bytes, open_text, plain_name
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.labelling.cp2k_output import (
     BOHR_A,
@@ -27,13 +29,8 @@ from gst_jobflow.labelling.cp2k_output import (
     read_energy,
     read_single_point,
 )
+from gst_jobflow.labelling.method import Method
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
-    from gst_jobflow.labelling.method import Method
 
 _POSITIONS = re.compile(r"^(?P<project>.+)-pos-(?P<part>\d+)\.xyz(\.(gz|bz2|xz|zst))?$")
 _FORCES = re.compile(r"^.+-frc-\d+\.xyz(\.(gz|bz2|xz|zst))?$")
@@ -169,7 +166,6 @@ def _check_match(frame: _Frame, forces: _Frame | None) -> None:
 
 
 def _labelled(frame: _Frame, forces: _Frame, cell_A: np.ndarray, pbc: list[bool]) -> Atoms:
-    from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     try:

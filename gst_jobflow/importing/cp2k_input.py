@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.cell import Cell
+from ase.units import Bohr
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings, cp2k_input
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, MdPart, md_input, md_method
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.labelling.method import Method
+from gst_jobflow.labelling.method import Method
 
 _PATH_KEYWORDS = {
     "SCF": {"SCF_GUESS", "MAX_SCF", "MAX_SCF_HISTORY", "EPS_SCF_HISTORY"},
@@ -102,8 +101,6 @@ def input_cell(root: Section) -> tuple[np.ndarray, list[bool]]:
     DataError
         They are not in the input itself, or in an unknown form.
     """
-    from ase.cell import Cell
-
     cell = root.at("FORCE_EVAL", "SUBSYS", "CELL")
     if cell is None:
         raise DataError("no cell in the CP2K input")
@@ -128,8 +125,6 @@ def input_atoms(root: Section) -> Atoms:
     DataError
         The input has no cell or no coordinates of its own.
     """
-    from ase import Atoms
-
     cell_A, pbc = input_cell(root)
     coord = root.at("FORCE_EVAL", "SUBSYS", "COORD")
     if coord is None:
@@ -299,8 +294,6 @@ def _lengths(words: list[str] | None) -> list[float]:
 
 
 def _unit_A(unit: str) -> float:
-    from ase.units import Bohr
-
     known = {"[angstrom]": 1.0, "[bohr]": Bohr, "[nm]": 10.0}
     if unit.lower() not in known:
         raise DataError(f"the CP2K input gives lengths in {unit}")

@@ -15,19 +15,17 @@ from copy import copy
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import orjson
+from ase import Atoms
+from ase.data import atomic_numbers
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
 
 _MOST_ATOMS = 10_000_000
 """A damaged count must not turn a whole file into one frame."""
@@ -128,8 +126,6 @@ def _plain_frame(frame: bytes, compiled: bool) -> Atoms | None:
 
     Energy and forces stay in `info` and `arrays`: building a calculator, as ASE does, takes as long as the rest.
     """
-    from ase import Atoms
-
     count, comment, body = frame.split(b"\n", 2)
     info = read_comment(comment.decode("utf-8"))
     if not isinstance(info.get("Properties"), str) or "Lattice" not in info:
@@ -221,8 +217,6 @@ def _numbers_of(symbols: list[bytes]) -> list[int] | None:
 
 @cache
 def _atomic_numbers() -> dict[bytes, int]:
-    from ase.data import atomic_numbers
-
     return {symbol.encode(): number for symbol, number in atomic_numbers.items()}
 
 

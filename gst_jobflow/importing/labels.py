@@ -9,17 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.structures.lattice import volume_A3
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
 
 Quantity = Literal["energy", "forces", "stress"]
 

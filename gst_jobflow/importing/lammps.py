@@ -11,20 +11,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.dynamics.dump import box_of
 from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
 
 TYPE_MAP_FIX = "name the element of each type: --type-map 1=Ge,2=Sb,3=Te"
 _COORDINATES = (("x", "y", "z"), ("xu", "yu", "zu"), ("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
@@ -144,8 +142,6 @@ def _read_item(words: list[str], stream: TextIO, head: _Head) -> None:
 
 
 def _frame(head: _Head, lines: list[str], options: ImportOptions) -> Atoms:
-    from ase import Atoms
-
     rows = [line.split() for line in lines]
     if any(len(row) != len(head.columns) for row in rows):
         raise DataError(f"step {head.step}: a line does not have the {len(head.columns)} columns of its head")
@@ -182,8 +178,6 @@ def _symbols(columns: dict[str, tuple[str, ...]], options: ImportOptions) -> lis
     DataError
         A type has no element, or the map and the file disagree.
     """
-    from ase.data import chemical_symbols
-
     mapped: list[str] | None = None
     if "type" in columns and options.type_map and all(kind.isdecimal() for kind in columns["type"]):
         missing = sorted({kind for kind in columns["type"] if int(kind) not in options.type_map}, key=int)
@@ -223,8 +217,6 @@ def check_lammps_data(file: Path, options: ImportOptions) -> None:
 @last_record_says_why
 def read_lammps_data(file: Path, options: ImportOptions) -> Iterator[Record]:
     """Read the one structure of a data file in units of Å, unwrapped by its image flags, taken as periodic."""
-    from ase import Atoms
-    from ase.data import atomic_masses, atomic_numbers
     from ase.io import lammpsdata
 
     try:
@@ -298,8 +290,6 @@ def _data_elements(file: Path, options: ImportOptions) -> dict[int, str]:
 
 def _named_types(file: Path) -> dict[int, str]:
     """Return the elements that the sections Atom Type Labels and Masses name; other labels are left out."""
-    from ase.data import chemical_symbols
-
     found: dict[int, str] = {}
     section = ""
     with open_text(file) as stream:

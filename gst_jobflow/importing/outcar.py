@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from ase.io import ParseError
 from ase.io.vasp_parsers import vasp_outcar_parsers as ase_parsers
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import open_text
+from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, group_id, last_record_says_why
-
-if TYPE_CHECKING:
-    from gst_jobflow.importing.options import ImportOptions
 
 NO_METHOD = "an OUTCAR does not repeat the INCAR, so the settings that VASP ran with are not fully known from it"
 _NELM = re.compile(r"^\s*NELM\s*=\s*(\d+)\s*;")

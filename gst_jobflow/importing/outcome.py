@@ -10,25 +10,22 @@ import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
+from ase import Atoms
 from pydantic import ValidationError
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ConfigType, Label
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.importing.labels import Computed, RivalLabelsError, computed_of, unread_labels
+from gst_jobflow.importing.options import ImportOptions
+from gst_jobflow.importing.records import Record
 from gst_jobflow.store.atoms import structure_document, structure_values
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
+from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows, volume_A3
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.importing.options import ImportOptions
-    from gst_jobflow.importing.records import Record
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 FREE_ATOM_BOX_A = 20.0
 _CONFIG_TYPES: tuple[ConfigType, ...] = get_args(ConfigType)
@@ -229,8 +226,6 @@ def free_atom_outcome(
     index: int, element: str, energy_eV: float, fingerprint: str, method: dict[str, Any], options: ImportOptions
 ) -> Outcome:
     """Return a free atom of known energy as a labelled structure: alone in a box, with forces of zero by symmetry."""
-    from ase import Atoms
-
     atoms = Atoms(element, cell=[FREE_ATOM_BOX_A] * 3, pbc=True)
     source = {"builder": "import", "option": "--free-atoms"}
     structure = structure_document(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
 from gst_jobflow.base.errors import DataError
@@ -142,8 +143,6 @@ def read_pacemaker(file: Path, options: ImportOptions) -> Iterator[Record]:
 
 def _atoms(row: dict[str, Any], has_labels: bool, options: ImportOptions) -> Atoms:
     """Return the structure of a row with what was computed of it."""
-    from ase import Atoms
-
     theirs = row["ase_atoms"]
     if not isinstance(theirs, Atoms):
         raise DataError(f"ase_atoms is a {type(theirs).__name__}")

@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON
+from gst_jobflow.labelling.method import Method
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.labelling.method import Method
 
 P = ParamSpec("P")
 

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.importing.formats import source_files
+from gst_jobflow.importing.formats import SourceFile, source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
 from gst_jobflow.importing.receipts import Receipt, ReceiptWriter
 from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
 from gst_jobflow.store.files.artifacts import ArtifactStore
-
-if TYPE_CHECKING:
-    from gst_jobflow.importing.formats import SourceFile
-    from gst_jobflow.store.results import Results
+from gst_jobflow.store.results import Results
 
 _BATCH_RECORDS = 500
 _BATCH_ATOMS = 200_000

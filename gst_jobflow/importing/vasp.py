@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import Pieces, open_bytes
@@ -122,7 +123,6 @@ def vasprun_method(run: Vasprun) -> Method:
 
 
 def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> Record:
-    from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     electronic = sum(1 for step in element.iterfind("scstep") if step.find("energy") is not None)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from gst_jobflow.documents import unpack
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Label, Structure
-    from gst_jobflow.importing.outcome import Outcome
+from gst_jobflow.documents import Label, Structure, unpack
+from gst_jobflow.importing.outcome import Outcome
 
 
 class EnergyWatch:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
@@ -226,8 +227,6 @@ class AseBackend(BackendModel):
         if "error" in content:
             unconverged = re.search(self.not_converged, content["error"], re.IGNORECASE)
             return failed("not_converged" if unconverged else "crash", f"{self.name}: {content['error']}")
-        import numpy as np
-
         stress = content["stress"]
         return RawLabel(
             converged=True,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.plugins import distribution, known, loaded, offered
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import BackendModel, Bounds, LabelBackend
 from gst_jobflow.labelling.calculators import calculator_backend, names
 from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.vasp import VaspBackend
-from gst_jobflow.structures.material import material_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.structures.material import Material
+from gst_jobflow.structures.material import Material, material_of
 
 BACKENDS = ("vasp", "cp2k", "tblite", "ase")
 # fields of every backend beside its settings
@@ -125,8 +123,6 @@ def _ase(options: dict[str, Any], where: str) -> LabelBackend:
 
 
 def _tblite(options: dict[str, Any], where: str) -> LabelBackend:
-    import inspect
-
     of_tblite = set(inspect.signature(tblite_backend).parameters) - {"fields"}
     known = {*of_tblite, *_OF_ALL, "isolate", "wall_limit_s", "threads"}
     if unknown := sorted(set(options) - known):

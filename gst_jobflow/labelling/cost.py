@@ -96,8 +96,6 @@ def dealt(ids: Sequence[str], costs: np.ndarray, n_jobs: int, most: int) -> list
     ----------
     n_jobs
         Number of jobs; empty ones are left out.
-    most
-        Largest number of structures in a job.
     """
     jobs: list[list[str]] = [[] for _ in range(n_jobs)]
     loads = [(0.0, job) for job in range(n_jobs)]

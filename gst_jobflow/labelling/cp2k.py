@@ -138,8 +138,6 @@ def check_gamma(cell_A: np.ndarray, settings: Cp2kSettings) -> None:
     ----------
     cell_A
         Shape (3, 3), lattice vectors in rows; its perpendicular heights are volume over area of each face.
-    settings
-        See `gamma_min_A`.
     """
     if settings.k_spacing_per_A is not None:
         return

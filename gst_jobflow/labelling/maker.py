@@ -14,14 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jobflow import Maker, job
+from jobflow import Maker, OutputReference, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.deadline import stopped_in_time
+from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.base.processes import end_programs_in
@@ -31,14 +31,9 @@ from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid
-
-if TYPE_CHECKING:
-    from jobflow import OutputReference
-
-    from gst_jobflow.base.deadline import Deadline
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +66,6 @@ class LabelMaker(Maker):
     ----------
     backend
         Computes the labels; the fingerprint of its method keys them.
-    retry_failed
-        Compute failed labels again.
 
     Examples
     --------
@@ -95,8 +88,6 @@ class LabelMaker(Maker):
 
         Parameters
         ----------
-        structure_ids
-            Ids of structures in the database.
         failed_before
             Those that failed before this continuation, which are not tried again.
 

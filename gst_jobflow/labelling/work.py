@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Structure
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.cost import cost_model
-from gst_jobflow.labelling.cp2k_md import md_method
-
-if TYPE_CHECKING:
-    from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.labelling.cp2k import Cp2kBackend
-    from gst_jobflow.labelling.cp2k_md import Dynamics
-    from gst_jobflow.store.work import Allotment, ExpectedCost
+from gst_jobflow.labelling.cp2k import Cp2kBackend
+from gst_jobflow.labelling.cp2k_md import Dynamics, md_method
+from gst_jobflow.store.work import Allotment, ExpectedCost
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Rev. Mater. 7, 043801 (2023).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from ase import Atoms
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
+from gst_jobflow.structures.floors import contact_floors
 
 SHELL_A = 0.5
 """Width beyond the radius in which atoms are held, too, so that moving atoms stay clear of the centre's environment."""
@@ -54,16 +55,8 @@ class Cluster:
 
 def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistances:
     """Return the smallest distances allowed at a seam: `floor_A`, else 0.8 of the sum of the covalent radii."""
-    from ase.data import atomic_numbers, covalent_radii
-
     listed = list(species)
-    names = sorted(set(listed))
-    pairs: Mapping[str, float] = {
-        f"{one}-{other}": _FLOOR_OF_RADII * sum(covalent_radii[atomic_numbers[name]] for name in (one, other))
-        for one in names
-        for other in names
-    }
-    return PairDistances(listed, {} if floor_A else pairs, floor_A or 1.0)
+    return PairDistances(listed, {}, floor_A) if floor_A else contact_floors(listed, {}, _FLOOR_OF_RADII)
 
 
 def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_A: float, most: int) -> list[int]:
@@ -73,8 +66,6 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
     ----------
     gamma
         Grade of each atom, shape (n_atoms,); nan is in no window.
-    most
-        Largest number of atoms.
     """
     from matscipy.neighbours import neighbour_list
 

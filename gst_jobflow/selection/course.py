@@ -15,13 +15,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import join_segments, read_series
-from gst_jobflow.selection.decorrelation import (
-    FEWEST_VALUES,
-    detrended,
-    equilibrated,
-    smooth,
-    statistical_inefficiency,
-)
+from gst_jobflow.selection.decorrelation import FEWEST_VALUES, detrended, equilibrated, smooth, statistical_inefficiency
 from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6

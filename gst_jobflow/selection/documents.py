@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import ConfigType, Structure, Trajectory
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 Origin = tuple[Structure, "ConfigType"]
 """Parent of new structures, whose group they share so that no split parts them, and their config_type."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.documents import Potential, Structure, Study, Trajectory
 from gst_jobflow.evaluation.robustness import SUCCESS, runs_of
@@ -15,10 +16,7 @@ from gst_jobflow.selection.choice import grade
 from gst_jobflow.selection.course import ROUNDING_PS
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import FoundStructure, check_cell_size, iter_trajectory
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 class FailureFrames(StrictModel):

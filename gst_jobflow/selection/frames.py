@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import ArtifactRef, Cycle, Potential, Trajectory
@@ -18,15 +19,10 @@ from gst_jobflow.importing.cp2k import read_cp2k
 from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.labelling import cp2k_md
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.query import frames, make_query
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
-
-    from gst_jobflow.store import Results
 
 _DUMP = ".lammpstrj.gz"
 
@@ -223,8 +219,6 @@ def _checked(frame: DumpFrame, elements: list[str], trajectory: Trajectory) -> F
 
 
 def _damaged(step: int, problem: str) -> FoundStructure:
-    from ase import Atoms
-
     return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
 
 

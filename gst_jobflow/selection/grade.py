@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import iter_frames
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.structures.lammps_data import write_data
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.engine import LammpsEngine
-    from gst_jobflow.selection.frames import FoundStructure
 
 _FILE = "gamma.dump"
 

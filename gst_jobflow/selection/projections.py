@@ -5,21 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
-from gst_jobflow.base.errors import InputError, RunError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.pacemaker import pacemaker_runner
-from gst_jobflow.base.processes import run_program
-from gst_jobflow.evaluation.predict import save_for_pyace
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.evaluation.predict import run_pyace, save_structures
 from gst_jobflow.fitting.active_set import PYACE_PROGRAM
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.dynamics.deck import PotentialFiles
 
 
 def coordinates(
@@ -47,14 +42,9 @@ def coordinates(
     python = pacemaker_runner(settings).python
     with tempfile.TemporaryDirectory(prefix="gst_projections_") as name:
         folder = Path(name)
-        save_for_pyace(folder / "in.npz", structures)
+        save_structures(folder / "in.npz", structures)
         files = [str(Path(file).resolve()) for file in (potential.yaml, potential.asi)]
-        ended = run_program(
-            [str(python), str(PYACE_PROGRAM), "project", *files, "in.npz", "out.npz"], folder, output="out.txt"
-        )
-        if ended.returncode != 0:
-            lines = (folder / "out.txt").read_text(errors="replace").strip().splitlines()
-            raise RunError(f"pyace failed: {(lines or ['no output'])[-1][:300]}", "gst doctor", "crash")
+        run_pyace(python, PYACE_PROGRAM, ["project", *files, "in.npz", "out.npz"], folder)
         with np.load(folder / "out.npz") as arrays:
             return [
                 {

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
-from gst_jobflow.structures.composition import check_formulas, fewest_atoms, parse_formula
+from gst_jobflow.structures.composition import Formula, elements_in, fewest_atoms, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
 
@@ -35,7 +35,7 @@ _DRAWN = 3
 class RandomSearchPlan(OfMaterial):
     """What is drawn, how it is relaxed, and how much of it is chosen."""
 
-    compositions: list[str] = Field(
+    compositions: list[Formula] = Field(
         default_factory=lambda given: list(given["material"].compositions),
         min_length=1,
         description="Formulas, taken in turn",
@@ -61,12 +61,6 @@ class RandomSearchPlan(OfMaterial):
     on_the_way: bool = Field(True, description="Whether frames on the way to a minimum are candidates, too")
     seed: int = Field(1, ge=1)
 
-    @field_validator("compositions")
-    @classmethod
-    def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        check_formulas(formulas)
-        return formulas
-
     @model_validator(mode="after")
     def _ranges_rise(self) -> RandomSearchPlan:
         for name in ("n_atoms", "volume_per_atom_A3", "min_distance_A"):
@@ -84,7 +78,7 @@ class RandomSearchPlan(OfMaterial):
     @property
     def elements(self) -> list[str]:
         """All elements of the compositions, sorted."""
-        return sorted({element for formula in self.compositions for element in parse_formula(formula)})
+        return sorted(elements_in(self.compositions))
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,6 @@ class SearchCandidate:
 
     Attributes
     ----------
-    cell
-        Number of its cell.
     enthalpy_eV
         E + PV an atom, above the lowest of its composition that did not collapse.
     kind

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import ConfigType, Structure, Trajectory
@@ -21,18 +22,9 @@ from gst_jobflow.selection.course import (
     timed_stages,
 )
 from gst_jobflow.selection.documents import Origin, derived, origin_of
-from gst_jobflow.selection.frames import (
-    FoundStructure,
-    aimd_frames,
-    check_cell_size,
-    iter_trajectory,
-)
+from gst_jobflow.selection.frames import FoundStructure, aimd_frames, check_cell_size, iter_trajectory
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 ItemT = TypeVar("ItemT")
 _BROKEN = ("blow_up", "lost_atoms", "nan")

@@ -4,5 +4,3 @@ from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.ingest import ingest
 from gst_jobflow.store.query import find
 from gst_jobflow.store.results import Results, public
-
-__all__ = ["ArtifactStore", "Results", "find", "ingest", "public"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from gst_jobflow.base.errors import InputError, nearest
 
@@ -53,20 +55,26 @@ def parse_formula(formula: str) -> dict[str, int]:
         raise _malformed(formula) from err
 
 
-def check_formulas(formulas: Sequence[str], *, distinct: bool = False) -> None:
-    """Refuse a list with a text that is no formula, or, where they must be `distinct`, with one that is given twice.
+def elements_in(formulas: Iterable[str]) -> set[str]:
+    """Return all elements of formulas."""
+    return {element for formula in formulas for element in parse_formula(formula)}
 
-    Raises
-    ------
-    InputError
-        A text is no formula.
-    ValueError
-        A formula is given twice.
-    """
-    for formula in formulas:
-        parse_formula(formula)
-    if distinct and len(set(formulas)) < len(formulas):
+
+def _readable(formula: str) -> str:
+    parse_formula(formula)
+    return formula
+
+
+def _distinct(formulas: list[str]) -> list[str]:
+    if len(set(formulas)) < len(formulas):
         raise ValueError(f"a composition is given twice in {', '.join(formulas)}")
+    return formulas
+
+
+Formula = Annotated[str, AfterValidator(_readable)]
+"""Field of a model that refuses a text that is no formula."""
+DistinctFormulas = Annotated[list[Formula], AfterValidator(_distinct)]
+"""Field of a model that also refuses a formula that is given twice."""
 
 
 def format_formula(counts: Mapping[str, int]) -> str:
@@ -93,8 +101,6 @@ def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dic
     ----------
     formula
         Only ratios count: ``Ge2Sb2Te5`` and ``Ge4Sb4Te10`` give the same.
-    n_atoms
-        Atoms in the cell.
     rounding
         ``exact`` refuses an `n_atoms` that is no multiple of the formula unit; ``nearest`` gives leftover atoms to the
         elements with the largest remainders (ties: in the order of the formula).

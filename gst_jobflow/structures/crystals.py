@@ -148,8 +148,6 @@ def trigonal(
     disorder
         Whether part of the two cations exchange layers, with exact counts. Diffraction finds mixed layers, in which Ge
         prefers the middle of the block (Matsunaga and Yamada 2004); `centre_share` of the phase stays there.
-    seed
-        Seed of the disorder.
     material
         Its trigonal phases; None: those of Ge-Sb-Te.
 

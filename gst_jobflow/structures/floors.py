@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
+
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 
 from gst_jobflow.structures.contacts import PairDistances, pair_table, smallest_by_type
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 FLOOR_SHARE = 0.65
 """Contact floor of a pair as a share of the sum of its covalent radii: 1.68 Å for Ge-Te."""
@@ -26,8 +25,6 @@ def contact_floors(symbols: Sequence[str], given_A: Mapping[str, float], share: 
     given_A
         Floors in Å by pair, ``{"Ge-Te": 1.7}``; a pair without one gets `share` of its covalent radii's sum.
     """
-    from ase.data import atomic_numbers, covalent_radii
-
     radius_A = {element: covalent_radii[atomic_numbers[element]] for element in set(symbols)}
     floors_A = {
         f"{a}-{b}": share * (radius_A[a] + radius_A[b]) for a, b in combinations_with_replacement(sorted(radius_A), 2)

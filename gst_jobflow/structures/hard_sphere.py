@@ -11,29 +11,30 @@ import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
-from gst_jobflow.structures.composition import Rounding, atom_counts, parse_formula
-from gst_jobflow.structures.contacts import (
-    PairDistances,
-    min_distance,
-    pair_table,
-    push_apart,
-    scaled_min_distance,
-)
+from gst_jobflow.structures.composition import Formula, Rounding, atom_counts
+from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-__all__ = ["HardSphereSpec", "generate", "min_distance"]
 
 _LOG = logging.getLogger(__name__)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Range = tuple[Positive, Positive]
 Vector = tuple[float, float, float]
+
+
+def _readable(pairs_A: dict[str, float]) -> dict[str, float]:
+    pair_table(pairs_A)
+    return pairs_A
+
+
+DistancesByPair = Annotated[dict[str, float], AfterValidator(_readable)]
+"""Field of a model that refuses what :func:`pair_table` cannot read."""
 
 # amu / Å^3 in g/cm3
 _DENSITY_UNIT = 1.66053906660
@@ -68,28 +69,16 @@ class HardSphereSpec(StrictModel):
         With the index of the structure, all that randomness depends on.
     """
 
-    formula: str
+    formula: Formula
     n_atoms: int = Field(gt=0)
     density_g_cm3: Positive | Range | None = None
     volume_per_atom_A3: Positive | Range | None = None
     fixed_cell_A: Vector | tuple[Vector, Vector, Vector] | None = None
-    min_distances_A: dict[str, float] = Field(default_factory=dict)
+    min_distances_A: DistancesByPair = Field(default_factory=dict)
     min_distance_A: Positive | Range = 2.5
     cell_shape: Literal["cubic", "orthorhombic", "triclinic"] = "triclinic"
     rounding: Rounding = "exact"
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("formula")
-    @classmethod
-    def _formula_is_readable(cls, formula: str) -> str:
-        parse_formula(formula)
-        return formula
-
-    @field_validator("min_distances_A")
-    @classmethod
-    def _pairs_are_readable(cls, pairs_A: dict[str, float]) -> dict[str, float]:
-        pair_table(pairs_A)
-        return pairs_A
 
     @model_validator(mode="after")
     def _one_size(self) -> HardSphereSpec:
@@ -119,8 +108,6 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
 
     Parameters
     ----------
-    spec
-        Specification.
     index
         Number of the structure, from 0.
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.shipped import Shipped, yaml_mapping
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from gst_jobflow.structures.contacts import pair_table
@@ -26,6 +25,7 @@ from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
 if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
+MATERIALS = Shipped("material", "gst_jobflow.structures")
 DEFAULT = "gst"
 VACANCY = "vacancy"
 _ON_LINE = 1e-9
@@ -223,12 +223,6 @@ def _check_contact(pair: tuple[str, str], contact_A: float, floor_A: float) -> N
         )
 
 
-def shipped_materials() -> list[str]:
-    """Return the names of the material files of this package."""
-    folder = resources.files("gst_jobflow.structures") / "materials"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
 @cache
 def shipped_material(name: str) -> Material:
     """Return a material of this package.
@@ -238,10 +232,9 @@ def shipped_material(name: str) -> Material:
     InputError
         There is none of this name.
     """
-    if name not in (known := shipped_materials()):
+    if name not in (known := MATERIALS.names()):
         raise InputError(f"no material '{name}'", nearest(name, known))
-    text = (resources.files("gst_jobflow.structures") / "materials" / f"{name}.yaml").read_text("utf-8")
-    return _read(text, name)
+    return checked(Material, yaml_mapping(MATERIALS.text(name), name), name)
 
 
 def default_material() -> Material:
@@ -264,15 +257,9 @@ def load_material(source: str | Mapping[str, Any], folder: Path) -> Material:
     """
     if isinstance(source, Mapping):
         return _with_crystals(checked(Material, dict(source), "material"), "material")
-    file = folder / Path(source).expanduser()
-    if source in shipped_materials():
+    if source in MATERIALS.names():
         return shipped_material(source)
-    if not file.is_file():
-        raise InputError(f"no material or file '{source}'", nearest(str(source), shipped_materials()))
-    try:
-        return _with_crystals(_read(file.read_text("utf-8"), str(source)), str(source))
-    except UnicodeDecodeError as err:
-        raise InputError(f"{source} is not text", "name a YAML file") from err
+    return _with_crystals(checked(Material, yaml_mapping(MATERIALS.text(source, folder), source), source), source)
 
 
 def stored_material(specification: Mapping[str, Any]) -> Material:
@@ -289,16 +276,6 @@ def material_of(project: Project) -> Material:
         As `load_material`.
     """
     return load_material(project.settings.material, project.root)
-
-
-def _read(text: str, where: str) -> Material:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise InputError(f"{where} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
-    if not isinstance(content, dict):
-        raise InputError(f"{where} is not a mapping", "write 'key: value' lines")
-    return checked(Material, content, where)
 
 
 def _with_crystals(material: Material, where: str) -> Material:

@@ -13,7 +13,7 @@ from gst_jobflow.devices.cell import CrossPointSpec, MushroomSpec, device_counts
 from gst_jobflow.devices.cycle import CycleMaker
 from gst_jobflow.devices.heating import geometry_of_spec
 from gst_jobflow.devices.operations import Reset, on_cell
-from gst_jobflow.devices.programme import CyclePlan, Until, load_programme, scaled, shipped
+from gst_jobflow.devices.programme import PROGRAMMES, CyclePlan, Until, load_programme, scaled
 
 
 def plan(**changes: Any) -> CyclePlan:
@@ -34,7 +34,7 @@ def test_shipped_programmes_match_the_paper() -> None:
     assert (first.temperature_K, first.duration_ps) == (second.temperature_K, second.duration_ps) == (600, 10_000)
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", PROGRAMMES.names())
 def test_every_shipped_programme_fits_its_cell(name: str) -> None:
     programme = load_programme(name)
     assert programme.name == name and programme.description
@@ -135,7 +135,7 @@ def test_an_unknown_programme_is_answered_with_the_nearest_name(tmp_path: Path) 
         scaled(plan(), 0.5)
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", PROGRAMMES.names())
 def test_a_shipped_programme_shows_its_operations_and_watches_gamma(name: str) -> None:
     plan = load_programme(name)
     plan.check_output()

@@ -16,12 +16,12 @@ from gst_jobflow.evaluation.speed import speed_cell
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
 from gst_jobflow.structures.crystals import rocksalt, rocksalt_counts, trigonal, trigonal_counts
 from gst_jobflow.structures.material import (
+    MATERIALS,
     Material,
     OfMaterial,
     default_material,
     load_material,
     shipped_material,
-    shipped_materials,
     stored_material,
 )
 
@@ -88,7 +88,7 @@ def test_without_a_line_any_formula_with_sites_for_its_cations_is_a_crystal():
         CR.cation_weights("GeTe")
 
 
-@pytest.mark.parametrize("name", shipped_materials())
+@pytest.mark.parametrize("name", MATERIALS.names())
 def test_shipped_materials_build_their_crystals_and_programmes(name):
     material = shipped_material(name)
     assert material.name == name

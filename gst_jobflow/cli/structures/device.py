@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
@@ -50,10 +51,6 @@ from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
 
 app = typer.Typer(
     no_args_is_help=True, help="Make device cells with a frozen amorphous barrier; by default the paper's."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,13 +11,10 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
-from gst_jobflow.documents import Potential, Study
+from gst_jobflow.documents import Potential, Structure, Study
 from gst_jobflow.selection.failures import FailureFrames, check_is_robustness, failed_runs, failure_documents
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Structure
 
 
 def command(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,21 +12,14 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
-from gst_jobflow.documents import Potential, Trajectory
+from gst_jobflow.documents import Potential, Structure, Trajectory
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection import frames
-from gst_jobflow.selection.choice import candidates, choose, grade
-from gst_jobflow.selection.cluster_choice import CutSettings, choose_clusters, cluster_candidates
+from gst_jobflow.selection.choice import ChosenStructure, candidates, choose, grade
+from gst_jobflow.selection.cluster_choice import Candidate, CutSettings, choose_clusters, cluster_candidates
+from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.selection.choice import ChosenStructure
-    from gst_jobflow.selection.cluster_choice import Candidate
-    from gst_jobflow.selection.frames import FoundStructure
 
 PotentialOption = Annotated[str, typer.Option("--potential", help="Id or name; it needs .yaml and .asi.")]
 WhereOption = Annotated[

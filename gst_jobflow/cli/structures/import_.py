@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -30,13 +30,10 @@ from gst_jobflow.cli.option_group import with_options
 from gst_jobflow.importing.files import is_packed
 from gst_jobflow.importing.formats import known_format
 from gst_jobflow.importing.options import ImportOptions, assignments, config_type_map, known_config_type
-from gst_jobflow.importing.run import UnansweredError, import_files
+from gst_jobflow.importing.outcome import Outcome
+from gst_jobflow.importing.run import ImportReport, UnansweredError, import_files
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from gst_jobflow.importing.outcome import Outcome
-    from gst_jobflow.importing.run import ImportReport
 
 Files = Annotated[
     list[Path],

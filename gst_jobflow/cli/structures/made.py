@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from ase import Atoms
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.documents import ConfigType
+from gst_jobflow.flows.structures import store_family
 from gst_jobflow.store import Results
-from gst_jobflow.store.atoms import structure_document
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 Output = Annotated[
     Path | None,
@@ -26,7 +25,7 @@ Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same str
 
 def deliver(
     family: Iterator[tuple[Atoms, dict[str, Any]]],
-    config_type: Any,
+    config_type: ConfigType,
     iteration: int,
     tags: list[str] | None,
     output: Path | None,
@@ -35,15 +34,7 @@ def deliver(
     if output is not None:
         _write(family, config_type, output)
         return
-
-    results = Results.open(open_project())
-    documents = [
-        structure_document(
-            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
-        )
-        for atoms, source in family
-    ]
-    new, known = results.add_many(documents)
+    documents, new, known = store_family(Results.open(open_project()), family, config_type, iteration, tags)
     for document in documents:
         typer.echo(document.id)
     say(counted(new, "new structure") + (f", {known} known before" if known else ""))

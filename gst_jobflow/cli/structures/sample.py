@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.documents import Structure
 from gst_jobflow.importing.options import known_config_type
-from gst_jobflow.selection.sample import Request, documents, find_runs, sample
+from gst_jobflow.selection.sample import Pick, Request, Sampled, documents, find_runs, sample
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gst_jobflow.documents import Structure
-    from gst_jobflow.selection.sample import Pick, Sampled
 
 _FEW = 10
 """Fewest independent values from which a correlation time is reliable."""

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.flows.aimd import AimdMaker, random_start
 from gst_jobflow.flows.aimd_run import AimdSpec
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.labelling.cp2k import Cp2kBackend
 from gst_jobflow.labelling.cp2k_md import BornOppenheimer, CarParrinello, check_dynamics
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.lookup import locate
 from gst_jobflow.structures.hard_sphere import generate
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.labelling.cp2k import Cp2kBackend
 
 SCHEMES = ("born-oppenheimer", "car-parrinello")
 

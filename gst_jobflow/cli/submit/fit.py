@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,21 +10,14 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
-from gst_jobflow.cli.submit.options import (
-    ConfigFile,
-    FitOption,
-    read_config,
-)
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.fitting.config import FitConfig
-    from gst_jobflow.fitting.grace import GraceConfig
-
 
 PresetOption = Annotated[
     str | None,

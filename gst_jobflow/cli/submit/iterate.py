@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
+from gst_jobflow.base.shipped import yaml_mapping
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, chosen_material, global_options, open_project, print_table, say
 from gst_jobflow.cli.submit.submission import Estimate, Yes
+from gst_jobflow.documents import Study
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
-from gst_jobflow.flows.iteration.plan import IterationPlan, read_plan_text
+from gst_jobflow.flows.iteration.plan import PLANS, IterationPlan
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import AssumedCosts
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.documents import Study
-    from gst_jobflow.labelling.backend import LabelBackend
 
 
 def command(
@@ -49,7 +47,7 @@ def command(
     """
     if global_options().workflow_file is not None:
         raise InputError("--to: iterations submit one another", "leave --to out; --pause-before holds steps back")
-    text = read_plan_text(_which(plan, preset))
+    text = PLANS.text(_which(plan, preset))
     if show_config:
         typer.echo(text, nl=False)
         return
@@ -98,12 +96,7 @@ def _which(plan: str | None, preset: str | None) -> str:
 
 
 def _read(text: str, where: str, name: str | None) -> IterationPlan:
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise InputError(f"{where} is not YAML: {str(err).splitlines()[0]}", "correct its syntax") from err
-    if not isinstance(content, dict):
-        raise InputError(f"{where} is not a mapping", "write 'key: value' lines; --show-config prints an example")
+    content = yaml_mapping(text, where, "; --show-config prints an example")
     if name is not None:
         content["name"] = name
     plan = checked(IterationPlan, {"material": chosen_material(), **content}, where)

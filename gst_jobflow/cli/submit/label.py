@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.cli.submit.options import (
-    Backend,
-    Functional,
-    Options,
-    Where,
-    labeller,
-)
+from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
@@ -40,8 +35,6 @@ def command(
 
     Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
     """
-    from jobflow import Flow
-
     project = open_project()
     chosen = labeller(project, backend, functional, option)
     query = make_query("structures", where or [])

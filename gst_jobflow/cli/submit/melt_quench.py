@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
@@ -17,9 +18,6 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.structures.composition import atom_counts, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 
 def command(

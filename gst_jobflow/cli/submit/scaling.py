@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, chosen_material, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
@@ -21,9 +22,6 @@ from gst_jobflow.flows.scaling import ScalingMaker, check_contestants, check_sty
 from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import locate
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 
 def command(

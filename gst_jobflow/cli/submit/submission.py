@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from jobflow import Flow, Job
 
 from gst_jobflow.base.resources import request_by_category
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import global_options, print_table, say
 from gst_jobflow.launch.workflow import submit, write_workflow
-
-if TYPE_CHECKING:
-    from jobflow import Flow, Job
-
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.work import ExpectedCost
+from gst_jobflow.store.work import ExpectedCost
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the cost and submit nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Submit even above launch.budget_core_hours.")]
@@ -31,8 +28,6 @@ def submit_flow(
     ----------
     what
         Description of the work for the user.
-    only_estimate
-        Print the estimated cost and submit nothing.
     yes
         Ignore the budget.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from jobflow import Flow
 
 from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource, find_reference_frames
 from gst_jobflow.analysis.validation import ValidationPlan
@@ -20,10 +21,7 @@ from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.validation import ValidationMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-from gst_jobflow.structures.composition import atom_counts, parse_formula
-
-if TYPE_CHECKING:
-    from jobflow import Flow
+from gst_jobflow.structures.composition import atom_counts, elements_in
 
 
 def command(
@@ -99,7 +97,7 @@ def _flow(results: Results, which: list[str], plan: ValidationPlan, name: str) -
 
 
 def _check_elements(potentials: list[Potential], compositions: list[str]) -> None:
-    elements = {element for formula in compositions for element in parse_formula(formula)}
+    elements = elements_in(compositions)
     for each in potentials:
         check_kind(each)
         check_knows_elements(each, elements, "choose --compositions of its elements")

@@ -17,20 +17,3 @@ from gst_jobflow.devices.cell.spec import (
     MushroomSpec,
     device_counts,
 )
-
-__all__ = [
-    "CrossPointSpec",
-    "DeviceCell",
-    "DevicePlan",
-    "DeviceSpec",
-    "Electrode",
-    "Layer",
-    "MushroomSpec",
-    "barrier_spec",
-    "barrier_tiling",
-    "build_device",
-    "check_cutoff",
-    "device_counts",
-    "fit_barrier",
-    "plan_device",
-]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.plan import DevicePlan, plan_device
@@ -15,10 +17,6 @@ from gst_jobflow.devices.cell.spec import MIN_CONTACT_A, OVERLAP_A, DeviceSpec, 
 from gst_jobflow.structures.composition import format_formula
 from gst_jobflow.structures.contacts import closest_contact
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 # a slab may come this much thinner or thicker out of an anneal with a barostat along z
 _THICKNESS_SLACK = 0.15
@@ -113,8 +111,6 @@ def fit_barrier(block: Atoms, plan: DevicePlan, min_contact_A: float = MIN_CONTA
     block
         Amorphous material in its own periodic, orthogonal cell: that of `barrier_spec` after its melt-quench, or any
         other of about the composition.
-    plan
-        Of the cell.
     min_contact_A
         Of the cell; matters only below `spec.OVERLAP_A`.
 
@@ -191,8 +187,6 @@ def _check_overlap(block: Atoms, scale: NDArray, stacked: bool, floor_A: float) 
 
 def _lowest_of_each(numbers: NDArray, positions: NDArray, counts: dict[str, int]) -> tuple[NDArray, NDArray]:
     """Keep `counts` atoms of each element, from the bottom up."""
-    from ase.data import atomic_numbers
-
     if len(numbers) == sum(counts.values()):
         return numbers, positions
     kept = np.zeros(len(numbers), bool)

@@ -7,9 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import fit_barrier
@@ -17,10 +20,6 @@ from gst_jobflow.devices.cell.crystal import LayeredCrystal
 from gst_jobflow.devices.cell.plan import AMU_PER_A3_IN_G_CM3, plan_device
 from gst_jobflow.devices.cell.seam import Faces, Seam, keep_contact
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceCell, DeviceSpec, Floors, IdRange, Layer
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,11 +56,9 @@ def build_device(spec: DeviceSpec, barrier: Atoms) -> DeviceCell:
     >>> cell = build_device(spec, hard_sphere_barrier(spec))
     >>> cell.groups["mobile"], cell.report["box_A"]
     """
-    from ase import Atoms as PlainAtoms
-
     made = CellMaking(spec, barrier)
     numbers, positions = (np.concatenate(parts) for parts in zip(*made.chunks(), strict=True))
-    atoms = PlainAtoms(numbers=numbers.astype(int), positions=positions, cell=made.edges_A, pbc=True)
+    atoms = Atoms(numbers=numbers.astype(int), positions=positions, cell=made.edges_A, pbc=True)
     atoms.set_tags((np.arange(len(atoms)) >= made.plan.crystal.n_atoms).astype(int))
     return DeviceCell(atoms=atoms, groups=made.groups(), report=made.report(), layers=made.layers())
 
@@ -138,8 +135,6 @@ class CellMaking:
 
     def report(self) -> dict[str, Any]:
         """Return counts, box, thicknesses, densities and contacts as plain numbers."""
-        from ase.data import atomic_masses, chemical_symbols
-
         assert self.seam is not None  # chunks was exhausted
         plan, slab, asked_A = self.plan, self.slab, self.spec.barrier_thickness_A
         if abs(plan.barrier_box_A[2] / asked_A - 1) > _WORTH_A_WORD:

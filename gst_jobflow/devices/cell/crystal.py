@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceSpec, is_trigonal
@@ -16,10 +18,6 @@ from gst_jobflow.structures.composition import largest_remainder
 from gst_jobflow.structures.contacts import min_distance
 from gst_jobflow.structures.crystals import exchanged, moved_cations, rocksalt_edge_A, trigonal, trigonal_phase
 from gst_jobflow.structures.material import VACANCY
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 # limit of numpy's hypergeometric draw
 _LARGEST_POOL = 1_000_000_000
@@ -127,32 +125,24 @@ class LayeredCrystal:
 
     def atoms(self) -> Atoms:
         """Return the crystal as ASE Atoms, in a cell of its own."""
-        from ase import Atoms as PlainAtoms
-
         numbers, positions = zip(*self.layers(), strict=True)
-        return PlainAtoms(
+        return Atoms(
             numbers=np.concatenate(numbers).astype(int), positions=np.concatenate(positions), cell=self.box_A, pbc=True
         )
 
     def contact_A(self) -> float:
         """Return the smallest distance between two sites, Å; vacancies count, since like sites are filled."""
-        from ase import Atoms as PlainAtoms
-
         # one cell and the layer above it hold every pair of neighbouring layers
         n_seen = min(self.n_layers, len(self.motif) + 1)
         chosen = [self.motif[(self.first + layer) % len(self.motif)].xy_A for layer in range(n_seen)]
         heights = [np.full((len(xy_A), 1), self.height_A(layer)) for layer, xy_A in enumerate(chosen)]
         positions = np.hstack([np.concatenate(chosen), np.concatenate(heights)])
         cell = [*self.edges_A[:2], self.length_A]
-        atoms = PlainAtoms(
-            numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False)
-        )
+        atoms = Atoms(numbers=np.ones(len(positions), int), positions=positions, cell=cell, pbc=(True, True, False))
         return min_distance(atoms.repeat([min(2, n) for n in self.repeat_xy] + [1]))
 
     def mass_amu(self) -> float:
         """Return the mass of all atoms."""
-        from ase.data import atomic_masses
-
         return float(sum(atomic_masses[number] * count for number, count in self.counts.items()))
 
     def cells_of_layers(self) -> list[int]:
@@ -182,8 +172,6 @@ def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, fl
     Cation sites that exchange species draw from pools: 0 on sites of the first cation, 1 on those of the second;
     rock-salt has pool 0 only.
     """
-    from ase.data import atomic_numbers
-
     if is_trigonal(spec):
         assert isinstance(spec, CrossPointSpec)
         cell = trigonal(spec.formula, (1, 1, 1), material=spec.material)
@@ -263,8 +251,6 @@ def crystal_above(spec: DeviceSpec, n_removed: int, z_cut_A: float) -> LayeredCr
 
 def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
     """Return the atoms by element of the lowest `n_removed` layers, which the barrier in their place gets."""
-    from ase.data import chemical_symbols
-
     motif, _ = motif_of(spec)
     cells = spec.repeat[0] * spec.repeat[1]
     if not is_trigonal(spec):
@@ -282,8 +268,6 @@ def removed_counts(spec: DeviceSpec, n_removed: int) -> dict[str, int]:
 
 def _pools(spec: DeviceSpec, bare: LayeredCrystal) -> list[dict[int, int]]:
     """Return the crystal's pools: those of the whole cell less the share of the barrier."""
-    from ase.data import atomic_numbers
-
     cells = bare.cells_of_layers()
     sites = [
         sum(int((layer.pools == pool).sum()) * number for layer, number in zip(bare.motif, cells, strict=True))
@@ -316,8 +300,6 @@ def _shared_cations(spec: DeviceSpec, n_removed: int) -> tuple[dict[str, int], d
 
 def _layer_mass_amu(spec: DeviceSpec, layer: MotifLayer) -> float:
     """Return the mass of a layer in one cell; for rock-salt the mean."""
-    from ase.data import atomic_masses, atomic_numbers
-
     if is_trigonal(spec):
         return float(atomic_masses[layer.numbers].sum())
     ratio = spec.material.cation_weights(spec.formula)

@@ -9,19 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.build import CellMaking
 from gst_jobflow.devices.cell.spec import DeviceSpec, IdRange, Layer, device_counts
 from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
 
@@ -170,8 +169,6 @@ class _Writer:
 
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
     """Return the LAMMPS type by atomic number, shape (120,)."""
-    from ase.data import atomic_numbers
-
     if unknown := [element for element in species_order if element not in atomic_numbers]:
         raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
     if len(set(species_order)) != len(species_order):

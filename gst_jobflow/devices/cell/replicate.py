@@ -7,16 +7,15 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from ase import Atoms
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
 from gst_jobflow.devices.cell.spec import DeviceSpec, MushroomSpec, device_counts
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 # disorder and barrier repeat from column to column, so the more atoms the better
 _COLUMN_ATOMS = 1_000_000

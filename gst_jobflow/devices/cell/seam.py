@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import Slab
@@ -20,10 +22,6 @@ from gst_jobflow.structures.contacts import (
     seam_distance,
     smallest_by_type,
 )
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,12 +97,8 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
 
     Parameters
     ----------
-    slab
-        The barrier.
     numbers, crystal
         Crystal atoms near it: atomic numbers (n,), and positions (n, 3) in its frame.
-    floors
-        Smallest distances.
 
     Raises
     ------
@@ -164,12 +158,8 @@ def _push(
 
 def _joined(slab: Slab, barrier: NDArray, crystal: NDArray) -> Atoms:
     """Return barrier atoms, then crystal atoms, periodic sideways only; `crystal` holds those at both faces."""
-    from ase import Atoms as PlainAtoms
-
     positions = np.concatenate([barrier, crystal])
-    return PlainAtoms(
-        numbers=np.ones(len(positions), int), positions=positions, cell=slab.box_A, pbc=(True, True, False)
-    )
+    return Atoms(numbers=np.ones(len(positions), int), positions=positions, cell=slab.box_A, pbc=(True, True, False))
 
 
 def _contact_A(slab: Slab, barrier: NDArray, crystal: NDArray) -> float:
@@ -193,8 +183,6 @@ def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
 
 def _inside(slab: Slab, floors: Floors) -> Floors:
     """Return the floors within the barrier: those across the seam, or the present distance where it is smaller."""
-    from ase.data import chemical_symbols
-
     asked = PairDistances([chemical_symbols[number] for number in slab.numbers], {}, 1.0)
     pairs = list(itertools.product(enumerate(asked.elements), repeat=2))
     for (i, first), (j, second) in pairs:
@@ -207,8 +195,6 @@ def _inside(slab: Slab, floors: Floors) -> Floors:
 
 def _allowed(barrier: NDArray, crystal: NDArray, across: Floors, inside: Floors) -> PairDistances:
     """Return the floors of barrier and crystal atoms, given their atomic numbers; none within the crystal."""
-    from ase.data import chemical_symbols
-
     sides = (("barrier", barrier), ("crystal", crystal))
     names = [f"{side} {chemical_symbols[number]}" for side, numbers in sides for number in numbers]
     allowed = PairDistances(names, {}, _NOTHING_A)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from ase import Atoms
 
 from gst_jobflow.base.errors import GstError, InputError
 from gst_jobflow.devices.cell.barrier import barrier_spec
 from gst_jobflow.devices.cell.spec import DeviceSpec
 from gst_jobflow.structures.hard_sphere import generate
 from gst_jobflow.structures.lammps_data import read_data
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 HARD_SPHERE = "hard-sphere"
 """Value of the barrier option that asks for hard spheres: to look at a cell without a potential."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+from ase import Atoms
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from gst_jobflow.base.errors import InputError
@@ -14,9 +15,6 @@ from gst_jobflow.structures.contacts import pair_table
 from gst_jobflow.structures.crystals import Repeat, rocksalt_counts, rocksalt_edge_A, trigonal_counts, trigonal_phase
 from gst_jobflow.structures.hard_sphere import Positive
 from gst_jobflow.structures.material import VACANCY, OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 IdRange = tuple[int, int]
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import ids_of, texts_of
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
-from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource, elements_in
+from gst_jobflow.flows.iteration.plan import IterationPlan
+from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.selection.random_search import draw_cells
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 from gst_jobflow.store.query import structures_where
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.flows.iteration.plan import IterationPlan
-    from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.work import ExpectedCost
+from gst_jobflow.store.work import ExpectedCost
+from gst_jobflow.structures.composition import elements_in
 
 _NAMED = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Job, Maker, job
 
@@ -17,9 +17,10 @@ from gst_jobflow.documents import ConfigType, Potential, Trajectory
 from gst_jobflow.documents.base import now
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import first_temperature, link_potential
+from gst_jobflow.dynamics.maker import first_temperature, link_potential, store_random_start
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
+from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.side_by_side import run_side_by_side
 from gst_jobflow.dynamics.stages import steps_in
 from gst_jobflow.dynamics.work import RunWork, SideBySideWork
@@ -30,25 +31,21 @@ from gst_jobflow.flows.iteration.sources import (
     FailureSource,
     HardSphereSource,
     SearchSource,
+    Source,
     StoredSource,
     seed_of,
 )
 from gst_jobflow.flows.random_search import RandomSearchMaker
-from gst_jobflow.flows.structures import FailureFramesMaker, crystal_family
+from gst_jobflow.flows.structures import FailureFramesMaker, crystal_family, store_family
 from gst_jobflow.selection.cluster_choice import CutSettings, NothingInWindowError, choose_clusters, cluster_candidates
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
-from gst_jobflow.store.atoms import structure_document
+from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.store.query import structures_where
 from gst_jobflow.structures.floors import contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import generate
-
-if TYPE_CHECKING:
-    from gst_jobflow.dynamics.result import ProtocolResult
-    from gst_jobflow.flows.iteration.sources import Source
-    from gst_jobflow.store import Results
 
 _RESTART_EVERY = 5_000
 
@@ -121,11 +118,7 @@ def make_structures(
     else:
         kind = "crystal"
         family = [each for spec in source.crystals for each in crystal_family(spec)]
-    documents = [
-        structure_document(atoms, kind, source=origin, iteration=number, tags=tags, artifacts=results.artifacts)
-        for atoms, origin in family
-    ]
-    results.add_many(documents)
+    documents, _, _ = store_family(results, family, kind, number, tags)
     return {"structure_ids": list(dict.fromkeys(document.id for document in documents))}
 
 
@@ -201,26 +194,13 @@ class DomainMaker(Maker):
     ) -> str:
         formula, index = run
         spec = self.source.start(formula, seed_of(seed, formula))
-        origin = {
-            "builder": "hard_sphere",
-            "spec": spec.model_dump(mode="json", exclude_none=True),
-            "index": index,
-        }
-        start = structure_document(generate(spec, index), "hard_sphere", source=origin, tags=["domain start"])
-        results.add(start)
+        start, _ = store_random_start(results, spec, ["domain start"], index)
         protocol = self.source.protocol(seed_of(seed, formula, index))
         name = f"domain {formula} {index + 1}"
         return record(
-            results,
-            result,
-            protocol,
-            potential_id,
-            "melt_quench",
-            start.id,
-            run=name,
-            name=name,
-            tags=[f"domain iter-{self.iteration}"],
-        ).id
+            results, result, protocol, potential_id, "melt_quench", start.id,
+            run=name, name=name, tags=[f"domain iter-{self.iteration}"],
+        ).id  # fmt: skip
 
     def _frames(self, results: Results, run: Trajectory) -> list[str]:
         """Store the frames of a run as structures, up to the first in which a pair has collapsed; return their ids."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field, model_validator
 
 from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
@@ -26,13 +27,9 @@ from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade
 from gst_jobflow.selection.pick import farthest_points, most_diverse
 from gst_jobflow.selection.sample import shares
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 
 class Choice(StrictModel):

@@ -70,34 +70,29 @@ class Gate(StrictModel):
 
     def unmet(self, row: Mapping[str, Any]) -> list[str]:
         """Return the conditions that the measurements of an iteration do not meet, in words."""
-        found = [*self._of_rmse(row)]
-        least = {"success": self.success, "success_low": self.success_low}
-        found += [
-            _words(name, row.get(name), limit, "below")
-            for name, limit in least.items()
-            if limit is not None and not (row.get(name) is not None and row[name] >= limit)
+        gamma = self.gamma.at_most if self.gamma else None
+        return [
+            *self._of_rmse(row),
+            *_missed(row, {"success": self.success, "success_low": self.success_low}, "below"),
+            *_missed(row, {"gamma": gamma, "spread_meV_per_A": self.spread_meV_per_A}, "above"),
         ]
-        most = {
-            "gamma": self.gamma.at_most if self.gamma else None,
-            "spread_meV_per_A": self.spread_meV_per_A,
-        }
-        found += [
-            _words(name, row.get(name), limit, "above")
-            for name, limit in most.items()
-            if limit is not None and not (row.get(name) is not None and row[name] <= limit)
-        ]
-        return found
 
     def _of_rmse(self, row: Mapping[str, Any]) -> list[str]:
         found = []
         for kind, limits in self.rmse.items():
             errors = (row.get("rmse_by_config_type") or {}).get(kind, {}) if kind != ALL else row
-            for name, limit in limits.model_dump(exclude_none=True).items():
-                value = errors.get(name)
-                if value is None or value > limit:
-                    found.append(_words(f"{name} of {kind}", value, limit, "above"))
+            found += _missed(errors, limits.model_dump(), "above", f" of {kind}")
         return found
 
 
-def _words(name: str, value: float | None, limit: float, side: str) -> str:
-    return f"{name} is {'not measured' if value is None else f'{value:.4g}, {side} {limit:g}'}"
+def _missed(values: Mapping[str, Any], limits: dict[str, float | None], side: str, of: str = "") -> list[str]:
+    """Say which values are on this side of their limits, or not measured."""
+    found = []
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        if (value := values.get(name)) is None:
+            found.append(f"{name}{of} is not measured")
+        elif not (value >= limit if side == "below" else value <= limit):
+            found.append(f"{name}{of} is {value:.4g}, {side} {limit:g}")
+    return found

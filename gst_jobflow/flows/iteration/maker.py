@@ -6,10 +6,10 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jobflow import Flow, Job, job
+from jobflow import Flow, Job, Response, job
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError
@@ -18,6 +18,7 @@ from gst_jobflow.base.settings import Project, find_project
 from gst_jobflow.base.words import counted
 from gst_jobflow.datasets.create import create_dataset
 from gst_jobflow.datasets.members import load_members
+from gst_jobflow.datasets.spec import DatasetSpec
 from gst_jobflow.datasets.table import texts_of
 from gst_jobflow.documents import Dataset, Potential, Structure, Study, derive_id
 from gst_jobflow.fitting.config import FitConfig
@@ -31,6 +32,7 @@ from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.search import HyperoptMaker
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.plan import SearchPlan, preset
+from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.labelling.work import LabelWork
@@ -40,10 +42,6 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
 from gst_jobflow.store.work import Allotment, ExpectedCost, declare_work
-
-if TYPE_CHECKING:
-    from gst_jobflow.datasets.spec import DatasetSpec
-    from gst_jobflow.labelling.backend import LabelBackend
 
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
@@ -368,8 +366,6 @@ def _config_types(results: Results, ids: list[str], spec: DatasetSpec, fingerpri
 @job(name="search of the fit's settings")
 def search_settings(study_id: str, number: int, dataset_id: str) -> Any:
     """Search the settings of the fit on the dataset of this iteration; the next job waits for all of its fits."""
-    from jobflow import Response
-
     results = job_results()
     study = results.get(Study, study_id)
     plan = iteration_plan(study)
@@ -396,8 +392,6 @@ def take_best(study_id: str, search_id: str) -> dict[str, Any]:
 @job(name="upfit")
 def upfit_of(name: str, potential_id: str, dataset_id: str, kappa: float, tags: list[str]) -> Any:
     """Continue a fit with a smaller share of forces in its loss."""
-    from jobflow import Response
-
     config = FitConfig.model_validate(job_results().get(Potential, potential_id).config).upfit(kappa)
     fit = FitMaker(potential_name=f"{name}-upfit", config=config, tags=tags).make(dataset_id, potential_id)
     return Response(replace=fit)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import nearest
+from gst_jobflow.base.shipped import Shipped
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, merged
 from gst_jobflow.datasets.spec import DatasetSpec, positive_weights
 from gst_jobflow.datasets.split import SplitSpec
@@ -18,14 +17,14 @@ from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.fitting.config import PRESETS as FITS
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.flows.iteration.gate import Gate, check_config_types
-from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, Source, elements_in
+from gst_jobflow.flows.iteration.sources import OF_COMPOSITIONS, FailureSource, Source
 from gst_jobflow.hyperopt.plan import PRESETS as SEARCHES
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.store.work import AssumedCosts
-from gst_jobflow.structures.composition import check_formulas
+from gst_jobflow.structures.composition import Formula, elements_in
 from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
-PLANS = "gst_jobflow.flows.iteration"
+PLANS = Shipped("plan", "gst_jobflow.flows.iteration")
 
 
 class LabelSettings(StrictModel):
@@ -134,7 +133,7 @@ class IterationPlan(OfMaterial):
 
     name: str = Field(min_length=1)
     description: str = ""
-    compositions: list[str] = Field(
+    compositions: list[Formula] = Field(
         default_factory=lambda given: list(given["material"].compositions),
         min_length=1,
         description="Of sources that name none",
@@ -167,12 +166,6 @@ class IterationPlan(OfMaterial):
         if isinstance(melts, Mapping):
             melts = {"material": material, "compositions": formulas, **melts}
         return {**data, "iterations": steps} | ({"robustness": melts} if "robustness" in data else {})
-
-    @field_validator("compositions")
-    @classmethod
-    def _are_formulas(cls, formulas: list[str]) -> list[str]:
-        check_formulas(formulas)
-        return formulas
 
     @model_validator(mode="after")
     def _fits_together(self) -> IterationPlan:
@@ -281,39 +274,3 @@ def _source(source: Any, material: Material, formulas: list[str]) -> Any:
     if kind == "cycle" and isinstance(source.get("programme"), str):
         return {**source, "programme": load_programme(source["programme"], material)}
     return source
-
-
-def shipped_plans() -> list[str]:
-    """Return the names of the plans of this package."""
-    folder = resources.files(PLANS) / "plans"
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
-def shipped_text(name: str) -> str:
-    """Return the YAML of a shipped plan.
-
-    Raises
-    ------
-    InputError
-        There is no such plan.
-    """
-    if name not in (known := shipped_plans()):
-        raise InputError(f"no plan or file '{name}'", nearest(name, known))
-    return (resources.files(PLANS) / "plans" / f"{name}.yaml").read_text("utf-8")
-
-
-def read_plan_text(name_or_file: str) -> str:
-    """Return the YAML of a shipped plan or of a file.
-
-    Raises
-    ------
-    InputError
-        There is neither, or the file is not text.
-    """
-    file = Path(name_or_file)
-    if name_or_file in shipped_plans() or not file.is_file():
-        return shipped_text(name_or_file)
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as err:
-        raise InputError(f"{file} is not text", "name a YAML file") from err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,7 +16,6 @@ from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.store.query import make_query
-from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
 
@@ -27,6 +26,7 @@ def seed_of(*parts: Any) -> int:
 
 
 class _Source(StrictModel):
+    always_needs_potential: ClassVar[bool] = False
     choose: Choice = Field(default_factory=Choice)
 
     @property
@@ -37,12 +37,17 @@ class _Source(StrictModel):
     @property
     def needs_potential(self) -> bool:
         """Whether it, or the choice among its candidates, needs a potential."""
-        return self.choose.needs_potential
+        return self.always_needs_potential or self.choose.needs_potential
+
+    @property
+    def candidates(self) -> int | None:
+        """Number of its candidates; None: unknown before it runs."""
+        return getattr(self, "number", None)
 
     @property
     def most(self) -> int | None:
         """Largest number of structures that get labels; None: unknown before it runs."""
-        return self.choose.number
+        return min((n for n in (self.candidates, self.choose.number) if n is not None), default=None)
 
 
 class CrystalSource(_Source):
@@ -57,10 +62,9 @@ class CrystalSource(_Source):
         return list(dict.fromkeys(crystal.formula for crystal in self.crystals))
 
     @property
-    def most(self) -> int:
-        """Largest number of structures that get labels."""
-        number = sum(len(each.volume_scales) * len(each.rattles_A) * each.n_each for each in self.crystals)
-        return min(number, self.choose.number or number)
+    def candidates(self) -> int:
+        """Number of its candidates."""
+        return sum(len(each.volume_scales) * len(each.rattles_A) * each.n_each for each in self.crystals)
 
 
 class HardSphereSource(_Source, OfMaterial):
@@ -80,11 +84,6 @@ class HardSphereSource(_Source, OfMaterial):
     def _can_be_drawn(self) -> HardSphereSource:
         self.cells(1)
         return self
-
-    @property
-    def most(self) -> int:
-        """Largest number of structures that get labels."""
-        return min(self.number, self.choose.number or self.number)
 
     def cells(self, seed: int) -> RandomSearchPlan:
         """Return the plan whose cells, before their relaxation, are the candidates."""
@@ -121,6 +120,7 @@ class DomainSource(_Source, OfMaterial):
     A run that breaks is a result: its frames count up to the last one without a collapsed pair.
     """
 
+    always_needs_potential: ClassVar[bool] = True
     kind: Literal["domain"] = "domain"
     compositions: list[str] = Field(min_length=1)
     runs: int = Field(1, ge=1, description="Runs at each composition")
@@ -136,15 +136,9 @@ class DomainSource(_Source, OfMaterial):
     every_ps: float = Field(1.0, gt=0, description="Time between two frames that are candidates")
 
     @property
-    def needs_potential(self) -> bool:
-        """Whether it needs a potential: always."""
-        return True
-
-    @property
-    def most(self) -> int:
-        """Largest number of structures that get labels."""
-        frames = self.runs * len(self.compositions) * int(self.protocol(1).duration_ps / self.every_ps)
-        return min(frames, self.choose.number or frames)
+    def candidates(self) -> int:
+        """Number of its candidates."""
+        return self.runs * len(self.compositions) * int(self.protocol(1).duration_ps / self.every_ps)
 
     @model_validator(mode="after")
     def _can_run(self) -> DomainSource:
@@ -170,6 +164,7 @@ class DomainSource(_Source, OfMaterial):
 class SearchSource(_Source, RandomSearchPlan):
     """Random structures, relaxed under pressure by the current potential; see `gst submit random-search`."""
 
+    always_needs_potential: ClassVar[bool] = True
     kind: Literal["search"] = "search"
 
     @model_validator(mode="after")
@@ -178,32 +173,19 @@ class SearchSource(_Source, RandomSearchPlan):
             raise UnfitValueError(f"number {self.number} is more than the {self.cells} cells", "draw more cells")
         return self
 
-    @property
-    def needs_potential(self) -> bool:
-        """Whether it needs a potential: always."""
-        return True
-
-    @property
-    def most(self) -> int:
-        """Largest number of structures that get labels."""
-        return min(self.number, self.choose.number or self.number)
-
 
 class FailureSource(_Source):
     """Last sound frames before the failures of the robustness runs of the iteration before."""
 
+    always_needs_potential: ClassVar[bool] = True
     kind: Literal["failures"] = "failures"
     frames: FailureFrames = Field(default_factory=FailureFrames)
-
-    @property
-    def needs_potential(self) -> bool:
-        """Whether it needs a potential: always."""
-        return True
 
 
 class CycleSource(_Source):
     """Cells around atoms on which the current potential extrapolates in a device cycle."""
 
+    always_needs_potential: ClassVar[bool] = True
     kind: Literal["cycle"] = "cycle"
     programme: CyclePlan = Field(description="Name of a shipped programme, a file, or the programme itself")
     gamma: tuple[float, float] = Field((2.0, 25.0), description="Window of the grade of the atoms in the middle")
@@ -234,16 +216,6 @@ class CycleSource(_Source):
         """Formulas of its candidates."""
         return [self.programme.cell.formula] if self.programme.cell is not None else []
 
-    @property
-    def needs_potential(self) -> bool:
-        """Whether it needs a potential: always."""
-        return True
-
-    @property
-    def most(self) -> int:
-        """Largest number of structures that get labels."""
-        return min(self.number, self.choose.number or self.number)
-
 
 Source = Annotated[
     CrystalSource | HardSphereSource | StoredSource | DomainSource | SearchSource | FailureSource | CycleSource,
@@ -251,8 +223,3 @@ Source = Annotated[
 ]
 OF_COMPOSITIONS = ("hard-spheres", "domain", "search")
 """Kinds of sources that take the compositions of the plan unless they name their own."""
-
-
-def elements_in(formulas: list[str]) -> set[str]:
-    """Return all elements of formulas."""
-    return {element for formula in formulas for element in parse_formula(formula)}

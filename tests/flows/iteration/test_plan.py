@@ -12,7 +12,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.flows.iteration.maker import backend_for
-from gst_jobflow.flows.iteration.plan import IterationPlan, shipped_plans, shipped_text
+from gst_jobflow.flows.iteration.plan import PLANS, IterationPlan
 from gst_jobflow.labelling.choose import backend_of
 
 SMALL: dict[str, Any] = {
@@ -27,15 +27,15 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", shipped_plans())
+@pytest.mark.parametrize("name", PLANS.names())
 def test_shipped_plans_can_be_read_and_written_again(name: str) -> None:
-    plan = checked(IterationPlan, yaml.safe_load(shipped_text(name)), name)
+    plan = checked(IterationPlan, yaml.safe_load(PLANS.text(name)), name)
     assert plan.name == name
     assert IterationPlan.model_validate(plan.model_dump(mode="json")) == plan
 
 
 def test_the_preset_has_the_numbers_of_the_paper() -> None:
-    plan = checked(IterationPlan, yaml.safe_load(shipped_text("gst-ace-24")), "")
+    plan = checked(IterationPlan, yaml.safe_load(PLANS.text("gst-ace-24")), "")
     kinds = [[source.kind for source in sources] for sources in plan.steps]
     assert kinds[1:] == [["domain", "hard-spheres"]] * 3 + [["search"]] * 2
     random = [source for sources in plan.steps[1:] for source in sources if source.kind in ("hard-spheres", "search")]
