@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as of_hypothesis
@@ -23,6 +27,37 @@ if TYPE_CHECKING:
 # tests assert nothing on time, also on a busy machine
 of_hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 of_hypothesis.load_profile("any machine")
+
+
+_TOGETHER = ("tests/slurm", "tests/fitting")
+"""Folders that share what takes long to make: a SLURM, a fit. One process runs all their tests."""
+
+
+def _unit(nodeid: str) -> str:
+    """Return what one process runs as a whole: a file, or a folder whose files share more."""
+    file = nodeid.partition("::")[0]
+    return next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out as `--dist loadfile` does, but keep folders of `_TOGETHER` whole."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByUnit(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _unit(nodeid)
+
+    return ByUnit(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what holds most slow tests where processes share them, so that none is left with one at the end."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(_unit(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[_unit(item.nodeid)])
 
 
 def _free_port() -> int:
@@ -84,14 +119,24 @@ def _no_settings_from_other_tests() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mongo_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project with a running mongod for the whole session; ended by our own `down`."""
-    from gst_jobflow.launch.services import LocalMongod
+    """A project with a running mongod for the whole session.
 
-    project = _make_project(tmp_path_factory.mktemp("mongo") / "project")
-    server = LocalMongod(project)
-    server.up()
+    It lies in memory where there is room: preparing a database for a test waits for the disk hundreds of times.
+    """
+    from gst_jobflow.launch.services import LocalMongod
+    from gst_jobflow.store.address import read_state
+
+    memory = Path("/dev/shm")
+    in_memory = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    root = Path(tempfile.mkdtemp(prefix="gst-tests-", dir=memory)) if in_memory else tmp_path_factory.mktemp("mongo")
+    project = _make_project(root / "project")
+    LocalMongod(project).up()
     yield project
-    server.down()
+    # a clean end takes seconds, and the data is not wanted
+    process = psutil.Process(read_state(project)["pid"])
+    process.kill()
+    process.wait(timeout=60)
+    shutil.rmtree(root)
 
 
 class PreparedDatabases:

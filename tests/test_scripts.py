@@ -10,9 +10,21 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-_BLOCK_PYTEST = (
-    "import runpy, sys; sys.modules['pytest'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, {folder!r})"
-)
+# one process imports what most of them import, and forks for each
+_HELPS = """
+import os, runpy, sys
+sys.modules["pytest"] = None
+import numpy, psutil, gst_jobflow.launch.services, gst_jobflow.store
+for number, script in enumerate(sys.argv[1:]):
+    child = os.fork()
+    if child == 0:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
+        sys.argv, sys.path[0] = [script, "--help"], os.path.dirname(script)
+        runpy.run_path(script, run_name="__main__")
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 def _python_scripts() -> list[Path]:
@@ -23,19 +35,24 @@ def _python_scripts() -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("script", _python_scripts(), ids=lambda path: path.name)
-def test_help_needs_no_pytest(script: Path, tmp_path: Path) -> None:
-    code = f"{_BLOCK_PYTEST.format(folder=str(script.parent))}; runpy.run_path(sys.argv[0], run_name='__main__')"
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[int, str, str]]:
+    """Exit code, stdout and stderr of `SCRIPT --help` without pytest, by script."""
+    folder, scripts = tmp_path_factory.mktemp("helps"), _python_scripts()
     done = subprocess.run(
-        [sys.executable, "-c", code, str(script), "--help"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "usage:" in done.stdout and len(done.stdout.splitlines()) > 3
+        [sys.executable, "-c", _HELPS, *map(str, scripts)],
+        stdout=subprocess.PIPE, text=True, timeout=600, check=True, cwd=folder,
+    )  # fmt: skip
+    texts = [[(folder / f"{number}.{name}").read_text() for name in ("out", "err")] for number in range(len(scripts))]
+    codes = map(int, done.stdout.split())
+    return {script: (code, out, err) for script, code, (out, err) in zip(scripts, codes, texts, strict=True)}
+
+
+@pytest.mark.parametrize("script", _python_scripts(), ids=lambda path: path.name)
+def test_help_needs_no_pytest(script: Path, helps: dict[Path, tuple[int, str, str]]) -> None:
+    code, out, err = helps[script]
+    assert code == 0, err[-2000:]
+    assert "usage:" in out and len(out.splitlines()) > 3
 
 
 @pytest.mark.mongo

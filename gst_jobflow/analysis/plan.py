@@ -14,6 +14,7 @@ from gst_jobflow.analysis.distributions import Pair
 from gst_jobflow.analysis.frame import ANALYSES, BIN_A, GAMMA_ABOVE, FrameOptions
 from gst_jobflow.analysis.grains import MIN_ANIONS
 from gst_jobflow.analysis.profiles import Centre
+from gst_jobflow.analysis.series import STORED_AS
 from gst_jobflow.analysis.soap import SoapOptions, references
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
@@ -27,7 +28,10 @@ from gst_jobflow.structures.crystals import rocksalt, trigonal
 from gst_jobflow.structures.material import Material, OfMaterial, stored_material
 
 GROWTH = "growth"
-OWN = (*ANALYSES, GROWTH)
+_STORED = (*ANALYSES, GROWTH)
+_GIVEN = {stored: given for given, stored in STORED_AS.items()}
+OWN = tuple(_GIVEN.get(name, name) for name in _STORED)
+"""Names of our own analyses, as users give them."""
 BUILT = ("rocksalt", "trigonal")
 BUILT_RATTLE_A = 0.15
 """Displacement an axis of reference crystals that are built: about that of 300 to 600 K."""
@@ -73,8 +77,9 @@ class AnalysisPlan(OfMaterial):
     def _are_known(cls, names: list[str]) -> list[str]:
         if not names:
             raise ValueError(f"name at least one of {', '.join(known_analyses())}")
+        names = [STORED_AS.get(name, name) for name in names]
         for name in names:
-            if name not in OWN and name not in (everything := known_analyses()):
+            if name not in _STORED and name not in (everything := known_analyses()):
                 raise UnfitValueError(f"no analysis '{name}'", nearest(name, everything))
         more = ["tellurium", "grains"] if GROWTH in names else []
         return list(dict.fromkeys([*names, *more]))
@@ -171,7 +176,7 @@ class AnalysisPlan(OfMaterial):
 
 def known_analyses() -> list[str]:
     """Return the names of all analyses, those of plugins at the end."""
-    return known("analyses", OWN)
+    return [name for name in known("analyses", dict.fromkeys((*OWN, *_STORED))) if name not in _GIVEN]
 
 
 def run_options(results: Results, run: Trajectory, plan: AnalysisPlan) -> FrameOptions:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.documents.base import ArtifactRef, derive_id
@@ -24,6 +25,8 @@ from gst_jobflow.store.files.artifacts import ArtifactStore
 MOST_FRAMES = 5000
 """Of one series: a document holds 16 MB."""
 FRAMES = "frames"
+STORED_AS = {"anion": "tellurium"}
+"""What series of an analysis are stored under where users give it another name: they are older than other anions."""
 _NO_NUMBERS = ("step", "time_ps", "frame", "problem", "arrays")
 
 Row = dict[str, Any]
@@ -52,6 +55,16 @@ class Series:
     def key(self) -> str:
         """Under which the series is stored."""
         return f"{self.name}_{derive_id(self.name, self.described)[:8]}"
+
+    @property
+    def title(self) -> str:
+        """Name of the analysis as users give it."""
+        return next((given for given, stored in STORED_AS.items() if stored == self.name), self.name)
+
+    @property
+    def anion(self) -> str:
+        """Symbol of the anion whose sublattice was looked at."""
+        return str(self.described["parameters"].get("anion", ANION))
 
     @property
     def steps(self) -> list[int]:
@@ -102,7 +115,7 @@ def series_of(document: Trajectory | Study) -> list[Series]:
 
 def newest(document: Trajectory | Study, name: str) -> Series | None:
     """Return the series of an analysis with most frames; None where there is none."""
-    found = [each for each in series_of(document) if each.name == name]
+    found = [each for each in series_of(document) if each.name == STORED_AS.get(name, name)]
     return max(found, key=lambda each: len(each.steps), default=None)
 
 

@@ -122,11 +122,12 @@ def end_programs_in(directories: Iterable[Path]) -> None:
 
 
 def _gone(pgid: int, wait_s: float) -> bool:
-    deadline = time.monotonic() + wait_s
+    deadline, pause_s = time.monotonic() + wait_s, _POLL_S / 16
     while any(True for _ in members(pgid)):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _POLL_S)
     return True
 
 

@@ -53,7 +53,7 @@ class AnalyseOptions:
             "--what",
             help=f"Joined by commas: {', '.join(known_analyses())}.",
         ),
-    ] = "tellurium"
+    ] = "anion"
     every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1
     frames: Annotated[int | None, typer.Option(min=1, help="About so many frames of each run, evenly.")] = None
     reference: Annotated[
@@ -112,7 +112,7 @@ def command(
 ) -> None:
     """Analyse frames: crystallinity, grains, growth, motifs, gamma, maps. Frames that are done are skipped.
 
-    Examples: gst analyse set_1 --what tellurium,grains; gst analyse melt --what motifs --bond Ge-Te=3.2;
+    Examples: gst analyse set_1 --what anion,grains; gst analyse melt --what motifs --bond Ge-Te=3.2;
     gst analyse frames.extxyz --what k-bar --reference rocksalt.extxyz --reference trigonal.extxyz
     """
     plan, processes = options.plan(), options.processes or cores()

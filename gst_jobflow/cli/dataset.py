@@ -11,12 +11,14 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
     JsonOption,
     check_name,
+    disk_in_words,
     open_project,
     print_json,
     print_table,
@@ -43,8 +45,10 @@ from gst_jobflow.datasets import (
     split_in_folds,
 )
 from gst_jobflow.datasets.diff import MOVED, ONLY_FIRST, ONLY_SECOND, member_changes
+from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.datasets.select import fingerprints
-from gst_jobflow.documents import ConfigType, Dataset
+from gst_jobflow.documents import ConfigType, Dataset, Potential
+from gst_jobflow.exporting.chemiscope import MOST_STRUCTURES, write_map
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -275,6 +279,42 @@ def show(
     print_table([list(row.values()) for row in shown], ["composition", "train", "test"])
     if len(numbers["compositions"]) > len(shown):
         say(f"20 of {len(numbers['compositions'])} compositions; --json shows all")
+
+
+@app.command("map")
+def structure_map(
+    dataset: DatasetId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .json.gz or .json.")],
+    potential: Annotated[str | None, typer.Option(help="Also show the errors of this potential: id or name.")] = None,
+    split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
+    most: Annotated[
+        int, typer.Option(min=1, help="Draw so many structures of a larger dataset, evenly.")
+    ] = MOST_STRUCTURES,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a map of the structures for chemiscope.org: energies, forces, config types, likeness by SOAP.
+
+    Example: gst dataset map iter-1 -o iter-1.json.gz --potential GST-ACE
+    """
+    if split is not None and split not in SPLITS:
+        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    project = open_project()
+    results = Results.open(project)
+    found = get_located(results, Dataset, dataset)
+    judged = None if potential is None else get_located(results, Potential, potential)
+    with disk_in_words(), progress_line() as line:
+        written = write_map(
+            results, project.settings, found, output.absolute(), potential=judged, split=split, most=most, force=force,
+            cores=cores(), progress=line,
+        )  # fmt: skip
+    total = found.n_members if split is None else found.counts[split]
+    if as_json:
+        print_json({"structures": written, "of": total, "file": str(output)})
+        return
+    drawn = "" if written == total else f" of {total:,}, drawn evenly; --most takes more"
+    typer.echo(f"{output}: {counted(written, 'structure')}{drawn}")
+    say("chemiscope.org opens it: Load/Save, Load dataset")
 
 
 @app.command()

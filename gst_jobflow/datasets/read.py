@@ -97,20 +97,35 @@ def load_split(results: Results, dataset: Dataset, split: str) -> list[LabelledS
 
 
 def stream_rows(
-    results: Results, dataset: Dataset, split: str | None = None, progress: Callable[[int], None] | None = None
+    results: Results,
+    dataset: Dataset,
+    split: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    most: int | None = None,
 ) -> Iterator[MemberRow]:
     """Stream the members of a dataset, or of one split, in the order of the label ids and in constant memory.
 
     Documents are read without their models: a hundred thousand take seconds.
+
+    Parameters
+    ----------
+    progress
+        Called with how many are done.
+    most
+        Only so many at even distances. Label ids are hashes, so this is a uniform draw, and the same each time.
 
     Raises
     ------
     DataError
         A label or structure does not exist any more, or a label lost its energy or changed its method.
     """
-    members = read_members(results.artifacts, dataset)
+    members = (each for each in read_members(results.artifacts, dataset) if split in (None, each["split"]))
+    total = dataset.n_members if split is None else dataset.counts.get(split, 0)
+    if most is not None and most < total:
+        places = {number * total // most for number in range(most)}
+        members = (each for place, each in enumerate(members) if place in places)
     done = 0
-    for batch in batches((each for each in members if split in (None, each["split"])), _BATCH):
+    for batch in batches(members, _BATCH):
         labels = _found(results, "labels", (member["label_id"] for member in batch), _LABEL_FIELDS)
         ids = (label["structure_id"] for label in labels.values())
         structures = _found(results, "structures", ids, _STRUCTURE_FIELDS)

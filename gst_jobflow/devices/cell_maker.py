@@ -12,7 +12,8 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import DeviceCell, DeviceSpec, barrier_spec, build_device, check_cutoff, device_counts
 from gst_jobflow.devices.cell.files import description, write_device
 from gst_jobflow.documents import Potential, Structure
-from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.potential_files import check_kind
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document

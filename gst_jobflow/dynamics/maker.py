@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ from gst_jobflow.base.segments import segment_folders
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Potential, Structure
-from gst_jobflow.dynamics.deck import Output, PotentialFiles, RunOptions
+from gst_jobflow.dynamics.deck import Output, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.result import ProtocolResult
@@ -141,48 +141,3 @@ def run_recorded(
     files = link_potential(results, results.get(Potential, potential_id), directory)
     engine = lammps_engine(settings)
     return run_protocol(engine, files, start, protocol, directory, options, deadline=deadline, watch=watch)
-
-
-def check_kind(potential: Potential) -> None:
-    """Refuse a potential of a kind that LAMMPS cannot run here.
-
-    Raises
-    ------
-    InputError
-        It is not an ACE potential.
-    """
-    if potential.kind != "ace":
-        raise InputError(
-            f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
-            "take an ACE potential; gst evaluate compares the two",
-        )
-
-
-def check_knows_elements(potential: Potential, elements: Iterable[str], fix: str) -> None:
-    """Refuse a potential that lacks an element.
-
-    Raises
-    ------
-    InputError
-        It does not know all of `elements`; `fix` is the way out.
-    """
-    if missing := set(elements) - set(potential.elements):
-        raise InputError(
-            f"potential {potential.name} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
-            fix,
-        )
-
-
-def link_potential(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    """Link the files of a potential that LAMMPS reads into `directory`.
-
-    Raises
-    ------
-    InputError
-        It is not an ACE potential.
-    """
-    check_kind(potential)
-    refs = potential.artifacts
-    found = {"yace": refs.yace, "yaml": refs.yaml, "asi": refs.asi}
-    paths = {name: str(results.artifacts.fetch(ref, directory)) for name, ref in found.items() if ref is not None}
-    return PotentialFiles(elements=potential.elements, **paths)

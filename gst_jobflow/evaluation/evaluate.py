@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
+from gst_jobflow.base.errors import DataError, MissingProgramError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import ArtifactRef, Dataset, Member, Potential, Speed, Study, derive_id, now
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
@@ -55,55 +56,85 @@ def evaluate(
         See :func:`gst_jobflow.evaluation.predict.predict`.
     """
     for potential in potentials:
-        if missing := set(chosen.elements) - set(potential.elements):
-            raise InputError(
-                f"potential {potential.name} ({potential.id}) has no {', '.join(sorted(missing))}",
-                "choose labels of its elements: gst query labels -w formula=…",
-            )
+        check_knows_elements(potential, chosen.elements, "choose labels of its elements: gst query labels -w formula=…")
     rows: list[dict[str, Any]] = []
     files: list[ArtifactRef] = []
     evaluators: dict[str, str] = {}
     in_lammps = all(potential.kind == "ace" for potential in potentials)
     for potential in potentials:
         tell(f"{potential.name}: {counted(len(chosen.atoms), 'structure')}, {int(chosen.n_atoms.sum()):,} atoms")
-        found, data, evaluators[potential.id] = _evaluate_one(results, settings, potential, chosen, cores)
+        found = predict_labels(results, settings, potential, chosen, cores)
+        evaluators[potential.id] = found.evaluator
         speed = _speed(results, settings, potential, tell, in_lammps) if with_speed else potential.speed
         head = {"potential": potential.name, "potential_id": potential.id}
-        rows += [{**head, **row, **(_speed_columns(speed) if row["group"] == "all" else {})} for row in found]
-        files.append(results.artifacts.put_bytes(data, f"{DATA_PREFIX}{potential.id}.npz"))
+        rows += [
+            {**head, **row, **(_speed_columns(speed) if row["group"] == "all" else {})}
+            for row in group_rows(chosen, found.residuals)
+        ]
+        files.append(results.artifacts.put_bytes(_data_of(chosen, found), f"{DATA_PREFIX}{potential.id}.npz"))
     rows.sort(key=lambda row: row["group"] != "all")
     study = _study(name or chosen.name, potentials, chosen, rows, files, evaluators)
     results.add(study)
     return study
 
 
-def _evaluate_one(
-    results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int
-) -> tuple[list[dict[str, Any]], bytes, str]:
-    """Return rows of errors, the data of the figures, and the evaluator."""
+@dataclass(frozen=True)
+class PredictedLabels:
+    """Labels beside predictions: energies per atom without free atoms (n_structures,), forces (sum of n_atoms, 3)."""
+
+    energies_ref_eV: np.ndarray
+    energies_eV: np.ndarray
+    forces_ref_eV_A: np.ndarray
+    forces_eV_A: np.ndarray
+    evaluator: str
+
+    @property
+    def residuals(self) -> Residuals:
+        """Return prediction minus label."""
+        return Residuals(self.energies_eV - self.energies_ref_eV, self.forces_eV_A - self.forces_ref_eV_A)
+
+
+def predict_labels(
+    results: Results, settings: Settings, potential: Potential, chosen: EvaluationSet, cores: int = 1
+) -> PredictedLabels:
+    """Predict labels by a potential, whose elements are known to suffice.
+
+    Raises
+    ------
+    RunError, MissingProgramError
+        See :func:`gst_jobflow.evaluation.predict.predict`.
+    """
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
         predicted = _predict(results, settings, potential, chosen, cores, Path(folder))
     references, source = _references(results, potential, chosen, predicted.energies_eV)
-    reference = (chosen.energies_eV - zero_of(chosen, references)) / chosen.n_atoms
-    energy = predicted.energies_eV / chosen.n_atoms
-    forces = np.concatenate(chosen.forces_eV_A)
-    residuals = Residuals(energy - reference, predicted.forces_eV_A - forces)
-    arrays = {
-        "energy_ref": reference,
-        "energy_pred": energy,
+    return PredictedLabels(
+        (chosen.energies_eV - zero_of(chosen, references)) / chosen.n_atoms,
+        predicted.energies_eV / chosen.n_atoms,
+        np.concatenate(chosen.forces_eV_A),
+        predicted.forces_eV_A,
+        f"{predicted.evaluator}; energy zero: {source}",
+    )
+
+
+def _data_of(chosen: EvaluationSet, found: PredictedLabels) -> bytes:
+    """Return the data of the figures."""
+    forces = found.forces_ref_eV_A
+    arrays: dict[str, Any] = {
+        "energy_ref": found.energies_ref_eV,
+        "energy_pred": found.energies_eV,
         "config_type": np.array(chosen.config_types),
         "min_distance_A": chosen.min_distances_A,
         "n_atoms": chosen.n_atoms,
         "name": np.array(chosen.label_ids),
-        "split": np.full(len(energy), "evaluated"),
+        "split": np.full(len(chosen.atoms), "evaluated"),
         "force_ref": forces.ravel(),
-        "force_pred": predicted.forces_eV_A.ravel(),
+        "force_pred": found.forces_eV_A.ravel(),
         "force_config_type": np.repeat(chosen.config_types, 3 * chosen.n_atoms),
         "force_split": np.full(forces.size, "evaluated"),
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
-    return group_rows(chosen, residuals), stream.getvalue(), f"{predicted.evaluator}; energy zero: {source}"
+    return stream.getvalue()
 
 
 def _predict(

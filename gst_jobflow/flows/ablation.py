@@ -19,7 +19,7 @@ from gst_jobflow.base.strict import flattened
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Member, Potential, Study
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents

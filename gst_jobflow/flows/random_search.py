@@ -16,7 +16,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.dynamics.relax import relax
 from gst_jobflow.dynamics.work import NOT_MEASURED, expected_speed
 from gst_jobflow.selection.random_search import (

@@ -22,7 +22,8 @@ from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import check_knows_elements, link_potential, store_random_start
+from gst_jobflow.dynamics.maker import store_random_start
+from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.result import ProtocolResult

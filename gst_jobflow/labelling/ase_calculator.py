@@ -142,6 +142,11 @@ class AseBackend(BackendModel):
         # calculators in this process share its state: one at a time
         return self.threads if self.isolate else None
 
+    @property
+    def fewest_in_a_job(self) -> int:
+        # they take seconds
+        return 200 if self.calculator in _WELL_KNOWN else super().fewest_in_a_job
+
     def method(self) -> Method:
         """Return name, version of the package, calculator, parameters, and SHA-256 of the weights.
 

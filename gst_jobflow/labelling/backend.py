@@ -31,6 +31,9 @@ FAILURE_CLASSES = (
     "wrong_method",
 )
 
+FEWEST_IN_A_JOB = 20
+"""Labels of a job, unless the backend or the user says otherwise."""
+
 
 @dataclass
 class RawLabel:
@@ -174,6 +177,11 @@ class BackendModel(StrictModel):
     def cores(self) -> int | None:
         """Cores of one label, so that several run at a time; None: all of the job, one label after the other."""
         return None
+
+    @property
+    def fewest_in_a_job(self) -> int:
+        """Labels of a job where the user gives no number: at the end of each job, cores wait for its last label."""
+        return FEWEST_IN_A_JOB
 
     def check(self, atoms: Atoms) -> None:
         """Raise InputError for no atoms, an unsupported element, a flat cell or atoms too close."""

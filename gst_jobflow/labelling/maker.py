@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,19 +26,20 @@ from gst_jobflow.base.deadline import Deadline, stopped_in_time
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room, is_full, says_full
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, RunError
 from gst_jobflow.base.processes import end_programs_in
-from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.settings import WORKERS_VARIABLE, find_project
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.documents.label import COMPLETE
-from gst_jobflow.labelling.backend import LabelBackend, RawLabel, checked_label, failed
+from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB, LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
 from gst_jobflow.labelling.work import LabelWork
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid
+from gst_jobflow.store.share import share_cores
 
 logger = logging.getLogger(__name__)
 
-FEWEST_IN_A_JOB, MOST_JOBS = 20, 400
+MOST_JOBS = 400
 MOST_IN_A_JOB = 5_000
 """A job's firework and output hold all ids, 70 bytes each, and should stay below 1 MB."""
 # begin no label if less than this many times the time of recent ones is left
@@ -46,6 +48,8 @@ _LAST = 8
 _POLL_S = 0.2
 _ASKED = 20
 """Structures that one query asks for labels."""
+_SHARED_AGAIN_S = 2.0
+"""How often a job asks how many cores it has beside the jobs of other local workers."""
 _TOGETHER_S = 0.1
 """Labels that end within this time of the last write share the next one: a disk takes longer than a tiny label."""
 # failures that a full disk may cause
@@ -128,12 +132,13 @@ class _Chunk:
         self.last: deque[tuple[int, float]] = deque(maxlen=_LAST)
         self.ended: list[tuple[Structure, Path, RawLabel]] = []
         self.stored_at = -math.inf
+        self.shared_at = time.monotonic()
         self.left: list[str] = []
         self.stop = threading.Event()
 
     def work(self, structure_ids: list[str]) -> bool:
         """Label what is missing; return False if time was too short for some."""
-        places = slots(self.backend)
+        places = _with_room(slots(self.backend), self.backend)
         waiting = self._missing(structure_ids)
         running: dict[Future[RawLabel], tuple[Structure, Path]] = {}
         with (
@@ -141,7 +146,7 @@ class _Chunk:
             stopped_in_time(self.deadline, self.stop.set),
         ):
             try:
-                self._begin(waiting, running, pool, len(places))
+                self._begin(waiting, running, pool)
                 while running:
                     poll_s = _TOGETHER_S if self.ended else _POLL_S
                     done, _ = wait(running, timeout=poll_s, return_when=FIRST_COMPLETED)
@@ -149,7 +154,7 @@ class _Chunk:
                         self.last.append((structure.n_atoms, raw.wall_s))
                         self.ended.append((structure, directory, raw))
                     # begin the next ones before these are stored
-                    self._begin(waiting, running, pool, len(places))
+                    self._begin(waiting, running, pool)
                     if time.monotonic() - self.stored_at >= _TOGETHER_S:
                         self._store()
                     if not done and self.stop.is_set() and self._is_over():
@@ -166,15 +171,24 @@ class _Chunk:
         waiting: Iterator[Structure],
         running: dict[Future[RawLabel], tuple[Structure, Path]],
         pool: ThreadPoolExecutor,
-        places: int,
     ) -> None:
         """Fill free places with labels that end in time, and leave the others."""
-        while len(running) < places and not self.stop.is_set() and (structure := next(waiting, None)):
+        while len(running) < self._places() and not self.stop.is_set() and (structure := next(waiting, None)):
             if self.deadline is None or self.deadline.left_s() > _LEAD * self._expected_s(structure.n_atoms):
                 directory = Path.cwd() / f"label-{structure.id[:12]}"
                 running[pool.submit(self._compute, structure, directory)] = (structure, directory)
             else:
                 self.left.append(structure.id)
+
+    def _places(self) -> int:
+        """Return how many labels may run at a time; the share of a local worker changes as other jobs begin and end."""
+        from pymongo.errors import PyMongoError
+
+        if os.environ.get(WORKERS_VARIABLE) and time.monotonic() - self.shared_at >= _SHARED_AGAIN_S:
+            with suppress(DatabaseError, PyMongoError):  # gone; results are spooled
+                share_cores(self.results.database, job_uuid())
+            self.shared_at = time.monotonic()
+        return len(slots(self.backend))
 
     def _expected_s(self, n_atoms: int) -> float:
         """Estimate the longest time of a label from recent ones, scaled down in proportion for smaller cells."""
@@ -260,22 +274,29 @@ class _Chunk:
         return self.deadline is not None and self.deadline.left_s() <= 0
 
 
-def chunks(structure_ids: list[str], size: int | None = None, costs: np.ndarray | None = None) -> list[list[str]]:
+def chunks(
+    structure_ids: list[str],
+    size: int | None = None,
+    costs: np.ndarray | None = None,
+    fewest: int = FEWEST_IN_A_JOB,
+) -> list[list[str]]:
     """Deal structures out to jobs.
 
     Parameters
     ----------
     size
-        Structures of one job, with `costs` on average; None: 20, or more to need at most `MOST_JOBS` jobs.
+        Structures of one job, with `costs` on average; None: `fewest`, or more to need at most `MOST_JOBS` jobs.
     costs
         Cost of each structure in any unit, to make jobs of equal cost; None: all cost the same.
+    fewest
+        See `size`; a backend of short labels has a larger one.
 
     Raises
     ------
     InputError
         A job would hold more than `MOST_IN_A_JOB` structures.
     """
-    size = size or max(FEWEST_IN_A_JOB, math.ceil(len(structure_ids) / MOST_JOBS))
+    size = size or max(fewest, math.ceil(len(structure_ids) / MOST_JOBS))
     if size > MOST_IN_A_JOB:
         raise InputError(
             f"{size:,} structures a job are more than the {MOST_IN_A_JOB:,} that one can hold",
@@ -299,6 +320,14 @@ def slots(backend: LabelBackend) -> list[set[int] | None]:
     if not needed or number == 1 or len(mine) != allotted or not os.environ.get("SLURM_JOB_ID"):
         return [None] * number
     return [set(mine[place * needed : (place + 1) * needed]) for place in range(number)]
+
+
+def _with_room(places: list[set[int] | None], backend: LabelBackend) -> list[set[int] | None]:
+    """Return places and those that the job of a local worker may get while it runs."""
+    needed = getattr(backend, "cores", None)
+    if not (needed and os.environ.get(WORKERS_VARIABLE)):
+        return places
+    return [*places, *[None] * (len(os.sched_getaffinity(0)) // needed - len(places))]
 
 
 def queue_of(places: list[set[int] | None]) -> SimpleQueue[set[int] | None]:

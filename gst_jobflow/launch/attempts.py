@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -24,6 +24,7 @@ from gst_jobflow.base.errors import (
 )
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import Attempt, derive_id, now
+from gst_jobflow.store.share import mean_cores
 
 if TYPE_CHECKING:
     from gst_jobflow.store import Results
@@ -49,7 +50,7 @@ def recorded(
         yield attempt
     except BaseException as err:
         kind = failure_class_here(err)
-        end = {"state": "failed", "failure_class": kind, "reason": _one_line(err)}
+        end: dict[str, Any] = {"state": "failed", "failure_class": kind, "reason": _one_line(err)}
         if kind == DISK_FULL:
             end["fix"] = FIX
         elif isinstance(err, GstError):
@@ -82,8 +83,10 @@ def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, wo
     return attempt
 
 
-def _end(results: Results, attempt: Attempt, values: dict[str, str]) -> None:
-    ended = now()
+def _end(results: Results, attempt: Attempt, values: dict[str, Any]) -> None:
+    ended, cores = now(), mean_cores()
+    if cores and cores != attempt.cores:
+        values["cores"] = cores
     try:
         results.update("attempts", attempt.id, {**values, "ended_at": ended.isoformat()}, durable=False)
     except NoDocumentError:

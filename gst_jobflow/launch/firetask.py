@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +20,9 @@ from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.errors import DatabaseError, RunError
 from gst_jobflow.base.resources import QUEUE_KEY
 from gst_jobflow.base.settings import (
-    CORES_VARIABLE,
     ENV_PREFIX,
     PROJECT_FILE,
     PROJECT_VARIABLE,
-    WORKERS_VARIABLE,
     Project,
     find_project,
 )
@@ -34,10 +31,11 @@ from gst_jobflow.launch.attempts import recorded
 from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
 from gst_jobflow.store import ArtifactStore, Results, ingest
 from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
+from gst_jobflow.store.share import begin_share
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
-    from pymongo.database import Database
+    from jobflow import JobStore
 
 
 DATABASE_AWAY_S = 120.0
@@ -62,36 +60,29 @@ class RecordedJobFiretask(JobFiretask):
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Find the project, record an attempt, and let jobflow run the job."""
-        project = _project_of(fw_spec, getattr(self, "launchpad", None))
+        pad = getattr(self, "launchpad", None)
+        project = _project_of(fw_spec, pad)
         os.environ.update(project.environment())
         connection = _wait_for_database(project)
-        SETTINGS.JOB_STORE = connection.job_store
         results = Results(connection.database, ArtifactStore(project.artifacts_dir), Path.cwd())
         job = self["job"]
         number = _ingest_earlier(results, job.uuid) + 1
-        share_cores(results.database)
+        begin_share(results.database, job.uuid)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
         fw_id = getattr(self, "fw_id", None)
-        with recorded(results, job.uuid, job.name, fw_id, worker, number), _can_be_cancelled():
+        with (
+            recorded(results, job.uuid, job.name, fw_id, worker, number),
+            _can_be_cancelled(),
+            _outputs_in(connection.job_store_beside(pad)),
+        ):
             action = super().run_task(fw_spec)
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
             _copy_resources(workflow, job.uuid, fw_spec)
+        # the last ping also reads tracked files
+        if "_trackers" not in fw_spec:
+            ping.skip_last_ping()
         return action
-
-
-def share_cores(database: Database) -> None:
-    """Set the cores of the job that starts in this process: local workers share those of the machine.
-
-    Running and ready jobs get equal shares, so a job that is alone takes all cores.
-    """
-    workers = os.environ.get(WORKERS_VARIABLE)
-    if not workers:
-        return
-    beside = database["attempts"].count_documents({"state": "running", "host": socket.gethostname()})
-    ready = database["fireworks"].count_documents({"state": "READY"})
-    busy = max(1, min(int(workers), beside + ready + 1))
-    os.environ[CORES_VARIABLE] = str(max(1, len(os.sched_getaffinity(0)) // busy))
 
 
 def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
@@ -103,7 +94,7 @@ def _copy_resources(workflow: Any, uuid: str, fw_spec: dict[str, Any]) -> None:
 
 
 def _wait_for_database(project: Project) -> CachedConnection:
-    """Return database and job store; wait if the database restarts, since the job may have queued for hours.
+    """Return database and job stores; wait if the database restarts, since the job may have queued for hours.
 
     Raises
     ------
@@ -135,6 +126,16 @@ def _can_be_cancelled() -> Iterator[None]:
         yield
     finally:
         signal.signal(CANCEL_SIGNAL, before)
+
+
+@contextmanager
+def _outputs_in(store: JobStore) -> Iterator[None]:
+    """Let jobflow store outputs in `store`; jobs of others in this process keep theirs."""
+    before, SETTINGS.JOB_STORE = SETTINGS.JOB_STORE, store
+    try:
+        yield
+    finally:
+        SETTINGS.JOB_STORE = before
 
 
 def _ingest_earlier(results: Results, job_uuid: str) -> int:

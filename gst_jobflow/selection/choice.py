@@ -13,7 +13,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import FoundStructure
 from gst_jobflow.selection.grade import Grade, gammas

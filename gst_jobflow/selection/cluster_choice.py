@@ -16,7 +16,7 @@ from gst_jobflow.documents import ConfigType, Potential, Structure, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.selection.clusters import Cluster, LargeFrame, centres, part_seam, seam_problem
 from gst_jobflow.selection.documents import Origin, derived, origin_of
 from gst_jobflow.selection.frames import FoundStructure

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DatabaseError
@@ -45,13 +46,12 @@ def connect(project: Project, *, any_version: bool = False) -> Database:
 
 @dataclass
 class CachedConnection:
-    """Database and job store of a project, through clients that stay open."""
+    """Database and job stores of a project, through clients that stay open."""
 
     pid: int
     project: Project
     where: Connection
     database: Database
-    job_store: JobStore
     asked_at: float = -math.inf
     """When the server was last asked for its version, s of `time.monotonic`."""
 
@@ -59,6 +59,22 @@ class CachedConnection:
         """Whether the server of this project answered this process within `ASKED_AGAIN_S`."""
         just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
         return just_now and self.pid == os.getpid() and self.project is project
+
+    def job_store_beside(self, pad: LaunchPad | None) -> JobStore:
+        """Return the job store of a job whose end `pad` records.
+
+        If that is in the same database, writes of outputs do not wait for the journal: the record of the end does, and
+        if it survives, all earlier writes do.
+        """
+        return self._followed if pad is not None and _is_at(self.where, pad) else self._alone
+
+    @cached_property
+    def _followed(self) -> JobStore:
+        return _job_store_of(self.where, journal=False)
+
+    @cached_property
+    def _alone(self) -> JobStore:
+        return _job_store_of(self.where)
 
 
 ASKED_AGAIN_S = 1.0
@@ -68,7 +84,7 @@ _cached: list[CachedConnection] = []
 
 
 def cached_connection(project: Project) -> CachedConnection:
-    """Return database and job store through clients that stay open in this process.
+    """Return database and job stores through clients that stay open in this process.
 
     This is for jobs that run one after another in one process, since connecting takes longer than a short job's
     queries. Unless it was done within `ASKED_AGAIN_S`, address and account are read again, and the server is asked
@@ -84,7 +100,7 @@ def cached_connection(project: Project) -> CachedConnection:
     where = connection(project)
     # a client does not survive a fork
     if not _cached or (_cached[0].pid, _cached[0].where) != (os.getpid(), where):
-        _cached[:] = [CachedConnection(os.getpid(), project, where, open_database(where), _job_store_of(where))]
+        _cached[:] = [CachedConnection(os.getpid(), project, where, open_database(where))]
     try:
         _ask(_cached[0].database)
     except BaseException:
@@ -165,9 +181,12 @@ def launchpad(project: Project) -> LaunchPad:
 def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:
     """Whether a launchpad has the address of the project's database; contacts no server."""
     try:
-        where = connection(project)
+        return _is_at(connection(project), pad)
     except DatabaseError:
         return False
+
+
+def _is_at(where: Connection, pad: LaunchPad) -> bool:
     if where.uri is not None:
         return pad.name == where.database and pad.uri_mode and hosts_of(pad.host) == hosts_of(where.uri)
     # another server may have the port by now
@@ -181,11 +200,14 @@ def job_store(project: Project) -> JobStore:
     return _job_store_of(where)
 
 
-def _job_store_of(where: Connection) -> JobStore:
+def _job_store_of(where: Connection, journal: bool = True) -> JobStore:
     from jobflow import JobStore
     from maggma.stores import MongoStore
 
-    return JobStore(MongoStore(**job_store_arguments(where)))
+    arguments = job_store_arguments(where)
+    if not journal:
+        arguments["mongoclient_kwargs"].pop("journal", None)
+    return JobStore(MongoStore(**arguments))
 
 
 def job_store_arguments(where: Connection) -> dict[str, Any]:

@@ -6,14 +6,14 @@ default is the shipped `gst`; it is left out of what is stored, as in documents 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, WrapValidator, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.shipped import Shipped, yaml_mapping
@@ -288,8 +288,12 @@ def _with_crystals(material: Material, where: str) -> Material:
     return material
 
 
-def _named(value: Any) -> Any:
-    return shipped_material(value) if isinstance(value, str) else value
+def _named_or_written(value: Any, validate: Callable[[Any], Material]) -> Material:
+    """Return the material of a plan: a shipped one by name, or the content, whose phases are built to compare them."""
+    if isinstance(value, str):
+        return shipped_material(value)
+    material = validate(value)
+    return _with_crystals(material, "material") if isinstance(value, Mapping) else material
 
 
 def _is_default(material: Material) -> bool:
@@ -299,7 +303,7 @@ def _is_default(material: Material) -> bool:
 class OfMaterial(StrictModel):
     """Input of a job that depends on the material: fields that are not given take its values."""
 
-    material: Annotated[Material, BeforeValidator(_named)] = Field(
+    material: Annotated[Material, WrapValidator(_named_or_written)] = Field(
         default_factory=default_material,
         exclude_if=_is_default,
         description="Material whose values other fields take by default: a shipped name, or its content",

@@ -12,23 +12,24 @@ import _common  # noqa: F401  # isort: skip
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from _common import Row, machine, result_on_stdout, versions
 from _idle import idle_rows
 from bench_db import gst, new_project
+from bench_label import processor_s
+from in_turns import Arm, Used, in_turns
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.firetask import record_all
-from gst_jobflow.launch.keys import PROJECT_KEY
 from gst_jobflow.launch.workflow import MAX_FIREWORKS
 from gst_jobflow.store import Results
 
@@ -40,11 +41,9 @@ SUBMITTED = {"small": 5_000, "full": 100_000}
 TASKS = {"small": (20, 500), "full": (100, 10_000)}
 PLAIN = {"small": 20, "full": 200}
 INDEPENDENT = {"small": 20, "full": 1_000}
-BLOCK = 20
-"""Fireworks of one kind that run one after the other before as many of the other kind."""
 IDLE_S = {"small": 10.0, "full": 60.0}
 PARTS = ("submission", "packing", "independent", "idle")
-SUBMIT_S, DOCUMENT_MB, TASK_MS, GROWTH, OVERHEAD = 30.0, 1.0, 5.0, 1.2, 1.1
+SUBMIT_S, DOCUMENT_MB, TASK_MS, GROWTH, OVERHEAD = 30.0, 1.0, 5.0, 1.2, 1.0
 _BATCH = 5_000
 
 
@@ -149,38 +148,40 @@ def plain_ms(project: Project, number: int) -> float:
     return 1e3 * took / number
 
 
-def independent_ms(project: Project, number: int) -> tuple[list[float], list[float]]:
-    """Wall time of each firework, ms, of jobflow and FireWorks alone and of ours, in workflows of one job each.
+def independent(folder: Path, number: int) -> dict[str, Used]:
+    """What workflows of one job each use that jobflow and FireWorks run alone, and ours, with their database servers.
 
-    One `rlaunch` runs both, in blocks by turns, so that whatever else this machine does meets both alike. A firework
-    takes from its start to that of the next one.
+    Each kind has an `rlaunch` and a server of its own, since ours changes FireWorks' ping; both work by turns, so that
+    whatever else this machine does meets both alike.
     """
     from jobflow.managers.fireworks import flow_to_workflow
 
+    from gst_jobflow.launch.configs import environment
     from gst_jobflow.store.connect import launchpad
 
-    workflows = [flow_to_workflow(job) for job in trivial_jobs(2 * number)]
-    for place, workflow in enumerate(workflows):
-        workflow.fws[0].spec["_priority"] = -place
-        if place // BLOCK % 2:
-            record_all(workflow, project.root)
-    launchpad(project).bulk_add_wfs(workflows)
-    launch_s(project)
-    database = Results.open(project).database
-    ours = set(database["fireworks"].distinct("fw_id", {f"spec.{PROJECT_KEY}": {"$exists": True}}))
-    launches = sorted((*_times(launch), launch["fw_id"]) for launch in database["launches"].find())
-    ends = [began for began, *_ in launches[1:]] + [launches[-1][1]]
-    took: tuple[list[float], list[float]] = ([], [])
-    for (began, _, fw_id), end in zip(launches, ends, strict=True):
-        took[fw_id in ours].append(1e3 * (end - began).total_seconds())
-    completed(project, 2 * number)
-    return took
-
-
-def _times(launch: dict[str, Any]) -> tuple[datetime, datetime]:
-    """When a launch began and ended."""
-    moments = {entry["state"]: datetime.fromisoformat(entry["created_on"]) for entry in launch["state_history"]}
-    return moments["RUNNING"], moments["COMPLETED"]
+    rlaunch = Path(sys.executable).with_name("rlaunch")
+    with served(folder / "alone") as alone, served(folder / "ours") as ours:
+        projects = {"alone": alone, "ours": ours}
+        for kind, (project, _) in projects.items():
+            workflows = [flow_to_workflow(job) for job in trivial_jobs(number)]
+            for workflow in workflows if kind == "ours" else ():
+                record_all(workflow, project.root)
+            launchpad(project).bulk_add_wfs(workflows)
+        before_s = {kind: processor_s(server) for kind, (_, server) in projects.items()}
+        used = in_turns(
+            {
+                kind: Arm(
+                    [rlaunch, "-c", project.fw_configs_dir, "rapidfire"],
+                    project.root,
+                    {**os.environ, **environment(project)},
+                )
+                for kind, (project, _) in projects.items()
+            }
+        )
+        for kind, (project, server) in projects.items():
+            used[kind].processor_s += processor_s(server) - before_s[kind]
+            completed(project, number)
+    return used
 
 
 def packing_rows(project: Project, sizes: tuple[int, int], plain: int) -> Iterator[Row]:
@@ -192,39 +193,49 @@ def packing_rows(project: Project, sizes: tuple[int, int], plain: int) -> Iterat
     yield Row(f"packed task, {sizes[1]:,} over {sizes[0]:,}", many / few, "times", limit=GROWTH)
 
 
-def independent_rows(project: Project, number: int) -> Iterator[Row]:
+def independent_rows(folder: Path, number: int) -> Iterator[Row]:
     """What recording an attempt and finding the project add to a firework."""
-    theirs, ours = independent_ms(project, number)
-    for how, value in (("mean", statistics.mean), ("median", statistics.median)):
-        name = f"firework, {number:,} workflows of one, {how}"
-        limit = OVERHEAD * value(theirs) if how == "mean" else None
-        yield Row(name, value(ours), "ms", "jobflow and FireWorks, by turns", value(theirs), limit=limit)
+    used = independent(folder, number)
+    alone, ours = used["alone"], used["ours"]
+    baseline, per = "jobflow and FireWorks, by turns", 1e3 / number
+    name = f"firework, {number:,} workflows of one"
+    yield Row(name, per * ours.wall_s, "ms", baseline, per * alone.wall_s, limit=OVERHEAD * per * alone.wall_s)
+    name += ", processor time, database server included"
+    yield Row(name, per * ours.processor_s, "ms", baseline, per * alone.processor_s)
 
 
-def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
-    """The rows of `parts`, from a server that is stopped again."""
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[Project, psutil.Process]]:
+    """A project and its database server, which is stopped again."""
     from gst_jobflow.launch.configs import write_configs
     from gst_jobflow.launch.services import LocalMongod
 
-    project = new_project(folder / "project")
+    project = new_project(folder)
     server = LocalMongod(project)
     try:
-        server.up()
+        process = psutil.Process(server.up().pid)
         gst(project, "db", "migrate")
         write_configs(project)
-        if "submission" in parts:
-            start = time.perf_counter()
-            add_structures(project, SUBMITTED[size])
-            print(f"  structures: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-            yield from submission_rows(project, SUBMITTED[size])
-        if "packing" in parts:
-            yield from packing_rows(project, TASKS[size], PLAIN[size])
-        if "independent" in parts:
-            yield from independent_rows(project, INDEPENDENT[size])
-        if "idle" in parts:
-            yield from idle_rows(project, IDLE_S[size])
+        yield project, process
     finally:
         server.down()
+
+
+def measure(folder: Path, size: str, parts: list[str]) -> Iterator[Row]:
+    """The rows of `parts`."""
+    if parts != ["independent"]:
+        with served(folder / "project") as (project, _):
+            if "submission" in parts:
+                start = time.perf_counter()
+                add_structures(project, SUBMITTED[size])
+                print(f"  structures: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+                yield from submission_rows(project, SUBMITTED[size])
+            if "packing" in parts:
+                yield from packing_rows(project, TASKS[size], PLAIN[size])
+            if "idle" in parts:
+                yield from idle_rows(project, IDLE_S[size])
+    if "independent" in parts:
+        yield from independent_rows(folder, INDEPENDENT[size])
 
 
 def main() -> None:

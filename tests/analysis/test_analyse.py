@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from gst_jobflow.analysis.motifs import motifs
 from gst_jobflow.analysis.plan import AnalysisPlan
 from gst_jobflow.analysis.run import analyse_trajectory, summary
 from gst_jobflow.analysis.series import Series, newest, series_of
+from gst_jobflow.base import plugins
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
@@ -74,6 +77,27 @@ def test_what_an_interrupted_run_left_is_done(gst: Gst, project: Project, tmp_pa
     assert [row["crystalline_fraction"] for row in told[0]["rows"]] == [0.123, 1.0]
     series = newest(results.get(Trajectory, "run"), "tellurium")
     assert list(series.rows) == [0, 100] and "arrays" in series.rows[100]
+
+
+@pytest.mark.mongo
+def test_a_series_of_tellurium_is_found_as_that_of_the_anion(gst: Gst, project: Project, tmp_path: Path):
+    results = Results.open(project)
+    stored(results, tmp_path, {0: frame(0.1)})
+    code, told, err = gst("run", "--what", "tellurium")
+    assert code == 0, err
+    run = results.get(Trajectory, "run")
+    for words in (("--what", "anion"), ("--what", "anion,tellurium"), ()):
+        assert gst("run", *words)[1] == told and results.get(Trajectory, "run") == run
+    series = newest(run, "anion")
+    assert series == newest(run, "tellurium") and (series.name, series.title) == ("tellurium", "anion")
+
+
+def test_a_plugin_cannot_take_a_name_of_our_analyses(monkeypatch: pytest.MonkeyPatch):
+    for name in ("anion", "tellurium"):
+        point = EntryPoint(name, "gst_example.coordination:COORDINATION", "gst_jobflow.analyses")
+        monkeypatch.setattr(plugins, "offered", lambda kind, point=point: {point.name: point})
+        with pytest.raises(InputError, match=f"offers analysis '{name}', which gst_jobflow has itself"):
+            AnalysisPlan(what=["nearly"])
 
 
 def test_a_frame_that_cannot_be_analysed_is_named_and_others_go_on(gst: Gst, tmp_path: Path):

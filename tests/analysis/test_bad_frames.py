@@ -84,7 +84,7 @@ def test_a_bad_frame_is_a_gap_and_the_others_go_on(
     assert [row.get("n_grains") for row in rows] == [1, None, 1]
     section = analysis_section(results, [("quench", results.get(Trajectory, run.id))])
     assert section is not None and section["gaps"] is not None
-    assert {row[1] for row in section["gaps"].rows} == {"tellurium", "grains"}
+    assert {row[1] for row in section["gaps"].rows} == {"anion", "grains"}
 
 
 def nan(lines: list[str]) -> list[str]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from typer.main import get_command
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli.common import parse_assignments
+from gst_jobflow.cli.common import parse_assignments, set_global_options
 from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.lazy import FORMER, load
 from gst_jobflow.cli.main import SECTIONS as GST_SECTIONS
-from gst_jobflow.cli.main import app
+from gst_jobflow.cli.main import app, main
 from gst_jobflow.cli.structures import SECTIONS as STRUCTURES_SECTIONS
 from gst_jobflow.cli.submit import SECTIONS as SUBMIT_SECTIONS
 
@@ -34,8 +37,25 @@ GST = [sys.executable, "-c", "from gst_jobflow.cli.main import main; main()"]
 
 
 def gst(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command as the program does, but in this process: starting one takes longer than most commands."""
+    out, err = io.StringIO(), io.StringIO()
+    with patch.dict(os.environ), contextlib.chdir(cwd or Path.cwd()), patch.object(sys, "argv", ["gst", *words]):
+        _forget_settings()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+    return subprocess.CompletedProcess(["gst", *words], int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def gst_process(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GST_")}
     return subprocess.run([*GST, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+def _forget_settings() -> None:
+    for name in [name for name in os.environ if name.startswith("GST_")]:
+        del os.environ[name]
+    set_global_options(project=None, overrides={}, resources={}, workflow_file=None)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -66,12 +86,12 @@ def test_help_describes_a_command_as_its_module_does(package: str, sections: dic
 
 
 def test_a_former_command_names_its_successor() -> None:
-    done = gst("submit", "dataset", "iter-0")
+    done = gst_process("submit", "dataset", "iter-0")
     assert done.returncode == 1 and "gst dataset create" in done.stderr
 
 
 def test_help_names_every_command_once_under_its_group() -> None:
-    lines = gst("--help").stdout.splitlines()
+    lines = gst_process("--help").stdout.splitlines()
     listed = [line.split()[0] for line in lines[lines.index("Project:") :] if line.startswith("  ") and line[2] != " "]
     assert sorted(listed) == sorted(get_command(app).list_commands(None))
     assert {"init", "doctor", "demo", "db", "structures", "submit", "launch", "status", "recover", "query"} < set(
@@ -177,14 +197,16 @@ def test_a_small_study_by_the_command_line(project: Project) -> None:
     import json
 
     here = ["-p", str(project.root)]
-    made = gst(*here, "structures", "hard-sphere", "GeTe", "--atoms", "8", "-N", "4", "--density", "5", "--tag", "t")
+    made = gst_process(
+        *here, "structures", "hard-sphere", "GeTe", "--atoms", "8", "-N", "4", "--density", "5", "--tag", "t"
+    )
     assert len(made.stdout.split()) == 4 and "4 new structures" in made.stderr
     assert gst(*here, "query", "structures", "-w", "tags=t", "--count").stdout.strip() == "4"
-    wrong = gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=none")
+    wrong = gst_process(*here, "submit", "label", "--backend", "tblite", "-w", "tags=none")
     assert wrong.returncode == 1 and "no structure matches" in wrong.stderr
     assert gst(*here, "submit", "label", "--backend", "tblite", "-w", "tags=t", "--chunk", "3").returncode == 0
     assert json.loads(gst(*here, "status", "--json").stdout)["counts"] == {"READY": 2}
-    launched = gst(*here, "--set", "launch.poll_s=1", "launch", "-n", "2")
+    launched = gst_process(*here, "--set", "launch.poll_s=1", "launch", "-n", "2")
     assert launched.returncode == 0, launched.stderr
     labels = json.loads(gst(*here, "query", "labels", "--json", "--limit", "0").stdout)
     assert len(labels) == 4 and {label["method"]["code"] for label in labels} == {"tblite"}

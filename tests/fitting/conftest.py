@@ -43,10 +43,10 @@ def labelled_by_teacher(n: int, seed: int, elements=("Sb", "Te")) -> list[Labell
     return items
 
 
-def tiny_config(n_densities: int, maxiter: int) -> FitConfig:
-    """Return a fit of two elements; TensorFlow's tracing takes most of its time and grows with the elements."""
+def tiny_config(n_densities: int, maxiter: int, elements: tuple[str, ...] = ("Sb", "Te")) -> FitConfig:
+    """Return a fit; TensorFlow's tracing takes most of its time and grows with the elements and densities."""
     return FitConfig(
-        elements=("Sb", "Te"),
+        elements=elements,
         embedding=EmbeddingConfig(n_densities=n_densities),
         radial=RadialConfig(rcut_A=5.0),
         functions=FunctionsConfig(number_of_functions_per_element=10, nradmax_by_orders=(4, 2), lmax_by_orders=(0, 1)),

@@ -122,7 +122,7 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
 def test_options_for_ace_only_are_refused_before_the_fit() -> None:
     from gst_jobflow.cli.fit_options import fit_config, is_grace
     from gst_jobflow.documents import Potential, PotentialArtifacts
-    from gst_jobflow.dynamics.maker import check_kind
+    from gst_jobflow.dynamics.potential_files import check_kind
 
     stored = Potential(
         id="g", name="g", kind="grace/fs", elements=["Sb", "Te"], n_densities=1, n_functions=9, cutoff_A=5.0,
@@ -186,7 +186,7 @@ def test_ace_and_grace_potentials_share_a_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gst_jobflow.documents import Potential
-    from gst_jobflow.dynamics.maker import link_potential
+    from gst_jobflow.dynamics.potential_files import link_potential
     from gst_jobflow.fitting import grace_engine
     from gst_jobflow.fitting.maker import FitMaker
 

@@ -103,7 +103,7 @@ def test_blocks_of_rows_do_not_change_the_solution(linear_fit, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_fit_with_more_densities_starts_from_a_linear_one(linear_fit, tmp_path):
-    config = tiny_config(n_densities=3, maxiter=2)
+    config = tiny_config(n_densities=2, maxiter=2)
     found = fit(tmp_path, config, initial_potential=linear_fit.yaml)
     before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
     # from nothing two iterations leave it 20 times as high; penalties on radial functions come on top

@@ -129,6 +129,7 @@ def test_a_start_of_another_shape_is_refused(tiny_fit, tmp_path):
         )
 
 
+# one element, so that it begins soon; many structures, so that a kill seldom hits the writing of a potential
 _FIT_IN_CHILD = """
 import sys
 from pathlib import Path
@@ -136,8 +137,8 @@ sys.path.insert(0, sys.argv[2])
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.run import run_fit
 from tests.fitting.conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
-run_fit(PacemakerRunner.discover(), tiny_config(1, 4000), labelled_by_teacher(20, 1), labelled_by_teacher(4, 2),
-        ATOM_ENERGY_EV, Path(sys.argv[1]))
+train, test = labelled_by_teacher(200, 1, ["Te"]), labelled_by_teacher(4, 2, ["Te"])
+run_fit(PacemakerRunner.discover(), tiny_config(1, 4000, ("Te",)), train, test, ATOM_ENERGY_EV, Path(sys.argv[1]))
 """
 
 
@@ -183,9 +184,9 @@ def test_a_killed_fit_leaves_no_orphan_and_continues_from_its_last_iteration(tmp
     request.write_text(json.dumps(content))
     files = run_fit(
         PacemakerRunner.discover(),
-        tiny_config(1, killed["iteration"] + 3),
-        labelled_by_teacher(20, 1),
-        labelled_by_teacher(4, 2),
+        tiny_config(1, killed["iteration"] + 3, ("Te",)),
+        labelled_by_teacher(200, 1, ["Te"]),
+        labelled_by_teacher(4, 2, ["Te"]),
         ATOM_ENERGY_EV,
         directory,
         continue_from=directory,

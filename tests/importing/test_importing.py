@@ -32,7 +32,7 @@ from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-from tests.cli.test_main import gst as gst_process
+from tests.cli.test_main import gst as gst_command
 from tests.documents.test_documents import label as a_label
 
 
@@ -596,7 +596,7 @@ def test_the_command_that_is_proposed_is_the_last(project, tmp_path):
     file.write_text("".join(frames).replace("forces", "REF_forces"))
     command = ["-p", str(project.root), "structures", "import", str(file)]
     for _ in range(2):
-        done = gst_process(*command)
+        done = gst_command(*command)
         if done.returncode == 0:
             break
         proposed = done.stderr[done.stderr.index("→") + 1 :].strip().splitlines()[0]

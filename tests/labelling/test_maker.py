@@ -18,6 +18,7 @@ from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.labelling import maker
+from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
 from gst_jobflow.labelling.cost import CostModel, cost_model, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
@@ -103,6 +104,18 @@ def test_as_many_run_at_a_time_as_there_are_cores(run: Any, results: Results, mo
     assert (output["converged"], output["failed"], output["known"]) == (4, 0, 0)
 
 
+def test_a_running_job_takes_the_cores_that_other_jobs_leave(
+    run: Any, results: Results, monkeypatch: Any  # noqa: F811
+) -> None:  # fmt: skip
+    monkeypatch.setenv("GST_WORKERS", "2")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(maker, "_SHARED_AGAIN_S", 0.0)
+    ids = add_structures(results, [2, 3, 4, 5])
+    # it began with one core, and each label waits for another one
+    output = run(LabelMaker(Stand(does="meet")).make(ids))["label"]
+    assert output["converged"] == 4
+
+
 def test_a_calculator_that_raises_fails_its_structure_only(run: Any, results: Results) -> None:  # noqa: F811
     run(LabelMaker(Stand(does="raise")).make(add_structures(results, [2, 3, 4])))
     assert states(results) == {"converged": 2, "failed": 1}
@@ -178,11 +191,14 @@ def test_places_have_their_own_cores_if_the_job_owns_all(monkeypatch: Any) -> No
     assert slots(Wide()) == [None]
 
 
-def test_labels_that_would_not_end_are_left_and_smaller_ones_fill_the_time(results: Results) -> None:  # noqa: F811
+def test_labels_that_would_not_end_are_left_and_smaller_ones_fill_the_time(
+    results: Results, monkeypatch: Any  # noqa: F811
+) -> None:  # fmt: skip
     class Short(Deadline):
         def left_s(self) -> float:
             return 10.0
 
+    monkeypatch.setenv("GST_CORES", "3")
     chunk = _Chunk(Stand(), results, False, Short(0.0, 0.0))
     ids = add_structures(results, [2, 40, 30])
     begun: list[Any] = []
@@ -194,7 +210,7 @@ def test_labels_that_would_not_end_are_left_and_smaller_ones_fill_the_time(resul
 
     # the last one, of 100 atoms, took 30 s
     chunk.last.append((100, 30.0))
-    chunk._begin(chunk._missing(ids), {}, Pool(), 3)  # type: ignore[arg-type]
+    chunk._begin(chunk._missing(ids), {}, Pool())  # type: ignore[arg-type]
     assert begun == [2], "40 and 30 atoms would take up to 12 and 9 s, and 1.2 times that are not left"
     assert [results.get(Structure, id).n_atoms for id in chunk.left] == [40, 30]
 
@@ -216,8 +232,15 @@ def test_many_structures_are_few_jobs() -> None:
     assert len(dealt) <= MOST_JOBS and [id for part in dealt for id in part] == ids
     assert [len(part) for part in chunks(ids[:45])] == [20, 20, 5]
     assert [len(part) for part in chunks(ids[:45], 40)] == [40, 5]
+    assert [len(part) for part in chunks(ids[:45], fewest=30)] == [30, 15]
+    assert [len(part) for part in chunks(ids[:45], 40, fewest=30)] == [40, 5]
     with pytest.raises(InputError, match="more than the 5,000"):
         chunks(ids, 100_000)
+
+
+def test_jobs_of_short_labels_hold_more() -> None:
+    unknown = AseBackend(name="lj", calculator="ase.calculators.lj:LennardJones", package="ase")
+    assert (Stand().fewest_in_a_job, unknown.fewest_in_a_job, tblite_backend().fewest_in_a_job) == (20, 20, 200)
 
 
 def test_jobs_cost_the_same_and_begin_with_their_longest() -> None:

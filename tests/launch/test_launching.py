@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, current_thread
+from typing import Any
 
 import pytest
-from fireworks import FWorker
-from jobflow import Flow, Response, job
+from fireworks import FWorker, LaunchPad
+from fireworks.core import rocket
+from fireworks.core.rocket_launcher import launch_rocket
+from jobflow import SETTINGS, Flow, Response, job
 from pymongo.errors import AutoReconnect
 
 from gst_jobflow.archive.backup import backup, restore
@@ -24,7 +26,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch.attempts import _begin, failure_class, recorded
 from gst_jobflow.launch.configs import write_configs
-from gst_jobflow.launch.firetask import share_cores
+from gst_jobflow.launch.keys import PROJECT_KEY
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.launch.status import status
@@ -298,8 +300,6 @@ def test_slowly_starting_run_is_left_alone_while_it_pings(
 
 
 def test_ping_survives_a_database_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fireworks.core import rocket
-
     pings, stop = [], Event()
 
     class Away:
@@ -312,6 +312,65 @@ def test_ping_survives_a_database_error(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(rocket, "PING_TIME_SECS", 0.01)
     rocket.ping_launch(Away(), 7, stop, current_thread())
     assert pings == [7, 7, 7]
+
+
+def test_ping_is_acknowledged_from_memory_and_other_writes_of_the_launchpad_are_not(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pad = launchpad(project)
+    (fw_id,) = submit(add(1, 1), project).values()
+    _, launch_id = pad.checkout_fw(FWorker("here"), str(tmp_path), fw_id)
+    began = pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"]
+    seen, original = [], LaunchPad.ping_launch
+
+    def ping(self: LaunchPad, *words: Any, **options: Any) -> None:
+        seen.append(self.launches.write_concern.document)
+        original(self, *words, **options)
+
+    monkeypatch.setattr(LaunchPad, "ping_launch", ping)
+    rocket.do_ping(pad, launch_id)
+    assert seen == [{"w": 1}] and pad.launches.write_concern.document == {"w": "majority", "j": True}
+    assert pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"] > began
+
+
+@pytest.mark.parametrize(("trackers", "pings"), [(None, 0), ([], 1)])
+def test_the_ping_right_before_the_record_of_the_end_is_left_out_unless_files_are_tracked(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trackers: list[Any] | None, pings: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[Any] = []
+    original = LaunchPad.ping_launch
+
+    def counted(self: LaunchPad, *words: Any, **options: Any) -> None:
+        seen.append(options.get("checkpoint"))
+        original(self, *words, **options)
+
+    monkeypatch.setattr(LaunchPad, "ping_launch", counted)
+    workflow = to_workflow(add(1, 2), project)
+    if trackers is not None:
+        workflow.fws[0].spec["_trackers"] = trackers
+    pad = launchpad(project)
+    pad.add_wf(workflow)
+    assert launch_rocket(pad, FWorker("here"))
+    assert seen.count(None) == pings and pad.fireworks.find_one()["state"] == "COMPLETED"
+    rocket.do_ping(pad, pad.launches.find_one()["launch_id"])
+    assert seen.count(None) == pings + 1, "later pings are as before"
+
+
+def test_a_job_leaves_the_store_of_others_in_its_process_alone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, job_ = SETTINGS.JOB_STORE, add(20, 22)
+    (task,) = to_workflow(job_, project).fws[0].tasks
+    task.run_task({PROJECT_KEY: str(project.root)})
+    assert SETTINGS.JOB_STORE is before
+    with job_store(project) as store:
+        assert store.get_output(job_.uuid) == 42
+    broken = to_workflow(fail("bug"), project).fws[0].tasks[0]
+    with pytest.raises(ZeroDivisionError):
+        broken.run_task({PROJECT_KEY: str(project.root)})
+    assert SETTINGS.JOB_STORE is before
 
 
 def test_attempt_of_another_host_is_left_alone(project: Project) -> None:
@@ -328,29 +387,6 @@ def test_attempt_of_another_host_is_left_alone(project: Project) -> None:
 def test_a_workflow_that_grows_without_bound_is_refused(project: Project) -> None:
     with pytest.raises(InputError, match="larger --chunk"):
         to_workflow(Flow([add(1, 1) for _ in range(MAX_FIREWORKS + 1)]), project)
-
-
-@pytest.mark.parametrize(("ready", "beside", "expected"), [(0, 0, 8), (1, 0, 4), (9, 0, 2), (0, 1, 4), (2, 3, 2)])
-def test_local_workers_share_the_cores(
-    project: Project, monkeypatch: pytest.MonkeyPatch, ready: int, beside: int, expected: int
-) -> None:
-    from gst_jobflow.base.cores import cores
-
-    monkeypatch.setenv("GST_CORES", "1")  # so that it is put back
-    monkeypatch.setenv("GST_WORKERS", "4")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    results = Results.open(project)
-    database = results.database
-    if ready:
-        submit(Flow([add(i, i) for i in range(ready)]), project)
-    for number in range(beside):
-        attempt = Attempt(
-            _id=str(number), job_uuid="u", job_name="j", fw_id=1, number=1, state="running",
-            host=socket.gethostname(), pid=1, process_started=0.0, directory="/", started_at=now(),
-        )  # fmt: skip
-        results.add(attempt)
-    share_cores(database)
-    assert cores() == expected
 
 
 def test_failure_classes() -> None:

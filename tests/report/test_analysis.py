@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from gst_jobflow.report.pages.study import build_page
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.structures.crystals import rocksalt
+from tests.analysis import runs
 from tests.analysis.runs import frame, stored
 
 if TYPE_CHECKING:
@@ -54,6 +56,33 @@ def test_a_run_is_shown_with_curves_and_frames_of_first_principles_beside_them(
     # nothing failed, so no gaps
     assert "Frames without a result" not in page
     assert "min_anions 20" in page
+
+
+def test_titles_and_labels_name_the_anion_of_the_material(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results.open(project)
+    monkeypatch.setattr(runs, "ELEMENTS", ["Ge", "Sb", "Se"])
+    frames = {0: frame(0.1), 100: frame(0.3)}
+    for atoms in frames.values():
+        atoms.symbols[atoms.symbols == "Te"] = "Se"
+    run = stored(results, tmp_path, frames)
+    contacts = {"-".join(pair): 2.3 for pair in itertools.combinations_with_replacement(("Ge", "Sb", "Se"), 2)}
+    material = {
+        "name": "ge-sb-se", "elements": ["Ge", "Sb", "Se"], "anion": "Se", "compositions": ["Ge1Sb2Se4"],
+        "density_g_cm3": 5.5, "volume_per_atom_A3": [20, 30], "min_contacts_A": contacts,
+    }  # fmt: skip
+    analyse_trajectory(results, run, AnalysisPlan(what=["anion", "grains"], min_grain=20, material=material))
+    steps = [("quench", results.get(Trajectory, run.id))]
+    section = pages.analysis_section(results, steps)
+    captions = " ".join(figure.caption for figure in section["figures"])
+    assert "k-bar and by selenium" in captions and "Grains of the selenium" in captions
+    assert {row[0] for row in section["definitions"].rows} == {"anion", "grains"}
+    labels = {text.get_text() for panels in (figures.ORDER, figures.GRAINS)
+              for axes in figures.through_time(steps, panels).axes if axes.get_legend()
+              for text in axes.get_legend().get_texts()}  # fmt: skip
+    lines = {line.get_label() for axes in figures.through_time(steps, figures.ORDER).axes for line in axes.get_lines()}
+    assert "crystal-like by selenium" in lines and "from 20 Se atoms" in labels
 
 
 def test_an_element_without_bonds_has_a_panel_that_says_so() -> None:

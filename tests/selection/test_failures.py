@@ -78,11 +78,10 @@ def test_the_last_sound_frames_of_failed_runs_become_structures(
         steps = sorted(each.source["step"] for each in later if each.source["trajectory_id"] == one.id)
         expected = [one.analysis["robustness"]["sound_step"] - 100 * k for k in range(3)]
         assert steps == sorted(step for step in expected if step > 0), "a frame is stored every 0.1 ps"
+    _without_an_active_set_there_is_no_gamma(project, results, study_id, soft)
 
 
-@pytest.mark.mongo
-@pytest.mark.lammps
-def test_without_an_active_set_there_is_no_gamma(project: Project, results: Results, study_id: str, soft: str) -> None:
+def _without_an_active_set_there_is_no_gamma(project: Project, results: Results, study_id: str, soft: str) -> None:
     files = {"artifacts.asi": None}
     results.database["potentials"].update_one({"_id": soft}, {"$set": files})
     made = failure_documents(results, project.settings, failed_runs(results, study_id), SPACED, [])

@@ -54,12 +54,27 @@ def test_accounts_of_one_external_server_share_its_launchpad(tmp_path, uri, name
 @mongo
 def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project, monkeypatch):
     first = cached_connection(project)
-    first.job_store.connect()
-    assert cached_connection(project) is first and first.job_store.count() == 0
+    store = first.job_store_beside(launchpad(project))
+    store.connect()
+    assert cached_connection(project) is first and store.count() == 0
+    assert first.job_store_beside(launchpad(project)) is store
     assert first.database.name == project.settings.mongo.database
     monkeypatch.setattr("gst_jobflow.store.connect.os.getpid", lambda: -1)
     other = cached_connection(project)
     assert other is not first and other.database.client is not first.database.client
+
+
+@mongo
+def test_only_outputs_whose_job_ends_in_the_same_database_do_not_wait_for_the_journal(project):
+    connected, pad = cached_connection(project), launchpad(project)
+    elsewhere = SimpleNamespace(name=pad.name, port=pad.port + 1, password=pad.password)
+    journaled = {}
+    for name, recorder in (("same", pad), ("elsewhere", elsewhere), ("none", None)):
+        store = connected.job_store_beside(recorder)
+        store.connect()
+        journaled[name] = store.docs_store._collection.write_concern.document
+    assert journaled["same"] == {"w": "majority"}
+    assert journaled["elsewhere"] == journaled["none"] == {"w": "majority", "j": True}
 
 
 @mongo

@@ -167,13 +167,20 @@ def test_a_primitive_cell_without_blocks_has_the_counts_of_what_is_built(tmp_pat
     assert built == trigonal_counts("BiSe", (1, 2, 1), material=material) == {"Bi": 8, "Se": 8}
 
 
-def test_a_wrong_phase_is_not_built_from_the_content_of_a_plan_either():
-    wrong = Material.model_validate(
-        {**SELENIDE, "trigonal": {"Bi2Se3": {**BISMUTH_SELENIDE, "sites": BISMUTH_SELENIDE["sites"][::2]}}}
-    )
+def test_a_wrong_phase_is_refused_when_a_plan_is_read_and_never_built():
+    content = {**SELENIDE, "trigonal": {"Bi2Se3": {**BISMUTH_SELENIDE, "sites": BISMUTH_SELENIDE["sites"][::2]}}}
+    for read in (OfMaterial.model_validate, RobustnessPlan.model_validate, stored_material):
+        with pytest.raises(InputError, match=r"^material: trigonal.Bi2Se3: its sites build Bi6Se6"):
+            read({"material": content})
+    wrong = Material.model_validate(content)
     for make in (trigonal, trigonal_counts):
         with pytest.raises(InputError, match="its sites build Bi6Se6"):
             make("Bi2Se3", (1, 1, 1), material=wrong)
+
+
+def test_a_plan_with_a_right_phase_of_its_own_is_read():
+    content = {**SELENIDE, "trigonal": {"Bi2Se3": BISMUTH_SELENIDE}}
+    assert trigonal_counts("Bi2Se3", (1, 1, 1), material=stored_material({"material": content})) == {"Bi": 12, "Se": 18}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
 from gst_jobflow.store.connect import connect
@@ -23,7 +24,10 @@ def command(
     where: Where = None,
     chunk: Annotated[
         int | None,
-        typer.Option(min=1, help="Structures per job, on average; default: 20, or more for at most 400 jobs."),
+        typer.Option(
+            min=1,
+            help="Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.",
+        ),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
     functional: Functional = None,
@@ -44,7 +48,8 @@ def command(
         raise InputError("no structure matches", "gst query structures lists them; gst structures makes some")
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
-    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs)]
+    fewest = getattr(chosen, "fewest_in_a_job", FEWEST_IN_A_JOB)
+    jobs = [maker.make(part) for part in chunks([each["_id"] for each in found], chunk, costs, fewest)]
     for number, job in enumerate(jobs, 1):
         job.name = f"label {backend} {number}"
     what = f"{counted(len(found), 'structure')} in {counted(len(jobs), 'job')}"

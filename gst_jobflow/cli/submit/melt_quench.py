@@ -12,7 +12,8 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import MeltQuenchMaker, check_kind
+from gst_jobflow.dynamics.maker import MeltQuenchMaker
+from gst_jobflow.dynamics.potential_files import check_kind
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located

@@ -12,7 +12,7 @@ from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.flows.random_search import RandomSearchMaker
 from gst_jobflow.selection.random_search import RandomSearchPlan
 from gst_jobflow.store import Results

@@ -13,7 +13,7 @@ from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
-from gst_jobflow.dynamics.maker import check_kind
+from gst_jobflow.dynamics.potential_files import check_kind
 from gst_jobflow.evaluation.robustness import RobustnessPlan
 from gst_jobflow.flows.robustness import RobustnessMaker, check_potentials
 from gst_jobflow.store import Results

@@ -14,7 +14,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import ids_of, texts_of
 from gst_jobflow.documents import Dataset, Potential, Study
-from gst_jobflow.dynamics.maker import check_kind, check_knows_elements
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
 from gst_jobflow.flows.iteration.plan import IterationPlan

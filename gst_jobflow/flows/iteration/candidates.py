@@ -17,7 +17,8 @@ from gst_jobflow.documents import ConfigType, Potential, Trajectory
 from gst_jobflow.documents.base import now
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import first_temperature, link_potential, store_random_start
+from gst_jobflow.dynamics.maker import first_temperature, store_random_start
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.result import ProtocolResult

@@ -20,7 +20,7 @@ from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.datasets.duplicates import without_near_duplicates
 from gst_jobflow.documents import Potential, Structure
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.maker import link_potential
+from gst_jobflow.dynamics.potential_files import link_potential
 from gst_jobflow.dynamics.single_point import single_points
 from gst_jobflow.selection.choice import choose, grade
 from gst_jobflow.selection.frames import FoundStructure

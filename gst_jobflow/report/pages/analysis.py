@@ -11,7 +11,8 @@ from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
-from gst_jobflow.report.frames import liquid_structures, origins
+from gst_jobflow.report.frames import origins
+from gst_jobflow.report.liquid import liquid_structures
 from gst_jobflow.report.pages.elements import Figure, Table, figure_of
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
 Steps = Sequence[tuple[str, Trajectory]]
 _TIME = (
-    (figures.ORDER, "Crystallinity by k-bar and by tellurium, and how far they agree, atom by atom."),
-    (figures.GRAINS, "Grains of the tellurium sublattice: their number from several smallest sizes, size and share."),
+    (figures.ORDER, "Crystallinity by k-bar and by {name}, and how far they agree, atom by atom."),
+    (figures.GRAINS, "Grains of the {name} sublattice: their number from several smallest sizes, size and share."),
     (figures.GROWTH, "Atoms that became crystal-like since the first frame: in grains joined to older crystal, "
      "in new grains, or in none."),
     (figures.GAMMA, "Extrapolation grades of the mobile atoms."),
     (figures.MOTIFS, "Local structure."),
 )  # fmt: skip
+
+_OF_ANION = ("tellurium", "k-bar", "grains")
 
 
 def analysis_section(
@@ -43,7 +46,9 @@ def analysis_section(
         return None
     remarks: list[str] = []
     drawn: list[Figure] = []
-    for panels, caption in _TIME:
+    of_anion = next((each for _, run in steps for each in series_of(run) if each.name in _OF_ANION), None)
+    for panels, text in _TIME:
+        caption = figures.with_anion(text, of_anion)
         drawn += figure_of(figures.through_time(steps, panels), caption, caption, wide=True)
     for make in (_maps, _growth, _liquid):
         try:
@@ -85,12 +90,12 @@ def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
 
 
 def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
-    there = liquid_structures(results, steps)
+    there, said = liquid_structures(results, steps)
     if not there:
         return []
     drawn = figure_of(
         figures.liquid_curves(there, "rdf"),
-        "Partial g(r), means over frames; dashed: first principles.",
+        f"Partial g(r), means over frames; dashed: first principles. {said}",
         "g(r)",
         wide=True,
     )
@@ -109,7 +114,7 @@ def _definitions(steps: Steps) -> Table:
     found: dict[str, Series] = {each.key: each for _, run in steps for each in series_of(run)}
     rows = [
         [
-            each.name,
+            each.title,
             each.described["definition"],
             _flat(each.described["parameters"]),
             _flat(each.described["versions"]),
@@ -126,7 +131,7 @@ def _flat(values: dict[str, Any]) -> str:
 def _gaps(steps: Steps) -> Table | None:
     """Frames without a result, and why."""
     rows = [
-        [name, series.name, words.number(row.get("time_ps")), row["problem"]]
+        [name, series.title, words.number(row.get("time_ps")), row["problem"]]
         for name, run in steps
         for series in series_of(run)
         for _, row in sorted(series.rows.items())

@@ -14,6 +14,7 @@ from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.flows.iteration.maker import backend_for
 from gst_jobflow.flows.iteration.plan import PLANS, IterationPlan
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.structures.material import shipped_material
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -109,6 +110,16 @@ def test_wrong_plans_are_refused_with_the_way_out(changes: dict[str, Any], said:
     with pytest.raises(InputError) as error:
         checked(IterationPlan, merged(SMALL, changes), "plan.yaml")
     assert said in f"{error.value.message} {error.value.fix}" and "plan.yaml" in str(error.value.message)
+
+
+def test_a_material_in_a_plan_is_compared_with_its_phases_when_the_plan_is_read() -> None:
+    material = shipped_material("sb-te").model_dump(mode="json")
+    own = SMALL | {"compositions": ["Sb2Te3"]}
+    assert IterationPlan.model_validate(own | {"material": material}).material.name == "sb-te"
+    material["trigonal"]["Sb2Te3"]["sites"].pop()
+    for plan in (own | {"material": material}, merged(own, {"robustness": {"material": material}})):
+        with pytest.raises(InputError, match=r"^plan.yaml: material: trigonal.Sb2Te3: its sites build Sb6Te3"):
+            checked(IterationPlan, plan, "plan.yaml")
 
 
 def test_labels_are_made_with_the_settings_of_the_plans_own_material(tmp_path: Path) -> None:
