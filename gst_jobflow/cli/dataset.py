@@ -288,12 +288,12 @@ def structure_map(
     potential: Annotated[str | None, typer.Option(help="Also show the errors of this potential: id or name.")] = None,
     split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
     most: Annotated[
-        int, typer.Option(min=1, help="Draw so many structures of a larger dataset, evenly.")
+        int, typer.Option(min=1, help="Structures to draw from a larger dataset, evenly.")
     ] = MOST_STRUCTURES,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a map of the structures for chemiscope.org: energies, forces, config types, likeness by SOAP.
+    """Write a map of the structures for chemiscope.org: energies, forces, config types, similarity by SOAP.
 
     Example: gst dataset map iter-1 -o iter-1.json.gz --potential GST-ACE
     """

@@ -111,17 +111,21 @@ def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
     Raises
     ------
     InputError
-        A text is not FIELD=VALUES.
+        A text is not FIELD=VALUES, or a field or value is repeated.
     """
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")
+        if field in found:
+            raise InputError(f"--vary {field} is given twice", f"name all its values in one: --vary {field}=VALUES")
         try:
             found[field] = parse_yaml(f"[{values}]") if sign and field and values else []
         except yaml.YAMLError:
             found[field] = []
         if not found[field]:
             raise InputError(f"--vary {text}: not FIELD=VALUES", "for example --vary loss.kappa=0.1,0.4")
+        if any(value in found[field][:place] for place, value in enumerate(found[field])):
+            raise InputError(f"--vary {text}: a value is given twice", "name each value once")
     return found
 
 

@@ -113,10 +113,31 @@ def fraction_datasets(
     Raises
     ------
     InputError
+        They cannot be; see `check_fractions`.
+    """
+    check_fractions(results, dataset_id, keep, kinds, seed)
+    dataset, members = _read(results, dataset_id)
+    made = []
+    for share in keep:
+        kept, gone = thin(members, kinds, share, seed)
+        selection = {"fraction_of": list(kinds), "keep": share, "seed": seed, "left_out": gone}
+        label = f"{name or dataset.name} {100 * share:g} %"
+        made.append(_store(results, dataset, kept, label, selection=dataset.selection | selection))
+    return made
+
+
+def check_fractions(
+    results: Results, dataset_id: str, keep: Sequence[float], kinds: Sequence[str] = RANDOM_TYPES, seed: int = 0
+) -> None:
+    """Refuse shares that `fraction_datasets` cannot make; nothing is stored.
+
+    Raises
+    ------
+    InputError
         A share is not between 0 and 1, no training structure has such a config type, or the training set would be
         empty.
     """
-    dataset, members = _read(results, dataset_id)
+    _, members = _read(results, dataset_id)
     trained = members.counts_by_config_type()["train"]
     if not set(kinds) & set(trained):
         raise InputError(f"no training structure is of {', '.join(kinds)}", f"choose of {', '.join(sorted(trained))}")
@@ -126,13 +147,6 @@ def fraction_datasets(
     # the smallest share is part of all others: check it before any is stored
     if len(keep) and thin(members, kinds, min(keep), seed)[0].test.all():
         raise InputError("the training set would be empty", f"keep some of {', '.join(kinds)}: it has nothing else")
-    made = []
-    for share in keep:
-        kept, gone = thin(members, kinds, share, seed)
-        selection = {"fraction_of": list(kinds), "keep": share, "seed": seed, "left_out": gone}
-        label = f"{name or dataset.name} {100 * share:g} %"
-        made.append(_store(results, dataset, kept, label, selection=dataset.selection | selection))
-    return made
 
 
 def _read(results: Results, dataset_id: str) -> tuple[Dataset, Members]:

@@ -177,6 +177,10 @@ def test_assignments_nest_and_are_typed() -> None:
     # words to YAML 1.1
     assert parse_assignments(["accuracy=1e-3", "list=[2.5E4, 1e-8x]"]) == {"accuracy": 1e-3, "list": [2.5e4, "1e-8x"]}
     assert varied(["loss.L2_coeffs=1e-8,1e-6"]) == {"loss.L2_coeffs": [1e-8, 1e-6]}
+    with pytest.raises(InputError, match=r"--vary loss\.kappa is given twice"):
+        varied(["loss.kappa=0.1,0.2", "loss.kappa=0.3"])
+    with pytest.raises(InputError, match="a value is given twice"):
+        varied(["loss.kappa=0.1,0.2,0.1"])
     with pytest.raises(InputError):
         parse_assignments(["lammps.ranks"])
 

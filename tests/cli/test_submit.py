@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.main import app
-from gst_jobflow.documents import ArtifactRef, Potential
+from gst_jobflow.documents import ArtifactRef, Dataset, Potential
 from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.store import Results
@@ -125,6 +125,16 @@ def test_fit_in_stages_is_a_job_a_stage(project: Project, tmp_path: Path) -> Non
         with pytest.raises(InputError, match=said):
             gst(project, "submit", *words)
     assert fireworks(project) == 11
+
+
+def test_the_estimate_of_an_ablation_stores_no_dataset(project: Project) -> None:
+    results = Results.open(project)
+    dataset = teacher_dataset(results, number=12)
+    words = ("submit", "ablation", dataset.id, "--share", "random=1,0", "--estimate")
+    assert "fit ablation-random_share0.0" in gst(project, *words)
+    assert [each.id for each in results.find(Dataset, {})] == [dataset.id]
+    with pytest.raises(InputError, match="no training structure is of"):
+        gst(project, *words, "--random-types", "aimd")
 
 
 def test_cycle_explains_its_pulses_and_is_a_job_an_operation(project: Project, potential: None) -> None:

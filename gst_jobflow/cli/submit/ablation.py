@@ -14,7 +14,7 @@ from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
-from gst_jobflow.datasets.change import fraction_datasets
+from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
 from gst_jobflow.documents import Dataset
 from gst_jobflow.evaluation.robustness import RobustnessPlan
@@ -36,7 +36,7 @@ def command(
     random_types: Annotated[str, typer.Option(help="Config types that count as random.")] = ",".join(RANDOM_TYPES),
     one_at_a_time: Annotated[
         bool,
-        typer.Option("--one-at-a-time", help="Change one value in each fit, from the first of all; no combinations."),
+        typer.Option("--one-at-a-time", help="Fit the first of all values, then change one in each fit."),
     ] = False,
     share_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of random structures.")] = 0,
     robustness: Annotated[
@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Fit every combination of a few values; a table compares their errors, speed and robustness.
 
-    A table like Table 1 of the paper varies --one-at-a-time.
+    A table like Table 1 of the paper changes one value at a time: --one-at-a-time.
 
     All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
     more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…
@@ -73,11 +73,14 @@ def command(
         robustness=_robustness(robustness, robustness_config, found),
         one_at_a_time=one_at_a_time,
     )
-    # refuse what cannot be before a dataset is stored
-    maker.make(found.id, [(each, found.id) for each in shares])
+    # refuse what cannot be before a dataset is stored; an estimate stores none
+    flow = maker.make(found.id, [(each, found.id) for each in shares])
     kinds = [each.strip() for each in random_types.split(",")]
-    made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
-    flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
+    if shares and estimate:
+        check_fractions(results, found.id, shares, kinds, share_seed)
+    elif shares:
+        made = fraction_datasets(results, found.id, shares, kinds, share_seed)
+        flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)
     submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}", only_estimate=estimate, yes=yes)
 

@@ -11,6 +11,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import read_config
@@ -70,7 +71,8 @@ def command(
     check_contestants(plan, found)
     _check_machine(plan, project, found)
     points = len(plan.layouts) * len(plan.n_atoms)
-    what = f"{points} points of {len(found) + len(plan.pair_styles)} potentials in {len(plan.layouts)} jobs"
+    n_potentials = len(found) + len(plan.pair_styles)
+    what = f"{counted(points, 'point')} of {counted(n_potentials, 'potential')} in {counted(len(plan.layouts), 'job')}"
     flow = ScalingMaker(study_name=name, plan=plan).make([each.id for each in found])
     submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
 
