@@ -86,9 +86,10 @@ def test_a_kind_of_potentials_of_the_plugin_is_fitted_evaluated_and_run(gst, pro
     for depth, steepness, bond in fitted["parameters"]:
         assert (depth, steepness, bond) == pytest.approx((0.2, 5 / 2.9, 2.9), rel=0.1)
 
-    rows = json.loads(gst("evaluate", "pairs", "--json", "-o", tmp_path / "errors.html").partition("\n[")[0].strip())
-    assert rows["rows"][0]["force_rmse_meV_per_A"] == pytest.approx(potential.rmse["test"].force_meV_per_A, rel=1e-6)
-    assert rows["rows"][0]["timed_by"] == "LAMMPS" and rows["rows"][0]["us_per_atom_step"] > 0
+    said = gst("evaluate", "pairs", "--json", "-o", tmp_path / "errors.html")
+    row = json.JSONDecoder().raw_decode(said)[0]["rows"][0]
+    assert row["force_rmse_meV_per_A"] == pytest.approx(potential.rmse["test"].force_meV_per_A, rel=1e-6)
+    assert row["timed_by"] == "LAMMPS" and row["us_per_atom_step"] > 0
     gst("submit", "melt-quench", "Sb2Te3", "--potential", "pairs", "--atoms", 30, "--melt-ps", 0.2, "--quench-ps", 0.2)
     gst("submit", "robustness", "pairs", "--compositions", "Sb2Te3", "--runs", 2, "--atoms", 40, "--duration-ps", 0.5)
     launch()

@@ -92,7 +92,7 @@ class PluginConfig(StrictModel):
     seed: int = Field(1, ge=0, description="For whatever is drawn")
 
 
-@dataclass(frozen=True)
+@dataclass
 class PluginFit:
     """What the engine of a plugin fitted, a `PotentialShape`.
 
@@ -113,7 +113,7 @@ class PluginFit:
     cutoff_A: float
     converged: bool | None = None
     stop_reason: str = ""
-    n_densities: None = None
+    n_densities: int | None = field(default=None, init=False)
 
 
 class PluginEngine(PluginKind, Protocol):

@@ -605,7 +605,7 @@ def _files(data: StudyData) -> Table:
     found: list[list[str]] = []
     for each in data.potentials:
         artifacts = each.artifacts
-        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *each.files])
+        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *artifacts.other, *each.files])
     for name, run in _all_runs(data):
         found += rows(name, run.files)
     return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))
