@@ -29,6 +29,10 @@ PresetOption = Annotated[
     str | None,
     typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
 ]
+ModelOption = Annotated[
+    str, typer.Option(help=f"{', '.join(models())}; all but ace have fields of their own, grace is GRACE/FS.")
+]
+_FITS = {"ace": "fit", "grace": "GRACE/FS fit"}
 FirstGuessOption = Annotated[
     bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
 ]
@@ -44,9 +48,7 @@ def command(
     preset: PresetOption = None,
     config: ConfigFile = None,
     option: FitOption = None,
-    model: Annotated[
-        str, typer.Option(help=f"{', '.join(models())}; all but ace have fields of their own, grace is GRACE/FS.")
-    ] = "ace",
+    model: ModelOption = "ace",
     solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
     parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
     first_guess: FirstGuessOption = False,
@@ -87,7 +89,6 @@ def command(
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
     maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
-    of_model = {"ace": "fit", "grace": "GRACE/FS fit"}
-    fits = f"{ensemble} fits" if ensemble > 1 else of_model.get(model, f"{model} fit")
+    fits = f"{ensemble} fits" if ensemble > 1 else _FITS.get(model, f"{model} fit")
     what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
     submit_flow(maker.make(dataset.id, start.id if start else None), project, what)
