@@ -17,8 +17,9 @@ from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.potential_files import GROUP, plugin_kind
 from gst_jobflow.evaluation.predict import by_calculator
 from gst_jobflow.fitting.engine import FinishedFit, FitData, PluginConfig, PluginEngine, PluginFit, predictions_of
-from gst_jobflow.fitting.files import INPUT_FILE
 from gst_jobflow.fitting.lammps_check import check_styles_in_lammps, try_in_lammps
+
+SETTINGS_FILE = "settings.yaml"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class PluginFitEngine:
         if parent is not None:
             raise InputError(f"a fit of the kind {self.kind} cannot start from a potential", "leave out the parent")
         started = time.monotonic()
-        (directory / INPUT_FILE).write_text(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        (directory / SETTINGS_FILE).write_text(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
         return PluginFiles(self.plugin.fit(self.config, data, directory), directory, time.monotonic() - started)
 
     def finish(self, files: PluginFiles, data: FitData, *, measure_speed: bool) -> FinishedFit:
@@ -90,7 +91,7 @@ class PluginFitEngine:
             stop_reason=found.stop_reason,
             artifacts={},
             other=found.files,
-            input_file=files.directory / INPUT_FILE,
+            input_file=files.directory / SETTINGS_FILE,
             threads=cores(),
             checks=checks,
             packages=[distribution(offered(GROUP)[self.kind])],
