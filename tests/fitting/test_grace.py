@@ -156,7 +156,8 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.slow
 @pytest.mark.pacemaker
 def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) -> None:
-    from gst_jobflow.fitting.grace_engine import predict_splits
+    from gst_jobflow.evaluation.predict import by_pyace
+    from gst_jobflow.fitting.engine import FitData, predictions_of
     from gst_jobflow.fitting.parse import fit_metrics
 
     python = PacemakerRunner.discover().python
@@ -169,7 +170,9 @@ def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) 
     summary = grace.summarise_grace(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
     assert summary.n_parameters > summary.n_functions > 0
-    predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
+    predictions = predictions_of(
+        lambda atoms: by_pyace(python, str(grace_fit.model), atoms, 1, "grace/fs"), FitData(TRAIN, TEST, ATOM_ENERGY_EV)
+    )
     errors = fit_metrics(predictions).rmse
     check_export(rows, errors["train"], TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)
