@@ -116,7 +116,7 @@ def other_config(
     MissingProgramError
         The plugin cannot be imported.
     """
-    kind = GraceConfig if model == "grace" else cast(PluginEngine, plugin_kind(model)).config
+    kind: Any = GraceConfig if model == "grace" else cast(PluginEngine, plugin_kind(model)).config
     content, file = values
     found = merged(merged(kind(elements=elements).model_dump(), content), options)
     return checked(kind, found, file or ("--option" if options else ""))

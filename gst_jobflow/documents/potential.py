@@ -78,10 +78,13 @@ class PotentialShape(Protocol):
     """Composition of a potential, read from its files."""
 
     elements: tuple[str, ...]
-    n_densities: int | None
     n_functions: int
     n_parameters: int
     cutoff_A: float
+
+    @property
+    def n_densities(self) -> int | None:
+        """P, of kinds with an embedding."""
 
 
 class Potential(Document):
