@@ -121,7 +121,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         _errors(potential),
         _dataset(results, potential),
         _settings(potential),
-        _usage(potential),
+        _usage(potential) if potential.kind in OWN_KINDS else _usage_of_plugin(results, potential),
         "Licence and citation are not stated here: ask its authors.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -168,8 +168,6 @@ def _settings(potential: Potential) -> str:
 
 
 def _usage(potential: Potential) -> str:
-    if potential.kind not in OWN_KINDS:
-        return _usage_of_plugin(potential)
     stem, elements = _stem(potential), " ".join(potential.elements)
     if potential.kind == "grace/fs":
         return (
@@ -195,12 +193,14 @@ def _usage(potential: Potential) -> str:
     return "\n\n".join(lines)
 
 
-def _usage_of_plugin(potential: Potential) -> str:
+def _usage_of_plugin(results: Results, potential: Potential) -> str:
     """Return the lines of LAMMPS, if the plugin is installed."""
-    files = {ref.name: Path(ref.name) for ref in potential.artifacts.other}
+    files = {ref.name: results.artifacts.path(ref) for ref in potential.artifacts.other}
     try:
         lines = plugin_kind(potential.kind).pair_lines(files, potential.elements)
     except MissingProgramError:
         return f"## Use\n\nThe package with gst_jobflow's fit engine {potential.kind} runs it in LAMMPS and in ASE."
     text = "\n".join(["units        metal", "atom_style   atomic", *lines])
+    for name, path in files.items():
+        text = text.replace(str(path), name)
     return f"## Use in LAMMPS\n\n```\n{text}\n```"

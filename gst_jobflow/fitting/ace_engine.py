@@ -13,7 +13,7 @@ from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.engine import FinishedFit, FitData
 from gst_jobflow.fitting.files import REQUEST_FILE
-from gst_jobflow.fitting.lammps_check import check_in_lammps, try_in_lammps
+from gst_jobflow.fitting.lammps_check import check_and_time, check_in_lammps
 from gst_jobflow.fitting.progress import how_it_ended
 from gst_jobflow.fitting.run import FitFiles, run_fit
 
@@ -52,7 +52,7 @@ class AceEngine:
         ending = how_it_ended(files.directory)
         summary = parse.count_functions(files.yaml)
         split = "test" if "test" in predictions else "train"
-        checks = try_in_lammps(
+        checks = check_and_time(
             self.settings,
             lambda engine: check_in_lammps(engine, files, getattr(data, split), predictions[split]),
             PotentialFiles(yace=str(files.yace), elements=list(summary.elements)) if measure_speed else None,

@@ -39,7 +39,7 @@ FORCE_LIMIT_MEV_PER_A = 0.1
 FORCE_LIMIT_RELATIVE = 1e-5
 
 
-def try_in_lammps(
+def check_and_time(
     settings: Settings, check: Callable[[LammpsEngine], LammpsCheck], timed: PotentialFiles | None
 ) -> dict[str, Any]:
     """Return the check of a fit in LAMMPS on one rank, and the speed of `timed`; without LAMMPS only say so.
