@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as of_hypothesis
@@ -28,8 +29,8 @@ of_hypothesis.register_profile("any machine", deadline=None, suppress_health_che
 of_hypothesis.load_profile("any machine")
 
 
-_TOGETHER = ("tests/slurm", "tests/fitting")
-"""Folders that share what takes long to make: a SLURM, a fit. One process runs all their tests."""
+_TOGETHER = ("tests/slurm", "tests/fitting", "tests/analysis")
+"""Folders that share what takes long to make: a SLURM, a fit, compiled kernels. One process runs all their tests."""
 
 
 def _unit(nodeid: str) -> str:
@@ -53,10 +54,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what holds most slow tests where processes share them, so that none is left with one at the end."""
+    """Begin with what holds most slow tests where processes share them, so that none is left with one at the end.
+
+    Tests of the whole package come before those of its rooms, which are short.
+    """
     if hasattr(config, "workerinput"):
         slow = Counter(_unit(item.nodeid) for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[_unit(item.nodeid)])
+        items.sort(key=lambda item: (-slow[_unit(item.nodeid)], _unit(item.nodeid).count("/")))
 
 
 def _free_port() -> int:
@@ -118,20 +122,23 @@ def _no_settings_from_other_tests() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mongo_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project with a running mongod for the whole session; ended by our own `down`.
+    """A project with a running mongod for the whole session.
 
     It lies in memory where there is room: preparing a database for a test waits for the disk hundreds of times.
     """
     from gst_jobflow.launch.services import LocalMongod
+    from gst_jobflow.store.address import read_state
 
     memory = Path("/dev/shm")
     in_memory = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
     root = Path(tempfile.mkdtemp(prefix="gst-tests-", dir=memory)) if in_memory else tmp_path_factory.mktemp("mongo")
     project = _make_project(root / "project")
-    server = LocalMongod(project)
-    server.up()
+    LocalMongod(project).up()
     yield project
-    server.down()
+    # a clean end takes seconds, and the data is not wanted
+    process = psutil.Process(read_state(project)["pid"])
+    process.kill()
+    process.wait(timeout=60)
     shutil.rmtree(root)
 
 

@@ -17,6 +17,10 @@ class Mean:
     value: NDArray
     error: NDArray
 
+    def minus(self, other: Mean) -> Mean:
+        """Return the difference from an independent mean, with its standard error."""
+        return Mean(self.value - other.value, np.hypot(self.error, other.error))
+
 
 @dataclass
 class BlockMean:

@@ -42,9 +42,10 @@ class ReferenceFrames(StrictModel):
         return sum(len(run) for run in self.runs)
 
     def thinned(self, number: int) -> ReferenceFrames:
-        """Return at most `number` frames, evenly from each run."""
-        each = max(1, number // len(self.runs))
-        return self.model_copy(update={"runs": [evenly(run, min(each, len(run))) for run in self.runs]})
+        """Return at most `number` frames, evenly from each run; of more runs than that, evenly some."""
+        runs = evenly(self.runs, min(number, len(self.runs)))
+        each = number // len(runs)
+        return self.model_copy(update={"runs": [evenly(run, min(each, len(run))) for run in runs]})
 
 
 class ReferenceSource(StrictModel):

@@ -26,8 +26,11 @@ from gst_jobflow.structures.composition import DistinctFormulas
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
 
+REFERENCE = "reference"
+"""Name of the frames from first principles, beside ids of potentials."""
+SHORTEST_A = 2.0
+"""Where the comparison of g(r) begins: a collapsed pair has a peak near 0."""
 _FEWEST_RUNS, _FEWEST_FRAMES = 3, 5
-_SHORTEST_A = 2.0
 _TEMPERATURE_MARGIN = 0.2
 _NUMBERS = ("coordination_", "homopolar_share", "tetrahedral_", "bond_length_ratio", "squares_per_atom")
 
@@ -132,6 +135,26 @@ class LocalStructure:
         """Return the single numbers."""
         return {name: mean for name, mean in self.values.items() if name.startswith(_NUMBERS)}
 
+    def named(self, formula: str, who: str) -> dict[str, NDArray]:
+        """Return curves with their errors and axes by name, as a validation stores them; `named_curve` reads them."""
+        arrays = {f"{formula}/{name}": axis for name, axis in self.axes.items()}
+        for name, mean in self.curves().items():
+            arrays |= {f"{formula}/{who}/{name}": mean.value, f"{formula}/{who}/{name}/error": mean.error}
+        return arrays
+
+
+def named_curve(arrays: Mapping[str, NDArray], formula: str, who: str, name: str) -> Mean:
+    """Return a curve of stored arrays: of `REFERENCE` or of a potential's id."""
+    key = f"{formula}/{who}/{name}"
+    return Mean(arrays[key], arrays[f"{key}/error"])
+
+
+def names_of_curves(arrays: Mapping[str, NDArray], formula: str, family: str) -> list[str]:
+    """Return the names of the stored partial curves of a family, ``rdf`` or ``angles``."""
+    prefix = f"{formula}/{REFERENCE}/"
+    found = sorted(key.removeprefix(prefix) for key in arrays if key.startswith(f"{prefix}{family}."))
+    return [name for name in found if not name.endswith(("/error", ".total"))]
+
 
 def bonds_of_reference(frames: Sequence[Atoms], given_A: Mapping[str, float]) -> dict[Pair, float]:
     """Return the longest bonds: as given, else first minima of g(r) of the reference frames; NaN for none."""
@@ -212,17 +235,16 @@ def structure_differences(reference: LocalStructure, own: LocalStructure) -> lis
     rows: list[dict[str, Any]] = []
     for name, there in reference.numbers().items():
         here = own.values[name]
-        error = np.hypot(there.error, here.error)
+        less = here.minus(there)
         rows.append({
             "quantity": name, "curve": False, "reference": _known(there.value), "reference_error": _known(there.error),
             "value": _known(here.value), "value_error": _known(here.error),
-            "difference": _known(here.value - there.value), "error": _known(error),
+            "difference": _known(less.value), "error": _known(less.error),
         })  # fmt: skip
     for name, there in reference.curves().items():
-        here = own.values[name]
-        inside = reference.axes["rdf.r_A"] > _SHORTEST_A if name.startswith("rdf.") else slice(None)
-        difference = _rms((here.value - there.value)[inside])
-        error = _rms(np.hypot(there.error, here.error)[inside])
+        less = own.values[name].minus(there)
+        inside = reference.axes["rdf.r_A"] > SHORTEST_A if name.startswith("rdf.") else slice(None)
+        difference, error = _rms(less.value[inside]), _rms(less.error[inside])
         rows.append({
             "quantity": name, "curve": True, "reference": None, "reference_error": None, "value": None,
             "value_error": None, "difference": _known(difference), "error": _known(error),

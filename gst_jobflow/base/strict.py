@@ -30,7 +30,8 @@ class UnfitValueError(ValueError):
 class StrictModel(BaseModel):
     """A pydantic model that refuses unknown keys and names the nearest known one."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, populate_by_name=True)
+    # a command or job builds the validators of the few models that it uses
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, populate_by_name=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

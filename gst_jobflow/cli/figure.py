@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import open_project, print_table, say
+from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.reference_options import ReferenceOptions
 from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.registry import all_figures, find_kind
 from gst_jobflow.report.catalogue.sources import chosen
@@ -19,6 +22,7 @@ from gst_jobflow.store import Results
 FormatOption = Annotated[str, typer.Option("--format", help="Formats, separated by commas.")]
 
 
+@with_options(ReferenceOptions, "reference")
 def command(
     name: Annotated[
         str | None, typer.Argument(help="Figure, or its number in the paper, such as 2b; without it all are listed.")
@@ -34,10 +38,12 @@ def command(
     formats: FormatOption = ",".join(FORMATS),
     paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
     mixed: Annotated[bool, typer.Option("--mixed", help="Allow several potentials or protocols in one curve.")] = False,
+    reference: ReferenceOptions = ReferenceOptions(),
 ) -> None:
     """Draw a figure or table of the paper from documents of the database, as PNG, SVG and PDF.
 
-    The plotted numbers lie beside it as CSV, and the ids of the documents are in the files' metadata.
+    The plotted numbers lie beside it as CSV, and the ids of the documents are in the files' metadata. Beside runs (rdf,
+    angles, motifs) stand frames from first principles of their composition, those named as reference or any.
 
     Examples: gst figure; gst figure table-1 ablation --paper; gst figure 3b CYCLE -o cycle.pdf
     """
@@ -48,6 +54,11 @@ def command(
         )
         return
     kind = find_kind(name)
+    source = None if reference == ReferenceOptions() else reference.over(ReferenceSource())
+    if source is not None and not kind.beside:
+        raise InputError(
+            f"{kind.name} shows no frames from first principles", "name references for rdf, angles, motifs"
+        )
     wanted, stem = _target(output, formats)
     project = open_project()
     results = Results.open(project)
@@ -55,8 +66,9 @@ def command(
     if not documents:
         say(f"drawn from the newest {kind.needs}: {found[0].name} ({found[0].id})")
     written = draw_one(
-        results, kind, found, stem or project.root / "reports" / "figures", wanted, paper=paper, mixed=mixed
-    )
+        results, kind, found, stem or project.root / "reports" / "figures", wanted, paper=paper, mixed=mixed,
+        reference=source,
+    )  # fmt: skip
     for line in (*written.files, *([written.remark] if written.remark else [])):
         typer.echo(line)
 

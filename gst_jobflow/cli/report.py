@@ -12,7 +12,8 @@ from gst_jobflow.cli.figure import FormatOption, parse_formats
 from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
 from gst_jobflow.report.catalogue.everything import draw_everything
 from gst_jobflow.report.catalogue.write import FORMATS
-from gst_jobflow.report.pages.index import INDEX, build_index
+from gst_jobflow.report.pages.index import build_index
+from gst_jobflow.report.pages.links import INDEX
 from gst_jobflow.report.pages.study import build_page, check_place
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results

@@ -16,6 +16,7 @@ from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.single_point import single_points
+from gst_jobflow.structures.lattice import right_handed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -120,14 +121,15 @@ def _run_part(
 
 
 def save_structures(file: Path, structures: Sequence[Atoms]) -> None:
-    """Write structures for a program that :func:`run_pyace` runs."""
+    """Write structures for a program that :func:`run_pyace` runs, all cells right-handed: pyace refuses others."""
+    ours = [right_handed(atoms) for atoms in structures]
     np.savez(
         file,
-        numbers=np.concatenate([atoms.numbers for atoms in structures]),
-        positions=np.concatenate([atoms.positions for atoms in structures]),
-        cells=np.stack([atoms.cell.array for atoms in structures]),
-        pbc=np.stack([atoms.pbc for atoms in structures]),
-        n_atoms=np.array([len(atoms) for atoms in structures]),
+        numbers=np.concatenate([atoms.numbers for atoms in ours]),
+        positions=np.concatenate([atoms.positions for atoms in ours]),
+        cells=np.stack([atoms.cell.array for atoms in ours]),
+        pbc=np.stack([atoms.pbc for atoms in ours]),
+        n_atoms=np.array([len(atoms) for atoms in ours]),
     )
 
 

@@ -61,14 +61,14 @@ class PairLines(StrictModel):
 
     @model_validator(mode="after")
     def _sets_a_style(self) -> PairLines:
-        if not any(line.split()[:1] == ["pair_style"] for line in self.lines):
+        if not any(line.split()[:1] == ["pair_style"] and line.split()[1:] for line in self.lines):
             raise UnfitValueError(f"pair style {self.name} has no line 'pair_style …'", "add it to its lines")
         return self
 
     @property
     def style(self) -> str:
         """The pair style as in the input."""
-        line = next(line for line in self.lines if line.split()[:1] == ["pair_style"])
+        line = next(line for line in self.lines if line.split()[:1] == ["pair_style"] and line.split()[1:])
         return " ".join(line.split()[1:])
 
 

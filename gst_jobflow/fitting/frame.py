@@ -15,6 +15,7 @@ from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets.read import LabelledStructure
 from gst_jobflow.fitting.config import ENERGY_CORRECTED_RANGE_EV, WeightsConfig
+from gst_jobflow.structures.lattice import right_handed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,8 @@ def _row(item: LabelledStructure, reference_energies: Mapping[str, float]) -> di
             "check the unit of the energy and the reference energies of the dataset",
         )
     return {
-        "ase_atoms": _bare(item.atoms),
+        # pacemaker's programs refuse left-handed cells
+        "ase_atoms": right_handed(_bare(item.atoms)),
         "energy": energy,
         "forces": forces,
         "energy_corrected": corrected,

@@ -50,6 +50,8 @@ class AblationMaker(Maker):
         Values by dotted name of a field, as `{"embedding.n_densities": [1, 2, 3]}`.
     robustness
         Hot melts that every potential runs, too; None: none.
+    one_at_a_time
+        Make no combinations: each fit differs from the first in one value, as in Table 1 of the reference paper.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class AblationMaker(Maker):
     config: FitConfig = field(default_factory=FitConfig.small)
     vary: dict[str, list[Any]] = field(default_factory=dict)
     robustness: RobustnessPlan | None = None
+    one_at_a_time: bool = False
 
     def make(self, dataset_id: str, by_share: Sequence[tuple[float, str]] = ()) -> Flow:
         """Return the flow of all fits, their robustness if requested, and the job that collects them.
@@ -79,8 +82,9 @@ class AblationMaker(Maker):
             A field is unknown, a combination cannot be, or there are too many.
         """
         study_id, jobs, rows = uuid.uuid4().hex, [], []
-        for values, config, dataset in self._fits(dataset_id, by_share):
-            name = "-".join([self.study_name, *(f"{path.rpartition('.')[2]}{value}" for path, value in values.items())])
+        fits = self._fits(dataset_id, by_share)
+        for values, config, dataset in fits:
+            name = self._name(values, fits[0][0])
             fit = FitMaker(
                 potential_name=name, config=config, tags=[f"ablation:{self.study_name}"], measure_speed=False
             )
@@ -98,37 +102,52 @@ class AblationMaker(Maker):
         together = collect_ablation(study_id, self.study_name, plan, rows, tested[0].output if tested else None)
         return Flow([*jobs, *tested, together], output=together.output, name=f"ablation {self.study_name}")
 
+    def _name(self, values: dict[str, Any], first: dict[str, Any]) -> str:
+        """Return the name of a potential: all values or, of one at a time, the one that differs from the first fit."""
+        shown = {path: value for path, value in values.items() if not self.one_at_a_time or value != first[path]}
+        words = [f"{path.rpartition('.')[2]}{value}" for path, value in shown.items()]
+        return "-".join([self.study_name, *(words or ["reference"])])
+
     def _fits(
         self, dataset_id: str, by_share: Sequence[tuple[float, str]]
     ) -> list[tuple[dict[str, Any], FitConfig, str]]:
         """Return the varied values, the settings and the dataset of each fit."""
-        settings = combinations(self.config, self.vary) if self.vary or not by_share else [({}, self.config)]
-        shares: list[tuple[dict[str, Any], str]] = [({RANDOM_SHARE: share}, id) for share, id in by_share]
-        found = [
-            ({**share, **values}, config, id)
-            for share, id in shares or [({}, dataset_id)]
-            for values, config in settings
+        by_value = dict(by_share)
+        axes = ({RANDOM_SHARE: list(by_value)} if by_value else {}) | self.vary
+        chosen = values_of_fits(axes, self.one_at_a_time)
+        if len(chosen) > MAX_FITS:
+            raise InputError(f"{len(chosen)} fits are more than {MAX_FITS}", "vary fewer fields, values or shares")
+        return [
+            (
+                values,
+                config_of(self.config, {path: value for path, value in values.items() if path != RANDOM_SHARE}),
+                by_value.get(values.get(RANDOM_SHARE, -1), dataset_id),
+            )
+            for values in chosen
         ]
-        if len(found) > MAX_FITS:
-            raise InputError(f"{len(found)} fits are more than {MAX_FITS}", "vary fewer fields, values or shares")
-        return found
 
 
-def combinations(config: FitConfig, vary: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], FitConfig]]:
-    """Each combination of values, and the fit that it makes.
+def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:
+    """Return the values of each fit by name of what varies.
+
+    Parameters
+    ----------
+    axes
+        Values by name. The first of each are those of the first fit.
+    one_at_a_time
+        Change one of them in each further fit; otherwise every combination is a fit.
 
     Raises
     ------
     InputError
-        There are none or too many, a field is unknown, or a combination cannot be.
+        Nothing varies.
     """
-    if not vary or not all(vary.values()):
+    if not axes or not all(axes.values()):
         raise InputError("nothing to vary", "for example --vary embedding.n_densities=1,2,3")
-    made = []
-    for chosen in product(*vary.values()):
-        values = dict(zip(vary, chosen, strict=True))
-        made.append((values, config_of(config, values)))
-    return made
+    if not one_at_a_time:
+        return [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
+    first = {name: values[0] for name, values in axes.items()}
+    return [first, *({**first, name: value} for name, values in axes.items() for value in values[1:])]
 
 
 @job(name="collect")

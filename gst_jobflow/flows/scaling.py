@@ -318,14 +318,21 @@ class LayoutRunner:
 def contestants(
     results: Results, plan: ScalingPlan, potential_ids: list[str], engine: LammpsEngine, directory: Path
 ) -> list[Contestant]:
-    """Return all that a study measures, with the files of potentials linked into `directory`."""
+    """Return all that a study measures, with the files of potentials linked into `directory`.
+
+    Raises
+    ------
+    InputError
+        LAMMPS lacks a pair style.
+    """
+    potentials = [results.get(Potential, id) for id in potential_ids]
+    check_styles(plan, potentials, engine)
     found = []
-    for id in potential_ids:
-        potential = results.get(Potential, id)
-        folder = f"{id[:8]}"
+    for potential in potentials:
+        folder = f"{potential.id[:8]}"
         (directory / folder).mkdir(exist_ok=True)
         style, lines = _lines_of(results, potential, engine, directory / folder)
-        found.append(Contestant(potential.name, id, style, potential.elements, lines, folder))
+        found.append(Contestant(potential.name, potential.id, style, potential.elements, lines, folder))
     for number, pair in enumerate(plan.pair_styles):
         found.append(Contestant(pair.name, None, pair.style, pair.elements, pair.lines, f"pair-{number + 1}"))
     return found
@@ -334,7 +341,6 @@ def contestants(
 def _lines_of(results: Results, potential: Potential, engine: LammpsEngine, folder: Path) -> tuple[str, list[str]]:
     """Return pair style and input lines of a potential."""
     if potential.kind == "grace/fs":
-        check_styles(potential, engine)
         ref = potential.artifacts.yaml
         assert ref is not None  # GRACE/FS has a yaml
         path = shlex.quote(str(results.artifacts.fetch(ref, folder)))
@@ -344,18 +350,22 @@ def _lines_of(results: Results, potential: Potential, engine: LammpsEngine, fold
     return files.style or f"pace {style}", pair_lines(files, style)
 
 
-def check_styles(potential: Potential, engine: LammpsEngine) -> None:
-    """Refuse a potential whose pair style LAMMPS lacks.
+def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsEngine) -> None:
+    """Refuse a plan whose GRACE/FS potentials or pair styles LAMMPS cannot run.
 
     Raises
     ------
     InputError
-        It is a GRACE/FS potential, and LAMMPS has no grace/fs.
+        LAMMPS lacks a pair style.
     """
-    if potential.kind == "grace/fs" and GRACE_STYLE not in engine.styles():
+    needed = {each.name: GRACE_STYLE for each in potentials if each.kind == "grace/fs"}
+    needed |= {pair.name: pair.style.split()[0] for pair in plan.pair_styles}
+    lacking = {name: style for name, style in needed.items() if style not in engine.styles()}
+    for name, style in lacking.items():
+        package = "the ML-PACE that has it" if style == GRACE_STYLE else "the package that has it"
         raise InputError(
-            f"potential {potential.name} is {potential.kind}, and {engine.command[0]} has no pair style {GRACE_STYLE}",
-            "build LAMMPS with the ML-PACE that has it, or leave the potential out",
+            f"{name} needs pair style {style}, which {engine.command[0]} lacks",
+            f"build LAMMPS with {package} and name it in gst.yaml (lammps.command), or leave {name} out",
         )
 
 

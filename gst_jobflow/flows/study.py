@@ -9,6 +9,7 @@ from jobflow import job
 
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Study, now
+from gst_jobflow.report.pages.links import stand_alone
 from gst_jobflow.report.pages.study import build_page, page_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
@@ -38,5 +39,6 @@ def close_study(results: Results, study_id: str, values: dict[str, Any]) -> Path
     """Write the final values and the page of a study; return the path of the page."""
     results.update("studies", study_id, {**values, "finished_at": now().isoformat()})
     page = build_page(results, "study", study_id, page_of(find_project().root, results.get(Study, study_id)))
-    results.update("studies", study_id, {"report": results.artifacts.put(page).model_dump(mode="json")})
+    stored = results.artifacts.put_bytes(stand_alone(page.read_text("utf-8")).encode(), page.name)
+    results.update("studies", study_id, {"report": stored.model_dump(mode="json")})
     return page

@@ -13,6 +13,7 @@ from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.reference_frames import ReferenceFrames
 from gst_jobflow.analysis.validation import (
+    REFERENCE,
     LocalStructure,
     ValidationPlan,
     bonds_of_reference,
@@ -29,7 +30,6 @@ from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.context import job_results
 
 CURVES_FILE = "curves.npz"
-REFERENCE = "reference"
 
 
 @dataclass
@@ -103,14 +103,14 @@ def compare_amorphous(
         frames = [[load_atoms(results, id) for id in run] for run in reference.runs]
         bonds = bonds_of_reference([atoms for run in frames for atoms in run], plan.bonds_A)
         there = local_structure(frames, bonds, plan.material.anion)
-        curves |= _named(there, reference.formula, REFERENCE)
+        curves |= there.named(reference.formula, REFERENCE)
         described[reference.formula] = _described(reference, there, bonds)
         for id, potential in names.items():
             of_both = {"formula": reference.formula, "potential_id": id}
             quenched = [row["trajectory_id"] for row in rows if of_both.items() <= row.items()]
             own_frames = [quenched_frames(results, plan, each) for each in quenched]
             own = local_structure(own_frames, bonds, plan.material.anion)
-            curves |= _named(own, reference.formula, id)
+            curves |= own.named(reference.formula, id)
             counts = {"runs": len(quenched), "frames": own.n_frames, "errors_between_runs": own.between_runs}
             head = {"potential_id": id, "potential": potential, "composition": reference.formula, **counts}
             table += [{**head, **row} for row in structure_differences(there, own)]
@@ -138,14 +138,6 @@ def quenched_frames(results: Results, plan: ValidationPlan, trajectory_id: str) 
     run = results.get(Trajectory, trajectory_id)
     first = steps_in(plan.melt_ps, TIMESTEP_FS, "melt_ps") + steps_in(plan.quench_ps, TIMESTEP_FS, "quench_ps")
     return [frame.atoms for frame in iter_trajectory(results, run) if (frame.step or 0) > first]
-
-
-def _named(found: LocalStructure, formula: str, who: str) -> dict[str, np.ndarray]:
-    """Return curves with their errors and axes under names of the file."""
-    arrays = {f"{formula}/{name}": axis for name, axis in found.axes.items()}
-    for name, mean in found.curves().items():
-        arrays |= {f"{formula}/{who}/{name}": mean.value, f"{formula}/{who}/{name}/error": mean.error}
-    return arrays
 
 
 def _described(

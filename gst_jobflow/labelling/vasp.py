@@ -18,6 +18,7 @@ from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.vasp_settings import FUNCTIONALS, PATH_KEYS, VaspSettings, physics
+from gst_jobflow.structures.lattice import right_handed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -209,15 +210,9 @@ def find_command(command: str) -> list[str]:
 
 
 def vasp_order(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
-    """Return the atoms grouped by species, and the original index of each.
-
-    VASP refuses left-handed cells, so two lattice vectors are exchanged, which moves no atom.
-    """
+    """Return the atoms grouped by species in a right-handed cell, and the original index of each."""
     order = np.argsort(atoms.get_chemical_symbols(), kind="stable")
-    ordered = atoms[order]
-    if ordered.cell.handedness < 0:
-        ordered.set_cell(ordered.cell.array[[0, 2, 1]], scale_atoms=False)
-    return ordered, order
+    return right_handed(atoms[order]), order
 
 
 def missing_potcars(elements: set[str], settings: VaspSettings) -> list[str]:

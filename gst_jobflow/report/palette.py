@@ -52,6 +52,11 @@ def element(symbol: str) -> str:
     return ELEMENTS.get(symbol) or OTHER_ELEMENTS[atomic_numbers[symbol] % len(OTHER_ELEMENTS)]
 
 
+def method(place: int) -> str:
+    """Return the colour of a method, potential or curve by its place in the legend."""
+    return METHODS[place % len(METHODS)]
+
+
 def operation(kind: str) -> str:
     """Return the colour of an operation."""
     return OPERATIONS.get(kind, OTHER_OPERATION)

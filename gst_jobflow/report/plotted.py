@@ -53,9 +53,10 @@ def _intervals(axes: Axes) -> dict[str, Any]:
             continue
         line, caps, bars = container.lines
         found["caps"].update(caps)
+        if line is not None:
+            found["labels"][line] = str(container.get_label())
         if line is not None and bars:
             found["ends"][line] = [(_plain(part[0][1]), _plain(part[1][1])) for part in bars[0].get_segments()]
-            found["labels"][line] = str(container.get_label())
     return found
 
 

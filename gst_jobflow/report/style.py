@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +106,20 @@ def ordered_types(names: Sequence[str]) -> list[str]:
     return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
-    """Put the legend of `axes` below the figure."""
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=1.2)
+def legend_entries(panels: Iterable[Axes]) -> dict[str, Any]:
+    """Return the handles of the legends of panels by label, each label once."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return found
+
+
+def legend_below(figure: Figure, *panels: Axes, columns: int = 3, **look: Any) -> None:
+    """Put one legend of panels below the figure."""
+    if found := legend_entries(panels):
+        look = {"ncols": min(columns, len(found)), "handlelength": 1.6} | look
+        figure.legend([*found.values()], [*found], loc="outside lower center", **look)
 
 
 def tick_locator(at_most: int, **keywords: Any) -> Any:

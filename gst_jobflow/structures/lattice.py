@@ -1,8 +1,12 @@
-"""Geometry of lattice vectors as plain numbers, several times as fast as arrays for three rows."""
+"""Geometry of lattice vectors, mostly as plain numbers: several times as fast as arrays for three rows."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 Vector = list[float]
 
@@ -24,6 +28,20 @@ def reciprocal_rows(rows: list[Vector]) -> list[Vector] | None:
         return None
     a, b, c = rows
     return [[x / volume, y / volume, z / volume] for x, y, z in (_cross(b, c), _cross(c, a), _cross(a, b))]
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """Return the atoms, with the second and third vector of a left-handed cell exchanged, which moves no atom.
+
+    VASP and pyace refuse left-handed cells.
+    """
+    if atoms.cell.handedness >= 0:
+        return atoms
+    order = [0, 2, 1]
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array[order], scale_atoms=False)
+    turned.pbc = atoms.pbc[order]
+    return turned
 
 
 def _triple(rows: list[Vector]) -> float:

@@ -60,6 +60,7 @@ def test_the_ending_of_the_output_sets_the_format(with_study, tmp_path: Path) ->
         (("2d",), "no figure '2d'"),
         (("2b", "shares", "-o", "."), "is a folder"),
         (("2b", "nothing"), "no study 'nothing'"),
+        (("2b", "shares", "--dataset", "d"), "shows no frames from first principles"),
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(with_study, words: tuple[str, ...], said: str) -> None:

@@ -22,6 +22,7 @@ from gst_jobflow.fitting.progress import how_it_ended, progress
 from gst_jobflow.fitting.run import convert, run_fit
 from gst_jobflow.fitting.start import with_densities
 from gst_jobflow.store import Results
+from gst_jobflow.structures.lattice import right_handed
 from tests.flows.conftest import results, run  # noqa: F401
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
@@ -66,7 +67,7 @@ def test_the_solution_minimises_the_loss(linear_fit, tmp_path):
         calculator = PyACECalculator(basis)
         energy, force = np.zeros(len(train)), np.zeros(len(train))
         for place, item in enumerate(train):
-            atoms = item.atoms.copy()
+            atoms = right_handed(item.atoms).copy()
             atoms.calc = calculator
             reference = item.energy_eV - sum(ATOM_ENERGY_EV[symbol] for symbol in atoms.symbols)
             energy[place] = (atoms.get_potential_energy() - reference) / len(atoms)

@@ -24,6 +24,7 @@ from gst_jobflow.fitting.programs import diagnose
 from gst_jobflow.fitting.progress import iterations_before, progress
 from gst_jobflow.fitting.run import _check_same_fit, _interrupted, _request, run_fit
 from gst_jobflow.fitting.start import check_start, without_fit_cycles
+from gst_jobflow.structures.lattice import right_handed
 
 from .conftest import ATOM_ENERGY_EV, labelled_by_teacher, tiny_config
 
@@ -49,7 +50,7 @@ def test_the_converted_potential_predicts_what_the_fit_predicted(tiny_fit):
     predicted = read_predictions(tiny_fit.directory)["test"]
     start = 0
     for i, item in enumerate(tiny_fit.test):
-        atoms = item.atoms.copy()
+        atoms = right_handed(item.atoms).copy()
         atoms.calc = PyACECalculator(str(tiny_fit.files.yace))
         n = len(atoms)
         # 1e-6: the C++ evaluator interpolates the radial functions on splines
@@ -64,7 +65,7 @@ def test_the_active_set_belongs_to_the_potential(tiny_fit):
 
     calculator = PyACECalculator(str(tiny_fit.files.yaml))
     calculator.set_active_set(str(tiny_fit.files.asi))
-    atoms = tiny_fit.train[0].atoms.copy()
+    atoms = right_handed(tiny_fit.train[0].atoms).copy()
     atoms.calc = calculator
     atoms.get_potential_energy()
     gamma = np.array(calculator.results["gamma"])

@@ -12,8 +12,7 @@ from gst_jobflow.datasets.change import fraction_datasets, reweight
 from gst_jobflow.documents import ArtifactRef, Potential, PotentialArtifacts, Study
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.evaluation.robustness import RobustnessPlan
-from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.flows.ablation import AblationMaker, check_inputs, combinations
+from gst_jobflow.flows.ablation import AblationMaker, check_inputs, values_of_fits
 from gst_jobflow.store import Results
 from tests.dynamics.conftest import engine
 from tests.fitting.conftest import tiny_config
@@ -23,10 +22,24 @@ __all__ = ["engine"]
 
 
 def test_every_combination_is_a_fit() -> None:
-    vary = {"embedding.n_densities": [1, 2], "loss.kappa": [0.1, 0.5, 0.9]}
-    made = combinations(FitConfig.small(), vary)
-    found = {(config.embedding.n_densities, config.loss.kappa) for _, config in made}
-    assert found == {(p, kappa) for p in (1, 2) for kappa in (0.1, 0.5, 0.9)}
+    made = values_of_fits({"embedding.n_densities": [1, 2], "loss.kappa": [0.1, 0.5, 0.9]})
+    found = [(values["embedding.n_densities"], values["loss.kappa"]) for values in made]
+    assert sorted(found) == sorted((p, kappa) for p in (1, 2) for kappa in (0.1, 0.5, 0.9))
+
+
+def test_one_value_at_a_time_differs_from_the_first_fit() -> None:
+    axes = {"random_share": [1.0, 0.5, 0.0], "embedding.n_densities": [3, 2, 1], "loss.kappa": [0.3]}
+    made = [tuple(values.values()) for values in values_of_fits(axes, one_at_a_time=True)]
+    assert made == [(1.0, 3, 0.3), (0.5, 3, 0.3), (0.0, 3, 0.3), (1.0, 2, 0.3), (1.0, 1, 0.3)]
+
+
+def test_fits_of_one_value_at_a_time_have_their_settings_and_datasets() -> None:
+    maker = AblationMaker(vary={"embedding.n_densities": [2, 1]}, one_at_a_time=True)
+    flow = maker.make("whole", [(1.0, "all of it"), (0.0, "none random")])
+    fits = [each for each in flow.jobs if each.name.startswith("fit ")]
+    names = ["ablation-reference", "ablation-random_share0.0", "ablation-n_densities1"]
+    assert [each.name.removeprefix("fit ") for each in fits] == names
+    assert [each.function_args[0] for each in fits] == ["all of it", "none random", "all of it"]
 
 
 @pytest.mark.parametrize(

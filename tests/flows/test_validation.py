@@ -164,6 +164,7 @@ def test_frames_of_a_file_keep_their_order_even_if_each_is_its_own_group(results
         ids.append(structure.id)
     found = find_reference_frames(results, ReferenceSource(), ["SbTe"])["SbTe"]
     assert [id for run in found.runs for id in run] == ids != sorted(ids)
+    assert found.thinned(3).n_frames == 3, "also where each frame is a run of its own"
 
 
 def test_of_a_dataset_its_frames_of_dynamics_are_the_reference(results: Results) -> None:

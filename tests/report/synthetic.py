@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from gst_jobflow.analysis.averages import Mean
 from gst_jobflow.analysis.series import SeriesWriter
+from gst_jobflow.analysis.validation import REFERENCE, LocalStructure, ValidationPlan, structure_differences
 from gst_jobflow.documents import (
     ActiveSet,
     Attempt,
@@ -473,12 +475,61 @@ def add_scaling(results: Results, id: str = "synthetic-scaling", mode: str = "si
             }  # fmt: skip
             if not lost:
                 row |= {"us_per_atom_step": speed_us, "us_per_atom_step_low": 0.8 * speed_us, "cpu_use": 1.0,
+                        "core_us_per_atom_step": speed_us,
                         "us_per_atom_step_high": 1.25 * speed_us, "steps_per_day": 86400e6 / (speed_us * n_atoms),
                         "comm_share": 0.03, "pair_imbalance": 1.02, "memory_B_per_atom": 900.0, "processor": "X",
-                        "load": 0.5, "host": "node-1"}  # fmt: skip
+                        "peak_rss_MB": 100 + n_atoms // 1100, "load": 0.5, "host": "node-1"}  # fmt: skip
             table.append(row)
     plan = {"mode": mode, "composition": "Ge1Sb2Te4", "repeats": 3}
     given = {"name": id, "kind": "scaling", "state": "finished", "plan": plan, "table": table}
     study = Study(**{"_id": id, **given, **changes})
     results.add(study)
     return study
+
+
+def add_validation(results: Results, id: str = "synthetic-validation", formulas: tuple[str, ...] = ("SbTe",)) -> Study:
+    """A validation of two potentials: "near" is the reference within errors, "far" has longer Sb-Te bonds."""
+    table: list[dict[str, Any]] = []
+    arrays: dict[str, np.ndarray] = {}
+    names = {"p-near": "near", "p-far": "far"}
+    for formula in formulas:
+        there = _local_structure(2.9, 0.0)
+        arrays |= there.named(formula, REFERENCE)
+        for (potential_id, name), own in zip(
+            names.items(), (_local_structure(2.9, 0.01), _local_structure(3.2, 0.3)), strict=True
+        ):
+            arrays |= own.named(formula, potential_id)
+            head = {"potential_id": potential_id, "potential": name, "composition": formula, "runs": 3, "frames": 60}
+            table += [{**head, "errors_between_runs": True, **row} for row in structure_differences(there, own)]
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    described = {"fingerprint": FINGERPRINT, "runs": 3, "frames": 60, "errors_between_runs": True, "n_atoms": [40],
+                 "density_g_cm3": 5.8, "temperature_K": 300.0, "bonds_A": {"Sb-Te": 3.4, "Te-Te": None}}  # fmt: skip
+    study = Study(
+        _id=id, name="validation", kind="validation", state="finished", table=table,
+        plan=ValidationPlan(compositions=list(formulas)).model_dump(mode="json"),
+        outcome={"references": {formula: described for formula in formulas}},
+        files=[results.artifacts.put_bytes(stream.getvalue(), "curves.npz")],
+    )  # fmt: skip
+    results.add(study)
+    return study
+
+
+def _local_structure(bond_A: float, more: float) -> LocalStructure:
+    """Curves with one peak, and numbers of which those of the reference are 3 and 0.1."""
+    r, deg = np.arange(0.025, 10, 0.05), np.arange(0.5, 180, 1.0)
+    values: dict[str, Mean] = {"rdf.total": Mean(np.ones_like(r), np.full_like(r, 0.02))}
+    for pair, height in (("Sb-Sb", 1.0), ("Sb-Te", 3.0), ("Te-Te", 1.2)):
+        peak = height * np.exp(-((r - bond_A) ** 2) / 0.08) + (r > bond_A)
+        values[f"rdf.{pair}"] = Mean(peak, np.full_like(r, 0.05))
+    for place, element in enumerate(("Sb", "Te")):
+        curve = 0.02 * np.exp(-((deg - 92 - 4 * place - 20 * more) ** 2) / 200)
+        values[f"angles.{element}"] = Mean(curve, np.full_like(deg, 0.0005))
+    for name in ("coordination_Sb_Sb", "coordination_Sb_Te", "coordination_Te_Sb", "coordination_Te_Te"):
+        values[name] = Mean(np.array(3.0 + more), np.array(0.06))
+    for name in ("homopolar_share", "tetrahedral_Sb", "tetrahedral_Te"):
+        values[name] = Mean(np.array(0.1 + 0.1 * more), np.array(0.01))
+    # of frames without straight pairs, the ratio cannot be told
+    values |= {"bond_length_ratio": Mean(np.array(np.nan), np.array(np.nan)),
+               "squares_per_atom": Mean(np.array(0.3 + more), np.array(np.nan))}  # fmt: skip
+    return LocalStructure(values, {"rdf.r_A": r, "angles.deg": deg}, 60, True)

@@ -34,6 +34,10 @@ def command(
         typer.Option(help="Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."),
     ] = None,
     random_types: Annotated[str, typer.Option(help="Config types that count as random.")] = ",".join(RANDOM_TYPES),
+    one_at_a_time: Annotated[
+        bool,
+        typer.Option("--one-at-a-time", help="Change one value in each fit, from the first of all; no combinations."),
+    ] = False,
     share_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of random structures.")] = 0,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also count the hot melts that each potential survives.")
@@ -50,6 +54,8 @@ def command(
 ) -> None:
     """Fit every combination of a few values; a table compares their errors, speed and robustness.
 
+    A table like Table 1 of the paper varies --one-at-a-time.
+
     All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
     more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…
     --share random=1,0.5,0.25,0 --robustness
@@ -65,6 +71,7 @@ def command(
         config=base,
         vary=varied(vary or []),
         robustness=_robustness(robustness, robustness_config, found),
+        one_at_a_time=one_at_a_time,
     )
     # refuse what cannot be before a dataset is stored
     maker.make(found.id, [(each, found.id) for each in shares])

@@ -95,7 +95,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potential]) -> None:
-    """Refuse ranks that this machine lacks, nodes outside a queue, and potentials that its LAMMPS cannot run."""
+    """Refuse ranks that this machine lacks, nodes outside a queue, and pair styles that its LAMMPS lacks."""
     if has_queue(project.settings.profile):
         return
     if plan.nodes:
@@ -105,7 +105,5 @@ def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potenti
             f"{most} ranks are more than the {here} cores of this machine, so they would wait for each other",
             f"give --ranks of at most {here}, or use a project with a SLURM profile",
         )
-    if any(each.kind != "ace" for each in potentials):
-        engine = lammps_engine(project.settings, n_ranks=1)
-        for each in potentials:
-            check_styles(each, engine)
+    if plan.pair_styles or any(each.kind != "ace" for each in potentials):
+        check_styles(plan, potentials, lammps_engine(project.settings, n_ranks=1))

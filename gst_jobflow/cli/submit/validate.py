@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 from jobflow import Flow
 
-from gst_jobflow.analysis.reference_frames import ReferenceFrames, ReferenceSource, find_reference_frames
+from gst_jobflow.analysis.reference_frames import ReferenceFrames, find_reference_frames
 from gst_jobflow.analysis.validation import ValidationPlan
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project, say
 from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.reference_options import ReferenceOptions
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Dataset, Potential
@@ -24,25 +25,13 @@ from gst_jobflow.store.lookup import get_located
 from gst_jobflow.structures.composition import atom_counts, elements_in
 
 
+@with_options(ReferenceOptions, "reference")
 def command(
     potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
     compositions: Annotated[
         str | None, typer.Option(help="Formulas, e.g. GeTe,Sb2Te3; default: those of all reference frames.")
     ] = None,
-    trajectory: Annotated[
-        list[str] | None, typer.Option("--trajectory", help="Reference: a first-principles run (repeatable).")
-    ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", help="Reference: a dataset's frames of config type aimd (repeatable)."),
-    ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Reference: structures as in gst query structures.")
-    ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option("--fingerprint", "-f", help="Method of the reference labels, or its beginning.")
-    ] = None,
-    after_ps: Annotated[float | None, typer.Option(help="Skip this time at the start of reference runs.")] = None,
+    reference: ReferenceOptions = ReferenceOptions(),
     runs: Annotated[int | None, typer.Option(help="Melt-quenches of each potential at each composition (3).")] = None,
     atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell; default: as the reference.")] = None,
     quench_ps: Annotated[float | None, typer.Option(help="Duration of the quench, ps (20).")] = None,
@@ -63,8 +52,7 @@ def command(
     check_name(name)
     over: dict[str, Any] = {"runs": runs, "n_atoms": atoms, "quench_ps": quench_ps}
     plan = read_plan(ValidationPlan, config, compositions, **over, temperature_K=temperature)
-    plan = _with_sources(plan, trajectories=trajectory, datasets=dataset, where=where, fingerprint=fingerprint,
-                         after_ps=after_ps)  # fmt: skip
+    plan = plan.model_copy(update={"references": reference.over(plan.references)})
     if show_config:
         typer.echo(as_commented_yaml(plan), nl=False)
         return
@@ -74,12 +62,6 @@ def command(
     flow, number = _flow(Results.open(project), potentials, plan, name)
     what = f"{counted(number, 'melt-quench', 'melt-quenches')} to compare"
     submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
-
-
-def _with_sources(plan: ValidationPlan, **given: Any) -> ValidationPlan:
-    """Return the plan with those sources of reference frames that options name."""
-    named = {key: value for key, value in given.items() if value is not None}
-    return plan.model_copy(update={"references": checked(ReferenceSource, {**dict(plan.references), **named})})
 
 
 def _flow(results: Results, which: list[str], plan: ValidationPlan, name: str) -> tuple[Flow, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from gst_jobflow.report.catalogue.write import FORMATS, write_figure
 from gst_jobflow.report.paper import paper_numbers
 
 if TYPE_CHECKING:
+    from gst_jobflow.analysis.reference_frames import ReferenceSource
     from gst_jobflow.report.catalogue.kinds import FigureKind
     from gst_jobflow.store import Results
 
@@ -35,6 +37,7 @@ def draw_one(
     *,
     paper: bool = False,
     mixed: bool = False,
+    reference: ReferenceSource | None = None,
 ) -> Written:
     """Draw one figure and write its files.
 
@@ -42,6 +45,8 @@ def draw_one(
     ----------
     place
         A folder, where names follow from figure and documents, or a path without ending.
+    paper, mixed, reference
+        See `FigureRequest`.
 
     Raises
     ------
@@ -50,12 +55,22 @@ def draw_one(
     InputError
         The documents do not belong into one figure.
     """
-    drawn = kind.draw(FigureRequest(results, documents, paper, mixed))
+    drawn = kind.draw(FigureRequest(results, documents, paper, mixed, reference))
     ids = "-".join(each.id[:8] for each in documents[:3]) + ("-more" if len(documents) > 3 else "")
     stem = place / f"{kind.name}-{ids}" if place.is_dir() or place.name == "figures" else place
-    words = ["gst figure", kind.name, *(each.id for each in documents)]
-    command = " ".join([*words, *(["--paper"] if paper else []), *(["--mixed"] if mixed else [])])
+    words = ["gst", "figure", kind.name, *(each.id for each in documents)]
+    flags = [*(["--paper"] if paper else []), *(["--mixed"] if mixed else [])]
+    command = shlex.join([*words, *flags, *(_options(reference) if reference else [])])
     files = write_figure(drawn, kind.shows, command, stem, formats)
     source = f" Paper: {paper_numbers()['source']}." if kind.overlays else " The paper prints no numbers of it."
     source *= paper
     return Written(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
+
+
+def _options(reference: ReferenceSource) -> list[str]:
+    """Return the options of `gst figure` that name these frames."""
+    named = {"--trajectory": reference.trajectories, "--dataset": reference.datasets, "--where": reference.where}
+    found = [word for option, values in named.items() for value in values for word in (option, value)]
+    if reference.fingerprint is not None:
+        found += ["--fingerprint", reference.fingerprint]
+    return found + (["--after-ps", f"{reference.after_ps:g}"] if reference.after_ps else [])

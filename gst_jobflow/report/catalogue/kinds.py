@@ -11,6 +11,7 @@ from gst_jobflow.report.plotted import COLUMNS, plotted_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gst_jobflow.analysis.reference_frames import ReferenceSource
     from gst_jobflow.documents import Document
     from gst_jobflow.store import Results
 
@@ -27,12 +28,15 @@ class FigureRequest:
         Overlay the reference paper's numbers.
     mixed
         Allow several potentials or protocols in one curve.
+    reference
+        Frames from first principles to show beside runs; None: those of the database.
     """
 
     results: Results
     documents: Sequence[Any]
     paper: bool = False
     mixed: bool = False
+    reference: ReferenceSource | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class FigureKind:
         Whether several documents share one figure.
     overlays
         Whether the reference paper gives numbers to overlay.
+    beside
+        Whether frames from first principles that the user names can stand beside the documents.
     """
 
     name: str
@@ -98,6 +104,7 @@ class FigureKind:
     where: dict[str, Any] = field(default_factory=dict)
     joins: bool = False
     overlays: bool = False
+    beside: bool = False
 
 
 def named(*documents: Document) -> list[str]:

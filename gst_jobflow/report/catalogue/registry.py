@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
 from gst_jobflow.base.plugins import distribution, known, offered, resolve
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
-from gst_jobflow.report.catalogue import cycles, runs, scaling, studies
-from gst_jobflow.report.catalogue.kinds import FigureKind
+from gst_jobflow.report.catalogue import cycles, runs, scaling, studies, validation
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureKind, FigureRequest
 
-_CYCLE = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
-_RAN = {"operations.trajectory_id": {"$type": "string"}}
-_SEARCH = "gst submit hyperopt DATASET --preset xpot-gst"
-_MELT = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
 _NAMES_OF_SERIES = {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}
 # keys of series end in a hash, so the names within are looked at
 _WITH_LIQUID: dict[str, Any] = {
@@ -24,52 +22,69 @@ _WITH_LIQUID: dict[str, Any] = {
 _WITH_MELTS: dict[str, Any] = {
     "$or": [{"kind": "iteration", "table.success": {"$type": "number"}}, {"kind": "robustness", "state": "finished"}]
 }
+_Draw = Callable[[FigureRequest], Drawn]
+
+
+def _of_scaling(name: str, paper: tuple[str, ...], shows: str, mode: str, what: str, *, overlays: bool) -> FigureKind:
+    where = {"kind": "scaling", "state": "finished", "plan.mode": mode}
+    made_by = f"gst submit scaling {mode} POTENTIAL…"
+    return FigureKind(
+        name, paper, shows, Study, what, made_by, scaling.draw_scaling, where, joins=True, overlays=overlays
+    )
+
+
+def _of_cycle(name: str, paper: tuple[str, ...], shows: str, draw: _Draw, *, overlays: bool = False) -> FigureKind:
+    ran = {"operations.trajectory_id": {"$type": "string"}}
+    made_by = "gst submit cycle cross-point --potential POTENTIAL --programme cross-point-small"
+    return FigureKind(name, paper, shows, Cycle, "device cycle", made_by, draw, ran, overlays=overlays)
+
+
+def _of_run(name: str, shows: str, draw: _Draw) -> FigureKind:
+    made_by = "gst submit melt-quench --potential POTENTIAL, then gst analyse RUN --what liquid"
+    return FigureKind(name, (), shows, Trajectory, "run", made_by, draw, _WITH_LIQUID, joins=True, beside=True)
+
+
+def _of_validation(name: str, shows: str, draw: _Draw) -> FigureKind:
+    where = {"kind": "validation", "state": "finished"}
+    return FigureKind(name, (), shows, Study, "finished validation", "gst submit validate POTENTIAL…", draw, where)
+
+
+def _of_search(name: str, shows: str, draw: _Draw) -> FigureKind:
+    made_by = "gst submit hyperopt DATASET --preset xpot-gst"
+    return FigureKind(name, (), shows, Study, "search of hyperparameters", made_by, draw, {"kind": "hyperopt"})
+
+
 FIGURES = (
-    FigureKind(
+    _of_scaling(
         "weak-scaling",
         ("1c",),
         "Efficiency and communication at the same atoms a rank",
-        Study,
+        "weak",
         "finished weak scaling study",
-        "gst submit scaling weak POTENTIAL…",
-        scaling.draw_scaling,
-        {"kind": "scaling", "state": "finished", "plan.mode": "weak"},
-        joins=True,
+        overlays=False,
     ),
-    FigureKind(
+    _of_scaling(
         "strong-scaling",
         ("1d",),
         "Speed, efficiency and communication of one cell against ranks",
-        Study,
+        "strong",
         "finished strong scaling study",
-        "gst submit scaling strong POTENTIAL…",
-        scaling.draw_scaling,
-        {"kind": "scaling", "state": "finished", "plan.mode": "strong"},
-        joins=True,
         overlays=True,
     ),
-    FigureKind(
+    _of_scaling(
         "steps-per-day",
         ("1e",),
         "Steps a day against the number of atoms",
-        Study,
+        "size",
         "finished scaling study of size",
-        "gst submit scaling size POTENTIAL…",
-        scaling.draw_scaling,
-        {"kind": "scaling", "state": "finished", "plan.mode": "size"},
-        joins=True,
         overlays=True,
     ),
-    FigureKind(
+    _of_scaling(
         "memory",
         (),
         "Memory an atom against the number of atoms",
-        Study,
+        "memory",
         "finished scaling study of memory",
-        "gst submit scaling memory POTENTIAL…",
-        scaling.draw_scaling,
-        {"kind": "scaling", "state": "finished", "plan.mode": "memory"},
-        joins=True,
         overlays=True,
     ),
     FigureKind(
@@ -106,122 +121,66 @@ FIGURES = (
         {"kind": "ablation", "state": "finished", "plan.random_shares": {"$exists": True}},
         overlays=True,
     ),
-    FigureKind(
+    _of_cycle(
         "cycle",
         ("3c", "3d"),
         "Potential energy, temperature and crystal-like fraction through a cycle, with nucleation and growth marked",
-        Cycle,
-        "device cycle",
-        _CYCLE,
         cycles.draw_cycle,
-        _RAN,
     ),
-    FigureKind(
+    _of_cycle(
         "snapshots",
         ("3b", "4c", "4d", "4e"),
         "Slices of the cell before and after each operation, coloured by k-bar; domes are drawn",
-        Cycle,
-        "device cycle",
-        _CYCLE,
         cycles.draw_snapshots,
-        _RAN,
     ),
-    FigureKind(
+    _of_cycle(
         "grains",
         ("4f",),
         "Slices of the cell coloured by the orientation of grains, and their sizes",
-        Cycle,
-        "device cycle",
-        _CYCLE,
         cycles.draw_grains,
-        _RAN,
         overlays=True,
     ),
-    FigureKind(
+    _of_cycle(
         "growth-region",
         ("4g",),
         "What of the new crystal grew and what nucleated, in squares of x and z",
-        Cycle,
-        "device cycle",
-        _CYCLE,
         cycles.draw_growth,
-        _RAN,
         overlays=True,
     ),
-    FigureKind(
+    _of_cycle(
         "temperature-profiles",
         (),
         "Temperature along z during the pulses of a cycle",
-        Cycle,
-        "device cycle",
-        _CYCLE,
         cycles.draw_temperature,
-        _RAN,
         overlays=True,
     ),
-    FigureKind(
-        "gamma",
-        (),
-        "Extrapolation grades through a cycle",
-        Cycle,
-        "device cycle",
-        _CYCLE,
-        cycles.draw_gamma,
-        _RAN,
+    _of_cycle("gamma", (), "Extrapolation grades through a cycle", cycles.draw_gamma),
+    _of_run("rdf", "Partial radial distribution functions beside first principles", runs.draw_rdf),
+    _of_run("angles", "Distributions of bond angles beside first principles", runs.draw_angles),
+    _of_run(
+        "motifs", "Homopolar bonds, tetrahedra, bond lengths and neighbours beside first principles", runs.draw_motifs
     ),
-    FigureKind(
-        "rdf",
-        (),
-        "Partial radial distribution functions beside first principles",
-        Trajectory,
-        "run",
-        _MELT,
-        runs.draw_rdf,
-        _WITH_LIQUID,
-        joins=True,
+    _of_validation(
+        "validation",
+        "Differences of amorphous cells from first-principles dynamics, with standard errors",
+        validation.draw_differences,
     ),
-    FigureKind(
-        "angles",
-        (),
-        "Distributions of bond angles beside first principles",
-        Trajectory,
-        "run",
-        _MELT,
-        runs.draw_angles,
-        _WITH_LIQUID,
-        joins=True,
+    _of_validation(
+        "validation-rdf",
+        "Partial g(r) of amorphous cells beside first-principles dynamics, and their difference",
+        partial(validation.draw_compared_curves, family="rdf"),
     ),
-    FigureKind(
-        "motifs",
-        (),
-        "Homopolar bonds, tetrahedra, bond lengths and neighbours beside first principles",
-        Trajectory,
-        "run",
-        _MELT,
-        runs.draw_motifs,
-        _WITH_LIQUID,
-        joins=True,
+    _of_validation(
+        "validation-angles",
+        "Bond angles of amorphous cells beside first-principles dynamics, and their difference",
+        partial(validation.draw_compared_curves, family="angles"),
     ),
-    FigureKind(
+    _of_search(
         "hyperparameters",
-        (),
         "Table of the best fits of a search, with their fields and errors",
-        Study,
-        "search of hyperparameters",
-        _SEARCH,
         studies.draw_hyperparameters,
-        {"kind": "hyperopt"},
     ),
-    FigureKind(
-        "search",
-        (),
-        "Loss of each fit of a search, and the best so far",
-        Study,
-        "search of hyperparameters",
-        _SEARCH,
-        studies.draw_search,
-        {"kind": "hyperopt"},
-    ),
+    _of_search("search", "Loss of each fit of a search, and the best so far", studies.draw_search),
     FigureKind(
         "data",
         (),

@@ -15,7 +15,8 @@ from gst_jobflow.report.paper import paper_numbers
 
 _COLUMNS = (
     "potential", "ranks", "nodes", "n_atoms", "state", "steps_per_day", "us_per_atom_step", "us_per_atom_step_low",
-    "us_per_atom_step_high", "efficiency", "comm_share", "pair_imbalance", "memory_B_per_atom", "processor",
+    "us_per_atom_step_high", "efficiency", "comm_share", "pair_imbalance", "memory_B_per_atom", "peak_rss_MB",
+    "processor",
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def draw_scaling(request: FigureRequest) -> Drawn:
                  for point in _paper_points(mode)]  # fmt: skip
     members = [f"{each.collection}/{each.id}" for study in studies for each in study.members]
     made_of = [f"studies/{study.id}" for study in studies] + list(dict.fromkeys(members))
-    return Drawn(figure, made_of, "Bars: fastest and slowest repeat.", Numbers(_COLUMNS, body))
+    return Drawn(figure, made_of, "Bars: fastest and slowest repeat; crosses: out of memory.", Numbers(_COLUMNS, body))
 
 
 def curves_of(rows: Sequence[Mapping[str, Any]], mode: str) -> dict[str, list[Mapping[str, Any]]]:

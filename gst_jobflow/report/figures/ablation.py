@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import WIDE_IN, canvas, styled
+from gst_jobflow.report.style import WIDE_IN, canvas, legend_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +43,7 @@ def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figu
     panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     if any(row.paper for row in rows):
-        handles, labels = panels[0].get_legend_handles_labels()
-        by_label = dict(zip(labels, handles, strict=True))
-        figure.legend(by_label.values(), by_label.keys(), loc="outside lower center", ncols=2)
+        legend_below(figure, panels[0])
     return figure
 
 

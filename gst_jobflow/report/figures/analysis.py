@@ -15,7 +15,7 @@ from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
-from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, styled
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,9 +124,9 @@ def through_time(steps: Steps, panels: _Panels) -> Figure | None:
     for row, (label, curves) in zip(grid, panels, strict=True):
         row[0].set_ylabel(label)
         row[0].set_ylim(*_limits(row))
-        handles, names = _legend_of(row)
         if len(curves) > 1:
-            row[-1].legend(handles, names, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+            entries = legend_entries(row)
+            row[-1].legend([*entries.values()], [*entries], fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.align_ylabels([row[0] for row in grid])
     figure.supxlabel("time (ps)", fontsize=10.5)
     return figure
@@ -141,7 +141,7 @@ def _there(steps: Steps, curves: Sequence[Curve]) -> tuple[Curve, ...]:
             for name in series.numbers if series is not None else []:
                 stem = curve.column.removesuffix("*")
                 if name == curve.column or (stem != curve.column and name.startswith(stem)):
-                    label = curve.label or _readable(name)
+                    label = curve.label or readable_number(name)
                     found[name] = Curve(curve.analysis, name, with_anion(label, series))
     return tuple(found.values())
 
@@ -152,9 +152,10 @@ def with_anion(text: str, series: Series | None) -> str:
     return text.replace("{anion}", anion).replace("{name}", element_name(anion))
 
 
-def _readable(name: str) -> str:
-    for stem, words in (("n_grains_from_", "from {} {{anion}} atoms"), ("gamma_above_", "γ above {}"),
-                        ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
+def readable_number(name: str) -> str:
+    """Return the name of a number or curve of an analysis for axes and legends."""
+    for stem, words in (("n_grains_from_", "from {} {{anion}} atoms"), ("gamma_above_", "γ above {}"), ("rdf.", "{}"),
+                        ("angles.", "{}"), ("tetrahedral_", "tetrahedral {}"), ("coordination_", "{}")):  # fmt: skip
         if name.startswith(stem):
             rest = name.removeprefix(stem)
             return words.format(rest.replace("_", "." if "gamma" in stem else "–"))
@@ -167,7 +168,7 @@ def _draw(axes: Axes, run: Trajectory, curve: Curve, start: float, place: int) -
         return
     time, values = series.column(curve.column)
     start -= (run.thermo.get("time_ps") or [0.0])[0]
-    colour = palette.METHODS[place % len(palette.METHODS)]
+    colour = palette.method(place)
     style = "-" if place < len(palette.METHODS) else "--"
     axes.plot(start + time, values, style, marker="o", ms=3, color=colour, label=curve.label)
     gaps = [row["time_ps"] for row in series.rows.values() if "problem" in row]
@@ -186,14 +187,6 @@ def _limits(row: Sequence[Axes]) -> tuple[float, float]:
         low = min(0.0, low)
     room = 0.06 * max(high - low, 1e-3 * abs(high), 1e-9)
     return low - room, high + room
-
-
-def _legend_of(row: Sequence[Axes]) -> tuple[list[Any], list[str]]:
-    found: dict[str, Any] = {}
-    for axes in row:
-        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(name, handle)
-    return list(found.values()), list(found)
 
 
 @styled
@@ -290,11 +283,10 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
     for axes, (field, found) in zip(grid, ends, strict=False):
         for place, (name, arrays) in enumerate(found):
             edges = arrays["r.r_A"]
-            colour = palette.METHODS[place % len(palette.METHODS)]
+            colour = palette.method(place)
             axes.plot(0.05 * (edges[1:] + edges[:-1]), arrays[f"r.{field.array}"], color=colour, label=f"end of {name}")
         axes.set(xlabel="distance from the electrode (nm)", ylabel=field.label)
-    handles, names = _legend_of(list(grid))
-    figure.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)), fontsize=8.5)
+    legend_below(figure, *grid, columns=5, fontsize=8.5)
     return figure
 
 
@@ -352,14 +344,14 @@ def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
 class LiquidStructure:
     """Means of the liquid analysis of one run.
 
-    Title, mean curves by name, whether from first principles, the document as `collection/id`, and means with standard
+    Title, mean curves by name, whether from first principles, documents as `collection/id`, and means with standard
     errors by name.
     """
 
     title: str
     curves: dict[str, np.ndarray]
     first_principles: bool = False
-    source: str = ""
+    made_of: Sequence[str] = ()
     means: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
@@ -379,7 +371,7 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
     for axes, name in zip(grid, names, strict=False):
         for place, each in enumerate(structures):
             if name in each.curves:
-                colour = palette.METHODS[place % len(palette.METHODS)]
+                colour = palette.method(place)
                 style = "--" if each.first_principles else "-"
                 axes.plot(each.curves[axis], each.curves[name], style, color=colour, label=each.title)
         if not any(np.isfinite(each.curves.get(name, np.nan)).any() for each in structures):
@@ -388,8 +380,7 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
             axes.set_yticks([])
         axes.set_title(name.partition(".")[2])
         axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
-    handles, labels = _legend_of(list(grid))
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8.5)
+    legend_below(figure, *grid, columns=4, fontsize=8.5)
     return figure
 
 
@@ -424,15 +415,14 @@ def motif_means(structures: Sequence[LiquidStructure]) -> Figure | None:
         for place, each in enumerate(structures):
             x = np.arange(len(names)) + 0.12 * (place - (len(structures) - 1) / 2)
             value, error = np.array([each.means.get(name, (np.nan, np.nan)) for name in names]).T
-            colour = palette.METHODS[place % len(palette.METHODS)]
+            colour = palette.method(place)
             face = "white" if each.first_principles else colour
             axes.errorbar(x, value, np.nan_to_num(error), fmt="o", ms=5, mfc=face, capsize=2, color=colour,
                           label=each.title)  # fmt: skip
-        axes.set_xticks(range(len(names)), [_readable(name) for name in names], rotation=40, ha="right")
+        axes.set_xticks(range(len(names)), [readable_number(name) for name in names], rotation=40, ha="right")
         axes.set_ylabel(label)
         axes.margins(x=0.5 / len(names) if len(names) > 1 else 1.0)
-    handles, labels = _legend_of(list(row))
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8.5)
+    legend_below(figure, *row, fontsize=8.5)
     return figure
 
 

@@ -196,7 +196,7 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
     _heating(axes, profile)
     axes.set_title(f"{name}: heating")
     axes.set_ylim(bottom=0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=1.4)
+    legend_below(figure, axes)
     return figure
 
 
@@ -368,7 +368,7 @@ def dome_sizes(data: CycleData) -> Figure | None:
     figure = canvas(*PANEL_IN)
     axes = figure.subplots()
     for place, (name, run) in enumerate(runs):
-        series, colour = run.analysis["dome"], palette.METHODS[place % len(palette.METHODS)]
+        series, colour = run.analysis["dome"], palette.method(place)
         time, size = np.array(series["time_ps"]), np.array(series["diameter_A"]) / 10
         axes.plot(time - time[0], size, "o-", ms=3.2, color=colour, label=name)
         axes.axhline(series["asked_diameter_A"] / 10, color=colour, lw=1.0, ls=":")

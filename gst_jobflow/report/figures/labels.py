@@ -110,7 +110,7 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure 
     figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
     axes = figure.subplots()
     series = [
-        (names[data.fingerprint], _colour(place), np.array([classes[name][place] for name in shown]))
+        (names[data.fingerprint], palette.method(place), np.array([classes[name][place] for name in shown]))
         for place, data in enumerate(methods)
     ]
     stacked_bars(axes, [readable(name) for name in shown], series)
@@ -130,10 +130,6 @@ def _logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _colour(place: int) -> str:
-    return palette.METHODS[place % len(palette.METHODS)]
-
-
 @styled
 def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | None:
     """Draw wall time of labels against number of atoms, and a power law, for each method."""
@@ -146,10 +142,11 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | No
         columns = data.columns
         chosen = at_most_shown(np.flatnonzero(columns.wall_s > 0))
         sizes = columns.n_atoms[chosen]
-        axes.plot(sizes, columns.wall_s[chosen], "o", ms=3.5, color=_colour(place), alpha=0.5, mew=0, rasterized=True)
+        colour = palette.method(place)
+        axes.plot(sizes, columns.wall_s[chosen], "o", ms=3.5, color=colour, alpha=0.5, mew=0, rasterized=True)
         ends = np.array([sizes.min(), sizes.max()])
         law = f"{names[data.fingerprint]}: N$^{{{data.cost.exponent:.1f}}}$"
-        axes.plot(ends, data.cost.costs(ends), color=_colour(place), lw=1.6, label=law)
+        axes.plot(ends, data.cost.costs(ends), color=colour, lw=1.6, label=law)
     _logarithmic(axes.xaxis)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="atoms", ylabel="wall time of a label (s)", title="Cost")

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report import words
+from gst_jobflow.report import palette, words
 from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @styled
@@ -32,7 +29,7 @@ def success_fractions(table: Sequence[dict[str, Any]]) -> Figure | None:
         fraction = np.array([row["fraction"] for row in rows])
         low, high = (np.array([row[side] for row in rows]) for side in ("low", "high"))
         around = [fraction - low, high - fraction]
-        axes.errorbar(x, fraction, around, fmt="o", ms=5, capsize=2.5, color=_colour(number), label=potential)
+        axes.errorbar(x, fraction, around, fmt="o", ms=5, capsize=2.5, color=palette.method(number), label=potential)
     axes.set_xticks(range(len(names)), [words.formula(name) for name in names], rotation=30, ha="right")
     axes.set(ylim=(-0.04, 1.04), ylabel="runs that succeed", title="Robustness")
     legend_below(figure, axes)
@@ -49,7 +46,7 @@ def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps:
         failed_ps = sorted(run["time_ps"] for run in of_potential if run["outcome"] != "success")
         left = 1 - np.arange(len(failed_ps) + 1) / max(len(of_potential), 1)
         times, shares = [0.0, *failed_ps, duration_ps], [*left, left[-1]]
-        axes.step(times, shares, where="post", color=_colour(number), label=name)
+        axes.step(times, shares, where="post", color=palette.method(number), label=name)
     axes.set(ylim=(-0.04, 1.04), xlabel="time (ps)", ylabel="runs without a fault", title="Survival")
     legend_below(figure, axes)
     return figure
@@ -77,7 +74,7 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
     room_in = 0.045 * max(map(len, names)) if turned else 0.0
     figure = canvas(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1] + room_in)
     axes = figure.subplots()
-    sources = ((False, "this study", "o-", _COLOURS[0], -1), (True, "reference paper", "D", _COLOURS[1], 1))
+    sources = ((False, "this study", "o-", palette.method(0), -1), (True, "reference paper", "D", palette.method(1), 1))
     both = len({point.from_paper for point in points}) == 2
     for from_paper, label, style, colour, side in sources:
         some = [point for point in points if point.from_paper == from_paper]
@@ -95,7 +92,3 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
     axes.set(ylim=(-0.04, 1.04), xlabel=x_label, ylabel="hot melts that succeed")
     legend_below(figure, axes)
     return figure
-
-
-def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import WIDE_IN, canvas, styled
+from gst_jobflow.report.style import WIDE_IN, canvas, legend_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of a scaling study by the name of their curve."""
 _OUT_OF_MEMORY = "out_of_memory"
+_DECADE = 10
 _LABELS = {
     "steps_per_day": "steps a day",
     "efficiency": "parallel efficiency",
@@ -49,14 +50,12 @@ def scaling_chart(curves: Curves, mode: str, paper: Sequence[Mapping[str, Any]] 
     (grid,) = figure.subplots(1, len(panels), squeeze=False)
     for axes, quantity in zip(grid, panels, strict=True):
         for place, (name, rows) in enumerate(curves.items()):
-            _curve(axes, name, rows, along, quantity, palette.METHODS[place % len(palette.METHODS)])
+            _curve(axes, name, rows, along, quantity, palette.method(place))
+        _failures(axes, curves, along)
         for place, point in enumerate(each for each in paper if each.get(quantity) is not None):
             _paper_point(axes, point, along, quantity, "Dsv^"[place % 4])
         _axes(axes, along, quantity)
-    handles = {}
-    for axes in grid:
-        handles.update(dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True)))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8.5)
+    legend_below(figure, *grid, fontsize=8.5)
     return figure
 
 
@@ -70,10 +69,17 @@ def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str,
         around = [[v * (1 - low) for v, (low, _) in zip(y, spread, strict=True)],
                   [v * (high - 1) for v, (_, high) in zip(y, spread, strict=True)]]  # fmt: skip
     axes.errorbar(x, y, around, fmt="o-", ms=4.5, capsize=2.5, lw=1.4, color=colour, label=name)
-    lost = [row[along] for row in rows if row["state"] == _OUT_OF_MEMORY]
-    if lost:
-        axes.plot(lost, [0.04] * len(lost), "x", ms=7, mew=2, color=colour, transform=axes.get_xaxis_transform(),
-                  clip_on=False, label=f"{name}: out of memory")  # fmt: skip
+
+
+def _failures(axes: Axes, curves: Curves, along: str) -> None:
+    """Mark at the bottom where cells were out of memory; potentials that fail at one size one above the other."""
+    height = 0.0
+    for place, (name, rows) in enumerate(curves.items()):
+        lost = [row[along] for row in rows if row["state"] == _OUT_OF_MEMORY]
+        if lost:
+            axes.plot(lost, [height] * len(lost), "x", ms=7, mew=2, color=palette.method(place), clip_on=False,
+                      transform=axes.get_xaxis_transform(), label=f"{name}: out of memory")  # fmt: skip
+            height += 0.06
 
 
 def _paper_point(axes: Axes, point: Mapping[str, Any], along: str, quantity: str, marker: str) -> None:
@@ -89,7 +95,8 @@ def _axes(axes: Axes, along: str, quantity: str) -> None:
     axes.set(xlabel="MPI ranks" if along == "ranks" else "atoms", ylabel=_LABELS[quantity])
     if along == "ranks":
         axes.xaxis.set_major_formatter("{x:.0f}")
-    if quantity in ("steps_per_day", "memory_B_per_atom"):
+    low, high = axes.dataLim.intervaly
+    if quantity == "steps_per_day" or (quantity == "memory_B_per_atom" and high > _DECADE * low):
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)

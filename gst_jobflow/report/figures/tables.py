@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, readable, stacked_bars, styled
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, readable, stacked_bars, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,5 @@ def members_by_type(
             axes.plot(number, shown.index(name), "D", ms=7, mfc="none", mew=1.5, color=palette.METHODS[1],
                       label="reference paper")  # fmt: skip
     axes.set_xlabel("structures")
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+    legend_below(figure, axes)
     return figure

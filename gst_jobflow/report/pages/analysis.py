@@ -11,7 +11,8 @@ from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
-from gst_jobflow.report.frames import liquid_structures, origins
+from gst_jobflow.report.frames import origins
+from gst_jobflow.report.liquid import liquid_structures
 from gst_jobflow.report.pages.elements import Figure, Table, figure_of
 
 if TYPE_CHECKING:
@@ -89,12 +90,12 @@ def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
 
 
 def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
-    there = liquid_structures(results, steps)
+    there, said = liquid_structures(results, steps)
     if not there:
         return []
     drawn = figure_of(
         figures.liquid_curves(there, "rdf"),
-        "Partial g(r), means over frames; dashed: first principles.",
+        f"Partial g(r), means over frames; dashed: first principles. {said}",
         "g(r)",
         wide=True,
     )

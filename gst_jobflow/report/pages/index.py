@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from html import unescape
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from gst_jobflow.documents import Cycle, Study, now
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.pages.elements import Table
+from gst_jobflow.report.pages.links import INDEX, link_pages, title_of
 from gst_jobflow.report.pages.study import page_of, page_template, write_page
 from gst_jobflow.report.paper import paper_numbers
 
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
     from gst_jobflow.report.catalogue.everything import Everything
     from gst_jobflow.store import Results
 
-INDEX = "index.html"
 _LISTED = 200
 
 
 def build_index(results: Results, root: Path, everything: Everything, *, paper: bool) -> Path:
-    """Write the index into the folder of reports; return its path."""
+    """Write the index into the folder of reports, and link the pages there to it; return its path."""
     target = root / "reports" / INDEX
     by_kind = [(kind, [each for each in everything.drawn if each.kind is kind]) for kind in FIGURES]
     pages, gone = _pages(results, root)
@@ -45,7 +43,9 @@ def build_index(results: Results, root: Path, everything: Everything, *, paper: 
         made=words.moment(now()),
         version=__version__,
     )
-    return write_page(html, target)
+    write_page(html, target)
+    link_pages(target.with_name(name) for name, *_ in pages)
+    return target
 
 
 def _pages(results: Results, root: Path) -> tuple[list[tuple[str, str, str]], list[list[str]]]:
@@ -60,12 +60,4 @@ def _pages(results: Results, root: Path) -> tuple[list[tuple[str, str, str]], li
     for cycle in islice(results.find(Cycle, {}, [("created_at", -1)]), _LISTED):
         if f"{words.file_name(cycle.name, cycle.id)}.html" not in there:
             gone.append([cycle.name, "cycle", f"gst report cycle {cycle.id}"])
-    return [(name, *_title(file)) for name, file in there.items()], gone
-
-
-def _title(file: Path) -> tuple[str, str]:
-    """Return the title of a page and its kind."""
-    with file.open(encoding="utf-8", errors="replace") as stream:
-        found = re.search(r"<title>(.*?)</title>", stream.read(4000))
-    title, _, kind = (unescape(found[1]) if found else file.stem).rpartition(" · ")
-    return (title, kind) if title else (kind, "")
+    return [(name, *title_of(file)) for name, file in there.items()], gone

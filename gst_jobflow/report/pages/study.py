@@ -37,6 +37,7 @@ from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
 from gst_jobflow.report.pages.evaluation import evaluation_section
 from gst_jobflow.report.pages.iteration import iteration_section
+from gst_jobflow.report.pages.links import linked
 from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.pages.validation import validation_section
@@ -106,7 +107,7 @@ def check_place(target: Path) -> None:
 
 
 def write_page(html: str, target: Path) -> Path:
-    """Write a page atomically; one above 15 MB loses its largest pictures, and says so.
+    """Write a page atomically, with a link to the index beside it; above 15 MB it loses its largest pictures.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def write_page(html: str, target: Path) -> Path:
         The place is impossible, or the page is larger without any picture.
     """
     check_place(target)
-    write_text(target, thin_page(html), mode=0o644)
+    write_text(target, thin_page(linked(html, target)), mode=0o644)
     return target
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.words import counted
 from gst_jobflow.report import words
+from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
 from gst_jobflow.report.figures import validation as figures
 from gst_jobflow.report.pages.elements import Table, figure_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
     from gst_jobflow.documents import Study
     from gst_jobflow.store import Results
 
-FAMILIES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
+_TITLES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
 
 
 def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
@@ -26,10 +24,14 @@ def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
         return None
     section = validation_tables(study)
     for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
-        part["figures"] = []
-        for family, title in FAMILIES.items():
-            drawn = validation_curves(results, study, formula, family)
-            part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+        rows = [row for row in rows_by_name(study) if row["composition"] == formula]
+        part["figures"] = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
+        try:
+            for family, title in _TITLES.items():
+                drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
+                part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+        except DataError as err:
+            part["facts"] += f" Curves cannot be drawn: {err.message}."
     return section
 
 
@@ -39,18 +41,11 @@ def validation_tables(study: Study) -> dict[str, Any]:
         {
             "name": words.formula(formula),
             "facts": _facts(study, formula),
-            "table": _table([row for row in study.table if row["composition"] == formula]),
+            "table": _table([row for row in rows_by_name(study) if row["composition"] == formula]),
         }
         for formula in study.outcome.get("references", {})
     ]
     return {"protocol": _protocol(study), "parts": parts}
-
-
-def validation_curves(results: Results, study: Study, formula: str, family: str) -> Drawing | None:
-    """Draw the curves of one family of `FAMILIES` and one composition."""
-    names = {row["potential_id"]: row["potential"] for row in study.table}
-    with np.load(results.artifacts.path(study.files[0])) as stored:
-        return figures.curves(dict(stored), formula, family, names)
 
 
 def _protocol(study: Study) -> str:

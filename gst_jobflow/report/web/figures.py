@@ -25,7 +25,6 @@ from gst_jobflow.report.figures.study import energy_parity, force_parity
 from gst_jobflow.report.pages.evaluation import overall_rows
 from gst_jobflow.report.pages.iteration import finished_iterations
 from gst_jobflow.report.pages.robustness import robustness_runs
-from gst_jobflow.report.pages.validation import FAMILIES, validation_curves
 from gst_jobflow.report.style import to_png
 from gst_jobflow.report.web.memory import Memory
 from gst_jobflow.store.files.references import as_bytes
@@ -50,7 +49,7 @@ _TOLD_S = 30.0
 _KEPT = 200
 _MOST_WAIT = 10
 _WIDE = ("cycle", "snapshots", "grains", "growth-region", "temperature-profiles", "gamma", "ablation",
-         "hyperparameters")  # fmt: skip
+         "hyperparameters", "validation", "validation-rdf", "validation-angles")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,6 @@ def _of_study(results: Results, study: Study) -> Iterator[LiveFigure]:
     if study.kind == "evaluation":
         rows = overall_rows(study)
         yield LiveFigure("accuracy", "Better is to the lower left.", partial(accuracy_and_speed, rows))
-    if study.kind == "validation" and study.files:
-        for number, formula in enumerate(study.outcome.get("references", {})):
-            for family, title in FAMILIES.items():
-                draw = partial(validation_curves, results, study, formula, family)
-                caption = f"{formula}: {title}; bands: standard errors."
-                yield LiveFigure(f"{family}-{number}", caption, draw, wide=True)
 
 
 def _survival(results: Results, study: Study) -> Figure | None:

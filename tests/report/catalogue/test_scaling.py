@@ -43,6 +43,24 @@ def test_speed_against_size_has_its_repeats_and_the_papers_points(results: Resul
 
 
 @pytest.mark.mongo
+def test_memory_shows_each_atoms_share_failures_and_the_papers_numbers(results: Results, tmp_path: Path) -> None:
+    study = synthetic.add_scaling(results, mode="memory")
+    request = FigureRequest(results, [study], paper=True)
+    left, _ = find_kind("memory").draw(request).figure.axes
+    lines = {str(line.get_label()): line for line in left.get_lines()}
+    (x,) = lines["slow: out of memory"].get_xdata()
+    assert x == 64000, "where the cell did not fit"
+    assert {name: float(lines[f"paper: {name} (derived)"].get_ydata()[0]) for name in ("GST-ACE-24", "GST-GAP-22")} == {
+        "GST-ACE-24": 790.0, "GST-GAP-22": 1_138_000.0,
+    }  # fmt: skip
+    shown = {(row[1], row[3]): row[5] for row in plotted_rows(left.figure) if row[4] == "memory (B/atom)"}
+    assert shown["fast", 64000] == shown["slow", 8000] == 900.0 and ("slow", 64000) not in shown
+    rows = rows_of(draw_one(results, find_kind("memory"), [study], tmp_path / "m", [], paper=True).files[0])
+    assert [row["memory_B_per_atom"] for row in rows[-2:]] == [790.0, 1_138_000.0]
+    assert [row["peak_rss_MB"] for row in rows[:3]] == [100.0, 107.0, 158.0]
+
+
+@pytest.mark.mongo
 def test_scaling_of_one_point_is_refused(results: Results) -> None:
     study = synthetic.add_scaling(results)
     single = study.model_copy(update={"table": study.table[:1]})
