@@ -120,7 +120,7 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
 
 
 def test_options_for_ace_only_are_refused_before_the_fit() -> None:
-    from gst_jobflow.cli.fit_options import fit_config, is_grace
+    from gst_jobflow.cli.fit_options import check_model, fit_config
     from gst_jobflow.documents import Potential, PotentialArtifacts
     from gst_jobflow.dynamics.potential_files import check_kind
 
@@ -133,9 +133,9 @@ def test_options_for_ace_only_are_refused_before_the_fit() -> None:
     with pytest.raises(InputError, match="is grace/fs, not ACE"):
         fit_config(("Sb", "Te"), parent=stored)
     with pytest.raises(InputError, match="--preset, --upfit: for ACE fits only"):
-        is_grace("grace", "small", None, None, False, 0.1, 1)
+        check_model("grace", "small", None, None, False, 0.1, 1)
     with pytest.raises(InputError, match="no model 'grce'"):
-        is_grace("grce", None, None, None, False, None, 1)
+        check_model("grce", None, None, None, False, None, 1)
 
 
 @pytest.fixture(scope="module")
