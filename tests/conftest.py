@@ -29,8 +29,8 @@ of_hypothesis.register_profile("any machine", deadline=None, suppress_health_che
 of_hypothesis.load_profile("any machine")
 
 
-_TOGETHER = ("tests/slurm", "tests/fitting")
-"""Folders that share what takes long to make: a SLURM, a fit. One process runs all their tests."""
+_TOGETHER = ("tests/slurm", "tests/fitting", "tests/analysis")
+"""Folders that share what takes long to make: a SLURM, a fit, compiled kernels. One process runs all their tests."""
 
 
 def _unit(nodeid: str) -> str:
@@ -54,10 +54,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what holds most slow tests where processes share them, so that none is left with one at the end."""
+    """Begin with what holds most slow tests where processes share them, so that none is left with one at the end.
+
+    Tests of the whole package come before those of its rooms, which are short.
+    """
     if hasattr(config, "workerinput"):
         slow = Counter(_unit(item.nodeid) for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: -slow[_unit(item.nodeid)])
+        items.sort(key=lambda item: (-slow[_unit(item.nodeid)], _unit(item.nodeid).count("/")))
 
 
 def _free_port() -> int:

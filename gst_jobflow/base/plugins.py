@@ -1,4 +1,4 @@
-"""Find what other packages offer by entry points: label backends, analyses, figures, cells, profiles, calculators."""
+"""Find what other packages offer by entry points: label backends, fit engines, analyses, figures, cells, and more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from gst_jobflow.base.errors import GstError, InputError, MissingProgramError, nearest
 
 T = TypeVar("T")
-KINDS = ("label_backends", "analyses", "figures", "cells", "profiles", "calculators")
+KINDS = ("label_backends", "fit_engines", "analyses", "figures", "cells", "profiles", "calculators")
 """Kinds of plugins; the group of entry points is `gst_jobflow.KIND`."""
 
 

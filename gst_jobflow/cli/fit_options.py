@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel
 
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
 from gst_jobflow.documents import Potential
+from gst_jobflow.dynamics.potential_files import GROUP, OWN_KINDS, plugin_kind
 from gst_jobflow.fitting.config import PRESETS, FitConfig, without_default_exponents
+from gst_jobflow.fitting.engine import PluginConfig, PluginEngine
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.structures.material import MATERIALS, Material, shipped_material
 
@@ -63,7 +66,12 @@ def fit_config(
 MODELS = ("ace", "grace")
 
 
-def is_grace(
+def models() -> list[str]:
+    """Return what `--model` takes: ours, and the fit engines of plugins."""
+    return [name for name in known(GROUP, dict.fromkeys((*MODELS, *OWN_KINDS))) if name not in OWN_KINDS[1:]]
+
+
+def check_model(
     model: str,
     preset: str | None,
     solver: str | None,
@@ -71,16 +79,16 @@ def is_grace(
     first_guess: bool,
     upfit: float | None,
     ensemble: int,
-) -> bool:
-    """Whether a fit is of GRACE/FS, which refuses options of ACE fits.
+) -> None:
+    """Refuse options of ACE fits for other models.
 
     Raises
     ------
     InputError
         The model is unknown, or an option is for ACE fits only.
     """
-    if model not in MODELS:
-        raise InputError(f"no model '{model}'", nearest(model, MODELS))
+    if model not in (names := models()):
+        raise InputError(f"no model '{model}'", nearest(model, names))
     given = {
         "--preset": preset is not None,
         "--solver": solver is not None,
@@ -89,20 +97,29 @@ def is_grace(
         "--upfit": upfit is not None,
         "--ensemble": ensemble > 1,
     }
-    if model == "grace" and (ace_only := [option for option, is_given in given.items() if is_given]):
+    if model != "ace" and (ace_only := [option for option, is_given in given.items() if is_given]):
         raise InputError(
-            f"{', '.join(ace_only)}: for ACE fits only", "gst submit fit --model grace --show-config prints its fields"
+            f"{', '.join(ace_only)}: for ACE fits only",
+            f"gst submit fit --model {model} --show-config prints its fields",
         )
-    return model == "grace"
 
 
-def grace_config(
-    elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
-) -> GraceConfig:
-    """Return the configuration of a GRACE/FS fit, like `fit_config`."""
+def other_config(
+    model: str, elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
+) -> GraceConfig | PluginConfig:
+    """Return the configuration of a fit of GRACE/FS or of a plugin, like `fit_config`.
+
+    Raises
+    ------
+    InputError
+        A field or value is unknown.
+    MissingProgramError
+        The plugin cannot be imported.
+    """
+    kind: Any = GraceConfig if model == "grace" else cast(PluginEngine, plugin_kind(model)).config
     content, file = values
-    found = merged(merged(GraceConfig(elements=elements).model_dump(), content), options)
-    return checked(GraceConfig, found, file or ("--option" if options else ""))
+    found = merged(merged(kind(elements=elements).model_dump(), content), options)
+    return checked(kind, found, file or ("--option" if options else ""))
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:

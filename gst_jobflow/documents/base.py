@@ -18,7 +18,7 @@ from gst_jobflow.base.strict import StrictModel
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of all collections; a database with another one is refused."""
 
 ConfigType = Literal[

@@ -30,12 +30,13 @@ class RmseOfType(Rmse):
 class PotentialArtifacts(Part):
     """Files of a potential: for pacemaker, for LAMMPS, and the active set of `yaml` for the extrapolation grade.
 
-    An imported potential may have only `yace`; GRACE/FS has only `yaml`.
+    An imported potential may have only `yace`; GRACE/FS has only `yaml`; a kind of a plugin has only `other`.
     """
 
     yaml: ArtifactRef | None = None
     yace: ArtifactRef | None = None
     asi: ArtifactRef | None = None
+    other: list[ArtifactRef] = Field(default_factory=list, description="Files of a plugin's kind, by their names")
 
 
 class LammpsCheck(Part):
@@ -77,14 +78,17 @@ class PotentialShape(Protocol):
     """Composition of a potential, read from its files."""
 
     elements: tuple[str, ...]
-    n_densities: int
     n_functions: int
     n_parameters: int
     cutoff_A: float
 
+    @property
+    def n_densities(self) -> int | None:
+        """P, of kinds with an embedding."""
+
 
 class Potential(Document):
-    """An ACE or GRACE/FS potential: dataset, settings, errors, files."""
+    """A potential: dataset, settings, errors, files."""
 
     collection: ClassVar[str] = "potentials"
     indexes: ClassVar[tuple[Index, ...]] = (
@@ -98,11 +102,13 @@ class Potential(Document):
     )
 
     name: str
-    kind: Literal["ace", "grace/fs"] = "ace"
+    kind: str = Field("ace", pattern=r"^[a-z0-9][a-z0-9_./-]*$", description="ace, grace/fs, or that of a plugin")
     dataset_id: str | None = Field(None, description="None for an imported potential")
     parent_id: str | None = Field(None, description="Potential from which an upfit started")
     elements: list[str]
-    n_densities: int = Field(ge=1, description="P, number of atomic properties in the embedding")
+    n_densities: int | None = Field(
+        None, ge=1, description="P, number of atomic properties in the embedding; None: a plugin's kind has none"
+    )
     n_functions: int = Field(ge=1)
     n_parameters: int | None = Field(None, ge=1)
     cutoff_A: float = Field(gt=0)
@@ -126,9 +132,7 @@ class Potential(Document):
     job_uuid: str = ""
 
     @classmethod
-    def of(
-        cls, identity: Sequence[Any], shape: PotentialShape, stored: Mapping[str, ArtifactRef], **fields: Any
-    ) -> Potential:
+    def of(cls, identity: Sequence[Any], shape: PotentialShape, stored: Mapping[str, Any], **fields: Any) -> Potential:
         """Build the document of a potential whose files are stored.
 
         Parameters
@@ -136,7 +140,7 @@ class Potential(Document):
         identity
             JSON-able parts that determine the id.
         stored
-            Its files by ending: yaml, yace, asi.
+            Its files by ending: yaml, yace, asi; a list of `other` ones.
         fields
             Further fields of the document; `n_parameters` defaults to that of `shape`.
         """

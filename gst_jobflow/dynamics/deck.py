@@ -51,13 +51,27 @@ PairStyle = Literal["recursive", "product", "extrapolation"]
 class PotentialFiles(StrictModel):
     """A potential on disk, `elements` in the order of LAMMPS atom types.
 
-    ``pace`` reads `yace`; ``pace/extrapolation`` reads pacemaker's `yaml` (B-basis) and the active set `asi`.
+    ``pace`` reads `yace`; ``pace/extrapolation`` reads pacemaker's `yaml` (B-basis) and the active set `asi`. A kind of
+    a plugin has `lines` instead, which name the files `other` by their absolute paths.
     """
 
-    yace: str
+    yace: str = ""
     elements: list[str] = Field(min_length=1)
     yaml: str | None = None
     asi: str | None = None
+    lines: list[str] = Field(default_factory=list)
+    other: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _can_run(self) -> PotentialFiles:
+        if not self.yace and not any(line.split()[:1] == ["pair_style"] for line in self.lines):
+            raise ValueError("a potential needs a .yace, or lines with a pair_style")
+        return self
+
+    @property
+    def style(self) -> str:
+        """Words of the ``pair_style`` of a plugin's lines; empty for ACE."""
+        return next((line.split(maxsplit=1)[1] for line in self.lines if line.split()[:1] == ["pair_style"]), "")
 
 
 class Group(StrictModel):
@@ -270,6 +284,8 @@ def pair_lines(potential: PotentialFiles, style: PairStyle, options: str = "") -
     InputError
         The potential lacks the files of the extrapolation grade.
     """
+    if potential.lines and style != "extrapolation":
+        return list(potential.lines)
     names = " ".join(potential.elements)
     if style != "extrapolation":
         return [f"pair_style pace {style}{options}", f"pair_coeff * * {shlex.quote(potential.yace)} {names}"]

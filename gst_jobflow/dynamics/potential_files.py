@@ -1,17 +1,52 @@
-"""Refuse potentials that LAMMPS cannot run, and link the files that it reads."""
+"""Refuse potentials that LAMMPS cannot run, and link the files that it reads; kinds of potentials of plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.plugins import loaded, offered
 from gst_jobflow.dynamics.deck import PotentialFiles
 
 if TYPE_CHECKING:
     from gst_jobflow.documents import Potential
     from gst_jobflow.store import Results
+
+
+GROUP = "fit_engines"
+OWN_KINDS = ("ace", "grace/fs")
+"""Kinds of potentials of this package; others are the names of plugins' fit engines."""
+
+
+class PluginKind(Protocol):
+    """How potentials of a plugin's kind are run.
+
+    `files` are those that its fit returned, by name, and `elements` are in the order of LAMMPS atom types.
+    """
+
+    def pair_lines(self, files: Mapping[str, Path], elements: Sequence[str]) -> list[str]:
+        """Return LAMMPS lines, ``pair_style`` and ``pair_coeff``, for ``units metal`` and ``atom_style atomic``."""
+
+    def calculator(self, files: Mapping[str, Path], elements: Sequence[str]) -> Any:
+        """Return an ASE calculator that predicts what LAMMPS does."""
+
+
+def plugin_kind(kind: str) -> PluginKind:
+    """Return the plugin that a kind of potentials is of.
+
+    Raises
+    ------
+    MissingProgramError
+        It is not installed, or cannot be imported.
+    """
+    if kind not in offered(GROUP):
+        raise MissingProgramError(
+            f"no installed package knows potentials of the kind {kind}",
+            "pip install the package that fitted it, wherever workers run; gst doctor lists plugins",
+        )
+    return loaded(GROUP, offered(GROUP)[kind])
 
 
 def check_kind(potential: Potential) -> None:
@@ -20,9 +55,13 @@ def check_kind(potential: Potential) -> None:
     Raises
     ------
     InputError
-        It is not an ACE potential.
+        It is GRACE/FS.
+    MissingProgramError
+        It is of a plugin that is not installed.
     """
-    if potential.kind != "ace":
+    if potential.kind not in OWN_KINDS:
+        plugin_kind(potential.kind)
+    elif potential.kind != "ace":
         raise InputError(
             f"potential {potential.name} is {potential.kind}: LAMMPS here has no pair style for it",
             "take an ACE potential; gst evaluate compares the two",
@@ -49,11 +88,21 @@ def link_potential(results: Results, potential: Potential, directory: Path) -> P
 
     Raises
     ------
-    InputError
-        It is not an ACE potential.
+    InputError, MissingProgramError
+        As :func:`check_kind`.
     """
     check_kind(potential)
+    if potential.kind not in OWN_KINDS:
+        files = link_other(results, potential, directory)
+        lines = plugin_kind(potential.kind).pair_lines(files, potential.elements)
+        return PotentialFiles(elements=potential.elements, lines=lines, other=[str(path) for path in files.values()])
     refs = potential.artifacts
     found = {"yace": refs.yace, "yaml": refs.yaml, "asi": refs.asi}
     paths = {name: str(results.artifacts.fetch(ref, directory)) for name, ref in found.items() if ref is not None}
     return PotentialFiles(elements=potential.elements, **paths)
+
+
+def link_other(results: Results, potential: Potential, directory: Path) -> dict[str, Path]:
+    """Link the files of a plugin's kind into `directory`; return their absolute paths by name."""
+    folder = Path(directory).resolve()
+    return {ref.name: results.artifacts.fetch(ref, folder) for ref in potential.artifacts.other}

@@ -113,6 +113,8 @@ def _check_progress(result: ProtocolResult) -> None:
 
 
 def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
+    if potential.lines:
+        return potential
     known = yace_elements(Path(potential.yace))
     if missing := sorted(set(potential.elements) - set(known)):
         raise InputError(
@@ -126,6 +128,16 @@ def _checked_potential(potential: PotentialFiles) -> PotentialFiles:
             raise InputError(f"there is no file {path} (potential.{name})", "export the potential with all its files")
         resolved[name] = str(Path(path).resolve()) if path else None
     return potential.model_copy(update=resolved)
+
+
+def _identity_of(potential: PotentialFiles) -> str:
+    """Return the SHA-256 of the potential, wherever its files lie."""
+    if not potential.lines:
+        return _sha256(Path(potential.yace).read_bytes())
+    text = "\n".join(potential.lines)
+    for path in potential.other:
+        text = text.replace(path, _sha256(Path(path).read_bytes()))
+    return _sha256(text.encode())
 
 
 @dataclass
@@ -152,7 +164,7 @@ class _ProtocolRun(SegmentedRun["ProtocolResult | None"]):
         return {
             "name": self.protocol.name,
             "protocol": self.protocol.digest(),
-            "potential": _sha256(Path(self.potential.yace).read_bytes()),
+            "potential": _identity_of(self.potential),
             "start": _sha256(begin),
             "groups": {name: group.model_dump(mode="json") for name, group in self.options.groups.items()},
             "create_velocities_K": self.options.create_velocities_K,

@@ -18,6 +18,7 @@ from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.dynamics.deck import pair_lines
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -99,7 +100,7 @@ def relax(
         **options.model_dump(),
         "cells": "cells.extxyz",
         "pressures_GPa": list(pressures_GPa),
-        "potential": str(Path(potential.yace).resolve()),
+        "pair_lines": pair_lines(potential, "recursive"),
         "elements": potential.elements,
         "until": time.time() + _FOREVER_S if deadline is None else deadline.stop,
     }

@@ -74,7 +74,7 @@ def relax_one(atoms: Atoms, index: int, job: dict[str, Any]) -> None:
 def _calculator(job: dict[str, Any]) -> LAMMPSlib:
     elements = job["elements"]
     return LAMMPSlib(
-        lmpcmds=["pair_style pace recursive", f'pair_coeff * * "{job["potential"]}" {" ".join(elements)}'],
+        lmpcmds=job["pair_lines"],
         atom_types={element: number for number, element in enumerate(elements, 1)},
         lammps_header=["units metal", "atom_style atomic", "atom_modify map array sort 0 0"],
         log_file=None,

@@ -17,10 +17,16 @@ from gst_jobflow.base.settings import Settings
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import ArtifactRef, Dataset, Member, Potential, Speed, Study, derive_id, now
 from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
+from gst_jobflow.dynamics.potential_files import (
+    OWN_KINDS,
+    check_knows_elements,
+    link_other,
+    link_potential,
+    plugin_kind,
+)
 from gst_jobflow.evaluation.errors import Residuals, fitted_zero, group_rows, zero_of
 from gst_jobflow.evaluation.labels import EvaluationSet
-from gst_jobflow.evaluation.predict import Predicted, by_pyace, predict
+from gst_jobflow.evaluation.predict import Predicted, by_calculator, by_pyace, predict
 from gst_jobflow.evaluation.speed import measure, measure_in_python
 from gst_jobflow.store import Results
 
@@ -60,7 +66,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     files: list[ArtifactRef] = []
     evaluators: dict[str, str] = {}
-    in_lammps = all(potential.kind == "ace" for potential in potentials)
+    in_lammps = all(potential.kind != "grace/fs" for potential in potentials)
     for potential in potentials:
         tell(f"{potential.name}: {counted(len(chosen.atoms), 'structure')}, {int(chosen.n_atoms.sum()):,} atoms")
         found = predict_labels(results, settings, potential, chosen, cores)
@@ -142,6 +148,9 @@ def _predict(
 ) -> Predicted:
     if potential.kind == "ace":
         return predict(settings, link_potential(results, potential, folder), chosen.atoms, cores)
+    if potential.kind not in OWN_KINDS:
+        plugin, files = plugin_kind(potential.kind), link_other(results, potential, folder)
+        return by_calculator(plugin.calculator(files, potential.elements), chosen.atoms)
     file = _file_of_pyace(results, potential, folder)
     return by_pyace(pacemaker_runner(settings).python, str(file), chosen.atoms, cores, potential.kind)
 
@@ -170,6 +179,9 @@ def _references(
 def _speed(
     results: Results, settings: Settings, potential: Potential, tell: Callable[[str], None], in_lammps: bool
 ) -> Speed | None:
+    if not in_lammps and potential.kind not in OWN_KINDS:
+        tell(f"speed of {potential.name} not measured: LAMMPS cannot run all of these, and pyace cannot run it")
+        return None
     if not in_lammps:
         with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as name:
             file = _file_of_pyace(results, potential, Path(name))

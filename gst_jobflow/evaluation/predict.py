@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,6 +97,17 @@ def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, k
             for place, of_one in zip(places, np.split(found_F, ends[:-1]), strict=True):
                 forces[place] = of_one
     return _checked(Predicted(energies, np.concatenate(forces), "pyace"))
+
+
+def by_calculator(calculator: Any, structures: Sequence[Atoms]) -> Predicted:
+    """Predict as :func:`predict`, by an ASE calculator in this process."""
+    energies, forces = [], []
+    for atoms in structures:
+        alone = atoms.copy()
+        alone.calc = calculator
+        energies.append(alone.get_potential_energy())
+        forces.append(alone.get_forces())
+    return _checked(Predicted(np.array(energies), np.concatenate(forces), type(calculator).__name__))
 
 
 def _run_part(

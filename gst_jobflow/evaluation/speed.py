@@ -68,7 +68,7 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
         n_atoms=cost.n_atoms,
         formula=atoms.get_chemical_formula(mode="hill"),
         n_steps=cost.n_steps,
-        pair_style="pace recursive",
+        pair_style=potential.style or "pace recursive",
         processor=processor(),
         version=cost.version,
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Potential
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import yace_elements
+from gst_jobflow.dynamics.potential_files import OWN_KINDS, plugin_kind
 from gst_jobflow.exporting.markdown import markdown_table
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.store import Results
@@ -90,7 +91,7 @@ def exported_files(potential: Potential) -> Iterator[tuple[str, ArtifactRef]]:
         ref = getattr(potential.artifacts, ending)
         if ref is not None:
             yield f"{stem}.{ending}", ref
-    for ref in potential.files:
+    for ref in (*potential.artifacts.other, *potential.files):
         yield ref.name, ref
 
 
@@ -106,7 +107,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         ("elements", " ".join(potential.elements)),
         ("cutoff", f"{potential.cutoff_A:g} Å"),
         ("functions", potential.n_functions),
-        ("atomic properties of the embedding", potential.n_densities),
+        *([("atomic properties of the embedding", potential.n_densities)] if potential.n_densities else []),
         ("made", f"{potential.created_at:%Y-%m-%d}"),
         *((f"version of {name}", version) for name, version in sorted(potential.versions.items())),
     ]
@@ -120,7 +121,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         _errors(potential),
         _dataset(results, potential),
         _settings(potential),
-        _usage(potential),
+        _usage(potential) if potential.kind in OWN_KINDS else _usage_of_plugin(results, potential),
         "Licence and citation are not stated here: ask its authors.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -190,3 +191,16 @@ def _usage(potential: Potential) -> str:
             "fix          gamma all pair 10 pace/extrapolation gamma 1\n```",
         ]
     return "\n\n".join(lines)
+
+
+def _usage_of_plugin(results: Results, potential: Potential) -> str:
+    """Return the lines of LAMMPS, if the plugin is installed."""
+    files = {ref.name: results.artifacts.path(ref) for ref in potential.artifacts.other}
+    try:
+        lines = plugin_kind(potential.kind).pair_lines(files, potential.elements)
+    except MissingProgramError:
+        return f"## Use\n\nThe package with gst_jobflow's fit engine {potential.kind} runs it in LAMMPS and in ASE."
+    text = "\n".join(["units        metal", "atom_style   atomic", *lines])
+    for name, path in files.items():
+        text = text.replace(str(path), name)
+    return f"## Use in LAMMPS\n\n```\n{text}\n```"

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gst_jobflow.base.errors import MissingProgramError
 from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.base.settings import Settings
-from gst_jobflow.documents import LammpsCheck
 from gst_jobflow.dynamics.deck import PotentialFiles
-from gst_jobflow.dynamics.find_lammps import lammps_engine
-from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting import parse
 from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.engine import FinishedFit, FitData
 from gst_jobflow.fitting.files import REQUEST_FILE
-from gst_jobflow.fitting.lammps_check import check_in_lammps
+from gst_jobflow.fitting.lammps_check import check_and_time, check_in_lammps
 from gst_jobflow.fitting.progress import how_it_ended
 from gst_jobflow.fitting.run import FitFiles, run_fit
 
@@ -55,33 +50,23 @@ class AceEngine:
         parse.evaluate_directory(files.directory)
         predictions = parse.read_predictions(files.directory)
         ending = how_it_ended(files.directory)
-        checks = self._try_in_lammps(files, data, predictions, measure_speed)
+        summary = parse.count_functions(files.yaml)
+        split = "test" if "test" in predictions else "train"
+        checks = check_and_time(
+            self.settings,
+            lambda engine: check_in_lammps(engine, files, getattr(data, split), predictions[split]),
+            PotentialFiles(yace=str(files.yace), elements=list(summary.elements)) if measure_speed else None,
+        )
         return FinishedFit(
             kind="ace",
             directory=files.directory,
             wall_s=files.wall_s,
-            summary=parse.count_functions(files.yaml),
+            summary=summary,
             predictions=predictions,
             converged=ending.converged,
             stop_reason=ending.reason,
             artifacts={"yace": files.yace, "yaml": files.yaml, "asi": files.asi},
             input_file=files.input_yaml,
+            threads=self.runner.threads,
             checks={**checks, "active_set": grade_training_set(self.runner, files.directory)},
         )
-
-    def _try_in_lammps(
-        self, files: FitFiles, data: FitData, predictions: dict[str, parse.Predictions], measure_speed: bool
-    ) -> dict[str, Any]:
-        """Compare LAMMPS with the fit's predictions and time it; without LAMMPS only say so."""
-        try:
-            engine = lammps_engine(self.settings, n_ranks=1)
-        except MissingProgramError as err:
-            return {"lammps_check": LammpsCheck(state="not_checked", reason=err.message)}
-        split = "test" if "test" in predictions else "train"
-        found: dict[str, Any] = {
-            "lammps_check": check_in_lammps(engine, files, getattr(data, split), predictions[split])
-        }
-        if measure_speed:
-            elements = list(parse.count_functions(files.yaml).elements)
-            found["speed"] = measure(engine, PotentialFiles(yace=str(files.yace), elements=elements))
-        return found

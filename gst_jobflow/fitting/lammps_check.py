@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.base.errors import RunError
+from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.documents import LammpsCheck
 from gst_jobflow.dynamics import log as lammps_log
 from gst_jobflow.dynamics.deck import PairStyle, PotentialFiles
 from gst_jobflow.dynamics.engine import LOG_FILE, LammpsEngine
+from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.single_point import LammpsSinglePoint, single_points
+from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.parse import Predictions, load_yaml
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gst_jobflow.base.settings import Settings
     from gst_jobflow.datasets.read import LabelledStructure
     from gst_jobflow.fitting.run import FitFiles
 
@@ -34,6 +37,26 @@ STYLES: tuple[PairStyle, ...] = ("recursive", "extrapolation")
 ENERGY_LIMIT_MEV_PER_ATOM = 0.01
 FORCE_LIMIT_MEV_PER_A = 0.1
 FORCE_LIMIT_RELATIVE = 1e-5
+
+
+def check_and_time(
+    settings: Settings, check: Callable[[LammpsEngine], LammpsCheck], timed: PotentialFiles | None
+) -> dict[str, Any]:
+    """Return the check of a fit in LAMMPS on one rank, and the speed of `timed`; without LAMMPS only say so.
+
+    Raises
+    ------
+    RunError
+        As `check`.
+    """
+    try:
+        engine = lammps_engine(settings, n_ranks=1)
+    except MissingProgramError as err:
+        return {"lammps_check": LammpsCheck(state="not_checked", reason=err.message)}
+    found: dict[str, Any] = {"lammps_check": check(engine)}
+    if timed is not None:
+        found["speed"] = measure(engine, timed)
+    return found
 
 
 def check_in_lammps(
@@ -54,25 +77,37 @@ def check_in_lammps(
     RunError
         They differ (class ``mismatch``), or LAMMPS fails.
     """
-    predicted = set(predictions.names.tolist())
-    chosen = _choose([item for item in items if item.label_id in predicted], _reach_of_core_A(files.yaml))
-    if not chosen:
-        reason = "every structure has atoms inside the core, which was added after the fit"
-        return LammpsCheck(state="not_checked", reason=reason)
     content = load_yaml(files.yaml)
     elements = sorted({str(block["speciesblock"]).split()[0] for block in content["species"]})
     paths = {name: str(getattr(files, name)) for name in ("yace", "yaml", "asi")}
     potential = PotentialFiles(elements=elements, **paths)
+    return check_styles_in_lammps(engine, potential, STYLES, items, predictions, _reach_of_core_A(files.yaml))
+
+
+def check_styles_in_lammps(
+    engine: LammpsEngine,
+    potential: PotentialFiles,
+    styles: Sequence[PairStyle],
+    items: Sequence[LabelledStructure],
+    predictions: Predictions,
+    core_A: float = 0.0,
+) -> LammpsCheck:
+    """Compare as :func:`check_in_lammps`, with pair styles of a potential; `core_A` is the reach of a core, Å."""
+    predicted = set(predictions.names.tolist())
+    chosen = _choose([item for item in items if item.label_id in predicted], core_A)
+    if not chosen:
+        reason = "every structure has atoms inside the core, which was added after the fit"
+        return LammpsCheck(state="not_checked", reason=reason)
     worst = np.zeros(2)
     with tempfile.TemporaryDirectory(prefix="gst_check_") as folder:
-        for style in STYLES:
+        for style in styles:
             found = single_points(engine, potential, [item.atoms for item in chosen], Path(folder) / style, style)
             worst = np.maximum(worst, _differences(style, chosen, found, predictions))
-        version = lammps_log.version((Path(folder) / STYLES[0] / LOG_FILE).read_text())
+        version = lammps_log.version((Path(folder) / styles[0] / LOG_FILE).read_text())
     return LammpsCheck(
         state="passed",
         n_structures=len(chosen),
-        styles=["pace recursive", "pace/extrapolation"],
+        styles=[potential.style] if potential.style else ["pace recursive", "pace/extrapolation"],
         max_energy_difference_meV_per_atom=float(worst[0]),
         max_force_difference_meV_per_A=float(worst[1]),
         version=version,
@@ -126,7 +161,7 @@ def _differences(
             raise RunError(
                 f"LAMMPS ({style}) and the fit differ by {energy:.3g} meV/atom and {force:.3g} meV/Å for label "
                 f"{item.label_id}",
-                "the potential was not stored; see that LAMMPS's ML-PACE is as new as pacemaker: gst doctor",
+                "the potential was not stored; see that LAMMPS is as new as what fitted it: gst doctor",
                 "mismatch",
             )
         worst = np.maximum(worst, [energy, force])

@@ -21,13 +21,15 @@ from gst_jobflow.documents import Cost, Dataset, Potential
 from gst_jobflow.fitting import parse
 from gst_jobflow.fitting.ace_engine import AceEngine
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.engine import FinishedFit, FitData, FitEngine
+from gst_jobflow.fitting.engine import FinishedFit, FitData, FitEngine, PluginConfig
 from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_engine import GraceEngine
 from gst_jobflow.fitting.in_time import fit_in_time
+from gst_jobflow.fitting.plugin_engine import PluginFitEngine
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 
+Config = FitConfig | GraceConfig | PluginConfig
 _PACKAGES = ("python-ace", "tensorpotential", "tensorflow-cpu", "tensorflow", "numpy")
 
 
@@ -42,7 +44,9 @@ class FitMaker(Maker):
         Name of the potential.
     config
         Everything that shapes the fit: `FitConfig` for ACE by pacemaker or the linear solver, `GraceConfig` for
-        GRACE/FS.
+        GRACE/FS, or the settings of a plugin.
+    plugin
+        Name of the plugin's fit engine; empty: the fit is one of ours.
     tags
         Tags of the potential.
     measure_speed
@@ -57,9 +61,10 @@ class FitMaker(Maker):
 
     name: str = "fit"
     potential_name: str = "potential"
-    config: FitConfig | GraceConfig = field(default_factory=FitConfig.small)
+    config: Config = field(default_factory=FitConfig.small)
     tags: list[str] = field(default_factory=list)
     measure_speed: bool = True
+    plugin: str = ""
 
     @job
     def make(self, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
     deadline = job_deadline(settings)
     dataset = results.get(Dataset, dataset_id)
     check_elements_of(dataset, maker.config.elements)
-    engine = engine_of(maker.config, settings)
+    engine = engine_of(maker, settings)
     directory = work_directory(results, "fit")
     parent = None if parent_id is None else _yaml_of(results, parent_id)
     train, test = ([*load_split(results, dataset, split)] for split in ("train", "test"))
@@ -111,19 +116,22 @@ def fit_potential(maker: FitMaker, dataset_id: str, parent_id: str | None = None
     if files is None:
         return None
     finished = engine.finish(files, data, measure_speed=maker.measure_speed)
-    potential = _document(results, maker, dataset, parent_id, engine.runner.threads, finished)
+    potential = _document(results, maker, dataset, parent_id, finished)
     results.add(potential)
     return potential
 
 
-def engine_of(config: FitConfig | GraceConfig, settings: Settings) -> FitEngine[Any]:
-    """Return the engine for a configuration.
+def engine_of(maker: FitMaker, settings: Settings) -> FitEngine[Any]:
+    """Return the engine of a fit.
 
     Raises
     ------
     MissingProgramError
-        pacemaker is not installed.
+        pacemaker or the plugin is not installed.
     """
+    config = maker.config
+    if isinstance(config, PluginConfig):
+        return PluginFitEngine(maker.plugin, settings, config)
     runner = pacemaker_runner(settings)
     if isinstance(config, GraceConfig):
         return GraceEngine(runner, config)
@@ -164,21 +172,22 @@ def _document(
     maker: FitMaker,
     dataset: Dataset,
     parent_id: str | None,
-    threads: int,
     finished: FinishedFit,
 ) -> Potential:
     """Store the files of a finished fit and return its document."""
     metrics, summary = parse.fit_metrics(finished.predictions), finished.summary
     parity = parse.write_parity(finished.predictions, finished.directory / parse.PARITY_FILE)
     stored = {ending: results.artifacts.put(path, f"potential.{ending}") for ending, path in finished.artifacts.items()}
+    other = [results.artifacts.put(path, name) for name, path in finished.other.items()]
+    identity = [ref.sha256 for ref in other] or [next(iter(stored.values())).sha256]
     config = maker.config.model_dump(mode="json")
     first = (
         ("potential", dataset.id, parent_id) if finished.kind == "ace" else (f"{finished.kind} potential", dataset.id)
     )
     return Potential.of(
-        (*first, config, next(iter(stored.values())).sha256),
+        (*first, config, *identity),
         summary,
-        stored,
+        {**stored, "other": other},
         name=maker.potential_name,
         kind=finished.kind,
         dataset_id=dataset.id,
@@ -192,18 +201,18 @@ def _document(
         stop_reason=finished.stop_reason,
         files=[results.artifacts.put(path) for path in (finished.input_file, parity)],
         config=config,
-        cost=Cost.of(finished.wall_s, threads),
+        cost=Cost.of(finished.wall_s, finished.threads),
         seed=maker.config.seed,
-        versions=versions(),
+        versions=versions(finished.packages),
         tags=maker.tags,
         job_uuid=job_uuid(),
     )
 
 
-def versions() -> dict[str, str]:
+def versions(more: Sequence[str] = ()) -> dict[str, str]:
     """Return the versions of Python and of the packages that fit."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

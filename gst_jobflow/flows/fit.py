@@ -11,8 +11,8 @@ from jobflow import Flow, Job, Maker
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.evaluation.ensemble import EnsembleMaker
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.grace import GraceConfig
-from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.fitting.engine import PluginConfig
+from gst_jobflow.fitting.maker import Config, FitMaker
 
 
 @dataclass
@@ -25,6 +25,8 @@ class FitFlowMaker(Maker):
         Name of the potential; first guess, upfit and members of an ensemble get a suffix.
     config
         Settings of the main fit.
+    plugin
+        Name of the plugin that fits; empty: the fit is one of ours.
     first_guess
         Whether to fit the linear potential first and start from it.
     upfit_kappa
@@ -41,11 +43,12 @@ class FitFlowMaker(Maker):
 
     name: str = "fit"
     potential_name: str = "potential"
-    config: FitConfig | GraceConfig = field(default_factory=FitConfig.small)
+    config: Config = field(default_factory=FitConfig.small)
     first_guess: bool = False
     upfit_kappa: float | None = None
     ensemble: int = 1
     tags: list[str] = field(default_factory=list)
+    plugin: str = ""
 
     def make(self, dataset_id: str, parent_id: str | None = None) -> Flow:
         """Return the flow of all fits; its output is that of the last: `potential_id`, `rmse`.
@@ -73,9 +76,12 @@ class FitFlowMaker(Maker):
 
     def _check(self, parent_id: str | None) -> None:
         has_start = self.first_guess or parent_id is not None
-        if isinstance(self.config, GraceConfig):
+        if not isinstance(self.config, FitConfig):
+            kind = self.plugin or "GRACE/FS"
             if has_start or self.upfit_kappa is not None:
-                raise InputError("a GRACE/FS fit cannot start from another potential", "leave out parent and upfit")
+                raise InputError(f"a {kind} fit cannot start from another potential", "leave out parent and upfit")
+            if self.plugin and self.ensemble > 1:
+                raise InputError(f"{kind} fits make no ensemble", "submit fits of several seeds")
             return
         linear = self.config.solver == "linear"
         if self.first_guess and (parent_id is not None or linear):
@@ -89,19 +95,18 @@ class FitFlowMaker(Maker):
                 "fit with another kappa instead of an upfit, or set --solver pacemaker",
             )
 
-    def _stages(
-        self, name: str, config: FitConfig | GraceConfig, tags: list[str], dataset_id: str, parent_id: str | None
-    ) -> list[Job]:
+    def _stages(self, name: str, config: Config, tags: list[str], dataset_id: str, parent_id: str | None) -> list[Job]:
         jobs: list[Job] = []
 
-        def fit(what: str, config: FitConfig | GraceConfig, parent: Any) -> Any:
+        def fit(what: str, config: Config, parent: Any) -> Any:
             potential_name = name if what == "fit" else f"{name}-{what}"
-            job = FitMaker(potential_name=potential_name, config=config, tags=tags).make(dataset_id, parent)
+            maker = FitMaker(potential_name=potential_name, config=config, tags=tags, plugin=self.plugin)
+            job = maker.make(dataset_id, parent)
             job.name = f"{what} {name}"
             jobs.append(job)
             return job.output["potential_id"]
 
-        if isinstance(config, GraceConfig):
+        if not isinstance(config, FitConfig):
             fit("fit", config, None)
             return jobs
         start = fit("linear", config.as_linear(), None) if self.first_guess else parent_id
@@ -111,7 +116,8 @@ class FitFlowMaker(Maker):
         return jobs
 
 
-def _member(config: FitConfig | GraceConfig, number: int) -> FitConfig | GraceConfig:
+def _member(config: Config, number: int) -> Config:
     """Return the fit of member `number`: another seed, which draws the weights of its structures."""
+    assert not isinstance(config, PluginConfig)  # they make no ensemble
     weights = config.weights.model_copy(update={"bootstrap": True})
     return config.model_copy(update={"seed": config.seed + number, "weights": weights})

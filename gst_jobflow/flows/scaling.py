@@ -346,7 +346,8 @@ def _lines_of(results: Results, potential: Potential, engine: LammpsEngine, fold
         path = shlex.quote(str(results.artifacts.fetch(ref, folder)))
         return GRACE_STYLE, [f"pair_style {GRACE_STYLE}", f"pair_coeff * * {path} {' '.join(potential.elements)}"]
     style: PairStyle = "product" if engine.gpus else "recursive"
-    return f"pace {style}", pair_lines(link_potential(results, potential, folder), style)
+    files = link_potential(results, potential, folder)
+    return files.style or f"pace {style}", pair_lines(files, style)
 
 
 def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsEngine) -> None:

@@ -50,8 +50,8 @@ _ASKED = 20
 """Structures that one query asks for labels."""
 _SHARED_AGAIN_S = 2.0
 """How often a job asks how many cores it has beside the jobs of other local workers."""
-_TOGETHER_S = 0.1
-"""Labels that end within this time of the last write share the next one: a disk takes longer than a tiny label."""
+_TOGETHER_S = 0.5
+"""Labels that end within this time of the last write share the next one, which costs as much for one as for many."""
 # failures that a full disk may cause
 _PERHAPS_THE_DISK = ("crash", "missing_output", DISK_FULL)
 

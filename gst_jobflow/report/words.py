@@ -151,9 +151,10 @@ def _potential_sentence(data: StudyData) -> str:
     potential = data.potential
     assert potential is not None  # checked by the caller
     kind = "An ACE" if potential.kind == "ace" else f"A {potential.kind.upper()}"
+    densities = f"P = {potential.n_densities}, " if potential.n_densities else ""
     text = (
         f"{kind} potential of {counted(potential.n_functions, 'function')} "
-        f"(P = {potential.n_densities}, cutoff {potential.cutoff_A:g} Å) was fitted"
+        f"({densities}cutoff {potential.cutoff_A:g} Å) was fitted"
     )
     if data.dataset is not None:
         text += f" to {data.dataset.counts.get('train', 0):,} of them"

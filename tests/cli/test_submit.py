@@ -71,10 +71,13 @@ def test_flow_above_the_budget_needs_yes(project: Project, potential: None, monk
     assert fireworks(project) == 2
 
 
-def test_structures_are_distributed_in_chunks_of_twenty(project: Project) -> None:
+def test_structures_are_distributed_in_chunks_of_twenty_and_short_labels_in_larger_ones(project: Project) -> None:
     Results.open(project).add_many([structure(_id=number_id(number)) for number in range(45)])
-    gst(project, "submit", "label", "--backend", "tblite")
+    calculator = ("--option", "calculator=ase.calculators.lj:LennardJones")
+    gst(project, "submit", "label", "--backend", "ase", *calculator)
     assert fireworks(project) == 3
+    gst(project, "submit", "label", "--backend", "tblite")
+    assert fireworks(project) == 4
 
 
 def test_labels_that_failed_before_are_counted_as_skipped(project: Project) -> None:

@@ -448,6 +448,25 @@ def test_a_cell_with_an_element_that_the_potential_lacks_is_refused(engine, tiny
         run_protocol(engine, wrong, atoms, _cycle(), tmp_path, _options())
 
 
+def test_a_pair_style_by_its_lines_runs_and_is_known_by_the_content_of_its_files(engine, tmp_path):
+    def potential(folder: Path, depth_eV: float) -> PotentialFiles:
+        folder.mkdir()
+        (folder / "pairs.in").write_text(f"pair_coeff * * {depth_eV} 2.6\n")
+        lines = ["pair_style lj/cut 6.0", f"include {folder / 'pairs.in'}"]
+        return PotentialFiles(elements=ELEMENTS, lines=lines, other=[str(folder / "pairs.in")])
+
+    protocol = _cycle(Hold(temperature_K=300, duration_ps=0.1, ensemble="nve"))
+    given = (soft_crystal(), protocol, tmp_path / "run", _options())
+    first = run_protocol(engine, potential(tmp_path / "a", 0.05), *given).require_success()
+    assert np.ptp(first.series["etotal_eV"]) < 1e-4 * 288
+    elsewhere = run_protocol(engine, potential(tmp_path / "b", 0.05), *given)
+    assert len(elsewhere.segments) == len(first.segments) == 1
+    with pytest.raises(InputError, match="holds another run: potential differ"):
+        run_protocol(engine, potential(tmp_path / "c", 0.06), *given)
+    with pytest.raises(ValueError, match="lines with a pair_style"):
+        PotentialFiles(elements=ELEMENTS, lines=["pair_coeff * * 0.05 2.6"])
+
+
 def test_data_files_keep_order_elements_and_velocities(tmp_path):
     atoms = soft_crystal((1, 1, 1))
     atoms.set_velocities(np.random.default_rng(0).normal(0, 0.01, (8, 3)))

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
 
 
 def test_options_for_ace_only_are_refused_before_the_fit() -> None:
-    from gst_jobflow.cli.fit_options import fit_config, is_grace
+    from gst_jobflow.cli.fit_options import check_model, fit_config
     from gst_jobflow.documents import Potential, PotentialArtifacts
     from gst_jobflow.dynamics.potential_files import check_kind
 
@@ -133,9 +133,9 @@ def test_options_for_ace_only_are_refused_before_the_fit() -> None:
     with pytest.raises(InputError, match="is grace/fs, not ACE"):
         fit_config(("Sb", "Te"), parent=stored)
     with pytest.raises(InputError, match="--preset, --upfit: for ACE fits only"):
-        is_grace("grace", "small", None, None, False, 0.1, 1)
+        check_model("grace", "small", None, None, False, 0.1, 1)
     with pytest.raises(InputError, match="no model 'grce'"):
-        is_grace("grce", None, None, None, False, None, 1)
+        check_model("grce", None, None, None, False, None, 1)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,8 @@ def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
 @pytest.mark.slow
 @pytest.mark.pacemaker
 def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) -> None:
-    from gst_jobflow.fitting.grace_engine import predict_splits
+    from gst_jobflow.evaluation.predict import by_pyace
+    from gst_jobflow.fitting.engine import FitData, predictions_of
     from gst_jobflow.fitting.parse import fit_metrics
 
     python = PacemakerRunner.discover().python
@@ -169,7 +170,9 @@ def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) 
     summary = grace.summarise_grace(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
     assert summary.n_parameters > summary.n_functions > 0
-    predictions = predict_splits(python, grace_fit.model, {"train": TRAIN, "test": TEST}, ATOM_ENERGY_EV, 1)
+    predictions = predictions_of(
+        lambda atoms: by_pyace(python, str(grace_fit.model), atoms, 1, "grace/fs"), FitData(TRAIN, TEST, ATOM_ENERGY_EV)
+    )
     errors = fit_metrics(predictions).rmse
     check_export(rows, errors["train"], TINY.maxiter)
     assert len(predictions["test"].names) == len(TEST)

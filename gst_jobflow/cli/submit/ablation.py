@@ -54,33 +54,21 @@ def command(
 ) -> None:
     """Fit every combination of a few values; a table compares their errors, speed and robustness.
 
-    A table like Table 1 of the paper changes one value at a time: --one-at-a-time.
-
     All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
-    more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…
-    --share random=1,0.5,0.25,0 --robustness
+    more is refused. For a table like the paper's Table 1, take --one-at-a-time. Examples: gst submit ablation 4f0c…
+    --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c… --share random=1,0.5,0.25,0 --robustness
     """
-    shares = _shares(share)
+    shares, kinds = _shares(share), [each.strip() for each in random_types.split(",")]
     project = open_project()
     results = Results.open(project)
     found = get_located(results, Dataset, dataset_id)
-    values = read_config(config)
-    base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
-    maker = AblationMaker(
-        study_name=name,
-        config=base,
-        vary=varied(vary or []),
-        robustness=_robustness(robustness, robustness_config, found),
-        one_at_a_time=one_at_a_time,
-    )
-    # refuse what cannot be before a dataset is stored; an estimate stores none
-    flow = maker.make(found.id, [(each, found.id) for each in shares])
-    kinds = [each.strip() for each in random_types.split(",")]
-    if shares and estimate:
-        check_fractions(results, found.id, shares, kinds, share_seed)
-    elif shares:
-        made = fraction_datasets(results, found.id, shares, kinds, share_seed)
-        flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
+    options = parse_assignments(option or [], "--option")
+    base = fit_config(tuple(found.elements), preset, None, read_config(config), options)
+    melts = _robustness(robustness, robustness_config, found)
+    maker = AblationMaker("ablation", name, base, varied(vary or []), melts, one_at_a_time)
+    # refuse what cannot be before a dataset is stored
+    maker.make(found.id, [(each, found.id) for each in shares])
+    flow = maker.make(found.id, _by_share(results, found.id, shares, kinds, share_seed, store=not estimate))
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)
     submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}", only_estimate=estimate, yes=yes)
 
@@ -96,6 +84,19 @@ def _shares(text: str | None) -> list[float]:
     if what != "random" or not shares or not all(0 <= value <= 1 for value in shares):
         raise InputError(f"--share {text}: not random=SHARES from 0 to 1", "for example --share random=1,0.5,0.25,0")
     return list(dict.fromkeys(shares))
+
+
+def _by_share(
+    results: Results, id: str, shares: list[float], kinds: list[str], seed: int, *, store: bool
+) -> list[tuple[float, str]]:
+    """Return the dataset of each share; an estimate stores none, and takes the whole one for all."""
+    if not shares:
+        return []
+    if not store:
+        check_fractions(results, id, shares, kinds, seed)
+        return [(share, id) for share in shares]
+    made = fraction_datasets(results, id, shares, kinds, seed)
+    return [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)]
 
 
 def _robustness(wanted: bool, file: Path | None, dataset: Dataset) -> RobustnessPlan | None:

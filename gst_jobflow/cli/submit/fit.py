@@ -9,12 +9,11 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
-from gst_jobflow.cli.fit_options import as_commented_yaml, fit_config, grace_config, is_grace
+from gst_jobflow.cli.fit_options import MODELS, as_commented_yaml, check_model, fit_config, models, other_config
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import submit_flow
 from gst_jobflow.documents import Dataset, Potential
-from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.fitting.maker import Config
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -23,6 +22,10 @@ PresetOption = Annotated[
     str | None,
     typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
 ]
+ModelOption = Annotated[
+    str, typer.Option(help=f"{', '.join(models())}; all but ace have fields of their own, grace is GRACE/FS.")
+]
+_FITS = {"ace": "fit", "grace": "GRACE/FS fit"}
 FirstGuessOption = Annotated[
     bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
 ]
@@ -38,7 +41,7 @@ def command(
     preset: PresetOption = None,
     config: ConfigFile = None,
     option: FitOption = None,
-    model: Annotated[str, typer.Option(help="ace, or grace: GRACE/FS by gracemaker, with fields of its own.")] = "ace",
+    model: ModelOption = "ace",
     solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
     parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
     first_guess: FirstGuessOption = False,
@@ -46,7 +49,7 @@ def command(
     ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
 ) -> None:
-    """Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.
+    """Fit a potential to a dataset: ACE with pacemaker, GRACE/FS with gracemaker, or the kind of a plugin.
 
     Examples: gst submit fit 4f0c… --preset gst-ace-24 --name GST-ACE --upfit 0.1; gst submit fit 4f0c… --solver linear;
     gst submit fit 4f0c… --parent 81b2… --upfit 0.05; gst submit fit --preset small --show-config > fit.yaml; gst submit
@@ -55,11 +58,11 @@ def command(
     check_name(name)
     values = read_config(config)
     options = parse_assignments(option or [], "--option")
-    grace = is_grace(model, preset, solver, parent, first_guess, upfit, ensemble)
+    check_model(model, preset, solver, parent, first_guess, upfit, ensemble)
 
-    def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> FitConfig | GraceConfig:
-        if grace:
-            return grace_config(elements, values, options)
+    def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> Config:
+        if model != "ace":
+            return other_config(model, elements, values, options)
         found = fit_config(elements, preset, start, values, options, solver)
         return found.upfit(upfit) if start is not None and upfit is not None else found
 
@@ -77,7 +80,8 @@ def command(
         typer.echo(as_commented_yaml(chosen), nl=False)
         return
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
+    maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
-    fits = f"{ensemble} fits" if ensemble > 1 else "GRACE/FS fit" if grace else "fit"
+    fits = f"{ensemble} fits" if ensemble > 1 else _FITS.get(model, f"{model} fit")
     what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
     submit_flow(maker.make(dataset.id, start.id if start else None), project, what)

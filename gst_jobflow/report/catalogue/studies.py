@@ -81,7 +81,7 @@ def _ablation_row(study: Study, row: dict[str, Any], potential: Potential, paper
     return AblationRow(what, values, intervals, {} if theirs is None else _paper_row(theirs).paper)
 
 
-def _inputs(row: dict[str, Any]) -> tuple[float, int, int]:
+def _inputs(row: dict[str, Any]) -> tuple[float, int | None, int]:
     return row["random_share"], row["n_densities"], row["functions"]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of a scaling study by the name of their curve."""
 _OUT_OF_MEMORY = "out_of_memory"
+_DECADE = 10
 _LABELS = {
     "steps_per_day": "steps a day",
     "efficiency": "parallel efficiency",
@@ -94,7 +95,8 @@ def _axes(axes: Axes, along: str, quantity: str) -> None:
     axes.set(xlabel="MPI ranks" if along == "ranks" else "atoms", ylabel=_LABELS[quantity])
     if along == "ranks":
         axes.xaxis.set_major_formatter("{x:.0f}")
-    if quantity in ("steps_per_day", "memory_B_per_atom"):
+    low, high = axes.dataLim.intervaly
+    if quantity == "steps_per_day" or (quantity == "memory_B_per_atom" and high > _DECADE * low):
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)

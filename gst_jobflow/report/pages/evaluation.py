@@ -67,7 +67,7 @@ def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
         speed = row.get("us_per_atom_step")
         timed_by = f", {row['timed_by']}" if row.get("timed_by", "LAMMPS") != "LAMMPS" else ""
         where = f" on {counted(row['ranks'], 'rank')}, {row['speed_atoms']:,} atoms{timed_by}" if speed else ""
-        shape = [str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}"]
+        shape = [words.number(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}"]
         body.append([row["potential"], *shape, *_numbers(row), (f"{speed:.3g}" if speed else "–") + where])
     columns = ["potential", "P", "functions", "cutoff (Å)", *2 * ["RMSE", "MAE", "largest"], "µs/atom/step"]
     groups = (("", 4), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3), ("speed", 1))

@@ -333,7 +333,7 @@ def _densities(potential: Potential) -> str:
     """Return the number of densities, with their exponents if known."""
     pairs = potential.config.get("embedding", {}).get("fs_parameters") or []
     exponents = ", ".join(f"{exponent:g}" for exponent in pairs[1::2])
-    return f"{potential.n_densities}, exponents {exponents}" if exponents else str(potential.n_densities)
+    return f"{potential.n_densities}, exponents {exponents}" if exponents else words.number(potential.n_densities)
 
 
 def _functions(potential: Potential) -> str:
@@ -387,7 +387,7 @@ def _others(data: StudyData) -> Table | None:
     rows = []
     for each in data.potentials:
         errors = _error_cells(each.rmse.get("test"))[1:]
-        rows.append([each.name, str(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
+        rows.append([each.name, words.number(each.n_densities), f"{each.n_functions:,}", *errors, each.id])
     columns = ["potential", "P", "functions", "test energy (meV/atom)", "test forces (meV/Å)", "id"]
     return Table(columns, rows, frozenset({1, 2, 3, 4}))
 
@@ -606,7 +606,7 @@ def _files(data: StudyData) -> Table:
     found: list[list[str]] = []
     for each in data.potentials:
         artifacts = each.artifacts
-        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *each.files])
+        found += rows(each.name, [artifacts.yaml, artifacts.yace, artifacts.asi, *artifacts.other, *each.files])
     for name, run in _all_runs(data):
         found += rows(name, run.files)
     return Table(["of", "file", "size", "SHA-256"], found, frozenset({2}))

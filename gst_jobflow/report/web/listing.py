@@ -144,7 +144,7 @@ def _potential(each: Document, names: Names) -> list[Any]:
     dataset, parent = each.get("dataset_id"), each.get("parent_id")
     return [
         link("potentials", each["_id"], each["name"]), each["kind"].upper(), " ".join(each["elements"]),
-        str(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}", *errors,
+        words.number(each["n_densities"]), f"{each['n_functions']:,}", f"{each['cutoff_A']:g}", *errors,
         f"{speed['us_per_atom_step']:.3g}" if speed else "–",
         link("datasets", dataset, names.get(dataset or "", "")),
         link("potentials", parent, names.get(parent or "", "")), time_cell(each["created_at"]),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gst_jobflow.base.settings import Project
 
 DATA = Path(__file__).parents[2] / "data"
-FOLDERS = {1: "v1", 2: "0.1.0", 3: "v3"}
+FOLDERS = {1: "v1", 2: "0.1.0", 3: "v3", 4: "v4"}
 """What a program of each older version wrote."""
 VERSIONS = sorted(FOLDERS)
 
