@@ -106,6 +106,16 @@ def ordered_types(names: Sequence[str]) -> list[str]:
     return [name for name in palette.CONFIG_TYPES if name in present] + sorted(present - set(palette.CONFIG_TYPES))
 
 
+def panel_grid(figure: Figure, number: int, columns: int, *, sharex: bool = False, sharey: bool = False) -> list[Axes]:
+    """Return `number` panels in rows of `columns`; the lowest of each column shows the numbers of its x axis."""
+    panels = figure.subplots(-(-number // columns), columns, squeeze=False, sharex=sharex, sharey=sharey).ravel()
+    for axes in panels[number:]:
+        axes.set_visible(False)
+    for axes in panels[max(0, number - columns) : number]:
+        axes.tick_params(labelbottom=True)
+    return list(panels[:number])
+
+
 def legend_entries(panels: Iterable[Axes]) -> dict[str, Any]:
     """Return the handles of the legends of panels by label, each label once."""
     found: dict[str, Any] = {}

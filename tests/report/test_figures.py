@@ -11,7 +11,7 @@ from gst_jobflow.analysis.disorder import OrderMap
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
 from gst_jobflow.report.figures import cycle, study
-from gst_jobflow.report.style import ordered_types, to_png
+from gst_jobflow.report.style import canvas, ordered_types, panel_grid, to_png
 
 from . import synthetic
 
@@ -170,3 +170,12 @@ def test_domes_are_mapped_with_the_heated_region_only_if_there_was_one() -> None
 def test_sizes_of_domes_over_time_and_none_without_one() -> None:
     assert to_png(cycle.dome_sizes(dome_cycle())).startswith(b"\x89PNG")
     assert cycle.dome_sizes(SimpleNamespace(steps=dome_cycle().steps[:1])) is None
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 6])
+def test_the_lowest_panel_of_each_column_has_numbers_on_its_axis(number):
+    figure = canvas(6, 4)
+    panels = panel_grid(figure, number, 3, sharex=True)
+    assert len(panels) == number and sum(axes.get_visible() for axes in figure.axes) == number
+    shown = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels]
+    assert shown == [place + 3 >= number for place in range(number)]

@@ -54,28 +54,20 @@ def command(
 ) -> None:
     """Fit every combination of a few values; a table compares their errors, speed and robustness.
 
-    A table like Table 1 of the paper varies --one-at-a-time.
-
     All fits share test set, split, reference energies, weights and seed but for what is varied; a study that differs in
-    more is refused. Examples: gst submit ablation 4f0c… --vary embedding.n_densities=1,2,3; gst submit ablation 4f0c…
-    --share random=1,0.5,0.25,0 --robustness
+    more is refused. A table like the paper's Table 1 varies --one-at-a-time. Examples: gst submit ablation 4f0c… --vary
+    embedding.n_densities=1,2,3; gst submit ablation 4f0c… --share random=1,0.5,0.25,0 --robustness
     """
-    shares = _shares(share)
+    shares, kinds = _shares(share), [each.strip() for each in random_types.split(",")]
     project = open_project()
     results = Results.open(project)
     found = get_located(results, Dataset, dataset_id)
-    values = read_config(config)
-    base = fit_config(tuple(found.elements), preset, None, values, parse_assignments(option or [], "--option"))
-    maker = AblationMaker(
-        study_name=name,
-        config=base,
-        vary=varied(vary or []),
-        robustness=_robustness(robustness, robustness_config, found),
-        one_at_a_time=one_at_a_time,
-    )
+    options = parse_assignments(option or [], "--option")
+    base = fit_config(tuple(found.elements), preset, None, read_config(config), options)
+    melts = _robustness(robustness, robustness_config, found)
+    maker = AblationMaker("ablation", name, base, varied(vary or []), melts, one_at_a_time)
     # refuse what cannot be before a dataset is stored
     maker.make(found.id, [(each, found.id) for each in shares])
-    kinds = [each.strip() for each in random_types.split(",")]
     made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
     flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)

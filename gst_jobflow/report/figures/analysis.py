@@ -15,7 +15,7 @@ from gst_jobflow.analysis.growth import ORIGINS
 from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
-from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, styled
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, panel_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -277,10 +277,8 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
     if not ends:
         return None
     figure = canvas(WIDE_IN, 2.9 * -(-len(ends) // 3) + 0.4)
-    grid = figure.subplots(-(-len(ends) // 3), 3, squeeze=False).ravel()
-    for axes in grid[len(ends) :]:
-        axes.set_visible(False)
-    for axes, (field, found) in zip(grid, ends, strict=False):
+    grid = panel_grid(figure, len(ends), 3)
+    for axes, (field, found) in zip(grid, ends, strict=True):
         for place, (name, arrays) in enumerate(found):
             edges = arrays["r.r_A"]
             colour = palette.method(place)
@@ -317,10 +315,8 @@ def origin_maps(maps: Sequence[OriginMap]) -> Figure | None:
     sides = maps[0].bins.edges_A
     aspect = float(sides["z"][-1] / sides["x"][-1])
     figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.9 / columns * aspect + 0.65) + 0.7)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(maps) :]:
-        axes.set_visible(False)
-    for axes, each in zip(grid, maps, strict=False):
+    grid = panel_grid(figure, len(maps), columns, sharex=True, sharey=True)
+    for axes, each in zip(grid, maps, strict=True):
         counts = np.array([each.bins.mean(each.origin == code, 0.2) for code in range(len(ORIGINS))])
         most = np.where(np.isfinite(counts[0]), np.argmax(np.nan_to_num(counts), axis=0), np.nan)
         axes.set_aspect("equal")
@@ -363,12 +359,9 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
     if not names:
         return None
     columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = canvas(WIDE_IN, 2.5 * rows + 0.5)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes in grid[len(names) :]:
-        axes.set_visible(False)
-    for axes, name in zip(grid, names, strict=False):
+    figure = canvas(WIDE_IN, 2.5 * -(-len(names) // columns) + 0.5)
+    grid = panel_grid(figure, len(names), columns, sharex=True)
+    for axes, name in zip(grid, names, strict=True):
         for place, each in enumerate(structures):
             if name in each.curves:
                 colour = palette.method(place)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gst_jobflow.analysis.series import newest
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, styled, tick_locator
+from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel_grid, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -318,23 +318,19 @@ def order_maps(maps: Sequence[tuple[str, OrderMap]], data: CycleData) -> Figure 
     _, first = maps[0]
     aspect = float(first.z_A[-1] / first.x_A[-1])
     figure = canvas(WIDE_IN, rows * (WIDE_IN * 0.82 / columns * aspect + 0.4) + 0.5)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = panel_grid(figure, len(maps), columns, sharex=True, sharey=True)
     image: Any = None
     heated = None
-    for place, axes in enumerate(grid.flat):
-        if place >= len(maps):
-            axes.set_visible(False)
-            continue
-        title, order = maps[place]
+    for axes, (title, order) in zip(panels, maps, strict=True):
         heated = domes.get(title, heated)
         image = _order_panel(axes, order)
         if heated is not None:
             dome_outline(axes, heated)
         axes.set_title(title)
-    for axes in grid[:, 0]:
+    for axes in panels[::columns]:
         axes.set_ylabel("z (nm)")
     figure.supxlabel("x (nm)", fontsize=10.5)
-    figure.colorbar(image, ax=grid, label="crystal-like fraction", pad=0.01, aspect=30)
+    figure.colorbar(image, ax=panels, label="crystal-like fraction", pad=0.01, aspect=30)
     return figure
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_outline
-from gst_jobflow.report.style import WIDE_IN, canvas, styled
+from gst_jobflow.report.style import WIDE_IN, canvas, panel_grid, styled
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,11 +85,11 @@ def value_slices(slices: Sequence[Slice], label: str, colours: str, limits: tupl
 
     scale = ScalarMappable(Normalize(*limits), matplotlib.colormaps[colours])
     figure, grid = _panels(slices, 1.8)
-    for axes, each in zip(grid, slices, strict=False):
+    for axes, each in zip(grid, slices, strict=True):
         rgba = scale.to_rgba(np.nan_to_num(each.value))
         rgba[~np.isfinite(each.value)] = (*palette.rgb(_HIDDEN), 1.0)
         _atoms(axes, each, rgba[:, :3])
-    figure.colorbar(scale, ax=[axes for axes in grid if axes.get_visible()], label=label, pad=0.01, aspect=30)
+    figure.colorbar(scale, ax=grid, label=label, pad=0.01, aspect=30)
     return figure
 
 
@@ -101,7 +101,7 @@ def grain_slices(slices: Sequence[Slice]) -> Figure | None:
     from matplotlib.patches import Patch
 
     figure, grid = _panels(slices, 0.9)
-    for axes, each in zip(grid, slices, strict=False):
+    for axes, each in zip(grid, slices, strict=True):
         _atoms(axes, each, each.value)
     handles = [Patch(color=colour, label=f"[{name}] along y") for name, colour in CORNERS.items()]
     handles.append(Patch(color=_HIDDEN, label="in no grain"))
@@ -142,16 +142,12 @@ def _panels(slices: Sequence[Slice], beside_in: float) -> tuple[Figure, list[Axe
     width = (WIDE_IN - beside_in) / max(columns, 3 if aspect > 1.2 else 2)
     width = min(width, _TALLEST_IN / aspect)
     figure = canvas(max(width * columns + beside_in, 4.2), rows * (width * aspect + 0.38) + 0.8)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.ravel()[len(slices) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
+    panels = panel_grid(figure, len(slices), columns, sharex=True, sharey=True)
+    for axes in panels[::columns]:
         axes.set_ylabel("z (nm)")
-    for column, axes in enumerate(grid[-1]):
-        lowest = axes if axes.get_visible() else grid[-2, column]
-        lowest.set_xlabel("x (nm)")
-        lowest.tick_params(labelbottom=True)
-    return figure, list(grid.ravel())
+    for axes in panels[-columns:]:
+        axes.set_xlabel("x (nm)")
+    return figure, panels
 
 
 def _atoms(axes: Axes, each: Slice, colours: NDArray) -> None:
