@@ -19,7 +19,7 @@ SECTIONS = {
     "Potentials": {
         "iterate": "Grow a dataset and a potential in iterations: candidates, choice, labels, dataset, fit, "
         "robustness, gate.",
-        "fit": "Fit an ACE potential to a dataset with pacemaker, or a GRACE/FS potential with gracemaker.",
+        "fit": "Fit a potential to a dataset: ACE with pacemaker, GRACE/FS with gracemaker, or the kind of a plugin.",
         "hyperopt": "Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.",
         "ablation": "Fit every combination of a few values; a table compares their errors, speed and robustness.",
         "robustness": "Count how many hot melts from random starts a potential survives: no lost atoms, no collapsed "
