@@ -71,6 +71,15 @@ class PairLines(StrictModel):
         line = next(line for line in self.lines if line.split()[:1] == ["pair_style"] and line.split()[1:])
         return " ".join(line.split()[1:])
 
+    @property
+    def styles(self) -> list[str]:
+        """The names of the pair style and, of a hybrid, of those that its pair_coeff lines set."""
+        own = self.style.split()[0]
+        if not own.startswith("hybrid"):
+            return [own]
+        set_by = (line.split()[3:4] for line in self.lines if line.split()[:1] == ["pair_coeff"])
+        return [own, *(name for names in set_by for name in names if name != "none")]
+
 
 class Layout(StrictModel):
     """MPI ranks of a run, and the nodes that they share; without nodes: on this machine."""

@@ -358,10 +358,11 @@ def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsE
     InputError
         LAMMPS lacks a pair style.
     """
-    needed = {each.name: GRACE_STYLE for each in potentials if each.kind == "grace/fs"}
-    needed |= {pair.name: pair.style.split()[0] for pair in plan.pair_styles}
-    lacking = {name: style for name, style in needed.items() if style not in engine.styles()}
-    for name, style in lacking.items():
+    needed = [(each.name, GRACE_STYLE) for each in potentials if each.kind == "grace/fs"]
+    needed += [(pair.name, style) for pair in plan.pair_styles for style in pair.styles]
+    for name, style in needed:
+        if style in engine.styles():
+            continue
         package = "the ML-PACE that has it" if style == GRACE_STYLE else "the package that has it"
         raise InputError(
             f"{name} needs pair style {style}, which {engine.command[0]} lacks",

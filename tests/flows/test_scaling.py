@@ -158,6 +158,13 @@ def test_potentials_that_cannot_run_the_cell_are_refused(results: Results, hard:
     gone = PairLines(name="GAP", elements=["Sb", "Te"], lines=["pair_style no/such/style 5.0"])
     with pytest.raises(InputError, match="GAP needs pair style no/such/style"):
         check_styles(PLAN.model_copy(update={"pair_styles": [LENNARD_JONES, gone]}), [potential], engine)
+    lines = ["pair_style hybrid/overlay lj/cut 5.0 no/such/style", "pair_coeff * * lj/cut 0.01 2.6",
+             "pair_coeff 1 2 none", "pair_coeff 2 2 no/such/style 1.0"]  # fmt: skip
+    both = PairLines(name="both", elements=["Sb", "Te"], lines=lines)
+    with pytest.raises(InputError, match="both needs pair style no/such/style"):
+        check_styles(PLAN.model_copy(update={"pair_styles": [both]}), [potential], engine)
+    whole = both.model_copy(update={"lines": ["pair_style hybrid lj/cut 5.0", *lines[1:3]]})
+    check_styles(PLAN.model_copy(update={"pair_styles": [whole]}), [potential], engine)
 
 
 def test_a_pair_style_with_a_file_of_parameters_is_measured_beside_an_ace(
