@@ -91,10 +91,15 @@ def _paper_point(axes: Axes, point: Mapping[str, Any], along: str, quantity: str
 
 
 def _axes(axes: Axes, along: str, quantity: str) -> None:
+    from matplotlib.ticker import LogFormatterSciNotation
+
     axes.set_xscale("log", base=2 if along == "ranks" else 10)
     axes.set(xlabel="MPI ranks" if along == "ranks" else "atoms", ylabel=_LABELS[quantity])
     if along == "ranks":
         axes.xaxis.set_major_formatter("{x:.0f}")
+    else:
+        # the default labels all ticks of less than 0.4 decades, one over the other
+        axes.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 0.2)))
     low, high = axes.dataLim.intervaly
     if quantity == "steps_per_day" or (quantity == "memory_B_per_atom" and high > _DECADE * low):
         axes.set_yscale("log")

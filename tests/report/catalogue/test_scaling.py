@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.catalogue.scaling import curves_of
+from gst_jobflow.report.figures.scaling import scaling_chart
 from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.plotted import plotted_rows
 from gst_jobflow.store import Results
@@ -98,3 +100,18 @@ def test_weak_and_strong_scaling_run_along_ranks() -> None:
     assert [row["ranks"] for row in curves_of(rows, "weak")["a"]] == [1, 2, 4]
     both = [*rows, {"potential": "a", "ranks": 1, "asked_atoms": 200, "n_atoms": 200}]
     assert list(curves_of(both, "strong")) == ["a, 100 atoms", "a, 200 atoms"]
+
+
+@pytest.mark.parametrize("atoms", [(512, 1024), (6000, 9000), (1000, 100_000)])
+def test_numbers_of_atoms_on_the_axis_stand_apart(atoms: tuple[int, int]) -> None:
+    row = {"state": "measured", "us_per_atom_step": 1.0, "us_per_atom_step_low": 1.0, "us_per_atom_step_high": 1.0}
+    rows = [{**row, "n_atoms": n, "steps_per_day": 1e9 / n, "comm_share": 0.1} for n in atoms]
+    figure = scaling_chart({"a": rows}, "size")
+    assert figure is not None
+    figure.canvas.draw()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+        labels = [tick.label1 for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+        boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+        assert len(boxes) > 1 and all(one.x1 < other.x0 for one, other in pairwise(boxes))
