@@ -310,7 +310,8 @@ class FitConfig(StrictModel):
         if self.embedding.n_densities != 1 or self.embedding.fs_parameters[1] != 1:
             raise ValueError(
                 f"the linear solver is for one density with exponent 1, not n_densities = {self.embedding.n_densities} "
-                f"with {list(self.embedding.fs_parameters)}: set n_densities to 1, or solver to pacemaker"
+                f"with {list(self.embedding.fs_parameters)}: set n_densities to 1 and fs_parameters to [1, 1], or "
+                "solver to pacemaker"
             )
         if self.optimizer.ladder_step is not None:
             raise ValueError("the linear solver has no ladder: leave ladder_step out, or set solver to pacemaker")

@@ -105,7 +105,10 @@ class AblationMaker(Maker):
     def _name(self, values: dict[str, Any], first: dict[str, Any]) -> str:
         """Return the name of a potential: all values or, of one at a time, the one that differs from the first fit."""
         shown = {path: value for path, value in values.items() if not self.one_at_a_time or value != first[path]}
-        words = [f"{path.rpartition('.')[2]}{value}" for path, value in shown.items()]
+        words = [
+            f"{path.rpartition('.')[2]}{f'{value:g}' if isinstance(value, float) else value}"
+            for path, value in shown.items()
+        ]
         return "-".join([self.study_name, *(words or ["reference"])])
 
     def _fits(
@@ -115,6 +118,8 @@ class AblationMaker(Maker):
         by_value = dict(by_share)
         axes = ({RANDOM_SHARE: list(by_value)} if by_value else {}) | self.vary
         chosen = values_of_fits(axes, self.one_at_a_time)
+        if len(chosen) < 2:
+            raise InputError("one fit compares nothing", "give --vary or --share a second value, or use gst submit fit")
         if len(chosen) > MAX_FITS:
             raise InputError(f"{len(chosen)} fits are more than {MAX_FITS}", "vary fewer fields, values or shares")
         return [

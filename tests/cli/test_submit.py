@@ -130,11 +130,14 @@ def test_fit_in_stages_is_a_job_a_stage(project: Project, tmp_path: Path) -> Non
     assert fireworks(project) == 11
 
 
-def test_the_estimate_of_an_ablation_stores_no_dataset(project: Project) -> None:
+def test_an_ablation_that_is_only_estimated_or_above_the_budget_stores_no_dataset(project: Project) -> None:
     results = Results.open(project)
     dataset = teacher_dataset(results, number=12)
-    words = ("submit", "ablation", dataset.id, "--share", "random=1,0", "--estimate")
-    assert "fit ablation-random_share0.0" in gst(project, *words)
+    ablation = ("submit", "ablation", dataset.id, "--share", "random=1,0")
+    words = (*ablation, "--estimate")
+    assert "fit ablation-random_share0" in gst(project, *words)
+    with pytest.raises(InputError, match="budget"):
+        gst(project, "--set", "launch.budget_core_hours=0.001", *ablation)
     assert [each.id for each in results.find(Dataset, {})] == [dataset.id]
     with pytest.raises(InputError, match="no training structure is of"):
         gst(project, *words, "--random-types", "aimd")

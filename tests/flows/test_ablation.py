@@ -37,7 +37,7 @@ def test_fits_of_one_value_at_a_time_have_their_settings_and_datasets() -> None:
     maker = AblationMaker(vary={"embedding.n_densities": [2, 1]}, one_at_a_time=True)
     flow = maker.make("whole", [(1.0, "all of it"), (0.0, "none random")])
     fits = [each for each in flow.jobs if each.name.startswith("fit ")]
-    names = ["ablation-reference", "ablation-random_share0.0", "ablation-n_densities1"]
+    names = ["ablation-reference", "ablation-random_share0", "ablation-n_densities1"]
     assert [each.name.removeprefix("fit ") for each in fits] == names
     assert [each.function_args[0] for each in fits] == ["all of it", "none random", "all of it"]
 
@@ -50,6 +50,7 @@ def test_fits_of_one_value_at_a_time_have_their_settings_and_datasets() -> None:
         ({"los.kappa": [0.1]}, "did you mean 'loss'"),
         ({"embedding.n_densities": [7]}, "less than or equal to 4"),
         ({"seed": list(range(101))}, "more than 100"),
+        ({"loss.kappa": [0.1]}, "one fit compares nothing"),
     ],
 )
 def test_impossible_variations_are_refused(vary: dict[str, Any], said: str) -> None:

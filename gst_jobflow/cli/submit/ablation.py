@@ -13,7 +13,7 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
 from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
 from gst_jobflow.documents import Dataset
@@ -66,11 +66,18 @@ def command(
     base = fit_config(tuple(found.elements), preset, None, read_config(config), options)
     melts = _robustness(robustness, robustness_config, found)
     maker = AblationMaker("ablation", name, base, varied(vary or []), melts, one_at_a_time)
-    # refuse what cannot be before a dataset is stored
-    maker.make(found.id, [(each, found.id) for each in shares])
-    flow = maker.make(found.id, _by_share(results, found.id, shares, kinds, share_seed, store=not estimate))
+    # what cannot be, costs too much or is only estimated stores no dataset
+    if shares:
+        check_fractions(results, found.id, shares, kinds, share_seed)
+    flow = maker.make(found.id, [(each, found.id) for each in shares])
+    check_cost(flow, project, show=estimate, yes=yes)
+    if estimate:
+        return
+    if shares:
+        made = fraction_datasets(results, found.id, shares, kinds, share_seed)
+        flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)
-    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}", only_estimate=estimate, yes=yes)
+    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}")
 
 
 def _shares(text: str | None) -> list[float]:
@@ -84,19 +91,6 @@ def _shares(text: str | None) -> list[float]:
     if what != "random" or not shares or not all(0 <= value <= 1 for value in shares):
         raise InputError(f"--share {text}: not random=SHARES from 0 to 1", "for example --share random=1,0.5,0.25,0")
     return list(dict.fromkeys(shares))
-
-
-def _by_share(
-    results: Results, id: str, shares: list[float], kinds: list[str], seed: int, *, store: bool
-) -> list[tuple[float, str]]:
-    """Return the dataset of each share; an estimate stores none, and takes the whole one for all."""
-    if not shares:
-        return []
-    if not store:
-        check_fractions(results, id, shares, kinds, seed)
-        return [(share, id) for share in shares]
-    made = fraction_datasets(results, id, shares, kinds, seed)
-    return [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)]
 
 
 def _robustness(wanted: bool, file: Path | None, dataset: Dataset) -> RobustnessPlan | None:

@@ -36,16 +36,7 @@ def submit_flow(
     InputError
         The cost is above `launch.budget_core_hours`, or unknown.
     """
-    request_by_category(flow, global_options().resources)
-    budget = project.settings.launch.budget_core_hours
-    if only_estimate or (budget is not None and not yes):
-        from gst_jobflow.flows.estimate import check_budget, estimate
-
-        costs = estimate(flow, project)
-        if only_estimate:
-            _show(costs)
-        if not yes:
-            check_budget(costs, budget)
+    check_cost(flow, project, show=only_estimate, yes=yes)
     target = global_options().workflow_file
     if not only_estimate and target is not None:
         write_workflow(flow, project, target)
@@ -55,9 +46,32 @@ def submit_flow(
         say(f"submitted {what}; next: gst launch")
 
 
+def check_cost(flow: Flow | Job, project: Project, *, show: bool, yes: bool) -> None:
+    """Print the estimated cost of a flow if asked for, and refuse one above the budget unless `yes`.
+
+    Raises
+    ------
+    InputError
+        The cost is above `launch.budget_core_hours`, or unknown.
+    """
+    request_by_category(flow, global_options().resources)
+    budget = project.settings.launch.budget_core_hours
+    if show or (budget is not None and not yes):
+        from gst_jobflow.flows.estimate import check_budget, estimate
+
+        costs = estimate(flow, project)
+        if show:
+            _show(costs)
+        if not yes:
+            check_budget(costs, budget)
+
+
 def _show(costs: list[ExpectedCost]) -> None:
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:,.3g}"
+
+    def total(known: list[float]) -> str:
+        return number(sum(known) if known else None)
 
     rows: list[tuple[object, ...]] = [
         (cost.name, cost.work, cost.cores, number(cost.core_hours), number(cost.wall_h), cost.segments or "unknown",
@@ -70,5 +84,5 @@ def _show(costs: list[ExpectedCost]) -> None:
     disk = [cost.disk_GB for cost in costs if cost.disk_GB is not None]
     segments = sum(cost.segments or 0 for cost in costs)
     missing = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
-    rows.append(("total", "", "", number(sum(known)), "", segments, number(sum(disk)), missing))
+    rows.append(("total", "", "", total(known), "", segments, total(disk), missing))
     print_table(rows, ["job", "work", "cores", "core hours", "wall h", "segments", "disk GB", "from"])

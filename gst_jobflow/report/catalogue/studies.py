@@ -71,7 +71,7 @@ def varied(study: Study) -> list[str]:
 
 
 def _ablation_row(study: Study, row: dict[str, Any], potential: Potential, paper: bool) -> AblationRow:
-    what = ", ".join(f"{_short(key)} {row[key]}" for key in varied(study))
+    what = ", ".join(_said(key, row[key]) for key in varied(study))
     values = {key: row[key] for key in ABLATION_COLUMNS if row.get(key) is not None}
     intervals = {"success": (row["success_low"], row["success_high"])} if "success" in values else {}
     same = (float(row.get("random_share", 1.0)), potential.n_densities, potential.n_functions)
@@ -91,11 +91,13 @@ def _paper_row(row: dict[str, Any]) -> AblationRow:
     )
 
 
-def _short(key: str) -> str:
+def _said(key: str, value: Any) -> str:
     name = key.rpartition(".")[2]
-    return {"n_densities": "P", "number_of_functions_per_element": "functions an element"}.get(
-        name, name.replace("_", " ")
-    )
+    if name == "random_share":
+        return f"{value:.0%} random"
+    if name == "number_of_functions_per_element":
+        return f"{value} functions per element"
+    return f"{'P' if name == 'n_densities' else name.replace('_', ' ')} = {value}"
 
 
 def _ablation_numbers(rows: Sequence[AblationRow], columns: dict[str, str]) -> Numbers:

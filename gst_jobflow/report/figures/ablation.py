@@ -40,6 +40,9 @@ def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figu
         _panel(axes, rows, key)
         axes.set_xlabel(label)
         axes.margins(x=0.3)
+        # numbers stand to the right of their points
+        low, high = axes.get_xlim()
+        axes.set_xlim(right=high + 0.15 * (high - low))
     panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     if any(row.paper for row in rows):
