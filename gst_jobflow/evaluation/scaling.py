@@ -329,8 +329,9 @@ def _memory(runs: list[TimedRun], base: TimedRun) -> dict[str, float | None]:
     peak_B = max((run.peak_rss_B for run in runs if run.peak_rss_B), default=None)
     if peak_B is None or base.peak_rss_B is None:
         return {"peak_rss_MB": None, "base_rss_MB": None, "memory_B_per_atom": None}
-    more = runs[0].n_atoms - base.n_atoms
-    each_B = (peak_B - base.peak_rss_B) / more if more > 0 else None
+    more, more_B = runs[0].n_atoms - base.n_atoms, peak_B - base.peak_rss_B
+    # loading a potential may take more than a small cell does afterwards
+    each_B = more_B / more if more > 0 and more_B > 0 else None
     return {"peak_rss_MB": peak_B / 1e6, "base_rss_MB": base.peak_rss_B / 1e6, "memory_B_per_atom": each_B}
 
 

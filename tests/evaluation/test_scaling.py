@@ -82,6 +82,12 @@ def test_the_row_of_a_point_is_its_median_run() -> None:
     assert row["repeats"] == 3 and row["state"] == "measured" and set(NUMBERS) <= set(row)
 
 
+def test_memory_that_loading_hides_is_not_known() -> None:
+    """A peak below that of the smallest cell would be a negative memory an atom."""
+    row = scaling_row([timed(1.0, peak_MB=59.0)], timed(0.1, 200, 60.0), Layout(ranks=2))
+    assert row["memory_B_per_atom"] is None and row["peak_rss_MB"] == pytest.approx(59.0)
+
+
 def test_one_run_out_of_memory_makes_the_point_one() -> None:
     row = scaling_row([timed(1.0), timed(0.0, failure="out_of_memory")], timed(0.1), Layout(ranks=1))
     assert (row["state"], row["us_per_atom_step"]) == ("out_of_memory", None)
