@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
@@ -69,15 +70,16 @@ def command(
     # what cannot be, costs too much or is only estimated stores no dataset
     if shares:
         check_fractions(results, found.id, shares, kinds, share_seed)
-    flow = maker.make(found.id, [(each, found.id) for each in shares])
-    check_cost(flow, project, show=estimate, yes=yes)
-    if estimate:
-        return
-    if shares:
-        made = fraction_datasets(results, found.id, shares, kinds, share_seed)
-        flow = maker.make(found.id, [(each, one.dataset.id) for each, one in zip(shares, made, strict=True)])
+    check_cost(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
+    if not estimate:
+        made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
+        _submit(maker, project, found, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])
+
+
+def _submit(maker: AblationMaker, project: Project, dataset: Dataset, by_share: list[tuple[float, str]]) -> None:
+    flow = maker.make(dataset.id, by_share)
     fits = sum(each.name.startswith("fit ") for each in flow.jobs)
-    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}")
+    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {dataset.name}")
 
 
 def _shares(text: str | None) -> list[float]:
