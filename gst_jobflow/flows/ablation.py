@@ -118,11 +118,9 @@ class AblationMaker(Maker):
         by_value = dict(by_share)
         axes = ({RANDOM_SHARE: list(by_value)} if by_value else {}) | self.vary
         chosen = values_of_fits(axes, self.one_at_a_time)
-        if len(chosen) < 2:
-            raise InputError("one fit compares nothing", "give --vary or --share a second value, or use gst submit fit")
         if len(chosen) > MAX_FITS:
             raise InputError(f"{len(chosen)} fits are more than {MAX_FITS}", "vary fewer fields, values or shares")
-        return [
+        fits = [
             (
                 values,
                 config_of(self.config, {path: value for path, value in values.items() if path != RANDOM_SHARE}),
@@ -130,6 +128,9 @@ class AblationMaker(Maker):
             )
             for values in chosen
         ]
+        if len(fits) < 2:
+            raise InputError("one fit compares nothing", "give --vary or --share a second value, or use gst submit fit")
+        return fits
 
 
 def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:

@@ -60,7 +60,9 @@ def _check_against_logs(results: Results, study: Study, row: dict[str, Any], fol
     """Read the numbers of a row again from the stored logs."""
     (archive,) = [ref for ref in study.files if ref.name == "scaling-1-ranks.tar.gz"]
     with tarfile.open(results.artifacts.fetch(archive, folder)) as packed:
-        packed.extractall(folder / "logs", filter="data")
+        # Python 3.11.4 and later
+        packed.extraction_filter = getattr(tarfile, "data_filter", None)
+        packed.extractall(folder / "logs")
     logs = [path.read_text() for path in (folder / "logs").glob("hard0000/3416-*/timed.log")]
     loops = sorted(loop_time(text).seconds for text in logs if "base" not in text)
     assert len(loops) == 2 and row["loop_s"] == loops[0]
