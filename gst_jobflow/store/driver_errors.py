@@ -85,6 +85,11 @@ _TLS_PROBLEMS = {
     "CERTIFICATE_REQUIRED": ("the server asks for a certificate of ours", "set mongo.tls_certificate_file"),
     "KEY_VALUES_MISMATCH": ("certificate and key of ours do not belong together", "check mongo.tls_certificate_file"),
     "UNEXPECTED_EOF": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    # how Python 3.11.2 says the same
+    "TLS/SSL connection has been closed (EOF)": (
+        "the server does not speak TLS",
+        "leave tls out of mongo.uri and mongo.tls",
+    ),
     "Private key": ("our certificate file has no key that fits", "one PEM file with both: mongo.tls_certificate_file"),
     "NO_CERTIFICATE_OR_CRL_FOUND": ("the CA file holds no certificate", "check mongo.tls_ca_file"),
 }
