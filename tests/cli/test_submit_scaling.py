@@ -45,6 +45,7 @@ def test_jobs_of_one_machine_run_one_after_the_other(
     assert after["scaling 2 ranks"] == {"scaling 4 ranks", "collect"}
 
 
+@pytest.mark.lammps
 def test_pair_styles_of_a_file_need_no_potential(project: Project, tmp_path: Path) -> None:
     lines = ["pair_style lj/cut 5.0", "pair_coeff * * 0.01 2.6"]
     plan = {"n_atoms": [500, 1000], "ranks": [1], "composition": "Te",
