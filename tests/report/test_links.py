@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mongo
 LINK = 'href="index.html"'
-
-
-@pytest.fixture
-def results(project: Project) -> Iterator[Results]:
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +26,9 @@ from .catalogue.test_studies import rows_of
 from .test_analysis import BONDS
 
 if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
+    pass
 
 pytestmark = pytest.mark.mongo
-
-
-@pytest.fixture
-def results(project: Project) -> Iterator[Results]:
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from gst_jobflow.store import Results
 from . import synthetic
 
 pytestmark = pytest.mark.mongo
-
-
-@pytest.fixture
-def results(project) -> Iterator[Results]:
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ from .. import synthetic
 from .test_studies import rows_of
 
 
-@pytest.fixture
-def results(project):
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
-
-
 @pytest.mark.mongo
 def test_speed_against_size_has_its_repeats_and_the_papers_points(results: Results, tmp_path: Path) -> None:
     study = synthetic.add_scaling(results)

@@ -22,13 +22,6 @@ from gst_jobflow.store import Results
 from .. import synthetic
 
 
-@pytest.fixture
-def results(project):
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
-
-
 def rows_of(file: Path) -> list[dict[str, Any]]:
     """Rows of a CSV, numbers as numbers, empty cells as None."""
     with file.open() as stream:

@@ -24,13 +24,6 @@ from .test_studies import rows_of
 pytestmark = pytest.mark.mongo
 
 
-@pytest.fixture
-def results(project):
-    opened = Results.open(project)
-    yield opened
-    opened.database.client.close()
-
-
 def test_differences_and_their_errors_are_those_of_the_study(results: Results, tmp_path: Path) -> None:
     study = synthetic.add_validation(results)
     written = draw_one(results, find_kind("validation"), [study], tmp_path / "v", ["png"])
