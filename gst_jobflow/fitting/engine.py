@@ -125,9 +125,7 @@ class PluginEngine(PluginKind, Protocol):
         """Fit in `directory`; energies are relative to the reference energies of `data`."""
 
 
-def held_out(
-    data: FitData, predictions: Mapping[str, Predictions]
-) -> tuple[Sequence[LabelledStructure], Predictions]:
+def held_out(data: FitData, predictions: Mapping[str, Predictions]) -> tuple[Sequence[LabelledStructure], Predictions]:
     """Return the structures to check a potential with and their predictions: the test set, else the training set."""
     split = "test" if "test" in predictions else "train"
     return getattr(data, split), predictions[split]

@@ -6,7 +6,6 @@ the Python that has pacemaker's package; imports nothing of this project.
 
 from __future__ import annotations
 
-import os
 import runpy
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ def main(program: str, *arguments: str) -> None:
     def save(potential: Any, name: str) -> None:
         part = f"{name}.part"
         write(potential, part)
-        os.replace(part, name)
+        Path(part).replace(name)
 
     BBasisConfiguration.save = save
     sys.argv = [program, *arguments]

@@ -63,9 +63,9 @@ def test_pair_styles_of_a_file_need_no_potential(project: Project, tmp_path: Pat
         ("laptop", ["pair_style sw", "pair_coeff * * /nowhere/Te.sw Te"], "/nowhere/Te.sw"),
         ("laptop", ["pair_style sw", "pair_coeff * * Te.sw Te"], "Te.sw"),
         ("laptop", ["pair_style lj/cut 5.0", "pair_coeff * * 0.01"], "Incorrect args"),
-        ("slurm", ["pair_style quip", "pair_coeff * * '/nowhere/the gap.xml' xml_label=A 52 # ours"], "/nowhere/the gap.xml does not"),
+        ("slurm", ["pair_style quip", "pair_coeff * * '/no where/gap.xml' xml_label=A 52 # ours"], "/no where/gap.xml"),
     ],
-)  # fmt: skip
+)
 def test_lines_that_lammps_would_refuse_in_the_job_are_refused_now(
     project: Project, tmp_path: Path, profile: str, lines: list[str], said: str
 ) -> None:

@@ -180,14 +180,13 @@ def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[
             steps = [jobs[uuid] for uuid in made.uuids.get(step, []) if uuid in jobs]
             costs = [cost for job in steps for cost in estimate(job, project, plan.assumed)]
             # choices cost little, and have no estimate
-            if costs := [cost for cost in costs if cost.work or step == "fit"]:
+            if costs := [cost for cost in costs if cost.work]:
                 yield _of_step(number, step, costs, labels if step == "label" else 0)
 
 
 def _of_step(iteration: int, step: str, costs: list[ExpectedCost], labels: int) -> StepForecast:
     hours = [cost.core_hours for cost in costs if cost.core_hours is not None]
     alike = Counter(cost.work for cost in costs)
-    alike = Counter({work or "fit": number for work, number in alike.items()})
     words = "; ".join(f"{number} jobs of {work}" if number > 1 else work for work, number in alike.items())
     work = f"up to {labels:,} labels" if labels else words
     known = next((cost.basis for cost in costs if cost.core_hours is not None), costs[0].basis)
