@@ -103,8 +103,8 @@ def test_fits_of_the_queue_count_for_the_queue_where_there_are_some(project: Pro
     add_fit(results, "q", fit(), 5.0, here.id)
     results.add(
         Attempt(
-            _id="at", job_uuid="job-q", job_name="fit", number=1, state="finished", host="n1", pid=1, process_started=1.0,
-            slurm_job_id="7", directory="/scratch", started_at=now(),
+            _id="at", job_uuid="job-q", job_name="fit", number=1, state="finished", host="n1", pid=1,
+            process_started=1.0, slurm_job_id="7", directory="/scratch", started_at=now(),
         )
     )  # fmt: skip
     assert cost_of(project, fit(), here.id).core_hours == pytest.approx(1.0)
