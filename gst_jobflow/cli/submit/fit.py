@@ -58,8 +58,7 @@ def command(
     fit 4f0c… --model grace --name GST-GRACE
     """
     check_name(name)
-    values = read_config(config)
-    options = parse_assignments(option or [], "--option")
+    values, options = read_config(config), parse_assignments(option or [], "--option")
     check_model(model, preset, solver, parent, first_guess, upfit, ensemble)
 
     def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> Config:
@@ -84,7 +83,9 @@ def command(
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
     maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
-    fits = f"{ensemble} fits" if ensemble > 1 else _FITS.get(model, f"{model} fit")
-    what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
-    flow = maker.make(dataset.id, start.id if start else None)
-    submit_flow(flow, project, what, only_estimate=estimate, yes=yes)
+    what = f"{_fits(model, ensemble)} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
+    submit_flow(maker.make(dataset.id, start and start.id), project, what, only_estimate=estimate, yes=yes)
+
+
+def _fits(model: str, number: int) -> str:
+    return f"{number} fits" if number > 1 else _FITS.get(model, f"{model} fit")
