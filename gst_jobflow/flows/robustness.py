@@ -319,4 +319,4 @@ def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
     for each in potentials:
         check_knows_elements(each, plan.elements, "choose --compositions of its elements")
         if plan.halt_gamma:
-            check_graded(each, "leave out --halt-gamma; or use an ACE potential that was fitted here")
+            check_graded(each, "leave halt_gamma out of --config; or use an ACE potential that was fitted here")
