@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.importing.formats import SourceFile, source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
@@ -20,6 +22,8 @@ from gst_jobflow.store.results import Results
 
 _BATCH_RECORDS = 500
 _BATCH_ATOMS = 200_000
+_WRITTEN_AT_ONCE = 2
+"""Batches: the labels of one and the structures of the next."""
 _ASKED_RECORDS = 20_000
 """Read after the first question that stops an import, to find what else must be answered: a few seconds."""
 _LISTED = 1000
@@ -138,22 +142,68 @@ def _import(
 ) -> ImportReport:
     """Import files that were checked; `receipt` takes what is stored."""
     run = _Import(results, options, receipt)
-    with outcomes(sources, options, run.artifacts, workers) as stream:
-        try:
-            for outcome in stream:
-                run.take(outcome)
-                if progress:
-                    progress(run.report, outcome)
-                if run.report.stopped or run.has_asked():
-                    break
-        except InputError:
-            # earlier records are sound, and stay as with any bad record
-            run.flush()
-            raise
-    run.flush()
-    run.ask()
-    run.add_free_atoms()
+    with run.writers:
+        with outcomes(sources, options, run.artifacts, workers) as stream:
+            try:
+                for outcome in stream:
+                    run.take(outcome)
+                    if progress:
+                        progress(run.report, outcome)
+                    if run.report.stopped or run.has_asked():
+                        break
+            except InputError:
+                # earlier records are sound, and stay as with any bad record
+                run.flush()
+                raise
+        run.flush()
+        run.ask()
+        run.add_free_atoms()
     return run.report
+
+
+@dataclass
+class _Writers:
+    """Two threads that write while others read: one writes structures, and one the labels of those written before.
+
+    Batches come one after the other to either, so the result is that of one thread; a label never comes before its
+    structure.
+    """
+
+    results: Results | None
+    structures: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "import-structures"))
+    labels: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "import-labels"))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        for threads in (self.structures, self.labels):
+            # after an error, nothing more begins
+            threads.shutdown(cancel_futures=True)
+
+    def write(self, batch: list[Outcome]) -> _Writing:
+        """Begin to write a batch."""
+        structures = self.structures.submit(self._structures, batch)
+        return _Writing(batch, structures, self.labels.submit(self._labels, batch, structures))
+
+    def _structures(self, batch: list[Outcome]) -> tuple[int, int]:
+        assert self.results is not None  # a dry run writes nothing
+        return self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
+
+    def _labels(self, batch: list[Outcome], structures: Future[tuple[int, int]]) -> tuple[int, dict[int, DataError]]:
+        assert self.results is not None
+        structures.result()
+        labels = [outcome.label for outcome in batch if outcome.label is not None]
+        return self.results.put_labels(labels) if labels else (0, {})
+
+
+@dataclass
+class _Writing:
+    """A batch that is being written: new and known structures, changed labels and those refused."""
+
+    batch: list[Outcome]
+    structures: Future[tuple[int, int]]
+    labels: Future[tuple[int, dict[int, DataError]]]
 
 
 class _Import:
@@ -172,6 +222,8 @@ class _Import:
         self.artifacts = ArtifactStore(Path(self._scratch.name)) if results is None else results.artifacts
         self._watch = EnergyWatch()
         self._units = UnitWatch()
+        self.writers = _Writers(results)
+        self._writing: deque[_Writing] = deque()
         self._batch: list[Outcome] = []
         self._atoms = 0
         self._reasons: dict[tuple[str, str], Flaw] = {}
@@ -201,27 +253,37 @@ class _Import:
         self._batch.append(outcome)
         self._atoms += outcome.n_atoms
         if len(self._batch) >= _BATCH_RECORDS or self._atoms >= _BATCH_ATOMS:
-            self.flush()
+            self._begin_to_write()
 
     def flush(self) -> None:
-        """Write the batch: structures first, so that no label is ever without its structure."""
+        """Write all that was taken, and wait for it."""
+        self._begin_to_write()
+        while self._writing:
+            self._finish_oldest()
+
+    def _begin_to_write(self) -> None:
         batch, self._batch, self._atoms = self._batch, [], 0
         if self.options.dry_run or not batch:
             return
-        assert self.results is not None  # __init__ sees to it
-        new, known = self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
+        self._writing.append(self.writers.write(batch))
+        # a contradiction stops a strict import before anything else is written
+        while len(self._writing) > (0 if self.options.strict else _WRITTEN_AT_ONCE):
+            self._finish_oldest()
+
+    def _finish_oldest(self) -> None:
+        """Wait until a batch is written, and report what became of it."""
+        writing = self._writing.popleft()
+        new, known = writing.structures.result()
+        changed, refused = writing.labels.result()
         _count(self.report.structures, new, known)
         if known:
-            self._warn_of_other_groups(batch)
+            self._warn_of_other_groups(writing.batch)
         if self._receipt is not None:
-            self._receipt.add(batch)
-        labelled = [(outcome, outcome.label) for outcome in batch if outcome.label is not None]
-        if not labelled:
-            return
-        changed, refused = self.results.put_labels([label for _, label in labelled])
+            self._receipt.add(writing.batch)
+        labelled = [outcome for outcome in writing.batch if outcome.label is not None]
         _count(self.report.labels, changed, len(labelled) - changed - len(refused))
         for place, error in refused.items():
-            self._bad(labelled[place][0], error.message)
+            self._bad(labelled[place], error.message)
 
     def has_asked(self) -> bool:
         """Return whether a question stops the import and enough was read to find the others."""

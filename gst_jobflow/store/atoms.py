@@ -9,6 +9,7 @@ import numpy as np
 
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
 from gst_jobflow.structures.document_fields import identified
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,7 +47,7 @@ def structure_document(
 
 
 def structure_values(
-    atoms: Atoms,
+    atoms: Atoms | PlainAtoms,
     config_type: ConfigType,
     *,
     source: dict[str, Any] | None = None,
@@ -55,10 +56,10 @@ def structure_values(
     iteration: int = 0,
     tags: list[str] | None = None,
     artifacts: ArtifactStore | None = None,
-    compiled: bool = False,
 ) -> dict[str, Any]:
-    """Return the values of the document that `structure_document` builds; `compiled`: with numba, for many."""
-    id, fields = identified(atoms, compiled=compiled)
+    """Return the values of the document that `structure_document` builds; faster for many `PlainAtoms`."""
+    id, fields = identified(atoms)
+    plain = PlainAtoms.of(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
             raise ValueError(f"{len(atoms)} atoms need an artifact store")
@@ -74,8 +75,8 @@ def structure_values(
         "config_type": config_type,
         "iteration": iteration,
         "parents": parents or [],
-        "pbc": atoms.pbc.tolist(),
-        "cell_A": atoms.cell.array.tolist(),
+        "pbc": plain.pbc,
+        "cell_A": plain.cell_A,
         "source": source or {},
         "tags": tags or [],
         **fields,

@@ -149,18 +149,30 @@ def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArr
 
 
 @_compiled
-def grid_words(
-    positions: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, per_A: float, words: NDArray
+def content_words(
+    numbers: NDArray,
+    positions: NDArray,
+    cell: NDArray,
+    reciprocal: NDArray,
+    faces: NDArray,
+    per_A: float,
+    words: NDArray,
 ) -> None:
-    """Write cell and wrapped positions as whole numbers of 1/`per_A` Å to `words`, int64, shape (9 + 3 n,)."""
+    """Write species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, to the first 4 n + 9 of `words`.
+
+    `words` are int64.
+    """
+    n_atoms = len(numbers)
+    for atom in range(n_atoms):
+        words[atom] = numbers[atom]
     for row in range(3):
         for column in range(3):
-            words[3 * row + column] = np.int64(np.rint(cell[row, column] * per_A))
+            words[n_atoms + 3 * row + column] = np.int64(np.rint(cell[row, column] * per_A))
     inside = np.empty(3)
-    for atom in range(len(positions)):
+    for atom in range(n_atoms):
         _wrapped(positions[atom], cell, reciprocal, faces, inside)
         for column in range(3):
-            words[9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+            words[n_atoms + 9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
 
 
 @_compiled
@@ -237,3 +249,13 @@ def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutof
                                 closest, found = square, True
                         other = after[other]
     return math.sqrt(closest) if found else math.inf
+
+
+@_compiled
+def closest(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float, longer: float) -> float:
+    """Return the smallest distance as `closest_within` does, with a cutoff that grows until there is a pair."""
+    while True:
+        closest_A = closest_within(positions, cell, reciprocal, cutoff_A)
+        if closest_A < math.inf:
+            return closest_A
+        cutoff_A *= longer
