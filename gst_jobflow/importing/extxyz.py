@@ -133,8 +133,9 @@ def _plain_frame(frame: bytes, compiled: bool) -> PlainAtoms | None:
     """
     count, comment, body = frame.split(b"\n", 2)
     info = read_comment(comment.decode("utf-8"))
-    properties, pbc = info.pop("Properties", None), info.pop("pbc", [True] * 3)
+    properties, pbc = info.pop("Properties", None), info.pop("pbc", True)
     columns = _columns(properties) if isinstance(properties, str) else None
+    pbc = [pbc] * 3 if isinstance(pbc, bool) else pbc
     if columns is None or "Lattice" not in info or not isinstance(pbc, list) or len(pbc) != 3:
         return None
     width = sum(size for _, size in columns)
@@ -147,7 +148,7 @@ def _plain_frame(frame: bytes, compiled: bool) -> PlainAtoms | None:
         # adjacent numbers are read faster
         arrays[name] = np.ascontiguousarray(values[:, start : start + size] if size > 1 else values[:, start])
         start += size
-    return PlainAtoms(info.pop("Lattice").T.tolist(), pbc, arrays, info)
+    return PlainAtoms(info.pop("Lattice").T.astype(float).tolist(), pbc, arrays, info)
 
 
 def _rows(body: bytes, count: int, width: int) -> tuple[np.ndarray, np.ndarray] | None:

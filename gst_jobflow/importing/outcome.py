@@ -108,7 +108,7 @@ class OutcomeBuilder:
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
         place: dict[str, Any] = {"file": record.file, "index": record.index, "end": record.end}
-        found = record.plain or record.atoms
+        found = record.atoms if record.plain is None else record.plain
         if found is None:
             return Outcome(**place, problem=record.problem, warning=record.warning)
         warning, option = record.warning, ""

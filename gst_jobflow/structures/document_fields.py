@@ -93,7 +93,7 @@ def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _composition(packed: bytes) -> tuple[str, tuple[tuple[str, float], ...], float]:
-    """Return the reduced formula, each element's share in alphabetical order, and the mass of packed numbers (int64)."""
+    """Return reduced formula, each element's share in alphabetical order, and mass of packed numbers (int64)."""
     from ase.data import atomic_masses, chemical_symbols
 
     numbers = np.frombuffer(packed, np.int64)
