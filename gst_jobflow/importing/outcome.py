@@ -272,12 +272,14 @@ def check_atoms(atoms: PlainAtoms, min_distance_A: float) -> None:
         )
     if not all(atoms.pbc):
         raise DataError('not periodic in all directions: put molecules and slabs in a periodic box (pbc="T T T")')
-    cell_A3 = atoms.volume_A3
+    lengths = lengths_A(atoms.cell_A)
+    if max(lengths) > _FARTHEST_A:
+        raise DataError(f"a cell vector of {max(lengths):.3g} Å: rounding lost the places of atoms in the cell")
     # closest packing: no arrangement in a smaller cell keeps the distance
     smallest_A3 = len(atoms) * min_distance_A**3 / math.sqrt(2)
-    if cell_A3 < smallest_A3:
-        raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
-    if min(lengths_A(atoms.cell_A)) < min_distance_A:
+    if atoms.volume_A3 < smallest_A3:
+        raise DataError(f"a cell of {atoms.volume_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
+    if min(lengths) < min_distance_A:
         raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
 
 

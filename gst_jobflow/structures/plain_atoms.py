@@ -38,7 +38,7 @@ class PlainAtoms:
     farthest_A
         Largest coordinate, whatever its sign.
     is_finite
-        Whether all positions and the cell are.
+        Whether all positions, the cell and its volume are.
     """
 
     cell_A: list[Vector]
@@ -54,7 +54,8 @@ class PlainAtoms:
         self.volume_A3 = volume_A3(self.cell_A)
         # NaN if a position is
         self.farthest_A = float(np.abs(self.positions).max(initial=0.0))
-        self.is_finite = math.isfinite(self.farthest_A) and all(math.isfinite(x) for row in self.cell_A for x in row)
+        # each number of the cell is a factor of its volume
+        self.is_finite = math.isfinite(self.farthest_A) and math.isfinite(self.volume_A3)
 
     @classmethod
     def of(cls, atoms: Atoms | PlainAtoms) -> PlainAtoms:
