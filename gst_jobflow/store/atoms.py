@@ -65,7 +65,7 @@ def structure_values(
             raise ValueError(f"{len(atoms)} atoms need an artifact store")
         buffer = io.BytesIO()
         np.savez_compressed(buffer, numbers=atoms.numbers.astype("u1"), positions=atoms.positions.astype("<f8"))
-        fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz")
+        fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz").model_dump()
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
         fields["positions"] = pack(atoms.positions)
