@@ -242,7 +242,7 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
 
 
 _PAIR = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$)""")
-_REALS = re.compile(r"(?:\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?=\s|$))+\s*")
+_REALS = re.compile(r"[0-9eE+\-.\s]+")
 _THREE_BOOLEANS = re.compile(r"[TF] [TF] [TF]")
 _MATRICES = {"Lattice", "virial", "stress"}
 """Keys whose nine numbers ASE reads as a matrix."""
@@ -265,11 +265,12 @@ def read_comment(line: str) -> dict[str, Any]:
         if text[0].isalpha() and _NAME.fullmatch(text):
             info[key] = text
         # whole numbers alone are not real
-        elif "." in text and key.lower() != "uid" and _REALS.fullmatch(text):
-            info[key] = _real_value(key, text)
+        elif "." in text and key.lower() != "uid" and _REALS.fullmatch(text) and (values := _floats_of(text)):
+            info[key] = _real_value(key, values)
         else:
-            # frames must not share lists or arrays
-            info |= {name: copy(value) for name, value in _read(key, text)}
+            for name, value in _read(key, text):
+                # frames must not share lists or arrays
+                info[name] = copy(value)
     if end < len(line):
         from ase.io.extxyz import key_val_str_to_dict
 
@@ -287,8 +288,14 @@ def _read(key: str, text: str) -> list[tuple[str, Any]]:
     return list(key_val_str_to_dict(f'{key}="{text}"').items())
 
 
-def _real_value(key: str, text: str) -> Any:
-    values = list(map(float, text.split()))
+def _floats_of(text: str) -> list[float]:
+    try:
+        return list(map(float, text.split()))
+    except ValueError:
+        return []
+
+
+def _real_value(key: str, values: list[float]) -> Any:
     if key in _MATRICES:
         if len(values) != 9:
             raise ValueError(f"{key} holds {len(values)} numbers, not 9")

@@ -68,7 +68,8 @@ def structure_values(
         fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz").model_dump()
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
-        fields["positions"] = pack(atoms.positions)
+        # `identified` found them finite
+        fields["positions"] = np.ascontiguousarray(plain.positions, "<f8").tobytes()
     return {
         "id": id,
         "group": group or (parents[0] if parents else id),

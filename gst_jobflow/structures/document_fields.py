@@ -12,7 +12,7 @@ import numpy as np
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import LONGER, first_cutoff_A, smallest_distance
-from gst_jobflow.structures.lattice import Vector, reciprocal_rows
+from gst_jobflow.structures.lattice import LEAST_VOLUME_A3, Vector, reciprocal_rows
 from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     from gst_jobflow.structures import kernels
 
     _check(atoms)
+    if atoms.volume_A3 < LEAST_VOLUME_A3:
+        # raises the error
+        _periodic_directions(atoms.pbc, atoms.cell_A)
     positions, cell = np.ascontiguousarray(atoms.positions), np.array(atoms.cell_A)
-    _, reciprocal, faces = _periodic_directions(atoms.pbc, atoms.cell_A)
     # as `_hashed` has them: species, cell, positions, pbc
     words = np.ones(4 * len(atoms) + 12, "<i8")
-    kernels.content_words(atoms.numbers, positions, cell, reciprocal, faces[:, 0], _PER_A, words)
     cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
-    closest_A = kernels.closest(positions, cell, reciprocal, cutoff_A, LONGER)
+    closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
     return hashlib.sha256(words).hexdigest()[:32], _described(atoms, closest_A)
 
 
@@ -194,7 +195,7 @@ def _periodic_directions(pbc: list[bool], rows: list[Vector]) -> tuple[list[int]
     if reciprocal is None:
         raise DataError("the cell vectors are not independent", "set a cell that spans a volume")
     chosen = [reciprocal[axis] for axis in axes]
-    heights_A = [1 / math.sqrt(sum(x**2 for x in row)) for row in chosen]
+    heights_A = [1 / math.sqrt(sum(x * x for x in row)) for row in chosen]
     return axes, np.array(chosen), np.array([[_FACE_A / height_A] for height_A in heights_A])
 
 

@@ -149,7 +149,25 @@ def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArr
 
 
 @_compiled
-def content_words(
+def _directions(cell: NDArray, face_A: float) -> tuple[NDArray, NDArray]:
+    """Return reciprocal vectors in 1/Å, shape (3, 3), and `face_A` as a fraction of each height, shape (3,)."""
+    reciprocal, faces = np.empty((3, 3)), np.empty(3)
+    for axis in range(3):
+        one, two = cell[(axis + 1) % 3], cell[(axis + 2) % 3]
+        for x in range(3):
+            y, z = (x + 1) % 3, (x + 2) % 3
+            reciprocal[axis, x] = one[y] * two[z] - one[z] * two[y]
+    volume = cell[0, 0] * reciprocal[0, 0] + cell[0, 1] * reciprocal[0, 1] + cell[0, 2] * reciprocal[0, 2]
+    for axis in range(3):
+        for x in range(3):
+            reciprocal[axis, x] /= volume
+        x, y, z = reciprocal[axis]
+        faces[axis] = face_A / (1 / math.sqrt(x * x + y * y + z * z))
+    return reciprocal, faces
+
+
+@_compiled
+def _write_words(
     numbers: NDArray,
     positions: NDArray,
     cell: NDArray,
@@ -158,10 +176,6 @@ def content_words(
     per_A: float,
     words: NDArray,
 ) -> None:
-    """Write species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, to the first 4 n + 9 of `words`.
-
-    `words` are int64.
-    """
     n_atoms = len(numbers)
     for atom in range(n_atoms):
         words[atom] = numbers[atom]
@@ -252,8 +266,32 @@ def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutof
 
 
 @_compiled
-def closest(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float, longer: float) -> float:
-    """Return the smallest distance as `closest_within` does, with a cutoff that grows until there is a pair."""
+def identify(
+    numbers: NDArray,
+    positions: NDArray,
+    cell: NDArray,
+    face_A: float,
+    per_A: float,
+    cutoff_A: float,
+    longer: float,
+    words: NDArray,
+) -> float:
+    """Write what identifies a periodic structure, and return the smallest distance between two atoms or images, Å.
+
+    Parameters
+    ----------
+    numbers, positions, cell
+        Atomic numbers, shape (n,), Å, shape (n, 3), and rows of lattice vectors, Å.
+    face_A
+        Atoms this close below the far face count as on the near one.
+    per_A, words
+        Species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, become the first 4 n + 9 of `words`,
+        int64.
+    cutoff_A, longer
+        Where the search for the smallest distance begins, and the factor by which it goes on.
+    """
+    reciprocal, faces = _directions(cell, face_A)
+    _write_words(numbers, positions, cell, reciprocal, faces, per_A, words)
     while True:
         closest_A = closest_within(positions, cell, reciprocal, cutoff_A)
         if closest_A < math.inf:
