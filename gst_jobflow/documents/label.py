@@ -54,7 +54,8 @@ class Label(Document):
         Index(keys=[("structure_id", 1), ("fingerprint", 1)], unique=True),
         Index(keys=[("fingerprint", 1), ("state", 1), ("created_at", -1), ("config_type", 1)]),
         Index(keys=[("state", 1), ("failure_class", 1)]),
-        Index(keys=[("job_uuid", 1)]),
+        # imported labels have none; a condition for one job implies this one
+        Index(keys=[("job_uuid", 1)], partial={"job_uuid": {"$gt": ""}}),
         Index(keys=[("energy_per_atom_eV", 1)]),
         Index(keys=[("max_force_eV_A", 1)]),
         Index(keys=[("created_at", -1)]),
