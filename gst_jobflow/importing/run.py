@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.errors import InputError
 from gst_jobflow.importing.formats import SourceFile, source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
 from gst_jobflow.importing.receipts import Receipt, ReceiptWriter
 from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
+from gst_jobflow.importing.writers import Writers, Written
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.results import Results
 
@@ -141,8 +142,9 @@ def _import(
     receipt: ReceiptWriter | None,
 ) -> ImportReport:
     """Import files that were checked; `receipt` takes what is stored."""
-    run = _Import(results, options, receipt)
-    with run.writers:
+    with ExitStack() as stack:
+        writers = None if results is None or options.dry_run else stack.enter_context(Writers(results))
+        run = _Import(results, options, writers, receipt)
         with outcomes(sources, options, run.artifacts, workers) as stream:
             try:
                 for outcome in stream:
@@ -161,55 +163,16 @@ def _import(
     return run.report
 
 
-@dataclass
-class _Writers:
-    """Two threads that write while others read: one writes structures, and one the labels of those written before.
-
-    Batches come one after the other to either, so the result is that of one thread; a label never comes before its
-    structure.
-    """
-
-    results: Results | None
-    structures: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "import-structures"))
-    labels: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "import-labels"))
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        for threads in (self.structures, self.labels):
-            # after an error, nothing more begins
-            threads.shutdown(cancel_futures=True)
-
-    def write(self, batch: list[Outcome]) -> _Writing:
-        """Begin to write a batch."""
-        structures = self.structures.submit(self._structures, batch)
-        return _Writing(batch, structures, self.labels.submit(self._labels, batch, structures))
-
-    def _structures(self, batch: list[Outcome]) -> tuple[int, int]:
-        assert self.results is not None  # a dry run writes nothing
-        return self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
-
-    def _labels(self, batch: list[Outcome], structures: Future[tuple[int, int]]) -> tuple[int, dict[int, DataError]]:
-        assert self.results is not None
-        structures.result()
-        labels = [outcome.label for outcome in batch if outcome.label is not None]
-        return self.results.put_labels(labels) if labels else (0, {})
-
-
-@dataclass
-class _Writing:
-    """A batch that is being written: new and known structures, changed labels and those refused."""
-
-    batch: list[Outcome]
-    structures: Future[tuple[int, int]]
-    labels: Future[tuple[int, dict[int, DataError]]]
-
-
 class _Import:
     """An import as it goes: the batch that is not written yet, and the report."""
 
-    def __init__(self, results: Results | None, options: ImportOptions, receipt: ReceiptWriter | None = None) -> None:
+    def __init__(
+        self,
+        results: Results | None,
+        options: ImportOptions,
+        writers: Writers | None = None,
+        receipt: ReceiptWriter | None = None,
+    ) -> None:
         if results is None and not options.dry_run:
             raise ValueError("only a dry run needs no results")
         self.results = results
@@ -222,8 +185,8 @@ class _Import:
         self.artifacts = ArtifactStore(Path(self._scratch.name)) if results is None else results.artifacts
         self._watch = EnergyWatch()
         self._units = UnitWatch()
-        self.writers = _Writers(results)
-        self._writing: deque[_Writing] = deque()
+        self._writers = writers
+        self._writing: deque[Written] = deque()
         self._batch: list[Outcome] = []
         self._atoms = 0
         self._reasons: dict[tuple[str, str], Flaw] = {}
@@ -263,9 +226,9 @@ class _Import:
 
     def _begin_to_write(self) -> None:
         batch, self._batch, self._atoms = self._batch, [], 0
-        if self.options.dry_run or not batch:
+        if self._writers is None or not batch:
             return
-        self._writing.append(self.writers.write(batch))
+        self._writing.append(self._writers.write(batch))
         # a contradiction stops a strict import before anything else is written
         while len(self._writing) > (0 if self.options.strict else _WRITTEN_AT_ONCE):
             self._finish_oldest()

@@ -72,7 +72,7 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     words = np.ones(4 * len(atoms) + 12, "<i8")
     cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
     closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
-    return hashlib.sha256(words).hexdigest()[:32], _described(atoms, closest_A)
+    return hashlib.sha256(words.data).hexdigest()[:32], _described(atoms, closest_A)
 
 
 def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
