@@ -84,7 +84,7 @@ def command(
     maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
     what = f"{_fits(model, ensemble)} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
-    submit_flow(maker.make(dataset.id, start and start.id), project, what, only_estimate=estimate, yes=yes)
+    submit_flow(maker.make(dataset.id, start.id if start else None), project, what, only_estimate=estimate, yes=yes)
 
 
 def _fits(model: str, number: int) -> str:
