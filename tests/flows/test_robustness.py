@@ -103,9 +103,8 @@ def test_both_potentials_share_starts_and_seeds(
 
 
 def test_a_potential_that_cannot_reach_the_gate_is_not_tested_further(
-    run: Callable[..., Any], results: Results, soft: str, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Any], results: Results, soft: str
 ) -> None:
-    monkeypatch.setenv("GST_CORES", "1")
     outputs = run(RobustnessMaker(plan=PLAN, gate=1.0).make([soft]))
     assert outputs["robustness 1"] == {"contact": 1, "not run": 3}
     (study,) = results.find(Study, {})
