@@ -56,8 +56,10 @@ def hard(results: Results, tmp_path: Path, engine: LammpsEngine) -> str:
 
 
 def test_a_soft_potential_fails_by_contacts_and_a_hard_one_survives(
-    run: Callable[..., Any], results: Results, soft: str, hard: str
+    run: Callable[..., Any], results: Results, soft: str, hard: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # two runs at a time
+    monkeypatch.setenv("GST_CORES", "2")
     counted = run(RobustnessMaker(study_name="two", plan=PLAN).make([soft, hard]))["count"]
     study = results.get(Study, counted["study_id"])
     assert (study.kind, study.state, len(study.members)) == ("robustness", "finished", 2 + 8)
