@@ -243,6 +243,24 @@ def test_former_options_work_and_are_hidden(words: tuple[str, ...], former: str)
     assert "Invalid value" in refused and "No such option" not in refused
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("submit", "fit", "iter-1", "--to", "flow.yaml"), "gst submit --to … fit"),
+        (("submit", "label", "--ask", "nodes=2"), "gst submit --ask … label"),
+        (("submit", "cycle", "--project", "here"), "gst --project … submit cycle"),
+        (("db", "up", "-p", "here"), "gst -p … db up"),
+        (("status", "--set", "a=1"), "gst --set … status"),
+        (("dataset", "show", "--version"), "gst --version dataset show"),
+    ],
+)
+def test_an_option_of_a_group_after_the_command_is_told_its_place(words: tuple[str, ...], hint: str) -> None:
+    done = gst(*words)
+    assert done.returncode == 2
+    assert "It goes before the command: " in done.stderr and done.stderr.rstrip().endswith(hint), done.stderr
+    assert "goes before" not in gst("submit", "fit", "--no-such").stderr
+
+
 def test_one_short_option_has_one_meaning() -> None:
     meanings: dict[str, set[str]] = {}
     for package, sections in SECTIONS:
