@@ -110,11 +110,9 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fals
 
 def derive_id(*parts: Any) -> str:
     """Return a 32-digit hexadecimal id, determined by its JSON-able parts."""
-    if all(type(part) is str for part in parts):
-        # the same text in a tenth of the time
-        text = f"[{','.join(map(encode_basestring_ascii, parts))}]"
-    else:
-        text = _encode(parts)
+    # the same text of plain strings in a tenth of the time
+    plain = {*map(type, parts)} == {str}
+    text = f"[{','.join(map(encode_basestring_ascii, parts))}]" if plain else _encode(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

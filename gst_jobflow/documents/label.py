@@ -56,7 +56,6 @@ class Label(Document):
         Index(keys=[("state", 1), ("failure_class", 1)]),
         # imported labels have none; a condition for one job implies this one
         Index(keys=[("job_uuid", 1)], partial={"job_uuid": {"$gt": ""}}),
-        Index(keys=[("energy_per_atom_eV", 1)]),
         Index(keys=[("max_force_eV_A", 1)]),
         Index(keys=[("created_at", -1)]),
     )

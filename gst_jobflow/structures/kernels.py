@@ -187,6 +187,7 @@ def _write_words(
         _wrapped(positions[atom], cell, reciprocal, faces, inside)
         for column in range(3):
             words[n_atoms + 9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+    words[-3:] = 1
 
 
 @_compiled
@@ -285,8 +286,8 @@ def identify(
     face_A
         Atoms this close below the far face count as on the near one.
     per_A, words
-        Species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, become the first 4 n + 9 of `words`,
-        int64.
+        Takes species, cell and wrapped positions as whole numbers of 1/`per_A` Å, and three ones for the periodic
+        directions; shape (4 n + 12,), int64.
     cutoff_A, longer
         Where the search for the smallest distance begins, and the factor by which it goes on.
     """
