@@ -125,8 +125,8 @@ def all_finite(values: np.ndarray) -> bool:
     return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
 
 
-def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
-    """Pack an array as little-endian bytes in C order.
+def pack(array: np.ndarray, dtype: str = "<f8", *, known_finite: bool = False) -> bytes:
+    """Pack an array as little-endian bytes in C order; `known_finite` leaves out the check.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
     import numpy as np
 
     values = np.ascontiguousarray(array, dtype=dtype)
-    if values.dtype.kind == "f" and not all_finite(values):
+    if not known_finite and values.dtype.kind == "f" and not all_finite(values):
         raise ValueError("array holds a value that is not finite")
     return values.tobytes()
 
