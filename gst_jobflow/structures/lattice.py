@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 Vector = list[float]
+LEAST_VOLUME_A3 = 1e-12
+"""Below, vectors are not independent."""
 
 
 def volume_A3(rows: list[Vector]) -> float:
@@ -24,7 +26,7 @@ def lengths_A(rows: list[Vector]) -> list[float]:
 def reciprocal_rows(rows: list[Vector]) -> list[Vector] | None:
     """Return reciprocal vectors in 1/Å (without 2π), each one over a height long; None if the cell spans no volume."""
     volume = _triple(rows)
-    if abs(volume) < 1e-12:
+    if abs(volume) < LEAST_VOLUME_A3:
         return None
     a, b, c = rows
     return [[x / volume, y / volume, z / volume] for x, y, z in (_cross(b, c), _cross(c, a), _cross(a, b))]
