@@ -156,7 +156,8 @@ def _end_without_waiting() -> None:
     """
     from pymongo.synchronous import monitor
 
-    atexit.unregister(getattr(monitor, "_shutdown_resources", None))
+    if wait_for_threads := getattr(monitor, "_shutdown_resources", None):
+        atexit.unregister(wait_for_threads)
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:
