@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -65,15 +66,15 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"No such command '{args[0]}': {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before a command; of one that belongs elsewhere, say where it goes."""
+        with _places_told(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; of an option that belongs elsewhere, say where it goes."""
-        try:
+        with _places_told(ctx):
             return super().invoke(ctx)
-        except Exception as err:
-            # typer brings a click of its own, so the class has no one place
-            if ctx.parent is None and type(err).__name__ == "NoSuchOption":
-                _tell_place(err)
-            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of `--help` without importing a command."""
@@ -81,6 +82,17 @@ class LazyGroup(TyperGroup):
         for title, commands in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(widest), text) for name, text in commands.items()])
+
+
+@contextmanager
+def _places_told(ctx: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception as err:
+        # typer brings a click of its own, so the class has no one place
+        if ctx.parent is None and type(err).__name__ == "NoSuchOption":
+            _tell_place(err)
+        raise
 
 
 def _tell_place(err: Any) -> None:
