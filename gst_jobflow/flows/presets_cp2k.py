@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 Distances = tuple[float, float, float]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,23 @@ def structure_document(
         artifacts=artifacts,
     )
     return Structure(**values)
+
+
+def store_family(
+    results: Results,
+    family: Iterable[tuple[Atoms, dict[str, Any]]],
+    config_type: ConfigType,
+    iteration: int,
+    tags: list[str] | None,
+) -> tuple[list[Structure], int, int]:
+    """Store structures; return their documents, and how many of them are new and were known before."""
+    documents = [
+        structure_document(
+            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
+        )
+        for atoms, source in family
+    ]
+    return documents, *results.add_many(documents)
 
 
 def structure_values(

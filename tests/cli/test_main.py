@@ -17,6 +17,7 @@ import pytest
 from typer.main import get_command
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import CORES_VARIABLE
 from gst_jobflow.cli.common import parse_assignments, set_global_options
 from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.lazy import FORMER, load
@@ -48,12 +49,16 @@ def gst(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
 
 def gst_process(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GST_")}
+    environment = {key: value for key, value in os.environ.items() if key not in _settings()}
     return subprocess.run([*GST, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
+def _settings() -> list[str]:
+    return [name for name in os.environ if name.startswith("GST_") and name != CORES_VARIABLE]
+
+
 def _forget_settings() -> None:
-    for name in [name for name in os.environ if name.startswith("GST_")]:
+    for name in _settings():
         del os.environ[name]
     set_global_options(project=None, overrides={}, resources={}, workflow_file=None)
 
