@@ -86,8 +86,8 @@ def structure_values(
         fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz").model_dump()
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
-        # `identified` found them finite
-        fields["positions"] = np.ascontiguousarray(plain.positions, "<f8").tobytes()
+        # `identified` checked them
+        fields["positions"] = pack(plain.positions, known_finite=True)
     return {
         "id": id,
         "group": group or (parents[0] if parents else id),
