@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
-from gst_jobflow.dynamics.potential_files import check_kind
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -56,9 +55,5 @@ def _potential_for(project: Project, which: str, formula: str) -> str:
     results = Results.open(project)
     known = get_located(results, Potential, which)
     check_kind(known)
-    if missing := set(parse_formula(formula)) - set(known.elements):
-        raise InputError(
-            f"potential {known.id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
-            "choose a potential with all elements",
-        )
+    check_knows_elements(known, parse_formula(formula), "choose a potential with all elements")
     return known.id

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gst_jobflow.documents import Study
     from gst_jobflow.store import Results
 
+# compositions that half a page has room for
+_MOST_IN_HALF = 4
+
 
 def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
     """Tables and figures of a robustness study; None for other studies."""
@@ -24,6 +27,7 @@ def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
         figures.success_fractions(study.table),
         "Share of runs that succeed, with 95 % Wilson intervals.",
         "Success fraction by composition",
+        wide=len(study.plan["compositions"]) > _MOST_IN_HALF,
     )
     drawn += figure_of(
         figures.survival(runs, names, study.plan["duration_ps"]), "Runs without a fault so far.", "Survival"
