@@ -31,6 +31,7 @@ from gst_jobflow.archive.writing import ArchiveMember, write_tar
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import SCHEMA_VERSION, now
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, sha256_of
@@ -43,8 +44,6 @@ from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK
 if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _BATCH = 10_000
 _BATCH_BYTES = 8 << 20

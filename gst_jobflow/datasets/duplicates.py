@@ -16,12 +16,11 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import Structure
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 REACH_A = 6.0
 """Longer distances count as this one."""

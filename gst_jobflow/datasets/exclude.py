@@ -10,11 +10,10 @@ from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import now
 from gst_jobflow.documents.label import Exclusion
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.store import Results
 
 _BATCH = 1000
 

@@ -13,11 +13,10 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import ArtifactRef, Dataset, unpack
 from gst_jobflow.documents.label import COMPLETE
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 _BATCH = 1000
 _LABEL_FIELDS = ("structure_id", "fingerprint", "state", "config_type", "energy_eV", "forces", "stress_eV_A3")

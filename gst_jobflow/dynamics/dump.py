@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from numpy.typing import NDArray
 
 REQUIRED_COLUMNS = ("id", "type", "x", "y", "z")
 _MOST_BYTES = 1 << 24

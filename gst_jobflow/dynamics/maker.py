@@ -24,14 +24,13 @@ from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, is_continuation, job_deadline, job_results, work_directory
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 
 @in_category("md")

@@ -18,13 +18,11 @@ from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.dynamics.deck import pair_lines
+from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
+from gst_jobflow.dynamics.engine import LammpsEngine
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 State = Literal["converged", "unfinished", "collapsed", "swollen", "crashed"]
 _PROGRAM = "gst_jobflow.dynamics.relax_program"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.documents import Speed
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
 from gst_jobflow.structures.crystals import rocksalt
@@ -20,9 +22,6 @@ from gst_jobflow.structures.material import DEFAULT, MATERIALS, shipped_material
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0

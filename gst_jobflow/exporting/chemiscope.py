@@ -12,27 +12,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.datasets.read import MemberRow, stream_rows
+from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.dynamics.potential_files import check_knows_elements
 from gst_jobflow.evaluation.evaluate import predict_labels
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.exporting.targets import check_target
+from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import Dataset, Potential
-    from gst_jobflow.store import Results
 
 MOST_STRUCTURES = 5000
 """Structures of a map by default; a browser shows them without delay."""

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -23,7 +22,7 @@ from gst_jobflow.base.errors import DatabaseError, GstError, InputError, Missing
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.plugins import KINDS, distribution, loaded, offered
 from gst_jobflow.base.processes import die_with_parent, end_group
-from gst_jobflow.base.settings import Settings
+from gst_jobflow.base.settings import Project, Settings
 from gst_jobflow.base.words import counted
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.labelling.ase_calculator import tblite_backend
@@ -37,9 +36,6 @@ from gst_jobflow.launch.services import LocalMongod, find_mongod
 from gst_jobflow.store.address import connection, external_uri
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 from gst_jobflow.structures.material import Material, default_material, material_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 log = logging.getLogger(__name__)
 

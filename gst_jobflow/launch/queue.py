@@ -16,24 +16,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import yaml
+from fireworks import FWorker, LaunchPad
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, has_queue, queue_base, write_category_configs
 from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.pack import choose_together, submit_together
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
-
-if TYPE_CHECKING:
-    from fireworks import FWorker, LaunchPad
-
-    from gst_jobflow.base.settings import Project
 
 OTHER = "other"
 """Category of all other jobs, which use `my_qadapter.yaml` unchanged."""

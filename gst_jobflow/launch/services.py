@@ -29,6 +29,7 @@ import psutil
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import is_alive
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_connection_configs
 from gst_jobflow.store.address import (
     LOOPBACK,
@@ -46,8 +47,6 @@ from gst_jobflow.store.connect import listens, open_database
 if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 log = logging.getLogger(__name__)
 

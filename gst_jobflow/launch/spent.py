@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.batches import batches
+from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.documents import now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.launches import as_time, began
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import CostSettings
 
 _BATCH = 5000
 _FAILED = ("failed", "lost")

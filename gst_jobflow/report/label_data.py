@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.datasets.duplicates import near_duplicates
+from gst_jobflow.datasets.duplicates import NearDuplicate, near_duplicates
 from gst_jobflow.datasets.references import least_squares
 from gst_jobflow.datasets.table import CategoricalColumn, Members, ids_of, texts_of
 from gst_jobflow.documents import Structure, unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.report.words import FIRST_PRINCIPLES
+from gst_jobflow.store import Results
 from gst_jobflow.store.query import label_filters
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from gst_jobflow.datasets.duplicates import NearDuplicate
-    from gst_jobflow.store import Results
 
 Progress = Callable[[str, int, int], None]
 

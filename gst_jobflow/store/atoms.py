@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.results import Results
 from gst_jobflow.structures.document_fields import identified
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-    from gst_jobflow.store.results import Results
 
 
 def structure_document(

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.processes import is_alive
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import first_complaint
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Dataset
 from gst_jobflow.store.connect import connect
@@ -28,8 +29,6 @@ from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCH
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _BATCH = 500
 _REMEMBERED_FILES = 100_000

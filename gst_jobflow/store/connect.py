@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import APP_NAME, AUTH_SOURCE, LOOPBACK, Connection, connection, hosts_of
 from gst_jobflow.store.driver_errors import denied, explain, not_running
 from gst_jobflow.store.schema.versions import refuse_files_in_gridfs, require_current
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from jobflow import JobStore
     from pymongo import MongoClient
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 JOB_STORE_COLLECTION = "outputs"
 

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base import deadline
-from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.deadline import Deadline
+from gst_jobflow.base.settings import Settings, find_project
 from gst_jobflow.documents import Attempt
 from gst_jobflow.store.results import Results
 
 if TYPE_CHECKING:
     from jobflow import Job
-
-    from gst_jobflow.base.deadline import Deadline
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.store.results import Results
 
 
 def job_results() -> Results:

@@ -12,12 +12,11 @@ from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
+from gst_jobflow.store.results import Results
 from gst_jobflow.store.write import apply_entry, insert_each, write_labels
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.store.results import Results
 
 _BATCH = 500
 _BATCH_BYTES = 16 << 20

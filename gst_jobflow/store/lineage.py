@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.files.references import references_to_files
 from gst_jobflow.store.lookup import locate
 from gst_jobflow.store.query import COLUMNS, value_at
 from gst_jobflow.store.relations import MADE_BY_JOBS, relations_of, relations_to
-from gst_jobflow.store.results import public
+from gst_jobflow.store.results import Results, public
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-    from gst_jobflow.store.results import Results
 
 FIRST_FEW = 5
 """Ids that a link lists of many."""

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import DOCUMENTS, Cycle, Trajectory
-from gst_jobflow.store.results import model_of
+from gst_jobflow.store.results import DocumentT, Results, model_of
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.store.results import DocumentT, Results
 
 SHORTEST_PREFIX = 6
 NAMED = ("datasets", "potentials", "studies")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.documents import Document
+
 if TYPE_CHECKING:
     from pymongo.collection import Collection
-
-    from gst_jobflow.documents import Document
 
 MOST_VALUES = 100
 """The server merges the entries of up to 200 values in order; of more, it sorts all that match."""

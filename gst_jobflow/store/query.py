@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Document, Label, Structure, unpack
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.label_join import label_ids, label_pipeline
@@ -27,8 +28,6 @@ from gst_jobflow.structures.composition import parse_formula, reduced_formula
 if TYPE_CHECKING:
     from ase import Atoms
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)$", re.S)
 _PATH = re.compile(r"^[A-Za-z_]\w*(\.\w+)*$", re.ASCII)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.disk import is_full
 from gst_jobflow.base.errors import DatabaseError, DataError, InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, Document, Label
 from gst_jobflow.store import manifest
 from gst_jobflow.store.connect import connect
@@ -20,8 +21,6 @@ from gst_jobflow.store.write import apply_entry, insert_all, write_labels
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 logger = logging.getLogger(__name__)
 DocumentT = TypeVar("DocumentT", bound=Document)

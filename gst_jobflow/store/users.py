@@ -23,14 +23,13 @@ from urllib.parse import quote_plus
 
 from gst_jobflow.base.atomic import replacing, sync
 from gst_jobflow.base.errors import DatabaseError, InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import LOOPBACK, Connection, connection, read_credentials
 from gst_jobflow.store.connect import open_database
 from gst_jobflow.store.driver_errors import denied
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from numpy.typing import NDArray
 
 ATOM_LINE = 71
 """Bytes of one line of `atom_lines` with its line end: id, type, and x, y, z with 8 decimals."""

@@ -6,16 +6,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gst_jobflow.report.catalogue.kinds import FigureRequest
+from gst_jobflow.analysis.reference_frames import ReferenceSource
+from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
 from gst_jobflow.report.catalogue.write import FORMATS, write_figure
 from gst_jobflow.report.paper import paper_numbers
-
-if TYPE_CHECKING:
-    from gst_jobflow.analysis.reference_frames import ReferenceSource
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)

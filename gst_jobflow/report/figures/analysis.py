@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.analysis.crystallinity import ANION, element_name
-from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
+from gst_jobflow.analysis.disorder import LEAST_ORDER, OrderMap, smooth_order
 from gst_jobflow.analysis.growth import ORIGINS
-from gst_jobflow.analysis.series import newest
+from gst_jobflow.analysis.profiles import Bins
+from gst_jobflow.analysis.series import Series, newest
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, panel_grid, styled
+from gst_jobflow.store.files.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gst_jobflow.analysis.disorder import OrderMap
-    from gst_jobflow.analysis.profiles import Bins
-    from gst_jobflow.analysis.series import Series
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 Steps = Sequence[tuple[str, "Trajectory"]]
 

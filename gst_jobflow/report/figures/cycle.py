@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.disorder import OrderMap
 from gst_jobflow.analysis.series import newest
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
+from gst_jobflow.report.collect import CycleData
 from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel_grid, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gst_jobflow.analysis.disorder import OrderMap
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.report.collect import CycleData
 
 # if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0

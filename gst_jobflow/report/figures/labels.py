@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.label_data import FORCE_EDGES_eV_A
+from gst_jobflow.report.label_data import Comparison, FORCE_EDGES_eV_A, MethodData
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
@@ -27,8 +27,6 @@ from gst_jobflow.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    from gst_jobflow.report.label_data import Comparison, MethodData
 
 # bins of the force histogram in one step of the figure
 _JOINED = 8

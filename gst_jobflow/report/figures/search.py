@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.documents import Study
+from gst_jobflow.hyperopt.effects import Effect
+from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.hyperopt.rows import front
 from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gst_jobflow.documents import Study
-    from gst_jobflow.hyperopt.effects import Effect
-    from gst_jobflow.hyperopt.plan import SearchPlan
 
 _START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
 

@@ -17,21 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.analysis.crystallinity import crystallinity
-from gst_jobflow.analysis.disorder import order_map
+from gst_jobflow.analysis.disorder import OrderMap, order_map
 from gst_jobflow.analysis.plan import anion_of
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.report.collect import CycleData
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.report import palette, words
+from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
@@ -28,8 +29,6 @@ from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
 
 
 @styled

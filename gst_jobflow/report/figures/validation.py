@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.averages import Mean
 from gst_jobflow.analysis.validation import REFERENCE, SHORTEST_A, named_curve, names_of_curves
@@ -17,7 +18,6 @@ from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_bel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 _MOST_COLUMNS = 3
 _BLACK = "#000000"

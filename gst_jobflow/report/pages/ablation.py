@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.studies import varied
 from gst_jobflow.report.pages.elements import Table
 from gst_jobflow.report.paper import paper_numbers
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
 
 _COLUMNS = {
     "functions": "functions",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.words import counted
+from gst_jobflow.documents import Study
 from gst_jobflow.evaluation.evaluate import DATA_PREFIX
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import Parity
@@ -14,10 +15,7 @@ from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
 from gst_jobflow.report.pages.elements import Figure, Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
 _KINDS = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.iteration import PANELS
 from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
 
 
 def iteration_section(study: Study) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,17 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.documents import now
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import labels as figures
-from gst_jobflow.report.label_data import OUTLIER_SCORE, quantile_eV_A
+from gst_jobflow.report.label_data import (
+    OUTLIER_SCORE,
+    Comparison,
+    LabelData,
+    MethodData,
+    MethodDifference,
+    quantile_eV_A,
+)
 from gst_jobflow.report.pages.elements import Table, figure_of
 from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.label_data import Comparison, LabelData, MethodData, MethodDifference
 
 _STATES = ("converged", "failed", "quarantined", "excluded")
 _REASONS_SHOWN = 15

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gst_jobflow.documents import Trajectory
+from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import robustness as figures
 from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:

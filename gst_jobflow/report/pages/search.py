@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.words import counted
-from gst_jobflow.hyperopt.effects import effects
-from gst_jobflow.hyperopt.plan import plan_of
+from gst_jobflow.documents import Study
+from gst_jobflow.hyperopt.effects import Effect, effects
+from gst_jobflow.hyperopt.plan import SearchPlan, plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
 from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.hyperopt.effects import Effect
-    from gst_jobflow.hyperopt.plan import SearchPlan
 
 
 def section(study: Study) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import flattened
 from gst_jobflow.base.words import counted
-from gst_jobflow.documents import Cycle, Rmse, RmseOfType
+from gst_jobflow.documents import ActiveSet, ArtifactRef, Cycle, Potential, Rmse, RmseOfType, Study, Trajectory
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
     CycleData,
@@ -42,10 +42,7 @@ from gst_jobflow.report.pages.robustness import robustness_section
 from gst_jobflow.report.pages.scaling import scaling_section
 from gst_jobflow.report.pages.validation import validation_section
 from gst_jobflow.report.style import ordered_types
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Study, Trajectory
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 MOST_BYTES = 15_000_000
 """Of a page: larger ones open slowly, and mail refuses them."""

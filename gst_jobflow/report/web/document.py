@@ -27,14 +27,12 @@ from gst_jobflow.report.pages.study import errors_table, operations_table, plain
 from gst_jobflow.report.pages.validation import validation_tables
 from gst_jobflow.report.web.figures import figures_of
 from gst_jobflow.report.web.listing import SHORT_ID, heading, link, state, time_cell
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import files_of
-from gst_jobflow.store.lineage import lineage
+from gst_jobflow.store.lineage import Lineage, Link, lineage
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import Lineage, Link
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, GstError
-from gst_jobflow.documents import DOCUMENTS, Potential, Study, Trajectory
-from gst_jobflow.report.catalogue.kinds import FigureRequest
+from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document, Potential, Study, Trajectory
+from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.collect import PARITY_NAME, read_parity
 from gst_jobflow.report.figures import robustness as robustness_figures
@@ -27,16 +27,13 @@ from gst_jobflow.report.pages.iteration import finished_iterations
 from gst_jobflow.report.pages.robustness import robustness_runs
 from gst_jobflow.report.style import to_png
 from gst_jobflow.report.web.memory import Memory
+from gst_jobflow.report.web.source import Source
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pymongo.database import Database
-
-    from gst_jobflow.documents import ArtifactRef, Document
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.report.web.source import Source
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 

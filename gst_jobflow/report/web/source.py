@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, GstError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.connect import open_database
@@ -17,9 +17,6 @@ from gst_jobflow.store.driver_errors import denied
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.schema.versions import require_current
 from gst_jobflow.store.users import account_connection, require_reader
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 _ANSWER_S = 2.0
 """How long a server may take to accept a connection, or to tell its version, s."""

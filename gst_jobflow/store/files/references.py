@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document
+from gst_jobflow.store.id_table import IdTable
 from gst_jobflow.store.manifest import manifests_below
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.id_table import IdTable
 
 _HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _READ_BYTES = 8 << 20

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DatabaseError, DataError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
 from gst_jobflow.store.connect import connect, launchpad
 from gst_jobflow.store.schema.lock import Lock, locked
@@ -19,8 +20,6 @@ from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version, 
 
 if TYPE_CHECKING:
     from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _WAIT_S = 60.0
 # MongoDB's codes: duplicate values; an index of the same keys, or of the same name
