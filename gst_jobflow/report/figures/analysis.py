@@ -281,8 +281,7 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
             colour = palette.method(place)
             axes.plot(0.05 * (edges[1:] + edges[:-1]), arrays[f"r.{field.array}"], color=colour, label=f"end of {name}")
         axes.set(xlabel="distance from the electrode (nm)", ylabel=field.label)
-    legend_below(figure, *grid, columns=5, fontsize=8.5)
-    return figure
+    return legend_below(*grid, columns=5, fontsize=8.5)
 
 
 @dataclass(frozen=True)
@@ -370,8 +369,7 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
             axes.set_yticks([])
         axes.set_title(name.partition(".")[2])
         axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
-    legend_below(figure, *grid, columns=4, fontsize=8.5)
-    return figure
+    return legend_below(*grid, columns=4, fontsize=8.5)
 
 
 @styled
@@ -412,8 +410,7 @@ def motif_means(structures: Sequence[LiquidStructure]) -> Figure | None:
         axes.set_xticks(range(len(names)), [readable_number(name) for name in names], rotation=40, ha="right")
         axes.set_ylabel(label)
         axes.margins(x=0.5 / len(names) if len(names) > 1 else 1.0)
-    legend_below(figure, *row, fontsize=8.5)
-    return figure
+    return legend_below(*row, fontsize=8.5)
 
 
 def _motifs_of(structures: Sequence[LiquidStructure], curves: Sequence[Curve]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, scatter, styled
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, scatter, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,13 +67,11 @@ def _residuals(
 ) -> Figure | None:
     if not len(reference):
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
     scatter(axes, reference, error, types, np.ones(len(types), dtype=bool), size, 0.3)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -91,8 +89,7 @@ def errors_by_distance(arrays: EvaluationArrays) -> Figure | None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
     figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-    legend_below(figure, figure.axes[0])
-    return figure
+    return legend_below(figure.axes[0])
 
 
 @styled
