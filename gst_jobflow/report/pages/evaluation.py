@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gst_jobflow.report.collect import Parity
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
-from gst_jobflow.report.pages.elements import Figure, Table, figure_of
+from gst_jobflow.report.pages.elements import Figure, Part, Table, figure_of
 from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
@@ -26,35 +27,26 @@ _KINDS = {
 }
 
 
-def evaluation_section(results: Results, study: Study) -> dict[str, Any] | None:
-    """Return tables and figures of an evaluation; None for other studies."""
-    if study.kind != "evaluation":
-        return None
-    overall = overall_rows(study)
-    return {
-        **evaluation_tables(study),
-        "speed": figure_of(
-            evaluation_figures.accuracy_and_speed(overall), "Better is to the lower left.", "Force error against speed"
-        ),
-        "potentials": [_potential(results, study, row) for row in overall],
-    }
+def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+    """Yield what was evaluated and the table of all potentials; with `results`, also figures and one by one."""
+    rows = overall_rows(study)
+    facts = [
+        ("Labels", str(study.plan["labels"])),
+        ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
+        ("Method", str(study.plan["fingerprint"])),
+    ]
+    overall = Part("Evaluation", table=_overall(study, rows), facts=facts)
+    if results is not None:
+        drawn = evaluation_figures.accuracy_and_speed(rows)
+        overall.figures = figure_of(drawn, "Better is to the lower left.", "Force error against speed")
+    yield overall
+    for row in rows if results is not None else ():
+        yield from _potential(results, study, row)
 
 
 def overall_rows(study: Study) -> list[dict[str, Any]]:
     """Return the row of each potential over all structures."""
     return [row for row in study.table if row["group"] == "all"]
-
-
-def evaluation_tables(study: Study) -> dict[str, Any]:
-    """Return what was evaluated, and the table of all potentials."""
-    return {
-        "facts": [
-            ("Labels", str(study.plan["labels"])),
-            ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
-            ("Method", str(study.plan["fingerprint"])),
-        ],
-        "overall": _overall(study, overall_rows(study)),
-    }
 
 
 def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
@@ -77,11 +69,13 @@ def _numbers(row: dict[str, Any]) -> list[str]:
     return [f"{row[f'{what}_{kind}_{unit}']:.3g}" for what, unit in units.items() for kind in _ERRORS]
 
 
-def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[str, Any]:
+def _potential(results: Results, study: Study, overall: dict[str, Any]) -> Iterator[Part]:
     id = overall["potential_id"]
     arrays = _arrays(results, study, id, overall["potential"])
     rows = [row for row in study.table if row["potential_id"] == id and row["group"] != "all"]
-    tables = []
+    drawn = _figures(arrays) if arrays is not None else []
+    text = f"Evaluated by {study.plan['evaluators'][id]}."
+    yield Part(overall["potential"], text, figures=drawn, soft=True, wanted="Predictions")
     for kind, title in _KINDS.items():
         shown = words.formula if kind == "composition" else str
         body = [
@@ -92,13 +86,7 @@ def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[
             columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]
             groups = (("", 2), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3))
             dots = palette.CONFIG_TYPES if kind == "config_type" else {}
-            tables.append((title, Table(columns, body, frozenset(range(1, 8)), groups, dots)))
-    return {
-        "name": overall["potential"],
-        "evaluator": study.plan["evaluators"][id],
-        "tables": tables,
-        "figures": _figures(arrays) if arrays is not None else [],
-    }
+            yield Part(title, table=Table(columns, body, frozenset(range(1, 8)), groups, dots))
 
 
 def _arrays(results: Results, study: Study, potential_id: str, name: str) -> EvaluationArrays | None:
