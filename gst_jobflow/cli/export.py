@@ -11,7 +11,7 @@ import typer
 from gst_jobflow.archive.bundle import BundlePlan, kind_of_target, plan_bundle, write_bundle
 from gst_jobflow.archive.manifests import BundleManifest, Citation
 from gst_jobflow.archive.readme import NO_LICENCE
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
@@ -90,7 +90,7 @@ def dataset(
     results = _results()
     document = results.get(Dataset, _found(results, "datasets", id))
     if dry_run:
-        _check_split(split)
+        check_known("no split", split, SPLITS)
         count = document.n_members if split is None else document.counts.get(split, 0)
         _tell(
             {"structures": count, "format": chosen, "written": False},
@@ -133,8 +133,7 @@ def potential(
     if form == "bundle":
         _bundle("potentials", id, output, options, dry_run, as_json)
         return
-    if form != "files":
-        raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
+    check_known("no format", form, ("files", "bundle"))
     options.refuse_without_bundle()
     if kind_of_target(output) != "folder":
         raise InputError(
@@ -222,11 +221,6 @@ def everything(
     Example: gst export all -o group-data.tar
     """
     _bundle("all", None, output, options, dry_run, as_json)
-
-
-def _check_split(split: str | None) -> None:
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
 
 
 def _results() -> Results:

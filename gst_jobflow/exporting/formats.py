@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gst_jobflow.base.batches import batches
-from gst_jobflow.base.errors import DataError, InputError, nearest
+from gst_jobflow.base.errors import DataError, InputError, check_known, nearest
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.documents import Dataset
@@ -82,8 +82,7 @@ def export_dataset(
         A label or structure is missing or incomplete; nothing is written.
     """
     form = dataset_format(target, form)
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_known("no split", split, SPLITS)
     check_target(target, force)
     total = dataset.n_members if split is None else dataset.counts.get(split, 0)
     if total == 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.disk import is_full
-from gst_jobflow.base.errors import DatabaseError, DataError, InputError, nearest
+from gst_jobflow.base.errors import DatabaseError, DataError, check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, Document, Label
 from gst_jobflow.store import manifest
@@ -239,6 +239,5 @@ def model_of(name: str) -> type[Document]:
     InputError
         There is no such collection.
     """
-    if name not in DOCUMENTS:
-        raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))
+    check_known("no collection", name, DOCUMENTS)
     return DOCUMENTS[name]

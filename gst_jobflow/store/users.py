@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote_plus
 
 from gst_jobflow.base.atomic import replacing, sync
-from gst_jobflow.base.errors import DatabaseError, InputError, nearest
+from gst_jobflow.base.errors import DatabaseError, InputError, check_known, nearest
 from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import LOOPBACK, Connection, connection, read_credentials
 from gst_jobflow.store.connect import open_database
@@ -84,8 +84,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"'{name}' is not a name for an account", "use up to 64 letters, digits, '.', '_' and '-'")
-    if role not in ROLES:
-        raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
+    check_known("there is no role", role, ROLES)
     target = file or uri_path(project, name)
     if target.exists():
         raise InputError(f"{target} exists already", "name another with --file, or: gst db users passwd NAME")
