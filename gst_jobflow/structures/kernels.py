@@ -26,22 +26,24 @@ _POWERS = 10.0 ** np.arange(_EXACT_POWER + 1)
 _MOST_BINS = 64
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[..., Any]:
+    """Compile a function at its first call, and keep the result beside its file or in the user's folder."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": fastmath}
     try:
-        return njit(cache=True, nogil=True)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:
         # numba found no folder that it may write to
-        return njit(nogil=True)(function)
+        return njit(**options)(function)
 
 
-@_compiled
+@compiled
 def _after_blanks(text: NDArray, at: int) -> int:
     while text[at] == _BLANK or text[at] == _TAB:
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
     """Append digits to a whole number; return it, -1 if it becomes too large, and the place behind them."""
     while _ZERO <= text[at] <= _NINE:
@@ -52,7 +54,7 @@ def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
     return whole, at
 
 
-@_compiled
+@compiled
 def _read_number(text: NDArray, at: int) -> tuple[float, int]:
     """Return the number at a place, and the place behind it; -1 if it is not a decimal that is read exactly."""
     negative = text[at] == _MINUS
@@ -81,7 +83,7 @@ def _read_number(text: NDArray, at: int) -> tuple[float, int]:
     return (-value if negative else value), end
 
 
-@_compiled
+@compiled
 def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: NDArray) -> bool:
     """Read rows of a symbol and numbers, as extended XYZ has them.
 
@@ -131,7 +133,7 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
     return at == len(text)
 
 
-@_compiled
+@compiled
 def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, out: NDArray) -> None:
     """Write a position shifted into the cell, one direction after the other, to `out`."""
     x, y, z = position[0], position[1], position[2]
@@ -148,7 +150,7 @@ def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArr
     out[0], out[1], out[2] = x, y, z
 
 
-@_compiled
+@compiled
 def grid_words(
     positions: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, per_A: float, words: NDArray
 ) -> None:
@@ -163,13 +165,13 @@ def grid_words(
             words[9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
 
 
-@_compiled
+@compiled
 def _image(place: int, bins: int) -> int:
     """Return by how many cells a bin lies outside of the cell."""
     return 0 if 0 <= place < bins else place // bins
 
 
-@_compiled
+@compiled
 def _binned(
     positions: NDArray, cell: NDArray, reciprocal: NDArray, bins: NDArray
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -191,7 +193,7 @@ def _binned(
     return inside, places, first, after
 
 
-@_compiled
+@compiled
 def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float) -> float:
     """Return the smallest distance between two atoms or images in a periodic cell, Å; infinite if above the cutoff.
 
