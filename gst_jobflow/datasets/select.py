@@ -176,18 +176,7 @@ def _members(labels: list[dict[str, Any]]) -> Members:
         if label["energy_eV"] is None:
             raise DataError(f"label {label['_id']} is converged and has no energy", "gst db check")
     # groups stand in the structures and are filled in later
-    return Members.of(
-        [
-            {
-                **label,
-                "label_id": label["_id"],
-                "group": label["structure_id"],
-                "energy_per_atom_eV": label["energy_eV"] / label["n_atoms"],
-                "split": "train",
-            }
-            for label in labels
-        ]
-    )
+    return Members.of_labels(labels)
 
 
 def matching(database: Database, members: Members, where: Sequence[str]) -> np.ndarray:

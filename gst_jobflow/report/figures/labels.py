@@ -49,11 +49,11 @@ def energy_against_volume(data: MethodData) -> Figure | None:
 def energy_against_force(data: MethodData) -> Figure | None:
     """Draw the largest force of each label against its energy per atom."""
     columns = data.columns
-    good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
+    good = np.isfinite(columns.max_forces_eV_A) & (columns.max_forces_eV_A > 0)
     if not good.any():
         return None
     axes = panel()
-    scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
+    scatter(axes, data.relative_eV, columns.max_forces_eV_A, np.array(columns.config_types.list()), good)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
     return legend_below(axes)

@@ -172,7 +172,7 @@ def _numbers(data: MethodData) -> dict[str, float | None]:
         "energy_highest_eV": float(data.relative_eV.max()) if len(columns) else None,
         "force_median_eV_A": quantile_eV_A(counts, 0.5) if len(counts) > 1 else None,
         "force_99_eV_A": quantile_eV_A(counts, 0.99) if len(counts) > 1 else None,
-        "force_largest_eV_A": float(np.nanmax(columns.max_force_eV_A)) if len(columns) else None,
+        "force_largest_eV_A": float(np.nanmax(columns.max_forces_eV_A)) if len(columns) else None,
         "smallest_distance_A": float(distances.min()) if len(distances) else None,
     }
 
@@ -280,7 +280,7 @@ def _by_type(data: MethodData) -> Table:
                 words.extent(relative[chosen], 3),
                 _of(quantile_eV_A(counts, 0.5), 3),
                 _of(quantile_eV_A(counts, 0.99), 3),
-                f"{np.nanmax(columns.max_force_eV_A[chosen]):.3g}",
+                f"{np.nanmax(columns.max_forces_eV_A[chosen]):.3g}",
                 f"{np.nanmin(distances):.2f}" if np.isfinite(distances).any() else _MISSING,
             ]
         )
