@@ -354,7 +354,7 @@ def method_of(run: Vasprun, settings: VaspSettings) -> Method:
     mesh = _foreign_mesh(run, settings.kspacing_per_A)
     if mesh is not None:
         seen["KSPACING"] = f"mesh {mesh}"
-    titles = {_element_of(title): title for title in run.potcar_symbols}
+    titles = {title.split()[1].partition("_")[0]: title for title in run.potcar_symbols}
     other = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in run.incar.items()
@@ -412,8 +412,3 @@ def _foreign_mesh(run: Vasprun, kspacing_per_A: float) -> list[int] | None:
         if not max(1, math.floor(ratio + 0.5)) <= points <= max(1, math.ceil(ratio + 1e-6)):
             return mesh
     return None
-
-
-def _element_of(title: str) -> str:
-    """Return the element of a POTCAR title such as "PAW_PBE Ge_d 03Jul2007"."""
-    return title.split()[1].partition("_")[0]
