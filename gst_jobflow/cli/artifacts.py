@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
@@ -19,9 +20,6 @@ from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.files.garbage import collect_garbage
 from gst_jobflow.store.files.references import note_references
 from gst_jobflow.store.id_table import IdTable
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="List, check and clean up the stored files.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -171,8 +172,6 @@ def _write_json(rows: Iterable[dict[str, Any]], form: str, output: Path | None) 
 def _write_rows(rows: Iterable[Sequence[Any]], columns: Sequence[str], form: str, output: Path | None) -> None:
     with _stream(output) as stream:
         if form == "csv":
-            import csv
-
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([_csv_cell(value) for value in row] for row in rows)

@@ -9,16 +9,15 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import numpy as np
+from ase import Atoms
+from ase.units import fs
 from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 REQUIRED_COLUMNS = ("id", "type", "x", "y", "z")
 _MOST_BYTES = 1 << 24
@@ -76,9 +75,6 @@ class DumpFrame:
         DataError
             A type has no element.
         """
-        from ase import Atoms
-        from ase.units import fs
-
         if len(self.types) and not 1 <= self.types.min() <= self.types.max() <= len(elements):
             raise DataError(f"step {self.step} has types that are none of {', '.join(elements)}", "is it of this run?")
         symbols = [elements[kind - 1] for kind in self.types]

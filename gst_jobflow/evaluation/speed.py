@@ -8,9 +8,9 @@ import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.documents import Speed
 from gst_jobflow.dynamics.deck import PotentialFiles
@@ -19,9 +19,6 @@ from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
 from gst_jobflow.structures.crystals import rocksalt
 from gst_jobflow.structures.material import DEFAULT, MATERIALS, shipped_material
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.atomic import replacing
@@ -156,8 +158,6 @@ def _in_a_cell(atoms: Atoms) -> Atoms:
 
 def _of_labels(rows: Sequence[MemberRow], dataset: Dataset) -> Properties:
     """Return what labels and structures are known by."""
-    from ase.data import chemical_symbols
-
     n_atoms = np.array([len(row.numbers) for row in rows])
     symbols = [[chemical_symbols[number] for number in row.numbers] for row in rows]
     free = np.array([sum(dataset.reference_energies_eV[each] for each in names) for names in symbols])
@@ -248,8 +248,6 @@ def _structure(atoms: Atoms) -> dict[str, Any]:
 
 def _write(target: Path, meta: dict[str, str], atoms: Sequence[Atoms], properties: Properties, colour: str) -> None:
     """Write the file; its first view is coloured by the property `colour`."""
-    import orjson
-
     axes = {"x": {"property": "PC 1"}, "y": {"property": "PC 2"}, "color": {"property": colour}}
     view = {"target": "structure", "map": {**axes, "symbol": "config type"}, "structure": [{"unitCell": True}]}
     content = {

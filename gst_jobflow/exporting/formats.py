@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError, check_known, nearest
@@ -114,8 +115,6 @@ def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
     computed from a virial would differ in its last digit.
     """
-    from ase.data import chemical_symbols
-
     info: dict[str, Any] = {
         "Lattice": _numbers(row.cell_A.ravel().tolist()),
         "Properties": "species:S:1:pos:R:3:forces:R:3",

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from jobflow import Maker, OutputReference, job
+from pymongo.errors import PyMongoError
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
@@ -183,8 +184,6 @@ class _Chunk:
 
     def _places(self) -> int:
         """Return how many labels may run at a time; the share of a local worker changes as other jobs begin and end."""
-        from pymongo.errors import PyMongoError
-
         if os.environ.get(WORKERS_VARIABLE) and time.monotonic() - self.shared_at >= _SHARED_AGAIN_S:
             with suppress(DatabaseError, PyMongoError):  # gone; results are spooled
                 share_cores(self.results.database, job_uuid())

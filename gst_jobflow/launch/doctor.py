@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import psutil
+from ase import Atoms
+from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
@@ -317,9 +321,6 @@ def check_launchpad(context: CheckContext) -> CheckResult:
 
 def check_job_store(context: CheckContext) -> CheckResult:
     """Check that jobflow's outputs can be written and read."""
-    from bson import ObjectId
-    from pymongo.errors import PyMongoError
-
     base = connect(context.need_project())
     try:
         collection = base[JOB_STORE_COLLECTION]
@@ -351,8 +352,6 @@ def reachable_from_nodes(context: CheckContext) -> CheckResult:
 
 def lammps(context: CheckContext) -> CheckResult:
     """Run one real step of `pace` and one of `pace/extrapolation`."""
-    import numpy as np
-
     engine = lammps_engine(context.settings)
     version = ""
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
@@ -392,8 +391,6 @@ def pacemaker(context: CheckContext) -> CheckResult:
 
 def tblite(context: CheckContext) -> CheckResult:
     """Run a GFN1-xTB single point of two atoms."""
-    from ase import Atoms
-
     # large enough for the Gamma point
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:

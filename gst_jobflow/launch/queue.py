@@ -14,6 +14,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
@@ -393,8 +394,6 @@ def _only_one(project: Project) -> Iterator[None]:
 @contextlib.contextmanager
 def _log_to(file: Path) -> Iterator[None]:
     """Log our lines and FireWorks' submission errors to a private file of limited size."""
-    from logging.handlers import RotatingFileHandler
-
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handler = RotatingFileHandler(file, maxBytes=_LOG_KEPT_BYTES, backupCount=1, encoding="utf-8")
     file.chmod(0o600)

@@ -6,6 +6,7 @@ structures takes seconds. Missing data become a remark, not an error.
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -401,8 +402,6 @@ def read_parity(file: Path) -> dict[str, Parity]:
     DataError
         The file is damaged or incomplete.
     """
-    import zipfile
-
     try:
         with np.load(file, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}

@@ -268,6 +268,4 @@ def size(n_bytes: float) -> str:
 
 def file_name(name: str, id: str) -> str:
     """Return a file name from the letters, digits, dots and dashes of `name`, else from the id."""
-    import re
-
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

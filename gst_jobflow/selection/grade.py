@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.lammps import Prism
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
@@ -146,8 +147,6 @@ def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
 
 def _write_cell(atoms: Atoms, path: Path, step: int) -> None:
     """Write a frame that LAMMPS reads into an existing box, in its own coordinates."""
-    from ase.calculators.lammps import Prism
-
     prism = Prism(atoms.cell.array, pbc=True)
     x, y, z, xy, xz, yz = (float(edge) for edge in prism.get_lammps_prism())
     positions = prism.vector_to_lammps(atoms.get_positions(wrap=True, pbc=True), wrap=True)

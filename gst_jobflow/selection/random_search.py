@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -20,9 +20,6 @@ from gst_jobflow.selection.pick import most_diverse
 from gst_jobflow.structures.composition import Formula, elements_in, fewest_atoms, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 Range = tuple[Positive, Positive]
 _BINS = 10

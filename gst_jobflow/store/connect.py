@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import APP_NAME, AUTH_SOURCE, LOOPBACK, Connection, connection, hosts_of
@@ -19,8 +23,6 @@ from gst_jobflow.store.schema.versions import refuse_files_in_gridfs, require_cu
 if TYPE_CHECKING:
     from fireworks import LaunchPad
     from jobflow import JobStore
-    from pymongo import MongoClient
-    from pymongo.database import Database
 
 JOB_STORE_COLLECTION = "outputs"
 
@@ -111,8 +113,6 @@ def cached_connection(project: Project) -> CachedConnection:
 
 def _ask(database: Database, any_version: bool = False) -> None:
     """Check that this program can work with the database; close its client if not."""
-    from pymongo.errors import PyMongoError
-
     try:
         refuse_files_in_gridfs(database)
         if not any_version:
@@ -127,9 +127,6 @@ def _ask(database: Database, any_version: bool = False) -> None:
 
 def open_database(where: Connection) -> Database:
     """Connect to `where` and check that it answers and accepts our account; raises as `connect`."""
-    from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
-
     if not where.external and not listens(where.port):
         raise not_running(where)
     client: MongoClient | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,6 @@ def continuation(again: Job, output: Any = None) -> Any:
     output
         The output of this part.
     """
-    from copy import deepcopy
 
     from jobflow import CURRENT_JOB, Response
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError
@@ -14,9 +16,6 @@ from gst_jobflow.store.lookup import locate
 from gst_jobflow.store.query import COLUMNS, value_at
 from gst_jobflow.store.relations import MADE_BY_JOBS, relations_of, relations_to
 from gst_jobflow.store.results import Results, public
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 FIRST_FEW = 5
 """Ids that a link lists of many."""

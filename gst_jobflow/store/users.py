@@ -18,8 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import quote_plus
+
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
+from pymongo.uri_parser import parse_uri
 
 from gst_jobflow.base.atomic import replacing, sync
 from gst_jobflow.base.errors import DatabaseError, InputError, check_known, nearest
@@ -27,9 +31,6 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import LOOPBACK, Connection, connection, read_credentials
 from gst_jobflow.store.connect import open_database
 from gst_jobflow.store.driver_errors import denied
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -163,9 +164,6 @@ def account_connection(project: Project, name: str) -> Connection:
     InputError
         The file with its URI is missing or damaged.
     """
-    from pymongo.errors import ConfigurationError, InvalidURI
-    from pymongo.uri_parser import parse_uri
-
     file, where = uri_path(project, name), connection(project)
     try:
         uri = file.read_text().strip()
@@ -210,8 +208,6 @@ def reads_only(where: Connection) -> bool:
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
     """Open the project's database with the account that manages users; turn its refusals into one line."""
-    from pymongo.errors import OperationFailure
-
     where = connection(project)
     if not where.external:
         admin = read_credentials(project)["admin"]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import smallest_distance
 from gst_jobflow.structures.lattice import reciprocal_rows, volume_A3
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 # positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
 _PER_A = 1e8
@@ -89,8 +88,6 @@ def _described(atoms: Atoms, closest_A: float) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _composition(numbers: bytes) -> tuple[str, tuple[tuple[str, float], ...]]:
     """Return the reduced formula and each element's share, in alphabetical order, of packed atomic numbers (int64)."""
-    from ase.data import chemical_symbols
-
     present = np.bincount(np.frombuffer(numbers, np.int64))
     counts = {chemical_symbols[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
     n_atoms = sum(counts.values())

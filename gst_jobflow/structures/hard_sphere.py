@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from ase import Atoms
+from ase.cell import Cell
 from pydantic import AfterValidator, Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.structures.composition import Formula, Rounding, atom_counts
 from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,8 +122,6 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
         The composition is impossible, or the atoms do not fit: the message has the requested and the reached packing
         fraction, and a density that works.
     """
-    from ase import Atoms
-
     counts = atom_counts(spec.formula, spec.n_atoms, spec.rounding)
     species = [element for element, count in counts.items() for _ in range(count)]
     allowed = PairDistances(species, spec.min_distances_A, _drawn_distance_A(spec, index))
@@ -154,8 +151,6 @@ def _random_atoms(
     spec: HardSphereSpec, species: list[str], allowed: PairDistances, random: np.random.Generator
 ) -> Atoms:
     """Draw density, cell and positions, with overlaps."""
-    from ase import Atoms
-
     atoms = Atoms(species, pbc=True)
     if spec.fixed_cell_A is not None:
         cell = _matrix(spec.fixed_cell_A)
@@ -185,8 +180,6 @@ def _draw_cell(
 
     Draws are mixed with a growing share of a cube, so that small cells end nearly cubic instead of failing.
     """
-    from ase.cell import Cell
-
     cell = np.eye(3)
     for draw in range(draws if shape != "cubic" else 1):
         angles = random.uniform(60, 120, 3) if shape == "triclinic" else (90, 90, 90)
@@ -207,8 +200,6 @@ def _draw_cell(
 
 def _shortest_image_A(cell: np.ndarray) -> float:
     """Return the length in Å of the shortest lattice vector of `cell`, shape (3, 3)."""
-    from ase import Atoms
-
     return min_distance(Atoms("X", cell=cell, pbc=True))
 
 

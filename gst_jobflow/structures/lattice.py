@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ase import Atoms
+from ase import Atoms
 
 Vector = list[float]
 

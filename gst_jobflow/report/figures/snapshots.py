@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 
 from gst_jobflow.analysis.crystallinity import crystallinity
 from gst_jobflow.analysis.disorder import OrderMap, order_map
@@ -130,8 +132,6 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
 
 def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
     """Prepare a picture: wrap atoms into the box, set colours and radii."""
-    from ase.data import atomic_numbers, covalent_radii
-
     atoms = atoms.copy()
     atoms.wrap()
     symbols = np.array(atoms.get_chemical_symbols())
@@ -193,8 +193,6 @@ def render_cells(cells: Sequence[Cell]) -> Snapshots:
 
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Return pictures and OVITO's version, or the reason of a failure."""
-    from importlib.util import find_spec
-
     if find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"
     with tempfile.TemporaryDirectory(prefix="gst-render-") as name:

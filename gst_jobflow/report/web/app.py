@@ -9,7 +9,7 @@ from functools import wraps
 from importlib import resources
 from typing import Any
 
-from flask import Flask, Response, abort, redirect, render_template, request
+from flask import Flask, Response, abort, redirect, render_template, request, send_file
 from jinja2 import FunctionLoader, StrictUndefined
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -237,8 +237,6 @@ class _Site:
 
     def file(self, collection: str, id: str, digest: str) -> Response:
         """Send a file that a document names; browsers store it and do not show it."""
-        from flask import send_file
-
         if collection not in DOCUMENTS:
             abort(404, f"There is no collection '{collection}'.")
         with self.source.reading() as results:

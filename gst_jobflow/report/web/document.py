@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from markupsafe import Markup
+from pymongo.database import Database
 
 from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import DOCUMENTS, Cycle, Potential, Study
@@ -23,9 +24,6 @@ from gst_jobflow.report.web.listing import SHORT_ID, heading, link, state, time_
 from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import files_of
 from gst_jobflow.store.lineage import Lineage, Link, lineage
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 logger = logging.getLogger(__name__)
 

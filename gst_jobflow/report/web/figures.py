@@ -12,6 +12,9 @@ from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
 from gst_jobflow.base.errors import DatabaseError, GstError
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document, Potential, Study, Trajectory
 from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
@@ -33,7 +36,6 @@ from gst_jobflow.store.files.references import as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pymongo.database import Database
 
 logger = logging.getLogger(__name__)
 
@@ -208,8 +210,6 @@ class Pictures:
 
     def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
         """Draw a figure, or tell why not: it must not take its page along."""
-        from pymongo.errors import PyMongoError
-
         with self._drawing, self._source.reading() as results:
             figure = find(results)
             try:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
+from pymongo.database import Database
 
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.elements import Table
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    Document = dict[str, Any]
-    Names = dict[str, str]
+Document = dict[str, Any]
+Names = dict[str, str]
 
 PER_PAGE = 50
 _MOST_SKIPPED = 1_000_000

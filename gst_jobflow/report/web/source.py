@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pymongo
+from pymongo.errors import OperationFailure, PyMongoError
+
 from gst_jobflow.base.errors import DatabaseError, GstError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
@@ -52,9 +55,6 @@ class Source:
         DatabaseError
             The database does not answer, refuses the account, or is of another version; or the account may write.
         """
-        import pymongo
-        from pymongo.errors import OperationFailure, PyMongoError
-
         results = self._open()
         try:
             with pymongo.timeout(_READ_S):
@@ -83,8 +83,6 @@ class Source:
 
     def _open(self) -> Results:
         """Return the results, checked: the server answers and has our version."""
-        import pymongo
-
         results = self._connected()
         try:
             # outside the lock: while the server hangs, all threads wait at the same time, not one after the other
@@ -97,8 +95,6 @@ class Source:
 
     def _connected(self) -> Results:
         """Return the results, connected if they were not; other threads wait, and fail as the one that connects."""
-        import pymongo
-
         with self._lock:
             if time.monotonic() < self._again_at:
                 raise DatabaseError(self._failure.message, self._failure.fix)
