@@ -8,7 +8,7 @@ from typing import Any
 from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.studies import varied
-from gst_jobflow.report.pages.elements import Part, Table
+from gst_jobflow.report.pages.elements import PagePart, Table
 from gst_jobflow.report.paper import paper_numbers
 from gst_jobflow.store import Results
 
@@ -21,14 +21,14 @@ _COLUMNS = {
 }
 
 
-def ablation_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def ablation_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield the table of an ablation; with `results`, also that of the reference paper."""
     columns_varied = varied(study)
     shown = {key: name for key, name in _COLUMNS.items() if any(row.get(key) is not None for row in study.table)}
     body = [[*(str(row[key]) for key in columns_varied), *(_cell(row, key) for key in shown)] for row in study.table]
     columns = [*(key.replace("_", " ") for key in columns_varied), *shown.values()]
     text = "Errors are of the test set. The fits differ in nothing but what the first columns name."
-    yield Part("Results", text, Table(columns, body, frozenset(range(len(columns_varied), len(columns)))))
+    yield PagePart("Results", text, Table(columns, body, frozenset(range(len(columns_varied), len(columns)))))
     if results is not None:
         paper = [
             [row["what"], str(row["energy_meV_per_atom"]), str(row["force_meV_per_A"]), f"{row['relative_speed']:g}"]
@@ -36,7 +36,7 @@ def ablation_parts(study: Study, results: Results | None = None) -> Iterator[Par
         ]
         columns = ["what", "energy (meV/atom)", "forces (meV/Å)", "relative speed"]
         text = "Its test set and potentials are others, so trends compare and numbers do not."
-        yield Part("Table 1 of the reference paper", text, Table(columns, paper, frozenset({1, 2, 3})), soft=True)
+        yield PagePart("Table 1 of the reference paper", text, Table(columns, paper, frozenset({1, 2, 3})), soft=True)
 
 
 def _cell(row: dict[str, Any], key: str) -> str:

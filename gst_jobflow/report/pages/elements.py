@@ -38,7 +38,7 @@ class Table:
 
 
 @dataclass
-class Part:
+class PagePart:
     """A part of a section, in this order: title, facts, text, table, figures; each may be missing.
 
     `soft` makes a remark of the text, `style` is the class of the table (ids, total), `wanted` names the figures that

@@ -15,7 +15,7 @@ from gst_jobflow.report.collect import Parity
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
-from gst_jobflow.report.pages.elements import Figure, Part, Table, figure_of
+from gst_jobflow.report.pages.elements import Figure, PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
@@ -27,7 +27,7 @@ _KINDS = {
 }
 
 
-def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield what was evaluated and the table of all potentials; with `results`, also figures and one by one."""
     rows = overall_rows(study)
     facts = [
@@ -35,7 +35,7 @@ def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[P
         ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
         ("Method", str(study.plan["fingerprint"])),
     ]
-    overall = Part("Evaluation", table=_overall(study, rows), facts=facts)
+    overall = PagePart("Evaluation", table=_overall(study, rows), facts=facts)
     if results is not None:
         drawn = evaluation_figures.accuracy_and_speed(rows)
         overall.figures = figure_of(drawn, "Better is to the lower left.", "Force error against speed")
@@ -69,13 +69,13 @@ def _numbers(row: dict[str, Any]) -> list[str]:
     return [f"{row[f'{what}_{kind}_{unit}']:.3g}" for what, unit in units.items() for kind in _ERRORS]
 
 
-def _potential(results: Results, study: Study, overall: dict[str, Any]) -> Iterator[Part]:
+def _potential(results: Results, study: Study, overall: dict[str, Any]) -> Iterator[PagePart]:
     id = overall["potential_id"]
     arrays = _arrays(results, study, id, overall["potential"])
     rows = [row for row in study.table if row["potential_id"] == id and row["group"] != "all"]
     drawn = _figures(arrays) if arrays is not None else []
     text = f"Evaluated by {study.plan['evaluators'][id]}."
-    yield Part(overall["potential"], text, figures=drawn, soft=True, wanted="Predictions")
+    yield PagePart(overall["potential"], text, figures=drawn, soft=True, wanted="Predictions")
     for kind, title in _KINDS.items():
         shown = words.formula if kind == "composition" else str
         body = [
@@ -86,7 +86,7 @@ def _potential(results: Results, study: Study, overall: dict[str, Any]) -> Itera
             columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]
             groups = (("", 2), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3))
             dots = palette.CONFIG_TYPES if kind == "config_type" else {}
-            yield Part(title, table=Table(columns, body, frozenset(range(1, 8)), groups, dots))
+            yield PagePart(title, table=Table(columns, body, frozenset(range(1, 8)), groups, dots))
 
 
 def _arrays(results: Results, study: Study, potential_id: str, name: str) -> EvaluationArrays | None:

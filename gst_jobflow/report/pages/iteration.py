@@ -8,18 +8,18 @@ from typing import Any
 from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.iteration import PANELS
-from gst_jobflow.report.pages.elements import Part, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 
-def iteration_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def iteration_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield the tables of a training protocol; with `results`, also figures."""
     done = finished_iterations(study)
     panels = PANELS if done and results is not None else ()
     drawn = [part for draw, caption in panels for part in figure_of(draw(done), caption, caption)]
-    yield Part("Iterations", _summary(study, done), _table(study.table), drawn)
+    yield PagePart("Iterations", _summary(study, done), _table(study.table), drawn)
     text = f"Labels of {study.plan['fingerprint']}. A composition is the nearest of the plan's."
-    yield Part("Candidates and choice", text, _sources(study.table), soft=True)
+    yield PagePart("Candidates and choice", text, _sources(study.table), soft=True)
 
 
 def finished_iterations(study: Study) -> list[dict[str, Any]]:

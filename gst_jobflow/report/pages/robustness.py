@@ -8,13 +8,13 @@ from typing import Any
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import robustness as figures
-from gst_jobflow.report.pages.elements import Part, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 
-def robustness_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def robustness_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield protocol and success fractions; with `results`, also figures and failed runs."""
-    part = Part("Robustness", _protocol(study), _fractions(study))
+    part = PagePart("Robustness", _protocol(study), _fractions(study))
     if results is None:
         yield part
         return
@@ -30,7 +30,7 @@ def robustness_parts(study: Study, results: Results | None = None) -> Iterator[P
     )
     yield part
     if failures := _failures(runs, names, study.plan["timestep_fs"]):
-        yield Part("Failed runs", table=failures, style="ids")
+        yield PagePart("Failed runs", table=failures, style="ids")
 
 
 def robustness_runs(results: Results, study: Study) -> list[dict[str, Any]]:

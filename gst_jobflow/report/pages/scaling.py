@@ -9,16 +9,16 @@ from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.scaling import curves_of
 from gst_jobflow.report.figures.scaling import scaling_chart
-from gst_jobflow.report.pages.elements import Part, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 
-def scaling_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def scaling_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield the table of a scaling study, with how it was measured; with `results`, also the figure."""
     columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
                "imbalance", "B/atom", "core use"]  # fmt: skip
     body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
-    part = Part("Scaling", _protocol(study), Table(columns, body, frozenset(range(1, len(columns)))))
+    part = PagePart("Scaling", _protocol(study), Table(columns, body, frozenset(range(1, len(columns)))))
     if results is not None:
         mode, rows = study.plan["mode"], [row for row in study.table if row["state"] != "not_run"]
         caption = "Bars: fastest and slowest repeat; crosses: out of memory."

@@ -12,22 +12,22 @@ from gst_jobflow.hyperopt.plan import SearchPlan, plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
-from gst_jobflow.report.pages.elements import Part, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 
-def search_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def search_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield progress, best fits and all fits; with `results`, also figures and the surrogate, which takes a while."""
     plan = plan_of(study)
-    part = Part("Search", _sentence(study, plan), _best(study, plan))
+    part = PagePart("Search", _sentence(study, plan), _best(study, plan))
     if results is None:
         yield part
     else:
         yield from _with_effects(study, plan, part)
-    yield Part("All fits", table=_table(study, plan), style="ids")
+    yield PagePart("All fits", table=_table(study, plan), style="ids")
 
 
-def _with_effects(study: Study, plan: SearchPlan, part: Part) -> Iterator[Part]:
+def _with_effects(study: Study, plan: SearchPlan, part: PagePart) -> Iterator[PagePart]:
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
     drawn = figure_of(
         convergence(study, plan),
@@ -48,8 +48,8 @@ def _with_effects(study: Study, plan: SearchPlan, part: Part) -> Iterator[Part]:
         )
     part.figures = drawn
     yield part
-    yield Part("What was searched", table=_space(plan, found))
-    yield Part(text=_surrogate(found), soft=True)
+    yield PagePart("What was searched", table=_space(plan, found))
+    yield PagePart(text=_surrogate(found), soft=True)
 
 
 def _sentence(study: Study, plan: SearchPlan) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.ablation import ablation_parts
-from gst_jobflow.report.pages.elements import Part, Table
+from gst_jobflow.report.pages.elements import PagePart, Table
 from gst_jobflow.report.pages.evaluation import evaluation_parts
 from gst_jobflow.report.pages.iteration import iteration_parts
 from gst_jobflow.report.pages.robustness import robustness_parts
@@ -16,7 +16,7 @@ from gst_jobflow.report.pages.search import search_parts
 from gst_jobflow.report.pages.validation import validation_parts
 from gst_jobflow.store import Results
 
-SECTIONS: dict[str, tuple[str, Callable[[Study, Results | None], Iterator[Part]]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[Study, Results | None], Iterator[PagePart]]]] = {
     "hyperopt": ("search", search_parts),
     "evaluation": ("evaluation", evaluation_parts),
     "robustness": ("robustness", robustness_parts),
@@ -28,12 +28,12 @@ SECTIONS: dict[str, tuple[str, Callable[[Study, Results | None], Iterator[Part]]
 """Anchor and parts of the section on a kind of study."""
 
 
-def study_parts(study: Study, results: Results | None = None) -> list[Part]:
+def study_parts(study: Study, results: Results | None = None) -> list[PagePart]:
     """Return the parts of the section on a study; figures and what needs the database only with `results`."""
     if study.kind in SECTIONS:
         return list(SECTIONS[study.kind][1](study, results))
     text = "" if study.table or results is not None else "Not there yet."
-    return [Part("Results", text, plain_table(study))] if study.table or text else []
+    return [PagePart("Results", text, plain_table(study))] if study.table or text else []
 
 
 def plain_table(study: Study) -> Table | None:

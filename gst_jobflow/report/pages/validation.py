@@ -11,24 +11,24 @@ from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
 from gst_jobflow.report.figures import validation as figures
-from gst_jobflow.report.pages.elements import Part, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
 _TITLES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
 
 
-def validation_parts(study: Study, results: Results | None = None) -> Iterator[Part]:
+def validation_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield the protocol and a table for each composition; with `results`, also figures."""
-    yield Part("Validation", _protocol(study))
+    yield PagePart("Validation", _protocol(study))
     for formula in study.outcome.get("references", {}):
         rows = [row for row in rows_by_name(study) if row["composition"] == formula]
-        part = Part(words.formula(formula), _facts(study, formula), _table(rows), soft=True)
+        part = PagePart(words.formula(formula), _facts(study, formula), _table(rows), soft=True)
         if results is not None:
             _draw(results, study, formula, rows, part)
         yield part
 
 
-def _draw(results: Results, study: Study, formula: str, rows: list[dict[str, Any]], part: Part) -> None:
+def _draw(results: Results, study: Study, formula: str, rows: list[dict[str, Any]], part: PagePart) -> None:
     part.figures = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
     try:
         for family, title in _TITLES.items():

@@ -16,7 +16,7 @@ from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import DOCUMENTS, Cycle, Potential, Study
 from gst_jobflow.report import words
 from gst_jobflow.report.collect import CycleData
-from gst_jobflow.report.pages.elements import Part, Table
+from gst_jobflow.report.pages.elements import PagePart, Table
 from gst_jobflow.report.pages.sections import plain_table, study_parts
 from gst_jobflow.report.pages.study import errors_table, operations_table
 from gst_jobflow.report.web.figures import figures_of
@@ -84,20 +84,22 @@ def _facts(found: Lineage) -> Iterator[tuple[str, Any]]:
     yield from found.cost.items()
 
 
-def _parts(document: Any) -> list[Part]:
+def _parts(document: Any) -> list[PagePart]:
     """Return the tables of a kind of document; one that is incomplete says so."""
     try:
         if isinstance(document, Cycle):
-            return [Part("Operations", table=operations_table(CycleData(document, [None] * len(document.operations))))]
+            return [
+                PagePart("Operations", table=operations_table(CycleData(document, [None] * len(document.operations))))
+            ]
         if isinstance(document, Potential):
             table = errors_table(document)
-            return [Part("Root-mean-square errors", table=table)] if table else []
+            return [PagePart("Root-mean-square errors", table=table)] if table else []
         return study_parts(document) if isinstance(document, Study) else []
     except Exception as err:
         # a study that failed or was made by hand may lack what its kind promises
         logger.warning("tables of %s: %s: %s", document.id, type(err).__name__, err)
         table = plain_table(document) if isinstance(document, Study) else None
-        return [Part("Results", "This document lacks a part of what its kind usually holds.", table)]
+        return [PagePart("Results", "This document lacks a part of what its kind usually holds.", table)]
 
 
 def _tree(database: Database, collection: str, id: str) -> list[tuple[int, str, str, bool]]:
