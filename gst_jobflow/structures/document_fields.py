@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import smallest_distance
-from gst_jobflow.structures.lattice import reciprocal_rows, volume_A3
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3, reciprocal_rows, volume_A3
 
 # positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
 _PER_A = 1e8
@@ -23,7 +23,6 @@ _PER_A = 1e8
 _FACE_A = 2.5e-8
 # frames of a trajectory have the same atoms; for larger ones counting costs little in comparison
 _REMEMBERED_ATOMS = 10_000
-_AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
 def describe(atoms: Atoms) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def _described(atoms: Atoms, closest_A: float) -> dict[str, Any]:
         "n_atoms": len(atoms),
         "elements": [element for element, _ in shares],
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
-        "density_g_cm3": mass / cell_A3 * _AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
+        "density_g_cm3": mass / cell_A3 * AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
         "volume_per_atom_A3": cell_A3 / len(atoms) if cell_A3 else None,
     }
 

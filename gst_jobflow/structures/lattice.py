@@ -7,6 +7,7 @@ import math
 from ase import Atoms
 
 Vector = list[float]
+AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
 def volume_A3(rows: list[Vector]) -> float:

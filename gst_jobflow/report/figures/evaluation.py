@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.report.collect import Parity
 from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, scatter, styled
 
 if TYPE_CHECKING:
@@ -17,27 +18,13 @@ if TYPE_CHECKING:
 _SMALLEST = 1e-3
 
 
-@dataclass(frozen=True)
-class EvaluationArrays:
-    """Data of one potential stored by `evaluation.evaluate`.
-
-    Attributes
-    ----------
-    energy_ref, energy_pred
-        eV/atom, shape (n_structures,).
-    force_ref, force_pred
-        eV/Å, shape (n_components,).
-    """
+@dataclass
+class EvaluationArrays(Parity):
+    """Data of one potential stored by `evaluation.evaluate`; `min_distance_A` and `n_atoms` of the n structures."""
 
     name: str
-    energy_ref: np.ndarray
-    energy_pred: np.ndarray
-    config_type: np.ndarray
     min_distance_A: np.ndarray
     n_atoms: np.ndarray
-    force_ref: np.ndarray
-    force_pred: np.ndarray
-    force_config_type: np.ndarray
 
     def force_rmse_meV_A(self) -> np.ndarray:
         """Return the force RMSE of each structure, meV/Å, shape (n_structures,)."""

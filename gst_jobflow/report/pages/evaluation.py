@@ -11,7 +11,6 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Study
 from gst_jobflow.evaluation.evaluate import DATA_PREFIX
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import Parity
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
@@ -95,20 +94,17 @@ def _arrays(results: Results, study: Study, potential_id: str, name: str) -> Eva
         return None
     fields = [field for field in EvaluationArrays.__dataclass_fields__ if field != "name"]
     with np.load(results.artifacts.path(ref), allow_pickle=False) as content:
-        return EvaluationArrays(name, **{field: content[field] for field in fields})
+        return EvaluationArrays(name=name, **{field: content[field] for field in fields})
 
 
 def _figures(arrays: EvaluationArrays) -> list[Figure]:
-    parity = {
-        "evaluated": Parity(
-            arrays.energy_ref, arrays.energy_pred, arrays.config_type,
-            arrays.force_ref, arrays.force_pred, arrays.force_config_type,
-        )
-    }  # fmt: skip
     found = figure_of(
-        study_figures.energy_parity(parity), "Energy per atom less that of the free atoms.", "Parity plot of energies"
+        study_figures.energy_parity({"evaluated": arrays}),
+        "Energy per atom less that of the free atoms.",
+        "Parity plot of energies",
     )
-    found += figure_of(study_figures.force_parity(parity), "Force components.", "Parity plot of forces")
+    forces = study_figures.force_parity({"evaluated": arrays})
+    found += figure_of(forces, "Force components.", "Parity plot of forces")
     found += figure_of(
         evaluation_figures.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies"
     )
