@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report.collect import Parity
+from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, scatter, styled
 
 if TYPE_CHECKING:

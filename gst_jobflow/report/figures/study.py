@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
+from gst_jobflow.report.collect import LabelRows, StructureRows
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,

@@ -17,9 +17,9 @@ from pymongo.errors import PyMongoError
 
 from gst_jobflow.base.errors import DatabaseError, GstError
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document, Potential, Study, Trajectory
+from gst_jobflow.evaluation.parity import parity_file, read_parity
 from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES
-from gst_jobflow.report.collect import PARITY_NAME, read_parity
 from gst_jobflow.report.figures import robustness as robustness_figures
 from gst_jobflow.report.figures.cycle import run_overview
 from gst_jobflow.report.figures.evaluation import accuracy_and_speed
@@ -114,7 +114,7 @@ def _survival(results: Results, study: Study) -> Figure | None:
 
 
 def _of_potential(results: Results, potential: Potential) -> Iterator[LiveFigure]:
-    ref = next((each for each in potential.files if each.name == PARITY_NAME), None)
+    ref = parity_file(potential)
     if ref is not None:
         for name, draw, caption in (
             ("energies", energy_parity, "Energy per atom less the atoms' reference energies"),
