@@ -221,6 +221,13 @@ def box_of(bounds: NDArray) -> tuple[NDArray, NDArray]:
     return np.array([[side[0], 0, 0], [xy, side[1], 0], [xz, yz, side[2]]]), low
 
 
+def bounds_of(cell: NDArray) -> list[tuple[float, float, float]]:
+    """Return low, high and tilt of a dump's box along x, y and z, the inverse of `box_of` for a corner at 0."""
+    (x, _, _), (xy, y, _), (xz, yz, z) = np.asarray(cell).tolist()
+    low, high = min(0.0, xy, xz, xy + xz), x + max(0.0, xy, xz, xy + xz)
+    return [(low, high, xy), (min(0.0, yz), y + max(0.0, yz), xz), (0.0, z, yz)]
+
+
 def _read_body(file: IO[bytes], n_atoms: int, n_columns: int, keep: bool) -> bytes | None:
     """Read the next `n_atoms` lines, and return them if `keep`; None if the file ends before."""
     pieces, left = [], n_atoms
