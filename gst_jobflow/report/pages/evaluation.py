@@ -35,11 +35,12 @@ def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[P
         ("Method", str(study.plan["fingerprint"])),
     ]
     overall = PagePart("Evaluation", table=_overall(study, rows), facts=facts)
-    yield overall
     if results is None:
+        yield overall
         return
     drawn = evaluation_figures.accuracy_and_speed(rows)
     overall.figures = figure_of(drawn, "Better is to the lower left.", "Force error against speed")
+    yield overall
     for row in rows:
         yield from _potential(results, study, row)
 
