@@ -7,13 +7,13 @@ to get the real one.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,7 +193,7 @@ def render_cells(cells: Sequence[Cell]) -> Snapshots:
 
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Return pictures and OVITO's version, or the reason of a failure."""
-    if find_spec("ovito") is None:
+    if importlib.util.find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"
     with tempfile.TemporaryDirectory(prefix="gst-render-") as name:
         folder = Path(name)
