@@ -26,6 +26,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 _MOST_ATOMS = 10_000_000
 """A damaged count must not turn a whole file into one frame."""
@@ -92,14 +93,10 @@ def _next_frame(stream: BinaryIO) -> bytes | None:
 def parse_frame(file: Path, index: int, frame: bytes, end: int = 0, compiled: bool = False) -> Record:
     """Parse the text of one frame, which ends at byte `end` of the unpacked file; `compiled`: with numba, for many."""
     try:
-        atoms = _plain_frame(frame, compiled)
-        if atoms is None:
-            # ASE's module loads scipy
-            from ase.io.extxyz import read_xyz
-
-            _check_rows(frame)
-            atoms = next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
-        return Record(file, index, atoms=atoms, end=end)
+        plain = _plain_frame(frame, compiled)
+        if plain is not None and compiled:
+            return Record(file, index, plain=plain, end=end)
+        return Record(file, index, atoms=_by_ase(frame) if plain is None else plain.atoms(), end=end)
     except DataError as err:
         return Record(file, index, problem=err.message, end=end)
     except KeyError as err:
@@ -108,6 +105,14 @@ def parse_frame(file: Path, index: int, frame: bytes, end: int = 0, compiled: bo
     except (ValueError, TypeError, IndexError, AttributeError, AssertionError, OSError) as err:
         text = str(err).splitlines()[0] if str(err) else type(err).__name__
         return Record(file, index, problem=f"not extended XYZ: {text}", end=end)
+
+
+def _by_ase(frame: bytes) -> Atoms:
+    # the module loads scipy
+    from ase.io.extxyz import read_xyz
+
+    _check_rows(frame)
+    return next(read_xyz(io.StringIO(frame.decode("utf-8"), newline=None), index=0))
 
 
 def _check_rows(frame: bytes) -> None:
@@ -121,33 +126,32 @@ def _check_rows(frame: bytes) -> None:
             raise DataError(f"atom {number} has {len(row.split())} columns, Properties names {width}")
 
 
-def _plain_frame(frame: bytes, compiled: bool) -> Atoms | None:
+def _plain_frame(frame: bytes, compiled: bool) -> PlainAtoms | None:
     """Parse a frame of the usual form to the values that ASE gives, but faster; None for other frames.
 
     Energy and forces stay in `info` and `arrays`: building a calculator, as ASE does, takes as long as the rest.
     """
     count, comment, body = frame.split(b"\n", 2)
     info = read_comment(comment.decode("utf-8"))
-    if not isinstance(info.get("Properties"), str) or "Lattice" not in info:
-        return None
-    columns = _columns(info.pop("Properties"))
-    if columns is None:
+    properties, pbc = info.pop("Properties", None), info.pop("pbc", True)
+    columns = _columns(properties) if isinstance(properties, str) else None
+    pbc = [pbc] * 3 if isinstance(pbc, bool) else pbc
+    if columns is None or "Lattice" not in info or not isinstance(pbc, list) or len(pbc) != 3:
         return None
     width = sum(size for _, size in columns)
     rows = (_compiled_rows(body, int(count), width) if compiled else None) or _rows(body, int(count), width)
     if rows is None:
         return None
     numbers, values = rows
-    pbc, cell = info.pop("pbc", True), info.pop("Lattice").T
-    atoms = Atoms(numbers=numbers, positions=values[:, :3], cell=cell, pbc=pbc, info=info)
-    start = 3
-    for name, size in columns[2:]:
-        atoms.new_array(name, values[:, start : start + size] if size > 1 else values[:, start])
+    arrays, start = {"numbers": numbers}, 0
+    for name, size in columns[1:]:
+        # adjacent numbers are read faster
+        arrays[name] = np.ascontiguousarray(values[:, start : start + size] if size > 1 else values[:, start])
         start += size
-    return atoms
+    return PlainAtoms(info.pop("Lattice").T.astype(float).tolist(), pbc, arrays, info)
 
 
-def _rows(body: bytes, count: int, width: int) -> tuple[Any, np.ndarray] | None:
+def _rows(body: bytes, count: int, width: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Return atomic numbers and the other columns, shape (count, width - 1); None where ASE names the fault."""
     tokens = body.split()
     if len(tokens) != count * width:
@@ -155,10 +159,10 @@ def _rows(body: bytes, count: int, width: int) -> tuple[Any, np.ndarray] | None:
     numbers = _numbers_of(tokens[::width])
     del tokens[::width]
     values = _floats(tokens)
-    return None if numbers is None or values is None else (numbers, values.reshape(-1, width - 1))
+    return None if numbers is None or values is None else (np.array(numbers), values.reshape(-1, width - 1))
 
 
-def _compiled_rows(body: bytes, count: int, width: int) -> tuple[Any, np.ndarray] | None:
+def _compiled_rows(body: bytes, count: int, width: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the same as `_rows` for symbols and decimals of up to 15 digits, several times as fast; else None."""
     from gst_jobflow.structures.kernels import read_rows
 
@@ -238,7 +242,7 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
 
 
 _PAIR = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$)""")
-_REALS = re.compile(r"(?:\s*[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?=\s|$))+\s*")
+_REALS = re.compile(r"[0-9eE+\-.\s]+")
 _THREE_BOOLEANS = re.compile(r"[TF] [TF] [TF]")
 _MATRICES = {"Lattice", "virial", "stress"}
 """Keys whose nine numbers ASE reads as a matrix."""
@@ -252,21 +256,25 @@ def read_comment(line: str) -> dict[str, Any]:
     """
     info: dict[str, Any] = {}
     end, line = 0, line.strip()
-    while end < len(line):
-        pair = _PAIR.match(line, end)
-        if pair is None:
-            from ase.io.extxyz import key_val_str_to_dict
-
-            return key_val_str_to_dict(line)
+    for pair in _PAIR.finditer(line):
+        if pair.start() != end:
+            break
         end = pair.end()
-        key, text = pair[1], pair[3] if pair[2] is None else pair[2]
-        if _NAME.fullmatch(text):
+        key, quoted, bare = pair.groups()
+        text = bare if quoted is None else quoted
+        if text[0].isalpha() and _NAME.fullmatch(text):
             info[key] = text
-        elif key.lower() != "uid" and _REALS.fullmatch(text):
-            info[key] = _real_value(key, text)
+        # whole numbers alone are not real
+        elif "." in text and key.lower() != "uid" and _REALS.fullmatch(text) and (values := _floats_of(text)):
+            info[key] = _real_value(key, values)
         else:
-            # frames must not share lists or arrays
-            info |= {name: copy(value) for name, value in _read(key, text)}
+            for name, value in _read(key, text):
+                # frames must not share lists or arrays
+                info[name] = copy(value)
+    if end < len(line):
+        from ase.io.extxyz import key_val_str_to_dict
+
+        return key_val_str_to_dict(line)
     return info
 
 
@@ -280,10 +288,16 @@ def _read(key: str, text: str) -> list[tuple[str, Any]]:
     return list(key_val_str_to_dict(f'{key}="{text}"').items())
 
 
-def _real_value(key: str, text: str) -> Any:
-    values = np.array([float(word) for word in text.split()])
+def _floats_of(text: str) -> list[float]:
+    try:
+        return list(map(float, text.split()))
+    except ValueError:
+        return []
+
+
+def _real_value(key: str, values: list[float]) -> Any:
     if key in _MATRICES:
         if len(values) != 9:
             raise ValueError(f"{key} holds {len(values)} numbers, not 9")
-        return values.reshape((3, 3), order="F")
-    return values if len(values) > 1 else values[0]
+        return np.array(values).reshape((3, 3), order="F")
+    return np.array(values) if len(values) > 1 else np.float64(values[0])

@@ -15,8 +15,9 @@ import numpy as np
 from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.documents.base import all_finite
 from gst_jobflow.importing.options import ImportOptions
-from gst_jobflow.structures.lattice import volume_A3
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 Quantity = Literal["energy", "forces", "stress"]
 
@@ -62,7 +63,7 @@ def quantity_of(name: str) -> tuple[Quantity, str] | None:
     return quantity, "_".join(words) or ("" if name in _READ_BY_DEFAULT else name)
 
 
-def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed | None:
+def computed_of(atoms: Atoms | PlainAtoms, options: ImportOptions | None = None) -> Computed | None:
     """Return energy, forces and stress that came with a structure; None if it has neither energy nor forces.
 
     The energy is the free energy where there is one, for the forces are its derivative (with smeared occupations the
@@ -80,7 +81,8 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     DataError
         One of energy and forces is missing, not a number, not finite, of a wrong shape; or virial and stress disagree.
     """
-    values = _values(atoms)
+    atoms = PlainAtoms.of(atoms)
+    values = atoms.values
     sets = _sets(tuple(values))
     keys = _NO_KEYS
     if options is not None:
@@ -103,9 +105,9 @@ def computed_of(atoms: Atoms, options: ImportOptions | None = None) -> Computed 
     return computed
 
 
-def unread_labels(atoms: Atoms, computed: Computed | None) -> tuple[str, str]:
+def unread_labels(atoms: Atoms | PlainAtoms, computed: Computed | None) -> tuple[str, str]:
     """Describe labels under names that `computed_of` did not read, and the options that take them; empty if none."""
-    values = _values(atoms)
+    values = PlainAtoms.of(atoms).values
     all_sets = _sets(tuple(values))
     if len(all_sets) == ("" in all_sets):
         return "", ""
@@ -121,11 +123,6 @@ def unread_labels(atoms: Atoms, computed: Computed | None) -> tuple[str, str]:
     option = _keys(next((names for names in sets if {"energy", "forces"} <= set(names)), together))
     unread = ", ".join(sorted(name for names in sets for name in names.values()))
     return f"structures without labels: {unread} are not read; {option} takes them", option
-
-
-def _values(atoms: Atoms) -> dict[str, Any]:
-    values = {**atoms.info, **atoms.arrays, **(getattr(atoms.calc, "results", None) or {})}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 @lru_cache(maxsize=256)
@@ -186,7 +183,7 @@ def _has_shape(value: Any, quantity: Quantity, n_atoms: int) -> bool:
 
 
 def _refuse_rivals(
-    atoms: Atoms, values: dict[str, Any], sets: dict[str, dict[Quantity, list[str]]], taken: Computed
+    atoms: PlainAtoms, values: dict[str, Any], sets: dict[str, dict[Quantity, list[str]]], taken: Computed
 ) -> None:
     """Raise RivalLabelsError if another set of labels differs from the one that is taken.
 
@@ -209,7 +206,7 @@ def _refuse_rivals(
     raise RivalLabelsError(f"sets of labels that differ: {'; '.join(lists)}", _keys(next(references, ours)))
 
 
-def _differs(atoms: Atoms, values: dict[str, Any], names: dict[Quantity, str], taken: Computed) -> bool:
+def _differs(atoms: PlainAtoms, values: dict[str, Any], names: dict[Quantity, str], taken: Computed) -> bool:
     differences = []
     if "energy" in names:
         differences.append(abs(values[names["energy"]] - taken.energy_eV) / len(atoms) / _SAME_EV_PER_ATOM)
@@ -236,20 +233,19 @@ def _numbers(value: Any, name: str, *shapes: tuple[int, ...]) -> np.ndarray:
         raise DataError(f"{name} '{str(value)[:40]}' is not numbers") from err
     if array.shape not in shapes:
         raise DataError(f"{name} of shape {array.shape}, not {' or '.join(map(str, shapes))}")
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         raise DataError(f"{name} not finite")
     return array
 
 
-def _stress(atoms: Atoms, values: dict[str, Any], names: list[str]) -> list[float] | None:
+def _stress(atoms: PlainAtoms, values: dict[str, Any], names: list[str]) -> list[float] | None:
     """Return the stress (Voigt, eV/Å³) of these names, which must agree; a name with virial in it is a virial."""
-    cell_A3 = volume_A3(atoms.cell.array.tolist()) if names else 1.0
     stresses = []
     for name in names:
         if "virial" in name.lower():
             # six numbers have no common order
             virial_eV = _numbers(values[name], name, (3, 3), (9,)).reshape(3, 3)
-            stresses.append([-x / cell_A3 for x in _voigt(virial_eV, name, cell_A3)])
+            stresses.append([-x / atoms.volume_A3 for x in _voigt(virial_eV, name, atoms.volume_A3)])
         else:
             tensor = _numbers(values[name], name, (6,), (3, 3), (9,))
             stresses.append(_voigt(tensor.reshape(3, 3) if tensor.size == 9 else tensor, name))
@@ -262,10 +258,9 @@ def _voigt(tensor: np.ndarray, name: str, unit: float = 1.0) -> list[float]:
     """Return xx, yy, zz, yz, xz, xy of a symmetric tensor; `unit` is what 1 eV/Å³ is in it."""
     if tensor.shape == (6,):
         return tensor.tolist()
-    rows = tensor.tolist()
-    off_diagonal = [(rows[i][j], rows[j][i]) for i, j in ((1, 2), (0, 2), (0, 1))]
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = tensor.tolist()
     # files hold few digits, but a tensor off by more than this was not symmetric to begin with
-    largest = max(abs(x) for row in rows for x in row)
-    if max(abs(a - b) for a, b in off_diagonal) > 0.01 * largest + 1e-6 * unit:
+    largest = max(map(abs, (xx, xy, xz, yx, yy, yz, zx, zy, zz)))
+    if max(abs(yz - zy), abs(xz - zx), abs(xy - yx)) > 0.01 * largest + 1e-6 * unit:
         raise DataError(f"{name} is not symmetric")
-    return [rows[0][0], rows[1][1], rows[2][2], *((a + b) / 2 for a, b in off_diagonal)]
+    return [xx, yy, zz, (yz + zy) / 2, (xz + zx) / 2, (xy + yx) / 2]

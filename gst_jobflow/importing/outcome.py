@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -25,7 +25,8 @@ from gst_jobflow.importing.records import Record
 from gst_jobflow.store.atoms import structure_document, structure_values
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
-from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows, volume_A3
+from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 FREE_ATOM_BOX_A = 20.0
 _CONFIG_TYPES: tuple[ConfigType, ...] = get_args(ConfigType)
@@ -107,11 +108,12 @@ class OutcomeBuilder:
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
         place: dict[str, Any] = {"file": record.file, "index": record.index, "end": record.end}
-        if record.atoms is None:
+        found = record.atoms if record.plain is None else record.plain
+        if found is None:
             return Outcome(**place, problem=record.problem, warning=record.warning)
         warning, option = record.warning, ""
         try:
-            atoms, boxed_warning = boxed(record.atoms)
+            atoms, boxed_warning = boxed(PlainAtoms.of(found))
             check_atoms(atoms, self.options.min_distance_A)
             computed, questions = self._computed(atoms, record)
             if not questions:
@@ -141,7 +143,7 @@ class OutcomeBuilder:
             option=option,
         )
 
-    def _computed(self, atoms: Atoms, record: Record) -> tuple[Computed | None, list[Question]]:
+    def _computed(self, atoms: PlainAtoms, record: Record) -> tuple[Computed | None, list[Question]]:
         """Return what was computed, and what must be known before it can become a label."""
         questions, computed, rivals = [], None, False
         try:
@@ -156,21 +158,20 @@ class OutcomeBuilder:
         return computed, questions
 
     def _structure(
-        self, record: Record, atoms: Atoms, config_type: ConfigType
+        self, record: Record, atoms: PlainAtoms, config_type: ConfigType
     ) -> tuple[EncodedStructure, tuple[str, ...]]:
         source = {"builder": "import", "file": _resolved(record.file), "index": record.index}
         for name in ("config_type", "sub_config"):
             if atoms.info.get(name) is not None:
                 source[name] = str(atoms.info[name])
         values = structure_values(
-            atoms,
+            atoms if self.compiled else atoms.atoms(),
             config_type,
             source=source,
             group=self._group(record, atoms),
             iteration=self.options.iteration,
             tags=self.options.tags,
             artifacts=self.artifacts,
-            compiled=self.compiled,
         )
         try:
             structure = EncodedStructure.of_values(values)
@@ -181,7 +182,7 @@ class OutcomeBuilder:
             raise DataError(f"atoms {closest_A:.3g} Å apart, closer than {self.options.min_distance_A:g} Å")
         return structure, tuple(values["elements"])
 
-    def _group(self, record: Record, atoms: Atoms) -> str | None:
+    def _group(self, record: Record, atoms: PlainAtoms) -> str | None:
         """Return what a split must not part: a trajectory, or what the user says; None: the structure by itself.
 
         Groups of a file are named after its first structure, so they are the same wherever the file lies.
@@ -236,23 +237,21 @@ def free_atom_outcome(
     return Outcome(_FREE_ATOMS, index, *documents, n_atoms=1, elements=(element,))
 
 
-def boxed(atoms: Atoms) -> tuple[Atoms, str]:
+def boxed(atoms: PlainAtoms) -> tuple[PlainAtoms, str]:
     """Return a single atom without periodic boundaries in a periodic box, and a warning; others as they are.
 
     Programs for training (MACE, GAP, autoplex) write free atoms so. The energy does not depend on the box.
     """
-    if len(atoms) != 1 or atoms.pbc.any():
+    if len(atoms) != 1 or any(atoms.pbc):
         return atoms, ""
-    alone = atoms.copy()
-    alone.calc, alone.pbc = atoms.calc, True
-    inverse = reciprocal_rows(atoms.cell.array.tolist())
+    cell_A, inverse = atoms.cell_A, reciprocal_rows(atoms.cell_A)
     # the distance of two opposite faces is the inverse length of a reciprocal vector
     if inverse is None or max(lengths_A(inverse)) > 1 / _ROOM_A:
-        alone.set_cell([FREE_ATOM_BOX_A] * 3)
-    return alone, _ALONE
+        cell_A = np.diag([FREE_ATOM_BOX_A] * 3).tolist()
+    return replace(atoms, cell_A=cell_A, pbc=[True] * 3), _ALONE
 
 
-def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
+def check_atoms(atoms: PlainAtoms, min_distance_A: float) -> None:
     """Refuse what cannot be a periodic structure, before anything is computed from it.
 
     Raises
@@ -265,20 +264,22 @@ def check_atoms(atoms: Atoms, min_distance_A: float) -> None:
         raise DataError("no atoms")
     if atoms.numbers.min() < 1 or atoms.numbers.max() > 118:
         raise DataError("an unknown species (not an element)")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+    if not atoms.is_finite:
         raise DataError("a position or the cell is not finite")
-    farthest_A = np.abs(atoms.positions).max()
-    if farthest_A > _FARTHEST_A:
-        raise DataError(f"an atom at {farthest_A:.3g} Å: rounding lost its place in the cell; wrap before writing")
-    if not atoms.pbc.all():
+    if atoms.farthest_A > _FARTHEST_A:
+        raise DataError(
+            f"an atom at {atoms.farthest_A:.3g} Å: rounding lost its place in the cell; wrap before writing"
+        )
+    if not all(atoms.pbc):
         raise DataError('not periodic in all directions: put molecules and slabs in a periodic box (pbc="T T T")')
-    cell_A = atoms.cell.array.tolist()
-    cell_A3 = volume_A3(cell_A)
+    lengths = lengths_A(atoms.cell_A)
+    if max(lengths) > _FARTHEST_A:
+        raise DataError(f"a cell vector of {max(lengths):.3g} Å: rounding lost the places of atoms in the cell")
     # closest packing: no arrangement in a smaller cell keeps the distance
     smallest_A3 = len(atoms) * min_distance_A**3 / math.sqrt(2)
-    if cell_A3 < smallest_A3:
-        raise DataError(f"a cell of {cell_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
-    if min(lengths_A(cell_A)) < min_distance_A:
+    if atoms.volume_A3 < smallest_A3:
+        raise DataError(f"a cell of {atoms.volume_A3:.3g} Å3 cannot hold {len(atoms)} atoms {min_distance_A:g} Å apart")
+    if min(lengths) < min_distance_A:
         raise DataError(f"a cell vector shorter than {min_distance_A:g} Å: an atom meets its own image")
 
 
@@ -304,7 +305,7 @@ def _method_option(file: Path) -> str:
     return f"--method-name {shlex.quote(Path(_resolved(file)).parent.name or 'NAME')}"
 
 
-def _config_type(atoms: Atoms, options: ImportOptions) -> ConfigType | Question:
+def _config_type(atoms: PlainAtoms, options: ImportOptions) -> ConfigType | Question:
     theirs = atoms.info.get("config_type")
     if theirs is not None and str(theirs) in options.config_types:
         return options.config_types[str(theirs)]

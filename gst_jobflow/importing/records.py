@@ -15,6 +15,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.importing.files import CANNOT_READ_ON
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.structures.document_fields import content_hash
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 P = ParamSpec("P")
 
@@ -45,6 +46,8 @@ class Record:
         Bytes of the file up to its end; 0 if the reader does not count them.
     step
         Step of the dynamics; None if the file does not tell.
+    plain
+        The structure as plain values, if it was read as one of many; `atoms` is then None.
     """
 
     file: Path
@@ -57,6 +60,7 @@ class Record:
     warning: str = ""
     end: int = 0
     step: int | None = None
+    plain: PlainAtoms | None = None
 
 
 def last_record_says_why(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,11 +17,14 @@ from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
 from gst_jobflow.importing.receipts import Receipt, ReceiptWriter
 from gst_jobflow.importing.watch import EnergyWatch, UnitWatch
 from gst_jobflow.importing.workers import outcomes
+from gst_jobflow.importing.writers import Writers, Written
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.results import Results
 
 _BATCH_RECORDS = 500
 _BATCH_ATOMS = 200_000
+_WRITTEN_AT_ONCE = 2
+"""Batches: the labels of one and the structures of the next."""
 _ASKED_RECORDS = 20_000
 """Read after the first question that stops an import, to find what else must be answered: a few seconds."""
 _LISTED = 1000
@@ -137,29 +142,37 @@ def _import(
     receipt: ReceiptWriter | None,
 ) -> ImportReport:
     """Import files that were checked; `receipt` takes what is stored."""
-    run = _Import(results, options, receipt)
-    with outcomes(sources, options, run.artifacts, workers) as stream:
-        try:
-            for outcome in stream:
-                run.take(outcome)
-                if progress:
-                    progress(run.report, outcome)
-                if run.report.stopped or run.has_asked():
-                    break
-        except InputError:
-            # earlier records are sound, and stay as with any bad record
-            run.flush()
-            raise
-    run.flush()
-    run.ask()
-    run.add_free_atoms()
+    with ExitStack() as stack:
+        writers = None if results is None or options.dry_run else stack.enter_context(Writers(results))
+        run = _Import(results, options, writers, receipt)
+        with outcomes(sources, options, run.artifacts, workers) as stream:
+            try:
+                for outcome in stream:
+                    run.take(outcome)
+                    if progress:
+                        progress(run.report, outcome)
+                    if run.report.stopped or run.has_asked():
+                        break
+            except InputError:
+                # earlier records are sound, and stay as with any bad record
+                run.flush()
+                raise
+        run.flush()
+        run.ask()
+        run.add_free_atoms()
     return run.report
 
 
 class _Import:
     """An import as it goes: the batch that is not written yet, and the report."""
 
-    def __init__(self, results: Results | None, options: ImportOptions, receipt: ReceiptWriter | None = None) -> None:
+    def __init__(
+        self,
+        results: Results | None,
+        options: ImportOptions,
+        writers: Writers | None = None,
+        receipt: ReceiptWriter | None = None,
+    ) -> None:
         if results is None and not options.dry_run:
             raise ValueError("only a dry run needs no results")
         self.results = results
@@ -172,6 +185,8 @@ class _Import:
         self.artifacts = ArtifactStore(Path(self._scratch.name)) if results is None else results.artifacts
         self._watch = EnergyWatch()
         self._units = UnitWatch()
+        self._writers = writers
+        self._writing: deque[Written] = deque()
         self._batch: list[Outcome] = []
         self._atoms = 0
         self._reasons: dict[tuple[str, str], Flaw] = {}
@@ -201,27 +216,37 @@ class _Import:
         self._batch.append(outcome)
         self._atoms += outcome.n_atoms
         if len(self._batch) >= _BATCH_RECORDS or self._atoms >= _BATCH_ATOMS:
-            self.flush()
+            self._begin_to_write()
 
     def flush(self) -> None:
-        """Write the batch: structures first, so that no label is ever without its structure."""
+        """Write all that was taken, and wait for it."""
+        self._begin_to_write()
+        while self._writing:
+            self._finish_oldest()
+
+    def _begin_to_write(self) -> None:
         batch, self._batch, self._atoms = self._batch, [], 0
-        if self.options.dry_run or not batch:
+        if self._writers is None or not batch:
             return
-        assert self.results is not None  # __init__ sees to it
-        new, known = self.results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
+        self._writing.append(self._writers.write(batch))
+        # a contradiction stops a strict import before anything else is written
+        while len(self._writing) > (0 if self.options.strict else _WRITTEN_AT_ONCE):
+            self._finish_oldest()
+
+    def _finish_oldest(self) -> None:
+        """Wait until a batch is written, and report what became of it."""
+        writing = self._writing.popleft()
+        new, known = writing.structures.result()
+        changed, refused = writing.labels.result()
         _count(self.report.structures, new, known)
         if known:
-            self._warn_of_other_groups(batch)
+            self._warn_of_other_groups(writing.batch)
         if self._receipt is not None:
-            self._receipt.add(batch)
-        labelled = [(outcome, outcome.label) for outcome in batch if outcome.label is not None]
-        if not labelled:
-            return
-        changed, refused = self.results.put_labels([label for _, label in labelled])
+            self._receipt.add(writing.batch)
+        labelled = [outcome for outcome in writing.batch if outcome.label is not None]
         _count(self.report.labels, changed, len(labelled) - changed - len(refused))
         for place, error in refused.items():
-            self._bad(labelled[place][0], error.message)
+            self._bad(labelled[place], error.message)
 
     def has_asked(self) -> bool:
         """Return whether a question stops the import and enough was read to find the others."""

@@ -1,12 +1,13 @@
 """Turn the records of files into outcomes: in this process, or in workers whose answers come back in order.
 
-A worker is `python -m gst_jobflow.importing.workers`. It reads pickles from standard input, first the `OutcomeBuilder`
-and then one `Chunk` after the other, and answers each chunk with the list of its outcomes. `concurrent.futures` does
-not fit: its processes import the user's main script again, and outlive an importer that is killed.
+A worker is `python -m gst_jobflow.importing.workers`. It reads its `Share` of the files, a pickle, from standard input
+and writes the outcomes of one chunk of frames after the other. `concurrent.futures` does not fit: its processes import
+the user's main script again, and outlive an importer that is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import pickle
@@ -16,16 +17,14 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
-from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS
 from gst_jobflow.importing.extxyz import cut_frames, parse_frame
 from gst_jobflow.importing.files import is_packed
 from gst_jobflow.importing.formats import SourceFile
@@ -38,7 +37,9 @@ from gst_jobflow.structures.document_fields import content_hash
 _CHUNK_FRAMES = 64
 _CHUNK_BYTES = 1 << 19
 _AHEAD = 6
-"""Chunks for each worker that are read ahead, so that workers go on while the server writes."""
+"""Chunks of each worker that are read ahead, so that workers go on while the server writes."""
+_PIPE_BYTES = 1 << 20
+"""A worker need not wait for its reader: two chunks."""
 _WORTH_BYTES = 24_000_000
 """Below this (about 3,000 frames) starting workers takes longer than they save."""
 _PACKED_RATIO = 3
@@ -66,7 +67,10 @@ def outcomes(
     if workers == 1 or (workers is None and not _are_large(files)):
         yield (builder.outcome(record) for file in files for record in file.records(options))
         return
-    with _Pool(workers or 1, replace(builder, artifacts=None, compiled=True)) as pool:
+    share = Share(replace(builder, compiled=True), [file.path for file in files if file.format == "extxyz"])
+    of = workers or 1
+    with ExitStack() as started:
+        pool = [started.enter_context(_Worker(replace(share, number=number, of=of))) for number in range(of)]
         yield _in_order(files, builder, pool)
 
 
@@ -88,156 +92,123 @@ def _are_large(files: list[SourceFile]) -> bool:
     return size >= _WORTH_BYTES
 
 
-def _in_order(files: list[SourceFile], builder: OutcomeBuilder, pool: _Pool) -> Iterator[Outcome]:
-    waiting: deque[Future[list[Outcome]] | Record] = deque()
-
-    def first() -> Iterator[Outcome]:
-        job = waiting.popleft()
-        if isinstance(job, Record):
-            yield builder.outcome(job)
-        else:
-            yield from job.result()
-
+def _in_order(files: list[SourceFile], builder: OutcomeBuilder, pool: list[_Worker]) -> Iterator[Outcome]:
     for file in files:
-        for job in _chunks_and_records(file, builder.options):
-            waiting.append(pool.submit(job) if isinstance(job, Chunk) else job)
-            if len(waiting) > _AHEAD * pool.size:
-                yield from first()
-    while waiting:
-        yield from first()
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Frames of one file that follow each other; `first` is the index of the first, which begins at byte `start`."""
-
-    file: Path
-    first: int
-    frames: list[bytes]
-    start: int = 0
-
-    def outcomes(self, builder: OutcomeBuilder) -> list[Outcome]:
-        """Parse and check the frames, none of which is so large that it needs an artifact store."""
-        ends = accumulate((len(frame) for frame in self.frames), initial=self.start)
-        next(ends)
-        return [
-            builder.outcome(parse_frame(self.file, self.first + place, frame, end, builder.compiled))
-            for place, (frame, end) in enumerate(zip(self.frames, ends, strict=True))
-        ]
-
-
-def _chunks_and_records(file: SourceFile, options: ImportOptions) -> Iterator[Chunk | Record]:
-    """Yield chunks of an extended XYZ file; records of all other files, and of frames too large for a worker."""
-    if file.format != "extxyz":
-        yield from file.records(options)
-        return
-    frames: list[bytes] = []
-    size = end = 0
-    for index, frame in enumerate(cut_frames(file.path)):
-        alone = isinstance(frame, Record) or int(frame[: frame.index(b"\n")]) > LARGE_STRUCTURE_ATOMS
-        if frames and (alone or len(frames) == _CHUNK_FRAMES or size >= _CHUNK_BYTES):
-            yield Chunk(file.path, index - len(frames), frames, end - size)
-            frames, size = [], 0
-        if isinstance(frame, Record):
-            yield frame
+        if file.format != "extxyz":
+            yield from map(builder.outcome, file.records(builder.options))
             continue
-        end += len(frame)
-        if alone:
-            yield parse_frame(file.path, index, frame, end)
-        else:
-            frames.append(frame)
-            size += len(frame)
-    if frames:
-        yield Chunk(file.path, index + 1 - len(frames), frames, end - size)
+        done = 0
+        for number in count():
+            chunk = pool[number % len(pool)].answer(f"{file.path} from record {done}")
+            if chunk is None:
+                break
+            yield from chunk
+            done += len(chunk)
+        # the others say, too, that this was the last one
+        for other in range(number + 1, number + len(pool)):
+            pool[other % len(pool)].answer(f"{file.path}")
 
 
-class _Pool:
-    """A few workers, each with a thread here that waits for its answers.
+@dataclass(frozen=True)
+class Share:
+    """What a worker does: the chunks whose number, by file, leaves `number` when divided by `of`."""
 
-    They die with this process, also by SIGKILL. They have sessions of their own, so that Ctrl-C reaches only this
-    process; leaving the pool ends them.
+    builder: OutcomeBuilder
+    files: list[Path]
+    number: int = 0
+    of: int = 1
+
+    def outcomes(self) -> Iterator[list[Outcome] | None]:
+        """Yield the outcomes of each chunk, and None at the end of each file."""
+        for file in self.files:
+            for number, chunk in enumerate(_chunks(file)):
+                if number % self.of == self.number:
+                    yield [self.builder.outcome(record) for record in self._records(file, chunk)]
+            yield None
+
+    def _records(self, file: Path, chunk: list[tuple[int, bytes | Record, int]]) -> Iterator[Record]:
+        for index, frame, end in chunk:
+            yield frame if isinstance(frame, Record) else parse_frame(file, index, frame, end, compiled=True)
+
+
+def _chunks(file: Path) -> Iterator[list[tuple[int, bytes | Record, int]]]:
+    """Yield lists of frames, each with its index and the byte where it ends."""
+    chunk: list[tuple[int, bytes | Record, int]] = []
+    start = end = 0
+    for index, frame in enumerate(cut_frames(file)):
+        end += 0 if isinstance(frame, Record) else len(frame)
+        chunk.append((index, frame, end))
+        if len(chunk) == _CHUNK_FRAMES or end - start >= _CHUNK_BYTES:
+            yield chunk
+            chunk, start = [], end
+    if chunk:
+        yield chunk
+
+
+class _Worker:
+    """A process with its share, and a thread here that reads ahead what it answers.
+
+    It dies with this process, also by SIGKILL. It has a session of its own, so that Ctrl-C reaches only this process;
+    leaving the context ends it.
     """
 
-    def __init__(self, size: int, builder: OutcomeBuilder) -> None:
-        self.size = size
-        self._workers: list[subprocess.Popen[bytes]] = []
-        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(size, "import")
-        self._builder = builder
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._thread = ThreadPoolExecutor(1, "import")
+        self._answers: deque[Future[Any]] = deque()
 
-    def __enter__(self) -> _Pool:
-        try:
-            for _ in range(self.size):
-                # started by this thread, since the kernel ends them with the thread, not with the process
-                worker = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "gst_jobflow.importing.workers"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env={**os.environ, **_ENVIRONMENT},
-                    start_new_session=True,
-                    preexec_fn=die_with_parent(),
-                )
-                self._workers.append(worker)
-                _send(worker, self._builder)
-                self._idle.put(worker)
-        except BaseException:
-            self.__exit__()
-            raise
+    def __enter__(self) -> _Worker:
+        # started by this thread, since the kernel ends it with the thread, not with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gst_jobflow.importing.workers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **_ENVIRONMENT},
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None  # they were asked for
+        with suppress(OSError):  # the system allows less
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # one that has ended already is found when its answer is missing
+        with suppress(BrokenPipeError), self._process.stdin as questions:
+            pickle.dump(self._share, questions, protocol=pickle.HIGHEST_PROTOCOL)
+        for _ in range(_AHEAD):
+            self._read_on()
         return self
 
-    def submit(self, chunk: Chunk) -> Future[list[Outcome]]:
-        """Have a chunk done by the next worker that is free."""
-        return self._threads.submit(self._ask, chunk)
+    def _read_on(self) -> None:
+        self._answers.append(self._thread.submit(pickle.load, self._process.stdout))  # type: ignore[arg-type]
 
-    def _ask(self, chunk: Chunk) -> list[Outcome]:
-        worker = self._idle.get()
+    def answer(self, place: str) -> list[Outcome] | None:
+        """Return the next answer; `place` is what it reads, for an error."""
+        self._read_on()
         try:
-            _send(worker, chunk)
-            answer = pickle.load(worker.stdout)  # type: ignore[arg-type]
+            answer = self._answers.popleft().result()
         except (EOFError, OSError, pickle.UnpicklingError) as err:
-            place = f"{chunk.file} from record {chunk.first}"
             raise RunError(
                 f"a process that read {place} ended", "it may have run out of memory: try --workers 1"
             ) from err
-        finally:
-            self._idle.put(worker)
         if isinstance(answer, str):
             raise RuntimeError(f"in a worker of the import:\n{answer}")
         return answer
 
     def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        for worker in self._workers:
-            worker.kill()
-            worker.wait()
-        self._threads.shutdown()
-        for worker in self._workers:
-            for pipe in (worker.stdin, worker.stdout):
-                # unsent data has no reader any more
-                with suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]
-
-
-def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
-    assert worker.stdin is not None  # it was asked for
-    pickle.dump(message, worker.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-    worker.stdin.flush()
+        self._process.kill()
+        self._process.wait()
+        self._thread.shutdown(cancel_futures=True)
+        self._process.stdout.close()  # type: ignore[union-attr]
 
 
 def serve(source: BinaryIO, answers: BinaryIO) -> None:
-    """Answer chunks until the input ends; an exception is answered as its traceback."""
-    builder: OutcomeBuilder = pickle.load(source)
-    while True:
-        try:
-            chunk: Chunk = pickle.load(source)
-        except EOFError:
-            return
-        answer: list[Outcome] | str
-        try:
-            answer = chunk.outcomes(builder)
-        except Exception:  # the parent reports it with its place
-            answer = traceback.format_exc()
-        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    """Write the outcomes of a share; an exception is answered as its traceback."""
+    share: Share = pickle.load(source)
+    try:
+        for chunk in share.outcomes():
+            pickle.dump(chunk, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+    except Exception:  # the parent reports it
+        pickle.dump(traceback.format_exc(), answers)
         answers.flush()
 
 

@@ -12,6 +12,7 @@ from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, 
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.results import Results
 from gst_jobflow.structures.document_fields import identified
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 
 def structure_document(
@@ -43,7 +44,7 @@ def structure_document(
 
 
 def structure_values(
-    atoms: Atoms,
+    atoms: Atoms | PlainAtoms,
     config_type: ConfigType,
     *,
     source: dict[str, Any] | None = None,
@@ -52,27 +53,28 @@ def structure_values(
     iteration: int = 0,
     tags: list[str] | None = None,
     artifacts: ArtifactStore | None = None,
-    compiled: bool = False,
 ) -> dict[str, Any]:
-    """Return the values of the document that `structure_document` builds; `compiled`: with numba, for many."""
-    id, fields = identified(atoms, compiled=compiled)
+    """Return the values of the document that `structure_document` builds; faster for many `PlainAtoms`."""
+    id, fields = identified(atoms)
+    plain = PlainAtoms.of(atoms)
     if len(atoms) > LARGE_STRUCTURE_ATOMS:
         if artifacts is None:
             raise ValueError(f"{len(atoms)} atoms need an artifact store")
         buffer = io.BytesIO()
         np.savez_compressed(buffer, numbers=atoms.numbers.astype("u1"), positions=atoms.positions.astype("<f8"))
-        fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz")
+        fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz").model_dump()
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
-        fields["positions"] = pack(atoms.positions)
+        # `identified` found them finite
+        fields["positions"] = np.ascontiguousarray(plain.positions, "<f8").tobytes()
     return {
         "id": id,
         "group": group or (parents[0] if parents else id),
         "config_type": config_type,
         "iteration": iteration,
         "parents": parents or [],
-        "pbc": atoms.pbc.tolist(),
-        "cell_A": atoms.cell.array.tolist(),
+        "pbc": plain.pbc,
+        "cell_A": plain.cell_A,
         "source": source or {},
         "tags": tags or [],
         **fields,

@@ -6,26 +6,22 @@ The classes have no slots: with them, pickling takes twice as long.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gst_jobflow.documents import Document, Label, Structure
+from gst_jobflow.documents.base import now
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
 
 
 @cache
-def _fields(model: type[Document]) -> list[tuple[str, str, Callable[[], Any]]]:
-    """Return name, key in the database and default of each field, in the order of the model."""
-    fields: list[tuple[str, str, Callable[[], Any]]] = []
-    for name, field in model.model_fields.items():
-        default: Any = field.default_factory or partial(copy, field.default)
-        fields.append((name, field.alias or name, default))
-    return fields
+def _defaults(model: type[Document]) -> dict[str, Any]:
+    """Return all keys of a document in the order of the model, with the values that only few documents change."""
+    fields = model.model_fields.items()
+    return {field.alias or name: field.get_default(call_default_factory=True) for name, field in fields}
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,8 @@ class _Encoded:
 
         if not cls._are_sound(values):
             return cls.of(cls.model(**values))
-        document = {key: values[name] if name in values else default() for name, key, default in _fields(cls.model)}
+        document = {**_defaults(cls.model), "created_at": now(), **values}
+        document["_id"] = document.pop("id")
         return cls(data=encode(document), **{name: values[name] for name in cls.__match_args__ if name != "data"})
 
     @staticmethod

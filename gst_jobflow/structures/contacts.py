@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ _STALL_SHARE = 0.98
 # First cutoff in units of the mean spacing. Closest contacts are 0.7 to 0.85 in liquids and random structures, above
 # 0.9 in crystals; a second search costs less than the pairs of a long cutoff.
 _FIRST_CUTOFF = 0.75
-_LONGER = 1.2
+LONGER = 1.2
 # matscipy divides the cell into boxes of the cutoff: 0.001 Å would make more of them than memory holds
 _SHORTEST_SEARCH_A = 0.5
 
@@ -103,19 +103,21 @@ def min_distance(atoms: Atoms) -> float:
     return smallest_distance(atoms)
 
 
-def smallest_distance(atoms: Atoms, within: Callable[[float], float] | None = None) -> float:
-    """Return `min_distance` of one or more atoms with finite positions, without a check.
-
-    `within` searches instead of matscipy: it returns the smallest distance up to a cutoff in Å, infinite above.
-    """
+def smallest_distance(atoms: Atoms) -> float:
+    """Return `min_distance` of one or more atoms with finite positions, without a check."""
     has_pairs = len(atoms) > 1 or atoms.pbc.any()
-    cutoff_A = _FIRST_CUTOFF * (_volume_A3(atoms) / len(atoms)) ** (1 / 3)
+    cutoff_A = first_cutoff_A(_volume_A3(atoms), len(atoms))
     while has_pairs:
-        closest_A = within(cutoff_A) if within else float(_neighbours("d", atoms, cutoff_A).min(initial=math.inf))
+        closest_A = float(_neighbours("d", atoms, cutoff_A).min(initial=math.inf))
         if closest_A < math.inf:
             return closest_A
-        cutoff_A *= _LONGER
+        cutoff_A *= LONGER
     return math.inf
+
+
+def first_cutoff_A(volume_A3: float, n_atoms: int) -> float:
+    """Return where the search for the smallest distance begins; it goes on to a `LONGER` one if there is no pair."""
+    return _FIRST_CUTOFF * (volume_A3 / n_atoms) ** (1 / 3)
 
 
 def closest_pair(atoms: Atoms, within_A: float) -> float:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
-from gst_jobflow.structures.contacts import smallest_distance
-from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3, reciprocal_rows, volume_A3
+from gst_jobflow.structures.contacts import LONGER, first_cutoff_A, smallest_distance
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3, LEAST_VOLUME_A3, Vector, reciprocal_rows
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 # positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
 _PER_A = 1e8
@@ -40,39 +41,44 @@ def describe(atoms: Atoms) -> dict[str, Any]:
     DataError
         There are no atoms, or positions or cell are not finite.
     """
-    _check_finite(atoms)
-    return _described(atoms, smallest_distance(atoms))
+    _check(PlainAtoms.of(atoms))
+    return _described(PlainAtoms.of(atoms), smallest_distance(atoms))
 
 
-def identified(atoms: Atoms, *, compiled: bool = False) -> tuple[str, dict[str, Any]]:
+def identified(atoms: Atoms | PlainAtoms) -> tuple[str, dict[str, Any]]:
     """Return `content_hash` and `describe` of a structure, with one check for both; raises as they do.
 
-    `compiled` does the same for periodic structures with numba, whose import pays for many of them.
+    Plain values of periodic atoms are read by compiled loops, which pays for many of them.
     """
-    _check_finite(atoms)
-    if compiled and atoms.pbc.all():
-        return _identified_by_kernels(atoms)
-    return _hashed(atoms), _described(atoms, smallest_distance(atoms))
+    if isinstance(atoms, PlainAtoms):
+        if all(atoms.pbc):
+            return _identified_by_kernels(atoms)
+        atoms = atoms.atoms()
+    _check(PlainAtoms.of(atoms))
+    return _hashed(atoms), _described(PlainAtoms.of(atoms), smallest_distance(atoms))
 
 
-def _identified_by_kernels(atoms: Atoms) -> tuple[str, dict[str, Any]]:
+def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     from gst_jobflow.structures import kernels
 
-    _, reciprocal, faces = _periodic_directions(atoms)
-    positions, cell, n_atoms = np.ascontiguousarray(atoms.positions), atoms.cell.array, len(atoms)
+    _check(atoms)
+    if atoms.volume_A3 < LEAST_VOLUME_A3:
+        # raises the error
+        _periodic_directions(atoms.pbc, atoms.cell_A)
+    positions, cell = np.ascontiguousarray(atoms.positions), np.array(atoms.cell_A)
     # as `_hashed` has them: species, cell, positions, pbc
-    words = np.ones(n_atoms + 9 + 3 * n_atoms + 3, "<i8")
-    words[:n_atoms] = atoms.numbers
-    kernels.grid_words(positions, cell, reciprocal, faces[:, 0], _PER_A, words[n_atoms:-3])
-    closest_A = smallest_distance(atoms, lambda cutoff_A: kernels.closest_within(positions, cell, reciprocal, cutoff_A))
-    return hashlib.sha256(words.tobytes()).hexdigest()[:32], _described(atoms, closest_A)
+    words = np.ones(4 * len(atoms) + 12, "<i8")
+    cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
+    closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
+    return hashlib.sha256(words.data).hexdigest()[:32], _described(atoms, closest_A)
 
 
-def _described(atoms: Atoms, closest_A: float) -> dict[str, Any]:
-    cell_A3 = volume_A3(atoms.cell.array.tolist()) if atoms.pbc.all() else 0.0
-    mass = float(atoms.get_masses().sum())
+def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
+    cell_A3 = atoms.volume_A3 if all(atoms.pbc) else 0.0
     composition = _composition if len(atoms) <= _REMEMBERED_ATOMS else _composition.__wrapped__
-    formula, shares = composition(atoms.numbers.astype(np.int64, copy=False).tobytes())
+    formula, shares, mass = composition(atoms.numbers.astype(np.int64, copy=False).tobytes())
+    if "masses" in atoms.arrays:
+        mass = float(atoms.arrays["masses"].sum())
     return {
         "formula": formula,
         "composition": dict(shares),
@@ -85,12 +91,14 @@ def _described(atoms: Atoms, closest_A: float) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _composition(numbers: bytes) -> tuple[str, tuple[tuple[str, float], ...]]:
-    """Return the reduced formula and each element's share, in alphabetical order, of packed atomic numbers (int64)."""
-    present = np.bincount(np.frombuffer(numbers, np.int64))
+def _composition(packed: bytes) -> tuple[str, tuple[tuple[str, float], ...], float]:
+    """Return reduced formula, each element's share in alphabetical order, and mass of packed numbers (int64)."""
+    numbers = np.frombuffer(packed, np.int64)
+    present = np.bincount(numbers)
     counts = {chemical_symbols[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}
     n_atoms = sum(counts.values())
-    return reduced_formula(counts), tuple((element, counts[element] / n_atoms) for element in sorted(counts))
+    shares = tuple((element, counts[element] / n_atoms) for element in sorted(counts))
+    return reduced_formula(counts), shares, float(atomic_masses[numbers].sum())
 
 
 def content_hash(atoms: Atoms) -> str:
@@ -112,7 +120,7 @@ def content_hash(atoms: Atoms) -> str:
     -----
     Elementwise IEEE operations and little-endian 64-bit integers make the id the same on every platform.
     """
-    _check_finite(atoms)
+    _check(PlainAtoms.of(atoms))
     return _hashed(atoms)
 
 
@@ -127,7 +135,7 @@ def canonical(atoms: Atoms) -> Atoms:
 
     Files with eight decimals keep it, and so its id, exactly. Other arrays and info are kept.
     """
-    _check_finite(atoms)
+    _check(PlainAtoms.of(atoms))
     cell, positions = _grid(atoms)
     copy = atoms.copy()
     copy.set_constraint()
@@ -141,7 +149,7 @@ def _grid(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Return cell, shape (3, 3), and wrapped positions, shape (n_atoms, 3), as whole numbers of 1e-8 Å, int64."""
     cell = atoms.cell.array
     # rows x, y, z: adjacent numbers are read faster
-    axes, reciprocal, faces = _periodic_directions(atoms)
+    axes, reciprocal, faces = _periodic_directions(atoms.pbc.tolist(), cell.tolist())
     wrapped = atoms.positions.T.copy()
     # most structures are wrapped already: check all directions at once
     if axes and _outside(_fractions(wrapped, reciprocal, faces)):
@@ -168,26 +176,27 @@ def _outside(fractions: np.ndarray) -> bool:
     return bool(fractions.min() < 0 or fractions.max() >= 1)
 
 
-def _periodic_directions(atoms: Atoms) -> tuple[list[int], np.ndarray, np.ndarray]:
+def _periodic_directions(pbc: list[bool], rows: list[Vector]) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Return k periodic axes, their reciprocal vectors (k, 3) in 1/Å, and `_FACE_A` as a fraction of each, (k, 1)."""
-    axes = [axis for axis, periodic in enumerate(atoms.pbc.tolist()) if periodic]
+    axes = [axis for axis, periodic in enumerate(pbc) if periodic]
     if not axes:
         return [], np.empty((0, 3)), np.empty((0, 1))
-    rows = atoms.cell.array.tolist()
     if not all(any(rows[axis]) for axis in axes):
         raise DataError("a periodic direction has no cell vector", "set the cell, or pbc to False")
     if not all(map(any, rows)):
-        rows = atoms.cell.complete().array.tolist()
+        from ase.cell import Cell
+
+        rows = Cell.new(rows).complete().array.tolist()
     reciprocal = reciprocal_rows(rows)
     if reciprocal is None:
         raise DataError("the cell vectors are not independent", "set a cell that spans a volume")
     chosen = [reciprocal[axis] for axis in axes]
-    heights_A = [1 / math.sqrt(sum(x**2 for x in row)) for row in chosen]
+    heights_A = [1 / math.sqrt(sum(x * x for x in row)) for row in chosen]
     return axes, np.array(chosen), np.array([[_FACE_A / height_A] for height_A in heights_A])
 
 
-def _check_finite(atoms: Atoms) -> None:
+def _check(atoms: PlainAtoms) -> None:
     if len(atoms) == 0:
         raise DataError("a structure without atoms cannot be stored", "leave it out")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+    if not atoms.is_finite:
         raise DataError("a position or the cell is not finite", "leave the structure out")

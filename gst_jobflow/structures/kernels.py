@@ -151,18 +151,44 @@ def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArr
 
 
 @compiled
-def grid_words(
-    positions: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, per_A: float, words: NDArray
+def _directions(cell: NDArray, face_A: float) -> tuple[NDArray, NDArray]:
+    """Return reciprocal vectors in 1/Å, shape (3, 3), and `face_A` as a fraction of each height, shape (3,)."""
+    reciprocal, faces = np.empty((3, 3)), np.empty(3)
+    for axis in range(3):
+        one, two = cell[(axis + 1) % 3], cell[(axis + 2) % 3]
+        for x in range(3):
+            y, z = (x + 1) % 3, (x + 2) % 3
+            reciprocal[axis, x] = one[y] * two[z] - one[z] * two[y]
+    volume = cell[0, 0] * reciprocal[0, 0] + cell[0, 1] * reciprocal[0, 1] + cell[0, 2] * reciprocal[0, 2]
+    for axis in range(3):
+        for x in range(3):
+            reciprocal[axis, x] /= volume
+        x, y, z = reciprocal[axis]
+        faces[axis] = face_A / (1 / math.sqrt(x * x + y * y + z * z))
+    return reciprocal, faces
+
+
+@compiled
+def _write_words(
+    numbers: NDArray,
+    positions: NDArray,
+    cell: NDArray,
+    reciprocal: NDArray,
+    faces: NDArray,
+    per_A: float,
+    words: NDArray,
 ) -> None:
-    """Write cell and wrapped positions as whole numbers of 1/`per_A` Å to `words`, int64, shape (9 + 3 n,)."""
+    n_atoms = len(numbers)
+    for atom in range(n_atoms):
+        words[atom] = numbers[atom]
     for row in range(3):
         for column in range(3):
-            words[3 * row + column] = np.int64(np.rint(cell[row, column] * per_A))
+            words[n_atoms + 3 * row + column] = np.int64(np.rint(cell[row, column] * per_A))
     inside = np.empty(3)
-    for atom in range(len(positions)):
+    for atom in range(n_atoms):
         _wrapped(positions[atom], cell, reciprocal, faces, inside)
         for column in range(3):
-            words[9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+            words[n_atoms + 9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
 
 
 @compiled
@@ -239,3 +265,37 @@ def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutof
                                 closest, found = square, True
                         other = after[other]
     return math.sqrt(closest) if found else math.inf
+
+
+@compiled
+def identify(
+    numbers: NDArray,
+    positions: NDArray,
+    cell: NDArray,
+    face_A: float,
+    per_A: float,
+    cutoff_A: float,
+    longer: float,
+    words: NDArray,
+) -> float:
+    """Write what identifies a periodic structure, and return the smallest distance between two atoms or images, Å.
+
+    Parameters
+    ----------
+    numbers, positions, cell
+        Atomic numbers, shape (n,), Å, shape (n, 3), and rows of lattice vectors, Å.
+    face_A
+        Atoms this close below the far face count as on the near one.
+    per_A, words
+        Species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, become the first 4 n + 9 of `words`,
+        int64.
+    cutoff_A, longer
+        Where the search for the smallest distance begins, and the factor by which it goes on.
+    """
+    reciprocal, faces = _directions(cell, face_A)
+    _write_words(numbers, positions, cell, reciprocal, faces, per_A, words)
+    while True:
+        closest_A = closest_within(positions, cell, reciprocal, cutoff_A)
+        if closest_A < math.inf:
+            return closest_A
+        cutoff_A *= longer

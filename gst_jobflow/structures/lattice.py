@@ -8,6 +8,8 @@ from ase import Atoms
 
 Vector = list[float]
 AMU_PER_A3_IN_G_CM3 = 1.66053906660
+LEAST_VOLUME_A3 = 1e-12
+"""Below, vectors are not independent."""
 
 
 def volume_A3(rows: list[Vector]) -> float:
@@ -23,7 +25,7 @@ def lengths_A(rows: list[Vector]) -> list[float]:
 def reciprocal_rows(rows: list[Vector]) -> list[Vector] | None:
     """Return reciprocal vectors in 1/Å (without 2π), each one over a height long; None if the cell spans no volume."""
     volume = _triple(rows)
-    if abs(volume) < 1e-12:
+    if abs(volume) < LEAST_VOLUME_A3:
         return None
     a, b, c = rows
     return [[x / volume, y / volume, z / volume] for x, y, z in (_cross(b, c), _cross(c, a), _cross(a, b))]

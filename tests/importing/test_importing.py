@@ -6,8 +6,10 @@ import gzip
 import json
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
+import bson
 import numpy as np
 import pytest
 from ase import Atoms
@@ -28,6 +30,7 @@ from gst_jobflow.importing.extxyz import parse_frame, read_comment
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.importing.labels import computed_of
 from gst_jobflow.importing.options import ImportOptions, assignments, config_type_map
+from gst_jobflow.importing.outcome import OutcomeBuilder
 from gst_jobflow.importing.run import UnansweredError, import_files
 from gst_jobflow.importing.watch import EnergyWatch
 from gst_jobflow.store import Results
@@ -120,6 +123,8 @@ BAD = {
     "infinite cell": ({"Lattice": '"inf 0 0 0 6 0 0 0 6"'}, "not finite"),
     "flat cell": ({"Lattice": '"6 0 0 0 6 0 0 0 0"'}, "cannot hold 8 atoms"),
     "small cell": ({"Lattice": '"6 0 0 0 6 0 0 0 0.07"'}, "cannot hold 8 atoms"),
+    "endless cell": ({"Lattice": '"1e200 0 0 0 1e200 0 0 0 0.5"'}, "not finite"),
+    "long vector": ({"Lattice": '"1e170 0 0 0 10 0 0 0 10"'}, "rounding lost"),
     "short vector": ({"Lattice": '"600 0 0 0 600 0 0 0 0.5"'}, "shorter than"),
     "a slab": ({"pbc": '"T T F"'}, "not periodic"),
     "unknown config_type": ({"config_type": "strange"}, "--config-type strange="),
@@ -359,7 +364,7 @@ def test_energies_far_off_are_named_and_kept(tmp_path):
 
 
 def test_energies_of_two_methods_are_not_compared(tmp_path):
-    from gst_jobflow.importing.outcome import Outcome, OutcomeBuilder
+    from gst_jobflow.importing.outcome import Outcome
 
     def seen(seed: int, energy: float, fingerprint: str) -> Outcome:
         text = gap_frame(seed, energy=energy).encode()
@@ -414,37 +419,60 @@ def results_of(atoms: Atoms) -> dict[str, object]:
     return atoms.calc.results if atoms.calc else {}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"pbc": None},
-        {"pbc": '"T F T"'},
-        {"virial": None, "stress": '"1 2 3 2 4 5 3 5 6"'},
-        {"Properties": "species:S:1:pos:R:3:force:R:3"},
-        {"Properties": "species:S:1:pos:R:3:momenta:R:3"},
-        {"Properties": "species:S:1:pos:R:3"},
-        {"Lattice": '"5 1 0 0 6 0.5 2 0 7"', "note": '"two words"', "flag": "T"},
-        {"energy": "-30", "count": "7", "few": '"1 2 3"', "mixed": '"1 2.5"', "list": '"[1, 2]"'},
-        {
-            "energy": "-3.e1",
-            "uid": "12.5",
-            "bare": '""',
-            "Infinity": "-inf",
-            "name": "300K",
-            "true": "true",
-            "_x": "T,F",
-        },
-        {"note": "'single = sign'", "json": '"_JSON [[1], [2]]"', "config_type": "_JSON", "umlaut": "Zürich"},
-        {"Properties": "species:S:1:pos:R:3:note:R:1:pair:R:2"},
-        {"Properties": "species:S:1:pos:R:3:magmoms:R:1:pair:R:2"},
-    ],
-)
+FORMS = [
+    {},
+    {"pbc": None},
+    {"pbc": '"T F T"'},
+    {"virial": None, "stress": '"1 2 3 2 4 5 3 5 6"'},
+    {"Properties": "species:S:1:pos:R:3:force:R:3"},
+    {"Properties": "species:S:1:pos:R:3:momenta:R:3"},
+    {"Properties": "species:S:1:pos:R:3"},
+    {"Lattice": '"5 1 0 0 6 0.5 2 0 7"', "note": '"two words"', "flag": "T"},
+    {"energy": "-30", "count": "7", "few": '"1 2 3"', "mixed": '"1 2.5"', "list": '"[1, 2]"'},
+    {
+        "energy": "-3.e1",
+        "uid": "12.5",
+        "bare": '""',
+        "Infinity": "-inf",
+        "name": "300K",
+        "true": "true",
+        "_x": "T,F",
+    },
+    {"note": "'single = sign'", "json": '"_JSON [[1], [2]]"', "config_type": "_JSON", "umlaut": "Zürich"},
+    {"Properties": "species:S:1:pos:R:3:note:R:1:pair:R:2"},
+    {"Properties": "species:S:1:pos:R:3:magmoms:R:1:pair:R:2"},
+]
+
+
+@pytest.mark.parametrize("changes", FORMS)
 def test_frames_are_read_as_ase_reads_them(tmp_path, changes):
     file = tmp_path / "one.xyz"
     file.write_text(gap_frame(4, **changes))
     mine, theirs = next(read_records(file)).atoms, read(file, format="extxyz")
     assert_same(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "changes", [*FORMS, *(changes for changes, _ in BAD.values()), {"Lattice": '"6 0 0 0 6 0 0 0 6"'}, {"pbc": "T"}]
+)
+def test_a_frame_of_many_gives_the_same_documents(tmp_path, changes):
+    text = gap_frame(4, **changes).encode()
+    one, of_many = (
+        OutcomeBuilder(options(), compiled=compiled).outcome(parse_frame(tmp_path / "a.xyz", 4, text, 0, compiled))
+        for compiled in (False, True)
+    )
+    assert [read_back(one.structure), read_back(one.label)] == [read_back(of_many.structure), read_back(of_many.label)]
+    assert replace(one, structure=None, label=None) == replace(of_many, structure=None, label=None)
+
+
+def read_back(encoded):
+    """A document with the types of its values, without its time; contacts to the rounding of two searches."""
+    if encoded is None:
+        return None
+    document = bson.decode(encoded.data)
+    del document["created_at"]
+    closest_A = document.pop("min_distance_A", 0.0)
+    return bson.encode(document), pytest.approx(closest_A, rel=1e-12)
 
 
 @pytest.mark.mongo
@@ -476,6 +504,20 @@ def test_atoms_come_back_as_the_file_has_them(results, tmp_path, seed, n, shift)
     assert again.get_chemical_symbols() == atoms.get_chemical_symbols()
     label = results.get(Label, Label.id_for(structure.id, "vasp:0123456789abcdef"))
     assert np.allclose(unpack(label.forces, 3), forces, atol=1e-8, rtol=0)
+
+
+@pytest.mark.mongo
+@pytest.mark.parametrize("workers", [1, 2])
+def test_coordinates_of_a_large_structure_are_a_file(results, tmp_path, workers):
+    atoms = bulk("Cu", cubic=True) * (30, 30, 30)
+    file = tmp_path / "large.xyz"
+    file.write_text(gap_frame(1))
+    write(file, atoms, append=True)
+    report = import_files([file], results, options(default_config_type="other"), workers=workers)
+    assert (report.n_bad, report.structures["new"]) == (0, 2)
+    [structure] = results.find(Structure, {"n_atoms": len(atoms)})
+    assert structure.positions is None and structure.atoms_artifact is not None
+    assert np.allclose(load_atoms(results, structure.id).positions, atoms.positions, atol=1e-8, rtol=0)
 
 
 def test_values_of_equal_comments_are_not_shared_between_frames() -> None:

@@ -53,12 +53,8 @@ def small_chunks(monkeypatch):
 
 
 def test_the_report_does_not_depend_on_the_number_of_workers(mixed, small_chunks, monkeypatch):
-    monkeypatch.setattr(workers, "LARGE_STRUCTURE_ATOMS", 7)  # every frame goes to the one at home
-    alone = import_files(mixed, None, options(dry_run=True), workers=2)
-    monkeypatch.undo()
-    monkeypatch.setattr(workers, "_CHUNK_FRAMES", 7)
-    one, two = (import_files(mixed, None, options(dry_run=True), workers=n) for n in (1, 2))
-    assert one == two == alone
+    one, two, three = (import_files(mixed, None, options(dry_run=True), workers=n) for n in (1, 2, 3))
+    assert one == two == three
     assert [(flaw.index, flaw.file) for flaw in one.bad] == [
         *((index, str(mixed[0])) for index in (5, 131, 200)),
         (100, str(mixed[1])),
@@ -88,7 +84,9 @@ def test_documents_are_the_same(project, mixed, small_chunks):
     assert results.database["structures"].find_one({"source.index": 299})["config_type"] == "aimd"
 
 
-def test_a_killed_worker_is_one_error_and_ends_the_others(mixed, small_chunks, tmp_path):
+def test_a_killed_worker_is_one_error_and_ends_the_others(mixed, small_chunks, tmp_path, monkeypatch):
+    # too little for all that is read ahead
+    monkeypatch.setattr(workers, "_PIPE_BYTES", 1 << 12)
     with (
         pytest.raises(RunError, match="a process that read"),
         workers.outcomes(source_files(mixed, options()), options(), ArtifactStore(tmp_path), 2) as stream,
@@ -101,8 +99,9 @@ def test_a_killed_worker_is_one_error_and_ends_the_others(mixed, small_chunks, t
 
 
 def test_an_exception_in_a_worker_comes_with_its_traceback(tmp_path):
-    with workers._Pool(1, OutcomeBuilder(options())) as pool, pytest.raises(RuntimeError, match="Traceback"):
-        pool.submit(workers.Chunk(tmp_path, None, [b""])).result()
+    share = workers.Share(OutcomeBuilder(options()), [None])
+    with workers._Worker(share) as worker, pytest.raises(RuntimeError, match="Traceback"):
+        worker.answer("nothing")
 
 
 def test_small_files_start_no_worker(mixed, tmp_path, monkeypatch):

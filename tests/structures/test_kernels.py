@@ -19,6 +19,7 @@ from gst_jobflow.importing.records import Record
 from gst_jobflow.structures.contacts import smallest_distance
 from gst_jobflow.structures.document_fields import identified
 from gst_jobflow.structures.kernels import closest_within, read_rows
+from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 DECIMALS = st.one_of(
     st.floats(-1e6, 1e6).map(lambda x: f"{x:.8f}"),
@@ -99,7 +100,7 @@ def test_ids_and_distances_are_those_of_numpy_and_matscipy(seed: int) -> None:
     # on the faces, just below them, and on the grid
     fractions[rng.random((n_atoms, 3)) < 0.2] = rng.choice([0.0, 1.0, -1e-9, 1 - 1e-9, 0.5])
     atoms = Atoms(numbers=rng.integers(1, 90, n_atoms), positions=fractions @ cell, cell=cell, pbc=True)
-    (id, fields), (own_id, own_fields) = identified(atoms), identified(atoms, compiled=True)
+    (id, fields), (own_id, own_fields) = identified(atoms), identified(PlainAtoms.of(atoms))
     assert own_id == id
     assert own_fields.pop("min_distance_A") == pytest.approx(fields.pop("min_distance_A"), rel=1e-9, abs=1e-9)
     assert own_fields == fields
@@ -112,7 +113,7 @@ def far(far_A: float) -> Atoms:
 
 @pytest.mark.parametrize("far_A", [1e7, -1e8])
 def test_an_atom_far_outside_of_the_cell_is_the_same_by_both(far_A: float) -> None:
-    (id, fields), (own_id, own_fields) = identified(far(far_A)), identified(far(far_A), compiled=True)
+    (id, fields), (own_id, own_fields) = identified(far(far_A)), identified(PlainAtoms.of(far(far_A)))
     assert own_id == id
     # what rounding leaves of the places in the cell
     assert own_fields.pop("min_distance_A") == pytest.approx(fields.pop("min_distance_A"), abs=1e-6)
